@@ -1,0 +1,52 @@
+# Each target sets up .venv/ on first use; after that the stamp makes it free.
+PYTHON ?= python3
+SPACE ?= search_spaces/transfer.yaml
+OUT ?= runs
+ARGS ?=
+# Where torch comes from. A Linux machine without a GPU saves gigabytes with
+# TORCH_OPTIONS='--index-url https://download.pytorch.org/whl/cpu'.
+TORCH_OPTIONS ?=
+
+BIN := .venv/bin
+STAMP := .venv/installed
+PIP_INSTALL := $(BIN)/python -m pip install -qq --progress-bar off --disable-pip-version-check
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=10
+export RAY_USAGE_STATS_ENABLED := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help tune test test-all lint lock
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+# The run is named by its space; one that has begun goes on where it stopped.
+tune: RUN = $(OUT)/$(basename $(notdir $(SPACE)))
+tune: $(STAMP) ## run the study (SPACE=..., OUT=..., ARGS='--workers 4'); a second call resumes it
+	$(BIN)/python -m stage1.tune $(SPACE) --out $(OUT) $(if $(wildcard $(RUN)/prereg.yaml),--resume) $(ARGS)
+
+test: lint ## style, types, import order and every test but the slow ones
+	$(PYTEST) $(ARGS)
+
+test-all: lint ## the same with the slow tests
+	$(PYTEST) -m '' $(ARGS)
+
+lint: $(STAMP) ## style, types and import order
+	$(BIN)/python -m ruff check --quiet
+	$(BIN)/python -m ruff format --check --quiet
+	$(BIN)/python -m mypy
+	$(BIN)/lint-imports --no-logo
+
+lock: $(STAMP) ## write requirements.lock from what .venv/ holds
+	@$(BIN)/python -m pip freeze --all --exclude-editable | sed '/^pip==/d; s/+cpu$$//' > .venv/pins
+	@{ grep '^#' requirements.lock; cat .venv/pins; } > .venv/lock
+	@mv .venv/lock requirements.lock
+
+# torch first and by itself: what depends on it then takes the build that is there.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "PYTHON must be 3.11 or newer, got " + sys.version)'
+	@echo "setting up .venv (minutes on first use)"
+	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv .venv
+	@$(PIP_INSTALL) $(TORCH_OPTIONS) "$$(grep '^torch==' requirements.lock)"
+	@$(PIP_INSTALL) --requirement requirements.lock
+	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,85 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # What happened in a study
+#
+# The tables of a run folder, as `python -m stage1.tune` writes them: how the trials ended, how the
+# arms look beside each other and beside linear interpolation, how they learned, and which
+# configuration came out best. It describes one run; it does not test a difference between arms.
+#
+# Set `RUN` to the folder, relative to this notebook: `../runs/transfer` after the default study.
+
+# %%
+# %matplotlib inline
+import os
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import display
+
+from stage1.figures import learning_curves_figure
+from stage1.results import RunFolder, read_curves, read_space, read_trials
+from stage1.summary import (
+    baseline_value,
+    best_configuration,
+    cautions,
+    count_exclusions,
+    count_statuses,
+    summarize_arms,
+)
+
+RUN = os.environ.get("STAGE1_RUN", "sample_run")
+
+# %%
+run = RunFolder(Path(RUN))
+space, trials, curves = read_space(run), read_trials(run), read_curves(run)
+print(f"{space['name']}: {len(trials)} trials have ended, horizon {space['horizon_epochs']} epochs")
+for text in cautions(trials, space):
+    print(f"Warning: {text}")
+
+# %% [markdown]
+# ## How the trials ended
+# The design runs every arm to the horizon; in the search a scheduler stops the weaker trials early.
+
+# %%
+display(count_statuses(trials))
+
+# %%
+display(count_exclusions(trials))
+
+# %% [markdown]
+# ## The arms
+# Best, median and spread (standard deviation) are over the design's configurations that completed
+# with every seed, each by its mean over seeds; seconds are those of a trial.
+
+# %%
+metric = space["objective"]["metric"]
+print(f"{metric} of linear interpolation: {baseline_value(trials, metric):.4f}")
+display(summarize_arms(trials, space).round(4))
+
+# %% [markdown]
+# ## How they learned
+# A line is the median over the design's trials, a bar their range. Where a curve stays below the
+# dashed line, drawing a straight line across the hidden bars does better.
+
+# %%
+display(learning_curves_figure(trials, curves, space))
+
+# %% [markdown]
+# ## The best configuration
+# By mean over seeds, among those that completed with all of them. `python -m stage1.export RUN`
+# writes it to a file that trains alone.
+
+# %%
+best = best_configuration(trials, space)
+print(f"{best.config_id}, arm {best.arm}: {metric} {best.mean:.4f}")
+print(f"by seed {best.by_seed}, val_skill {best.skill:.4f}, of {best.candidates} configurations")
+display(pd.Series(best.values, name="value").to_frame())

@@ -1,0 +1,1 @@
+"""Bars: read, checked, cut into windows, hidden, gathered."""

@@ -1,0 +1,184 @@
+"""Rules that sound bars keep; all faults of a file are found, and repaired only where asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stage1.data.bars import PRICES, UNREADABLE, Bars, Fault, Repair, Rows, faults_where
+from stage1.errors import DataError
+
+SHOWN = 20
+"""At most this many faults are written out; the rest are counted."""
+
+
+def format_time(seconds: int) -> str:
+    """An instant as `2018-01-02 03:04` (with seconds where they are not 0)."""
+    text = str(np.datetime64(seconds, "s")).replace("T", " ")
+    return text.removesuffix(":00") if len(text) == len("2018-01-02 03:04:00") else text
+
+
+def find_faults(rows: Rows, *, minutes: int) -> list[Fault]:
+    """Every rule that some row breaks.
+
+    A row can break several rules. Order is judged between a row and the one before it.
+
+    Args:
+        rows: What a reader made of a file.
+        minutes: Length of the bars.
+    """
+    return [*rows.faults, *_price_faults(rows), *_time_faults(rows, minutes)]
+
+
+def sound_bars(rows: Rows, *, minutes: int, advice: str | None = None) -> Bars:
+    """Rows as bars, if every one of them is sound.
+
+    Args:
+        rows: What a reader made of a file.
+        minutes: Length of the bars.
+        advice: What to do about faults; by default the repairs that would take them away.
+
+    Raises:
+        DataError: No rows, or some break a rule: one line for each fault, up to `SHOWN`.
+    """
+    if len(rows.lines) == 0 and not rows.faults:
+        raise DataError(f"{rows.path}: must hold bars, got none; give a file with rows of bars")
+    faults = find_faults(rows, minutes=minutes)
+    if faults:
+        raise DataError(describe(rows, faults, advice))
+    return Bars(rows.open_time, rows.prices)
+
+
+def describe(rows: Rows, faults: Sequence[Fault], advice: str | None) -> str:
+    """Faults in the order of the file, one line each, under a line with their number."""
+    total = sum(len(fault.lines) for fault in faults)
+    places = np.concatenate([fault.lines for fault in faults])
+    owners = np.repeat(np.arange(len(faults)), [len(fault.lines) for fault in faults])
+    positions = np.concatenate([np.arange(len(fault.lines)) for fault in faults])
+    shown = [
+        f"{rows.path}: {rows.unit} {places[k]}: {faults[owners[k]].rule}, "
+        f"got {faults[owners[k]].value(int(positions[k]))}"
+        for k in np.argsort(places, kind="stable")[:SHOWN]
+    ]
+    if advice is None:
+        options = sorted({f"--repair {fault.repair}" for fault in faults})
+        advice = f"mend the file, or use {' '.join(options)}"
+    count = f"{total:,} fault{'s' if total > 1 else ''}"
+    counted = f"{count} (the first {SHOWN} below)" if total > SHOWN else count
+    headline = f"{rows.path}: every row must be a sound bar, got {counted}; {advice}"
+    return "\n".join([headline, *shown])
+
+
+def repair_rows(rows: Rows, wanted: Collection[Repair]) -> tuple[Rows, list[str]]:
+    """Do the repairs asked for, and no other, in the order of `Repair`.
+
+    `drop-invalid` drops every row whose own content breaks a rule (also a local time that the
+    change of clocks skips, or leaves undecided), `sort` puts rows in order of time,
+    `drop-duplicates` keeps the first row of each time.
+
+    Returns:
+        The rows that are left, and a line about each repair.
+    """
+    notes = []
+    if Repair.DROP_INVALID in wanted:
+        invalid = [f for f in find_faults(rows, minutes=1) if f.repair == Repair.DROP_INVALID]
+        lines = np.unique(np.concatenate([f.lines for f in invalid] or [np.empty(0, np.int64)]))
+        rows = _take(rows, ~np.isin(rows.lines, lines))._replace(faults=())
+        notes.append(f"dropped {len(lines):,} invalid rows")
+    if Repair.SORT in wanted:
+        moved = int((np.diff(rows.open_time) < 0).sum())
+        rows = _take(rows, np.argsort(rows.open_time, kind="stable"))
+        notes.append(f"sorted by time ({moved:,} rows came before the one above them)")
+    if Repair.DROP_DUPLICATES in wanted:
+        rows, note = _drop_duplicates(rows)
+        notes.append(note)
+    return rows, notes
+
+
+def _drop_duplicates(rows: Rows) -> tuple[Rows, str]:
+    _, first, inverse = np.unique(rows.open_time, return_index=True, return_inverse=True)
+    keep = rows.open_time == UNREADABLE
+    keep[first] = True
+    differ = (rows.prices != rows.prices[first[inverse]]).any(axis=1) & ~keep
+    note = (
+        f"dropped {int((~keep).sum()):,} rows with a time that was there already, "
+        f"{int(differ.sum()):,} of them with other prices"
+    )
+    return _take(rows, keep), note
+
+
+def _take(rows: Rows, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Rows:
+    return rows._replace(
+        lines=rows.lines[chosen], open_time=rows.open_time[chosen], prices=rows.prices[chosen]
+    )
+
+
+def _price_faults(rows: Rows) -> Iterator[Fault]:
+    open_, high, low, close = rows.prices.T
+
+    def written(name: str) -> Callable[[int], str]:
+        return lambda row: repr(rows.cell(int(rows.lines[row]), name))
+
+    for name, prices in zip(PRICES, rows.prices.T, strict=True):
+        yield from faults_where(
+            rows.lines,
+            ~((prices > 0) & (prices < np.inf)),
+            rule=f"{name} must be a finite number > 0",
+            value=written(name),
+        )
+    # A price that is no number is NaN, every comparison with it False: it is reported once.
+    top, bottom = np.maximum(open_, close), np.minimum(open_, close)
+    yield from faults_where(
+        rows.lines,
+        high < top,
+        rule="high must be >= max(open, close)",
+        value=lambda row: f"{high[row]} < {top[row]}",
+    )
+    yield from faults_where(
+        rows.lines,
+        low > bottom,
+        rule="low must be <= min(open, close)",
+        value=lambda row: f"{low[row]} > {bottom[row]}",
+    )
+
+
+def _time_faults(rows: Rows, minutes: int) -> Iterator[Fault]:
+    readable = rows.open_time != UNREADABLE
+    times, lines = rows.open_time[readable], rows.lines[readable]
+    steps = np.diff(times, prepend=times[:1] - 60 * minutes)
+
+    def beside_previous(row: int) -> str:
+        return (
+            f"{format_time(int(times[row]))} UTC after {format_time(int(times[row - 1]))} "
+            f"({rows.unit} {lines[row - 1]})"
+        )
+
+    yield from faults_where(
+        lines,
+        times % 60 != 0,
+        rule="time must be on a whole minute",
+        value=lambda row: repr(rows.cell(int(lines[row]), "time")),
+    )
+    yield from faults_where(
+        lines,
+        steps < 0,
+        rule="time must be later than the row before",
+        value=beside_previous,
+        repair=Repair.SORT,
+    )
+    yield from faults_where(
+        lines,
+        steps == 0,
+        rule="time must not repeat",
+        value=beside_previous,
+        repair=Repair.DROP_DUPLICATES,
+    )
+    if minutes > 1:
+        yield from faults_where(
+            lines,
+            (steps > 0) & (steps < 60 * minutes),
+            rule=f"time must be {minutes} minutes or more after the row before",
+            value=beside_previous,
+        )

@@ -1,0 +1,97 @@
+"""Bars from the text files that brokers, exchanges and programs write.
+
+The first line decides how a file is read: by its column names where it has them, by the look of its
+first cells where it has none. A dialect is one row of `HEADERS` or `HEADERLESS`.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+from stage1.data.bars import PRICES
+
+Dialect = Literal["auto", "metatrader", "histdata", "binance", "dukascopy", "oanda", "generic"]
+
+DELIMITERS = "\t;,"
+BINANCE_COLUMNS = 12
+
+HEADERS: tuple[tuple[Dialect, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("metatrader", ("<date>", "<time>"), ("<open>", "<high>", "<low>", "<close>")),
+    ("binance", ("open_time",), PRICES),
+    ("binance", ("open time",), PRICES),
+    ("dukascopy", ("gmt time",), PRICES),
+    ("dukascopy", ("local time",), PRICES),
+    ("oanda", ("time",), ("o", "h", "l", "c")),
+    ("oanda", ("time",), ("mid.o", "mid.h", "mid.l", "mid.c")),
+    ("oanda", ("time",), ("mid_o", "mid_h", "mid_l", "mid_c")),
+    ("oanda", ("time",), ("openmid", "highmid", "lowmid", "closemid")),
+    ("generic", ("timestamp",), PRICES),
+    ("generic", ("unix",), PRICES),
+    ("generic", ("datetime",), PRICES),
+    ("generic", ("date", "time"), PRICES),
+    ("generic", ("time",), PRICES),
+    ("generic", ("date",), PRICES),
+)
+"""Dialect, the columns that make the time, the columns of the prices; the first that fits."""
+
+HEADERLESS: tuple[tuple[Dialect, int, tuple[str, ...]], ...] = (
+    ("metatrader", 2, (r"\d{4}\.\d\d\.\d\d", r"\d\d:\d\d(:\d\d)?")),
+    ("histdata", 1, (r"\d{8} \d{6}",)),
+    ("binance", 1, (r"\d{13}|\d{16}", *[r"[\d.]+"] * (BINANCE_COLUMNS - 1))),
+    ("dukascopy", 1, (r"\d\d\.\d\d\.\d{4} .+",)),
+    ("generic", 2, (r"\d{8}|\d{4}-\d\d-\d\d", r"\d{4}|\d{6}|\d\d:\d\d(:\d\d)?")),
+    ("generic", 1, (r"\d.*",)),
+)
+"""Dialect, cells that make the time, what the first cells look like; the prices follow the time."""
+
+NUMBER = re.compile(r"[+-]?\d*\.?\d+")
+
+
+class Layout(NamedTuple):
+    """How a file is to be read."""
+
+    dialect: str
+    has_header: bool
+    delimiter: str
+    columns: int
+    time: tuple[int, ...]
+    """Columns that make the time, from 0."""
+    prices: tuple[int, ...]
+    """Columns of open, high, low, close, from 0."""
+
+
+def find_layout(line: str, dialect: Dialect = "auto") -> Layout | None:
+    """Tell from its first line how a file is to be read.
+
+    Args:
+        line: The first line that is not blank.
+        dialect: The only one to think of; `auto` for any.
+
+    Returns:
+        None if no dialect fits.
+    """
+    delimiter = max(DELIMITERS, key=line.count)
+    cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
+    has_header = not any(NUMBER.fullmatch(cell) for cell in cells)
+    candidates = _by_header(cells) if has_header else _by_look(cells)
+    for name, time, prices in candidates:
+        if dialect in ("auto", name):
+            return Layout(name, has_header, delimiter, len(cells), time, prices)
+    return None
+
+
+def _by_header(cells: list[str]) -> Iterator[tuple[str, tuple[int, ...], tuple[int, ...]]]:
+    names = [cell.lower() for cell in cells]
+    for dialect, time, prices in HEADERS:
+        if {*time, *prices} <= set(names):
+            yield dialect, tuple(map(names.index, time)), tuple(map(names.index, prices))
+
+
+def _by_look(cells: list[str]) -> Iterator[tuple[str, tuple[int, ...], tuple[int, ...]]]:
+    for dialect, time, looks in HEADERLESS:
+        fits = len(cells) >= len(looks) and all(map(re.fullmatch, looks, cells))
+        if fits and len(cells) >= time + len(PRICES):
+            yield dialect, tuple(range(time)), tuple(range(time, time + len(PRICES)))

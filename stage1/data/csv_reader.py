@@ -1,0 +1,207 @@
+"""Text files of bars, plain or gzipped, read into rows that know where in the file they stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+from numpy.typing import NDArray
+
+from stage1.data.bars import PRICES, Fault, Repair, Rows
+from stage1.data.csv_dialects import Dialect, Layout, find_layout
+from stage1.data.text_columns import (
+    TEMPLATES,
+    find_template,
+    parse_numbers,
+    parse_times,
+    to_numpy,
+)
+from stage1.data.time_zones import to_instants
+from stage1.errors import DataError
+
+HEAD_BYTES = 65_536
+"""The first two lines of a file lie within its first so many bytes."""
+
+
+class Head(NamedTuple):
+    """The start of a file."""
+
+    compression: str | None
+    encoding: str
+    number: int
+    """Of the first line that is not blank, from 1."""
+    line: str
+    has_more: bool
+    """Whether anything follows on that line."""
+
+
+class Table(NamedTuple):
+    """The columns in use, as text."""
+
+    texts: dict[str, pa.Array]
+    """`time`, `open`, `high`, `low`, `close`."""
+    lines: NDArray[np.int64]
+    """(rows,) where each row stands in the file, from 1."""
+    ragged: list[Fault]
+    """Lines with too few or too many cells; they are no rows."""
+
+    def cell(self, line: int, column: str) -> str:
+        """What the file says at a line."""
+        return str(self.texts[column][int(np.searchsorted(self.lines, line))])
+
+
+def read_csv(path: Path, *, dialect: Dialect = "auto", timezone: str = "UTC") -> Rows:
+    """Read a text file of bars, plain or gzipped.
+
+    Args:
+        path: The file.
+        dialect: Refuse what is not of this dialect; `auto` takes any.
+        timezone: IANA name of the clock that times without a zone of their own were read from.
+
+    Raises:
+        DataError: Not text, no bars in it, or of no dialect that is known.
+    """
+    head = _read_head(path)
+    layout = _require_layout(path, head, dialect)
+    table = _read_table(path, head, layout)
+    if len(table.lines) == 0 and not table.ragged:
+        raise DataError(f"{path}: must hold bars, got none; give a file with rows of bars")
+    open_time, time_faults, template = _read_times(path, table, timezone)
+    header = "with" if layout.has_header else "without"
+    return Rows(
+        path=path,
+        unit="line",
+        format=f"{layout.dialect}, {header} header, times as {template}",
+        lines=table.lines,
+        open_time=open_time,
+        prices=np.stack([parse_numbers(table.texts[name]) for name in PRICES], axis=1),
+        faults=(*table.ragged, *time_faults),
+        cell=table.cell,
+    )
+
+
+def _read_head(path: Path) -> Head:
+    if not path.is_file():
+        raise DataError(f"{path}: must be a file of bars; there is none")
+    with path.open("rb") as stream:
+        start = stream.read(4)
+    if start.startswith(b"PK"):
+        raise DataError(f"{path}: must be text or gzip, got a zip archive; unzip it")
+    compression = "gzip" if start.startswith(b"\x1f\x8b") else None
+    try:
+        with pa.input_stream(str(path), compression=compression) as stream:
+            data = stream.read(HEAD_BYTES)
+    except OSError as error:
+        raise DataError(f"{path}: must be text or gzip, and cannot be read ({error})") from None
+    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    lines = data.decode(encoding, errors="replace").splitlines()
+    filled = [number for number, line in enumerate(lines) if line.strip()]
+    if not filled:
+        raise DataError(f"{path}: must hold bars, got an empty file")
+    return Head(compression, encoding, filled[0] + 1, lines[filled[0]], len(filled) > 1)
+
+
+def _require_layout(path: Path, head: Head, dialect: Dialect) -> Layout:
+    layout = find_layout(head.line, dialect)
+    if layout is None:
+        wanted = "of a known dialect" if dialect == "auto" else f"of the dialect {dialect}"
+        raise DataError(
+            f"{path}: line {head.number}: header or first row must be {wanted}, "
+            f"got {head.line[:80]!r}; give it the header timestamp,open,high,low,close"
+        )
+    return layout
+
+
+def _read_table(path: Path, head: Head, layout: Layout) -> Table:
+    skip = head.number - 1 + layout.has_header
+    ragged: list[Any] = []
+
+    def set_aside(row: Any) -> str:
+        ragged.append(row)
+        return "skip"
+
+    names = [str(column) for column in range(layout.columns)]
+    used = [names[column] for column in (*layout.time, *layout.prices)]
+    if layout.has_header and not head.has_more:
+        return Table({}, np.empty(0, np.int64), [])
+    try:
+        with pa.input_stream(str(path), compression=head.compression) as stream:
+            table = pyarrow.csv.read_csv(
+                stream,
+                # Serial: only then are rows that are set aside numbered.
+                pyarrow.csv.ReadOptions(
+                    use_threads=False,
+                    skip_rows=skip,
+                    column_names=names,
+                    encoding=head.encoding.removesuffix("-sig"),
+                ),
+                pyarrow.csv.ParseOptions(
+                    delimiter=layout.delimiter,
+                    ignore_empty_lines=False,
+                    invalid_row_handler=set_aside,
+                ),
+                pyarrow.csv.ConvertOptions(
+                    include_columns=used,
+                    column_types=dict.fromkeys(used, pa.string()),
+                    strings_can_be_null=False,
+                ),
+            )
+    except (pa.ArrowInvalid, OSError, UnicodeError) as error:
+        raise DataError(f"{path}: must be text with one bar a line ({error})") from None
+    columns = [table.column(name).combine_chunks() for name in used]
+    time, prices = columns[: len(layout.time)], columns[len(layout.time) :]
+    joined = time[0] if len(time) == 1 else pc.binary_join_element_wise(*time, " ")
+    texts = dict(zip(("time", *PRICES), (joined, *prices), strict=True))
+    return _without_blank_lines(texts, *_number_lines(skip, table.num_rows, ragged))
+
+
+def _number_lines(skip: int, rows: int, ragged: list[Any]) -> tuple[NDArray[np.int64], list[Fault]]:
+    """The line of each row, and the fault of the lines set aside; blank ones are none."""
+    numbers = np.arange(skip + 1, skip + 1 + rows + len(ragged))
+    is_row = np.ones(len(numbers), dtype=bool)
+    is_row[[row.number - skip - 1 for row in ragged]] = False
+    filled = [row for row in ragged if row.text.strip()]
+    if not filled:
+        return numbers[is_row], []
+    fault = Fault(
+        f"the line must have {filled[0].expected_columns} cells as the first line has",
+        np.array([row.number for row in filled]),
+        lambda n: f"{filled[n].actual_columns}",
+        Repair.DROP_INVALID,
+    )
+    return numbers[is_row], [fault]
+
+
+def _without_blank_lines(
+    texts: dict[str, pa.Array], lines: NDArray[np.int64], ragged: list[Fault]
+) -> Table:
+    lengths = [to_numpy(pc.binary_length(column)) for column in texts.values()]
+    filled = np.any(lengths, axis=0)
+    if filled.all():
+        return Table(texts, lines, ragged)
+    chosen = pa.array(filled)
+    return Table(
+        {name: column.filter(chosen) for name, column in texts.items()}, lines[filled], ragged
+    )
+
+
+def _read_times(
+    path: Path, table: Table, timezone: str
+) -> tuple[NDArray[np.int64], list[Fault], str]:
+    """Open times, what is wrong with them, and the template they are written by."""
+    texts = table.texts["time"]
+    if len(texts) == 0:
+        return np.empty(0, np.int64), [], "none"
+    example = str(texts[0])
+    template = find_template(example)
+    if template is None:
+        raise DataError(
+            f"{path}: line {table.lines[0]}: time must be a unix time or begin like "
+            f"{', '.join(TEMPLATES)}, got {example!r}"
+        )
+    instants = to_instants(parse_times(texts, template), timezone, path)
+    return instants.seconds, instants.faults(table.lines, table.cell), template

@@ -1,0 +1,174 @@
+"""Which bars are hidden: spans drawn per timeframe, and what they take with them upward in clock time."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stage1.config import MaskingConfig
+
+
+class Hiding(NamedTuple):
+    """What a batch of windows hides, per timeframe."""
+
+    hidden: NDArray[np.bool_]
+    """(windows, timeframes, bars) True where the encoder sees nothing."""
+    scored: NDArray[np.bool_]
+    """Same shape, True where the bar was drawn: hidden and compared with the truth."""
+
+
+def bars_to_hide(seq_len: int, masking: MaskingConfig) -> int:
+    """Bars drawn per window and timeframe."""
+    return round(masking.mask_ratio * seq_len)
+
+
+def numbers_needed(seq_len: int, masking: MaskingConfig) -> int:
+    """Uniform random numbers that one window and timeframe uses: two per possible span."""
+    return 2 * max(bars_to_hide(seq_len, masking) // masking.mask_span_min, 1)
+
+
+def span_lengths(
+    uniforms: NDArray[np.float64], bars: int, *, shortest: int, longest: int
+) -> NDArray[np.int64]:
+    """Cut a number of bars into spans of random length, uniform as long as the rest can be cut.
+
+    Args:
+        uniforms: (rows, spans) numbers in [0, 1).
+        bars: Bars to hide in each row.
+        shortest: Bars in the shortest span.
+        longest: Bars in the longest span.
+
+    Returns:
+        (rows, spans) lengths between the bounds, or 0 for a span that is not needed. They sum to
+        `bars` where spans of these lengths can, and to less where they cannot.
+    """
+    lengths = np.zeros(uniforms.shape, dtype=np.int64)
+    left = np.full(len(uniforms), bars)
+    for span in range(uniforms.shape[1]):
+        length = shortest + (uniforms[:, span] * (longest - shortest + 1)).astype(np.int64)
+        rest = left - length
+        cuttable = (rest == 0) | (rest >= shortest)
+        leaves_one_more = np.where(left >= 2 * shortest, left - shortest, longest)
+        length = np.where(cuttable, length, np.where(left <= longest, left, leaves_one_more))
+        lengths[:, span] = np.where(left >= shortest, length, 0)
+        left -= lengths[:, span]
+    return lengths
+
+
+def place_spans(
+    lengths: NDArray[np.int64],
+    uniforms: NDArray[np.float64],
+    *,
+    last: NDArray[np.int64],
+    seq_len: int,
+) -> NDArray[np.bool_]:
+    """Put spans at random places, in order, with at least one visible bar between two.
+
+    Args:
+        lengths: (rows, spans) bars per span, 0 = none.
+        uniforms: Same shape, numbers in [0, 1).
+        last: (rows,) last bar that may be hidden; the first one that may is bar 1.
+        seq_len: Bars in a window.
+
+    Returns:
+        (rows, seq_len) True where a span lies. Spans that find no room are dropped from the end.
+    """
+    spans_before = np.maximum((lengths > 0).cumsum(axis=1) - 1, 0)
+    earliest = lengths.cumsum(axis=1) - lengths + spans_before  # bars taken by spans before
+    lengths = np.where(earliest + lengths <= last[:, None], lengths, 0)
+    taken = np.where(lengths > 0, earliest + lengths, 0).max(axis=1)
+    room = np.maximum(last - taken, 0)[:, None]
+    shifts = np.sort((uniforms * (room + 1)).astype(np.int64), axis=1)
+    starts = 1 + shifts + earliest
+    bars = np.arange(seq_len)
+    inside = (bars >= starts[..., None]) & (bars < (starts + lengths)[..., None])
+    covered: NDArray[np.bool_] = inside.any(axis=1)
+    return covered
+
+
+def draw_hiding(
+    open_times: NDArray[np.int64],
+    minutes: tuple[int, ...],
+    masking: MaskingConfig,
+    uniforms: NDArray[np.float64],
+) -> Hiding:
+    """Draw the hidden and the scored bars of a batch of windows.
+
+    Each timeframe draws its own spans, never at a window's first or last bar. With
+    `masking.sync_across_tf` a timeframe draws only where no finer bar of the window lies, and
+    every bar that overlaps a drawn finer bar is hidden too, but not scored: nothing about a hidden
+    bar can be read off a coarser one.
+
+    Args:
+        open_times: (windows, timeframes, bars) unix seconds, timeframes fine to coarse.
+        minutes: Length of a bar, per timeframe.
+        masking: Ratio, span lengths, switch.
+        uniforms: (windows, timeframes, `numbers_needed`) random numbers in [0, 1).
+
+    Source:
+        Span masking after Joshi et al. 2020, "SpanBERT", section 3.1; hiding upward in clock time
+        is ours.
+    """
+    windows, timeframes, seq_len = open_times.shape
+    half = uniforms.shape[2] // 2
+    bars = bars_to_hide(seq_len, masking)
+    scored = np.zeros(open_times.shape, dtype=bool)
+    hidden = np.zeros(open_times.shape, dtype=bool)
+    for index in range(timeframes):
+        last = np.full(windows, seq_len - 2)
+        if masking.sync_across_tf and index > 0:
+            last = np.minimum(last, _bars_before_finer(open_times, index, minutes[index]) - 1)
+        lengths = span_lengths(
+            uniforms[:, index, :half],
+            bars,
+            shortest=masking.mask_span_min,
+            longest=masking.mask_span_max,
+        )
+        scored[:, index] = place_spans(
+            lengths, uniforms[:, index, half:], last=last, seq_len=seq_len
+        )
+        hidden[:, index] |= scored[:, index]
+        for finer in range(index if masking.sync_across_tf else 0):
+            hidden[:, index] |= overlapping(
+                open_times[:, index], minutes[index], open_times[:, finer], scored[:, finer]
+            )
+    return Hiding(hidden, scored)
+
+
+def _bars_before_finer(
+    open_times: NDArray[np.int64], index: int, bar_minutes: int
+) -> NDArray[np.int64]:
+    """(windows,) bars of timeframe `index` that end before any finer timeframe's part begins."""
+    finer_start = open_times[:, :index, 0].min(axis=1)
+    return (open_times[:, index] + bar_minutes * 60 <= finer_start[:, None]).sum(axis=1)
+
+
+def overlapping(
+    coarse_times: NDArray[np.int64],
+    coarse_minutes: int,
+    fine_times: NDArray[np.int64],
+    drawn: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """Coarse bars whose clock interval holds a drawn fine bar.
+
+    Args:
+        coarse_times: (windows, bars) open times in seconds, on the coarse clock, increasing.
+        coarse_minutes: Length of a coarse bar; a multiple of the fine one's.
+        fine_times: (windows, bars) open times in seconds.
+        drawn: Same shape as `fine_times`, the drawn fine bars.
+
+    Returns:
+        (windows, bars) True where a coarse bar overlaps a drawn one.
+    """
+    rows, columns = np.nonzero(drawn)
+    moments = fine_times[rows, columns]
+    owners = moments - moments % (coarse_minutes * 60)
+    apart = np.int64(1) << 40  # more seconds than any data spans: rows stay apart when flattened
+    keys = (coarse_times + np.arange(len(coarse_times))[:, None] * apart).ravel()
+    wanted = owners + rows * apart
+    places = np.minimum(np.searchsorted(keys, wanted), keys.size - 1)
+    result = np.zeros(coarse_times.shape, dtype=bool)
+    result.ravel()[places[keys[places] == wanted]] = True
+    return result

@@ -1,0 +1,175 @@
+"""Bars on disk: found by folder and timeframe, checked when loaded; the sample without a folder."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from stage1.data.bars import PRICES, UNREADABLE, Bars, Rows
+from stage1.data.checks import sound_bars
+from stage1.data.csv_reader import read_csv
+from stage1.data.resample import resample
+from stage1.data.text_columns import UNIX_UNITS, Times, to_numpy, unix_seconds
+from stage1.data.time_zones import to_instants
+from stage1.data.timeframes import MINUTES
+from stage1.errors import DataError
+
+__all__ = ["Bars", "fingerprint", "load_bars", "read_parquet", "write_parquet"]
+
+SAMPLE = Path(__file__).parents[1] / "sample" / "bitstamp_btcusd_1min_14d.csv.gz"
+FILE_NAMES = ("{timeframe}.parquet", "simple_gap_aware_{timeframe}.parquet")
+"""What the file of a timeframe may be called, the first that exists: as `prepare` names it, and as
+older folders do."""
+COLUMNS = ("timestamp", *PRICES)
+TICKS = dict(zip(("s", "ms", "us", "ns"), UNIX_UNITS, strict=True))
+
+
+def load_bars(data_dir: Path | None, timeframes: tuple[str, ...]) -> dict[str, Bars]:
+    """Load the bars of each timeframe, and check every one of them.
+
+    Args:
+        data_dir: Folder with a Parquet file for each timeframe; None for the bundled sample.
+        timeframes: Which, in the order of the result.
+
+    Raises:
+        DataError: A folder, file or column is missing, or a bar is not sound; says what to run.
+    """
+    unknown = [name for name in timeframes if name not in MINUTES]
+    if unknown:
+        raise DataError(f"timeframes must be among {', '.join(MINUTES)}, got {unknown[0]!r}")
+    if data_dir is None:
+        m1 = sound_bars(read_csv(SAMPLE), minutes=1)
+        return {name: resample(m1, MINUTES[name]) for name in timeframes}
+    files = _find_files(data_dir, timeframes)
+    return {
+        name: sound_bars(read_parquet(file), minutes=MINUTES[name], advice=_advice(data_dir))
+        for name, file in files.items()
+    }
+
+
+def fingerprint(bars: dict[str, Bars]) -> str:
+    """Hexadecimal SHA-256 over every array, with its timeframe and length, whatever the order."""
+    digest = hashlib.sha256()
+    for name in sorted(bars):
+        digest.update(f"{name} {len(bars[name].open_time)}\n".encode())
+        digest.update(np.ascontiguousarray(bars[name].open_time, dtype="<i8").tobytes())
+        digest.update(np.ascontiguousarray(bars[name].prices, dtype="<f8").tobytes())
+    return digest.hexdigest()
+
+
+def read_parquet(path: Path, *, timezone: str = "UTC") -> Rows:
+    """Read a Parquet file with the columns timestamp, open, high, low, close.
+
+    The timestamp is a datetime with a zone, a datetime without one, or a unix time in seconds or a
+    finer unit.
+
+    Args:
+        path: The file.
+        timezone: IANA name of the clock that datetimes without a zone were read from.
+
+    Raises:
+        DataError: Not Parquet, or without these columns.
+    """
+    table = _read_columns(path)
+    lines = np.arange(1, table.num_rows + 1)
+    times = _parquet_times(table.column("timestamp"), path)
+    instants = to_instants(times, timezone, path)
+    prices = np.stack([_prices(table.column(name), path) for name in PRICES], axis=1)
+
+    def cell(line: int, column: str) -> str:
+        name = "timestamp" if column == "time" else column
+        return str(table.column(name)[line - 1])
+
+    kind = str(table.schema.field("timestamp").type)
+    return Rows(
+        path=path,
+        unit="row",
+        format=f"parquet, timestamp as {kind}",
+        lines=lines,
+        open_time=instants.seconds,
+        prices=prices,
+        faults=tuple(instants.faults(lines, cell)),
+        cell=cell,
+    )
+
+
+def write_parquet(bars: Bars, path: Path) -> None:
+    """Write bars with the columns timestamp (datetime in UTC), open, high, low, close."""
+    stamps = pa.array(bars.open_time * TICKS["us"], pa.timestamp("us", tz="UTC"))
+    columns = [stamps, *(pa.array(column) for column in bars.prices.T)]
+    pq.write_table(pa.table(columns, names=list(COLUMNS)), path, use_dictionary=False)
+
+
+def _find_files(data_dir: Path, timeframes: tuple[str, ...]) -> dict[str, Path]:
+    if not data_dir.is_dir():
+        raise DataError(f"{data_dir}: must be a folder of bars; there is none; {_advice(data_dir)}")
+    files = {}
+    for name in timeframes:
+        candidates = [data_dir / pattern.format(timeframe=name) for pattern in FILE_NAMES]
+        files[name] = next((file for file in candidates if file.is_file()), candidates[0])
+    missing = [file.name for file in files.values() if not file.is_file()]
+    if missing:
+        found = ", ".join(sorted(file.name for file in data_dir.glob("*.parquet"))) or "none"
+        raise DataError(
+            f"{data_dir}: must hold {', '.join(missing)}, got {found}; {_advice(data_dir)}"
+        )
+    return files
+
+
+def _advice(data_dir: Path) -> str:
+    return f"run `python -m stage1.prepare M1.csv --out {data_dir}`"
+
+
+def _read_columns(path: Path) -> pa.Table:
+    if not path.is_file():
+        raise DataError(f"{path}: must be a file of bars; there is none")
+    try:
+        names = pq.read_schema(path).names
+        missing = [name for name in COLUMNS if name not in names]
+        if missing:
+            raise DataError(
+                f"{path}: must have the columns {', '.join(COLUMNS)}, got {', '.join(names)}; "
+                "write it with `python -m stage1.prepare`"
+            )
+        table = pq.read_table(path, columns=list(COLUMNS))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: must be a Parquet file ({error})") from None
+    if table.num_rows == 0:
+        raise DataError(f"{path}: must hold bars, got none")
+    return table
+
+
+def _parquet_times(column: pa.ChunkedArray, path: Path) -> Times:
+    kind = column.type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return Times(unix_seconds(_filled(column, pa.float64())), in_utc=True)
+    if not pa.types.is_timestamp(kind):
+        raise DataError(f"{path}: timestamp must be a datetime or a unix time, got {kind}")
+    ticks = _filled(column, pa.int64())
+    seconds, rest = np.divmod(ticks, TICKS[kind.unit])
+    # A fraction of a second is off the minute, as a full second is.
+    seconds += (rest > 0) & (seconds % 60 == 0)
+    seconds[ticks == UNREADABLE] = UNREADABLE
+    return Times(seconds, in_utc=kind.tz is not None)
+
+
+def _prices(column: pa.ChunkedArray, path: Path) -> NDArray[np.float64]:
+    try:
+        return _filled(column, pa.float64())
+    except pa.ArrowException as error:
+        raise DataError(f"{path}: prices must be numbers ({error})") from None
+
+
+def _filled(column: pa.ChunkedArray, kind: pa.DataType) -> NDArray[Any]:
+    """A column as NumPy's; where it is null, NaN or `UNREADABLE`."""
+    array = pc.cast(column, kind).combine_chunks()
+    if array.null_count:
+        array = pc.fill_null(array, float("nan") if pa.types.is_floating(kind) else UNREADABLE)
+    return to_numpy(array)

@@ -1,0 +1,160 @@
+"""Columns of text to numbers and times, a whole column at once; what cannot be read is marked."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from stage1.data.bars import UNREADABLE
+
+TEMPLATES = (
+    "YYYY-MM-DD hh:mm",
+    "YYYY-MM-DDThh:mm",
+    "YYYY.MM.DD hh:mm",
+    "YYYY/MM/DD hh:mm",
+    "DD.MM.YYYY hh:mm",
+    "YYYYMMDD hhmm",
+    "YYYYMMDD hh:mm",
+    "YYYYMMDDThhmm",
+    "YYYYMMDDhhmm",
+)
+"""How a written time begins; seconds, their fraction and a zone may follow."""
+UNIX = "unix time"
+"""Seconds, milliseconds, microseconds or nanoseconds since 1970; the number's size says which."""
+UNIX_UNITS = (1, 10**3, 10**6, 10**9)
+
+_UNIX_TEXT = re.compile(r"(\d{9,10}|\d{13}|\d{16}|\d{19})(\.\d+)?")
+_NUMBER_TEXT = r"(?i)^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$"
+_SUFFIX = re.compile(
+    r"(?::?(?P<second>[0-5]\d)(?:\.(?P<fraction>\d+))?)?"
+    r"(?: ?(?P<zone>Z|UTC|GMT|(?:UTC|GMT)?(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d)?))?"
+)
+
+
+class Times(NamedTuple):
+    """A column of times."""
+
+    seconds: NDArray[np.int64]
+    """(rows,) unix seconds in UTC, or of a local clock if `in_utc` is False; or `UNREADABLE`."""
+    in_utc: bool
+    """Whether the column itself says what instants it means."""
+
+
+def find_template(example: str) -> str | None:
+    """Which of `TEMPLATES`, or `UNIX`, a time is written by; None for none of them."""
+    for template in TEMPLATES:
+        if _fits(example, template) and _SUFFIX.fullmatch(example, len(template)):
+            return template
+    return UNIX if _UNIX_TEXT.fullmatch(example) else None
+
+
+def parse_numbers(texts: pa.Array) -> NDArray[np.float64]:
+    """Text to float64; NaN where it is no number. Blanks around a number do not matter."""
+    try:
+        return to_numpy(pc.cast(texts, pa.float64()))
+    except pa.ArrowInvalid:
+        trimmed = pc.utf8_trim_whitespace(texts)
+        good = pc.match_substring_regex(trimmed, _NUMBER_TEXT)
+        numbers = pc.cast(pc.if_else(good, trimmed, None), pa.float64())
+        return to_numpy(pc.fill_null(numbers, float("nan")))
+
+
+def parse_times(texts: pa.Array, template: str) -> Times:
+    """Text to times, all written as the first one is.
+
+    A fraction of a second counts as a full one: both are off the minute, and no bar opens there.
+
+    Args:
+        texts: At least one time.
+        template: What `find_template` said of the first.
+    """
+    if template == UNIX:
+        return Times(unix_seconds(parse_numbers(texts)), in_utc=True)
+    seconds = _parse_minutes(texts, template)
+    endings = pc.dictionary_encode(pc.utf8_slice_codeunits(texts, len(template)))
+    after = [_parse_suffix(ending) for ending in endings.dictionary.to_pylist()]
+    in_utc = after[0].in_utc  # endings stand in the order of their first appearance
+    offsets = [a.seconds if a.in_utc == in_utc else UNREADABLE for a in after]
+    offset = np.array(offsets, dtype=np.int64)[to_numpy(endings.indices)]
+    readable = (seconds != UNREADABLE) & (offset != UNREADABLE)
+    return Times(np.where(readable, seconds + offset, UNREADABLE), in_utc)
+
+
+def unix_seconds(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Unix times in any of the four units, also mixed, to seconds.
+
+    Instants from 1973 to 2286 differ in size from unit to unit; anything else is `UNREADABLE`.
+    """
+    seconds = np.full(len(numbers), np.nan)
+    for unit in UNIX_UNITS:
+        fits = (numbers >= 1e8 * unit) & (numbers < 1e10 * unit)
+        seconds[fits] = numbers[fits] / unit
+    whole = np.floor(seconds)
+    whole += (seconds > whole) & (whole % 60 == 0)
+    return np.where(np.isnan(whole), UNREADABLE, np.nan_to_num(whole).astype(np.int64))
+
+
+def to_numpy(array: pa.Array) -> NDArray[Any]:
+    """An Arrow array without nulls as NumPy's; Arrow's own way imports pandas, which takes long."""
+    return np.from_dlpack(array)
+
+
+def _fits(text: str, template: str) -> bool:
+    return len(text) >= len(template) and all(
+        "0" <= character <= "9" if place in "YMDhm" else character == place
+        for character, place in zip(text, template, strict=False)
+    )
+
+
+def _parse_minutes(texts: pa.Array, template: str) -> NDArray[np.int64]:
+    """Seconds from 1970 to the whole minute that the text begins with."""
+    _, offset_buffer, data_buffer = texts.buffers()
+    offsets = np.frombuffer(offset_buffer, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    characters = np.frombuffer(data_buffer or b"\0", np.uint8)
+    starts = offsets[:-1]
+    readable = np.diff(offsets) >= len(template)
+    fields = {letter: np.zeros(len(texts), np.int64) for letter in "YMDhm"}
+    for position, place in enumerate(template):
+        character = characters[np.minimum(starts + position, len(characters) - 1)]
+        if place in fields:
+            digit = character - np.uint8(ord("0"))  # wraps around below "0"
+            readable &= digit <= 9
+            fields[place] = fields[place] * 10 + digit
+        else:
+            readable &= character == ord(place)
+    year, month, day, hour, minute = fields.values()
+    readable &= (month >= 1) & (month <= 12) & (hour < 24) & (minute < 60)
+    first_day, days = _month_days(year, month)
+    readable &= (day >= 1) & (day <= days)
+    seconds = (first_day + day - 1) * 86_400 + hour * 3600 + minute * 60
+    return np.where(readable, seconds, UNREADABLE)
+
+
+def _month_days(
+    year: NDArray[np.int64], month: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first day of a month, counted from 1970-01-01, and how many days it has."""
+    months = ((year - 1970) * 12 + month - 1).astype("M8[M]")
+    first = months.astype("M8[D]").astype(np.int64)
+    return first, (months + 1).astype("M8[D]").astype(np.int64) - first
+
+
+class _Suffix(NamedTuple):
+    seconds: int
+    in_utc: bool
+
+
+def _parse_suffix(text: str) -> _Suffix:
+    match = _SUFFIX.fullmatch(text)
+    if match is None:
+        return _Suffix(UNREADABLE, False)
+    second = int(match["second"] or 0)
+    if int(match["fraction"] or 0) > 0:
+        second = max(second, 1)
+    ahead = int(match["hours"] or 0) * 3600 + int(match["minutes"] or 0) * 60
+    return _Suffix(second - ahead if match["sign"] == "+" else second + ahead, bool(match["zone"]))

@@ -1,0 +1,112 @@
+"""Which windows exist, and which of them train and which validate: no bar does both."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stage1.config import DataConfig
+from stage1.data.store import Bars
+from stage1.data.timeframes import MINUTES
+from stage1.errors import DataError
+
+DAY = 86_400
+
+
+class WindowIndex(NamedTuple):
+    """Windows in order of time; each timeframe's bars are the `seq_len` up to `last`."""
+
+    ends: NDArray[np.int64]
+    """(windows,) the instant at which all bars of the window are completed, unix seconds."""
+    starts: NDArray[np.int64]
+    """(windows,) open time of the window's earliest bar, unix seconds."""
+    last: NDArray[np.int64]
+    """(windows, timeframes) index of the last completed bar."""
+
+    def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> WindowIndex:
+        """The chosen windows."""
+        return WindowIndex(self.ends[chosen], self.starts[chosen], self.last[chosen])
+
+
+class Split(NamedTuple):
+    """Training and validation windows, with nothing in common."""
+
+    training: WindowIndex
+    validation: WindowIndex
+    boundary: int
+    """Unix seconds; training windows end by it, validation windows start from it."""
+
+
+def find_windows(bars: dict[str, Bars], config: DataConfig) -> WindowIndex:
+    """All windows of completed bars that cross no long gap.
+
+    A window ends with an m1 bar, every `stride` minutes of the clock. Of each timeframe it holds
+    the last `seq_len` bars completed by then.
+
+    Args:
+        bars: Per timeframe, as in `config.timeframes`.
+        config: Timeframes, length, stride, longest gap.
+    """
+    ends = bars["m1"].open_time + 60
+    ends = ends[(ends // 60) % config.stride == 0]
+    usable = np.ones(len(ends), dtype=bool)
+    last = np.empty((len(ends), len(config.timeframes)), dtype=np.int64)
+    starts = ends.copy()
+    for column, timeframe in enumerate(config.timeframes):
+        times, length = bars[timeframe].open_time, MINUTES[timeframe] * 60
+        index = np.searchsorted(times + length, ends, side="right") - 1
+        first = index - config.seq_len + 1
+        usable &= first >= 0
+        index, first = np.maximum(index, 0), np.maximum(first, 0)
+        if len(times) == 0:
+            return WindowIndex(ends[:0], starts[:0], last[:0])
+        longest = length + config.max_gap * 60
+        gaps = np.concatenate([[0], (np.diff(times) > longest).cumsum()])
+        usable &= gaps[index] == gaps[first]
+        usable &= ends - times[index] - length < longest
+        last[:, column] = index
+        starts = np.minimum(starts, times[first])
+    return WindowIndex(ends, starts, last).take(usable)
+
+
+def split_windows(windows: WindowIndex, bars: dict[str, Bars], config: DataConfig) -> Split:
+    """Cut by time and purge: windows that reach across the cut belong to neither side.
+
+    Of the validation windows at most `config.validation_windows` are kept, evenly spaced.
+
+    Raises:
+        DataError: A side is empty; says how many days the bars must span.
+
+    Source:
+        Purging after Lopez de Prado 2018, "Advances in Financial Machine Learning", section 7.4.1.
+    """
+    times = bars["m1"].open_time
+    first, last = (int(times[0]), int(times[-1]) + 60) if len(times) else (0, 0)
+    boundary = round(last - config.validation_share * (last - first))
+    training = windows.take(windows.ends <= boundary)
+    validation = windows.take(windows.starts >= boundary)
+    if not (len(training.ends) and len(validation.ends)):
+        raise DataError(_too_little_data(config, last - first))
+    count = min(config.validation_windows, len(validation.ends))
+    evenly = np.linspace(0, len(validation.ends) - 1, count).round().astype(np.int64)
+    return Split(training, validation.take(evenly), boundary)
+
+
+def days_needed(config: DataConfig) -> float:
+    """Days without gaps that give both sides of the split their first windows, rounded up."""
+    coarsest = config.timeframes[-1]
+    seconds = (config.seq_len + 1) * MINUTES[coarsest] * 60
+    smaller_share = min(config.validation_share, 1 - config.validation_share)
+    return float(np.ceil(seconds / smaller_share / DAY * 10) / 10)
+
+
+def _too_little_data(config: DataConfig, seconds: int) -> str:
+    return (
+        f"the bars must span at least {days_needed(config):.1f} days without a gap over "
+        f"{config.max_gap} minutes (data.seq_len={config.seq_len} bars of {config.timeframes[-1]} "
+        f"on either side of the split, data.validation_share={config.validation_share}), got "
+        f"{seconds / DAY:.1f} days; add data, lower data.seq_len, drop coarse timeframes or "
+        "raise data.max_gap"
+    )

@@ -1,0 +1,155 @@
+"""`python -m stage1.export RUN`: the best configuration of a study as a file that trains alone."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from stage1.command import run_command
+from stage1.config import Config, config_yaml, with_values
+from stage1.errors import ResultsError
+from stage1.files import sha256_of_file, write_text
+from stage1.results import RunFolder, read_space, read_trials
+from stage1.summary import (
+    EXPORT_TARGET,
+    BestConfiguration,
+    best_configuration,
+    cautions,
+    train_command,
+)
+from stage1.yaml_source import YamlSource, raise_faults
+
+_FIRST_LINE = "# Written by stage1.export; sha256 of what follows this line: "
+
+
+def best_config(best: BestConfiguration, space: dict[str, Any]) -> Config:
+    """The configuration of the best configuration's first trial, complete.
+
+    The study's base configuration, the arm's settings, the searched values, the horizon, and the
+    first seed of the design.
+
+    Raises:
+        pydantic.ValidationError: The study does not fit the configuration of this version.
+    """
+    values = {
+        **space["arms"][best.arm],
+        **best.values,
+        "training.epochs": space["horizon_epochs"],
+        "training.seed": min(best.by_seed),
+    }
+    return with_values(Config.model_validate(space["config"]), values)
+
+
+def export_text(run: RunFolder) -> str:
+    """The file's content: provenance as comments, then the whole configuration.
+
+    Raises:
+        ResultsError: The run cannot be read or has no complete configuration.
+        ConfigError: The study does not fit the configuration of this version, a line per fault.
+    """
+    space, trials = read_space(run), read_trials(run)
+    best = best_configuration(trials, space)
+    try:
+        config = best_config(best, space)
+    except ValidationError as error:
+        raise_faults(error, YamlSource(run.space, space["config"]), Config)
+    lines = _provenance(run, space, best, trials=len(trials))
+    rest = "".join(f"# {line}\n" for line in lines) + config_yaml(config)
+    return f"{_FIRST_LINE}{_sha256(rest)}\n{rest}"
+
+
+def is_untouched_export(text: str) -> bool:
+    """Whether a file's content was written by export and not edited since."""
+    first, _, rest = text.partition("\n")
+    match = re.fullmatch(re.escape(_FIRST_LINE) + "([0-9a-f]{64})", first)
+    return match is not None and match[1] == _sha256(rest)
+
+
+def export(run: RunFolder, out: Path, *, force: bool = False) -> Path:
+    """Write the best configuration of a run to `out`.
+
+    Args:
+        run: Must hold a configuration that completed with every seed.
+        out: Replaced if it is an export that nobody edited, or with `force`.
+        force: Replace whatever file is there.
+
+    Raises:
+        ResultsError: `out` is in the way, the run cannot be read or has no complete configuration.
+        ConfigError: The study does not fit the configuration of this version.
+    """
+    text = export_text(run)
+    if out.is_dir():
+        raise ResultsError(f"{out} must be a file name, got a folder; give --out DIR/NAME.yaml")
+    if out.exists() and not force and not is_untouched_export(_content(out)):
+        raise ResultsError(
+            f"{out} must not exist or be an export that nobody edited, got another file; "
+            "give another --out, or --force to replace it"
+        )
+    write_text(out, text)
+    return out
+
+
+def _provenance(
+    run: RunFolder, space: dict[str, Any], best: BestConfiguration, *, trials: int
+) -> list[str]:
+    by_seed = ", ".join(f"{value!r} (seed {seed})" for seed, value in best.by_seed.items())
+    prereg = sha256_of_file(run.prereg) if run.prereg.exists() else "no such file"
+    return [
+        f"run: {space['name']}",
+        f"trials in the run: {trials}; complete configurations considered: {best.candidates}",
+        f"arm: {best.arm}",
+        f"config_id: {best.config_id}",
+        f"{space['objective']['metric']}, mean over seeds: {best.mean!r}",
+        f"{space['objective']['metric']} by seed: {by_seed}",
+        f"val_skill, mean over seeds: {best.skill:.4f}",
+        f"data fingerprint: {space['data']['fingerprint']}",
+        f"sha256 of {run.trials.name}: {sha256_of_file(run.trials)}",
+        f"sha256 of {run.prereg.name}: {prereg}",
+        f"date: {datetime.now(UTC):%Y-%m-%d}",
+    ]
+
+
+def _content(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return ""
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def main(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, OUT/NAME.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="The file to write. An existing file is replaced only if export wrote it and "
+            "nobody edited it since; anything else needs --force."
+        ),
+    ] = EXPORT_TARGET,
+    force: Annotated[bool, typer.Option("--force", help="Replace whatever file is there.")] = False,
+) -> None:
+    """Write the best configuration of a study, with its provenance, as a file that trains alone.
+
+    The best is by mean objective over the design's seeds, among configurations that completed to
+    the horizon with all of them (stages design and confirm).
+    """
+    folder = RunFolder(run)
+    export(folder, out, force=force)
+    space = read_space(folder)
+    for text in cautions(read_trials(folder), space):
+        print(f"warning: {text}", file=sys.stderr)
+    print(f"wrote {out}; train it with:\n    {train_command(out, space)}")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,81 @@
+"""Bars <-> tokens: each timeframe its own linear map, positions, and the way back."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class TimeframeLinear(nn.Module):
+    """A linear layer per timeframe, applied to all of them in one batched product.
+
+    Args:
+        timeframes: How many.
+        inputs: Width of the input.
+        outputs: Width of the output.
+    """
+
+    def __init__(self, timeframes: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(inputs)  # as nn.Linear
+        self.weight = nn.Parameter(torch.empty(timeframes, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(timeframes, 1, outputs).uniform_(-bound, bound))
+
+    def forward(
+        self, values: Float[Tensor, "batch timeframe position inputs"]
+    ) -> Float[Tensor, "batch timeframe position outputs"]:
+        rows = rearrange(values, "b f p i -> f (b p) i")
+        mapped = torch.baddbmm(self.bias, rows, self.weight)
+        return rearrange(mapped, "f (b p) o -> b f p o", b=len(values))
+
+
+class PatchEmbedding(nn.Module):
+    """Patches of bars -> tokens: the timeframe's projection plus a learned position.
+
+    Args:
+        timeframes: How many.
+        channels: Values per bar.
+        patch_len: Bars per token.
+        patches: Tokens per timeframe.
+        width: Width of a token.
+    """
+
+    def __init__(
+        self, *, timeframes: int, channels: int, patch_len: int, patches: int, width: int
+    ) -> None:
+        super().__init__()
+        self.patch_len = patch_len
+        self.projection = TimeframeLinear(timeframes, patch_len * channels, width)
+        self.position = nn.Parameter(torch.randn(patches, width) * 0.1)
+
+    def forward(
+        self, bars: Float[Tensor, "batch timeframe time channels"]
+    ) -> Float[Tensor, "batch timeframe patch width"]:
+        patches = rearrange(bars, "b f (p l) c -> b f p (l c)", l=self.patch_len)
+        tokens: Tensor = self.projection(patches) + self.position
+        return tokens
+
+
+class Unpatch(nn.Module):
+    """Tokens -> bars: a projection per timeframe to all bars of the patch.
+
+    Args:
+        timeframes: How many.
+        width: Width of a token.
+        patch_len: Bars per token.
+        channels: Values per bar.
+    """
+
+    def __init__(self, *, timeframes: int, width: int, patch_len: int, channels: int) -> None:
+        super().__init__()
+        self.patch_len = patch_len
+        self.projection = TimeframeLinear(timeframes, width, patch_len * channels)
+
+    def forward(
+        self, tokens: Float[Tensor, "batch timeframe patch width"]
+    ) -> Float[Tensor, "batch timeframe time channels"]:
+        return rearrange(self.projection(tokens), "b f p (l c) -> b f (p l) c", l=self.patch_len)

@@ -1,0 +1,191 @@
+"""The whole model: stems -> encoder -> bottleneck -> a decoder per timeframe."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from transformers.models.t5.modeling_t5 import T5Stack
+
+from stage1.config import Config, StemConfig
+from stage1.data.features import FEATURES, TARGETS
+from stage1.errors import ModelError
+from stage1.model.adapter import T5TimeSeriesAdapter
+from stage1.model.initialization import build_t5
+from stage1.model.language_models import LanguageModel
+from stage1.model.patching import TimeframeLinear
+from stage1.model.shared_encoder import SharedEncoder
+from stage1.seeds import Stream, integer_seed
+
+T5_PREFIX = "encoder.t5."
+
+
+class Stem(nn.Module):
+    """A convolution over the bars of each timeframe, with its own filters for each.
+
+    Args:
+        config: Channels and kernel.
+        timeframes: How many.
+        channels: Values per bar that enter.
+    """
+
+    def __init__(self, config: StemConfig, *, timeframes: int, channels: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv1d(
+            timeframes * channels,
+            timeframes * config.width,
+            config.kernel,
+            padding="same",
+            groups=timeframes,
+        )
+
+    def forward(
+        self, bars: Float[Tensor, "batch timeframe time channels"]
+    ) -> Float[Tensor, "batch timeframe time width"]:
+        folded = rearrange(bars, "b f t c -> b (f c) t")
+        wide = nn.functional.gelu(self.convolution(folded))
+        return rearrange(wide, "b (f c) t -> b f t c", f=bars.shape[1])
+
+
+class Bottleneck(nn.Module):
+    """`stride` neighbouring bars share one code.
+
+    Args:
+        width: Values per bar, and per code.
+        stride: Bars per code.
+    """
+
+    def __init__(self, width: int, stride: int) -> None:
+        super().__init__()
+        self.down = nn.Conv1d(width, width, stride, stride)
+        self.up = nn.ConvTranspose1d(width, width, stride, stride)
+
+    def forward(
+        self, bars: Float[Tensor, "batch timeframe time width"]
+    ) -> Float[Tensor, "batch timeframe time width"]:
+        folded = rearrange(bars, "b f t c -> (b f) c t")
+        restored = self.up(nn.functional.gelu(self.down(folded)))
+        return rearrange(restored, "(b f) c t -> b f t c", b=len(bars))
+
+
+class Stage1Model(nn.Module):
+    """Windows with hidden bars -> all bars.
+
+    Hidden bars enter as zeros with a mask channel that says so.
+
+    Args:
+        config: Architecture.
+        t5: The language model's encoder, or None for the vanilla encoder.
+        input_scale: Root mean square of the tokens that enter the T5.
+    """
+
+    def __init__(self, config: Config, *, t5: T5Stack | None, input_scale: float) -> None:
+        super().__init__()
+        timeframes, model = len(config.data.timeframes), config.model
+        channels = len(FEATURES) + 1
+        self.stem: nn.Module = nn.Identity()
+        if model.stem.width:
+            self.stem = Stem(model.stem, timeframes=timeframes, channels=channels)
+            channels = model.stem.width
+        shape = {
+            "timeframes": timeframes,
+            "channels": channels,
+            "patch_len": config.transfer_learning.patch_len,
+            "seq_len": config.data.seq_len,
+            "width": model.d_model,
+        }
+        self.encoder: nn.Module
+        if t5 is None:
+            self.encoder = SharedEncoder(model.encoder, dropout=model.dropout, **shape)
+        else:
+            self.encoder = T5TimeSeriesAdapter(t5, input_scale=input_scale, **shape)
+        self.bottleneck: nn.Module = nn.Identity()
+        if model.bottleneck_stride > 1:
+            self.bottleneck = Bottleneck(model.d_model, model.bottleneck_stride)
+        self.decoder = nn.Sequential(
+            nn.GELU(),
+            TimeframeLinear(timeframes, model.d_model, model.d_model),
+            nn.GELU(),
+            TimeframeLinear(timeframes, model.d_model, len(TARGETS)),
+        )
+
+    def forward(
+        self,
+        features: Float[Tensor, "batch timeframe time 6"],
+        hidden: Bool[Tensor, "batch timeframe time"],
+    ) -> Float[Tensor, "batch timeframe time 4"]:
+        seen = torch.cat([features, hidden.unsqueeze(-1).to(features.dtype)], dim=-1)
+        decoded: Tensor = self.decoder(self.bottleneck(self.encoder(self.stem(seen))))
+        return decoded.float()
+
+
+class Built(NamedTuple):
+    """A model and the fingerprints of its weights before the first step."""
+
+    model: Stage1Model
+    lm_sha256: str | None
+    """Of the T5's weights; None for the vanilla encoder."""
+    head_sha256: str
+    """Of all other weights: equal between arms of one configuration and seed."""
+
+
+def build_model(config: Config, language_model: LanguageModel | None) -> Built:
+    """Build the model of a configuration; a function of it and `training.seed`.
+
+    The T5's weights and all others come from separate random streams, so that two arms differ in
+    the T5 and in nothing else.
+
+    Args:
+        config: Complete.
+        language_model: What `transfer_learning.lm_name_or_path` resolves to; None for the vanilla
+            encoder.
+
+    Raises:
+        ModelError: The language model has no token embeddings and no input scale is set.
+    """
+    transfer, seed = config.transfer_learning, config.training.seed
+    t5, lm_sha256, scale = None, None, 1.0
+    if language_model is not None:
+        scale = input_scale(config, language_model)
+        t5, lm_sha256 = build_t5(
+            language_model,
+            initialization=transfer.initialization,
+            seed=integer_seed(Stream.LANGUAGE_MODEL, seed),
+            initializer_factor=transfer.initializer_factor,
+            n_pretrained_blocks=transfer.n_pretrained_blocks,
+            dropout=config.model.dropout,
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(integer_seed(Stream.HEAD, seed))
+        model = Stage1Model(config, t5=t5, input_scale=scale)
+    return Built(model, lm_sha256, _head_sha256(model))
+
+
+def input_scale(config: Config, language_model: LanguageModel) -> float:
+    """The size of the tokens that enter the T5: as configured, or that of its own embeddings.
+
+    Raises:
+        ModelError: Neither exists.
+    """
+    if config.transfer_learning.input_scale is not None:
+        return config.transfer_learning.input_scale
+    if language_model.embedding_rms is None:
+        raise ModelError(
+            f"{language_model.name}: has no token embeddings, so the scale of its inputs is "
+            "unknown; set transfer_learning.input_scale (the RMS of the embeddings it was "
+            "trained with)"
+        )
+    return language_model.embedding_rms
+
+
+def _head_sha256(model: Stage1Model) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if not name.startswith(T5_PREFIX):
+            digest.update(f"{name}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,141 @@
+"""Plain text -> paragraphs without repeats -> held-out split -> SentencePiece vocabulary -> token streams."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import sentencepiece
+from numpy.typing import NDArray
+
+from stage1.errors import DataError
+from stage1.files import atomic_path
+from stage1.pretrain.spans import EOS_ID, PAD_ID, UNKNOWN_ID
+
+VOCABULARY_FILE = "spiece.model"
+VOCABULARY_SIZE = 8000
+HELD_OUT_EVERY = 100
+"""One paragraph in this many is held out."""
+MINIMUM_LETTERS = 20
+"""Shorter paragraphs (page numbers, headings) are left out."""
+
+
+class Corpus(NamedTuple):
+    """Paragraphs of prose, each once."""
+
+    training: list[str]
+    held_out: list[str]
+    sha256: str
+    """Of all paragraphs in order: the same corpus has the same number."""
+
+
+class TokenStreams(NamedTuple):
+    """Token ids of running text, every paragraph closed by the end-of-sequence token."""
+
+    training: NDArray[np.int32]
+    held_out: NDArray[np.int32]
+
+
+def text_files(sources: list[Path]) -> list[Path]:
+    """All text files named, or below the folders named, in a fixed order.
+
+    Raises:
+        DataError: A source is missing, or a folder holds no `.txt` file.
+    """
+    files: list[Path] = []
+    for source in sources:
+        if source.is_file():
+            files.append(source)
+            continue
+        found = sorted(source.rglob("*.txt"), key=lambda path: path.relative_to(source).as_posix())
+        if not found:
+            raise DataError(f"{source}: must be a text file or a folder with .txt files; none found")
+        files.extend(found)
+    return files
+
+
+def read_text(path: Path) -> str:
+    """Read a text file as UTF-8 or, as many old texts are, as Windows-1252 (then says so).
+
+    Raises:
+        DataError: The bytes are neither.
+    """
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            text = path.read_text(encoding=encoding)
+        except UnicodeDecodeError:
+            continue
+        if encoding != "utf-8":
+            print(f"{path.name}: not UTF-8, read as {encoding}")
+        return text
+    raise DataError(f"{path}: must be text in UTF-8 or Windows-1252; convert it")
+
+
+def read_corpus(sources: list[Path]) -> Corpus:
+    """Read paragraphs (separated by blank lines), drop repeats, hold some out by their hash.
+
+    Raises:
+        DataError: Nothing to read, or a file is not text.
+    """
+    seen: dict[str, None] = {}
+    for path in text_files(sources):
+        for block in re.split(r"\n\s*\n", read_text(path)):
+            paragraph = " ".join(block.split())
+            if len(paragraph) >= MINIMUM_LETTERS:
+                seen.setdefault(paragraph)
+    digests = {p: hashlib.sha256(p.encode()).digest() for p in seen}
+    held_out = [p for p in seen if int.from_bytes(digests[p][:4]) % HELD_OUT_EVERY == 0]
+    kept_back = set(held_out)
+    training = [p for p in seen if p not in kept_back]
+    if not held_out:
+        raise DataError(f"the corpus must have some hundred paragraphs, got {len(seen)}; add text")
+    return Corpus(training, held_out, hashlib.sha256(b"".join(digests.values())).hexdigest())
+
+
+def train_vocabulary(corpus: Corpus, out: Path) -> None:
+    """Train a SentencePiece unigram vocabulary with T5's special ids on the training paragraphs.
+
+    Raises:
+        DataError: The text is too short for a vocabulary of this size.
+    """
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(corpus.training),
+            model_writer=model,
+            vocab_size=VOCABULARY_SIZE,
+            model_type="unigram",
+            character_coverage=0.9999,
+            max_sentence_length=1 << 20,
+            pad_id=PAD_ID,
+            eos_id=EOS_ID,
+            unk_id=UNKNOWN_ID,
+            bos_id=-1,
+            num_threads=1,  # the pieces' order depends on the number of threads
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise DataError(
+            f"the corpus must be rich enough for {VOCABULARY_SIZE} word pieces; add text ({error})"
+        ) from None
+    with atomic_path(out / VOCABULARY_FILE) as path:
+        path.write_bytes(model.getvalue())
+
+
+def encode(paragraphs: list[str], vocabulary: Path) -> NDArray[np.int32]:
+    """Token ids of the paragraphs, one stream."""
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(vocabulary))
+    rows = processor.encode(paragraphs, add_eos=True)
+    return np.concatenate([np.asarray(row, dtype=np.int32) for row in rows])
+
+
+def token_streams(corpus: Corpus, out: Path) -> TokenStreams:
+    """Encode both parts of the corpus, training the vocabulary first where it is missing."""
+    vocabulary = out / VOCABULARY_FILE
+    if not vocabulary.exists():
+        train_vocabulary(corpus, out)
+    return TokenStreams(encode(corpus.training, vocabulary), encode(corpus.held_out, vocabulary))

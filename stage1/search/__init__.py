@@ -1,0 +1,1 @@
+"""The study: space -> design -> searcher and scheduler -> trials on Ray Tune -> run folder."""

@@ -1,0 +1,242 @@
+"""The study as it runs: which trial is next, whether it goes on, what is written. Knows no Ray."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from itertools import product
+from typing import Any
+
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+
+from stage1.results import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
+from stage1.search.design import sobol_configurations
+from stage1.search.halving import ArmHalving
+from stage1.search.sampler import ArmSampler
+from stage1.search.space import active
+from stage1.search.study import Study
+from stage1.search.trials import (
+    EndedTrial,
+    RunningTrial,
+    Tables,
+    TrialSpec,
+    curve_rows,
+    trial_row,
+)
+
+CONFIRMED_PER_ARM = 2
+"""Best search points of each arm that are trained again on the design's seeds."""
+EXPLODED = 10.0
+"""A search trial whose loss exceeds its step-0 value by this factor has diverged."""
+
+_OPTUNA_STATE = {
+    COMPLETED: TrialState.COMPLETE,
+    STOPPED: TrialState.PRUNED,
+    DIVERGED: TrialState.FAIL,
+    FAILED: TrialState.FAIL,
+}
+
+
+class StudyEngine:
+    """Hands out trials stage by stage, judges every epoch, records every end.
+
+    Args:
+        study: What to run.
+        storage: Where the arms' Optuna studies are created.
+        tables: Where ended trials are written.
+        ended: Trials of an earlier session, in the order of their ends.
+    """
+
+    def __init__(
+        self, study: Study, storage: BaseStorage, tables: Tables, ended: list[EndedTrial]
+    ) -> None:
+        self.study, self._tables = study, tables
+        space, arms = study.space, list(study.space.arms)
+        self._halving = {arm: ArmHalving(space) for arm in arms}
+        self._samplers = {
+            arm: ArmSampler(space, arm=arm, arm_index=index, seed=study.seed, storage=storage)
+            for index, arm in enumerate(arms)
+        }
+        self.running: dict[str, RunningTrial] = {}
+        self.ended: dict[str, EndedTrial] = {}
+        self.observers: list[Callable[[], None]] = []
+        self._design = self._design_specs()
+        self._told: set[tuple[str, str]] = set()
+        for trial in ended:
+            self._replay(trial)
+        self._waiting = self._specs()
+
+    # What is next -------------------------------------------------------------------------------
+
+    def next_trial(self) -> TrialSpec | None:
+        """The next trial to start, or None while others must end first.
+
+        Raises:
+            StopIteration: There is no further trial.
+        """
+        spec = next(self._waiting)
+        if spec is not None:
+            self.running[spec.trial_id] = RunningTrial(spec, datetime.now(UTC))
+            self._notify()
+        return spec
+
+    def _specs(self) -> Iterator[TrialSpec | None]:
+        for stage in (self._design, self._search_specs(), self._confirm_specs()):
+            for spec in stage:
+                if spec.trial_id not in self.ended:
+                    yield spec
+            while self.running:
+                yield None
+
+    def _design_specs(self) -> list[TrialSpec]:
+        """Configuration by configuration, so that an unfinished design is still a paired one."""
+        space = self.study.space
+        points = [active(space, p) for p in sobol_configurations(space, self.study.seed)]
+        return [
+            TrialSpec(DESIGN, arm, f"design{index:03d}", seed, points[index])
+            for index, seed, arm in product(
+                range(len(points)), self.study.design_seeds, space.arms
+            )
+        ]
+
+    def _search_specs(self) -> Iterator[TrialSpec]:
+        arms = list(self.study.space.arms)
+        for index in range(self.study.space.search.trials):
+            number, arm = index // len(arms), arms[index % len(arms)]
+            config_id = f"{arm}{number:03d}"
+            known = TrialSpec(SEARCH, arm, config_id, self.study.seed, {})
+            if known.trial_id not in self.ended:
+                yield known._replace(values=self._samplers[arm].ask(number))
+
+    def _confirm_specs(self) -> Iterator[TrialSpec]:
+        sign = 1 if self.study.space.objective.mode == "max" else -1
+        for arm in self.study.space.arms:
+            points = [
+                trial
+                for trial in self.ended.values()
+                if trial.spec.stage == SEARCH
+                and trial.spec.arm == arm
+                and trial.status == COMPLETED
+            ]
+            points.sort(key=lambda trial: (-sign * trial.value, trial.spec.config_id))
+            for trial, seed in product(points[:CONFIRMED_PER_ARM], self.study.design_seeds):
+                yield trial.spec._replace(stage=CONFIRM, seed=seed)
+
+    def expected_trials(self) -> int:
+        """How many trials the whole study has at most."""
+        return sum(self.expected_by_stage().values())
+
+    def expected_by_stage(self) -> dict[str, int]:
+        """How many trials each stage has at most."""
+        space, arms = self.study.space, len(self.study.space.arms)
+        per_arm = -(-space.search.trials // arms)
+        confirmed = arms * min(CONFIRMED_PER_ARM, per_arm) * space.design.seeds
+        return {DESIGN: len(self._design), SEARCH: space.search.trials, CONFIRM: confirmed}
+
+    # What happens -------------------------------------------------------------------------------
+
+    def on_epoch(self, trial_id: str, row: dict[str, Any]) -> bool:
+        """Take the row of a completed epoch; says whether the trial is to be stopped."""
+        trial = self.running.get(trial_id)
+        if trial is None:
+            return False
+        trial.curve.append(row)
+        value, epoch = self._objective(row), int(row["epoch"])
+        if trial.spec.stage == SEARCH:
+            self._samplers[trial.spec.arm].report(trial.spec.search_point, epoch=epoch, value=value)
+        if self._diverged(trial):
+            self._end(trial, DIVERGED)
+            return True
+        if epoch >= self.study.space.horizon_epochs:
+            self._end(trial, COMPLETED)
+            return False
+        stops = trial.spec.stage != CONFIRM and self._halving[trial.spec.arm].stops(
+            trial_id, epoch=epoch, value=value
+        )
+        if stops and trial.spec.stage == SEARCH:
+            self._end(trial, STOPPED)
+            return True
+        if stops and trial.would_stop_epoch is None:
+            trial.would_stop_epoch = epoch
+        self._notify()
+        return False
+
+    def on_error(self, trial_id: str, reason: str) -> None:
+        """Record a trial that ended by an error."""
+        trial = self.running.get(trial_id)
+        if trial is not None:
+            self._end(trial, FAILED, error=reason)
+
+    def _objective(self, row: dict[str, Any]) -> float:
+        return float(row.get(self.study.space.objective.metric, math.nan))
+
+    def _diverged(self, trial: RunningTrial) -> bool:
+        first, last = trial.curve[0], trial.curve[-1]
+        numbers = [last["val_loss"], self._objective(last)]
+        if last["epoch"] > 0:
+            numbers.append(last["train_loss"])
+        if not all(math.isfinite(number) for number in numbers):
+            return True
+        return trial.spec.stage == SEARCH and last["val_loss"] > EXPLODED * first["val_loss"]
+
+    def _end(self, trial: RunningTrial, status: str, *, error: str | None = None) -> None:
+        spec = trial.spec
+        self._tables.add_trial(trial_row(trial, status, error), curve_rows(trial))
+        curve = {int(row["epoch"]): self._objective(row) for row in trial.curve}
+        value = self._objective(trial.curve[-1]) if trial.curve else math.nan
+        seconds = float(trial.curve[-1]["seconds"]) if trial.curve else 0.0
+        ended = EndedTrial(spec, status, value, curve, seconds)
+        del self.running[spec.trial_id]
+        self.ended[spec.trial_id] = ended
+        if spec.stage == SEARCH:
+            told = value if status == COMPLETED else None
+            self._samplers[spec.arm].tell(spec.search_point, _OPTUNA_STATE[status], told)
+        self._tell_design(spec)
+        self._notify()
+
+    def _replay(self, trial: EndedTrial) -> None:
+        """Take a trial of an earlier session into rungs and Optuna study, as it was then."""
+        self.ended[trial.spec.trial_id] = trial
+        spec = trial.spec
+        if spec.stage == CONFIRM:
+            return
+        for epoch, value in trial.curve.items():
+            self._halving[spec.arm].stops(spec.trial_id, epoch=epoch, value=value)
+        if spec.stage == SEARCH:
+            self._samplers[spec.arm].add(
+                spec.values,
+                state=_OPTUNA_STATE[trial.status],
+                value=trial.value if trial.status == COMPLETED else None,
+                curve=trial.curve,
+                attributes={"search_point": spec.search_point},
+            )
+        self._tell_design(spec)
+
+    def _tell_design(self, spec: TrialSpec) -> None:
+        """Tell a configuration of the design to its arm's study once all its seeds have ended."""
+        if spec.stage != DESIGN or (spec.arm, spec.config_id) in self._told:
+            return
+        ids = [spec._replace(seed=seed).trial_id for seed in self.study.design_seeds]
+        trials = [self.ended[trial_id] for trial_id in ids if trial_id in self.ended]
+        if len(trials) < len(ids):
+            return
+        self._told.add((spec.arm, spec.config_id))
+        good = all(trial.status == COMPLETED for trial in trials)
+        epochs = set.intersection(*(set(trial.curve) for trial in trials))
+        curve = {
+            epoch: sum(trial.curve[epoch] for trial in trials) / len(trials)
+            for epoch in sorted(epochs)
+        }
+        self._samplers[spec.arm].add(
+            spec.values,
+            state=TrialState.COMPLETE if good else TrialState.FAIL,
+            value=curve[self.study.space.horizon_epochs] if good else None,
+            curve=curve,
+            attributes={"design": spec.config_id, "seeds": len(trials)},
+        )
+
+    def _notify(self) -> None:
+        for observer in self.observers:
+            observer()

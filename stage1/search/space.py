@@ -1,0 +1,200 @@
+"""What a search space file may say, and the one translation of it into distributions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from pydantic import Field, field_validator, model_validator
+
+from stage1.config import Section
+
+Value = float | int | str | bool
+ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+
+
+class Conditional(Section):
+    """What all parameters have in common."""
+
+    when: dict[str, Any] = {}
+    """Values that other keys must have; else the base configuration's value is used."""
+
+
+class FloatParameter(Conditional):
+    """A real number, both bounds included."""
+
+    type: Literal["float"]
+    """Kind of parameter."""
+    low: float
+    """Smallest value."""
+    high: float
+    """Largest value."""
+    log: bool = False
+    """Uniform in the exponent."""
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        return _checked_bounds(self)
+
+
+class IntParameter(Conditional):
+    """A whole number, both bounds included."""
+
+    type: Literal["int"]
+    """Kind of parameter."""
+    low: int
+    """Smallest value."""
+    high: int
+    """Largest value."""
+    log: bool = False
+    """Uniform in the exponent."""
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        return _checked_bounds(self)
+
+
+class ChoiceParameter(Conditional):
+    """One of several values."""
+
+    type: Literal["choice"]
+    """Kind of parameter."""
+    options: tuple[Value, ...] = Field(min_length=1)
+    """The values, each once."""
+
+    @field_validator("options")
+    @classmethod
+    def _each_once(cls, options: tuple[Value, ...]) -> tuple[Value, ...]:
+        if len(set(options)) < len(options):
+            raise ValueError(f"options must differ from each other, got {list(options)}")
+        return options
+
+
+Parameter = Annotated[
+    FloatParameter | IntParameter | ChoiceParameter, Field(discriminator="type")
+]
+
+
+def _checked_bounds[P: (FloatParameter, IntParameter)](parameter: P) -> P:
+    if parameter.low > parameter.high:
+        raise ValueError(f"low must be <= high, got {parameter.low} > {parameter.high}; swap them")
+    if parameter.log and parameter.low <= 0:
+        raise ValueError(f"low must be > 0 with log: true, got {parameter.low}")
+    return parameter
+
+
+class Objective(Section):
+    """What the search optimises."""
+
+    metric: str = "val_correlation"
+    """A metric of the validation set."""
+    mode: Literal["max", "min"] = "max"
+    """Which way is better."""
+
+
+class Design(Section):
+    """The fixed paired part of a study."""
+
+    configurations: int = Field(8, ge=2)
+    """Sobol points; a power of two."""
+    seeds: int = Field(2, ge=1)
+    """Trainings per configuration and arm."""
+
+    @field_validator("configurations")
+    @classmethod
+    def _power_of_two(cls, configurations: int) -> int:
+        if configurations & (configurations - 1):
+            raise ValueError(f"configurations must be a power of two, got {configurations}")
+        return configurations
+
+
+class Asha(Section):
+    """Asynchronous successive halving."""
+
+    grace_epochs: int = Field(1, ge=1)
+    """First epoch at which a trial may be stopped."""
+    reduction_factor: float = Field(3, gt=1)
+    """One in so many trials goes on at each rung."""
+
+
+class Scheduler(Section):
+    """What stops trials of the search early."""
+
+    asha: Asha = Asha()
+    """The only one so far."""
+
+
+class Search(Section):
+    """The adaptive part of a study."""
+
+    trials: int = Field(24, ge=0)
+    """In total, split over the arms."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    """What proposes configurations."""
+    scheduler: Scheduler = Scheduler()
+    """What stops them."""
+
+
+class Resources(Section):
+    """What one trial occupies."""
+
+    cpus: float = Field(1, gt=0)
+    """Cores."""
+    gpus: float = Field(0, ge=0)
+    """GPUs, or a share of one."""
+
+
+class Space(Section):
+    """A study as written in its file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    """Name of the run folder."""
+    base: str
+    """Configuration file, relative to this one."""
+    objective: Objective = Objective()
+    """What is optimised."""
+    horizon_epochs: int = Field(15, ge=1)
+    """Epochs of a full trial."""
+    arms: dict[ArmName, dict[str, Any]] = Field(min_length=1)
+    """Keys that tell the arms apart."""
+    space: dict[str, Parameter] = Field(min_length=1)
+    """Parameters by dotted key."""
+    design: Design = Design()
+    """The paired part."""
+    search: Search = Search()
+    """The adaptive part."""
+    resources: Resources = Resources()
+    """Per trial."""
+
+
+def distributions(space: Space) -> dict[str, BaseDistribution]:
+    """The one translation of a space into Optuna's terms; bounds are inclusive in both."""
+    result: dict[str, BaseDistribution] = {}
+    for key, parameter in space.space.items():
+        match parameter:
+            case FloatParameter():
+                result[key] = FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+            case IntParameter():
+                result[key] = IntDistribution(parameter.low, parameter.high, log=parameter.log)
+            case ChoiceParameter():
+                result[key] = CategoricalDistribution(parameter.options)
+    return result
+
+
+def is_active(space: Space, key: str, values: dict[str, Value]) -> bool:
+    """Whether the values so far meet the parameter's `when`."""
+    return all(values.get(other) == wanted for other, wanted in space.space[key].when.items())
+
+
+def active(space: Space, values: dict[str, Value]) -> dict[str, Value]:
+    """The values whose `when` holds; parameters may depend on earlier ones."""
+    kept: dict[str, Value] = {}
+    for key, value in values.items():
+        if is_active(space, key, kept):
+            kept[key] = value
+    return kept

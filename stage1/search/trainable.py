@@ -1,0 +1,63 @@
+"""The Ray Tune trainable: one trial in a worker that keeps its imports, bars and weights."""
+
+from __future__ import annotations
+
+import platform
+from functools import lru_cache
+from typing import Any, NamedTuple, cast
+
+import ray
+from ray import tune
+
+from stage1.config import Config, DataConfig
+from stage1.data.batches import MarketWindows
+from stage1.model.language_models import LanguageModel
+from stage1.training.fit import EpochRow, fit
+
+ROW = "row"
+"""Key under which an epoch's row is reported."""
+
+
+class SharedInputs(NamedTuple):
+    """What all trials need, once per node in the object store."""
+
+    bars: ray.ObjectRef
+    """`dict[str, Bars]`."""
+    language_models: dict[str, ray.ObjectRef]
+    """`LanguageModel` by name."""
+
+
+@lru_cache(maxsize=4)
+def _windows(bars: ray.ObjectRef, config: DataConfig) -> MarketWindows:
+    return MarketWindows(ray.get(bars), config)
+
+
+@lru_cache(maxsize=4)
+def _language_model(reference: ray.ObjectRef) -> LanguageModel:
+    return cast(LanguageModel, ray.get(reference))
+
+
+def train_trial(tune_config: dict[str, Any], *, shared: SharedInputs, gpu: bool) -> None:
+    """Train one trial and report every epoch; what happens next is the scheduler's business.
+
+    Args:
+        tune_config: `config`, the complete configuration as JSON values.
+        shared: References into the object store.
+        gpu: Whether the trial has a GPU, or a share of one.
+    """
+    config = Config.model_validate(tune_config["config"])
+    transfer = config.transfer_learning
+    language_model = None
+    if transfer.use_pretrained_lm:
+        language_model = _language_model(shared.language_models[transfer.lm_name_or_path])
+
+    def report(row: EpochRow) -> None:
+        tune.report({ROW: {**row, "node": platform.node()}})
+
+    fit(
+        config,
+        _windows(shared.bars, config.data),
+        language_model,
+        report=report,
+        accelerator="gpu" if gpu else "cpu",
+    )

@@ -1,0 +1,108 @@
+"""What a trial of a study is: what is to be run, what runs, what has ended, and its rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+from stage1.results import PARAMETER_PREFIX
+from stage1.search.space import Value
+
+
+class TrialSpec(NamedTuple):
+    """One trial to run."""
+
+    stage: str
+    arm: str
+    config_id: str
+    seed: int
+    values: dict[str, Value]
+    """Searched values whose condition holds, by dotted key."""
+
+    @property
+    def trial_id(self) -> str:
+        """Unique within the study, the same in every attempt to run it."""
+        return f"{self.stage}-{self.config_id}-{self.arm}-{self.seed}"
+
+    @property
+    def search_point(self) -> int:
+        """Which proposal of its arm a search trial is."""
+        return int(self.config_id.removeprefix(self.arm))
+
+
+class Tables(Protocol):
+    """Where ended trials are written."""
+
+    def add_trial(self, row: dict[str, Any], curve: list[dict[str, Any]]) -> None:
+        """Write one ended trial and its curve."""
+
+
+@dataclass
+class RunningTrial:
+    """A trial that has begun."""
+
+    spec: TrialSpec
+    started_at: datetime
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    would_stop_epoch: int | None = None
+
+
+class EndedTrial(NamedTuple):
+    """What later decisions need of a trial that has ended."""
+
+    spec: TrialSpec
+    status: str
+    value: float
+    """Of the objective after the last epoch; NaN if there is none."""
+    curve: dict[int, float]
+    """Of the objective, by epoch."""
+    seconds: float
+    """Wall time of the trial."""
+
+
+_CURVE_ONLY = {"epoch", "train_loss", "lr"}
+_TRIAL_ONLY = {
+    "seconds_per_step",
+    "steps",
+    "peak_rss_mb",
+    "peak_vram_mb",
+    "parameters",
+    "lm_sha256",
+    "head_sha256",
+    "order_sha256",
+    "mask_sha256",
+    "node",
+}
+
+
+def trial_row(trial: RunningTrial, status: str, error: str | None) -> dict[str, Any]:
+    """The trial's row of trials.parquet."""
+    last = trial.curve[-1] if trial.curve else {}
+    spec = trial.spec
+    return {
+        "trial_id": spec.trial_id,
+        "stage": spec.stage,
+        "arm": spec.arm,
+        "config_id": spec.config_id,
+        "seed": spec.seed,
+        "status": status,
+        "epochs": last.get("epoch", 0),
+        **{PARAMETER_PREFIX + key: value for key, value in spec.values.items()},
+        **{key: value for key, value in last.items() if key not in _CURVE_ONLY},
+        "started_at": trial.started_at,
+        "would_stop_epoch": trial.would_stop_epoch,
+        "error": error,
+    }
+
+
+def curve_rows(trial: RunningTrial) -> list[dict[str, Any]]:
+    """The trial's rows of curves.parquet."""
+    return [
+        {
+            key: value
+            for key, value in row.items()
+            if key not in _TRIAL_ONLY and not key.startswith("baseline_")
+        }
+        for row in trial.curve
+    ]

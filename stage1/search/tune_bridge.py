@@ -1,0 +1,99 @@
+"""Ray Tune's two extension points, each a few lines around the study's engine."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from pydantic import ValidationError
+from ray.tune import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from stage1.search.engine import StudyEngine
+from stage1.search.study import trial_config
+from stage1.search.trainable import ROW
+from stage1.search.trials import TrialSpec
+
+_ROW_PREFIX = f"{ROW}/"  # Ray flattens nested results with a slash
+
+
+class EngineSearcher(Searcher):
+    """Asks the engine what to run.
+
+    Args:
+        engine: The study.
+        deadline: `time.monotonic()` after which no trial starts; None = never.
+    """
+
+    def __init__(self, engine: StudyEngine, deadline: float | None) -> None:
+        super().__init__()
+        self._engine = engine
+        self._deadline = deadline
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next trial's settings, None to wait, or FINISHED. Called by Ray."""
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            return Searcher.FINISHED
+        try:
+            while spec := self._engine.next_trial():
+                settings = self._settings(spec)
+                if settings is not None:
+                    return settings
+        except StopIteration:
+            return Searcher.FINISHED
+        return None
+
+    def _settings(self, spec: TrialSpec) -> dict[str, Any] | None:
+        try:
+            config = trial_config(
+                self._engine.study, arm=spec.arm, values=spec.values, seed=spec.seed
+            )
+        except ValidationError as error:
+            self._engine.on_error(spec.trial_id, "; ".join(e["msg"] for e in error.errors()))
+            return None
+        return {"trial_id": spec.trial_id, "config": config.model_dump(mode="json")}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Nothing to do: the engine has seen the last epoch. Called by Ray."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to do: the run folder is the state. Called by Ray."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to do: the run folder is the state. Called by Ray."""
+
+
+class EngineScheduler(FIFOScheduler):
+    """Shows the engine every epoch and every error.
+
+    Args:
+        engine: The study.
+    """
+
+    def __init__(self, engine: StudyEngine) -> None:
+        super().__init__()
+        self._engine = engine
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Continue or stop. Called by Ray after every epoch."""
+        row = {
+            key.removeprefix(_ROW_PREFIX): value
+            for key, value in result.items()
+            if key.startswith(_ROW_PREFIX)
+        }
+        if self._engine.on_epoch(trial.config["trial_id"], row):
+            return str(TrialScheduler.STOP)
+        return str(TrialScheduler.CONTINUE)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """Called by Ray when a trial has raised or its process has died."""
+        self._engine.on_error(trial.config["trial_id"], _reason(trial))
+
+
+def _reason(trial: Trial) -> str:
+    """The last line of the error, which names it."""
+    lines = [line.strip() for line in str(trial.get_error() or "unknown").splitlines()]
+    return next((line for line in reversed(lines) if line), "unknown")

@@ -1,0 +1,35 @@
+"""One seed, many streams: what one part of a training draws never shifts what another part draws."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Stream(IntEnum):
+    """What random numbers are for; the values are part of every result, never change one."""
+
+    LANGUAGE_MODEL = 1
+    HEAD = 2
+    ORDER = 3
+    MASKS = 4
+    DROPOUT = 5
+    VALIDATION_MASKS = 6
+    DESIGN = 7
+    SAMPLER = 8
+
+
+def generator(stream: Stream, *key: int) -> np.random.Generator:
+    """Random numbers that are a function of the stream and the key alone.
+
+    Args:
+        stream: What they are for.
+        key: Non-negative integers: seed, epoch, instant.
+    """
+    return np.random.default_rng([int(stream), *key])
+
+
+def integer_seed(stream: Stream, *key: int) -> int:
+    """A 63-bit seed for generators of other libraries."""
+    return int(generator(stream, *key).integers(0, 2**63 - 1))

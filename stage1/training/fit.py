@@ -1,0 +1,135 @@
+"""Train one configuration and report every completed epoch: the one path of trials and trainings."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from stage1.config import Config
+from stage1.data.batches import MarketWindows
+from stage1.model.language_models import LanguageModel
+from stage1.model.stage1_model import build_model
+from stage1.seeds import Stream, integer_seed
+from stage1.training.memory import peak_rss_mb, peak_vram_mb, reset_peaks
+from stage1.training.module import Stage1Module
+
+EpochRow = dict[str, Any]
+"""One completed epoch: `epoch` (0 = before the first step), metrics, measurements, fingerprints."""
+
+_NOISE = (
+    ".*LeafSpec.*",
+    ".*num_workers.*",
+    ".*does not have many workers.*",
+    ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`.*",
+    ".*GPU available but not used.*",
+)
+"""Warnings of Lightning that no user of stage1 can act on."""
+
+
+class EpochReports(Callback):
+    """Hands every completed epoch to `report`, with what was measured on the way."""
+
+    def __init__(self, report: Callable[[EpochRow], None]) -> None:
+        self.report = report
+        self.started = time.perf_counter()
+        self.step_seconds = 0.0
+        self.steps_timed = 0
+        self._epoch_started = 0.0
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        self._epoch_started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
+        now = time.perf_counter()
+        self.step_seconds += now - self._epoch_started
+        self.steps_timed += 1
+        self._epoch_started = now
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        before = trainer.sanity_checking
+        self.report(
+            {
+                "epoch": 0 if before else trainer.current_epoch + 1,
+                **module.metrics,
+                **module.baseline,
+                "train_loss": module.train_loss(),
+                "lr": trainer.optimizers[0].param_groups[-1]["lr"],
+                "seconds": time.perf_counter() - self.started,
+                "seconds_per_step": self.step_seconds / max(self.steps_timed, 1),
+                "steps": trainer.global_step,
+                "peak_rss_mb": peak_rss_mb(),
+                "peak_vram_mb": peak_vram_mb(),
+                "parameters": sum(p.numel() for p in module.model.parameters()),
+                **module.fingerprints,
+            }
+        )
+
+
+def build_module(
+    config: Config, windows: MarketWindows, language_model: LanguageModel | None
+) -> Stage1Module:
+    """The module of a configuration before its first step.
+
+    Raises:
+        ModelError: The language model does not fit the configuration.
+    """
+    return Stage1Module(config, windows, build_model(config, language_model))
+
+
+def fit(
+    config: Config,
+    windows: MarketWindows,
+    language_model: LanguageModel | None,
+    *,
+    report: Callable[[EpochRow], None],
+    callbacks: Sequence[Callback] = (),
+    checkpoint: Path | None = None,
+    **trainer_options: Any,
+) -> Stage1Module:
+    """Train to the horizon. Same arguments, same machine: bit-identical rows, times aside.
+
+    Args:
+        config: Complete; `training.epochs` is the horizon.
+        windows: The bars, resident.
+        language_model: As `transfer_learning.lm_name_or_path` resolves, or None for the vanilla
+            encoder.
+        report: Called after every completed epoch, first with epoch 0. What it raises ends the
+            training.
+        callbacks: Further Lightning callbacks.
+        checkpoint: Lightning checkpoint to go on from.
+        trainer_options: For Lightning's Trainer, over the lean defaults.
+    """
+    reset_peaks()
+    torch.set_num_threads(config.training.threads)
+    reports = EpochReports(report)
+    module = build_module(config, windows, language_model)
+    torch.manual_seed(integer_seed(Stream.DROPOUT, config.training.seed))
+    options: dict[str, Any] = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "max_epochs": config.training.epochs,
+        "precision": config.training.precision,
+        "gradient_clip_val": config.training.gradient_clip,
+        "reload_dataloaders_every_n_epochs": 1,
+        "num_sanity_val_steps": -1,  # the whole validation set: the row of epoch 0
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        **trainer_options,
+    }
+    with warnings.catch_warnings():
+        for message in _NOISE:
+            warnings.filterwarnings("ignore", message=message)
+        trainer = lightning.Trainer(callbacks=[reports, *callbacks], **options)
+        trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+    return module

@@ -1,0 +1,133 @@
+"""The Lightning module: steps, unfreezing, validation, and what a checkpoint carries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+from torch import Tensor
+
+from stage1.config import Config
+from stage1.data.batches import Batch, MarketWindows, chained_sha256
+from stage1.data.timeframes import MINUTES
+from stage1.model.losses import total_loss
+from stage1.model.metrics import evaluate, evaluate_baseline
+from stage1.model.stage1_model import T5_PREFIX, Built
+from stage1.training.optimization import build_optimizer, build_schedule
+
+CHECKPOINT_KEY = "stage1"
+
+
+class _Batches:
+    """Batches that already are batches, as Lightning wants to see them."""
+
+    def __init__(self, batches: Iterable[Batch], count: int) -> None:
+        self.batches, self.count = batches, count
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return self.count
+
+
+class Stage1Module(lightning.LightningModule):
+    """A model in training.
+
+    Args:
+        config: Complete.
+        windows: The bars.
+        built: The model and the fingerprints of its weights.
+    """
+
+    def __init__(self, config: Config, windows: MarketWindows, built: Built) -> None:
+        super().__init__()
+        self.config = config
+        self.windows = windows
+        self.model = built.model
+        self.minutes = tuple(MINUTES[name] for name in config.data.timeframes)
+        self.fingerprints = {
+            "lm_sha256": built.lm_sha256,
+            "head_sha256": built.head_sha256,
+            "order_sha256": "",
+            "mask_sha256": "",
+        }
+        self.metrics: dict[str, float] = {}
+        self.baseline: dict[str, float] = {}
+        self._decoded: list[Tensor] = []
+        self._losses: list[Tensor] = []
+
+    # Data ---------------------------------------------------------------------------------------
+
+    def train_dataloader(self) -> _Batches:
+        """The batches of the current epoch; asked for anew every epoch."""
+        plan = self.windows.plan_epoch(self.config, self.current_epoch)
+        for name, array in (("order_sha256", plan.order), ("mask_sha256", plan.uniforms)):
+            self.fingerprints[name] = chained_sha256(self.fingerprints[name] or "", array)
+        batches = self.windows.training_batches(self.config, plan)
+        return _Batches(batches, self.config.training.steps_per_epoch)
+
+    def val_dataloader(self) -> _Batches:
+        """The validation set, the same for every trial."""
+        batches = self.windows.validation_batches(self.config.masking)
+        return _Batches(batches, len(batches))
+
+    # Steps --------------------------------------------------------------------------------------
+
+    def on_train_epoch_start(self) -> None:
+        """Freeze or free the T5."""
+        freeze = self.config.transfer_learning.freeze_lm_epochs
+        learns = freeze >= 0 and self.current_epoch >= freeze
+        for name, parameter in self.model.named_parameters():
+            if name.startswith(T5_PREFIX):
+                parameter.requires_grad_(learns)
+        self._losses = []
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        decoded = self.model(batch.features, batch.hidden)
+        loss = total_loss(decoded, batch, self.config.loss, self.minutes)
+        self._losses.append(loss.detach())
+        return loss
+
+    def train_loss(self) -> float:
+        """Mean loss of the current epoch's steps so far; NaN before the first."""
+        return float(torch.stack(self._losses).mean()) if self._losses else float("nan")
+
+    def configure_optimizers(self) -> Any:
+        optimizer = build_optimizer(self.model, self.config)
+        schedule = build_schedule(optimizer, self.config)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    # Validation ---------------------------------------------------------------------------------
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        self._decoded.append(self.model(batch.features, batch.hidden))
+
+    def on_validation_epoch_end(self) -> None:
+        """Metrics over the whole validation set at once; the baseline's once per training."""
+        parts = self.windows.validation_batches(self.config.masking)
+        batch = Batch(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+        decoded = torch.cat(self._decoded).cpu()
+        self._decoded = []
+        if not self.baseline:
+            self.baseline = evaluate_baseline(batch, self.config)
+        self.metrics = evaluate(decoded, batch, self.config)
+        self.log_dict(self.metrics)
+
+    # Checkpoints --------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[CHECKPOINT_KEY] = {
+            "config": self.config.model_dump(mode="json"),
+            "fingerprints": dict(self.fingerprints),
+            "rng": torch.get_rng_state(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.fingerprints = dict(checkpoint[CHECKPOINT_KEY]["fingerprints"])
+        torch.set_rng_state(checkpoint[CHECKPOINT_KEY]["rng"])

@@ -1,0 +1,104 @@
+"""`python -m stage1.tune SPACE.yaml`: the main job, from a search space to its report."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from stage1.command import parse_duration, run_command
+from stage1.data.batches import MarketWindows
+from stage1.data.store import fingerprint, load_bars
+from stage1.model.language_models import resolve
+from stage1.report import end_table, write_report
+from stage1.results import RunFolder, read_space, read_trials
+from stage1.search.resume import begin_run, check_same_study, data_description
+from stage1.search.study import language_model_names, load_study
+
+SAMPLE_SOURCE = "bundled sample"
+
+
+def tune(
+    space: Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="The search space.")],
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder made by stage1.prepare; the bundled sample without.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where run folders go: OUT/name.")] = Path("runs"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the study in OUT/name.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Do everything that comes before the first trial.")
+    ] = False,
+    trials: Annotated[
+        int | None, typer.Option(min=0, help="Trials of the search, in place of search.trials.")
+    ] = None,
+    time_budget: Annotated[
+        str | None,
+        typer.Option(help="Such as 30m: then no further trial starts; --resume goes on."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Trials at once; default: as many as fit.")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="An existing Ray cluster.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Shared folder or s3://bucket/prefix for a cluster.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the whole study.")] = 0,
+) -> None:
+    """Search hyperparameters in every arm of a study, and report."""
+    console = Console()
+    budget = parse_duration(time_budget) if time_budget else None
+    study = load_study(space, seed=seed, trials=trials)
+    bars = load_bars(data_dir, study.config.data.timeframes)
+    windows = MarketWindows(bars, study.config.data)
+    models = [resolve(name) for name in language_model_names(study)]
+    run = RunFolder(out / study.space.name)
+    source = str(data_dir) if data_dir else SAMPLE_SOURCE
+    data = data_description(fingerprint(bars), study, source)
+    if check:
+        console.print(
+            f"{space}: sound. {len(windows.split.training.ends):,} training and "
+            f"{len(windows.split.validation.ends):,} validation windows; language models: "
+            f"{', '.join(model.name for model in models) or 'none'}.",
+            soft_wrap=True,
+        )
+        return
+    if resume:
+        check_same_study(run, study, data=data)
+    else:
+        begin_run(run, study, data=data, models=models)
+    # Ray takes seconds to import and start: a mistake in the input should not have to wait for it.
+    from stage1.search.launch import Machines, run_study
+
+    machines = Machines(workers=workers, address=address, storage=storage)
+    try:
+        run_study(
+            study, run, bars, models, machines=machines, console=console, time_budget=budget
+        )
+    except KeyboardInterrupt:
+        console.print(
+            f"Stopped; every trial that had ended is in {run.path}. Go on with the same command "
+            "and --resume.",
+            soft_wrap=True,
+        )
+        raise
+    report = write_report(run)
+    console.print(end_table(read_trials(run), read_space(run)))
+    console.print(f"Report: {report}", soft_wrap=True)
+
+
+def _quiet_libraries() -> None:
+    """Ray's, Lightning's and Optuna's notes are not for the person at the terminal."""
+    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+    for name in ("pytorch_lightning", "lightning.pytorch", "optuna"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+if __name__ == "__main__":
+    _quiet_libraries()
+    run_command(tune)

@@ -1,0 +1,323 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import kstest
+from transformers import T5Config
+from transformers.models.t5.modeling_t5 import T5Stack
+
+from stage1.errors import ConfigError
+from stage1.model.initialization import build_t5, t5_stack
+from stage1.model.language_models import LanguageModel, weights_sha256
+from stage1.model.t5_dimensions import encoder_shapes
+
+CONFIG = {
+    "d_model": 16,
+    "d_kv": 8,
+    "d_ff": 24,
+    "num_layers": 3,
+    "num_heads": 3,
+    "relative_attention_num_buckets": 32,
+    "relative_attention_max_distance": 128,
+    "layer_norm_epsilon": 1e-6,
+    "feed_forward_proj": "gated-gelu",
+}
+BIAS = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+ARMS = ("pretrained", "random", "shuffled")
+
+
+def language_model(**changes):
+    """Weights that no initialisation would give: every value once, in order."""
+    config = CONFIG | changes
+    weights, start = {}, 0
+    for name, shape in sorted(encoder_shapes(config).items()):
+        size = torch.Size(shape).numel()
+        weights[name] = (torch.arange(start, start + size) * 1e-4).view(shape)
+        start += size
+    return LanguageModel("tiny", config, weights, 13.5, weights_sha256(weights))
+
+
+def inputs(requires_grad=False):
+    generator = torch.Generator().manual_seed(5)
+    return torch.randn(2, 6, 16, generator=generator, requires_grad=requires_grad)
+
+
+def states_equal(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_the_pretrained_arm_holds_the_language_model_s_weights():
+    model = language_model()
+
+    stack, sha256 = build_t5(model, initialization="pretrained", seed=0)
+
+    state = stack.state_dict()
+    assert state.keys() == model.weights.keys()
+    assert all(torch.equal(state[name], model.weights[name]) for name in state)
+    assert sha256 == model.sha256
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_the_fingerprint_is_that_of_the_weights_in_the_stack(arm):
+    stack, sha256 = build_t5(language_model(), initialization=arm, seed=4)
+
+    assert weights_sha256(stack.state_dict()) == sha256
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_an_arm_and_seed_give_the_same_stack_however_often_asked(arm):
+    model = language_model()
+    first, first_sha256 = build_t5(model, initialization=arm, seed=4)
+    with torch.no_grad():
+        for parameter in first.parameters():
+            parameter.mul_(2)  # training one copy must not reach the next
+
+    second, second_sha256 = build_t5(model, initialization=arm, seed=4)
+
+    assert first_sha256 == second_sha256
+    assert weights_sha256(second.state_dict()) == second_sha256
+    assert weights_sha256(model.weights) == model.sha256
+
+
+def test_fingerprints_differ_between_arms_and_between_seeds_where_the_seed_matters():
+    model = language_model()
+
+    found = {
+        (arm, seed): build_t5(model, initialization=arm, seed=seed)[1]
+        for arm in ARMS
+        for seed in (0, 1)
+    }
+
+    assert found["pretrained", 0] == found["pretrained", 1]
+    assert len(set(found.values())) == 5
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_global_randomness_is_left_as_it_was(arm):
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+
+    build_t5(language_model(), initialization=arm, seed=7, n_pretrained_blocks=1)
+
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.random.get_state()[1], before[1])
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_global_randomness_has_no_influence(arm):
+    torch.manual_seed(1)
+    first = build_t5(language_model(), initialization=arm, seed=7)[1]
+    torch.manual_seed(2)
+
+    assert build_t5(language_model(), initialization=arm, seed=7)[1] == first
+
+
+@pytest.mark.parametrize("feed_forward", ["relu", "gated-gelu"])
+@pytest.mark.parametrize("factor", [1.0, 0.05])
+def test_the_random_arm_is_transformers_own_initialisation(feed_forward, factor):
+    model = language_model(feed_forward_proj=feed_forward)
+    config = T5Config(
+        **model.config, vocab_size=1, initializer_factor=factor, is_encoder_decoder=False
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(9)
+        reference = T5Stack(config).state_dict()
+    del reference["embed_tokens.weight"]
+
+    stack, sha256 = build_t5(model, initialization="random", seed=9, initializer_factor=factor)
+
+    assert sha256 == weights_sha256(reference)
+    assert torch.all(stack.final_layer_norm.weight == factor)
+
+
+def test_random_weights_have_the_spread_that_t5_defines():
+    model = language_model(d_model=64, d_ff=256)
+
+    stack, _ = build_t5(model, initialization="random", seed=0, initializer_factor=0.5)
+
+    attention = stack.block[0].layer[0].SelfAttention
+    output = stack.block[1].layer[1].DenseReluDense.wo
+    for weight, spread in (
+        (attention.q.weight, 0.5 * (64 * 8) ** -0.5),
+        (attention.k.weight, 0.5 * 64**-0.5),
+        (output.weight, 0.5 * 256**-0.5),
+    ):
+        values = weight.detach().flatten().numpy()
+        assert kstest(values, "norm", (0, spread)).pvalue > 1e-3
+
+
+def test_shuffling_keeps_each_tensor_s_values_and_moves_them():
+    model = language_model()
+
+    stack, _ = build_t5(model, initialization="shuffled", seed=2)
+
+    for name, shuffled in stack.state_dict().items():
+        original = model.weights[name]
+        assert sorted(shuffled.flatten().tolist()) == sorted(original.flatten().tolist())
+        assert torch.equal(shuffled, original) == (name == BIAS)
+
+
+def test_shuffling_leaves_a_value_in_place_no_more_often_than_chance():
+    model = language_model(d_model=64, d_ff=256)
+
+    stack, _ = build_t5(model, initialization="shuffled", seed=2)
+
+    name = "block.1.layer.1.DenseReluDense.wo.weight"
+    in_place = int((stack.state_dict()[name] == model.weights[name]).sum())
+    assert in_place < 8  # Poisson with mean 1: probability 1e-5
+
+
+def test_tensors_of_one_shape_are_shuffled_differently():
+    model = language_model()
+
+    stack, _ = build_t5(model, initialization="shuffled", seed=2)
+
+    state = stack.state_dict()
+    orders = [
+        (state[f"block.{block}.layer.0.SelfAttention.k.weight"]).flatten().argsort()
+        for block in range(3)
+    ]
+    assert not torch.equal(orders[0], orders[1])
+    assert not torch.equal(orders[1], orders[2])
+
+
+@pytest.mark.parametrize("arm", ["pretrained", "shuffled"])
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_the_first_blocks_are_the_arm_s_and_the_rest_the_random_arm_s(arm, blocks):
+    model = language_model()
+    fresh = build_t5(model, initialization="random", seed=3)[0].state_dict()
+
+    stack, sha256 = build_t5(model, initialization=arm, seed=3, n_pretrained_blocks=blocks)
+
+    for name, tensor in stack.state_dict().items():
+        first = name.startswith(tuple(f"block.{block}." for block in range(blocks)))
+        source = model.weights if first else fresh
+        assert sorted(tensor.flatten().tolist()) == sorted(source[name].flatten().tolist()), name
+        assert first or torch.equal(tensor, fresh[name])
+    assert sha256 == weights_sha256(stack.state_dict())
+
+
+def test_as_many_blocks_as_there_are_is_the_same_as_all():
+    model = language_model()
+
+    counted = build_t5(model, initialization="pretrained", seed=3, n_pretrained_blocks=3)[1]
+
+    assert counted == model.sha256
+
+
+@pytest.mark.parametrize("arm", ARMS)
+@pytest.mark.parametrize("blocks", [0, 4, -1])
+def test_a_number_of_blocks_the_model_does_not_have_is_an_error_that_names_the_key(arm, blocks):
+    with pytest.raises(ConfigError) as caught:
+        build_t5(language_model(), initialization=arm, seed=0, n_pretrained_blocks=blocks)
+
+    message = str(caught.value)
+    assert message.startswith("transfer_learning.n_pretrained_blocks must be from 1 to 3")
+    assert f"got {blocks}" in message
+
+
+def test_the_parameters_are_the_encoder_s_alone_and_all_trainable():
+    stack, _ = build_t5(language_model(), initialization="pretrained", seed=0)
+
+    attention = 4 * 16 * 3 * 8
+    feed_forward = 3 * 16 * 24
+    expected = 3 * (attention + feed_forward + 2 * 16) + 32 * 3 + 16
+    assert sum(parameter.numel() for parameter in stack.parameters()) == expected
+    assert all(parameter.requires_grad for parameter in stack.parameters())
+    assert all(parameter.device.type == "cpu" for parameter in stack.parameters())
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_dropout_acts_in_every_arm_and_not_at_all_by_default(arm):
+    model = language_model()
+
+    dropping = build_t5(model, initialization=arm, seed=0, dropout=0.5)[0]
+    plain = build_t5(model, initialization=arm, seed=0)[0]
+
+    assert dropping.training
+    assert all(module.training for module in dropping.modules())
+    assert not torch.equal(
+        dropping(inputs_embeds=inputs()).last_hidden_state,
+        dropping(inputs_embeds=inputs()).last_hidden_state,
+    )
+    assert torch.equal(
+        plain(inputs_embeds=inputs()).last_hidden_state,
+        dropping.eval()(inputs_embeds=inputs()).last_hidden_state,
+    )
+
+
+def test_the_fused_gelu_is_the_same_function_to_float32_rounding():
+    model = language_model()
+    stack, _ = build_t5(model, initialization="random", seed=1)
+    config = copy.deepcopy(stack.config)
+    config.dense_act_fn = "gelu_new"
+    reference = T5Stack(config)
+    reference.load_state_dict(stack.state_dict(), strict=False)
+
+    ours = stack(inputs_embeds=inputs()).last_hidden_state
+    theirs = reference(inputs_embeds=inputs()).last_hidden_state
+
+    # three blocks of sums over 24 terms: a few units in the last place of values near 1
+    torch.testing.assert_close(ours, theirs, rtol=2e-6, atol=2e-6)
+
+
+def test_attention_is_sdpa_and_agrees_with_the_plain_computation():
+    stack, _ = build_t5(language_model(), initialization="random", seed=1)
+    plain = copy.deepcopy(stack)
+    plain.set_attn_implementation("eager")
+    mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0]])
+
+    ours = stack(inputs_embeds=inputs(), attention_mask=mask).last_hidden_state
+    theirs = plain(inputs_embeds=inputs(), attention_mask=mask).last_hidden_state
+
+    assert stack.config._attn_implementation == "sdpa"
+    torch.testing.assert_close(ours[0], theirs[0], rtol=2e-6, atol=2e-6)
+    torch.testing.assert_close(ours[1, :4], theirs[1, :4], rtol=2e-6, atol=2e-6)
+
+
+def test_gradients_reach_inputs_and_weights_with_and_without_checkpointing(caplog):
+    stack, _ = build_t5(language_model(), initialization="random", seed=1)
+    bars = inputs(requires_grad=True)
+    stack(inputs_embeds=bars).last_hidden_state.square().sum().backward()
+    plain = bars.grad.clone()
+    bars.grad = None
+
+    stack.activation_checkpointing_enable()
+    stack(inputs_embeds=bars).last_hidden_state.square().sum().backward()
+
+    assert all(parameter.grad is not None for parameter in stack.parameters())
+    torch.testing.assert_close(bars.grad, plain)
+    assert not caplog.records
+
+
+def test_building_says_nothing(capfd):
+    for arm in ARMS:
+        build_t5(language_model(), initialization=arm, seed=1)
+
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_stack_on_the_meta_device_has_the_shapes_and_no_values():
+    with torch.device("meta"):
+        stack = t5_stack(CONFIG)
+
+    state = stack.state_dict()
+    assert {name: tuple(tensor.shape) for name, tensor in state.items()} == encoder_shapes(CONFIG)
+    assert all(tensor.is_meta for tensor in state.values())
+
+
+def test_weights_that_may_not_be_written_are_copied():
+    model = language_model()
+    arrays = {name: tensor.numpy().copy() for name, tensor in model.weights.items()}
+    for array in arrays.values():
+        array.flags.writeable = False
+    with pytest.warns(UserWarning, match="not writable"):
+        shared = {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    stack, _ = build_t5(model._replace(weights=shared), initialization="pretrained", seed=0)
+
+    assert not any(
+        parameter.data_ptr() == shared[name].data_ptr()
+        for name, parameter in stack.named_parameters()
+    )

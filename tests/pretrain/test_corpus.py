@@ -1,0 +1,185 @@
+import numpy as np
+import pytest
+import sentencepiece
+
+from stage1.errors import DataError
+from stage1.pretrain import corpus
+from stage1.pretrain.corpus import Corpus, encode, read_corpus, text_files, token_streams
+
+LETTERS = np.array(list("abcdefgh"))
+
+
+def paragraphs(count, *, seed=0, words=12):
+    """Different paragraphs of random words; common letters first, so that pieces can be learnt."""
+    generator = np.random.default_rng(seed)
+    shares = np.arange(8, 0, -1) / 36
+
+    def word():
+        return "".join(generator.choice(LETTERS, size=generator.integers(2, 7), p=shares))
+
+    lexicon = [word() for _ in range(120)]
+    return [" ".join(generator.choice(lexicon, size=words)) for _ in range(count)]
+
+
+def write(path, texts):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n\n".join(texts), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def small_vocabulary(monkeypatch):
+    monkeypatch.setattr(corpus, "VOCABULARY_SIZE", 60)
+
+
+def test_every_paragraph_is_in_one_part_and_one_in_a_hundred_is_held_out(tmp_path):
+    texts = paragraphs(5000)
+
+    read = read_corpus([write(tmp_path / "book.txt", texts)])
+
+    assert sorted(read.training + read.held_out) == sorted(set(texts))
+    assert not set(read.training) & set(read.held_out)
+    assert 20 < len(read.held_out) < 85  # binomial(5000, 1/100): mean 50, sd 7
+
+
+def test_whether_a_paragraph_is_held_out_depends_on_its_text_alone(tmp_path):
+    texts = paragraphs(1000)
+    first = read_corpus([write(tmp_path / "a.txt", texts)])
+
+    backwards = read_corpus([write(tmp_path / "b.txt", texts[::-1])])
+    longer = read_corpus([write(tmp_path / "c.txt", paragraphs(500, seed=1) + texts)])
+
+    assert set(backwards.held_out) == set(first.held_out)
+    assert set(longer.held_out) & set(texts) == set(first.held_out)
+
+
+def test_repeats_are_dropped_even_where_the_lines_break_elsewhere(tmp_path):
+    texts = paragraphs(300)
+    repeats = [text.replace(" ", "\n  ", 2) for text in texts]
+
+    read = read_corpus(
+        [write(tmp_path / "a.txt", texts), write(tmp_path / "b.txt", repeats + texts)]
+    )
+
+    assert sorted(read.training + read.held_out) == sorted(texts)
+
+
+def test_short_paragraphs_are_left_out(tmp_path):
+    read = read_corpus([write(tmp_path / "a.txt", [*paragraphs(300), "CHAPTER IV", "x" * 19])])
+
+    assert not any(len(text) < 20 for text in read.training + read.held_out)
+    assert len(read.training + read.held_out) == 300
+
+
+def test_the_fingerprint_is_the_corpus_s_own(tmp_path):
+    texts = paragraphs(300)
+    first = read_corpus([write(tmp_path / "a.txt", texts)]).sha256
+
+    assert read_corpus([write(tmp_path / "b.txt", texts)]).sha256 == first
+    assert read_corpus([write(tmp_path / "c.txt", texts[1:])]).sha256 != first
+
+
+def test_a_corpus_too_small_to_hold_text_out_is_an_error(tmp_path):
+    texts = read_corpus([write(tmp_path / "a.txt", paragraphs(300))]).training[:5]
+
+    with pytest.raises(DataError, match="some hundred paragraphs, got 5; add text"):
+        read_corpus([write(tmp_path / "b.txt", texts)])
+
+
+def test_text_files_are_found_below_folders_in_a_fixed_order(tmp_path):
+    names = ["b/2.txt", "b/10.txt", "a.txt", "c/d/e.txt"]
+    for name in names:
+        write(tmp_path / name, ["text"])
+    write(tmp_path / "README.md", ["not a text"])
+
+    found = text_files([tmp_path, tmp_path / "README.md"])
+
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == [
+        "a.txt",
+        "b/10.txt",
+        "b/2.txt",
+        "c/d/e.txt",
+        "README.md",
+    ]
+
+
+@pytest.mark.parametrize("name", ["absent", "empty"])
+def test_a_source_without_text_is_an_error_that_names_it(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+
+    with pytest.raises(DataError, match=f"{name}: must be a text file or a folder"):
+        text_files([tmp_path / name])
+
+
+def test_windows_text_is_read_and_said_so(tmp_path, capsys):
+    texts = [f"{text} naïve café" for text in paragraphs(300)]
+    (tmp_path / "old.txt").write_bytes("\n\n".join(texts).encode("cp1252"))
+
+    read = read_corpus([tmp_path / "old.txt"])
+
+    assert sorted(read.training + read.held_out) == sorted(texts)
+    assert "old.txt: not UTF-8, read as cp1252" in capsys.readouterr().out
+
+
+def test_a_file_that_is_no_text_is_an_error(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\x81\x8d" * 100)
+
+    with pytest.raises(DataError, match=r"a\.txt: must be text in UTF-8 or Windows-1252"):
+        read_corpus([tmp_path / "a.txt"])
+
+
+def test_the_vocabulary_has_t5s_special_ids_and_the_streams_give_back_the_text(
+    tmp_path, small_vocabulary
+):
+    texts = paragraphs(200)
+    read = Corpus(texts[:180], texts[180:], "")
+
+    streams = token_streams(read, tmp_path)
+
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "spiece.model"))
+    assert (processor.pad_id(), processor.eos_id(), processor.unk_id()) == (0, 1, 2)
+    assert processor.get_piece_size() == 60
+    for stream, part in ((streams.training, read.training), (streams.held_out, read.held_out)):
+        assert stream.dtype == np.int32
+        ends = np.flatnonzero(stream == 1)
+        pieces = np.split(stream, ends + 1)[:-1]
+        assert [processor.decode(piece[:-1].tolist()) for piece in pieces] == part
+
+
+def test_the_vocabulary_knows_the_training_text_only(tmp_path, small_vocabulary):
+    texts = paragraphs(200)
+    token_streams(Corpus(texts, texts[:5], ""), tmp_path / "one")
+
+    token_streams(Corpus(texts, ["zz zz zz zz zz zz zz"], ""), tmp_path / "other")
+
+    vocabularies = [(tmp_path / name / "spiece.model").read_bytes() for name in ("one", "other")]
+    assert vocabularies[0] == vocabularies[1]
+
+
+def test_an_existing_vocabulary_is_used_again(tmp_path, small_vocabulary):
+    read = Corpus(paragraphs(200), paragraphs(5, seed=1), "")
+    first = token_streams(read, tmp_path)
+    written = (tmp_path / "spiece.model").stat().st_mtime_ns
+
+    second = token_streams(read, tmp_path)
+
+    assert (tmp_path / "spiece.model").stat().st_mtime_ns == written
+    assert np.array_equal(first.training, second.training)
+
+
+def test_every_paragraph_is_closed_by_the_end_of_sequence(tmp_path, small_vocabulary):
+    texts = paragraphs(200)
+    token_streams(Corpus(texts, texts[:5], ""), tmp_path)
+
+    stream = encode(texts[:7], tmp_path / "spiece.model")
+
+    assert (stream == 1).sum() == 7
+    assert stream[-1] == 1
+
+
+def test_a_text_too_poor_for_the_vocabulary_is_an_error(tmp_path, small_vocabulary):
+    with pytest.raises(DataError, match="rich enough for 60 word pieces; add text") as caught:
+        token_streams(Corpus(["a b a b a b a b a b a b"], ["a b"], ""), tmp_path)
+
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "spiece.model").exists()

@@ -1,0 +1,197 @@
+from datetime import timedelta
+
+import numpy as np
+import pytest
+import torch
+
+from stage1.model.language_models import weights_sha256
+from stage1.pretrain import corpus, training
+from stage1.pretrain.corpus import TokenStreams
+from stage1.pretrain.training import (
+    SpanCorruptionModule,
+    held_out_batches,
+    held_out_loss,
+    is_word,
+    planned_steps,
+    span_objective,
+    steps_within,
+    t5_config,
+    token_losses,
+    train,
+    unigram_loss,
+)
+
+WORDS = 50
+
+pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* is not empty")
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """A vocabulary, model and evaluation that train in milliseconds."""
+    monkeypatch.setattr(corpus, "VOCABULARY_SIZE", WORDS)
+    monkeypatch.setattr(training, "VOCABULARY_SIZE", WORDS)
+    monkeypatch.setattr(training, "HELD_OUT_BATCHES", 1)
+    monkeypatch.setattr(training, "ROWS_PER_STEP", 4)
+    tiny = {"d_model": 16, "d_kv": 8, "num_heads": 2, "d_ff": 24, "num_layers": 2}
+    monkeypatch.setitem(training.DIMENSIONS, "nano", tiny)
+    with torch.random.fork_rng():
+        yield
+
+
+@pytest.fixture
+def streams():
+    generator = np.random.default_rng(0)
+    shares = np.arange(1, WORDS - 2)[::-1] ** 2.0
+    tokens = generator.choice(np.arange(3, WORDS), size=4000, p=shares / shares.sum())
+    return TokenStreams(tokens[:3000].astype(np.int32), tokens[3000:].astype(np.int32))
+
+
+def run(streams, out, *, steps=6, seed=0, resume=False):
+    return train("nano", streams, out, steps=steps, seed=seed, budget=None, resume=resume)
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.fixture
+def killed_at(monkeypatch):
+    """Make the training die while it works on a step."""
+
+    def arrange(step):
+        original = SpanCorruptionModule.training_step
+
+        def die(self, batch, batch_index):
+            if self.global_step == step:
+                raise KilledError
+            return original(self, batch, batch_index)
+
+        monkeypatch.setattr(SpanCorruptionModule, "training_step", die)
+        return lambda: monkeypatch.setattr(SpanCorruptionModule, "training_step", original)
+
+    return arrange
+
+
+def sha256(module):
+    return weights_sha256(module.model.state_dict())
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(streams, tmp_path):
+    first = run(streams, tmp_path / "first")
+    second = run(streams, tmp_path / "second")
+
+    assert sha256(first) == sha256(second)
+    assert first.curve == second.curve
+
+
+def test_another_seed_gives_other_weights(streams, tmp_path):
+    first = run(streams, tmp_path / "first", seed=0)
+    second = run(streams, tmp_path / "second", seed=1)
+
+    assert sha256(first) != sha256(second)
+
+
+@pytest.mark.parametrize("step", [1, 4])
+def test_a_killed_training_resumes_to_the_same_weights_bit_for_bit(
+    streams, tmp_path, killed_at, step
+):
+    whole = run(streams, tmp_path / "whole")
+    revive = killed_at(step)
+    with pytest.raises(KilledError):
+        run(streams, tmp_path / "killed")
+    revive()
+
+    resumed = run(streams, tmp_path / "killed", resume=True)
+
+    assert sha256(resumed) == sha256(whole)
+    assert resumed.trainer.global_step == 6
+
+
+def test_a_killed_training_resumes_to_the_same_curve(streams, tmp_path, killed_at):
+    whole = run(streams, tmp_path / "whole")
+    revive = killed_at(4)
+    with pytest.raises(KilledError):
+        run(streams, tmp_path / "killed")
+    revive()
+
+    resumed = run(streams, tmp_path / "killed", resume=True)
+
+    assert resumed.curve == whole.curve
+    assert [step for step, _ in whole.curve] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_state_remembers_how_long_the_training_was_to_be(streams, tmp_path, killed_at):
+    killed_at(3)
+    with pytest.raises(KilledError):
+        run(streams, tmp_path, steps=9)
+
+    assert planned_steps(tmp_path / training.STATE_FILE) == 9
+
+
+def test_training_learns_the_frequencies_of_the_words(streams, tmp_path):
+    module = SpanCorruptionModule("nano", steps=1, held_out=streams.held_out)
+    untrained = held_out_loss(module.model, streams.held_out)
+
+    trained = run(streams, tmp_path, steps=40).model
+
+    assert held_out_loss(trained, streams.held_out) < untrained - 1
+
+
+def test_the_steps_of_a_budget_fill_nine_tenths_of_it(streams, monkeypatch):
+    clock = iter(np.arange(0.0, 1000.0, 0.5))
+    monkeypatch.setattr(training.time, "perf_counter", lambda: next(clock))
+
+    steps = steps_within(timedelta(seconds=100), "nano", streams.training, 0)
+
+    assert steps == 180  # half a second each, 90 seconds
+
+
+def test_the_unigram_loss_is_the_mean_surprise_of_the_hidden_words(streams):
+    counts = np.ones(WORDS)
+    for token in streams.training:
+        counts[token] += 1
+    words = [
+        int(token)
+        for _, targets in held_out_batches(streams.held_out)
+        for token in targets.flatten()
+        if token < WORDS and token != 1
+    ]
+
+    loss = unigram_loss(streams)
+
+    assert loss == pytest.approx(-np.mean(np.log(counts[words] / counts.sum())), rel=1e-6)
+
+
+def test_sentinels_and_the_end_of_a_sequence_are_not_words():
+    targets = torch.tensor([[WORDS - 1, WORDS, WORDS + 99, 1, 2, 5]])
+
+    assert is_word(targets).tolist() == [[True, False, False, False, True, True]]
+
+
+def test_token_losses_are_the_cross_entropy_of_the_teacher_forced_logits(streams):
+    model = SpanCorruptionModule("nano", steps=1, held_out=streams.held_out).model
+    inputs, targets = held_out_batches(streams.held_out)[0]
+
+    losses = token_losses(model, inputs, targets)
+
+    start = torch.cat([torch.zeros(len(targets), 1, dtype=torch.long), targets[:, :-1]], dim=1)
+    logits = model(input_ids=inputs, decoder_input_ids=start).logits
+    expected = -logits.log_softmax(-1).gather(2, targets[:, :, None])[:, :, 0]
+    torch.testing.assert_close(losses, expected)
+
+
+def test_every_model_is_measured_on_the_same_held_out_rows(streams):
+    [first], [second] = held_out_batches(streams.held_out), held_out_batches(streams.held_out)
+
+    assert torch.equal(first[0], second[0])
+    assert torch.equal(first[1], second[1])
+
+
+def test_the_sentinels_lie_at_the_vocabulary_s_end_and_inside_the_table():
+    objective, config = span_objective(), t5_config("nano")
+
+    assert objective.first_sentinel == WORDS + 99
+    assert objective.first_sentinel < config.vocab_size
+    assert objective.first_sentinel - objective.spans >= WORDS
+    assert config.vocab_size % 64 == 0

@@ -1,0 +1,152 @@
+"""A small run folder with made-up numbers, for tests of whatever reads one."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stage1.config import Config, with_values
+from stage1.results import COMPLETED, DESIGN, DIVERGED, PARAMETER_PREFIX, SEARCH, RunFolder
+from stage1.run_writer import RunWriter
+
+HORIZON = 4
+BASELINE = 0.88
+ARMS = ("pretrained", "random", "shuffled")
+RATES = (1e-3, 2e-3, 4e-3, 8e-3)
+START = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+def synthetic_space(
+    *, arms: tuple[str, ...] = ARMS, configurations: int = 4, seeds: int = 2
+) -> dict[str, Any]:
+    """The resolved study of a synthetic run, seed 0."""
+    base = with_values(
+        Config(),
+        {"data.timeframes": ["m1", "m5"], "training.epochs": HORIZON, "training.threads": 1},
+    )
+    return {
+        "name": "synthetic",
+        "seed": 0,
+        "objective": {"metric": "val_correlation", "mode": "max"},
+        "horizon_epochs": HORIZON,
+        "arms": {arm: {"transfer_learning.initialization": arm} for arm in arms},
+        "space": {
+            "training.optimizer.lr": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
+            "transfer_learning.patch_len": {"type": "choice", "options": [4, 8]},
+        },
+        "design": {"configurations": configurations, "seeds": seeds},
+        "search": {"trials": len(arms), "sampler": "tpe"},
+        "resources": {"cpus": 1, "gpus": 0},
+        "config": base.model_dump(mode="json"),
+        "data": {"fingerprint": "0" * 64},
+    }
+
+
+def synthetic_trial(trial_id: str, /, **columns: Any) -> dict[str, Any]:
+    """A completed trial of the design as `RunWriter.add_trial` takes it; `columns` replace."""
+    return {
+        "trial_id": trial_id,
+        "stage": DESIGN,
+        "arm": "random",
+        "config_id": "c0",
+        "seed": 1,
+        "status": COMPLETED,
+        "epochs": HORIZON,
+        PARAMETER_PREFIX + "training.optimizer.lr": 1e-3,
+        PARAMETER_PREFIX + "transfer_learning.patch_len": 8,
+        "val_loss": 0.1,
+        "val_correlation": 0.9,
+        "val_skill": 0.1,
+        "val_corr_m1": 0.91,
+        "val_corr_m5": 0.89,
+        "baseline_val_loss": 0.12,
+        "baseline_val_correlation": BASELINE,
+        "seconds": 12.0,
+        "seconds_per_step": 0.03,
+        "peak_rss_mb": 700.0,
+        "parameters": 115_000,
+        "lm_sha256": "a" * 64,
+        "steps": 400,
+        "started_at": START,
+        "node": "localhost",
+    } | columns
+
+
+def synthetic_curve(final: float, *, epochs: int = HORIZON) -> list[dict[str, Any]]:
+    """A curve that rises from 0 to `final`."""
+    return [
+        {
+            "epoch": epoch,
+            "val_loss": 1 - 0.9 * _share(epoch),
+            "val_correlation": final * _share(epoch),
+            "val_skill": 0.1 - (1 - _share(epoch)),
+            "train_loss": math.nan if epoch == 0 else 1 - 0.9 * _share(epoch),
+            "lr": 1e-3,
+            "seconds": 3.0 * epoch,
+        }
+        for epoch in range(epochs + 1)
+    ]
+
+
+def _share(epoch: int) -> float:
+    return (1 - math.exp(-2 * epoch)) / (1 - math.exp(-2 * HORIZON))
+
+
+def write_synthetic_run(
+    path: Path, *, arms: tuple[str, ...] = ARMS, configurations: int = 4, seeds: int = 2
+) -> RunFolder:
+    """Write a finished run: the whole design, and one search trial per arm, the last one diverged.
+
+    Design trial (arm a, configuration c, seed s) ends at correlation 0.91 - 0.01 a - 0.02 c +
+    0.004 s, so the first arm's first configuration is the best.
+    """
+    run = RunFolder(path)
+    path.mkdir(parents=True)
+    space = synthetic_space(arms=arms, configurations=configurations, seeds=seeds)
+    run.space.write_text(yaml.safe_dump(space, sort_keys=False), encoding="utf-8")
+    run.prereg.write_text("space_sha256: none\n", encoding="utf-8")
+    writer = RunWriter(run)
+    for c in range(configurations):
+        for seed in range(1, seeds + 1):
+            for a, arm in enumerate(arms):
+                _add_design_trial(writer, c=c, seed=seed, a=a, arm=arm)
+    for arm in arms:
+        _add_search_trial(writer, arm=arm, diverged=arm == arms[-1])
+    return run
+
+
+def _add_design_trial(writer: RunWriter, *, c: int, seed: int, a: int, arm: str) -> None:
+    final = 0.91 - 0.01 * a - 0.02 * c + 0.004 * seed
+    row = synthetic_trial(
+        f"design-{c}-{arm}-{seed}",
+        arm=arm,
+        config_id=f"c{c}",
+        seed=seed,
+        val_correlation=final,
+        val_skill=(final - BASELINE) / (1 - BASELINE),
+        started_at=START + timedelta(minutes=len(writer.trial_ids)),
+        **{
+            PARAMETER_PREFIX + "training.optimizer.lr": RATES[c % len(RATES)],
+            PARAMETER_PREFIX + "transfer_learning.patch_len": 4 if c % 2 else 8,
+        },
+    )
+    writer.add_trial(row, synthetic_curve(final))
+
+
+def _add_search_trial(writer: RunWriter, *, arm: str, diverged: bool) -> None:
+    row = synthetic_trial(
+        f"search-{arm}",
+        stage=SEARCH,
+        arm=arm,
+        config_id=f"s-{arm}",
+        status=DIVERGED if diverged else COMPLETED,
+        epochs=1 if diverged else HORIZON,
+        val_correlation=math.nan if diverged else 0.99,
+        val_loss=math.inf if diverged else 0.05,
+        error="val_loss is not finite at epoch 1" if diverged else None,
+    )
+    writer.add_trial(row, synthetic_curve(0.99, epochs=row["epochs"]))

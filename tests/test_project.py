@@ -1,0 +1,276 @@
+"""The promises of the tree itself: sizes, import order, safe loading, packaging, commands."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from importlinter.cli import lint_imports
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "stage1"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+
+LONGEST_MODULE = 300
+UNPICKLERS = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+UNSAFE_CALLS = {
+    "yaml.load",
+    "yaml.load_all",
+    "yaml.full_load",
+    "yaml.unsafe_load",
+    "pandas.read_pickle",
+    "pd.read_pickle",
+}
+MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:work|root|farm|home/\w+|Users/\w+)/")
+
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+# --- modules ---
+
+
+def test_no_module_is_longer_than_a_reader_holds_in_mind():
+    lengths = {module: len(module.read_text(encoding="utf-8").splitlines()) for module in MODULES}
+
+    too_long = {
+        str(module.relative_to(ROOT)): lines
+        for module, lines in lengths.items()
+        if lines > LONGEST_MODULE
+    }
+
+    assert too_long == {}
+
+
+def test_the_import_contracts_hold(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+
+    status = lint_imports(cache_dir=None)
+
+    assert status == 0, capsys.readouterr().out
+
+
+def test_reading_a_run_loads_neither_torch_nor_ray():
+    reading = "import sys, stage1.results, stage1.report, stage1.export\n"
+    heavy = "{'torch', 'pytorch_lightning', 'ray', 'transformers'}"
+
+    loaded = run([sys.executable, "-c", f"{reading}print(*sorted({heavy} & sys.modules.keys()))"])
+
+    assert loaded.strip() == ""
+
+
+# --- safe loading ---
+
+
+def unsafe_loads(source: str) -> Iterator[str]:
+    """What in a module could run code out of a data file: unpicklers and full YAML loaders."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names=names):
+                yield from (name.name for name in names if root_of(name.name) in UNPICKLERS)
+            case ast.ImportFrom(module=str(module), names=names):
+                imported = {f"{module}.{name.name}" for name in names}
+                yield from imported & (UNSAFE_CALLS | {"torch.load"})
+                if root_of(module) in UNPICKLERS:
+                    yield module
+            case ast.Call(func=function, keywords=keywords):
+                options = {option.arg: ast.unparse(option.value) for option in keywords}
+                called = ast.unparse(function)
+                if called in UNSAFE_CALLS or options.get("allow_pickle", "False") != "False":
+                    yield called
+                if called == "torch.load" and options.get("weights_only") != "True":
+                    yield called
+
+
+def root_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        pytest.param("import pickle", ["pickle"], id="an unpickler"),
+        pytest.param("from joblib.numpy_pickle import load", ["joblib.numpy_pickle"], id="a part"),
+        pytest.param("from yaml import load", ["yaml.load"], id="a loader by its own name"),
+        pytest.param("yaml.load(text, Loader=L)", ["yaml.load"], id="yaml with a loader"),
+        pytest.param("torch.load(path)", ["torch.load"], id="torch without weights_only"),
+        pytest.param("torch.load(p, weights_only=False)", ["torch.load"], id="torch, all objects"),
+        pytest.param("np.load(p, allow_pickle=True)", ["np.load"], id="numpy with objects"),
+        pytest.param("torch.load(p, weights_only=True)", [], id="torch, tensors only"),
+        pytest.param("yaml.safe_load(text); np.load(p)", [], id="safe loaders"),
+    ],
+)
+def test_the_search_for_unsafe_loads_finds_each_kind_and_no_other(source, found):
+    assert list(unsafe_loads(source)) == found
+
+
+def test_nothing_in_the_package_can_run_code_out_of_a_data_file():
+    found = {
+        str(module.relative_to(ROOT)): unsafe
+        for module in MODULES
+        if (unsafe := list(unsafe_loads(module.read_text(encoding="utf-8"))))
+    }
+
+    assert found == {}
+
+
+# --- dependencies and packaging ---
+
+
+def requirements_of(group: str) -> Iterator[Requirement]:
+    for entry in PROJECT["dependency-groups"][group]:
+        if isinstance(entry, str):
+            yield Requirement(entry)
+        else:
+            yield from requirements_of(entry["include-group"])
+
+
+def runtime_requirements() -> list[Requirement]:
+    return [Requirement(entry) for entry in PROJECT["project"]["dependencies"]]
+
+
+def pins() -> dict[str, str]:
+    lines = [line.split("==") for line in LOCK.splitlines() if not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in lines}
+
+
+def test_the_lock_pins_every_dependency_at_a_version_the_project_allows():
+    pinned = pins()
+
+    refused = [
+        str(requirement)
+        for requirement in [*runtime_requirements(), *requirements_of("dev")]
+        if not requirement.specifier.contains(pinned.get(canonicalize_name(requirement.name), "0"))
+    ]
+
+    assert refused == []
+
+
+def test_the_lock_holds_exact_versions_only():
+    lines = [line for line in LOCK.splitlines() if not line.startswith("#")]
+
+    inexact = [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+", line)]
+
+    assert inexact == []
+
+
+def test_everything_the_package_imports_is_a_declared_dependency():
+    declared = {canonicalize_name(requirement.name) for requirement in runtime_requirements()}
+    providers = packages_distributions()
+
+    imported = {name for module in MODULES for name in third_party_imports(module)}
+    undeclared = {
+        name
+        for name in imported
+        if not {canonicalize_name(x) for x in providers.get(name, [name])} & declared
+    }
+
+    assert undeclared == set()
+
+
+def third_party_imports(module: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Import(names=names):
+                roots = {root_of(name.name) for name in names}
+            case ast.ImportFrom(module=str(source), level=0):
+                roots = {root_of(source)}
+            case _:
+                continue
+        yield from roots - sys.stdlib_module_names - {"stage1", "__future__"}
+
+
+def test_the_wheel_carries_every_file_of_the_package(tmp_path):
+    run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)])
+
+    (wheel,) = tmp_path.glob("*.whl")
+    carried = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("stage1/")}
+
+    expected = {
+        str(path.relative_to(ROOT))
+        for path in PACKAGE.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert carried == expected
+
+
+# --- commands ---
+
+
+@needs_make
+def test_make_tune_starts_the_default_study_and_resumes_a_begun_one(tmp_path):
+    begun = tmp_path / "transfer"
+    begun.mkdir()
+    dry = ["make", "--dry-run", "--always-make", "tune", f"OUT={tmp_path}"]
+
+    first = run(dry)
+    (begun / "prereg.yaml").touch()
+    second = run(dry)
+
+    assert "-m stage1.tune search_spaces/transfer.yaml" in first
+    assert "--resume" not in first
+    assert "--resume" in second
+
+
+@needs_make
+def test_make_test_checks_style_types_and_imports_before_the_tests():
+    recipe = run(["make", "--dry-run", "--always-make", "test"])
+
+    steps = [recipe.index(tool) for tool in ("ruff check", "mypy", "lint-imports", "-m pytest")]
+    assert steps == sorted(steps)
+
+
+@needs_make
+def test_make_help_lists_the_targets_a_newcomer_needs():
+    listed = run(["make", "help"])
+
+    assert {"tune", "test", "test-all", "lint"} <= set(listed.split())
+
+
+def test_continuous_integration_runs_make_test():
+    script = ROOT / ".ci" / "run"
+
+    assert script.read_text(encoding="utf-8").rstrip().endswith("make test")
+    assert script.stat().st_mode & 0o111
+
+
+# --- text ---
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
+def test_no_tracked_text_names_a_path_of_one_machine():
+    listed = run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+
+    named = [
+        path
+        for path in filter(None, listed.split("\0"))
+        if (text := text_of(ROOT / path)) and MACHINE_PATHS.search(text)
+    ]
+
+    assert named == []
+
+
+def text_of(path: Path) -> str | None:
+    """The text of a file; None where there is none (binary, or deleted and not yet committed)."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (UnicodeDecodeError, FileNotFoundError):
+        return None
+
+
+def run(command: list[str]) -> str:
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

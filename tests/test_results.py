@@ -1,0 +1,311 @@
+"""The tables of a run folder: what is written, what is read back, what is refused."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from synthetic_run import START, synthetic_curve, synthetic_space, synthetic_trial
+
+from stage1.errors import ResultsError
+from stage1.results import (
+    CURVE_COLUMNS,
+    TRIAL_COLUMNS,
+    RunFolder,
+    read_curves,
+    read_space,
+    read_trials,
+)
+from stage1.run_writer import RunWriter
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunFolder(tmp_path / "runs" / "study")
+
+
+def fixed_names(columns):
+    return [column.name for column in columns if not column.is_family]
+
+
+# --- writing and reading back ---
+
+
+def test_a_new_run_has_empty_tables_with_all_fixed_columns(run):
+    RunWriter(run)
+
+    trials, curves = read_trials(run), read_curves(run)
+
+    assert list(trials.columns) == fixed_names(TRIAL_COLUMNS)
+    assert list(curves.columns) == fixed_names(CURVE_COLUMNS)
+    assert len(trials) == len(curves) == 0
+
+
+def test_a_trial_is_read_back_as_it_was_written(run):
+    row = synthetic_trial("t0", would_stop_epoch=2, peak_vram_mb=None, error=None)
+
+    RunWriter(run).add_trial(row, synthetic_curve(0.9))
+
+    (read,) = read_trials(run).to_dict("records")
+    assert {name: read[name] for name in row if row[name] is not None} == {
+        name: value for name, value in row.items() if value is not None
+    }
+    assert math.isnan(read["peak_vram_mb"])
+    assert pd.isna(read["error"])
+    assert read["started_at"] == START
+
+
+def test_columns_come_in_the_documented_order_whatever_the_order_of_the_row(run):
+    row = synthetic_trial("t0", baseline_val_corr_m1=0.88, val_skill_m1=0.1)
+
+    RunWriter(run).add_trial(dict(reversed(row.items())), [])
+
+    names = list(read_trials(run).columns)
+    assert names[:7] == ["trial_id", "stage", "arm", "config_id", "seed", "status", "epochs"]
+    assert names[7].startswith("param.")
+    assert names[9:15] == [
+        "val_loss",
+        "val_correlation",
+        "val_skill",
+        "val_corr_m5",
+        "val_corr_m1",
+        "val_skill_m1",
+    ]
+    assert names.index("baseline_val_corr_m1") + 1 == names.index("seconds")
+
+
+def test_types_do_not_depend_on_which_values_are_null(run):
+    writer = RunWriter(run)
+    writer.add_trial(synthetic_trial("t0", parameters=None, steps=None, val_loss=None), [])
+
+    trials = read_trials(run)
+
+    assert trials.dtypes[["seed", "epochs", "parameters", "would_stop_epoch"]].tolist() == [
+        "int64",
+        "int64",
+        "Int64",
+        "Int64",
+    ]
+    assert trials["val_loss"].dtype == "float64"
+    assert trials["error"].dtype == "str"
+    assert str(trials["started_at"].dtype) == "datetime64[us, UTC]"
+
+
+def test_parameters_take_the_type_of_their_values(run):
+    writer = RunWriter(run)
+    values = {"param.a": [1, 2], "param.b": [1, 0.5], "param.c": ["x", None], "param.d": [None, 3]}
+    for place in range(2):
+        row = {name: pair[place] for name, pair in values.items()}
+        writer.add_trial(synthetic_trial(f"t{place}", **row), [])
+
+    trials = read_trials(run)
+
+    assert [str(trials[name].dtype) for name in values] == ["Int64", "float64", "str", "Int64"]
+    assert trials["param.b"].tolist() == [1.0, 0.5]
+
+
+def test_the_curve_carries_what_identifies_its_trial(run):
+    row = synthetic_trial("t7", arm="shuffled", config_id="c3", seed=2)
+
+    RunWriter(run).add_trial(row, synthetic_curve(0.9, epochs=2))
+
+    curves = read_curves(run)
+    identity = curves[["trial_id", "stage", "arm", "config_id", "seed"]].drop_duplicates()
+    assert identity.values.tolist() == [["t7", "design", "shuffled", "c3", 2]]
+    assert curves["epoch"].tolist() == [0, 1, 2]
+    assert curves["train_loss"].isna().tolist() == [True, False, False]
+
+
+def test_non_finite_metrics_of_a_diverged_trial_are_missing(run):
+    row = synthetic_trial("t0", status="diverged", val_loss=math.inf, val_correlation=math.nan)
+
+    RunWriter(run).add_trial(row, [{"epoch": 0, "val_loss": -math.inf}])
+
+    assert read_trials(run)[["val_loss", "val_correlation"]].isna().all(axis=None)
+    assert read_curves(run)["val_loss"].isna().all()
+
+
+def test_a_writer_continues_the_tables_it_finds(run):
+    RunWriter(run).add_trial(synthetic_trial("t0"), synthetic_curve(0.9))
+
+    writer = RunWriter(run)
+    writer.add_trial(synthetic_trial("t1"), synthetic_curve(0.8))
+
+    assert writer.trial_ids == {"t0", "t1"}
+    assert read_trials(run)["trial_id"].tolist() == ["t0", "t1"]
+    assert read_curves(run)["trial_id"].value_counts().to_dict() == {"t0": 5, "t1": 5}
+
+
+def test_a_crash_between_the_tables_leaves_both_readable_and_no_double_curve(run, monkeypatch):
+    writer = RunWriter(run)
+    write_table, written = pq.write_table, []
+
+    def fail_at_the_second(table, path):
+        written.append(path)
+        if len(written) == 2:
+            raise OSError("no space left on device")
+        write_table(table, path)
+
+    monkeypatch.setattr(pq, "write_table", fail_at_the_second)
+    with pytest.raises(OSError, match="no space"):
+        writer.add_trial(synthetic_trial("t0"), synthetic_curve(0.9))
+    between = read_trials(run), read_curves(run)
+    RunWriter(run).add_trial(synthetic_trial("t0"), synthetic_curve(0.9))
+
+    assert [len(table) for table in between] == [0, 5]
+    assert read_curves(run)["epoch"].tolist() == [0, 1, 2, 3, 4]
+
+
+# --- what a writer refuses ---
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        pytest.param({"trial_id": "t0"}, "trial_id must be new", id="a trial that is there"),
+        pytest.param({"config_id": None}, "config_id must be given", id="a missing identity"),
+        pytest.param({"stage": "warmup"}, "stage must be one of design", id="an unknown stage"),
+        pytest.param({"status": "done"}, "status must be one of completed", id="an unknown status"),
+        pytest.param({"val_los": 0.1}, "must be one of the table's, got 'val_los'", id="a typo"),
+        pytest.param({"epochs": 3.5}, "epochs must be a whole number", id="half an epoch"),
+        pytest.param({"param.a": [1]}, "param.a must be text, a number", id="a list"),
+        pytest.param({"param.b": "x"}, "keep to one type", id="text among numbers"),
+        pytest.param({"started_at": datetime(2026, 1, 1)}, "time zone", id="a naive time"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_refused_and_the_tables_stay(run, columns, message):
+    writer = RunWriter(run)
+    writer.add_trial(synthetic_trial("t0", **{"param.b": 1.0}), synthetic_curve(0.9))
+    row = synthetic_trial("t1", **columns)
+
+    with pytest.raises(ValueError, match=message):
+        writer.add_trial(row, synthetic_curve(0.9))
+
+    assert read_trials(run)["trial_id"].tolist() == ["t0"]
+    assert len(read_curves(run)) == 5
+
+
+@pytest.mark.parametrize(
+    ("epochs", "message"),
+    [
+        pytest.param([0, 1, 1], "must increase", id="an epoch twice"),
+        pytest.param([0, None], "must be given", id="no epoch"),
+        pytest.param([0, 1.5], "whole number", id="half an epoch"),
+    ],
+)
+def test_a_curve_needs_increasing_epochs(run, epochs, message):
+    curve = [{"epoch": epoch, "val_loss": 0.1} for epoch in epochs]
+
+    with pytest.raises(ValueError, match=message):
+        RunWriter(run).add_trial(synthetic_trial("t0"), curve)
+
+
+# --- what a reader refuses ---
+
+
+def rewritten(run, change):
+    pq.write_table(change(pq.read_table(run.trials)), run.trials)
+
+
+def replaced(name, values):
+    return lambda table: table.set_column(table.column_names.index(name), name, pa.array(values))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(
+            lambda table: table.drop_columns(["val_loss", "node"]),
+            "trials.parquet: must have the columns val_loss, node;",
+            id="columns missing",
+        ),
+        pytest.param(
+            replaced("status", ["done", "done"]),
+            "status must satisfy isin",
+            id="an unknown status",
+        ),
+        pytest.param(
+            replaced("trial_id", ["t0", "t0"]), "trial_id must satisfy", id="a trial twice"
+        ),
+        pytest.param(
+            replaced("config_id", ["c0", None]), "config_id must satisfy", id="a null identity"
+        ),
+        pytest.param(
+            replaced("val_loss", ["low", "high"]), "val_loss must satisfy", id="text for a number"
+        ),
+    ],
+)
+def test_a_table_that_is_not_ours_is_one_line_with_its_fault(run, change, message):
+    writer = RunWriter(run)
+    writer.add_trial(synthetic_trial("t0"), [])
+    writer.add_trial(synthetic_trial("t1"), [])
+    rewritten(run, change)
+
+    with pytest.raises(ResultsError) as error:
+        read_trials(run)
+
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_folder_is_named(run):
+    with pytest.raises(ResultsError, match="study must be a run folder, got no such folder"):
+        read_trials(run)
+
+
+@pytest.mark.parametrize("read", [read_trials, read_curves, read_space])
+def test_a_missing_file_is_named(run, read):
+    run.path.mkdir(parents=True)
+
+    with pytest.raises(ResultsError, match=r"study must hold \w+\.\w+, got no such file"):
+        read(run)
+
+
+@pytest.mark.parametrize("read", [read_trials, RunWriter])
+def test_a_broken_table_is_one_line_for_reader_and_writer(run, read):
+    RunWriter(run)
+    run.trials.write_bytes(run.trials.read_bytes()[:100])
+
+    with pytest.raises(ResultsError, match=r"trials.parquet: must be readable") as error:
+        read(run)
+
+    assert "\n" not in str(error.value)
+
+
+def test_the_space_is_read_as_written(run):
+    run.path.mkdir(parents=True)
+    run.space.write_text(yaml.safe_dump(synthetic_space()), encoding="utf-8")
+
+    assert read_space(run) == synthetic_space()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("name: x\nseed: 0\n", "must have the keys objective, horizon", id="keys"),
+        pytest.param("- 1\n", "must have the keys name", id="not a mapping"),
+        pytest.param("name: [\n", "must be readable", id="broken YAML"),
+        pytest.param("name: !!python/object:os.system x\n", "must be readable", id="an object"),
+    ],
+)
+def test_a_broken_space_is_one_line(run, text, message):
+    run.path.mkdir(parents=True)
+    run.space.write_text(text, encoding="utf-8")
+
+    with pytest.raises(ResultsError, match=message) as error:
+        read_space(run)
+
+    assert "\n" not in str(error.value)
+
+
+def test_a_time_in_another_zone_is_stored_as_the_same_instant(run):
+    started = datetime.fromisoformat("2026-11-01T02:00:00+02:00")
+
+    RunWriter(run).add_trial(synthetic_trial("t0", started_at=started), [])
+
+    assert read_trials(run)["started_at"][0] == datetime(2026, 11, 1, tzinfo=UTC)

@@ -31,8 +31,8 @@ test-all: lint ## the same with the slow tests
 	$(PYTEST) -m '' $(ARGS)
 
 lint: $(STAMP) ## style, types and import order
-	$(BIN)/python -m ruff check --quiet
-	$(BIN)/python -m ruff format --check --quiet
+	$(BIN)/python -m ruff check --output-format concise
+	$(BIN)/python -m ruff format --check
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports --no-logo
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,10 +15,15 @@ from stage1.errors import ConfigError, user_errors
 
 def run_command(function: Callable[..., Any]) -> None:
     """Run a function as the command line of its module: a user's error is one line and status 2."""
+
+    @functools.wraps(function)
+    def guarded(*arguments: Any, **options: Any) -> Any:
+        with user_errors():  # inside Typer, which would turn Ctrl-C into a status of its own
+            return function(*arguments, **options)
+
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    app.command()(function)
-    with user_errors():
-        app()
+    app.command()(guarded)
+    app()
 
 
 def parse_duration(text: str) -> timedelta:

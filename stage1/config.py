@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from stage1.data.timeframes import MINUTES
+from stage1.timeframes import MINUTES
 from stage1.yaml_source import YamlSource, load_yaml, merged, raise_faults
 
 Initialization = Literal["pretrained", "random", "shuffled"]

@@ -24,7 +24,7 @@ from stage1.summary import (
     cautions,
     train_command,
 )
-from stage1.yaml_source import YamlSource, raise_faults
+from stage1.yaml_source import YamlSource, load_yaml, raise_faults
 
 _FIRST_LINE = "# Written by stage1.export; sha256 of what follows this line: "
 
@@ -59,7 +59,7 @@ def export_text(run: RunFolder) -> str:
     try:
         config = best_config(best, space)
     except ValidationError as error:
-        raise_faults(error, YamlSource(run.space, space["config"]), Config)
+        raise_faults(error, _base_source(run), Config)
     lines = _provenance(run, space, best, trials=len(trials))
     rest = "".join(f"# {line}\n" for line in lines) + config_yaml(config)
     return f"{_FIRST_LINE}{_sha256(rest)}\n{rest}"
@@ -94,6 +94,13 @@ def export(run: RunFolder, out: Path, *, force: bool = False) -> Path:
         )
     write_text(out, text)
     return out
+
+
+def _base_source(run: RunFolder) -> YamlSource:
+    """The base configuration inside space.yaml, with the line of every key."""
+    source = load_yaml(run.space)
+    origins = {keys[1:]: place for keys, place in source.origins.items() if keys[0] == "config"}
+    return YamlSource(run.space, source.values["config"], origins)
 
 
 def _provenance(

@@ -14,9 +14,9 @@ from stage1.data.bars import Bars, Repair
 from stage1.data.checks import format_time, repair_rows, sound_bars
 from stage1.data.csv_dialects import Dialect
 from stage1.data.csv_reader import read_csv
-from stage1.data.resample import resample
+from stage1.data.resample import resample_all
 from stage1.data.store import read_parquet, write_parquet
-from stage1.data.timeframes import MINUTES
+from stage1.timeframes import MINUTES
 from stage1.errors import DataError
 from stage1.files import atomic_path, sha256_of_file
 
@@ -72,13 +72,16 @@ def prepare(
 ) -> None:
     """Check 1-minute bars and write them in every timeframe.
 
-    Every row must be a sound bar: times strictly increasing and on whole minutes, prices finite and
-    above 0, high >= max(open, close), low <= min(open, close). If one is not, the faults are named
-    and nothing is written. Coarse bars are aligned to the UTC clock and made of the minutes that
-    are there; intervals without a bar stay out. Volume is not used.
+    Every row must be a sound bar: times strictly increasing and on whole
+    minutes, prices finite and above 0, high >= max(open, close),
+    low <= min(open, close). If one is not, the faults are named and nothing is
+    written. Local times that a change of clocks repeats are told apart by their
+    order, and are faults where it does not tell. Coarse bars are aligned to the
+    UTC clock and made of the minutes that are there; intervals without a bar
+    stay out. Volume is not used.
     """
     names = _parse_timeframes(timeframes)
-    _require_own_folder(out)
+    _require_own_folder(out, source)
     if source.suffix == ".parquet":
         rows = read_parquet(source, timezone=tz)
     else:
@@ -91,7 +94,7 @@ def prepare(
     gaps = find_gaps(m1)
     print(_describe_times(m1, gaps))
     _require_minutes(source, m1)
-    derived = {name: resample(m1, MINUTES[name]) for name in names}
+    derived = resample_all(m1, names)
     origin = {
         "file": source.name,
         "sha256": sha256_of_file(source),
@@ -100,7 +103,7 @@ def prepare(
         "rows": len(rows.lines),
         "repairs": notes,
     }
-    _write(out, derived, {"source": origin, "gaps": gaps._asdict(), "timeframes": stats(derived)})
+    _write(out, derived, {"source": origin, "timeframes": stats(derived)})
     print(f"{out}: " + ", ".join(f"{name} {len(derived[name].open_time):,}" for name in names))
 
 
@@ -120,12 +123,16 @@ def stats(bars: dict[str, Bars]) -> dict[str, dict[str, int | float | str]]:
         log_prices = np.log(prices)
         found[name] = {
             "bars": len(open_time),
-            "first": format_time(int(open_time[0])),
-            "last": format_time(int(open_time[-1])),
+            "first": _iso(open_time[0]),
+            "last": _iso(open_time[-1]),
             "log_price_mean": float(log_prices.mean()),
             "log_price_std": float(log_prices.std()),
         }
     return found
+
+
+def _iso(seconds: np.int64) -> str:
+    return f"{np.datetime64(int(seconds), 's')}Z"
 
 
 def _parse_timeframes(text: str) -> list[str]:
@@ -136,12 +143,16 @@ def _parse_timeframes(text: str) -> list[str]:
     return [name for name in MINUTES if name in names]
 
 
-def _require_own_folder(out: Path) -> None:
+def _require_own_folder(out: Path, source: Path) -> None:
     """The folder is replaced as a whole, so that no file of an earlier run stays among the new."""
     if out.exists() and not out.is_dir():
         raise DataError(f"--out must be a folder, got the file {out}")
     ours = {STATS_FILE, *(f"{name}.parquet" for name in MINUTES)}
-    foreign = sorted(path.name for path in out.glob("*") if path.name not in ours)
+    foreign = sorted(
+        path.name
+        for path in out.glob("*")
+        if path.name not in ours or path.resolve() == source.resolve()
+    )
     if foreign:
         raise DataError(
             f"--out must be a folder of its own, got {out} with {foreign[0]} in it; name another"

@@ -168,7 +168,7 @@ def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str
 
 
 def _number(value: Any, *, digits: int = 4) -> str:
-    return "–" if pd.isna(value) or math.isinf(value) else f"{value:.{digits}f}"  # noqa: RUF001
+    return f"{value:.{digits}f}" if math.isfinite(value) else "\N{EN DASH}"
 
 
 def main(

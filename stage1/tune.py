@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -18,8 +16,6 @@ from stage1.report import end_table, write_report
 from stage1.results import RunFolder, read_space, read_trials
 from stage1.search.resume import begin_run, check_same_study, data_description
 from stage1.search.study import language_model_names, load_study
-
-SAMPLE_SOURCE = "bundled sample"
 
 
 def tune(
@@ -58,8 +54,7 @@ def tune(
     windows = MarketWindows(bars, study.config.data)
     models = [resolve(name) for name in language_model_names(study)]
     run = RunFolder(out / study.space.name)
-    source = str(data_dir) if data_dir else SAMPLE_SOURCE
-    data = data_description(fingerprint(bars), study, source)
+    data = data_description(fingerprint(bars), data_dir)
     if check:
         console.print(
             f"{space}: sound. {len(windows.split.training.ends):,} training and "
@@ -92,13 +87,5 @@ def tune(
     console.print(f"Report: {report}", soft_wrap=True)
 
 
-def _quiet_libraries() -> None:
-    """Ray's, Lightning's and Optuna's notes are not for the person at the terminal."""
-    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
-    for name in ("pytorch_lightning", "lightning.pytorch", "optuna"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-
-
 if __name__ == "__main__":
-    _quiet_libraries()
     run_command(tune)

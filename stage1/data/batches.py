@@ -16,7 +16,7 @@ from stage1.config import Config, DataConfig, MaskingConfig
 from stage1.data.features import normalise, visible_features, window_statistics
 from stage1.data.hiding import Hiding, draw_hiding, numbers_needed
 from stage1.data.store import Bars
-from stage1.data.timeframes import MINUTES
+from stage1.timeframes import MINUTES
 from stage1.data.windows import Split, WindowIndex, find_windows, split_windows
 from stage1.seeds import Stream, generator
 

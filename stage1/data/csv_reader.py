@@ -42,7 +42,7 @@ class Head(NamedTuple):
 class Table(NamedTuple):
     """The columns in use, as text."""
 
-    texts: dict[str, pa.Array]
+    texts: dict[str, pa.ChunkedArray]
     """`time`, `open`, `high`, `low`, `close`."""
     lines: NDArray[np.int64]
     """(rows,) where each row stands in the file, from 1."""
@@ -78,7 +78,7 @@ def read_csv(path: Path, *, dialect: Dialect = "auto", timezone: str = "UTC") ->
         format=f"{layout.dialect}, {header} header, times as {template}",
         lines=table.lines,
         open_time=open_time,
-        prices=np.stack([parse_numbers(table.texts[name]) for name in PRICES], axis=1),
+        prices=_read_prices(table),
         faults=(*table.ragged, *time_faults),
         cell=table.cell,
     )
@@ -86,7 +86,7 @@ def read_csv(path: Path, *, dialect: Dialect = "auto", timezone: str = "UTC") ->
 
 def _read_head(path: Path) -> Head:
     if not path.is_file():
-        raise DataError(f"{path}: must be a file of bars; there is none")
+        raise DataError(f"{path}: must be a file of bars, got no file; check the path")
     with path.open("rb") as stream:
         start = stream.read(4)
     if start.startswith(b"PK"):
@@ -152,7 +152,7 @@ def _read_table(path: Path, head: Head, layout: Layout) -> Table:
             )
     except (pa.ArrowInvalid, OSError, UnicodeError) as error:
         raise DataError(f"{path}: must be text with one bar a line ({error})") from None
-    columns = [table.column(name).combine_chunks() for name in used]
+    columns = [table.column(name) for name in used]
     time, prices = columns[: len(layout.time)], columns[len(layout.time) :]
     joined = time[0] if len(time) == 1 else pc.binary_join_element_wise(*time, " ")
     texts = dict(zip(("time", *PRICES), (joined, *prices), strict=True))
@@ -162,6 +162,8 @@ def _read_table(path: Path, head: Head, layout: Layout) -> Table:
 def _number_lines(skip: int, rows: int, ragged: list[Any]) -> tuple[NDArray[np.int64], list[Fault]]:
     """The line of each row, and the fault of the lines set aside; blank ones are none."""
     numbers = np.arange(skip + 1, skip + 1 + rows + len(ragged))
+    if not ragged:
+        return numbers, []
     is_row = np.ones(len(numbers), dtype=bool)
     is_row[[row.number - skip - 1 for row in ragged]] = False
     filled = [row for row in ragged if row.text.strip()]
@@ -177,16 +179,27 @@ def _number_lines(skip: int, rows: int, ragged: list[Any]) -> tuple[NDArray[np.i
 
 
 def _without_blank_lines(
-    texts: dict[str, pa.Array], lines: NDArray[np.int64], ragged: list[Fault]
+    texts: dict[str, pa.ChunkedArray], lines: NDArray[np.int64], ragged: list[Fault]
 ) -> Table:
-    lengths = [to_numpy(pc.binary_length(column)) for column in texts.values()]
-    filled = np.any(lengths, axis=0)
-    if filled.all():
-        return Table(texts, lines, ragged)
+    filled = np.zeros(len(lines), dtype=bool)
+    for column in texts.values():
+        if filled.all():
+            return Table(texts, lines, ragged)
+        filled |= np.concatenate(
+            [to_numpy(pc.binary_length(chunk)) > 0 for chunk in column.chunks] or [filled]
+        )
     chosen = pa.array(filled)
     return Table(
         {name: column.filter(chosen) for name, column in texts.items()}, lines[filled], ragged
     )
+
+
+def _read_prices(table: Table) -> NDArray[np.float64]:
+    prices = np.empty((len(table.lines), len(PRICES)))
+    if len(prices):
+        for column, name in enumerate(PRICES):
+            prices[:, column] = parse_numbers(table.texts[name])
+    return prices
 
 
 def _read_times(

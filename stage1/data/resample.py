@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from stage1.data.bars import Bars
+from stage1.timeframes import MINUTES
 
 
 def resample(bars: Bars, minutes: int) -> Bars:
@@ -20,7 +23,7 @@ def resample(bars: Bars, minutes: int) -> Bars:
         bars: Bars of a timeframe that divides `minutes`.
         minutes: Length of the coarse bars; divides a day.
     """
-    if len(bars.open_time) == 0:
+    if minutes == 1 or len(bars.open_time) == 0:
         return bars
     interval = bars.open_time // (60 * minutes)
     first = np.flatnonzero(np.diff(interval, prepend=interval[0] - 1))
@@ -36,3 +39,16 @@ def resample(bars: Bars, minutes: int) -> Bars:
         axis=1,
     )
     return Bars(interval[first] * (60 * minutes), prices)
+
+
+def resample_all(m1: Bars, timeframes: Iterable[str]) -> dict[str, Bars]:
+    """Aggregate 1-minute bars to several timeframes, each from the next finer one.
+
+    Args:
+        m1: 1-minute bars.
+        timeframes: Names from `MINUTES`, in the order of the result.
+    """
+    bars, finer = {}, m1
+    for timeframe, minutes in MINUTES.items():
+        bars[timeframe] = finer = resample(finer, minutes)
+    return {timeframe: bars[timeframe] for timeframe in timeframes}

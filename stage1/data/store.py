@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from stage1.data.bars import PRICES, UNREADABLE, Bars, Rows
 from stage1.data.checks import sound_bars
 from stage1.data.csv_reader import read_csv
-from stage1.data.resample import resample
+from stage1.data.resample import resample_all
 from stage1.data.text_columns import UNIX_UNITS, Times, to_numpy, unix_seconds
 from stage1.data.time_zones import to_instants
-from stage1.data.timeframes import MINUTES
+from stage1.timeframes import MINUTES
 from stage1.errors import DataError
 
 __all__ = ["Bars", "fingerprint", "load_bars", "read_parquet", "write_parquet"]
@@ -45,8 +45,7 @@ def load_bars(data_dir: Path | None, timeframes: tuple[str, ...]) -> dict[str, B
     if unknown:
         raise DataError(f"timeframes must be among {', '.join(MINUTES)}, got {unknown[0]!r}")
     if data_dir is None:
-        m1 = sound_bars(read_csv(SAMPLE), minutes=1)
-        return {name: resample(m1, MINUTES[name]) for name in timeframes}
+        return resample_all(sound_bars(read_csv(SAMPLE), minutes=1), timeframes)
     files = _find_files(data_dir, timeframes)
     return {
         name: sound_bars(read_parquet(file), minutes=MINUTES[name], advice=_advice(data_dir))
@@ -109,7 +108,7 @@ def write_parquet(bars: Bars, path: Path) -> None:
 
 def _find_files(data_dir: Path, timeframes: tuple[str, ...]) -> dict[str, Path]:
     if not data_dir.is_dir():
-        raise DataError(f"{data_dir}: must be a folder of bars; there is none; {_advice(data_dir)}")
+        raise DataError(f"{data_dir}: must be a folder of bars, got no folder; {_advice(data_dir)}")
     files = {}
     for name in timeframes:
         candidates = [data_dir / pattern.format(timeframe=name) for pattern in FILE_NAMES]
@@ -129,7 +128,7 @@ def _advice(data_dir: Path) -> str:
 
 def _read_columns(path: Path) -> pa.Table:
     if not path.is_file():
-        raise DataError(f"{path}: must be a file of bars; there is none")
+        raise DataError(f"{path}: must be a file of bars, got no file; check the path")
     try:
         names = pq.read_schema(path).names
         missing = [name for name in COLUMNS if name not in names]

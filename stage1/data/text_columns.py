@@ -1,4 +1,8 @@
-"""Columns of text to numbers and times, a whole column at once; what cannot be read is marked."""
+"""Columns of text to numbers and times, vectorised; what cannot be read is marked.
+
+Columns come in chunks of some ten thousand rows, as Arrow reads them, and are worked on chunk by
+chunk: what is made on the way then fits the processor's cache.
+"""
 
 from __future__ import annotations
 
@@ -53,18 +57,12 @@ def find_template(example: str) -> str | None:
     return UNIX if _UNIX_TEXT.fullmatch(example) else None
 
 
-def parse_numbers(texts: pa.Array) -> NDArray[np.float64]:
+def parse_numbers(texts: pa.ChunkedArray) -> NDArray[np.float64]:
     """Text to float64; NaN where it is no number. Blanks around a number do not matter."""
-    try:
-        return to_numpy(pc.cast(texts, pa.float64()))
-    except pa.ArrowInvalid:
-        trimmed = pc.utf8_trim_whitespace(texts)
-        good = pc.match_substring_regex(trimmed, _NUMBER_TEXT)
-        numbers = pc.cast(pc.if_else(good, trimmed, None), pa.float64())
-        return to_numpy(pc.fill_null(numbers, float("nan")))
+    return np.concatenate([_parse_numbers(chunk) for chunk in texts.chunks])
 
 
-def parse_times(texts: pa.Array, template: str) -> Times:
+def parse_times(texts: pa.ChunkedArray, template: str) -> Times:
     """Text to times, all written as the first one is.
 
     A fraction of a second counts as a full one: both are off the minute, and no bar opens there.
@@ -75,14 +73,9 @@ def parse_times(texts: pa.Array, template: str) -> Times:
     """
     if template == UNIX:
         return Times(unix_seconds(parse_numbers(texts)), in_utc=True)
-    seconds = _parse_minutes(texts, template)
-    endings = pc.dictionary_encode(pc.utf8_slice_codeunits(texts, len(template)))
-    after = [_parse_suffix(ending) for ending in endings.dictionary.to_pylist()]
-    in_utc = after[0].in_utc  # endings stand in the order of their first appearance
-    offsets = [a.seconds if a.in_utc == in_utc else UNREADABLE for a in after]
-    offset = np.array(offsets, dtype=np.int64)[to_numpy(endings.indices)]
-    readable = (seconds != UNREADABLE) & (offset != UNREADABLE)
-    return Times(np.where(readable, seconds + offset, UNREADABLE), in_utc)
+    in_utc = _parse_suffix(str(texts[0])[len(template) :]).in_utc
+    seconds = [_parse_written(chunk, template, in_utc=in_utc) for chunk in texts.chunks]
+    return Times(np.concatenate(seconds), in_utc)
 
 
 def unix_seconds(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -102,6 +95,26 @@ def unix_seconds(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
 def to_numpy(array: pa.Array) -> NDArray[Any]:
     """An Arrow array without nulls as NumPy's; Arrow's own way imports pandas, which takes long."""
     return np.from_dlpack(array)
+
+
+def _parse_numbers(texts: pa.Array) -> NDArray[np.float64]:
+    try:
+        return to_numpy(pc.cast(texts, pa.float64()))
+    except pa.ArrowInvalid:
+        trimmed = pc.utf8_trim_whitespace(texts)
+        good = pc.match_substring_regex(trimmed, _NUMBER_TEXT)
+        numbers = pc.cast(pc.if_else(good, trimmed, None), pa.float64())
+        return to_numpy(pc.fill_null(numbers, float("nan")))
+
+
+def _parse_written(texts: pa.Array, template: str, *, in_utc: bool) -> NDArray[np.int64]:
+    seconds = _parse_minutes(texts, template)
+    endings = pc.dictionary_encode(pc.utf8_slice_codeunits(texts, len(template)))
+    after = [_parse_suffix(ending) for ending in endings.dictionary.to_pylist()]
+    offsets = [a.seconds if a.in_utc == in_utc else UNREADABLE for a in after]
+    offset = np.array(offsets, dtype=np.int64)[to_numpy(endings.indices)]
+    readable = (seconds != UNREADABLE) & (offset != UNREADABLE)
+    return np.where(readable, seconds + offset, UNREADABLE)
 
 
 def _fits(text: str, template: str) -> bool:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stage1.config import DataConfig
 from stage1.data.store import Bars
-from stage1.data.timeframes import MINUTES
+from stage1.timeframes import MINUTES
 from stage1.errors import DataError
 
 DAY = 86_400

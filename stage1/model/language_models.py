@@ -70,6 +70,7 @@ def resolve(name: str) -> LanguageModel:
         _check_tensor(f"{folder}: the token table", table, (*table.shape[:1], config["d_model"]))
         norm = torch.linalg.vector_norm(table, dtype=torch.float64)
         rms = float(norm) / table.numel() ** 0.5
+    # copied, because what safetensors gives is a view of the file
     float32 = {key: weights[key].to(torch.float32, copy=True) for key in sorted(weights)}
     return LanguageModel(name, config, float32, rms, weights_sha256(float32))
 

@@ -12,7 +12,7 @@ from torchmetrics.functional import pearson_corrcoef
 from stage1.config import Config
 from stage1.data.batches import Batch
 from stage1.data.features import interpolate
-from stage1.data.timeframes import MINUTES
+from stage1.timeframes import MINUTES
 from stage1.model.losses import total_loss
 
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import optuna
 import ray
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -35,6 +36,7 @@ _RAY_SETTINGS = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: it ends the study at once, saved
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run folder has its own tables
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the run folder is the state, Tune's snapshot is not read
+    "RAY_worker_niceness": "0",  # trials are what the machine is for; Ray's own default is 15
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
@@ -87,6 +89,7 @@ def run_study(
     Raises:
         TrialError: The resources do not suffice for one trial.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     deadline = time.monotonic() + time_budget.total_seconds() if time_budget else None
     run.journal.unlink(missing_ok=True)  # rebuilt from the tables: no trial is left running in it
     storage = JournalStorage(JournalFileBackend(str(run.journal)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -84,13 +85,9 @@ def _preregistration(run: RunFolder, study: Study, models: list[LanguageModel]) 
     )
 
 
-def data_description(fingerprint: str, study: Study, source: str) -> dict[str, Any]:
-    """What space.yaml says of the bars."""
-    return {
-        "source": source,
-        "timeframes": list(study.config.data.timeframes),
-        "sha256": fingerprint,
-    }
+def data_description(fingerprint: str, data_dir: Path | None) -> dict[str, Any]:
+    """What space.yaml says of the bars; `data_dir` null is the bundled sample."""
+    return {"data_dir": str(data_dir) if data_dir else None, "fingerprint": fingerprint}
 
 
 def ended_trials(run: RunFolder, study: Study) -> list[EndedTrial]:

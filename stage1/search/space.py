@@ -39,7 +39,8 @@ class FloatParameter(Conditional):
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
-        return _checked_bounds(self)
+        _check_bounds(self.low, self.high, log=self.log)
+        return self
 
 
 class IntParameter(Conditional):
@@ -56,7 +57,8 @@ class IntParameter(Conditional):
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
-        return _checked_bounds(self)
+        _check_bounds(self.low, self.high, log=self.log)
+        return self
 
 
 class ChoiceParameter(Conditional):
@@ -80,12 +82,11 @@ Parameter = Annotated[
 ]
 
 
-def _checked_bounds[P: (FloatParameter, IntParameter)](parameter: P) -> P:
-    if parameter.low > parameter.high:
-        raise ValueError(f"low must be <= high, got {parameter.low} > {parameter.high}; swap them")
-    if parameter.log and parameter.low <= 0:
-        raise ValueError(f"low must be > 0 with log: true, got {parameter.low}")
-    return parameter
+def _check_bounds(low: float, high: float, *, log: bool) -> None:
+    if low > high:
+        raise ValueError(f"low must be <= high, got {low} > {high}; swap them")
+    if log and low <= 0:
+        raise ValueError(f"low must be > 0 with log: true, got {low}")
 
 
 class Objective(Section):

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from pydantic import ValidationError
-from ray.tune import Trial
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
@@ -59,6 +59,9 @@ class EngineSearcher(Searcher):
     ) -> None:
         """Nothing to do: the engine has seen the last epoch. Called by Ray."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its settings for a restore that is never asked for
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing to do: the run folder is the state. Called by Ray."""
 
@@ -76,6 +79,9 @@ class EngineScheduler(FIFOScheduler):
     def __init__(self, engine: StudyEngine) -> None:
         super().__init__()
         self._engine = engine
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as above
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Continue or stop. Called by Ray after every epoch."""

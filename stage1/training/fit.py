@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ _NOISE = (
     ".*does not have many workers.*",
     ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`.*",
     ".*GPU available but not used.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
 )
 """Warnings of Lightning that no user of stage1 can act on."""
 
@@ -62,7 +64,7 @@ class EpochReports(Callback):
                 **module.metrics,
                 **module.baseline,
                 "train_loss": module.train_loss(),
-                "lr": trainer.optimizers[0].param_groups[-1]["lr"],
+                "lr": _head_learning_rate(trainer),
                 "seconds": time.perf_counter() - self.started,
                 "seconds_per_step": self.step_seconds / max(self.steps_timed, 1),
                 "steps": trainer.global_step,
@@ -72,6 +74,11 @@ class EpochReports(Callback):
                 **module.fingerprints,
             }
         )
+
+
+def _head_learning_rate(trainer: lightning.Trainer) -> float:
+    groups = trainer.optimizers[0].param_groups
+    return float(next(group["lr"] for group in groups if group["name"] == "head"))
 
 
 def build_module(
@@ -108,6 +115,7 @@ def fit(
         checkpoint: Lightning checkpoint to go on from.
         trainer_options: For Lightning's Trainer, over the lean defaults.
     """
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # set to INFO at its import
     reset_peaks()
     torch.set_num_threads(config.training.threads)
     reports = EpochReports(report)
@@ -131,5 +139,10 @@ def fit(
         for message in _NOISE:
             warnings.filterwarnings("ignore", message=message)
         trainer = lightning.Trainer(callbacks=[reports, *callbacks], **options)
-        trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+        try:
+            trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+        except SystemExit:
+            if trainer.interrupted:  # Lightning turns Ctrl-C into an exit of its own
+                raise KeyboardInterrupt from None
+            raise
     return module

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stage1.config import Config
 from stage1.data.batches import Batch, MarketWindows, chained_sha256
-from stage1.data.timeframes import MINUTES
+from stage1.timeframes import MINUTES
 from stage1.model.losses import total_loss
 from stage1.model.metrics import evaluate, evaluate_baseline
 from stage1.model.stage1_model import T5_PREFIX, Built
@@ -109,8 +109,8 @@ class Stage1Module(lightning.LightningModule):
         self._decoded.append(self.model(batch.features, batch.hidden))
 
     def on_validation_epoch_end(self) -> None:
-        """Metrics over the whole validation set at once; the baseline's once per training."""
-        parts = self.windows.validation_batches(self.config.masking)
+        """Metrics over all batches that were validated, at once; the baseline's once a training."""
+        parts = self.windows.validation_batches(self.config.masking)[: len(self._decoded)]
         batch = Batch(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
         decoded = torch.cat(self._decoded).cpu()
         self._decoded = []

@@ -1,0 +1,87 @@
+"""`python -m stage1.train CONFIG.yaml`: one training, with everything a person wants to watch and keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from stage1.command import run_command
+from stage1.config import Config, load_config, with_values
+from stage1.errors import ConfigError, ResultsError
+
+CHECKPOINT = "last.ckpt"
+
+
+def train(
+    config_file: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG.yaml", help="The configuration.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="The same, as an option.")] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--data-dir",
+            "--data_dir",
+            help="Folder made by stage1.prepare; the bundled sample without.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the training; default runs/train/CONFIG.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="In place of training.seed.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="CHECKPOINT", help="Go on from a checkpoint.")
+    ] = None,
+    max_epochs: Annotated[
+        int | None, typer.Option(min=1, help="In place of training.epochs, the horizon.")
+    ] = None,
+    devices: Annotated[int, typer.Option(min=1, max=1, help="One device per training.")] = 1,
+    fast_dev_run: Annotated[
+        bool, typer.Option("--fast-dev-run", help="One step of training and validation, no files.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="The parameter table; opens neither data nor weights.")
+    ] = False,
+) -> None:
+    """Train one configuration to its horizon: progress bar, TensorBoard, checkpoints."""
+    chosen = _loaded(config_file or config, seed=seed, max_epochs=max_epochs)
+    console = Console()
+    if dry_run:
+        from stage1.training.parameter_table import parameter_table
+
+        console.print(parameter_table(chosen))
+        return
+    path = config_file or config
+    assert path is not None  # _loaded has refused it
+    folder = out or Path("runs") / "train" / path.stem
+    if not (resume or fast_dev_run) and folder.exists():
+        raise ResultsError(
+            f"{folder}: must not exist yet; go on with --resume {folder / CHECKPOINT}, or give "
+            "another --out"
+        )
+    # torch takes seconds to import: a mistake in the configuration should not have to wait for it.
+    from stage1.training.session import run_training
+
+    run_training(
+        chosen,
+        folder,
+        data_dir=data_dir,
+        checkpoint=resume,
+        fast_dev_run=fast_dev_run,
+        console=console,
+    )
+
+
+def _loaded(path: Path | None, *, seed: int | None, max_epochs: int | None) -> Config:
+    if path is None:
+        raise ConfigError("a configuration must be given: python -m stage1.train CONFIG.yaml")
+    overrides = {"training.seed": seed, "training.epochs": max_epochs}
+    given = {key: value for key, value in overrides.items() if value is not None}
+    return with_values(load_config(path), given)
+
+
+if __name__ == "__main__":
+    run_command(train)

@@ -1,0 +1,54 @@
+"""How many parameters a configuration has, part by part, without weights, data or memory."""
+
+from __future__ import annotations
+
+import torch
+from rich.table import Table
+
+from stage1.config import Config
+from stage1.model.initialization import t5_stack
+from stage1.model.stage1_model import Stage1Model
+from stage1.model.t5_dimensions import encoder_config
+
+T5 = "T5 (one, shared)"
+
+
+def parameter_counts(config: Config) -> dict[str, int]:
+    """Parameters by part, counted on the meta device.
+
+    Args:
+        config: Its language model's dimensions come from its folder or the table of public sizes.
+
+    Raises:
+        ModelError: The language model's dimensions are not known.
+    """
+    transfer = config.transfer_learning
+    with torch.device("meta"):
+        t5 = None
+        if transfer.use_pretrained_lm:
+            t5 = t5_stack(encoder_config(transfer.lm_name_or_path))
+        model = Stage1Model(config, t5=t5, input_scale=1.0)
+    counts: dict[str, int] = {}
+    for name, parameter in model.named_parameters():
+        part = T5 if name.startswith("encoder.t5.") else name.split(".")[0]
+        counts[part] = counts.get(part, 0) + parameter.numel()
+    return counts
+
+
+def parameter_table(config: Config) -> Table:
+    """The counts as a table, full integers, and what a T5 per timeframe would cost."""
+    counts = parameter_counts(config)
+    total, timeframes = sum(counts.values()), len(config.data.timeframes)
+    transfer = config.transfer_learning
+    encoder = transfer.lm_name_or_path if transfer.use_pretrained_lm else "vanilla encoder"
+    table = Table(title=f"Parameters: {encoder}, {timeframes} timeframes")
+    table.add_column("part")
+    table.add_column("parameters", justify="right")
+    for part, count in counts.items():
+        table.add_row(part, f"{count:,}")
+    table.add_section()
+    table.add_row("total", f"{total:,}")
+    if T5 in counts:
+        apart = total + (timeframes - 1) * counts[T5]
+        table.add_row(f"with {timeframes} T5s, one per timeframe", f"{apart:,}")
+    return table

@@ -1,0 +1,162 @@
+"""A training for a person: bars, language model, progress bar, TensorBoard, checkpoint, last line."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+from rich.console import Console
+
+from stage1.config import Config, config_yaml
+from stage1.data.batches import MarketWindows
+from stage1.data.store import load_bars
+from stage1.errors import ResultsError, TrialError
+from stage1.files import write_text
+from stage1.model.language_models import LanguageModel, resolve
+from stage1.training.fit import EpochRow, fit
+from stage1.training.module import CHECKPOINT_KEY
+
+CHECKPOINT_STEM = "last"
+CONFIG_COPY = "config.yaml"
+
+
+def run_training(
+    config: Config,
+    folder: Path,
+    *,
+    data_dir: Path | None,
+    checkpoint: Path | None,
+    fast_dev_run: bool,
+    console: Console,
+) -> list[EpochRow]:
+    """Train, showing and keeping what a person wants; returns the rows of all epochs run.
+
+    `folder` gets the configuration, TensorBoard's curves, and the state after every epoch.
+
+    Args:
+        config: Complete.
+        folder: Of this training.
+        data_dir: Folder of prepared bars; None for the bundled sample.
+        checkpoint: To go on from; must belong to the same configuration.
+        fast_dev_run: One step of each kind; nothing is written.
+        console: Where to show.
+
+    Raises:
+        ResultsError: The checkpoint cannot be read, or is another configuration's.
+        TrialError: The loss is no longer a number.
+    """
+    if checkpoint is not None:
+        check_checkpoint(checkpoint, config)
+    bars = load_bars(data_dir, config.data.timeframes)
+    windows = MarketWindows(bars, config.data)
+    language_model = load_language_model(config)
+    rows: list[EpochRow] = []
+
+    def report(row: EpochRow) -> None:
+        rows.append(row)
+        console.print(epoch_line(row), highlight=False, soft_wrap=True)
+        if row["epoch"] > 0 and not math.isfinite(row["val_loss"] + row["train_loss"]):
+            raise TrialError(
+                f"the loss must stay finite, got {row['val_loss']} after epoch {row['epoch']}; "
+                "lower training.optimizer.lr"
+            )
+
+    options: dict[str, Any] = {
+        "accelerator": "auto",
+        "enable_progress_bar": console.is_terminal,
+        "fast_dev_run": fast_dev_run,
+    }
+    callbacks: list[Callback] = [RichProgressBar()] if console.is_terminal else []
+    if not fast_dev_run:
+        write_text(folder / CONFIG_COPY, config_yaml(config))
+        callbacks.append(_epoch_checkpoints(folder))
+        options |= {
+            "enable_checkpointing": True,
+            "logger": TensorBoardLogger(str(folder), name="tensorboard", version=""),
+            "log_every_n_steps": min(10, config.training.steps_per_epoch),
+        }
+    try:
+        fit(
+            config,
+            windows,
+            language_model,
+            report=report,
+            callbacks=callbacks,
+            checkpoint=checkpoint,
+            **options,
+        )
+    except KeyboardInterrupt:
+        if (folder / f"{CHECKPOINT_STEM}.ckpt").exists():
+            console.print(
+                f"Stopped; the last whole epoch is kept. Go on with: python -m stage1.train "
+                f"{folder / CONFIG_COPY} --out {folder} --resume {folder / CHECKPOINT_STEM}.ckpt",
+                soft_wrap=True,
+            )
+        raise
+    if not fast_dev_run:
+        console.print(f"Checkpoint: {folder / CHECKPOINT_STEM}.ckpt", soft_wrap=True)
+        console.print(f"Curves: tensorboard --logdir {folder}", soft_wrap=True)
+    return rows
+
+
+def load_language_model(config: Config) -> LanguageModel | None:
+    """What `transfer_learning` names; None for the vanilla encoder.
+
+    Raises:
+        ModelError: It cannot be had.
+    """
+    transfer = config.transfer_learning
+    return resolve(transfer.lm_name_or_path) if transfer.use_pretrained_lm else None
+
+
+def _epoch_checkpoints(folder: Path) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        folder,
+        CHECKPOINT_STEM,
+        every_n_epochs=1,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+
+
+def check_checkpoint(path: Path, config: Config) -> None:
+    """Refuse a checkpoint that is not this configuration's.
+
+    Raises:
+        ResultsError: Missing, unreadable, not made here, or of another configuration (names the
+            sections that differ).
+    """
+    if not path.is_file():
+        raise ResultsError(f"{path}: must be a checkpoint file; see the folder of the training")
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)[CHECKPOINT_KEY]["config"]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ResultsError(f"{path}: must be a checkpoint of stage1.train, got {reason}") from None
+    now = config.model_dump(mode="json")
+    differing = [
+        f"{section}.{key}"
+        for section, values in now.items()
+        for key in values
+        if stored.get(section, {}).get(key) != values[key]
+    ]
+    if differing:
+        raise ResultsError(
+            f"{path}: must belong to this configuration, differs in {', '.join(differing)}; resume "
+            f"with {path.parent / CONFIG_COPY}"
+        )
+
+
+def epoch_line(row: EpochRow) -> str:
+    """One line per epoch for people."""
+    parts = [f"epoch {row['epoch']:>3}"]
+    for name in ("train_loss", "val_loss", "val_correlation", "val_skill"):
+        parts.append(f"{name} {row[name]:.4f}")
+    if row["epoch"] == 0:
+        parts.append(f"(interpolation: correlation {row['baseline_val_correlation']:.4f}, skill 0)")
+    return "  ".join(parts)

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import gzip
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import stage1
+from stage1.data.store import Bars, fingerprint, load_bars, read_parquet, write_parquet
+from stage1.timeframes import MINUTES
+from stage1.errors import DataError
+
+SAMPLE = Path(stage1.__file__).parent / "sample" / "bitstamp_btcusd_1min_14d.csv.gz"
+START = 1_514_851_200
+
+
+def frame(count: int = 4, minutes: int = 1) -> pd.DataFrame:
+    stamps = pd.to_datetime(START + 60 * minutes * np.arange(count), unit="s")
+    middle = 10.0 + np.arange(count)
+    prices = {"open": middle, "high": middle + 2, "low": middle - 2, "close": middle + 1}
+    return pd.DataFrame({"timestamp": stamps, **prices})
+
+
+def saved(folder: Path, table: pd.DataFrame, name: str = "m1.parquet") -> Path:
+    table.to_parquet(folder / name, index=False)
+    return folder
+
+
+def test_the_sample_is_the_bars_of_its_file():
+    with gzip.open(SAMPLE, "rt") as stream:
+        table = pd.read_csv(stream)
+
+    m1 = load_bars(None, ("m1",))["m1"]
+
+    np.testing.assert_array_equal(m1.open_time, table["timestamp"])
+    np.testing.assert_array_equal(m1.prices, table[["open", "high", "low", "close"]])
+    assert len(m1.open_time) == 20_160
+
+
+def test_the_sample_comes_in_every_timeframe_in_the_order_asked_for():
+    bars = load_bars(None, ("h4", "m1", "m15"))
+
+    assert {name: len(found.open_time) for name, found in bars.items()} == {
+        "h4": 84,
+        "m1": 20_160,
+        "m15": 1344,
+    }
+    assert list(bars) == ["h4", "m1", "m15"]
+
+
+def test_the_sample_is_there_at_once():
+    load_bars(None, ("m1",))
+    started = time.perf_counter()
+
+    load_bars(None, ("m1", "m5", "m15"))
+
+    assert time.perf_counter() - started < 0.5
+
+
+def test_bars_are_loaded_without_torch_and_pandas():
+    code = (
+        "import sys; from stage1.data.store import load_bars; load_bars(None, ('m1', 'h4')); "
+        "print([name for name in ('torch', 'pandas', 'ray') if name in sys.modules])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(stage1.__file__).parents[1],
+    )
+
+    assert done.stdout.strip() == "[]"
+
+
+def test_what_is_written_is_loaded(tmp_path):
+    bars = load_bars(None, tuple(MINUTES))
+    for name, found in bars.items():
+        write_parquet(found, tmp_path / f"{name}.parquet")
+
+    loaded = load_bars(tmp_path, tuple(MINUTES))
+
+    assert fingerprint(loaded) == fingerprint(bars)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        pytest.param(lambda stamps: stamps, id="datetime without a zone"),
+        pytest.param(lambda stamps: stamps.dt.tz_localize("UTC"), id="datetime in UTC"),
+        pytest.param(
+            lambda stamps: stamps.dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo"),
+            id="datetime in another zone",
+        ),
+        pytest.param(lambda stamps: stamps.astype("datetime64[ns]"), id="nanoseconds"),
+        pytest.param(lambda stamps: stamps.astype("datetime64[s]").astype("int64"), id="unix"),
+        pytest.param(
+            lambda stamps: stamps.astype("datetime64[ms]").astype("int64"), id="unix milliseconds"
+        ),
+        pytest.param(
+            lambda stamps: stamps.astype("datetime64[s]").astype("int64").astype(float),
+            id="unix as floats",
+        ),
+    ],
+)
+def test_a_timestamp_may_be_a_datetime_or_a_unix_time(tmp_path, convert):
+    table = frame()
+    table["timestamp"] = convert(table["timestamp"])
+
+    m1 = load_bars(saved(tmp_path, table), ("m1",))["m1"]
+
+    assert m1.open_time.tolist() == [START, START + 60, START + 120, START + 180]
+    np.testing.assert_array_equal(m1.prices, frame()[["open", "high", "low", "close"]])
+
+
+def test_the_files_of_older_folders_are_found(tmp_path):
+    saved(tmp_path, frame(), "simple_gap_aware_m1.parquet")
+    saved(tmp_path, frame(3, 240), "simple_gap_aware_h4.parquet")
+
+    bars = load_bars(tmp_path, ("m1", "h4"))
+
+    assert {name: len(found.open_time) for name, found in bars.items()} == {"m1": 4, "h4": 3}
+
+
+def test_naive_datetimes_can_be_of_a_local_clock(tmp_path):
+    rows = read_parquet(saved(tmp_path, frame()) / "m1.parquet", timezone="Asia/Tokyo")
+
+    assert rows.open_time[0] == START - 9 * 3600
+
+
+def test_a_missing_folder_says_what_to_run(tmp_path):
+    with pytest.raises(
+        DataError,
+        match=r"nowhere: must be a folder of bars, got no folder; run `python -m stage1\.prepare",
+    ):
+        load_bars(tmp_path / "nowhere", ("m1",))
+
+
+def test_all_missing_files_are_named_with_what_was_found(tmp_path):
+    saved(tmp_path, frame())
+
+    with pytest.raises(
+        DataError, match=r"must hold m5\.parquet, h4\.parquet, got m1\.parquet; run"
+    ):
+        load_bars(tmp_path, ("m1", "m5", "h4"))
+
+
+def test_missing_columns_are_named(tmp_path):
+    saved(tmp_path, frame().rename(columns={"high": "High"}))
+
+    with pytest.raises(DataError, match=r"must have the columns timestamp, open, .* got .*High"):
+        load_bars(tmp_path, ("m1",))
+
+
+def test_a_file_that_is_not_parquet_is_one_line(tmp_path):
+    (tmp_path / "m1.parquet").write_text("timestamp,open\n")
+
+    with pytest.raises(DataError, match=r"m1\.parquet: must be a Parquet file"):
+        load_bars(tmp_path, ("m1",))
+
+
+def test_a_file_without_rows_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="must hold bars, got none"):
+        load_bars(saved(tmp_path, frame(0)), ("m1",))
+
+
+def test_an_unknown_timeframe_is_an_error():
+    with pytest.raises(DataError, match=r"timeframes must be among m1, .*, got 'm2'"):
+        load_bars(None, ("m1", "m2"))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        pytest.param(
+            "high", 1.0, r"row 3: high must be >= max\(open, close\), got 1\.0 <", id="high"
+        ),
+        pytest.param(
+            "low", 99.0, r"row 3: low must be <= min\(open, close\), got 99\.0 >", id="low"
+        ),
+        pytest.param("open", np.nan, r"row 3: open must be a finite number > 0, got", id="NaN"),
+        pytest.param("close", None, r"row 3: close must be a finite number > 0, got", id="null"),
+        pytest.param("timestamp", pd.NaT, r"row 3: time must be readable", id="no time"),
+        pytest.param(
+            "timestamp", pd.Timestamp(START, unit="s"), r"row 3: time must be later", id="order"
+        ),
+        pytest.param(
+            "timestamp", pd.Timestamp(START + 60, unit="s"), r"row 3: time must not", id="repeat"
+        ),
+        pytest.param(
+            "timestamp",
+            pd.Timestamp(START + 120.5, unit="s"),
+            r"row 3: time must be on a whole minute",
+            id="off the minute",
+        ),
+    ],
+)
+def test_stored_bars_are_checked_row_by_row(tmp_path, column, value, message):
+    table = frame()
+    table.loc[2, column] = value
+
+    with pytest.raises(DataError, match=message) as caught:
+        load_bars(saved(tmp_path, table), ("m1",))
+
+    assert f"run `python -m stage1.prepare M1.csv --out {tmp_path}`" in str(caught.value)
+
+
+def test_a_fine_file_under_a_coarse_name_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"row 2: time must be 5 minutes or more after"):
+        load_bars(saved(tmp_path, frame(), "m5.parquet"), ("m5",))
+
+
+def test_the_fingerprint_is_of_the_content_alone():
+    bars = load_bars(None, ("m5", "m15"))
+    again = {
+        name: Bars(bars[name].open_time.copy(), bars[name].prices.copy()) for name in ("m15", "m5")
+    }
+
+    assert fingerprint(again) == fingerprint(bars)
+
+
+@pytest.mark.parametrize("array", [0, 1], ids=["a time", "a price"])
+def test_the_fingerprint_sees_every_value(array):
+    bars = load_bars(None, ("m5", "m15"))
+    changed = {
+        name: Bars(found.open_time.copy(), found.prices.copy()) for name, found in bars.items()
+    }
+    changed["m15"][array][-1] += 1
+
+    assert fingerprint(changed) != fingerprint(bars)
+
+
+def test_the_fingerprint_sees_which_timeframe_it_is():
+    m5 = load_bars(None, ("m5",))["m5"]
+
+    assert fingerprint({"m5": m5}) != fingerprint({"m15": m5})

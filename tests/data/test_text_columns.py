@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stage1.data.bars import UNREADABLE
+from stage1.data.text_columns import (
+    TEMPLATES,
+    UNIX,
+    find_template,
+    parse_numbers,
+    parse_times,
+    unix_seconds,
+)
+
+STRFTIME = {"YYYY": "%Y", "MM": "%m", "DD": "%d", "hh": "%H", "mm": "%M"}
+
+
+def column(*chunks: list[str]) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(chunk, pa.string()) for chunk in chunks])
+
+
+def as_strftime(template: str) -> str:
+    for letters, directive in STRFTIME.items():
+        template = template.replace(letters, directive)
+    return template
+
+
+@given(
+    times=st.lists(
+        st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1)), min_size=1, max_size=20
+    ),
+    template=st.sampled_from(TEMPLATES),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_written_time_is_read_back_as_it_was(times, template):
+    whole = [time.replace(microsecond=0, tzinfo=UTC) for time in times]
+    separator = ":" if template.endswith("hh:mm") else ""
+    texts = [time.strftime(as_strftime(template) + separator + "%S") for time in whole]
+
+    parsed = parse_times(column(texts), template)
+
+    assert parsed.seconds.tolist() == [time.timestamp() for time in whole]
+    assert not parsed.in_utc
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_every_template_is_recognised_by_a_time_written_in_it(template):
+    written = datetime(2018, 12, 31, 23, 59).strftime(as_strftime(template))
+
+    assert find_template(written) == template
+
+
+@pytest.mark.parametrize(
+    ("ending", "expected"),
+    [
+        pytest.param("", UTC, id="nothing"),
+        pytest.param(":00.000000000Z", UTC, id="nanoseconds and Z"),
+        pytest.param(":00.000 GMT+0100", timezone(timedelta(hours=1)), id="GMT+0100"),
+        pytest.param(":00-05:30", timezone(-timedelta(hours=5, minutes=30)), id="-05:30"),
+        pytest.param(":00+00", UTC, id="hours only"),
+        pytest.param(" UTC", UTC, id="UTC"),
+    ],
+)
+def test_a_zone_after_the_time_is_taken_off(ending, expected):
+    text = "2018-01-02 03:04" + ending
+
+    parsed = parse_times(column([text]), "YYYY-MM-DD hh:mm")
+
+    assert parsed.seconds.tolist() == [datetime(2018, 1, 2, 3, 4, tzinfo=expected).timestamp()]
+    assert parsed.in_utc == (ending != "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("2018-02-29 00:00", id="a day that the month lacks"),
+        pytest.param("2018-13-01 00:00", id="month 13"),
+        pytest.param("2018-00-01 00:00", id="month 0"),
+        pytest.param("2018-01-00 00:00", id="day 0"),
+        pytest.param("2018-01-01 24:00", id="hour 24"),
+        pytest.param("2018-01-01 00:60", id="minute 60"),
+        pytest.param("2018-01-01 00:00:60", id="second 60"),
+        pytest.param("2018-01-01 0:00", id="an hour of one digit"),
+        pytest.param("2018-01-01", id="no time"),
+        pytest.param("2018/01/01 00:00", id="other separators than the first row"),
+        pytest.param("2018-01-01 00:00Z", id="a zone where the first row has none"),
+        pytest.param("2018-01-01 00:00 or so", id="more behind"),
+        pytest.param("2018-01-0é 00:00", id="no digit"),
+        pytest.param("", id="nothing"),
+    ],
+)
+def test_what_is_no_time_is_marked_and_its_neighbours_are_read(text):
+    good = "2018-01-01 00:00"
+
+    parsed = parse_times(column([good, text], [text, good]), "YYYY-MM-DD hh:mm")
+
+    expected = datetime(2018, 1, 1, tzinfo=UTC).timestamp()
+    assert parsed.seconds.tolist() == [expected, UNREADABLE, UNREADABLE, expected]
+
+
+def test_the_29th_of_february_is_read_in_leap_years():
+    parsed = parse_times(column(["2020-02-29 00:00"]), "YYYY-MM-DD hh:mm")
+
+    assert parsed.seconds.tolist() == [datetime(2020, 2, 29, tzinfo=UTC).timestamp()]
+
+
+@pytest.mark.parametrize("ending", [":00.5", ":59.999", ":01"])
+def test_a_time_off_the_minute_stays_off_it(ending):
+    parsed = parse_times(column(["2018-01-01 00:00" + ending]), "YYYY-MM-DD hh:mm")
+
+    assert parsed.seconds[0] % 60 != 0
+
+
+def test_unix_times_are_read_in_any_unit_even_mixed():
+    texts = ["1514851200", "1514851260000", "1514851320000000", "1514851380000000000"]
+
+    parsed = parse_times(column(texts), UNIX)
+
+    assert parsed.seconds.tolist() == [1514851200, 1514851260, 1514851320, 1514851380]
+    assert parsed.in_utc
+
+
+@pytest.mark.parametrize("number", [np.nan, -1514851200.0, 20180102.0, 1e22])
+def test_numbers_that_are_no_unix_time_are_marked(number):
+    assert unix_seconds(np.array([number, 1514851200.0])).tolist() == [UNREADABLE, 1514851200]
+
+
+def test_unix_times_with_a_fraction_stay_off_the_minute():
+    seconds = unix_seconds(np.array([1514851200.5, 1514851200001.0, 1514851259.5]))
+
+    assert (seconds % 60 != 0).all()
+
+
+def test_numbers_are_read_and_what_is_none_becomes_nan():
+    texts = ["1.5", " 2.5 ", "1e-3", "x", "", "1,5", "nan", ".5", "-4", "0x10"]
+
+    numbers = parse_numbers(column(texts[:1], texts[1:]))
+
+    expected = [1.5, 2.5, 1e-3, np.nan, np.nan, np.nan, np.nan, 0.5, -4.0, np.nan]
+    np.testing.assert_array_equal(numbers, expected)
+
+
+@pytest.mark.parametrize("text", ["01/02/2018 00:00", "20180102", "yesterday", "2018-01-02"])
+def test_a_time_that_could_mean_two_things_or_none_has_no_template(text):
+    assert find_template(text) is None

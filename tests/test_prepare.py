@@ -1,0 +1,356 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stage1.command import run_command
+from stage1.timeframes import MINUTES
+from stage1.prepare import prepare
+
+START = pd.Timestamp("2018-01-02 00:00")
+
+
+def csv_lines(count: int = 8) -> list[str]:
+    """Lines of a sound file; the bar of minute k stands at line k + 2."""
+    stamps = pd.date_range(START, periods=count, freq="1min").strftime("%Y-%m-%d %H:%M")
+    return ["timestamp,open,high,low,close", *(f"{stamp},2,3,1,2.5" for stamp in stamps)]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run `prepare` on a file with these lines, as the shell would: status, stdout, stderr."""
+
+    def run(lines: list[str], *options: str, out: Path = tmp_path / "out"):
+        source = tmp_path / "m1.csv"
+        source.write_text("\n".join(lines) + "\n")
+        arguments = ["prepare", str(source), "--out", str(out), *options]
+        monkeypatch.setattr("sys.argv", arguments)
+        with pytest.raises(SystemExit) as ended:
+            run_command(prepare)
+        captured = capsys.readouterr()
+        return ended.value.code, captured.out, captured.err
+
+    return run
+
+
+def test_every_timeframe_is_written_as_pandas_would(run, tmp_path):
+    generator = np.random.default_rng(0)
+    minutes = np.sort(generator.choice(3000, 2000, replace=False))
+    index = START + pd.to_timedelta(minutes, unit="min")
+    body = generator.uniform(1, 2, (len(minutes), 2))
+    frame = pd.DataFrame(
+        {
+            "open": body[:, 0],
+            "high": body.max(axis=1) + 0.5,
+            "low": body.min(axis=1) - 0.5,
+            "close": body[:, 1],
+        },
+        index.tz_localize("UTC").rename("timestamp"),
+    )
+
+    status, _, _ = run(frame.to_csv(date_format="%Y-%m-%d %H:%M").splitlines())
+
+    assert status == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *(f"{name}.parquet" for name in MINUTES),
+        "stats.json",
+    }
+    rules = {"open": "first", "high": "max", "low": "min", "close": "last"}
+    for name, length in MINUTES.items():
+        written = pd.read_parquet(tmp_path / "out" / f"{name}.parquet").set_index("timestamp")
+        expected = frame.resample(f"{length}min").agg(rules).dropna()
+        pd.testing.assert_frame_equal(written, expected, check_freq=False, check_index_type=False)
+
+
+def test_stats_say_what_there_is_and_where_it_comes_from(run, tmp_path):
+    run(csv_lines(), "--timeframes", "m1,m5")
+
+    stats = json.loads((tmp_path / "out" / "stats.json").read_text())
+    logs = np.log([2, 3, 1, 2.5])
+    assert list(stats["timeframes"]) == ["m1", "m5"]
+    assert stats["timeframes"]["m5"] == {
+        "bars": 2,
+        "first": "2018-01-02T00:00:00Z",
+        "last": "2018-01-02T00:05:00Z",
+        "log_price_mean": pytest.approx(logs.mean(), rel=1e-12),
+        "log_price_std": pytest.approx(logs.std(), rel=1e-12),
+    }
+    assert stats["source"]["file"] == "m1.csv"
+    source = (tmp_path / "m1.csv").read_bytes()
+    assert stats["source"]["sha256"] == hashlib.sha256(source).hexdigest()
+
+
+def test_it_says_what_it_found(run):
+    lines = csv_lines(30)
+    del lines[10:20]  # minutes 9 to 18
+    del lines[5]  # minute 4
+
+    _, output, _ = run(lines)
+
+    read, times, written = output.splitlines()
+    assert read.endswith("generic, with header, times as YYYY-MM-DD hh:mm; 19 rows, clock UTC")
+    assert times == (
+        "19 bars from 2018-01-02 00:00 to 2018-01-02 00:29 UTC; "
+        "2 gaps, the longest 10 minutes after 2018-01-02 00:08"
+    )
+    assert written.endswith("out: m1 19, m5 5, m15 2, m30 1, h1 1, h4 1")
+
+
+FAULTS = [
+    pytest.param(
+        "2018-01-02 00:02,x,3,1,2.5", "open must be a finite number > 0, got 'x'", id="text"
+    ),
+    pytest.param(
+        "2018-01-02 00:02,2,3,1,", "close must be a finite number > 0, got ''", id="empty"
+    ),
+    pytest.param(
+        "2018-01-02 00:02,2,nan,1,2.5", "high must be a finite number > 0, got 'nan'", id="NaN"
+    ),
+    pytest.param(
+        "2018-01-02 00:02,2,inf,1,2.5", "high must be a finite number > 0, got 'inf'", id="inf"
+    ),
+    pytest.param(
+        "2018-01-02 00:02,2,3,0,2.5", "low must be a finite number > 0, got '0'", id="zero"
+    ),
+    pytest.param(
+        "2018-01-02 00:02,2,2.2,1,2.5", "high must be >= max(open, close), got 2.2 < 2.5", id="high"
+    ),
+    pytest.param(
+        "2018-01-02 00:02,2,3,2.1,2.5", "low must be <= min(open, close), got 2.1 > 2.0", id="low"
+    ),
+    pytest.param(
+        "2018-01-02 00:00,2,3,1,2.5",
+        "time must be later than the row before, "
+        "got 2018-01-02 00:00 UTC after 2018-01-02 00:01 (line 3)",
+        id="unsorted",
+    ),
+    pytest.param(
+        "2018-01-02 00:01,2,3,1,2.5",
+        "time must not repeat, got 2018-01-02 00:01 UTC after 2018-01-02 00:01 (line 3)",
+        id="duplicate",
+    ),
+    pytest.param(
+        "2018-01-02 00:02:30,2,3,1,2.5",
+        "time must be on a whole minute, got '2018-01-02 00:02:30'",
+        id="off the minute",
+    ),
+    pytest.param(
+        "2018-02-30 00:00,2,3,1,2.5",
+        "time must be readable, as the first row's is, got '2018-02-30 00:00'",
+        id="no such day",
+    ),
+    pytest.param(
+        "2018-01-02 00:02,2,3,1",
+        "the line must have 5 cells as the first line has, got 4",
+        id="too few cells",
+    ),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), FAULTS)
+def test_a_fault_is_named_with_its_line_and_nothing_is_written(run, tmp_path, line, message):
+    lines = csv_lines()
+    lines[3] = line
+
+    status, _, error = run(lines)
+
+    assert status == 2
+    assert error.splitlines()[1] == f"{tmp_path / 'm1.csv'}: line 4: {message}"
+    assert "got 1 fault; mend the file, or use --repair " in error.splitlines()[0]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("line", "message"), FAULTS)
+def test_the_repair_that_the_error_names_takes_the_fault_away(run, tmp_path, line, message):
+    lines = csv_lines()
+    lines[3] = line
+    _, _, error = run(lines)
+    repairs = error.splitlines()[0].split("or use ")[1].split()
+
+    status, output, _ = run(
+        lines, *repairs, *(["--repair", "drop-duplicates"] * ("sort" in repairs))
+    )
+
+    assert status == 0, message
+    assert "repair: " in output
+    written = pd.read_parquet(tmp_path / "out" / "m1.parquet")
+    assert len(written) == 7
+    assert json.loads((tmp_path / "out" / "stats.json").read_text())["source"]["repairs"]
+
+
+def test_only_the_repair_asked_for_is_done(run):
+    lines = csv_lines()
+    lines[3], lines[5] = lines[5], lines[3]
+
+    status, _, error = run(lines, "--repair", "drop-duplicates")
+
+    assert status == 2
+    assert "use --repair sort" in error
+
+
+def test_a_file_in_falling_order_is_turned_round_by_sorting(run, tmp_path):
+    header, *rows = csv_lines()
+
+    status, _, _ = run([header, *reversed(rows)], "--repair", "sort")
+
+    assert status == 0
+    assert pd.read_parquet(tmp_path / "out" / "m1.parquet")["timestamp"].is_monotonic_increasing
+
+
+def test_local_times_are_written_in_utc(run, tmp_path):
+    run(csv_lines(), "--tz", "America/New_York")
+
+    written = pd.read_parquet(tmp_path / "out" / "m1.parquet")
+    assert written["timestamp"].iloc[0] == pd.Timestamp("2018-01-02 05:00", tz="UTC")
+
+
+def test_an_hour_that_the_clocks_repeat_is_read_twice_in_order(run, tmp_path):
+    instants = pd.date_range("2018-11-04 04:30", periods=180, freq="1min", tz="UTC")
+    stamps = instants.tz_convert("America/New_York").strftime("%Y%m%d %H%M00")
+
+    status, _, _ = run([f"{stamp};2;3;1;2;0" for stamp in stamps], "--tz", "America/New_York")
+
+    assert status == 0
+    written = pd.read_parquet(tmp_path / "out" / "m1.parquet")
+    assert (written["timestamp"] == instants).all()
+
+
+@pytest.mark.parametrize(
+    ("stamp", "message"),
+    [
+        pytest.param(
+            "2018-03-11 02:30",
+            "line 2: time must exist in America/New_York, where the clocks jumped over it",
+            id="skipped",
+        ),
+        pytest.param(
+            "2018-11-04 01:30",
+            "line 2: time must come once in America/New_York, or twice in order",
+            id="ambiguous",
+        ),
+    ],
+)
+def test_a_local_time_that_names_no_instant_is_a_fault(run, stamp, message):
+    lines = ["timestamp,open,high,low,close", f"{stamp},2,3,1,2"]
+
+    status, _, error = run(lines, "--tz", "America/New_York")
+
+    assert status == 2
+    assert f"{message}, got '{stamp}'" in error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param(["--timeframes", "m1,m3"], "--timeframes must be among m1,m5", id="timeframe"),
+        pytest.param(["--tz", "Mars/Olympus"], "got 'Mars/Olympus'", id="zone"),
+        pytest.param(["--dialect", "binance"], "must be of the dialect binance", id="dialect"),
+        pytest.param(["--repair", "all"], "'all' is not one of", id="repair"),
+    ],
+)
+def test_a_wrong_option_ends_with_status_2(run, tmp_path, options, message):
+    status, _, error = run(csv_lines(), *options)
+
+    assert status == 2
+    assert message in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_bars_that_are_not_of_one_minute_are_refused(run, tmp_path):
+    header, *rows = csv_lines(31)
+
+    status, _, error = run([header, *rows[::5]])
+
+    assert status == 2
+    assert "bars must be 1-minute bars, got 5 minutes or more from each to the next" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_second_run_leaves_nothing_of_the_first(run, tmp_path):
+    run(csv_lines())
+
+    status, _, _ = run(csv_lines(), "--timeframes", "m1")
+
+    assert status == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"m1.parquet", "stats.json"}
+
+
+def test_a_faulty_file_leaves_the_earlier_run_as_it_was(run, tmp_path):
+    run(csv_lines())
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+
+    status, _, _ = run([*csv_lines(), "2018-01-03 00:00,2,1,1,2"])
+
+    assert status == 2
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_a_folder_with_other_files_is_not_touched(run, tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.txt").write_text("years of work")
+
+    status, _, error = run(csv_lines(), out=tmp_path / "home")
+
+    assert status == 2
+    assert "with thesis.txt in it; name another" in error
+    assert (tmp_path / "home" / "thesis.txt").read_text() == "years of work"
+
+
+def test_the_folder_of_the_source_is_not_replaced(run, tmp_path):
+    status, _, error = run(csv_lines(), out=tmp_path)
+
+    assert status == 2
+    assert "--out must be a folder of its own" in error
+    assert (tmp_path / "m1.csv").exists()
+
+
+def test_bars_in_parquet_are_read_too(tmp_path, monkeypatch, capsys):
+    frame = pd.DataFrame(
+        {
+            "timestamp": pd.date_range(START, periods=10, freq="1min"),
+            "open": 2.0,
+            "high": 3.0,
+            "low": 1.0,
+            "close": 2.5,
+        }
+    )
+    frame.to_parquet(tmp_path / "bars.parquet", index=False)
+    monkeypatch.setattr(
+        "sys.argv",
+        [
+            "prepare",
+            str(tmp_path / "bars.parquet"),
+            "--out",
+            str(tmp_path / "out"),
+            "--tz",
+            "Asia/Tokyo",
+        ],
+    )
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(prepare)
+
+    assert ended.value.code == 0
+    written = pd.read_parquet(tmp_path / "out" / "m5.parquet")
+    assert written["timestamp"].tolist() == [
+        pd.Timestamp("2018-01-01 15:00", tz="UTC"),
+        pd.Timestamp("2018-01-01 15:05", tz="UTC"),
+    ]
+
+
+def test_help_tells_every_option(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["prepare", "--help"])
+    monkeypatch.setenv("COLUMNS", "200")
+
+    with pytest.raises(SystemExit) as ended:
+        run_command(prepare)
+
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    for option in ("--out", "--tz", "--timeframes", "--dialect", "--repair"):
+        assert option in shown

@@ -89,10 +89,10 @@ class LossConfig(Section):
 class StemConfig(Section):
     """A convolution over each timeframe's bars before the encoder."""
 
-    width: int = Field(0, ge=0)
+    width: int = Field(16, ge=0)
     """Channels; 0 = no stem, the encoder sees the features themselves."""
-    kernel: int = Field(3, ge=1)
-    """Bars the convolution sees; odd."""
+    kernel: int = Field(15, ge=1)
+    """Bars the convolution sees; odd. Twice the longest hidden span shows both its ends."""
 
     @model_validator(mode="after")
     def _kernel_is_odd(self) -> Self:
@@ -288,4 +288,4 @@ def with_values(config: Config, dotted: dict[str, Any]) -> Config:
 
 def config_yaml(config: Config) -> str:
     """The whole configuration as YAML, every key written out."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None)

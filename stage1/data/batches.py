@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stage1.config import Config, DataConfig, MaskingConfig
-from stage1.data.features import normalise, visible_features, window_statistics
+from stage1.data.features import SMALLEST_SCALE, normalise, visible_features, window_statistics
 from stage1.data.hiding import Hiding, draw_hiding, numbers_needed
 from stage1.data.store import Bars
 from stage1.timeframes import MINUTES
@@ -73,12 +73,15 @@ class MarketWindows:
         self._validation: dict[MaskingConfig, list[Batch]] = {}
 
     def _training_statistics(self) -> tuple[Tensor, Tensor]:
-        """(timeframe,) mean and standard deviation of the log prices before the split."""
+        """(timeframe,) mean and standard deviation of the log prices completed by the split."""
         parts = [
-            prices[torch.from_numpy(times < self.split.boundary)]
-            for times, prices in zip(self.times, self.log_prices, strict=True)
+            prices[torch.from_numpy(times + 60 * minutes <= self.split.boundary)]
+            for times, minutes, prices in zip(
+                self.times, self.minutes, self.log_prices, strict=True
+            )
         ]
-        return torch.stack([p.mean() for p in parts]), torch.stack([p.std() for p in parts])
+        deviation = torch.stack([part.std(correction=0) for part in parts])
+        return torch.stack([part.mean() for part in parts]), deviation.clamp_min(SMALLEST_SCALE)
 
     def open_times(self, windows: WindowIndex) -> NDArray[np.int64]:
         """(windows, timeframes, bars) open time of every bar, unix seconds."""

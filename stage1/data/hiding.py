@@ -32,7 +32,9 @@ def numbers_needed(seq_len: int, masking: MaskingConfig) -> int:
 def span_lengths(
     uniforms: NDArray[np.float64], bars: int, *, shortest: int, longest: int
 ) -> NDArray[np.int64]:
-    """Cut a number of bars into spans of random length, uniform as long as the rest can be cut.
+    """Cut a number of bars into spans of random length.
+
+    Each length is uniform among those that leave a rest which can be cut, too.
 
     Args:
         uniforms: (rows, spans) numbers in [0, 1).
@@ -42,17 +44,19 @@ def span_lengths(
 
     Returns:
         (rows, spans) lengths between the bounds, or 0 for a span that is not needed. They sum to
-        `bars` where spans of these lengths can, and to less where they cannot.
+        the largest number up to `bars` that such spans can make.
     """
+    numbers = np.arange(bars + 1)
+    cuttable = numbers >= -(-numbers // longest) * shortest  # in as few spans as possible
+    sizes = np.arange(shortest, longest + 1)
     lengths = np.zeros(uniforms.shape, dtype=np.int64)
-    left = np.full(len(uniforms), bars)
+    left = np.full(len(uniforms), numbers[cuttable][-1])
     for span in range(uniforms.shape[1]):
-        length = shortest + (uniforms[:, span] * (longest - shortest + 1)).astype(np.int64)
-        rest = left - length
-        cuttable = (rest == 0) | (rest >= shortest)
-        leaves_one_more = np.where(left >= 2 * shortest, left - shortest, longest)
-        length = np.where(cuttable, length, np.where(left <= longest, left, leaves_one_more))
-        lengths[:, span] = np.where(left >= shortest, length, 0)
+        rest = left[:, None] - sizes
+        possible = (rest >= 0) & cuttable[np.maximum(rest, 0)]
+        chosen = (uniforms[:, span] * possible.sum(axis=1)).astype(np.int64)
+        size = sizes[(possible.cumsum(axis=1) > chosen[:, None]).argmax(axis=1)]
+        lengths[:, span] = np.where(left > 0, size, 0)
         left -= lengths[:, span]
     return lengths
 
@@ -80,7 +84,8 @@ def place_spans(
     lengths = np.where(earliest + lengths <= last[:, None], lengths, 0)
     taken = np.where(lengths > 0, earliest + lengths, 0).max(axis=1)
     room = np.maximum(last - taken, 0)[:, None]
-    shifts = np.sort((uniforms * (room + 1)).astype(np.int64), axis=1)
+    shifts = np.where(lengths > 0, (uniforms * (room + 1)).astype(np.int64), room)
+    shifts = np.sort(shifts, axis=1)  # those of spans that are none stay behind
     starts = 1 + shifts + earliest
     bars = np.arange(seq_len)
     inside = (bars >= starts[..., None]) & (bars < (starts + lengths)[..., None])

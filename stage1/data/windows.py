@@ -43,7 +43,8 @@ def find_windows(bars: dict[str, Bars], config: DataConfig) -> WindowIndex:
     """All windows of completed bars that cross no long gap.
 
     A window ends with an m1 bar, every `stride` minutes of the clock. Of each timeframe it holds
-    the last `seq_len` bars completed by then.
+    the last `seq_len` bars completed by then. Left out are windows in which, from the first of
+    them to the end, a timeframe has no bar for more than `max_gap` minutes.
 
     Args:
         bars: Per timeframe, as in `config.timeframes`.
@@ -56,16 +57,16 @@ def find_windows(bars: dict[str, Bars], config: DataConfig) -> WindowIndex:
     starts = ends.copy()
     for column, timeframe in enumerate(config.timeframes):
         times, length = bars[timeframe].open_time, MINUTES[timeframe] * 60
-        index = np.searchsorted(times + length, ends, side="right") - 1
-        first = index - config.seq_len + 1
-        usable &= first >= 0
-        index, first = np.maximum(index, 0), np.maximum(first, 0)
         if len(times) == 0:
             return WindowIndex(ends[:0], starts[:0], last[:0])
+        index = np.searchsorted(times + length, ends, side="right") - 1
+        begun = np.searchsorted(times, ends, side="left") - 1  # the newest bar, completed or not
+        first = index - config.seq_len + 1
+        usable &= first >= 0
+        index, begun, first = (np.maximum(bar, 0) for bar in (index, begun, first))
         longest = length + config.max_gap * 60
         gaps = np.concatenate([[0], (np.diff(times) > longest).cumsum()])
-        usable &= gaps[index] == gaps[first]
-        usable &= ends - times[index] - length < longest
+        usable &= (gaps[begun] == gaps[first]) & (ends - times[begun] <= longest)
         last[:, column] = index
         starts = np.minimum(starts, times[first])
     return WindowIndex(ends, starts, last).take(usable)
@@ -96,10 +97,11 @@ def split_windows(windows: WindowIndex, bars: dict[str, Bars], config: DataConfi
 
 def days_needed(config: DataConfig) -> float:
     """Days without gaps that give both sides of the split their first windows, rounded up."""
-    coarsest = config.timeframes[-1]
-    seconds = (config.seq_len + 1) * MINUTES[coarsest] * 60
+    coarsest = MINUTES[config.timeframes[-1]]
+    # One bar more, since the first may have begun too early; one stride, until a window may end.
+    minutes = (config.seq_len + 1) * coarsest + config.stride
     smaller_share = min(config.validation_share, 1 - config.validation_share)
-    return float(np.ceil(seconds / smaller_share / DAY * 10) / 10)
+    return float(np.ceil(minutes * 60 / smaller_share / DAY * 10) / 10)
 
 
 def _too_little_data(config: DataConfig, seconds: int) -> str:

@@ -98,7 +98,8 @@ def cross_timeframe_loss(
     total = decoded.new_zeros(())
     compared = torch.zeros((), dtype=torch.long, device=decoded.device)
     for index in range(1, len(minutes)):
-        newest = -(-decoded.shape[2] // minutes[index])  # older ones start before the m1 bars
+        inside = (open_time[:, index] >= open_time[:, 0, :1]).sum(dim=1)
+        newest = max(int(inside.max()), 1)  # older ones start before the m1 bars
         factor = (scale[:, 0] / scale[:, index]).float()
         shift = ((center[:, 0] - center[:, index]) / scale[:, index]).float()
         fine = decoded[:, 0] * factor[:, None, None] + shift[:, None, None]

@@ -15,11 +15,12 @@ from transformers import T5ForConditionalGeneration
 
 from stage1.files import atomic_path, sha256_of_file, write_text
 from stage1.pretrain.corpus import Corpus, TokenStreams
+from stage1.pretrain.progress import quiet
+from stage1.pretrain.state import Size
 from stage1.pretrain.training import (
     PEAK_LEARNING_RATE,
     ROWS_PER_STEP,
     Losses,
-    Size,
     SpanCorruptionModule,
     held_out_loss,
     span_objective,
@@ -35,7 +36,7 @@ NUMBERS_FILE = "card.json"
 
 def save_model(model: T5ForConditionalGeneration, out: Path) -> None:
     """Write config and float16 weights where `transformers` finds them, each file atomically."""
-    with tempfile.TemporaryDirectory() as folder:
+    with quiet(), tempfile.TemporaryDirectory() as folder:
         model.half().save_pretrained(folder)
         for name in (CONFIG_FILE, WEIGHTS_FILE):
             with atomic_path(out / name) as path:
@@ -46,7 +47,8 @@ def measure_losses(size: Size, streams: TokenStreams, out: Path, *, seed: int) -
     """Held-out losses of the weights as saved, of word frequencies, and of the untrained model."""
     torch.manual_seed(seed)
     untrained = T5ForConditionalGeneration(t5_config(size)).eval()
-    saved = T5ForConditionalGeneration.from_pretrained(out, dtype=torch.float32).eval()
+    with quiet():
+        saved = T5ForConditionalGeneration.from_pretrained(out, dtype=torch.float32).eval()
     return Losses(
         model=held_out_loss(saved, streams.held_out),
         unigram=unigram_loss(streams),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stage1.errors import DataError
 from stage1.files import atomic_path
-from stage1.pretrain.spans import EOS_ID, PAD_ID, UNKNOWN_ID
+from stage1.pretrain.spans import EOS_ID, PAD_ID, UNKNOWN_ID, SpanCorruption
 
 VOCABULARY_FILE = "spiece.model"
 VOCABULARY_SIZE = 8000
@@ -53,7 +53,9 @@ def text_files(sources: list[Path]) -> list[Path]:
             continue
         found = sorted(source.rglob("*.txt"), key=lambda path: path.relative_to(source).as_posix())
         if not found:
-            raise DataError(f"{source}: must be a text file or a folder with .txt files; none found")
+            raise DataError(
+                f"{source}: must be a text file or a folder with .txt files; none found"
+            )
         files.extend(found)
     return files
 
@@ -96,7 +98,7 @@ def read_corpus(sources: list[Path]) -> Corpus:
     return Corpus(training, held_out, hashlib.sha256(b"".join(digests.values())).hexdigest())
 
 
-def train_vocabulary(corpus: Corpus, out: Path) -> None:
+def train_vocabulary(corpus: Corpus) -> bytes:
     """Train a SentencePiece unigram vocabulary with T5's special ids on the training paragraphs.
 
     Raises:
@@ -122,20 +124,33 @@ def train_vocabulary(corpus: Corpus, out: Path) -> None:
         raise DataError(
             f"the corpus must be rich enough for {VOCABULARY_SIZE} word pieces; add text ({error})"
         ) from None
-    with atomic_path(out / VOCABULARY_FILE) as path:
-        path.write_bytes(model.getvalue())
+    return model.getvalue()
 
 
-def encode(paragraphs: list[str], vocabulary: Path) -> NDArray[np.int32]:
+def encode(paragraphs: list[str], vocabulary: bytes) -> NDArray[np.int32]:
     """Token ids of the paragraphs, one stream."""
-    processor = sentencepiece.SentencePieceProcessor(model_file=str(vocabulary))
+    processor = sentencepiece.SentencePieceProcessor(model_proto=vocabulary)
     rows = processor.encode(paragraphs, add_eos=True)
     return np.concatenate([np.asarray(row, dtype=np.int32) for row in rows])
 
 
 def token_streams(corpus: Corpus, out: Path) -> TokenStreams:
-    """Encode both parts of the corpus, training the vocabulary first where it is missing."""
-    vocabulary = out / VOCABULARY_FILE
-    if not vocabulary.exists():
-        train_vocabulary(corpus, out)
-    return TokenStreams(encode(corpus.training, vocabulary), encode(corpus.held_out, vocabulary))
+    """Encode both parts of the corpus by the vocabulary in `out`, trained first where it is missing.
+
+    Raises:
+        DataError: The text is too short for a vocabulary, or for one row of tokens; then nothing is
+            written.
+    """
+    path = out / VOCABULARY_FILE
+    vocabulary = path.read_bytes() if path.exists() else train_vocabulary(corpus)
+    streams = TokenStreams(encode(corpus.training, vocabulary), encode(corpus.held_out, vocabulary))
+    for name, stream in (("training", streams.training), ("held-out", streams.held_out)):
+        if len(stream) <= SpanCorruption.row_tokens:
+            raise DataError(
+                f"the corpus's {name} text must be longer than a row of {SpanCorruption.row_tokens} "
+                f"tokens, got {len(stream)}; add text"
+            )
+    if not path.exists():
+        with atomic_path(path) as written:
+            written.write_bytes(vocabulary)
+    return streams

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as lightning
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import T5Config, T5ForConditionalGeneration
 
 from stage1.pretrain.corpus import VOCABULARY_SIZE, TokenStreams
+from stage1.pretrain.progress import StepProgress, quiet
 from stage1.pretrain.spans import EOS_ID, PAD_ID, SENTINELS, SpanCorruption, corrupted_batch
+from stage1.pretrain.state import STATE_FILE, Plan, Size, StateKeeper, read_state
 
-STATE_FILE = "training_state.ckpt"
 ROWS_PER_STEP = 16
 PEAK_LEARNING_RATE = 1e-1
 WARMUP_SHARE = 0.05
 HELD_OUT_BATCHES = 13
-EVALUATIONS = 20
 
-Size = Literal["nano", "micro"]
 DIMENSIONS: dict[Size, dict[str, int]] = {
     "nano": {"d_model": 64, "d_kv": 32, "num_heads": 2, "d_ff": 192, "num_layers": 2},
     "micro": {"d_model": 96, "d_kv": 32, "num_heads": 3, "d_ff": 256, "num_layers": 3},
@@ -135,9 +132,7 @@ class SpanCorruptionModule(lightning.LightningModule):
         self.curve: list[tuple[int, float]] = []
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        loss = token_losses(self.model, *batch).mean()
-        self.log("loss", loss, prog_bar=True)
-        return loss
+        return token_losses(self.model, *batch).mean()
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.Adafactor(self.model.parameters(), lr=PEAK_LEARNING_RATE)
@@ -149,14 +144,12 @@ class SpanCorruptionModule(lightning.LightningModule):
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
-        if self.global_step % max(self.steps // EVALUATIONS, 1) == 0:
-            loss = held_out_loss(self.model, self.held_out)
-            self.curve.append((self.global_step, round(loss, 4)))
-            self.log("held_out", loss, prog_bar=True)
+    def evaluate(self) -> None:
+        """Take the held-out loss of this step into the curve."""
+        loss = held_out_loss(self.model, self.held_out)
+        self.curve.append((self.global_step, round(loss, 4)))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["planned_steps"] = self.steps
         checkpoint["curve"] = [list(point) for point in self.curve]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -177,56 +170,51 @@ def steps_within(budget: timedelta, size: Size, stream: NDArray[np.int32], seed:
     return max(int(0.9 * budget.total_seconds() / float(np.median(seconds))), 1)
 
 
-def planned_steps(state: Path) -> int:
-    """The length of the training that a saved state belongs to."""
-    return int(torch.load(state, weights_only=True)["planned_steps"])
-
-
 def train(
-    size: Size,
-    streams: TokenStreams,
-    out: Path,
-    *,
-    steps: int,
-    seed: int,
-    budget: timedelta | None,
-    resume: bool,
+    plan: Plan, streams: TokenStreams, out: Path, *, budget: timedelta | None, resume: bool
 ) -> SpanCorruptionModule:
-    """Pretrain; ends after `steps` or when the budget is used up, whichever is first.
+    """Pretrain; ends after the plan's steps or when the budget is used up, whichever is first.
 
-    The state for `resume` lies in `out` and is refreshed as often as the held-out loss is taken.
+    The state for `resume` lies in `out`: refreshed as often as the held-out loss is taken, and when
+    the training ends early.
+
+    Args:
+        plan: Must be the state's own with `resume`.
+        streams: Each longer than a row.
+        out: Folder of the state.
+        budget: For this session; at least one step is done. None for no limit.
+        resume: Whether to go on from the state.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C, once the state is saved; at once after a second.
+        ResultsError: The state to go on from cannot be read.
     """
     state = out / STATE_FILE
-    lightning.seed_everything(seed, verbose=False)
-    module = SpanCorruptionModule(size, steps=steps, held_out=streams.held_out)
-    first = 0
-    if resume:
-        first = int(torch.load(state, weights_only=True)["global_step"])
-    callbacks: list[Callback] = [
-        ModelCheckpoint(
-            out,
-            state.stem,
-            every_n_train_steps=max(steps // EVALUATIONS, 1),
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        ),
-        RichProgressBar(),
-    ]
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        devices=1,
-        max_steps=steps,
-        max_time=budget,
-        callbacks=callbacks,
-        logger=False,
-        enable_model_summary=False,
-        gradient_clip_val=None,
-        deterministic=True,
-    )
+    saved = read_state(state) if resume else None
+    first, seconds = (saved.step, saved.seconds) if saved else (0, 0.0)
+    keeper = StateKeeper(state, plan, budget=budget, seconds=seconds)
+    lightning.seed_everything(plan.seed, verbose=False)
+    module = SpanCorruptionModule(plan.size, steps=plan.steps, held_out=streams.held_out)
     batches = DataLoader(
-        _Batches(streams.training, first=first, steps=steps, seed=seed), batch_size=None
+        _Batches(streams.training, first=first, steps=plan.steps, seed=plan.seed), batch_size=None
     )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*num_workers.*")
-        trainer.fit(module, batches, ckpt_path=str(state) if resume else None, weights_only=True)
+    with quiet(), keeper.listening():
+        trainer = lightning.Trainer(
+            accelerator="cpu",
+            devices=1,
+            max_steps=plan.steps,
+            callbacks=[keeper, StepProgress(plan.steps)],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            gradient_clip_val=None,
+            deterministic=True,
+        )
+        try:
+            trainer.fit(module, batches, ckpt_path=state if resume else None, weights_only=True)
+        except SystemExit:  # what Lightning makes of Ctrl-C, and of a request to terminate
+            raise KeyboardInterrupt from None
+    if keeper.interrupted:
+        raise KeyboardInterrupt
     return module

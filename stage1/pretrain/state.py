@@ -1,0 +1,142 @@
+"""The state of an unfinished training: whose it is, when it is saved, and when it is to be saved and left."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import pytorch_lightning as lightning
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from stage1.errors import ResultsError
+from stage1.files import atomic_path
+
+STATE_FILE = "training_state.ckpt"
+EVALUATIONS = 20
+
+Size = Literal["nano", "micro"]
+
+
+class Plan(NamedTuple):
+    """What decides the weights: two trainings with the same plan and threads are one."""
+
+    size: Size
+    steps: int
+    seed: int
+    corpus_sha256: str
+
+
+class Saved(NamedTuple):
+    """What a state says of its training, the tensors aside."""
+
+    plan: Plan
+    step: int
+    seconds: float
+    """Spent on training so far, over all sessions."""
+
+
+def read_state(state: Path) -> Saved:
+    """Read whose state this is and how far it got.
+
+    Raises:
+        ResultsError: The file cannot be read, or is not a state of this command.
+    """
+    try:
+        stored = torch.load(state, map_location="cpu", weights_only=True)
+        return Saved(Plan(**stored["plan"]), int(stored["global_step"]), float(stored["seconds"]))
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+        raise ResultsError(
+            f"{state}: must be a state that stage1.pretrain saved, got {type(error).__name__} on "
+            "reading it; begin again in another --out"
+        ) from None
+
+
+def check_plan(
+    saved: Plan, *, size: Size, steps: int | None, seed: int, corpus_sha256: str
+) -> None:
+    """Refuse to go on with another training than the saved one.
+
+    Args:
+        saved: Of the state.
+        size: As asked for now.
+        steps: As asked for now; None asks for as many as the state's.
+        seed: As asked for now.
+        corpus_sha256: Of the text given now.
+
+    Raises:
+        ResultsError: Something differs; names all that does.
+    """
+    asked = Plan(size, saved.steps if steps is None else steps, seed, corpus_sha256)
+    faults = [
+        f"--{name} must be {getattr(saved, name)} as when it began, got {getattr(asked, name)}"
+        for name in ("size", "steps", "seed")
+        if getattr(saved, name) != getattr(asked, name)
+    ]
+    if saved.corpus_sha256 != corpus_sha256:
+        faults.append("the corpus must be the one it began with, got other text")
+    if faults:
+        raise ResultsError(f"--resume: {'; '.join(faults)}; or begin another training without it")
+
+
+class StateKeeper(Callback):
+    """Evaluates and saves at equal distances, and ends the training when its time is up or on Ctrl-C.
+
+    One callback does all of it because the order matters: a state holds the evaluation of its own
+    step, and a training that ends early has saved the step it ended at. Ctrl-C is heard at the end
+    of a step, since in the middle of one the weights may be half updated; a second one does not
+    wait.
+    """
+
+    def __init__(
+        self, state: Path, plan: Plan, *, budget: timedelta | None, seconds: float = 0.0
+    ) -> None:
+        self.state, self.plan = state, plan
+        self.seconds_before = seconds
+        self.started = time.monotonic()
+        self.budget_seconds = math.inf if budget is None else budget.total_seconds()
+        self.interrupted = False
+
+    @property
+    def seconds(self) -> float:
+        """Since this session's training began."""
+        return time.monotonic() - self.started
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
+        due = trainer.global_step % max(self.plan.steps // EVALUATIONS, 1) == 0
+        ending = self.interrupted or self.seconds >= self.budget_seconds
+        if due:
+            module.evaluate()
+        if due or ending:
+            with atomic_path(self.state) as path:
+                trainer.save_checkpoint(path)
+        if ending:
+            trainer.should_stop = True
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, module: Any, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["plan"] = self.plan._asdict()
+        checkpoint["seconds"] = self.seconds_before + self.seconds
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hear Ctrl-C inside the block; how it was heard before is restored afterwards."""
+        before = signal.signal(signal.SIGINT, self._interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        self.interrupted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,233 @@
+"""One whole study on the bundled bars, run once as a user runs it, and everything it must leave."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+import yaml
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+ROOT = Path(__file__).parents[1]
+PAIRED = ["head_sha256", "order_sha256", "mask_sha256"]
+
+
+def stage1(*arguments, check=True):
+    result = subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    if check:
+        assert result.returncode == 0, result.stdout + result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    result = stage1("stage1.tune", "search_spaces/smoke.yaml", "--out", out, "--workers", 2)
+    return out / "smoke", result.stdout
+
+
+@pytest.fixture(scope="module")
+def trials(study):
+    return pd.read_parquet(study[0] / "trials.parquet")
+
+
+@pytest.fixture(scope="module")
+def curves(study):
+    return pd.read_parquet(study[0] / "curves.parquet")
+
+
+def test_every_configuration_and_seed_of_the_design_is_there_in_every_arm(trials):
+    design = trials[trials["stage"] == "design"]
+
+    arms = design.groupby(["config_id", "seed"])["arm"].agg(set)
+
+    assert len(arms) == 4 * 2
+    assert all(found == {"pretrained", "random"} for found in arms)
+    assert set(design["status"]) == {"completed"}
+    assert set(design["epochs"]) == {3}
+
+
+def test_arms_share_everything_but_the_weights_of_the_t5(trials):
+    design = trials[trials["stage"] == "design"]
+
+    groups = design.groupby(["config_id", "seed"])
+
+    assert (groups[PAIRED].nunique() == 1).all(axis=None)
+    assert (groups["lm_sha256"].nunique() == 2).all()
+
+
+def test_seeds_differ_in_order_masks_and_first_weights(trials):
+    design = trials[(trials["stage"] == "design") & (trials["arm"] == "random")]
+
+    assert (design.groupby("config_id")[[*PAIRED, "lm_sha256"]].nunique() == 2).all(axis=None)
+
+
+def test_search_trials_end_at_a_rung_or_at_the_horizon(trials):
+    search = trials[trials["stage"] == "search"]
+
+    assert len(search) == 6
+    assert set(search["status"]) <= {"completed", "stopped", "diverged"}
+    assert (search.loc[search["status"] == "completed", "epochs"] == 3).all()
+    assert (search.loc[search["status"] == "stopped", "epochs"] < 3).all()
+
+
+def test_confirmed_points_are_search_points_on_the_seeds_of_the_design(trials):
+    confirm = trials[trials["stage"] == "confirm"]
+    completed = trials[(trials["stage"] == "search") & (trials["status"] == "completed")]
+    design_seeds = set(trials.loc[trials["stage"] == "design", "seed"])
+
+    assert set(confirm["config_id"]) <= set(completed["config_id"])
+    assert all(set(seeds) == design_seeds for _, seeds in confirm.groupby("config_id")["seed"])
+
+
+def test_every_trial_has_a_curve_from_before_the_first_step_to_its_last_epoch(trials, curves):
+    epochs = curves.groupby("trial_id")["epoch"].agg(list)
+
+    assert set(epochs.index) == set(trials["trial_id"])
+    for trial in trials.itertuples():
+        assert epochs[trial.trial_id] == list(range(trial.epochs + 1))
+
+
+def test_all_trials_are_scored_on_the_same_hidden_bars(trials):
+    baseline = ["baseline_val_loss", "baseline_val_correlation"]
+
+    assert (trials[baseline].nunique() == 1).all()
+
+
+def test_the_journal_opens_in_optuna_with_true_states(study, trials):
+    storage = JournalStorage(JournalFileBackend(str(study[0] / "optuna.journal")))
+
+    for arm in ("pretrained", "random"):
+        states = [t.state for t in optuna.load_study(study_name=f"smoke-{arm}", storage=storage).trials]
+        search = trials[(trials["stage"] == "search") & (trials["arm"] == arm)]
+        completed = int((search["status"] == "completed").sum())
+        assert states.count(TrialState.RUNNING) == 0
+        assert states.count(TrialState.COMPLETE) == 4 + completed
+        assert states.count(TrialState.PRUNED) == int((search["status"] == "stopped").sum())
+
+
+def test_the_study_was_registered_before_its_first_trial(study, trials):
+    registered = yaml.safe_load((study[0] / "prereg.yaml").read_text())
+
+    assert pd.Timestamp(registered["written_at"]) <= trials["started_at"].min()
+    assert registered["early_epoch"] == 1
+
+
+def test_tensorboard_has_a_run_for_every_trial(study, trials):
+    runs = {path.parent.name for path in (study[0] / "tensorboard").rglob("events.out.*")}
+
+    assert runs == set(trials["trial_id"])
+
+
+def test_the_end_table_names_arms_baseline_and_what_to_run_next(study):
+    _, printed = study
+    report = (study[0] / "report.md").read_text()
+
+    for word in ("pretrained", "random", "interpolation"):
+        assert word in printed
+        assert word in report
+    assert "stage1.export" in report
+
+
+def test_a_finished_study_is_resumed_to_the_same_tables(study, trials):
+    result = stage1(
+        "stage1.tune", "search_spaces/smoke.yaml", "--out", study[0].parent, "--resume"
+    )
+
+    again = pd.read_parquet(study[0] / "trials.parquet")
+    pd.testing.assert_frame_equal(again, trials)
+    assert "interpolation" in result.stdout
+
+
+def test_a_folder_that_exists_is_not_written_over(study):
+    result = stage1("stage1.tune", "search_spaces/smoke.yaml", "--out", study[0].parent, check=False)
+
+    assert result.returncode == 2
+    assert "--resume" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_exported_configuration_repeats_its_trial_bit_for_bit(study, trials, curves, tmp_path):
+    best = tmp_path / "best.yaml"
+    stage1("stage1.export", study[0], "--out", best)
+    config = yaml.safe_load(best.read_text())
+    config_id = next(
+        line.split()[-1] for line in best.read_text().splitlines() if "config_id" in line
+    )
+    arm = config["transfer_learning"]["initialization"]
+    seed = config["training"]["seed"]
+
+    script = (
+        "import json, sys; from pathlib import Path; from rich.console import Console;"
+        "from stage1.config import load_config; from stage1.training.session import run_training;"
+        "rows = run_training(load_config(Path(sys.argv[1])), Path(sys.argv[2]), data_dir=None,"
+        "checkpoint=None, fast_dev_run=False, console=Console(stderr=True));"
+        "print(json.dumps([row['val_loss'] for row in rows]))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(best), str(tmp_path / "final")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    chosen = trials[
+        (trials["arm"] == arm) & (trials["seed"] == seed) & (trials["config_id"] == config_id)
+    ]
+    stored = curves[curves["trial_id"] == chosen["trial_id"].iloc[0]]["val_loss"].tolist()
+    assert yaml.safe_load(result.stdout) == stored
+
+
+TINY = """
+name: tiny
+base: {base}
+horizon_epochs: 1
+arms:
+  pretrained: {{transfer_learning.initialization: pretrained}}
+space:
+  training.optimizer.lr: {{type: float, low: 1.0e-3, high: 1.0e-2, log: true}}
+design: {{configurations: 4, seeds: 2}}
+search: {{trials: 3}}
+"""
+
+
+def test_ctrl_c_keeps_what_has_ended_and_resume_runs_the_rest_once(tmp_path):
+    space = tmp_path / "tiny.yaml"
+    space.write_text(TINY.format(base=ROOT / "configs" / "sample.yaml"))
+    command = [sys.executable, "-m", "stage1.tune", str(space), "--out", str(tmp_path / "runs")]
+    table = tmp_path / "runs" / "tiny" / "trials.parquet"
+
+    running = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (table.exists() and len(pd.read_parquet(table)) >= 2):
+        time.sleep(0.2)
+    os.kill(running.pid, signal.SIGINT)
+    printed, _ = running.communicate(timeout=60)
+    before = pd.read_parquet(table)
+    resumed = stage1(*command[2:], "--resume")
+
+    after = pd.read_parquet(table)
+    assert running.returncode == 130
+    assert "--resume" in printed
+    assert 2 <= len(before) < len(after)
+    pd.testing.assert_frame_equal(after.head(len(before)), before)
+    assert after["trial_id"].is_unique
+    assert (after["stage"].value_counts()[["design", "search"]] == [8, 3]).all()
+    assert "Report" in resumed.stdout

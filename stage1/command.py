@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import typer
+from typer.exceptions import TyperException
 
 from stage1.errors import ConfigError, user_errors
 
 
 def run_command(function: Callable[..., Any]) -> None:
-    """Run a function as the command line of its module: a user's error is one line and status 2."""
+    """Run a function as the command line of its module: a user's error is one line and status 2.
 
-    @functools.wraps(function)
-    def guarded(*arguments: Any, **options: Any) -> Any:
-        with user_errors():  # inside Typer, which would turn Ctrl-C into a status of its own
-            return function(*arguments, **options)
-
+    Raises:
+        SystemExit: Always; with 0 where all went well.
+    """
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    app.command()(guarded)
-    app()
+    app.command()(function)
+    with user_errors():
+        raise SystemExit(_run(app))
+
+
+def _run(app: typer.Typer) -> int:
+    """The exit status; a wrong option becomes one line too, where Typer alone would draw a box."""
+    try:
+        status = app(standalone_mode=False)
+    except TyperException as error:
+        message = " ".join(error.format_message().split()).rstrip(".")
+        raise ConfigError(f"{message}; --help lists arguments and options") from None
+    return status if isinstance(status, int) else 0
 
 
 def parse_duration(text: str) -> timedelta:
     """Read a duration such as `90s`, `30m` or `1.5h`.
 
     Raises:
-        ConfigError: Not a positive number followed by s, m or h.
+        ConfigError: Not a positive number followed by s, m or h, or too long to be meant.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([smh])", text.strip(), re.ASCII)
     if match is None or float(match[1]) == 0:
         raise ConfigError(f"a duration must look like 90s, 30m or 1.5h, got {text!r}")
     unit = {"s": "seconds", "m": "minutes", "h": "hours"}[match[2]]

@@ -1,4 +1,4 @@
-"""The configuration of one training: typed, frozen, every key documented, all faults named at once."""
+"""The configuration of one training: typed, frozen, every key documented, all faults at once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from stage1.faults import RuleError
 from stage1.timeframes import MINUTES
 from stage1.yaml_source import YamlSource, load_yaml, merged, raise_faults
 
@@ -45,13 +46,12 @@ class DataConfig(Section):
         known = list(MINUTES)
         unknown = [name for name in self.timeframes if name not in known]
         if unknown:
-            raise ValueError(f"timeframes must be among {', '.join(known)}, got {unknown[0]!r}")
+            rule = f"must be among {', '.join(known)}, got {unknown[0]!r}"
+            raise RuleError(("timeframes", rule))
         ordered = tuple(name for name in known if name in self.timeframes)
         if self.timeframes != ordered or ordered[:1] != ("m1",):
-            raise ValueError(
-                "timeframes must start with m1 and go from fine to coarse, each once, "
-                f"got {list(self.timeframes)}"
-            )
+            rule = "must start with m1 and go from fine to coarse, each once"
+            raise RuleError(("timeframes", f"{rule}, got {list(self.timeframes)}"))
         return self
 
 
@@ -97,7 +97,7 @@ class StemConfig(Section):
     @model_validator(mode="after")
     def _kernel_is_odd(self) -> Self:
         if self.kernel % 2 == 0:
-            raise ValueError(f"kernel must be odd, got {self.kernel}")
+            raise RuleError(("kernel", f"must be odd, got {self.kernel}"))
         return self
 
 
@@ -116,7 +116,7 @@ class EncoderConfig(Section):
     @model_validator(mode="after")
     def _heads_divide_width(self) -> Self:
         if self.d_model % self.heads:
-            raise ValueError(f"heads must divide d_model={self.d_model}, got {self.heads}")
+            raise RuleError(("heads", f"must divide d_model={self.d_model}, got {self.heads}"))
         return self
 
 
@@ -223,19 +223,15 @@ class Config(Section):
             ("model.bottleneck_stride", self.model.bottleneck_stride),
         ):
             if length % step:
-                faults.append(f"{key}: must divide data.seq_len={length}, got {step}")
+                faults.append((key, f"must divide data.seq_len={length}, got {step}"))
         if masking.mask_span_max < masking.mask_span_min:
-            faults.append(
-                f"masking.mask_span_max: must be >= masking.mask_span_min="
-                f"{masking.mask_span_min}, got {masking.mask_span_max}"
-            )
+            rule = f"must be >= masking.mask_span_min={masking.mask_span_min}"
+            faults.append(("masking.mask_span_max", f"{rule}, got {masking.mask_span_max}"))
         if round(masking.mask_ratio * length) < masking.mask_span_min:
-            faults.append(
-                f"masking.mask_ratio: must hide at least one span of {masking.mask_span_min} of "
-                f"{length} bars, got {masking.mask_ratio}"
-            )
+            rule = f"must hide at least one span of {masking.mask_span_min} of {length} bars"
+            faults.append(("masking.mask_ratio", f"{rule}, got {masking.mask_ratio}"))
         if faults:
-            raise ValueError("; ".join(faults))
+            raise RuleError(*faults)
         return self
 
 

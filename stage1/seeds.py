@@ -1,4 +1,4 @@
-"""One seed, many streams: what one part of a training draws never shifts what another part draws."""
+"""One seed, many streams: what one part of a training draws never shifts what another draws."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def generator(stream: Stream, *key: int) -> np.random.Generator:
 
     Args:
         stream: What they are for.
-        key: Non-negative integers: seed, epoch, instant.
+        key: Non-negative integers: seed, epoch, instant; as many for every use of a stream, since
+            numpy takes a key that ends in zeros for the shorter one without them.
     """
     return np.random.default_rng([int(stream), *key])
 

@@ -72,9 +72,7 @@ def tune(
 
     machines = Machines(workers=workers, address=address, storage=storage)
     try:
-        run_study(
-            study, run, bars, models, machines=machines, console=console, time_budget=budget
-        )
+        run_study(study, run, bars, models, machines=machines, console=console, time_budget=budget)
     except KeyboardInterrupt:
         console.print(
             f"Stopped; every trial that had ended is in {run.path}. Go on with the same command "

@@ -1,8 +1,9 @@
-"""YAML with a memory: every key knows the file and line it came from; `extends` is resolved here."""
+"""YAML with a memory: every key knows its file and line; `extends` is resolved here."""
 
 from __future__ import annotations
 
-import difflib
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,8 +12,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from stage1.errors import ConfigError
+from stage1.faults import Fault, KeyPath, broken_rules, dotted, one_line, shown
 
-KeyPath = tuple[str, ...]
+MOST_KEYS = 10_000
+"""Of one file; more can only come from aliases that multiply."""
 
 
 @dataclass(frozen=True)
@@ -41,40 +44,63 @@ def load_yaml(path: Path, *, seen: tuple[Path, ...] = ()) -> YamlSource:
     Raises:
         ConfigError: Missing file, broken YAML, a key given twice, or a circle of `extends`.
     """
-    if path.resolve() in seen:
-        raise ConfigError(f"{path}: extends must not lead back to itself")
     try:
-        text = path.read_text(encoding="utf-8")
+        resolved, text = path.resolve(), path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path}: must be an existing file; check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: must be a readable UTF-8 text file, got {error}") from None
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{path}: must be valid YAML, got {_one_line(error)}") from None
-    if not isinstance(node, yaml.MappingNode):
-        raise ConfigError(f"{path}: must hold a mapping of keys to values")
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = one_line(str(error))
+        raise ConfigError(f"{path}: must be a readable UTF-8 text file, got {reason}") from None
+    if resolved in seen:
+        raise ConfigError(f"{path}: extends must not lead back to a file on the way to it")
+    values, origins = _parsed(text, path)
+    return _extended(YamlSource(path, values, origins), (*seen, resolved))
+
+
+def _parsed(text: str, path: Path) -> tuple[dict[str, Any], dict[KeyPath, str]]:
+    loader = yaml.SafeLoader(text)
     origins: dict[KeyPath, str] = {}
-    _note_origins(node, (), path, origins)
     try:
-        values = yaml.safe_load(text)
+        node = loader.get_single_node()
+        if not isinstance(node, yaml.MappingNode):
+            raise ConfigError(f"{path}: must hold a mapping of keys to values")
+        _note_origins(node, (), path, origins)
+        values: dict[str, Any] = loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        place = f"{path}:{error.problem_mark.line + 1}" if error.problem_mark else str(path)
+        reason = one_line(error.problem or str(error))
+        raise ConfigError(f"{place}: must be valid YAML, got {reason}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: must be valid YAML, got {_one_line(error)}") from None
-    return _extended(YamlSource(path, values, origins), (*seen, path.resolve()))
+        reason = one_line(str(error))
+        raise ConfigError(f"{path}: must be valid YAML, got {reason}") from None
+    finally:
+        loader.dispose()
+    return values, origins
 
 
 def _extended(source: YamlSource, seen: tuple[Path, ...]) -> YamlSource:
     parent_name = source.values.pop("extends", None)
     if parent_name is None:
         return source
-    if not isinstance(parent_name, str):
-        raise ConfigError(
-            f"{source.origin(('extends',))}: extends must be a file name, got {parent_name!r}"
-        )
-    parent = load_yaml(source.path.parent / parent_name, seen=seen)
+    parent_path = existing_file(parent_name, key="extends", source=source)
+    parent = load_yaml(parent_path, seen=seen)
     values = merged(parent.values, source.values)
     return YamlSource(source.path, values, {**parent.origins, **source.origins})
+
+
+def existing_file(name: Any, *, key: str, source: YamlSource) -> Path:
+    """The file that a key names, looked up beside the file the key stands in.
+
+    Raises:
+        ConfigError: There is none; names the key's line and the path.
+    """
+    place = f"{source.origin((key,))}: {key}"
+    if not isinstance(name, str):
+        raise ConfigError(f"{place}: must be a file name, got {shown(name)}")
+    path = source.path.parent / name
+    if not os.path.isfile(path):
+        raise ConfigError(f"{place}: must be an existing file, got {one_line(str(path))}")
+    return path
 
 
 def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -96,80 +122,52 @@ def _note_origins(
         place = f"{path}:{key_node.start_mark.line + 1}"
         if keys in origins:
             raise ConfigError(
-                f"{place}: {'.'.join(keys)}: must be given once, first at {origins[keys]}"
+                f"{place}: {dotted(keys)}: must be given once, first at {origins[keys]}"
             )
+        if len(origins) >= MOST_KEYS:
+            raise ConfigError(f"{place}: a file must have at most {MOST_KEYS:,} keys")
         origins[keys] = place
         if isinstance(value_node, yaml.MappingNode):
             _note_origins(value_node, keys, path, origins)
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
 def raise_faults(error: ValidationError, source: YamlSource, model: type[BaseModel]) -> NoReturn:
     """Turn pydantic's faults into one `ConfigError`, a line each, with file and line.
+
+    Args:
+        error: Of `model`, from the values of `source`.
+        source: The file.
+        model: What was validated.
 
     Raises:
         ConfigError: Always.
     """
-    lines = []
+    faults: list[Fault] = []
     for fault in error.errors():
-        keys = _written_keys(fault["loc"], source)
-        subject = f"{'.'.join(keys)}: " if keys else ""
-        lines.append(f"{source.origin(keys)}: {subject}{_sentence(fault, model)}")
+        keys = _written_keys(fault, source)
+        faults += [((*keys, *below), rule) for below, rule in broken_rules(fault, model)]
+    raise_listed(faults, source)
+
+
+def raise_listed(faults: Iterable[Fault], source: YamlSource) -> NoReturn:
+    """Raise faults as one `ConfigError`, each once, a line each, with file and line.
+
+    Raises:
+        ConfigError: Always.
+    """
+    lines = [
+        f"{source.origin(keys)}: {dotted(keys)}{': ' if keys else ''}{rule}"
+        for keys, rule in faults
+    ]
     raise ConfigError("\n".join(dict.fromkeys(lines))) from None
 
 
-def _written_keys(location: tuple[int | str, ...], source: YamlSource) -> KeyPath:
-    """The path as the file has it: pydantic also names the branch of a union it tried."""
+def _written_keys(fault: Any, source: YamlSource) -> KeyPath:
+    """The path as the file has it; pydantic also names branches of unions and places in lists."""
     keys: KeyPath = ()
-    for part in location:
-        if (*keys, str(part)) in source.origins or part == location[-1]:
+    for part in fault["loc"]:
+        if (*keys, str(part)) in source.origins:
             keys = (*keys, str(part))
+    if fault["type"] == "missing":
+        keys = (*keys, str(fault["loc"][-1]))
     return keys
-
-
-_BOUNDS = {
-    "greater_than": ("gt", ">"),
-    "greater_than_equal": ("ge", ">="),
-    "less_than": ("lt", "<"),
-    "less_than_equal": ("le", "<="),
-}
-
-
-def _sentence(fault: Any, model: type[BaseModel]) -> str:
-    kind, context, value = fault["type"], fault.get("ctx", {}), fault["input"]
-    if kind in _BOUNDS:
-        name, sign = _BOUNDS[kind]
-        return f"must be {sign} {context[name]}, got {value!r}"
-    if kind == "extra_forbidden":
-        return "unknown key" + did_you_mean(str(fault["loc"][-1]), _siblings(fault["loc"], model))
-    if kind == "missing":
-        return "must be given"
-    if kind == "literal_error":
-        return f"must be {context['expected']}, got {value!r}"
-    if kind == "value_error":
-        return str(context["error"])
-    return f"{_lower_first(fault['msg'])}, got {value!r}"
-
-
-def _lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:]
-
-
-def _siblings(location: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
-    current: Any = model
-    for part in location[:-1]:
-        current = current.model_fields[part].annotation if part in current.model_fields else None
-        if not (isinstance(current, type) and issubclass(current, BaseModel)):
-            return []
-    return list(current.model_fields)
-
-
-def did_you_mean(word: str, known: list[str]) -> str:
-    """The hint for a mistyped name: the nearest known one, or all of them."""
-    near = difflib.get_close_matches(word, known, n=1)
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    return f"; known: {', '.join(known)}" if known else ""

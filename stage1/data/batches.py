@@ -1,4 +1,4 @@
-"""Batches gathered by index from resident arrays; order and masks are functions of seed and epoch."""
+"""Batches gathered by index from resident arrays; order and masks come of seed and epoch."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from stage1.config import Config, DataConfig, MaskingConfig
 from stage1.data.features import SMALLEST_SCALE, normalise, visible_features, window_statistics
 from stage1.data.hiding import Hiding, draw_hiding, numbers_needed
 from stage1.data.store import Bars
-from stage1.timeframes import MINUTES
 from stage1.data.windows import Split, WindowIndex, find_windows, split_windows
+from stage1.errors import DataError
 from stage1.seeds import Stream, generator
+from stage1.timeframes import MINUTES
 
 VALIDATION_BATCH = 256
 """Windows per validation batch: large, since no gradient is kept."""
@@ -124,7 +125,11 @@ class MarketWindows:
         return self.gather(windows, hiding, open_times)
 
     def validation_batches(self, masking: MaskingConfig) -> list[Batch]:
-        """The validation set; the hidden bars of a window depend on its end and on nothing else."""
+        """The validation set; the hidden bars of a window depend on its end and on nothing else.
+
+        Raises:
+            DataError: A timeframe has no scored bar, so that nothing can be said about it.
+        """
         if masking not in self._validation:
             self._validation[masking] = self._draw_validation(masking)
         return self._validation[masking]
@@ -135,10 +140,20 @@ class MarketWindows:
         uniforms = np.stack(
             [generator(Stream.VALIDATION_MASKS, int(end)).random(shape) for end in windows.ends]
         )
-        return [
+        batches = [
             self.batch(windows.take(part), masking, uniforms[part])
             for part in _slices(len(windows.ends), VALIDATION_BATCH)
         ]
+        scored = torch.cat([batch.scored for batch in batches]).any(dim=2).any(dim=0)
+        never = [
+            name for name, any_ in zip(self.config.timeframes, scored, strict=True) if not any_
+        ]
+        if never:
+            raise DataError(
+                f"masking must leave bars to score in every timeframe, got none in "
+                f"{', '.join(never)}; lower masking.mask_span_min or raise data.seq_len"
+            )
+        return batches
 
     def plan_epoch(self, config: Config, epoch: int) -> EpochPlan:
         """Order and random numbers of one epoch: a function of `training.seed` and the epoch.

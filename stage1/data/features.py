@@ -13,7 +13,8 @@ SMALLEST_SCALE = 1e-6
 
 
 def window_statistics(
-    log_prices: Float[Tensor, "batch timeframe time 4"], visible: Bool[Tensor, "batch timeframe time"]
+    log_prices: Float[Tensor, "batch timeframe time 4"],
+    visible: Bool[Tensor, "batch timeframe time"],
 ) -> tuple[Float[Tensor, "batch timeframe"], Float[Tensor, "batch timeframe"]]:
     """Mean and standard deviation of the visible bars' log prices, all four prices together.
 
@@ -59,7 +60,7 @@ def interpolate(
 ) -> Float[Tensor, "batch timeframe time 4"]:
     """The baseline: each price of a hidden bar on the line between its visible neighbours.
 
-    Beyond the first or last visible bar the nearest one's value is repeated, as `numpy.interp` does.
+    Beyond the first or last visible bar the nearest one's value is repeated, as in `numpy.interp`.
 
     Args:
         targets: True bars; those that are hidden are not read.

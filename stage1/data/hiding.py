@@ -1,4 +1,4 @@
-"""Which bars are hidden: spans drawn per timeframe, and what they take with them upward in clock time."""
+"""Which bars are hidden: spans per timeframe, and what they take along upward in clock time."""
 
 from __future__ import annotations
 
@@ -147,7 +147,9 @@ def _bars_before_finer(
 ) -> NDArray[np.int64]:
     """(windows,) bars of timeframe `index` that end before any finer timeframe's part begins."""
     finer_start = open_times[:, :index, 0].min(axis=1)
-    return (open_times[:, index] + bar_minutes * 60 <= finer_start[:, None]).sum(axis=1)
+    older = open_times[:, index] + bar_minutes * 60 <= finer_start[:, None]
+    count: NDArray[np.int64] = older.sum(axis=1)
+    return count
 
 
 def overlapping(

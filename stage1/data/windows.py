@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from stage1.config import DataConfig
 from stage1.data.store import Bars
-from stage1.timeframes import MINUTES
 from stage1.errors import DataError
+from stage1.timeframes import MINUTES
 
 DAY = 86_400
 

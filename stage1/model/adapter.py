@@ -67,6 +67,7 @@ class T5TimeSeriesAdapter(nn.Module):
     def forward(
         self, bars: Float[Tensor, "batch timeframe time channels"]
     ) -> Float[Tensor, "batch timeframe time width"]:
+        """Encode every timeframe's bars by itself, all in one call of the T5."""
         tokens = scale_tokens(self.embedding(bars), self.input_scale)
         folded = rearrange(tokens, "b f p d -> (b f) p d")
         encoded = self.t5(inputs_embeds=folded).last_hidden_state

@@ -92,7 +92,8 @@ def cross_timeframe_loss(
         minutes: Length of a bar, per timeframe; the first is 1.
 
     Returns:
-        Float32, >= 0; exactly 0 for bars that aggregate, in common units; 0 if none can be compared.
+        Float32, >= 0; exactly 0 for bars that aggregate, in common units, and 0 if none can be
+        compared.
     """
     decoded = decoded.float()
     total = decoded.new_zeros(())

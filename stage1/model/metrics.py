@@ -12,8 +12,8 @@ from torchmetrics.functional import pearson_corrcoef
 from stage1.config import Config
 from stage1.data.batches import Batch
 from stage1.data.features import interpolate
-from stage1.timeframes import MINUTES
 from stage1.model.losses import total_loss
+from stage1.timeframes import MINUTES
 
 
 def metric_names(timeframes: tuple[str, ...]) -> list[str]:
@@ -25,7 +25,7 @@ def metric_names(timeframes: tuple[str, ...]) -> list[str]:
 def correlations(
     decoded: Float[Tensor, "bars 4"], targets: Float[Tensor, "bars 4"]
 ) -> Float[Tensor, "4"]:
-    """Pearson correlation of each price over all given bars, in [-1, 1]; 0 where one is constant."""
+    """Pearson correlation of each price over all bars, in [-1, 1]; 0 where one is constant."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The variance of predictions or target")
         result = pearson_corrcoef(decoded.double(), targets.double())

@@ -28,6 +28,7 @@ class TimeframeLinear(nn.Module):
     def forward(
         self, values: Float[Tensor, "batch timeframe position inputs"]
     ) -> Float[Tensor, "batch timeframe position outputs"]:
+        """Map every timeframe with its own weights."""
         rows = rearrange(values, "b f p i -> f (b p) i")
         mapped = torch.baddbmm(self.bias, rows, self.weight)
         return rearrange(mapped, "f (b p) o -> b f p o", b=len(values))
@@ -55,6 +56,7 @@ class PatchEmbedding(nn.Module):
     def forward(
         self, bars: Float[Tensor, "batch timeframe time channels"]
     ) -> Float[Tensor, "batch timeframe patch width"]:
+        """Project every patch and add its position."""
         patches = rearrange(bars, "b f (p l) c -> b f p (l c)", l=self.patch_len)
         tokens: Tensor = self.projection(patches) + self.position
         return tokens
@@ -78,4 +80,6 @@ class Unpatch(nn.Module):
     def forward(
         self, tokens: Float[Tensor, "batch timeframe patch width"]
     ) -> Float[Tensor, "batch timeframe time channels"]:
-        return rearrange(self.projection(tokens), "b f p (l c) -> b f (p l) c", l=self.patch_len)
+        """Give every bar of a patch its own part of the token's projection."""
+        bars: Tensor = self.projection(tokens)
+        return rearrange(bars, "b f p (l c) -> b f (p l) c", l=self.patch_len)

@@ -1,4 +1,4 @@
-"""The vanilla encoder: a small transformer shared by all timeframes, which then look at each other."""
+"""The vanilla encoder: a small transformer for all timeframes, which then see each other."""
 
 from __future__ import annotations
 
@@ -32,14 +32,28 @@ class CrossScaleAttention(nn.Module):
     def forward(
         self, tokens: Float[Tensor, "batch timeframe patch width"]
     ) -> Float[Tensor, "batch timeframe patch width"]:
+        """Add what the other timeframes' tokens say."""
         flat = rearrange(self.norm(tokens) + self.timeframe, "b f p d -> b (f p) d")
         seen, _ = self.attention(flat, flat, flat, attn_mask=self.own, need_weights=False)
-        return tokens + seen.reshape(tokens.shape)
+        result: Tensor = tokens + seen.reshape(tokens.shape)
+        return result
 
 
 def _same_timeframe(timeframes: int, patches: int) -> Bool[Tensor, "token token"]:
     owner = torch.arange(timeframes).repeat_interleave(patches)
     return owner[:, None] == owner[None, :]
+
+
+def _block(config: EncoderConfig, dropout: float) -> nn.TransformerEncoderLayer:
+    return nn.TransformerEncoderLayer(
+        config.d_model,
+        config.heads,
+        config.d_ff,
+        dropout,
+        activation="gelu",
+        batch_first=True,
+        norm_first=True,
+    )
 
 
 class SharedEncoder(nn.Module):
@@ -75,16 +89,8 @@ class SharedEncoder(nn.Module):
             patches=patches,
             width=config.d_model,
         )
-        block = nn.TransformerEncoderLayer(
-            config.d_model,
-            config.heads,
-            config.d_ff,
-            dropout,
-            activation="gelu",
-            batch_first=True,
-            norm_first=True,
-        )
-        self.blocks = nn.TransformerEncoder(block, config.layers, enable_nested_tensor=False)
+        # One by one: nn.TransformerEncoder copies a single block, initial weights and all.
+        self.blocks = nn.Sequential(*(_block(config, dropout) for _ in range(config.layers)))
         self.cross_scale: nn.Module = nn.Identity()
         if timeframes > 1:
             self.cross_scale = CrossScaleAttention(
@@ -98,6 +104,7 @@ class SharedEncoder(nn.Module):
     def forward(
         self, bars: Float[Tensor, "batch timeframe time channels"]
     ) -> Float[Tensor, "batch timeframe time width"]:
+        """Encode every timeframe by itself, then let them see each other."""
         tokens = self.embedding(bars)
         folded = self.blocks(rearrange(tokens, "b f p d -> (b f) p d"))
         unfolded = rearrange(folded, "(b f) p d -> b f p d", b=len(bars))

@@ -46,6 +46,7 @@ class Stem(nn.Module):
     def forward(
         self, bars: Float[Tensor, "batch timeframe time channels"]
     ) -> Float[Tensor, "batch timeframe time width"]:
+        """Look at the bars around each bar."""
         folded = rearrange(bars, "b f t c -> b (f c) t")
         wide = nn.functional.gelu(self.convolution(folded))
         return rearrange(wide, "b (f c) t -> b f t c", f=bars.shape[1])
@@ -67,8 +68,9 @@ class Bottleneck(nn.Module):
     def forward(
         self, bars: Float[Tensor, "batch timeframe time width"]
     ) -> Float[Tensor, "batch timeframe time width"]:
+        """Squeeze the bars through the codes and back."""
         folded = rearrange(bars, "b f t c -> (b f) c t")
-        restored = self.up(nn.functional.gelu(self.down(folded)))
+        restored: Tensor = self.up(nn.functional.gelu(self.down(folded)))
         return rearrange(restored, "(b f) c t -> b f t c", b=len(bars))
 
 
@@ -118,6 +120,7 @@ class Stage1Model(nn.Module):
         features: Float[Tensor, "batch timeframe time 6"],
         hidden: Bool[Tensor, "batch timeframe time"],
     ) -> Float[Tensor, "batch timeframe time 4"]:
+        """Decode every bar, in normalised units, float32."""
         seen = torch.cat([features, hidden.unsqueeze(-1).to(features.dtype)], dim=-1)
         decoded: Tensor = self.decoder(self.bottleneck(self.encoder(self.stem(seen))))
         return decoded.float()

@@ -39,8 +39,8 @@ def check_folder(out: Path, *, resume: bool) -> None:
     found = sorted(path.name for path in out.iterdir()) if out.exists() else []
     if found:
         raise ResultsError(
-            f"{out}: must be a new or empty folder, got one that holds {found[0]}; remove it or use "
-            "another --out"
+            f"{out}: must be a new or empty folder, got one that holds {found[0]}; remove it or "
+            "use another --out"
         )
 
 
@@ -86,7 +86,7 @@ def pretrain(
         bool, typer.Option("--resume", help="Go on from the state in --out.")
     ] = False,
 ) -> None:
-    """Train a SentencePiece vocabulary and a small T5 by span corruption, and write a model card."""
+    """Train a vocabulary and a small T5 by span corruption, and write a model card."""
     torch.set_num_threads(threads)
     budget = parse_duration(time_budget)
     check_folder(out, resume=resume)

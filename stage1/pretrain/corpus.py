@@ -1,4 +1,4 @@
-"""Plain text -> paragraphs without repeats -> held-out split -> SentencePiece vocabulary -> token streams."""
+"""Plain text -> paragraphs without repeats -> held-out split -> vocabulary -> token streams."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def encode(paragraphs: list[str], vocabulary: bytes) -> NDArray[np.int32]:
 
 
 def token_streams(corpus: Corpus, out: Path) -> TokenStreams:
-    """Encode both parts of the corpus by the vocabulary in `out`, trained first where it is missing.
+    """Encode both parts of the corpus, training the vocabulary in `out` first where it is missing.
 
     Raises:
         DataError: The text is too short for a vocabulary, or for one row of tokens; then nothing is
@@ -144,11 +144,12 @@ def token_streams(corpus: Corpus, out: Path) -> TokenStreams:
     path = out / VOCABULARY_FILE
     vocabulary = path.read_bytes() if path.exists() else train_vocabulary(corpus)
     streams = TokenStreams(encode(corpus.training, vocabulary), encode(corpus.held_out, vocabulary))
+    row = SpanCorruption.row_tokens
     for name, stream in (("training", streams.training), ("held-out", streams.held_out)):
-        if len(stream) <= SpanCorruption.row_tokens:
+        if len(stream) <= row:
             raise DataError(
-                f"the corpus's {name} text must be longer than a row of {SpanCorruption.row_tokens} "
-                f"tokens, got {len(stream)}; add text"
+                f"the corpus's {name} text must be longer than a row of {row} tokens, got "
+                f"{len(stream)}; add text"
             )
     if not path.exists():
         with atomic_path(path) as written:

@@ -1,4 +1,4 @@
-"""What a person sees while a model is pretrained, and what Lightning and transformers shall not say."""
+"""What a person sees of a pretraining, and what Lightning and transformers shall not say."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def quiet() -> Iterator[None]:
 
 
 class StepProgress(Callback):
-    """Shows a bar of all steps with the losses on a terminal, and elsewhere a line per evaluation."""
+    """Shows a bar with the losses on a terminal, and elsewhere a line per evaluation."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
@@ -62,12 +62,14 @@ class StepProgress(Callback):
         )
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Begin at the step that is gone on from."""
         self.bar.start()
         self.task = self.bar.add_task("", total=self.steps, completed=trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, batch_index: int
     ) -> None:
+        """Show the step done."""
         step, curve = trainer.global_step, module.curve
         if self.terminal:
             losses = f"loss {float(outputs['loss']):.3f}"
@@ -77,9 +79,11 @@ class StepProgress(Callback):
             print(f"step {step:,} of {self.steps:,}: held-out loss {curve[-1][1]:.3f}", flush=True)
 
     def teardown(self, trainer: lightning.Trainer, module: Any, stage: str) -> None:
+        """Leave the bar as it stands."""
         self.bar.stop()
 
     def on_exception(
         self, trainer: lightning.Trainer, module: Any, exception: BaseException
     ) -> None:
+        """Leave the bar as it stands, before the error is printed."""
         self.bar.stop()

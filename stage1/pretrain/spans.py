@@ -26,10 +26,12 @@ class SpanCorruption:
 
     @property
     def hidden_tokens(self) -> int:
+        """Tokens to hide in every row."""
         return round(self.row_tokens * self.density)
 
     @property
     def spans(self) -> int:
+        """Spans that they make up, at least one."""
         return max(round(self.hidden_tokens / self.mean_span), 1)
 
 
@@ -44,7 +46,8 @@ def random_segments(
     keys = generator.random((rows, items - 1))
     cuts = np.sort(np.argsort(keys, axis=1)[:, : segments - 1], axis=1) + 1
     edges = np.concatenate([np.zeros((rows, 1)), cuts, np.full((rows, 1), items)], axis=1)
-    return np.diff(edges.astype(np.int64), axis=1)
+    whole = edges.astype(np.int64)
+    return whole[:, 1:] - whole[:, :-1]
 
 
 def hidden_mask(
@@ -59,14 +62,17 @@ def hidden_mask(
         Raffel et al. 2020, "Exploring the Limits of Transfer Learning", section 3.1.4; the
         alternation follows `random_spans_noise_mask` of the T5 code.
     """
-    hidden = objective.hidden_tokens
-    visible = objective.row_tokens - hidden
-    hidden_lengths = random_segments(hidden, objective.spans, rows=rows, generator=generator)
+    visible = objective.row_tokens - objective.hidden_tokens
+    hidden_lengths = random_segments(
+        objective.hidden_tokens, objective.spans, rows=rows, generator=generator
+    )
     visible_lengths = random_segments(visible, objective.spans, rows=rows, generator=generator)
     lengths = np.stack([visible_lengths, hidden_lengths], axis=2).reshape(rows, -1)
     ends = np.cumsum(lengths, axis=1)
-    span_of_token = (np.arange(objective.row_tokens)[None, :, None] >= ends[:, None, :]).sum(axis=2)
-    return span_of_token % 2 == 1
+    places = np.arange(objective.row_tokens)
+    span_of_token: NDArray[np.int64] = (places[None, :, None] >= ends[:, None, :]).sum(axis=2)
+    hidden: NDArray[np.bool_] = span_of_token % 2 == 1
+    return hidden
 
 
 def corrupt(
@@ -99,7 +105,7 @@ def corrupt(
 def corrupted_batch(
     stream: NDArray[np.int32], objective: SpanCorruption, *, rows: int, seed: tuple[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw rows at random places of a token stream and corrupt them; a pure function of its seed."""
+    """Draw rows at random places of a token stream and corrupt them; the seed decides all."""
     generator = np.random.default_rng(seed)
     places = generator.integers(0, len(stream) - objective.row_tokens, rows)
     tokens = stream[places[:, None] + np.arange(objective.row_tokens)].astype(np.int64)

@@ -1,4 +1,4 @@
-"""The state of an unfinished training: whose it is, when it is saved, and when it is to be saved and left."""
+"""The state of an unfinished training: whose it is, when it is saved, when the training ends."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def check_plan(
 
 
 class StateKeeper(Callback):
-    """Evaluates and saves at equal distances, and ends the training when its time is up or on Ctrl-C.
+    """Evaluates and saves at equal distances; ends the training when its time is up or on Ctrl-C.
 
     One callback does all of it because the order matters: a state holds the evaluation of its own
     step, and a training that ends early has saved the step it ended at. Ctrl-C is heard at the end
@@ -112,19 +112,21 @@ class StateKeeper(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, batch_index: int
     ) -> None:
+        """Evaluate, save and end, in this order, what is due after this step."""
         due = trainer.global_step % max(self.plan.steps // EVALUATIONS, 1) == 0
         ending = self.interrupted or self.seconds >= self.budget_seconds
         if due:
             module.evaluate()
         if due or ending:
             with atomic_path(self.state) as path:
-                trainer.save_checkpoint(path)
+                trainer.save_checkpoint(path, weights_only=False)
         if ending:
             trainer.should_stop = True
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, module: Any, checkpoint: dict[str, Any]
     ) -> None:
+        """Say whose state it is."""
         checkpoint["plan"] = self.plan._asdict()
         checkpoint["seconds"] = self.seconds_before + self.seconds
 

@@ -23,7 +23,7 @@ from stage1.pretrain.state import STATE_FILE, Plan, Size, StateKeeper, read_stat
 
 ROWS_PER_STEP = 16
 PEAK_LEARNING_RATE = 1e-1
-WARMUP_SHARE = 0.05
+WARMUP_SHARE = 0.3
 HELD_OUT_BATCHES = 13
 
 DIMENSIONS: dict[Size, dict[str, int]] = {
@@ -103,7 +103,7 @@ def unigram_loss(streams: TokenStreams) -> float:
 
 
 class _Batches(IterableDataset[tuple[Tensor, Tensor]]):
-    """Batch k is a function of (seed, k) alone, so a resumed training sees what it would have seen."""
+    """Batch k depends on (seed, k) alone: a resumed training sees what it would have seen."""
 
     def __init__(self, stream: NDArray[np.int32], *, first: int, steps: int, seed: int) -> None:
         self.stream, self.first, self.steps, self.seed = stream, first, steps, seed
@@ -132,12 +132,18 @@ class SpanCorruptionModule(lightning.LightningModule):
         self.curve: list[tuple[int, float]] = []
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        """Mean loss of every target token, sentinels too."""
         return token_losses(self.model, *batch).mean()
 
     def configure_optimizers(self) -> Any:
+        """Adafactor; the learning rate rises, then falls as a cosine, step by step."""
         optimizer = torch.optim.Adafactor(self.model.parameters(), lr=PEAK_LEARNING_RATE)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, PEAK_LEARNING_RATE, self.steps, WARMUP_SHARE, cycle_momentum=False
+            optimizer,
+            PEAK_LEARNING_RATE,
+            total_steps=self.steps,
+            pct_start=WARMUP_SHARE,
+            cycle_momentum=False,
         )
         return {
             "optimizer": optimizer,
@@ -150,9 +156,11 @@ class SpanCorruptionModule(lightning.LightningModule):
         self.curve.append((self.global_step, round(loss, 4)))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the curve with the weights."""
         checkpoint["curve"] = [list(point) for point in self.curve]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the curve up where it was kept."""
         self.curve = [(int(step), float(loss)) for step, loss in checkpoint["curve"]]
 
 

@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
-from stage1.search.space import ChoiceParameter, FloatParameter, IntParameter, Space, Value
+from stage1.search.space import (
+    ChoiceParameter,
+    FloatParameter,
+    IntParameter,
+    Parameter,
+    Space,
+    Value,
+)
 from stage1.seeds import Stream, generator
 
 
@@ -33,7 +40,7 @@ def sobol_configurations(space: Space, seed: int) -> list[dict[str, Value]]:
     ]
 
 
-def place(parameter: FloatParameter | IntParameter | ChoiceParameter, u: float) -> Value:
+def place(parameter: Parameter, u: float) -> Value:
     """The parameter's value at the share `u` in [0, 1) of its range.
 
     Floats by the line or, with `log`, by the exponent; choices by floor(u k), and whole numbers so
@@ -41,13 +48,17 @@ def place(parameter: FloatParameter | IntParameter | ChoiceParameter, u: float) 
     the exponent of a range that ends just above `high`.
     """
     match parameter:
-        case ChoiceParameter():
-            return parameter.options[math.floor(u * len(parameter.options))]
+        case ChoiceParameter(options=options):
+            return options[math.floor(u * len(options))]
         case IntParameter(low=low, high=high, log=True):
-            return min(math.floor(low * ((high + 1) / low) ** u), high)
+            return min(max(math.floor(_exponential(low, high + 1, u)), low), high)
         case IntParameter(low=low, high=high):
             return low + math.floor(u * (high - low + 1))
         case FloatParameter(low=low, high=high, log=True):
-            return min(max(low * (high / low) ** u, low), high)
+            return min(max(_exponential(low, high, u), low), high)
         case FloatParameter(low=low, high=high):
-            return low + u * (high - low)
+            return min(max(low + (u * high - u * low), low), high)
+
+
+def _exponential(low: float, high: float, u: float) -> float:
+    return math.exp(math.log(low) + u * (math.log(high) - math.log(low)))

@@ -96,9 +96,7 @@ class StudyEngine:
         points = [active(space, p) for p in sobol_configurations(space, self.study.seed)]
         return [
             TrialSpec(DESIGN, arm, f"design{index:03d}", seed, points[index])
-            for index, seed, arm in product(
-                range(len(points)), self.study.design_seeds, space.arms
-            )
+            for index, seed, arm in product(range(len(points)), self.study.design_seeds, space.arms)
         ]
 
     def _search_specs(self) -> Iterator[TrialSpec]:
@@ -146,8 +144,9 @@ class StudyEngine:
         value, epoch = self._objective(row), int(row["epoch"])
         if trial.spec.stage == SEARCH:
             self._samplers[trial.spec.arm].report(trial.spec.search_point, epoch=epoch, value=value)
-        if self._diverged(trial):
-            self._end(trial, DIVERGED)
+        reason = self._divergence(trial)
+        if reason:
+            self._end(trial, DIVERGED, error=reason)
             return True
         if epoch >= self.study.space.horizon_epochs:
             self._end(trial, COMPLETED)
@@ -172,14 +171,22 @@ class StudyEngine:
     def _objective(self, row: dict[str, Any]) -> float:
         return float(row.get(self.study.space.objective.metric, math.nan))
 
-    def _diverged(self, trial: RunningTrial) -> bool:
+    def _divergence(self, trial: RunningTrial) -> str | None:
+        """Why the trial's last epoch is out of the range of useful numbers, or None."""
         first, last = trial.curve[0], trial.curve[-1]
-        numbers = [last["val_loss"], self._objective(last)]
+        names = ["val_loss", self.study.space.objective.metric]
         if last["epoch"] > 0:
-            numbers.append(last["train_loss"])
-        if not all(math.isfinite(number) for number in numbers):
-            return True
-        return trial.spec.stage == SEARCH and last["val_loss"] > EXPLODED * first["val_loss"]
+            names.append("train_loss")
+        for name in names:
+            value = last.get(name, math.nan)
+            if not math.isfinite(value):
+                return f"{name} must stay finite, got {value} at epoch {last['epoch']}"
+        if trial.spec.stage == SEARCH and last["val_loss"] > EXPLODED * first["val_loss"]:
+            return (
+                f"val_loss must stay below {EXPLODED:g} x its first value {first['val_loss']:.4g}, "
+                f"got {last['val_loss']:.4g} at epoch {last['epoch']}"
+            )
+        return None
 
     def _end(self, trial: RunningTrial, status: str, *, error: str | None = None) -> None:
         spec = trial.spec
@@ -202,7 +209,10 @@ class StudyEngine:
         spec = trial.spec
         if spec.stage == CONFIRM:
             return
-        for epoch, value in trial.curve.items():
+        judged = dict(trial.curve)
+        if trial.status == DIVERGED:
+            judged.pop(max(judged, default=0), None)  # its last epoch never came to a rung
+        for epoch, value in judged.items():
             self._halving[spec.arm].stops(spec.trial_id, epoch=epoch, value=value)
         if spec.stage == SEARCH:
             self._samplers[spec.arm].add(

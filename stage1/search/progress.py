@@ -35,7 +35,7 @@ class Progress:
         self._engine, self._console, self._workers = engine, console, workers
         self._started = time.monotonic()
         self._shown: set[str] = set(engine.ended)
-        self._seconds: list[float] = []
+        self._seconds = [t.seconds for t in engine.ended.values() if t.status == COMPLETED]
         self._live: Live | None = None
         if console.is_terminal:
             self._live = Live(
@@ -75,6 +75,7 @@ class Progress:
             f"remaining {self._remaining_text()}",
             soft_wrap=True,
             highlight=False,
+            markup=False,
         )
 
     def _table(self) -> Group:

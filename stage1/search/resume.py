@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,16 +12,11 @@ import pandas as pd
 import yaml
 
 from stage1.errors import ResultsError
-from stage1.files import sha256_of_file, write_text
+from stage1.faults import dotted, one_line, shown
+from stage1.files import atomic_path, sha256_of_file, write_text
 from stage1.model.language_models import LanguageModel
 from stage1.results import PARAMETER_PREFIX, RunFolder, read_curves, read_trials
-from stage1.search.space import (
-    ChoiceParameter,
-    FloatParameter,
-    IntParameter,
-    Space,
-    Value,
-)
+from stage1.search.space import FloatParameter, IntParameter, Parameter, Space, Value
 from stage1.search.study import Study, space_yaml
 from stage1.search.trials import EndedTrial, TrialSpec
 
@@ -34,14 +30,22 @@ def begin_run(
     """Write space.yaml and prereg.yaml, before the first trial.
 
     Raises:
-        ResultsError: The folder exists.
+        ResultsError: The folder exists, or cannot be made.
     """
     if run.path.exists():
         raise ResultsError(
             f"{run.path}: must not exist yet; go on with it by --resume, or give another --out"
         )
-    write_text(run.space, space_yaml(study, {"data": data}))
-    write_text(run.prereg, _preregistration(run, study, models))
+    try:
+        with atomic_path(run.path) as path:
+            new = RunFolder(path)
+            write_text(new.space, space_yaml(study, {"data": data}))
+            write_text(new.prereg, _preregistration(new, study, models))
+    except OSError as error:
+        reason = error.strerror or error
+        raise ResultsError(
+            f"{run.path}: must be a folder that can be made, got {reason}; give another --out"
+        ) from None
 
 
 def check_same_study(run: RunFolder, study: Study, *, data: dict[str, Any]) -> None:
@@ -52,19 +56,43 @@ def check_same_study(run: RunFolder, study: Study, *, data: dict[str, Any]) -> N
     """
     if not run.space.exists() or not run.prereg.exists():
         raise ResultsError(f"{run.path}: must be a run folder to --resume; start it without")
-    registered = yaml.safe_load(run.prereg.read_text(encoding="utf-8"))
-    if registered.get("space_sha256") != sha256_of_file(run.space):
+    if _mapping(run.prereg).get("space_sha256") != sha256_of_file(run.space):
         raise ResultsError(
             f"{run.space}: must be as it was before the first trial; an edited study is a new run"
         )
-    then = yaml.safe_load(run.space.read_text(encoding="utf-8"))
-    now = yaml.safe_load(space_yaml(study, {"data": data}))
-    differing = sorted(k for k in {*then, *now} if then.get(k) != now.get(k))
+    then = _flat(_mapping(run.space))
+    now = _flat(yaml.safe_load(space_yaml(study, {"data": data})))
+    same_bars = {"data.source"}  # a path may be written in several ways; data.sha256 decides
+    keys = {*then, *now} - same_bars
+    differing = sorted(key for key in keys if then.get(key) != now.get(key))
     if differing:
+        told = [f"{key} ({shown(then.get(key))} -> {shown(now.get(key))})" for key in differing]
         raise ResultsError(
-            f"{run.space}: must be the study that is resumed, differs in {', '.join(differing)}; "
+            f"{run.space}: must be the study that is resumed, differs in {', '.join(told)}; "
             "undo the change, or start a new run under another name or --out"
         )
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ResultsError(f"{file}: {_WHOLE}, got {one_line(str(error))}") from None
+    if not isinstance(content, dict):
+        raise ResultsError(f"{file}: {_WHOLE}, got {shown(content)}")
+    return content
+
+
+_WHOLE = "must be as it was written before the first trial; restore it, or start a new run"
+
+
+def _flat(values: dict[str, Any], above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Values by dotted key; an empty mapping counts as a value."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        keys = (*above, str(key))
+        flat |= _flat(value, keys) if isinstance(value, dict) and value else {dotted(keys): value}
+    return flat
 
 
 def _preregistration(run: RunFolder, study: Study, models: list[LanguageModel]) -> str:
@@ -106,23 +134,22 @@ def ended_trials(run: RunFolder, study: Study) -> list[EndedTrial]:
 
 
 def _ended(row: pd.Series, curve: pd.DataFrame | None, space: Space, metric: str) -> EndedTrial:
+    cells = {key: row.get(PARAMETER_PREFIX + key) for key in space.space}  # no column: never active
     values = {
-        key: _typed(parameter, row[PARAMETER_PREFIX + key])
-        for key, parameter in space.space.items()
-        if not pd.isna(row[PARAMETER_PREFIX + key])
+        key: _typed(space.space[key], cell) for key, cell in cells.items() if not pd.isna(cell)
     }
     spec = TrialSpec(row["stage"], row["arm"], row["config_id"], int(row["seed"]), values)
     points: dict[int, float] = {}
-    if curve is not None:
+    if curve is not None and metric in curve:
         points = dict(zip(curve["epoch"].astype(int), curve[metric].astype(float), strict=True))
     seconds = float(row["seconds"]) if not pd.isna(row["seconds"]) else 0.0
-    return EndedTrial(spec, row["status"], float(row[metric]), points, seconds)
+    return EndedTrial(spec, row["status"], float(row.get(metric, math.nan)), points, seconds)
 
 
-def _typed(parameter: FloatParameter | IntParameter | ChoiceParameter, value: Any) -> Value:
+def _typed(parameter: Parameter, value: Any) -> Value:
     """A table's value as the parameter has it: a column with gaps holds whole numbers as floats."""
     if isinstance(parameter, IntParameter):
         return int(value)
     if isinstance(parameter, FloatParameter):
         return float(value)
-    return next(option for option in parameter.options if option == value)
+    return parameter.options[parameter.options.index(value)]

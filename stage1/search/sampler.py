@@ -99,14 +99,17 @@ class ArmSampler:
         curve: Mapping[int, float],
         attributes: Mapping[str, Any],
     ) -> None:
-        """Record a trial that was not proposed here: one of the design, or of an earlier session."""
+        """Record a trial that was not proposed here: of the design, or of an earlier session."""
+        reported = {epoch: v for epoch, v in curve.items() if math.isfinite(v)}
+        if state == TrialState.PRUNED and reported:
+            value = reported[max(reported)]  # as Optuna itself does for a trial it is told about
         self.study.add_trial(
             optuna.trial.create_trial(
                 params=dict(values),
                 distributions={key: self._distributions[key] for key in values},
                 state=state,
                 value=value,
-                intermediate_values={e: v for e, v in curve.items() if math.isfinite(v)},
+                intermediate_values=reported,
                 user_attrs=dict(attributes),
             )
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any, Literal, Self
 
 from optuna.distributions import (
@@ -13,15 +14,18 @@ from optuna.distributions import (
 from pydantic import Field, field_validator, model_validator
 
 from stage1.config import Section
+from stage1.faults import RuleError, shown
 
 Value = float | int | str | bool
+MOST = 2**53
+"""Whole numbers up to here are exact as floats, which Optuna makes of them."""
 ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
 
 
 class Conditional(Section):
     """What all parameters have in common."""
 
-    when: dict[str, Any] = {}
+    when: dict[str, Any] = Field(default_factory=dict)
     """Values that other keys must have; else the base configuration's value is used."""
 
 
@@ -48,9 +52,9 @@ class IntParameter(Conditional):
 
     type: Literal["int"]
     """Kind of parameter."""
-    low: int
+    low: int = Field(ge=-MOST, le=MOST)
     """Smallest value."""
-    high: int
+    high: int = Field(ge=-MOST, le=MOST)
     """Largest value."""
     log: bool = False
     """Uniform in the exponent."""
@@ -69,24 +73,51 @@ class ChoiceParameter(Conditional):
     options: tuple[Value, ...] = Field(min_length=1)
     """The values, each once."""
 
+    @field_validator("options", mode="before")
+    @classmethod
+    def _one_kind(cls, options: Any) -> Any:
+        if not isinstance(options, list | tuple):
+            return options
+        if any(_is_number(option) for option in options):
+            options = [_number(option) for option in options]
+        kinds = (_is_number, lambda option: isinstance(option, str), _is_truth_value)
+        if not any(all(map(kind, options)) for kind in kinds):
+            raise ValueError(
+                f"must be all text, all numbers or all true/false, got {shown(options)}"
+            )
+        return options
+
     @field_validator("options")
     @classmethod
     def _each_once(cls, options: tuple[Value, ...]) -> tuple[Value, ...]:
         if len(set(options)) < len(options):
-            raise ValueError(f"options must differ from each other, got {list(options)}")
+            raise ValueError(f"must differ from each other, got {shown(list(options))}")
         return options
 
 
-Parameter = Annotated[
-    FloatParameter | IntParameter | ChoiceParameter, Field(discriminator="type")
-]
+def _is_truth_value(option: Any) -> bool:
+    return isinstance(option, bool)
+
+
+def _is_number(option: Any) -> bool:
+    return isinstance(option, int | float) and not isinstance(option, bool)
+
+
+def _number(option: Any) -> Any:
+    """`3e-4`, which YAML 1.1 takes for text, as the number it is; anything else as it is."""
+    with suppress(ValueError):
+        return float(option) if isinstance(option, str) else option
+    return option
+
+
+Parameter = FloatParameter | IntParameter | ChoiceParameter
 
 
 def _check_bounds(low: float, high: float, *, log: bool) -> None:
     if low > high:
-        raise ValueError(f"low must be <= high, got {low} > {high}; swap them")
+        raise RuleError(("low", f"must be <= high={high}, got {low}; swap them"))
     if log and low <= 0:
-        raise ValueError(f"low must be > 0 with log: true, got {low}")
+        raise RuleError(("low", f"must be > 0 with log: true, got {low}"))
 
 
 class Objective(Section):
@@ -110,7 +141,7 @@ class Design(Section):
     @classmethod
     def _power_of_two(cls, configurations: int) -> int:
         if configurations & (configurations - 1):
-            raise ValueError(f"configurations must be a power of two, got {configurations}")
+            raise ValueError(f"must be a power of two, got {configurations}")
         return configurations
 
 
@@ -163,7 +194,7 @@ class Space(Section):
     """Epochs of a full trial."""
     arms: dict[ArmName, dict[str, Any]] = Field(min_length=1)
     """Keys that tell the arms apart."""
-    space: dict[str, Parameter] = Field(min_length=1)
+    space: dict[str, Annotated[Parameter, Field(discriminator="type")]] = Field(min_length=1)
     """Parameters by dotted key."""
     design: Design = Design()
     """The paired part."""

@@ -10,6 +10,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from stage1.config import Config
+from stage1.faults import dotted, faults_of
 from stage1.search.engine import StudyEngine
 from stage1.search.study import trial_config
 from stage1.search.trainable import ROW
@@ -50,7 +52,8 @@ class EngineSearcher(Searcher):
                 self._engine.study, arm=spec.arm, values=spec.values, seed=spec.seed
             )
         except ValidationError as error:
-            self._engine.on_error(spec.trial_id, "; ".join(e["msg"] for e in error.errors()))
+            faults = [f"{dotted(keys)}: {rule}" for keys, rule in faults_of(error, Config)]
+            self._engine.on_error(spec.trial_id, "; ".join(faults))
             return None
         return {"trial_id": spec.trial_id, "config": config.model_dump(mode="json")}
 
@@ -93,6 +96,10 @@ class EngineScheduler(FIFOScheduler):
         if self._engine.on_epoch(trial.config["trial_id"], row):
             return str(TrialScheduler.STOP)
         return str(TrialScheduler.CONTINUE)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """Called by Ray when a training has returned; that is an error before the horizon."""
+        self._engine.on_error(trial.config["trial_id"], "the training ended before its last epoch")
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Called by Ray when a trial has raised or its process has died."""

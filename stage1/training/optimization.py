@@ -41,7 +41,7 @@ def build_optimizer(model: Stage1Model, config: Config) -> torch.optim.AdamW:
     return torch.optim.AdamW(
         parameter_groups(model, config),
         betas=(optimizer.beta1, optimizer.beta2),
-        fused=config.training.precision != "16-mixed",  # scaled gradients cannot be clipped fused
+        fused=config.training.precision == "32-true",  # Lightning clips no fused mixed precision
     )
 
 

@@ -4,7 +4,14 @@ import sentencepiece
 
 from stage1.errors import DataError
 from stage1.pretrain import corpus
-from stage1.pretrain.corpus import Corpus, encode, read_corpus, text_files, token_streams
+from stage1.pretrain.corpus import (
+    Corpus,
+    encode,
+    read_corpus,
+    text_files,
+    token_streams,
+    train_vocabulary,
+)
 
 LETTERS = np.array(list("abcdefgh"))
 
@@ -132,7 +139,7 @@ def test_the_vocabulary_has_t5s_special_ids_and_the_streams_give_back_the_text(
     tmp_path, small_vocabulary
 ):
     texts = paragraphs(200)
-    read = Corpus(texts[:180], texts[180:], "")
+    read = Corpus(texts[:160], texts[160:], "")
 
     streams = token_streams(read, tmp_path)
 
@@ -148,16 +155,16 @@ def test_the_vocabulary_has_t5s_special_ids_and_the_streams_give_back_the_text(
 
 def test_the_vocabulary_knows_the_training_text_only(tmp_path, small_vocabulary):
     texts = paragraphs(200)
-    token_streams(Corpus(texts, texts[:5], ""), tmp_path / "one")
+    token_streams(Corpus(texts, texts[:50], ""), tmp_path / "one")
 
-    token_streams(Corpus(texts, ["zz zz zz zz zz zz zz"], ""), tmp_path / "other")
+    token_streams(Corpus(texts, ["zz " * 200], ""), tmp_path / "other")
 
     vocabularies = [(tmp_path / name / "spiece.model").read_bytes() for name in ("one", "other")]
     assert vocabularies[0] == vocabularies[1]
 
 
 def test_an_existing_vocabulary_is_used_again(tmp_path, small_vocabulary):
-    read = Corpus(paragraphs(200), paragraphs(5, seed=1), "")
+    read = Corpus(paragraphs(200), paragraphs(50, seed=1), "")
     first = token_streams(read, tmp_path)
     written = (tmp_path / "spiece.model").stat().st_mtime_ns
 
@@ -167,11 +174,11 @@ def test_an_existing_vocabulary_is_used_again(tmp_path, small_vocabulary):
     assert np.array_equal(first.training, second.training)
 
 
-def test_every_paragraph_is_closed_by_the_end_of_sequence(tmp_path, small_vocabulary):
+def test_every_paragraph_is_closed_by_the_end_of_sequence(small_vocabulary):
     texts = paragraphs(200)
-    token_streams(Corpus(texts, texts[:5], ""), tmp_path)
+    vocabulary = train_vocabulary(Corpus(texts, [], ""))
 
-    stream = encode(texts[:7], tmp_path / "spiece.model")
+    stream = encode(texts[:7], vocabulary)
 
     assert (stream == 1).sum() == 7
     assert stream[-1] == 1
@@ -183,3 +190,23 @@ def test_a_text_too_poor_for_the_vocabulary_is_an_error(tmp_path, small_vocabula
 
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "spiece.model").exists()
+
+
+def test_a_text_shorter_than_a_row_is_an_error_and_leaves_nothing(tmp_path, small_vocabulary):
+    read = Corpus(paragraphs(200), ["abc abd"], "")
+
+    with pytest.raises(DataError, match=r"held-out text must be longer than a row .*; add text"):
+        token_streams(read, tmp_path / "out")
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stream_one_token_longer_than_a_row_is_enough(tmp_path, small_vocabulary, monkeypatch):
+    monkeypatch.setattr(corpus, "train_vocabulary", lambda read: b"")
+    monkeypatch.setattr(
+        corpus, "encode", lambda texts, vocabulary: np.arange(len(texts), dtype=np.int32)
+    )
+
+    token_streams(Corpus(["a"] * 161, ["a"] * 161, ""), tmp_path)
+    with pytest.raises(DataError, match=r"training text .* got 160"):
+        token_streams(Corpus(["a"] * 160, ["a"] * 161, ""), tmp_path)

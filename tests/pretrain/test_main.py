@@ -1,6 +1,8 @@
 import json
+import os
 import signal
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -10,10 +12,8 @@ from transformers import T5ForConditionalGeneration
 from stage1.command import run_command
 from stage1.files import sha256_of_file
 from stage1.model.language_models import resolve
-from stage1.pretrain import corpus, training
+from stage1.pretrain import corpus, state, training
 from stage1.pretrain.__main__ import pretrain
-
-pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* is not empty")
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def small(monkeypatch):
         monkeypatch.setattr(module, "VOCABULARY_SIZE", 60)
     monkeypatch.setattr(corpus, "HELD_OUT_EVERY", 5)
     monkeypatch.setattr(training, "HELD_OUT_BATCHES", 1)
-    monkeypatch.setattr(training, "EVALUATIONS", 2)
+    monkeypatch.setattr(state, "EVALUATIONS", 2)
     tiny = {"d_model": 16, "d_kv": 8, "num_heads": 2, "d_ff": 24, "num_layers": 2}
     monkeypatch.setitem(training.DIMENSIONS, "nano", tiny)
     monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
@@ -101,6 +101,36 @@ def test_nothing_but_the_model_its_vocabulary_and_its_card_is_left(run, text, tm
     ]
 
 
+def test_everybody_may_read_the_files_whatever_the_staging_was(run, text, tmp_path):
+    before = os.umask(0o022)
+
+    run(text, "--out", tmp_path / "out", "--steps", 2)
+    os.umask(before)
+
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (tmp_path / "out").iterdir()}
+    assert set(modes.values()) == {"0o644"}
+
+
+def test_a_training_says_what_matters_and_nothing_else(text, tmp_path, monkeypatch, capsys, caplog):
+    arguments = [text, "--out", tmp_path / "out", "--steps", 4]
+    monkeypatch.setattr(sys, "argv", ["pretrain", *map(str, arguments)])
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(SystemExit):
+            run_command(pretrain)
+
+    written = capsys.readouterr()
+    assert [line.split(":")[0] for line in written.out.splitlines()[1:]] == [
+        "step 2 of 4",
+        "step 4 of 4",
+        str(tmp_path / "out"),
+    ]
+    assert written.err == ""
+    assert caplog.text == ""
+    assert [str(warning.message) for warning in caught] == []
+
+
 def test_the_same_command_gives_the_same_weights_bit_for_bit(run, text, tmp_path):
     for name in ("one", "other"):
         run(text, "--out", tmp_path / name, "--steps", 2)
@@ -132,18 +162,62 @@ def test_a_training_that_its_budget_ended_says_so_and_resumes_to_the_same_weight
     )
 
 
-def test_an_interrupted_training_ends_with_status_130(run, text, tmp_path, monkeypatch):
-    def interrupt(self, batch, batch_index):
-        raise KeyboardInterrupt
+def test_an_interrupted_training_says_how_to_go_on_and_does(run, text, tmp_path, monkeypatch):
+    run(text, "--out", tmp_path / "whole", "--steps", 6)
+    original = training.SpanCorruptionModule.training_step
 
-    handler = signal.getsignal(signal.SIGINT)
+    def press(self, batch, batch_index):
+        signal.raise_signal(signal.SIGINT)
+        return original(self, batch, batch_index)
+
     with monkeypatch.context() as patch:
-        patch.setattr(training.SpanCorruptionModule, "training_step", interrupt)
-        status, error = run(text, "--out", tmp_path / "out", "--steps", 2)
-    signal.signal(signal.SIGINT, handler)
+        patch.setattr(training.SpanCorruptionModule, "training_step", press)
+        status, error = run(text, "--out", tmp_path / "out", "--steps", 6)
+    again, _ = run(text, "--out", tmp_path / "out", "--steps", 6, "--resume")
 
     assert status == 130
-    assert "interrupted" in error
+    assert error == (
+        "interrupted: the state after step 1 of 6 is saved; go on with the same command and "
+        "--resume\n"
+    )
+    assert again == 0
+    assert sha256_of_file(tmp_path / "out" / "model.safetensors") == sha256_of_file(
+        tmp_path / "whole" / "model.safetensors"
+    )
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        pytest.param((training.SpanCorruptionModule, "training_step"), id="in the first step"),
+        pytest.param((corpus, "encode"), id="while the text is encoded"),
+    ],
+)
+def test_an_interruption_before_anything_is_saved_says_so(run, text, tmp_path, monkeypatch, where):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(*where, interrupt)
+
+    status, error = run(text, "--out", tmp_path / "out", "--steps", 2)
+
+    assert status == 130
+    assert error.startswith("interrupted: nothing to go on from is saved yet")
+
+
+def test_a_request_to_terminate_is_no_success(run, text, tmp_path, monkeypatch):
+    original = training.SpanCorruptionModule.training_step
+
+    def terminate(self, batch, batch_index):
+        signal.raise_signal(signal.SIGTERM)
+        return original(self, batch, batch_index)
+
+    monkeypatch.setattr(training.SpanCorruptionModule, "training_step", terminate)
+
+    status, error = run(text, "--out", tmp_path / "out", "--steps", 2)
+
+    assert status == 130
+    assert "the state after step 1 of 2 is saved" in error
 
 
 def test_a_finished_training_is_not_overwritten(run, text, tmp_path):
@@ -197,6 +271,7 @@ def test_a_corpus_shorter_than_a_row_of_tokens_is_one_line_and_status_2(run, tex
     [
         pytest.param("--seed", 1, id="seed"),
         pytest.param("--size", "micro", id="size"),
+        pytest.param("--steps", 3, id="steps"),
     ],
 )
 def test_resuming_another_training_than_the_state_s_is_refused(run, text, tmp_path, option, value):
@@ -206,6 +281,38 @@ def test_resuming_another_training_than_the_state_s_is_refused(run, text, tmp_pa
 
     assert status == 2
     assert option.removeprefix("--") in error
+
+
+def test_resuming_on_another_corpus_is_refused_and_leaves_the_state(run, text, tmp_path):
+    run(text, "--out", tmp_path / "out", "--steps", 2, "--time-budget", "0.01s")
+    other = tmp_path / "other.txt"
+    other.write_text(text.read_text() + "\n\nA paragraph that was not there before.")
+
+    status, error = run(other, "--out", tmp_path / "out", "--resume")
+    again, _ = run(text, "--out", tmp_path / "out", "--resume")
+
+    assert status == 2
+    assert "the corpus must be the one it began with" in error
+    assert again == 0
+
+
+@pytest.mark.parametrize("name", ["spiece.model", "notes.txt"])
+def test_a_fresh_training_refuses_a_folder_that_is_not_empty(run, text, tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+
+    status, error = run(text, "--out", tmp_path / "out", "--steps", 1)
+
+    assert status == 2
+    assert f"must be a new or empty folder, got one that holds {name}" in error
+    assert (tmp_path / "out" / name).read_text() == "mine"
+
+
+def test_the_output_must_not_be_a_file(run, text):
+    status, error = run(text, "--out", text, "--steps", 1)
+
+    assert status == 2
+    assert "must be a folder, got a file" in error
 
 
 def test_help_names_every_option(run, capsys, monkeypatch):

@@ -1,18 +1,20 @@
+import signal
 from datetime import timedelta
 
 import numpy as np
 import pytest
 import torch
 
+from stage1.errors import ResultsError
 from stage1.model.language_models import weights_sha256
-from stage1.pretrain import corpus, training
+from stage1.pretrain import corpus, state, training
 from stage1.pretrain.corpus import TokenStreams
+from stage1.pretrain.state import STATE_FILE, Plan, read_state
 from stage1.pretrain.training import (
     SpanCorruptionModule,
     held_out_batches,
     held_out_loss,
     is_word,
-    planned_steps,
     span_objective,
     steps_within,
     t5_config,
@@ -22,8 +24,6 @@ from stage1.pretrain.training import (
 )
 
 WORDS = 50
-
-pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* is not empty")
 
 
 @pytest.fixture(autouse=True)
@@ -47,8 +47,8 @@ def streams():
     return TokenStreams(tokens[:3000].astype(np.int32), tokens[3000:].astype(np.int32))
 
 
-def run(streams, out, *, steps=6, seed=0, resume=False):
-    return train("nano", streams, out, steps=steps, seed=seed, budget=None, resume=resume)
+def run(streams, out, *, steps=6, seed=0, budget=None, resume=False):
+    return train(Plan("nano", steps, seed, "abc"), streams, out, budget=budget, resume=resume)
 
 
 class KilledError(Exception):
@@ -121,12 +121,93 @@ def test_a_killed_training_resumes_to_the_same_curve(streams, tmp_path, killed_a
     assert [step for step, _ in whole.curve] == [1, 2, 3, 4, 5, 6]
 
 
-def test_the_state_remembers_how_long_the_training_was_to_be(streams, tmp_path, killed_at):
+def test_the_state_remembers_whose_it_is_and_how_far_it_got(streams, tmp_path, killed_at):
     killed_at(3)
     with pytest.raises(KilledError):
-        run(streams, tmp_path, steps=9)
+        run(streams, tmp_path, steps=9, seed=4)
 
-    assert planned_steps(tmp_path / training.STATE_FILE) == 9
+    saved = read_state(tmp_path / STATE_FILE)
+
+    assert saved.plan == Plan("nano", 9, 4, "abc")
+    assert saved.step == 3
+    assert saved.seconds > 0
+
+
+def test_a_state_of_the_last_step_is_gone_on_from_without_another_step(streams, tmp_path):
+    whole = run(streams, tmp_path)
+
+    again = run(streams, tmp_path, resume=True)
+
+    assert sha256(again) == sha256(whole)
+    assert again.curve == whole.curve
+
+
+def test_the_curve_does_not_depend_on_where_a_budget_cut_the_training(
+    streams, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(state, "EVALUATIONS", 2)  # every third step
+    whole = run(streams, tmp_path / "whole")
+
+    cut = run(streams, tmp_path / "cut", budget=timedelta(microseconds=1))
+    for _ in range(5):
+        last = run(streams, tmp_path / "cut", budget=timedelta(microseconds=1), resume=True)
+
+    assert cut.trainer.global_step == 1
+    assert last.trainer.global_step == 6
+    assert sha256(last) == sha256(whole)
+    assert last.curve == whole.curve
+    assert [step for step, _ in whole.curve] == [3, 6]
+
+
+def test_ctrl_c_is_heard_at_the_end_of_the_step_and_resumes_to_the_same_weights(
+    streams, tmp_path, monkeypatch
+):
+    whole = run(streams, tmp_path / "whole")
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(state, "EVALUATIONS", 1)  # no save before the sixth step but Ctrl-C's
+    original = SpanCorruptionModule.training_step
+
+    def press(self, batch, batch_index):
+        if self.global_step == 2:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, batch, batch_index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SpanCorruptionModule, "training_step", press)
+        with pytest.raises(KeyboardInterrupt):
+            run(streams, tmp_path / "cut")
+    resumed = run(streams, tmp_path / "cut", resume=True)
+
+    assert sha256(resumed) == sha256(whole)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_end_of_the_step(streams, tmp_path, monkeypatch):
+    handler = signal.getsignal(signal.SIGINT)
+
+    def press_twice(self, batch, batch_index):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("the step went on")
+
+    monkeypatch.setattr(SpanCorruptionModule, "training_step", press_twice)
+    with pytest.raises(KeyboardInterrupt):
+        run(streams, tmp_path)
+
+    assert not (tmp_path / STATE_FILE).exists()
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+@pytest.mark.parametrize(
+    "content", [pytest.param(b"not a state", id="garbage"), pytest.param(b"", id="empty")]
+)
+def test_a_state_that_cannot_be_read_is_an_error_that_names_it(tmp_path, content):
+    (tmp_path / STATE_FILE).write_bytes(content)
+
+    with pytest.raises(ResultsError, match=r"training_state\.ckpt: must be a state") as caught:
+        read_state(tmp_path / STATE_FILE)
+
+    assert "\n" not in str(caught.value)
 
 
 def test_training_learns_the_frequencies_of_the_words(streams, tmp_path):

@@ -1,0 +1,258 @@
+import hashlib
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from synthetic_bars import data_config, market
+
+from stage1.config import Config, MaskingConfig, with_values
+from stage1.data.batches import MarketWindows, chained_sha256
+from stage1.data.hiding import bars_to_hide
+from stage1.errors import DataError
+from stage1.timeframes import MINUTES
+
+GAPPY = [*range(300), *range(303, 700), *range(730, 1500)]
+MASKING = MaskingConfig(mask_ratio=0.25, mask_span_min=2, mask_span_max=3)
+
+
+def config_of(data, **dotted):
+    """Three steps of five windows, everything else as given."""
+    values = {"training.steps_per_epoch": 3, "training.batch_size": 5} | dotted
+    base = Config(data=data, masking=MASKING, transfer_learning={"patch_len": 4})
+    return with_values(base, values)
+
+
+@pytest.fixture(scope="module")
+def windows():
+    return MarketWindows(market(GAPPY), data_config())
+
+
+def bars_by_pandas(bars, timeframe, end, count):
+    """The last completed bars at an instant."""
+    frame = pd.DataFrame(
+        bars[timeframe].prices,
+        pd.to_datetime(bars[timeframe].open_time, unit="s"),
+        columns=["open", "high", "low", "close"],
+    )
+    length = pd.Timedelta(minutes=MINUTES[timeframe])
+    completed = frame[frame.index + length <= pd.Timestamp(end, unit="s")]
+    return completed if count is None else completed.tail(count)
+
+
+def features_by_hand(prices, visible):
+    """Rows of open, high, low, close, delta close, body; all 0 where hidden."""
+    rows = []
+    for place, (open_, high, low, close) in enumerate(prices):
+        if not visible[place]:
+            rows.append([0.0] * 6)
+            continue
+        both = place > 0 and visible[place - 1]
+        delta = close - prices[place - 1][3] if both else 0.0
+        rows.append([open_, high, low, close, delta, (close - open_) / (high - low)])
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("normalization", ["instance", "zscore"])
+def test_a_batch_holds_what_slicing_with_pandas_gives(normalization):
+    bars, data = market(GAPPY), data_config(normalization=normalization)
+    windows, config = MarketWindows(bars, data), config_of(data)
+    plan = windows.plan_epoch(config, 0)
+
+    batch = next(windows.training_batches(config, plan))
+
+    chosen = windows.split.training.take(plan.order[0])
+    for row, end in enumerate(chosen.ends.tolist()):
+        for column, timeframe in enumerate(data.timeframes):
+            frame = bars_by_pandas(bars, timeframe, end, data.seq_len)
+            log_prices = np.log(frame.to_numpy())
+            visible = ~batch.hidden[row, column].numpy()
+            if normalization == "instance":
+                measured = log_prices[visible]
+            else:
+                training = bars_by_pandas(bars, timeframe, windows.split.boundary, None)
+                measured = np.log(training.to_numpy())
+            center, scale = measured.mean(), measured.std()
+            targets = (log_prices - center) / scale
+            cell = (row, column)
+            stamps = frame.index.astype("datetime64[s]").astype("int64")
+            assert batch.open_time[cell].tolist() == stamps.tolist()
+            assert batch.center[cell].item() == pytest.approx(center, rel=1e-9)
+            assert batch.scale[cell].item() == pytest.approx(scale, rel=1e-9)
+            np.testing.assert_allclose(batch.targets[cell], targets, rtol=0, atol=1e-5)
+            expected = features_by_hand(batch.targets[cell].double().numpy(), visible)
+            np.testing.assert_allclose(batch.features[cell], expected, rtol=0, atol=1e-5)
+
+
+def test_zscore_uses_the_bars_completed_by_the_split_and_no_later_one():
+    data = data_config(normalization="zscore", timeframes=("m1", "m15"))
+    bars = market(1501, data.timeframes)
+    before = MarketWindows(bars, data)
+    boundary = before.split.boundary
+    for timeframe, series in bars.items():
+        series.prices[series.open_time + 60 * MINUTES[timeframe] > boundary] *= 2
+
+    after = MarketWindows(bars, data)
+
+    assert boundary % 900  # an m15 bar lies across the split
+    assert torch.equal(before.training_statistics[0], after.training_statistics[0])
+    assert torch.equal(before.training_statistics[1], after.training_statistics[1])
+
+
+def test_training_bars_without_movement_stay_finite_under_zscore():
+    bars = market(800)
+    for series in bars.values():
+        series.prices[:] = 1.25
+    data = data_config(normalization="zscore")
+
+    batch = MarketWindows(bars, data).validation_batches(MASKING)[0]
+
+    assert batch.targets.abs().max().item() < 1e-3
+    assert batch.features.isfinite().all()
+
+
+def test_hidden_values_change_nothing_that_the_model_sees():
+    bars, data = market(800), data_config()
+    windows, config = MarketWindows(bars, data), config_of(data)
+    plan = windows.plan_epoch(config, 0)
+    before = next(windows.training_batches(config, plan))
+    hidden_times = {
+        name: before.open_time[0, i][before.hidden[0, i]].tolist()
+        for i, name in enumerate(data.timeframes)
+    }
+    for name, times in hidden_times.items():
+        bars[name].prices[np.isin(bars[name].open_time, times)] *= 1.5
+
+    after = next(MarketWindows(bars, data).training_batches(config, plan))
+
+    assert all(len(times) for times in hidden_times.values())
+    assert torch.equal(before.features[0], after.features[0])
+    assert torch.equal(before.center[0], after.center[0])
+    assert not torch.equal(before.targets[0], after.targets[0])
+
+
+def test_every_window_is_used_equally_often_across_epochs(windows):
+    config = config_of(windows.config, **{"training.batch_size": 70})
+    count = len(windows.split.training.ends)
+    assert 3 * 70 < count < 6 * 3 * 70  # epochs and permutations do not end together
+
+    seen = Counter()
+    for epoch in range(30):
+        seen.update(windows.plan_epoch(config, epoch).order.ravel().tolist())
+        assert len(seen) <= count
+        if len(seen) == count:
+            assert max(seen.values()) - min(seen.values()) <= 1
+
+    assert sum(seen.values()) == 30 * 3 * 70
+
+
+def test_an_epoch_longer_than_the_data_goes_round_more_than_once(windows):
+    config = config_of(windows.config, **{"training.batch_size": 1000})
+
+    order = windows.plan_epoch(config, 1).order
+
+    seen = Counter(order.ravel().tolist())
+    assert order.shape == (3, 1000)
+    assert len(seen) == len(windows.split.training.ends)
+    assert max(seen.values()) - min(seen.values()) <= 2
+
+
+def test_an_epoch_s_plan_depends_on_seed_and_epoch_only(windows):
+    config = config_of(windows.config)
+    plan = windows.plan_epoch(config, 3)
+    windows.plan_epoch(config, 7)
+    np.random.default_rng(0).random()
+
+    again = MarketWindows(market(GAPPY), windows.config).plan_epoch(config, 3)
+
+    assert np.array_equal(plan.order, again.order)
+    assert np.array_equal(plan.uniforms, again.uniforms)
+    for seed, epoch in ((0, 4), (1, 3)):
+        other = windows.plan_epoch(with_values(config, {"training.seed": seed}), epoch)
+        assert not np.array_equal(plan.order, other.order)
+        assert not np.array_equal(plan.uniforms, other.uniforms)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"transfer_learning.patch_len": 8}, id="patch length"),
+        pytest.param({"transfer_learning.initialization": "shuffled"}, id="arm"),
+        pytest.param({"transfer_learning.use_pretrained_lm": False}, id="vanilla"),
+        pytest.param({"training.optimizer.lr": 0.1, "model.dropout": 0.5}, id="optimisation"),
+    ],
+)
+def test_batches_do_not_depend_on_the_model_or_the_arm(windows, changes):
+    config = config_of(windows.config)
+    other = with_values(config, changes)
+
+    one, two = (
+        list(windows.training_batches(c, windows.plan_epoch(c, 2))) for c in (config, other)
+    )
+
+    for batch, twin in zip(one, two, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(batch, twin, strict=True))
+
+
+def hidden_by_end(windows):
+    ends = windows.split.validation.ends.tolist()
+    hidden = torch.cat([batch.hidden for batch in windows.validation_batches(MASKING)])
+    return dict(zip(ends, hidden, strict=True))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"validation_windows": 7}, id="another subset"),
+        pytest.param({"stride": 3}, id="another stride"),
+        pytest.param({"validation_share": 0.3}, id="another split"),
+        pytest.param({"normalization": "zscore"}, id="another scale"),
+    ],
+)
+def test_the_hidden_bars_of_a_validation_window_depend_on_its_end_only(changes):
+    bars = market(GAPPY)
+    every = {"validation_windows": 1000}
+
+    one = hidden_by_end(MarketWindows(bars, data_config(**every)))
+    two = hidden_by_end(MarketWindows(bars, data_config(**every | changes)))
+
+    shared = one.keys() & two.keys()
+    assert len(shared) >= 7
+    assert all(torch.equal(one[end], two[end]) for end in shared)
+    assert len({tuple(hidden.ravel().tolist()) for hidden in one.values()}) > len(one) / 2
+
+
+def test_the_validation_set_is_the_split_s_and_scores_the_same_share_everywhere(windows):
+    batches = windows.validation_batches(MASKING)
+
+    scored = torch.cat([batch.scored for batch in batches])
+
+    assert len(scored) == len(windows.split.validation.ends) == 40
+    assert scored.sum(dim=2).unique().tolist() == [bars_to_hide(16, MASKING)]
+
+
+def test_large_validation_sets_come_in_several_batches_with_nothing_lost():
+    data = data_config(validation_windows=300, stride=1)
+    windows = MarketWindows(market(2500), data)
+
+    batches = windows.validation_batches(MASKING)
+
+    newest = torch.cat([batch.open_time[:, 0, -1] for batch in batches]) + 60
+    assert len(batches) == 2
+    assert newest.tolist() == windows.split.validation.ends.tolist()
+
+
+def test_a_timeframe_that_never_has_a_scored_bar_is_an_error():
+    data = data_config(timeframes=("m1", "m15", "m30"), seq_len=8)
+    windows = MarketWindows(market(3000, data.timeframes), data)
+
+    with pytest.raises(DataError, match=r"every timeframe, got none in m30; lower masking"):
+        windows.validation_batches(MaskingConfig(mask_ratio=0.6, mask_span_min=5, mask_span_max=5))
+
+
+def test_fingerprints_chain():
+    first = hashlib.sha256(np.arange(3).tobytes()).hexdigest()
+    second = hashlib.sha256(first.encode() + np.arange(5).tobytes()).hexdigest()
+
+    assert chained_sha256(chained_sha256("", np.arange(3)), np.arange(5)) == second

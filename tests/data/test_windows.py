@@ -1,0 +1,209 @@
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from synthetic_bars import MIDNIGHT, data_config, gappy_minutes, m1_bars, market
+
+from stage1.data.bars import Bars
+from stage1.data.resample import resample_all
+from stage1.data.windows import DAY, days_needed, find_windows, split_windows
+from stage1.errors import DataError
+from stage1.timeframes import MINUTES
+
+configs = st.builds(
+    data_config,
+    timeframes=st.sampled_from([("m1",), ("m1", "m5"), ("m1", "m5", "m15"), ("m1", "m15")]),
+    seq_len=st.integers(8, 12),
+    stride=st.sampled_from([1, 3, 5]),
+    max_gap=st.sampled_from([0, 1, 4, 5, 7, 30, 4320]),
+    validation_share=st.sampled_from([0.2, 0.35, 0.5]),
+)
+
+
+def windows_by_hand(bars, config):
+    """Every window in plain words: end, first open time, bars per timeframe."""
+    found = []
+    for end in (bars["m1"].open_time + 60).tolist():
+        if end // 60 % config.stride:
+            continue
+        chosen = []
+        for timeframe in config.timeframes:
+            length, times = 60 * MINUTES[timeframe], bars[timeframe].open_time.tolist()
+            completed = [i for i, time in enumerate(times) if time + length <= end]
+            if len(completed) < config.seq_len:
+                break
+            window = completed[-config.seq_len :]
+            begun = [time for time in times[window[0] :] if time < end]
+            silences = [b - (a + length) for a, b in zip(begun, [*begun[1:], end], strict=True)]
+            if max(silences) > 60 * config.max_gap:
+                break
+            chosen.append(window)
+        else:
+            first = min(
+                int(bars[name].open_time[window[0]])
+                for name, window in zip(config.timeframes, chosen, strict=True)
+            )
+            found.append((end, first, [window[-1] for window in chosen]))
+    return found
+
+
+def opens_in(windows, bars, config):
+    """(timeframe, open time) of every bar of the windows."""
+    return {
+        (name, time)
+        for column, name in enumerate(config.timeframes)
+        for last in windows.last[:, column].tolist()
+        for time in bars[name].open_time[last - config.seq_len + 1 : last + 1].tolist()
+    }
+
+
+@given(minutes=gappy_minutes(), config=configs)
+@settings(max_examples=40, deadline=None)
+def test_the_windows_are_those_found_by_trying_every_minute(minutes, config):
+    bars = market(minutes, config.timeframes)
+
+    windows = find_windows(bars, config)
+
+    expected = windows_by_hand(bars, config)
+    assert windows.ends.tolist() == [end for end, _, _ in expected]
+    assert windows.starts.tolist() == [start for _, start, _ in expected]
+    assert windows.last.tolist() == [last for _, _, last in expected]
+
+
+def test_a_coarse_bar_counts_from_the_minute_that_completes_it():
+    bars = market(100)
+
+    windows = find_windows(bars, data_config(seq_len=8))
+
+    ends = bars["m5"].open_time[windows.last[:, 1]] + 300
+    assert (windows.ends - ends).tolist() == [minute % 5 * 60 for minute in range(61)]
+
+
+def test_a_gap_as_long_as_allowed_is_crossed_and_a_longer_one_is_not():
+    minutes = [*range(20), *range(27, 60)]
+
+    crossing = {
+        max_gap: (find_windows(market(minutes, ("m1",)), config).ends - MIDNIGHT) // 60
+        for max_gap in (6, 7)
+        for config in [data_config(timeframes=("m1",), seq_len=8, max_gap=max_gap)]
+    }
+
+    assert crossing[7].tolist() == [*range(8, 21), *range(28, 61)]
+    assert crossing[6].tolist() == [*range(8, 21), *range(35, 61)]
+
+
+def test_a_long_gap_just_before_the_coarse_bar_that_is_not_complete_yet_is_seen():
+    bars = market([*range(300), *range(315, 400)], ("m1", "m15"))
+
+    windows = find_windows(bars, data_config(timeframes=("m1", "m15"), seq_len=8, max_gap=14))
+
+    assert windows.ends.max() == MIDNIGHT + 300 * 60
+
+
+def test_windows_end_on_the_stride_of_the_clock_whatever_the_first_bar():
+    bars = market(range(7, 200), ("m1",))
+
+    windows = find_windows(bars, data_config(timeframes=("m1",), stride=30))
+
+    assert ((windows.ends - MIDNIGHT) // 60).tolist() == [30, 60, 90, 120, 150, 180]
+
+
+@pytest.mark.parametrize("empty", ["m1", "m5"])
+def test_a_timeframe_without_bars_makes_no_windows(empty):
+    bars = market(200)
+    bars[empty] = Bars(np.empty(0, dtype=np.int64), np.empty((0, 4)))
+
+    windows = find_windows(bars, data_config())
+
+    assert windows.last.shape == (0, 2)
+
+
+@given(minutes=gappy_minutes(runs=10), config=configs)
+@settings(max_examples=60, deadline=None)
+def test_no_bar_of_a_validation_window_lies_in_a_training_window(minutes, config):
+    bars = market(minutes, config.timeframes)
+    try:
+        split = split_windows(find_windows(bars, config), bars, config)
+    except DataError:
+        assume(False)
+
+    training = opens_in(split.training, bars, config)
+    validation = opens_in(split.validation, bars, config)
+
+    assert training
+    assert validation
+    assert not training & validation
+    assert split.training.ends.max() <= split.boundary <= split.validation.starts.min()
+
+
+def test_only_windows_across_the_boundary_are_lost():
+    bars, config = market(500), data_config(validation_windows=10_000)
+    windows = find_windows(bars, config)
+
+    split = split_windows(windows, bars, config)
+
+    boundary = MIDNIGHT + 400 * 60
+    across = (windows.ends > boundary) & (windows.starts < boundary)
+    assert split.boundary == boundary
+    assert np.concatenate([split.training.ends, split.validation.ends]).tolist() == (
+        windows.ends[~across].tolist()
+    )
+
+
+@pytest.mark.parametrize("wanted", [1, 2, 7, 40])
+def test_validation_windows_are_spread_evenly(wanted):
+    bars, everything = market(1000), data_config(validation_windows=10_000)
+    windows = find_windows(bars, everything)
+    ends = split_windows(windows, bars, everything).validation.ends
+
+    chosen = split_windows(windows, bars, data_config(validation_windows=wanted)).validation.ends
+
+    steps = np.diff(chosen) // 60
+    assert len(set(chosen.tolist())) == wanted
+    assert set(chosen.tolist()) <= set(ends.tolist())
+    assert chosen[0] == ends[0]
+    assert wanted == 1 or (chosen[-1] == ends[-1] and steps.max() - steps.min() <= 1)
+
+
+NEEDS = [
+    pytest.param({"timeframes": ("m1",), "seq_len": 8, "stride": 600}, id="a long stride"),
+    pytest.param({"timeframes": ("m1", "m5"), "seq_len": 64}, id="m1 and m5"),
+    pytest.param({"timeframes": ("m1", "m15"), "validation_share": 0.7}, id="a short training"),
+    pytest.param({"timeframes": ("m1", "h1"), "seq_len": 8, "stride": 7}, id="up to h1"),
+    pytest.param({"timeframes": tuple(MINUTES), "seq_len": 8}, id="all timeframes"),
+]
+
+
+@pytest.mark.parametrize("changes", NEEDS)
+def test_the_days_that_the_error_asks_for_are_enough_wherever_they_start(changes):
+    config = data_config(**changes)
+    whole = m1_bars(range(round(days_needed(config) * 1440) + 1440))
+
+    for offset in (0, 1, 59, 121, 239, 1439):
+        rows = slice(offset, offset + round(days_needed(config) * 1440))
+        bars = resample_all(Bars(whole.open_time[rows], whole.prices[rows]), config.timeframes)
+        split = split_windows(find_windows(bars, config), bars, config)
+
+        assert len(split.training.ends)
+        assert len(split.validation.ends)
+
+
+@pytest.mark.parametrize("changes", NEEDS)
+def test_half_of_the_days_needed_are_too_little_and_the_error_says_so(changes):
+    config = data_config(**changes)
+    bars = market(round(days_needed(config) * 1440 / 2), config.timeframes)
+    days = (bars["m1"].open_time[-1] + 60 - bars["m1"].open_time[0]) / DAY
+
+    with pytest.raises(DataError) as error:
+        split_windows(find_windows(bars, config), bars, config)
+
+    assert f"at least {days_needed(config):.1f} days" in str(error.value)
+    assert f"got {days:.1f} days" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_no_bars_at_all_are_too_little_data():
+    bars = market([], ("m1",))
+
+    with pytest.raises(DataError, match=r"got 0\.0 days"):
+        split_windows(find_windows(bars, data_config()), bars, data_config())

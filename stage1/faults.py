@@ -79,7 +79,9 @@ def broken_rules(fault: Any, model: type[BaseModel]) -> list[Fault]:
         return cause.faults if isinstance(cause, RuleError) else [((), str(cause))]
     if kind in _BOUNDS:
         name, sign = _BOUNDS[kind]
-        return [((), f"must be {sign} {context[name]}, got {value}")]
+        bound = context[name]
+        bound = int(bound) if bound == int(bound) else bound  # 0, not 0.0
+        return [((), f"must be {sign} {bound}, got {value}")]
     if kind == "extra_forbidden":
         known = _known_keys(fault["loc"], model)
         return [((), "unknown key" + did_you_mean(str(fault["loc"][-1]), known))]
@@ -128,6 +130,7 @@ def _is_section(annotation: Any) -> bool:
 
 # Words ----------------------------------------------------------------------------------------
 
+LONGEST_VALUE = 200
 _SHORT = Repr()
 _SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxlist, _SHORT.maxtuple = 2, 6, 12, 12
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
@@ -135,7 +138,8 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
 def shown(value: Any) -> str:
     """A value as an error message shows it: as Python writes it, cut where it is long."""
-    return one_line(_SHORT.repr(value))
+    text = one_line(_SHORT.repr(value))
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
 def dotted(keys: KeyPath) -> str:

@@ -1,4 +1,4 @@
-"""`python -m stage1.train CONFIG.yaml`: one training, with everything a person wants to watch and keep."""
+"""`python -m stage1.train CONFIG.yaml`: one training, to watch and to keep."""
 
 from __future__ import annotations
 

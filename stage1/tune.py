@@ -14,8 +14,15 @@ from stage1.data.store import fingerprint, load_bars
 from stage1.model.language_models import resolve
 from stage1.report import end_table, write_report
 from stage1.results import RunFolder, read_space, read_trials
-from stage1.search.resume import begin_run, check_same_study, data_description
+from stage1.search.resume import begin_run, check_new, check_same_study, data_description
 from stage1.search.study import language_model_names, load_study
+from stage1.summary import (
+    EXPORT_TARGET,
+    cautions,
+    configuration_means,
+    export_command,
+    train_command,
+)
 
 
 def tune(
@@ -66,23 +73,40 @@ def tune(
     if resume:
         check_same_study(run, study, data=data)
     else:
-        begin_run(run, study, data=data, models=models)
+        check_new(run)
     # Ray takes seconds to import and start: a mistake in the input should not have to wait for it.
-    from stage1.search.launch import Machines, run_study
+    from stage1.search.launch import ray_cluster, run_study
 
-    machines = Machines(workers=workers, address=address, storage=storage)
-    try:
-        run_study(study, run, bars, models, machines=machines, console=console, time_budget=budget)
-    except KeyboardInterrupt:
-        console.print(
-            f"Stopped; every trial that had ended is in {run.path}. Go on with the same command "
-            "and --resume.",
-            soft_wrap=True,
-        )
-        raise
+    with ray_cluster(
+        study.space.resources, workers=workers, address=address, storage=storage
+    ) as cluster:
+        if not resume:
+            begin_run(run, study, data=data, models=models)
+        try:
+            run_study(
+                study, run, bars, models, cluster=cluster, console=console, time_budget=budget
+            )
+        except KeyboardInterrupt:
+            console.print(
+                f"Stopped; every trial that had ended is in {run.path}. Go on with the same "
+                "command and --resume.",
+                soft_wrap=True,
+            )
+            raise
+    _show_end(run, console)
+
+
+def _show_end(run: RunFolder, console: Console) -> None:
+    trials, space = read_trials(run), read_space(run)
     report = write_report(run)
-    console.print(end_table(read_trials(run), read_space(run)))
+    console.print(end_table(trials, space))
+    for caution in cautions(trials, space):
+        console.print(f"Warning: {caution}", soft_wrap=True)
     console.print(f"Report: {report}", soft_wrap=True)
+    if not configuration_means(trials, space).empty:
+        console.print("Next:")
+        for command in (export_command(run), train_command(EXPORT_TARGET, space)):
+            console.print(f"  {command}", soft_wrap=True, highlight=False)
 
 
 if __name__ == "__main__":

@@ -58,9 +58,9 @@ def load_yaml(path: Path, *, seen: tuple[Path, ...] = ()) -> YamlSource:
 
 
 def _parsed(text: str, path: Path) -> tuple[dict[str, Any], dict[KeyPath, str]]:
-    loader = yaml.SafeLoader(text)
     origins: dict[KeyPath, str] = {}
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             raise ConfigError(f"{path}: must hold a mapping of keys to values")
@@ -70,12 +70,14 @@ def _parsed(text: str, path: Path) -> tuple[dict[str, Any], dict[KeyPath, str]]:
         place = f"{path}:{error.problem_mark.line + 1}" if error.problem_mark else str(path)
         reason = one_line(error.problem or str(error))
         raise ConfigError(f"{place}: must be valid YAML, got {reason}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, *_LEAKS) as error:
         reason = one_line(str(error))
         raise ConfigError(f"{path}: must be valid YAML, got {reason}") from None
-    finally:
-        loader.dispose()
     return values, origins
+
+
+_LEAKS = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What PyYAML lets out beside its own errors: `!!bool x`, `!!timestamp x`, deep nesting."""
 
 
 def _extended(source: YamlSource, seen: tuple[Path, ...]) -> YamlSource:

@@ -112,7 +112,9 @@ def test_the_journal_opens_in_optuna_with_true_states(study, trials):
     storage = JournalStorage(JournalFileBackend(str(study[0] / "optuna.journal")))
 
     for arm in ("pretrained", "random"):
-        states = [t.state for t in optuna.load_study(study_name=f"smoke-{arm}", storage=storage).trials]
+        states = [
+            t.state for t in optuna.load_study(study_name=f"smoke-{arm}", storage=storage).trials
+        ]
         search = trials[(trials["stage"] == "search") & (trials["arm"] == arm)]
         completed = int((search["status"] == "completed").sum())
         assert states.count(TrialState.RUNNING) == 0
@@ -144,9 +146,7 @@ def test_the_end_table_names_arms_baseline_and_what_to_run_next(study):
 
 
 def test_a_finished_study_is_resumed_to_the_same_tables(study, trials):
-    result = stage1(
-        "stage1.tune", "search_spaces/smoke.yaml", "--out", study[0].parent, "--resume"
-    )
+    result = stage1("stage1.tune", "search_spaces/smoke.yaml", "--out", study[0].parent, "--resume")
 
     again = pd.read_parquet(study[0] / "trials.parquet")
     pd.testing.assert_frame_equal(again, trials)
@@ -154,7 +154,9 @@ def test_a_finished_study_is_resumed_to_the_same_tables(study, trials):
 
 
 def test_a_folder_that_exists_is_not_written_over(study):
-    result = stage1("stage1.tune", "search_spaces/smoke.yaml", "--out", study[0].parent, check=False)
+    result = stage1(
+        "stage1.tune", "search_spaces/smoke.yaml", "--out", study[0].parent, check=False
+    )
 
     assert result.returncode == 2
     assert "--resume" in result.stderr

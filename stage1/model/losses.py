@@ -37,27 +37,30 @@ def aggregate_to_clock(
     coarse_times: Int[Tensor, "batch coarse"],
     *,
     bars: int,
+    fine_minutes: int = 1,
 ) -> tuple[Float[Tensor, "batch coarse 4"], Bool[Tensor, "batch coarse"]]:
-    """Open, high, low, close of the m1 bars inside each coarse bar's clock interval.
+    """Open, high, low, close of the fine bars inside each coarse bar's clock interval.
 
     Args:
-        fine: m1 bars.
+        fine: Bars of a finer timeframe.
         fine_times: Their open times, unix seconds, increasing.
         coarse_times: Open times of the coarse bars.
-        bars: m1 bars in a complete coarse bar.
+        bars: Fine bars in a complete coarse bar.
+        fine_minutes: Length of a fine bar.
 
     Returns:
-        The aggregated bars, and True where all `bars` minutes of the interval lie in the window
+        The aggregated bars, and True where all `bars` parts of the interval lie in the window
         (elsewhere the values mean nothing).
     """
     length = fine_times.shape[1]
-    first = torch.searchsorted(fine_times, coarse_times)
-    places = first.unsqueeze(-1) + torch.arange(bars, device=fine.device)
+    part = torch.arange(bars, device=fine.device)
+    first = torch.searchsorted(fine_times.contiguous(), coarse_times.contiguous())
+    places = first.unsqueeze(-1) + part
     inside = places < length
     places = places.clamp_max(length - 1)
-    minute = torch.arange(bars, device=fine.device) * 60
     found = fine_times.unsqueeze(1).expand(-1, places.shape[1], -1).gather(2, places)
-    complete = (inside & (found == coarse_times.unsqueeze(-1) + minute)).all(dim=-1)
+    wanted = coarse_times.unsqueeze(-1) + part * (60 * fine_minutes)
+    complete = (inside & (found == wanted)).all(dim=-1)
     index = places.flatten(1).unsqueeze(-1).expand(-1, -1, 4)
     parts = fine.gather(1, index).unflatten(1, places.shape[1:])
     aggregated = torch.stack(
@@ -79,10 +82,11 @@ def cross_timeframe_loss(
     scale: Float[Tensor, "batch timeframe"],
     minutes: tuple[int, ...],
 ) -> Float[Tensor, ""]:
-    """Mean squared difference between coarse bars and the aggregate of the m1 bars inside them.
+    """Mean squared difference between bars and the aggregate of the next finer timeframe's.
 
-    loss = mean over coarse bars b and prices of ((agg(m1 in b) - b) / coarse scale)^2, with all
-    prices as log prices. Only bars whose every minute lies in the window are compared.
+    loss = mean over coarse bars b and prices of ((agg(finer bars in b) - b) / coarse scale)^2, with
+    all prices as log prices. Only bars whose every part lies in the window are compared. Neighbours
+    are, since a window's few m1 bars never fill an h4 bar: so every timeframe is held to another.
 
     Args:
         decoded: Bars in their timeframe's normalised units, timeframes fine to coarse.
@@ -99,13 +103,18 @@ def cross_timeframe_loss(
     total = decoded.new_zeros(())
     compared = torch.zeros((), dtype=torch.long, device=decoded.device)
     for index in range(1, len(minutes)):
-        inside = (open_time[:, index] >= open_time[:, 0, :1]).sum(dim=1)
-        newest = max(int(inside.max()), 1)  # older ones start before the m1 bars
-        factor = (scale[:, 0] / scale[:, index]).float()
-        shift = ((center[:, 0] - center[:, index]) / scale[:, index]).float()
-        fine = decoded[:, 0] * factor[:, None, None] + shift[:, None, None]
+        finer = index - 1
+        inside = (open_time[:, index] >= open_time[:, finer, :1]).sum(dim=1)
+        newest = max(int(inside.max()), 1)  # older ones start before the finer bars
+        factor = (scale[:, finer] / scale[:, index]).float()
+        shift = ((center[:, finer] - center[:, index]) / scale[:, index]).float()
+        fine = decoded[:, finer] * factor[:, None, None] + shift[:, None, None]
         aggregated, complete = aggregate_to_clock(
-            fine, open_time[:, 0], open_time[:, index, -newest:].contiguous(), bars=minutes[index]
+            fine,
+            open_time[:, finer],
+            open_time[:, index, -newest:],
+            bars=minutes[index] // minutes[finer],
+            fine_minutes=minutes[finer],
         )
         squared = (aggregated - decoded[:, index, -newest:]).square()
         total = total + squared.masked_fill(~complete.unsqueeze(-1), 0.0).sum()

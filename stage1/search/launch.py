@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 import ray
@@ -26,6 +27,7 @@ from stage1.run_writer import RunWriter
 from stage1.search.engine import StudyEngine
 from stage1.search.progress import Progress
 from stage1.search.resume import ended_trials
+from stage1.search.space import Resources
 from stage1.search.study import Study
 from stage1.search.tensorboard import write_trial
 from stage1.search.trainable import SharedInputs, train_trial
@@ -42,16 +44,13 @@ _RAY_SETTINGS = {
 }
 
 
-@dataclass(frozen=True)
-class Machines:
-    """Where trials run."""
+class Cluster(NamedTuple):
+    """A running Ray."""
 
-    workers: int | None = None
-    """Trials at once; None = as many as the resources allow."""
-    address: str | None = None
-    """An existing Ray cluster; None = this machine alone."""
-    storage: str | None = None
-    """Folder or URI that all nodes reach; None = a temporary one."""
+    workers: int
+    """Trials at once."""
+    storage: str | None
+    """Folder or URI that all nodes reach; None = a temporary folder of this machine."""
 
 
 class _Recorder:
@@ -71,7 +70,7 @@ def run_study(
     bars: dict[str, Bars],
     language_models: list[LanguageModel],
     *,
-    machines: Machines,
+    cluster: Cluster,
     console: Console,
     time_budget: timedelta | None = None,
 ) -> None:
@@ -82,35 +81,26 @@ def run_study(
         run: Begun: space.yaml and prereg.yaml are there, perhaps trials.
         bars: Per timeframe.
         language_models: All that trials may ask for.
-        machines: Where.
+        cluster: A running Ray, from `ray_cluster`.
         console: For the progress.
         time_budget: After it no trial starts; those that run go on to their end.
-
-    Raises:
-        TrialError: The resources do not suffice for one trial.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     deadline = time.monotonic() + time_budget.total_seconds() if time_budget else None
     run.journal.unlink(missing_ok=True)  # rebuilt from the tables: no trial is left running in it
     storage = JournalStorage(JournalFileBackend(str(run.journal)))
-    tables = _Recorder(run)
-    engine = StudyEngine(study, storage, tables, ended_trials(run, study))
-    try:
-        workers = start_ray(study, machines)
-        with Progress(engine, console, workers=workers), tempfile.TemporaryDirectory() as scratch:
-            trainable = _trainable(study, bars, language_models)
-            tuner = tune.Tuner(
-                trainable,
-                tune_config=_tune_config(engine, deadline, workers),
-                run_config=tune.RunConfig(
-                    name=study.space.name,
-                    storage_path=machines.storage or scratch,
-                    verbose=0,
-                ),
-            )
-            tuner.fit()
-    finally:
-        ray.shutdown()
+    engine = StudyEngine(study, storage, _Recorder(run), ended_trials(run, study))
+    with (
+        Progress(engine, console, workers=cluster.workers),
+        tempfile.TemporaryDirectory() as scratch,
+    ):
+        tune.Tuner(
+            _trainable(study, bars, language_models),
+            tune_config=_tune_config(engine, deadline, cluster.workers),
+            run_config=tune.RunConfig(
+                name=study.space.name, storage_path=cluster.storage or scratch, verbose=0
+            ),
+        ).fit()
 
 
 def _tune_config(engine: StudyEngine, deadline: float | None, workers: int) -> tune.TuneConfig:
@@ -123,37 +113,60 @@ def _tune_config(engine: StudyEngine, deadline: float | None, workers: int) -> t
     )
 
 
-def start_ray(study: Study, machines: Machines) -> int:
-    """Start Ray on this machine, or connect to a cluster; returns how many trials run at once.
+@contextmanager
+def ray_cluster(
+    resources: Resources, *, workers: int | None, address: str | None, storage: str | None
+) -> Iterator[Cluster]:
+    """Start Ray on this machine, or connect to a cluster, for as long as the block lasts.
+
+    Args:
+        resources: Of one trial.
+        workers: Trials at once; None = as many as fit.
+        address: Of an existing cluster; None = this machine alone, on its loopback.
+        storage: Folder or URI that all nodes reach; None = a temporary one.
 
     Raises:
-        TrialError: Not even one trial fits.
+        TrialError: No cluster at the address, or not even one trial fits.
     """
     os.environ.update(_RAY_SETTINGS)
-    cpus, gpus = study.space.resources.cpus, study.space.resources.gpus
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if machines.address:
-        ray.init(address=machines.address, **options)
+    if address is None:
+        wanted = workers or max(int((os.cpu_count() or 1) / resources.cpus), 1)
+        options |= {
+            "address": "local",
+            "num_cpus": math.ceil(wanted * resources.cpus),
+            "include_dashboard": False,
+        }
     else:
-        wanted = machines.workers or max(int((os.cpu_count() or 1) / cpus), 1)
-        ray.init(
-            address="local", num_cpus=math.ceil(wanted * cpus), include_dashboard=False, **options
-        )
+        options |= {"address": address}
+    try:
+        ray.init(**options)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrialError(
+            f"--address must be a running Ray cluster, got {address}; {reason}"
+        ) from None
+    try:
+        yield Cluster(min(workers or sys.maxsize, _fitting(resources)), storage)
+    finally:
+        ray.shutdown()
+
+
+def _fitting(resources: Resources) -> int:
     have = ray.cluster_resources()
-    fitting = have.get("CPU", 0) / cpus
-    if gpus:
-        fitting = min(fitting, have.get("GPU", 0) / gpus)
+    cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
+    fitting = cpus / resources.cpus
+    if resources.gpus:
+        fitting = min(fitting, gpus / resources.gpus)
     if fitting < 1:
         raise TrialError(
-            f"resources must fit on the machine: a trial needs {cpus:g} CPUs and {gpus:g} GPUs, "
-            f"got {have.get('CPU', 0):g} and {have.get('GPU', 0):g}; lower resources in the space"
+            f"resources must fit: a trial needs {resources.cpus:g} CPUs and {resources.gpus:g} "
+            f"GPUs, got {cpus:g} and {gpus:g} here; lower resources in the search space"
         )
-    return min(machines.workers or int(fitting), int(fitting))
+    return int(fitting)
 
 
-def _trainable(
-    study: Study, bars: dict[str, Bars], language_models: list[LanguageModel]
-) -> Any:
+def _trainable(study: Study, bars: dict[str, Bars], language_models: list[LanguageModel]) -> Any:
     shared = SharedInputs(
         bars=ray.put(bars),
         language_models={model.name: ray.put(model) for model in language_models},

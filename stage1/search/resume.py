@@ -24,6 +24,18 @@ EARLY_SHARE = 0.2
 """The early epoch of the claims, as a share of the horizon: epoch 3 of 15."""
 
 
+def check_new(run: RunFolder) -> None:
+    """Refuse to begin a study where one has begun.
+
+    Raises:
+        ResultsError: The folder exists.
+    """
+    if run.path.exists():
+        raise ResultsError(
+            f"{run.path}: must not exist yet; go on with it by --resume, or give another --out"
+        )
+
+
 def begin_run(
     run: RunFolder, study: Study, *, data: dict[str, Any], models: list[LanguageModel]
 ) -> None:
@@ -32,10 +44,7 @@ def begin_run(
     Raises:
         ResultsError: The folder exists, or cannot be made.
     """
-    if run.path.exists():
-        raise ResultsError(
-            f"{run.path}: must not exist yet; go on with it by --resume, or give another --out"
-        )
+    check_new(run)
     try:
         with atomic_path(run.path) as path:
             new = RunFolder(path)

@@ -132,9 +132,9 @@ class Objective(Section):
 class Design(Section):
     """The fixed paired part of a study."""
 
-    configurations: int = Field(8, ge=2)
+    configurations: int = Field(8, ge=2, le=4096)
     """Sobol points; a power of two."""
-    seeds: int = Field(2, ge=1)
+    seeds: int = Field(2, ge=1, le=1000)
     """Trainings per configuration and arm."""
 
     @field_validator("configurations")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import platform
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import ray
 from ray import tune
 
 from stage1.config import Config, DataConfig
 from stage1.data.batches import MarketWindows
+from stage1.data.store import Bars
 from stage1.model.language_models import LanguageModel
 from stage1.training.fit import EpochRow, fit
 
@@ -21,20 +22,20 @@ ROW = "row"
 class SharedInputs(NamedTuple):
     """What all trials need, once per node in the object store."""
 
-    bars: ray.ObjectRef
+    bars: ray.ObjectRef[dict[str, Bars]]
     """`dict[str, Bars]`."""
-    language_models: dict[str, ray.ObjectRef]
+    language_models: dict[str, ray.ObjectRef[LanguageModel]]
     """`LanguageModel` by name."""
 
 
 @lru_cache(maxsize=4)
-def _windows(bars: ray.ObjectRef, config: DataConfig) -> MarketWindows:
+def _windows(bars: ray.ObjectRef[dict[str, Bars]], config: DataConfig) -> MarketWindows:
     return MarketWindows(ray.get(bars), config)
 
 
 @lru_cache(maxsize=4)
-def _language_model(reference: ray.ObjectRef) -> LanguageModel:
-    return cast(LanguageModel, ray.get(reference))
+def _language_model(reference: ray.ObjectRef[LanguageModel]) -> LanguageModel:
+    return ray.get(reference)
 
 
 def train_trial(tune_config: dict[str, Any], *, shared: SharedInputs, gpu: bool) -> None:

@@ -1,1 +1,1 @@
-"""One training of one configuration, by Lightning: optimisation, unfreezing, measurements, checkpoints."""
+"""One training by Lightning: optimisation, unfreezing, measurements, checkpoints."""

@@ -1,4 +1,4 @@
-"""Train one configuration and report every completed epoch: the one path of trials and trainings."""
+"""Train one configuration and report every epoch: the one path of trials and trainings."""
 
 from __future__ import annotations
 
@@ -46,17 +46,20 @@ class EpochReports(Callback):
         self._epoch_started = 0.0
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Start the clock. Called by Lightning."""
         self._epoch_started = time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, batch_index: int
     ) -> None:
+        """Count a step and its time, its batch's gathering included. Called by Lightning."""
         now = time.perf_counter()
         self.step_seconds += now - self._epoch_started
         self.steps_timed += 1
         self._epoch_started = now
 
     def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Report the epoch that was just validated. Called by Lightning."""
         before = trainer.sanity_checking
         self.report(
             {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -13,22 +14,18 @@ _PROCESS = Path("/proc/self")
 
 def reset_peaks() -> None:
     """Start measuring anew; without /proc the peak is that of the whole process."""
-    try:
+    with suppress(OSError):  # no such counter here: `peak_rss_mb` says what it gives then
         (_PROCESS / "clear_refs").write_text(_CLEAR_PEAK)
-    except OSError:
-        pass  # said in peak_rss_mb: no such counter here
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
 
 
 def peak_rss_mb() -> float:
     """Peak resident memory in MiB since `reset_peaks`, or of the process where Linux is not."""
-    try:
+    with suppress(OSError):
         for line in (_PROCESS / "status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
-    except OSError:
-        pass
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

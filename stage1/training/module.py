@@ -11,10 +11,10 @@ from torch import Tensor
 
 from stage1.config import Config
 from stage1.data.batches import Batch, MarketWindows, chained_sha256
-from stage1.timeframes import MINUTES
 from stage1.model.losses import total_loss
 from stage1.model.metrics import evaluate, evaluate_baseline
 from stage1.model.stage1_model import T5_PREFIX, Built
+from stage1.timeframes import MINUTES
 from stage1.training.optimization import build_optimizer, build_schedule
 
 CHECKPOINT_KEY = "stage1"
@@ -86,6 +86,7 @@ class Stage1Module(lightning.LightningModule):
         self._losses = []
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Loss of one batch."""
         decoded = self.model(batch.features, batch.hidden)
         loss = total_loss(decoded, batch, self.config.loss, self.minutes)
         self._losses.append(loss.detach())
@@ -96,6 +97,7 @@ class Stage1Module(lightning.LightningModule):
         return float(torch.stack(self._losses).mean()) if self._losses else float("nan")
 
     def configure_optimizers(self) -> Any:
+        """AdamW, and a schedule that moves with every step."""
         optimizer = build_optimizer(self.model, self.config)
         schedule = build_schedule(optimizer, self.config)
         return {
@@ -106,6 +108,7 @@ class Stage1Module(lightning.LightningModule):
     # Validation ---------------------------------------------------------------------------------
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Decode one batch; the metrics wait for all of them."""
         self._decoded.append(self.model(batch.features, batch.hidden))
 
     def on_validation_epoch_end(self) -> None:
@@ -122,6 +125,7 @@ class Stage1Module(lightning.LightningModule):
     # Checkpoints --------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what a checkpoint of ours carries: configuration, fingerprints, random state."""
         checkpoint[CHECKPOINT_KEY] = {
             "config": self.config.model_dump(mode="json"),
             "fingerprints": dict(self.fingerprints),
@@ -129,5 +133,6 @@ class Stage1Module(lightning.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take fingerprints and random state back."""
         self.fingerprints = dict(checkpoint[CHECKPOINT_KEY]["fingerprints"])
         torch.set_rng_state(checkpoint[CHECKPOINT_KEY]["rng"])

@@ -1,4 +1,4 @@
-"""A training for a person: bars, language model, progress bar, TensorBoard, checkpoint, last line."""
+"""A training for a person: progress bar, TensorBoard, checkpoints, a line per epoch."""
 
 from __future__ import annotations
 

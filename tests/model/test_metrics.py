@@ -1,0 +1,140 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from tiny_training import all_validation, tiny_config
+
+from stage1.data.features import interpolate
+from stage1.model.losses import total_loss
+from stage1.model.metrics import correlations, evaluate, evaluate_baseline, metric_names
+
+CONFIG = tiny_config(loss={"weights.cross": 0.1})
+NAMES = CONFIG.data.timeframes
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return all_validation(CONFIG)
+
+
+@pytest.fixture
+def decoded(batch, generator):
+    return batch.targets + 0.5 * torch.randn(batch.targets.shape, generator=generator)
+
+
+def pooled(values, batch, timeframe):
+    """(bars, 4) of all scored bars of a timeframe."""
+    return values[:, timeframe][batch.scored[:, timeframe]].double().numpy()
+
+
+def correlation_by_hand(decoded, batch, timeframe):
+    mine, truth = (pooled(values, batch, timeframe) for values in (decoded, batch.targets))
+    return np.mean([np.corrcoef(mine[:, price], truth[:, price])[0, 1] for price in range(4)])
+
+
+def test_correlations_are_those_of_numpy(generator):
+    one, two = torch.randn(2, 50, 4, generator=generator)
+    two = two + one
+
+    result = correlations(one, two)
+
+    expected = [np.corrcoef(one[:, price], two[:, price])[0, 1] for price in range(4)]
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
+
+
+def test_a_constant_has_correlation_0(generator):
+    truth = torch.randn(50, 4, generator=generator)
+    decoded = truth.clone()
+    decoded[:, 2] = 0.1
+
+    assert correlations(decoded, truth).tolist() == pytest.approx([1, 1, 0, 1])
+    assert correlations(truth, decoded).tolist() == pytest.approx([1, 1, 0, 1])
+
+
+def test_every_timeframe_s_correlation_is_pooled_over_scored_bars_and_averaged(decoded, batch):
+    metrics = evaluate(decoded, batch, CONFIG)
+
+    expected = [correlation_by_hand(decoded, batch, index) for index in range(3)]
+    for name, correlation in zip(NAMES, expected, strict=True):
+        assert metrics[f"val_corr_{name}"] == pytest.approx(correlation, abs=1e-6)
+    assert metrics["val_correlation"] == pytest.approx(np.mean(expected), abs=1e-6)
+
+
+def test_skill_compares_squared_errors_with_those_of_linear_interpolation(decoded, batch):
+    metrics = evaluate(decoded, batch, CONFIG)
+
+    line = interpolate(batch.targets, batch.hidden)
+    own, its = (
+        [
+            np.square(pooled(values, batch, i) - pooled(batch.targets, batch, i)).sum()
+            for i in range(3)
+        ]
+        for values in (decoded, line)
+    )
+    for index, name in enumerate(NAMES):
+        assert metrics[f"val_skill_{name}"] == pytest.approx(1 - own[index] / its[index], abs=1e-5)
+    assert metrics["val_skill"] == pytest.approx(1 - sum(own) / sum(its), abs=1e-5)
+
+
+def test_unscored_bars_change_no_metric_without_the_cross_loss(decoded, batch):
+    config = tiny_config()
+    elsewhere = decoded.masked_fill(~batch.scored.unsqueeze(-1), 77.0)
+
+    assert evaluate(decoded, batch, config) == evaluate(elsewhere, batch, config)
+
+
+def test_the_loss_is_the_training_loss(decoded, batch):
+    metrics = evaluate(decoded, batch, CONFIG)
+
+    assert metrics["val_loss"] == total_loss(decoded, batch, CONFIG.loss, (1, 5, 15)).item()
+
+
+def test_the_truth_scores_best(batch):
+    metrics = evaluate(batch.targets, batch, tiny_config())
+
+    assert metrics["val_loss"] == 0
+    assert metrics["val_skill"] == 1
+    assert metrics["val_correlation"] == pytest.approx(1)
+
+
+def test_a_constant_prediction_has_correlation_0(batch):
+    metrics = evaluate(torch.zeros_like(batch.targets), batch, CONFIG)
+
+    assert metrics["val_correlation"] == 0
+    assert metrics["val_skill"] < 1
+
+
+def test_interpolation_has_skill_0(batch):
+    metrics = evaluate(interpolate(batch.targets, batch.hidden), batch, CONFIG)
+
+    assert metrics["val_skill"] == 0
+    assert [metrics[f"val_skill_{name}"] for name in NAMES] == [0, 0, 0]
+
+
+def test_the_baseline_has_interpolation_s_metrics_under_its_own_names(batch):
+    baseline = evaluate_baseline(batch, CONFIG)
+
+    line = interpolate(batch.targets, batch.hidden)
+    expected = [correlation_by_hand(line, batch, index) for index in range(3)]
+    assert baseline["baseline_val_correlation"] == pytest.approx(np.mean(expected), abs=1e-6)
+    assert baseline["baseline_val_loss"] == total_loss(line, batch, CONFIG.loss, (1, 5, 15)).item()
+    assert not any("skill" in name for name in baseline)
+
+
+def test_the_names_of_all_metrics_are_known_beforehand(decoded, batch):
+    names = metric_names(NAMES)
+
+    assert set(names) == evaluate(decoded, batch, CONFIG).keys()
+    assert len(names) == len(set(names)) == 3 + 2 * 3
+    assert not any("/" in name for name in names)
+
+
+def test_what_is_not_finite_is_not_hidden(decoded, batch):
+    decoded[0] = float("nan")
+
+    metrics = evaluate(decoded, batch, CONFIG)
+
+    assert math.isnan(metrics["val_loss"])
+    assert math.isnan(metrics["val_correlation"])
+    assert math.isnan(metrics["val_skill"])

@@ -1,0 +1,133 @@
+"""A study without trainings: a space in a file, made-up epochs, tables in memory."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from optuna.storages import InMemoryStorage
+
+from stage1.results import DESIGN
+from stage1.search.engine import StudyEngine
+from stage1.search.study import load_study
+
+BASE = """\
+data: {timeframes: [m1, m5]}
+transfer_learning: {lm_name_or_path: english-t5-nano}
+"""
+SPACE = """\
+name: simulated
+base: base.yaml
+objective: {metric: val_correlation, mode: max}
+horizon_epochs: 9
+arms:
+  pretrained: {transfer_learning.initialization: pretrained}
+  random: {transfer_learning.initialization: random}
+space:
+  training.optimizer.lr: {type: float, low: 1.0e-4, high: 1.0e-1, log: true}
+  transfer_learning.freeze_lm_epochs: {type: int, low: 0, high: 3}
+  transfer_learning.patch_len: {type: choice, options: [4, 8, 16]}
+design: {configurations: 4, seeds: 2}
+search: {trials: 12, sampler: tpe, scheduler: {asha: {grace_epochs: 1, reduction_factor: 3}}}
+"""
+
+
+def write_space(folder, text=SPACE, *, base=BASE):
+    """Write a space and its base; gives the space's path."""
+    (folder / "base.yaml").write_text(base, encoding="utf-8")
+    path = folder / "space.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def simulated_study(folder, *, seed=0, trials=None, **replaced):
+    """The study above, some of its texts replaced: `horizon_epochs="3"` sets that line."""
+    lines = []
+    for line in SPACE.splitlines():
+        key = line.split(":")[0]
+        lines.append(f"{key}: {replaced.pop(key)}" if key in replaced else line)
+    assert not replaced
+    return load_study(write_space(folder, "\n".join(lines)), seed=seed, trials=trials)
+
+
+class Tables:
+    """Keeps the rows of ended trials."""
+
+    def __init__(self):
+        self.rows, self.curves = [], {}
+
+    def add_trial(self, row, curve):
+        self.rows.append(row)
+        self.curves[row["trial_id"]] = curve
+
+    @property
+    def trial_ids(self):
+        return [row["trial_id"] for row in self.rows]
+
+
+def epoch_row(spec, epoch, **columns):
+    """A made-up epoch: best at lr = 10^-2.5 and patch_len 8, better every epoch."""
+    distance = abs(math.log10(spec.values["training.optimizer.lr"]) + 2.5)
+    distance += 0.1 * (spec.values.get("transfer_learning.patch_len", 8) != 8)
+    distance += 0.05 * (spec.arm != "pretrained") + 0.01 * math.sin(7 * spec.seed + epoch)
+    correlation = math.exp(-distance) * (1 - math.exp(-(epoch + 1) / 3))
+    return {
+        "epoch": epoch,
+        "val_loss": 1 - correlation,
+        "val_correlation": correlation,
+        "val_skill": correlation - 0.5,
+        "val_corr_m1": correlation,
+        "train_loss": math.nan if epoch == 0 else 1 - correlation,
+        "lr": 1e-3,
+        "seconds": 2.0 * epoch,
+        "seconds_per_step": 0.02,
+        "steps": 30 * epoch,
+        "baseline_val_loss": 0.6,
+        "baseline_val_correlation": 0.4,
+        "node": "here",
+    } | columns
+
+
+def engine_of(study, *, tables=None, ended=(), storage=None):
+    return StudyEngine(study, storage or InMemoryStorage(), tables or Tables(), list(ended))
+
+
+def started(engine, workers):
+    """Start trials until all workers are busy; False once there is no further trial."""
+    while len(engine.running) < workers:
+        try:
+            if engine.next_trial() is None:
+                return True
+        except StopIteration:
+            return False
+    return True
+
+
+def simulate(engine, *, workers=1, trials=math.inf, row=epoch_row):
+    """Run an engine to its end, or until so many trials have ended.
+
+    Running trials report in turn. `row` may raise: that trial has failed.
+    """
+    more = True
+    while len(engine.ended) < trials:
+        more = more and started(engine, workers)
+        if not engine.running:
+            assert not more
+            return engine
+        for trial_id, trial in list(engine.running.items()):
+            try:
+                made = row(trial.spec, len(trial.curve))
+            except RuntimeError as error:
+                engine.on_error(trial_id, str(error))
+            else:
+                engine.on_epoch(trial_id, made)
+            if len(engine.ended) >= trials:
+                break
+    return engine
+
+
+def design_rows(tables):
+    return [row for row in tables.rows if row["stage"] == DESIGN]
+
+
+ROOT = Path(__file__).parents[2]

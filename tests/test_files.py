@@ -1,0 +1,96 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from stage1.files import atomic_path, sha256_of_file, write_text
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_with_its_whole_content_and_nothing_beside_it(tmp_path):
+    target = tmp_path / "new" / "report.md"
+
+    write_text(target, "größer ≥\n")
+
+    assert target.read_bytes() == "größer ≥\n".encode()
+    assert names_in(target.parent) == ["report.md"]
+
+
+def test_a_file_is_replaced(tmp_path):
+    target = tmp_path / "report.md"
+    target.write_text("old")
+
+    write_text(target, "new")
+
+    assert target.read_text() == "new"
+    assert names_in(tmp_path) == ["report.md"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_half_way_leaves_the_old_file_and_no_trace(tmp_path, error):
+    target = tmp_path / "table.parquet"
+    target.write_text("old")
+
+    def write_half():
+        with atomic_path(target) as path:
+            path.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+
+    assert target.read_text() == "old"
+    assert names_in(tmp_path) == ["table.parquet"]
+
+
+def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path):
+    target = tmp_path / "table.parquet"
+    target.write_text("old")
+
+    with atomic_path(target) as path:
+        path.write_text("new")
+        seen = target.read_text()
+
+    assert seen == "old"
+    assert target.read_text() == "new"
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "old").touch()
+
+    with atomic_path(target) as path:
+        path.mkdir()
+        (path / "new").touch()
+
+    assert names_in(target) == ["new"]
+    assert names_in(tmp_path) == ["model"]
+
+
+def test_a_folder_stays_where_its_replacement_fails(tmp_path):
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "old").touch()
+
+    def make_half():
+        with atomic_path(target) as path:
+            path.mkdir()
+            raise ValueError("half")
+
+    with pytest.raises(ValueError, match="half"):
+        make_half()
+
+    assert names_in(target) == ["old"]
+
+
+def test_the_hash_is_sha_256(tmp_path):
+    path = tmp_path / "bytes"
+    path.write_bytes(b"abc")
+
+    published = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4
+    assert sha256_of_file(path) == published

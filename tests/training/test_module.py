@@ -1,0 +1,130 @@
+import hashlib
+
+import pytest
+import torch
+from tiny_training import (
+    all_validation,
+    tiny_batch,
+    tiny_config,
+    tiny_language_model,
+    tiny_windows,
+)
+
+from stage1.model.losses import total_loss
+from stage1.model.metrics import evaluate, evaluate_baseline
+from stage1.model.stage1_model import T5_PREFIX, build_model
+from stage1.training.module import CHECKPOINT_KEY, Stage1Module
+
+
+def module_of(config):
+    return Stage1Module(config, tiny_windows(config), build_model(config, tiny_language_model()))
+
+
+def t5_learns(module):
+    return {p.requires_grad for n, p in module.model.named_parameters() if n.startswith(T5_PREFIX)}
+
+
+def heads_learn(module):
+    return {
+        p.requires_grad for n, p in module.model.named_parameters() if not n.startswith(T5_PREFIX)
+    }
+
+
+@pytest.mark.parametrize(
+    ("freeze", "epoch", "learns"),
+    [(0, 0, True), (2, 0, False), (2, 1, False), (2, 2, True), (2, 9, True), (-1, 9, False)],
+)
+def test_all_of_the_t5_is_frozen_before_its_epoch_and_none_of_it_after(
+    freeze, epoch, learns, monkeypatch
+):
+    module = module_of(tiny_config(transfer_learning={"freeze_lm_epochs": freeze}))
+    monkeypatch.setattr(Stage1Module, "current_epoch", epoch)
+
+    module.on_train_epoch_start()
+
+    assert t5_learns(module) == {learns}
+    assert heads_learn(module) == {True}
+
+
+def test_a_step_gives_the_loss_of_its_batch():
+    config = tiny_config(loss={"weights.cross": 0.1})
+    module, batch = module_of(config), tiny_batch(config)
+
+    loss = module.training_step(batch, 0)
+
+    decoded = module.model(batch.features, batch.hidden)
+    assert loss.item() == total_loss(decoded, batch, config.loss, (1, 5, 15)).item()
+    assert loss.requires_grad
+
+
+def test_the_training_loss_is_the_mean_over_the_epoch_s_steps(monkeypatch):
+    config = tiny_config()
+    module, batch = module_of(config), tiny_batch(config)
+    assert module.train_loss() != module.train_loss()  # NaN before the first step
+
+    losses = [module.training_step(batch, 0).item()]
+    with torch.no_grad():
+        module.model.decoder[-1].bias += 1
+    losses.append(module.training_step(batch, 1).item())
+
+    assert losses[0] != losses[1]
+    assert module.train_loss() == pytest.approx(sum(losses) / 2)
+    monkeypatch.setattr(Stage1Module, "current_epoch", 1)
+    module.on_train_epoch_start()
+    assert module.train_loss() != module.train_loss()
+
+
+def test_validation_measures_the_whole_set_at_once_with_the_baseline_beside(monkeypatch):
+    config = tiny_config()
+    module, batch = module_of(config), all_validation(config)
+    monkeypatch.setattr(module, "log_dict", lambda metrics: None)
+    module.eval()
+
+    with torch.no_grad():
+        for index, part in enumerate(module.val_dataloader()):
+            module.validation_step(part, index)
+        module.on_validation_epoch_end()
+        expected = evaluate(module.model(batch.features, batch.hidden), batch, config)
+
+    assert module.metrics == pytest.approx(expected)
+    assert module.baseline == evaluate_baseline(batch, config)
+
+
+def test_an_epoch_s_batches_are_as_many_as_it_has_steps():
+    config = tiny_config(training={"steps_per_epoch": 5})
+
+    loader = module_of(config).train_dataloader()
+
+    assert len(loader) == len(list(loader)) == 5
+
+
+def test_the_hashes_chain_what_every_epoch_is_trained_on(monkeypatch):
+    config = tiny_config()
+    module = module_of(config)
+
+    order, masks = "", ""
+    for epoch in range(3):
+        monkeypatch.setattr(Stage1Module, "current_epoch", epoch)
+        module.train_dataloader()
+        plan = tiny_windows(config).plan_epoch(config, epoch)
+        order = hashlib.sha256(order.encode() + plan.order.tobytes()).hexdigest()
+        masks = hashlib.sha256(masks.encode() + plan.uniforms.tobytes()).hexdigest()
+
+    assert module.fingerprints["order_sha256"] == order
+    assert module.fingerprints["mask_sha256"] == masks
+
+
+def test_a_checkpoint_carries_configuration_fingerprints_and_random_state():
+    config = tiny_config()
+    module, other, checkpoint = module_of(config), module_of(config), {}
+    module.train_dataloader()
+    torch.manual_seed(5)
+
+    module.on_save_checkpoint(checkpoint)
+    expected = torch.rand(3)
+    torch.manual_seed(6)
+    other.on_load_checkpoint(checkpoint)
+
+    assert checkpoint[CHECKPOINT_KEY]["config"] == config.model_dump(mode="json")
+    assert other.fingerprints == module.fingerprints
+    assert torch.equal(torch.rand(3), expected)

@@ -1,0 +1,141 @@
+import math
+
+import pytest
+import torch
+from tiny_training import tiny_config, tiny_language_model
+
+from stage1.model.stage1_model import T5_PREFIX, build_model
+from stage1.training.optimization import build_optimizer, build_schedule, parameter_groups
+
+FACTOR = 0.3
+HORIZON = {"epochs": 5, "steps_per_epoch": 8, "optimizer.lr": 0.01, "warmup_share": 0.25}
+
+
+def config_of(schedule="one_cycle", *, vanilla=False, **training):
+    return tiny_config(
+        training=HORIZON | {"schedule": schedule} | training,
+        transfer_learning={"lm_learning_rate_factor": FACTOR, "use_pretrained_lm": not vanilla},
+        model={"stem.width": 6},
+    )
+
+
+def model_of(config):
+    language_model = tiny_language_model() if config.transfer_learning.use_pretrained_lm else None
+    return build_model(config, language_model).model
+
+
+def learning_rates(config, steps):
+    """(head, T5) learning rate of every step."""
+    optimizer = build_optimizer(model_of(config), config)
+    schedule = build_schedule(optimizer, config)
+    rates = []
+    for _ in range(steps):
+        by_name = {group["name"]: group["lr"] for group in optimizer.param_groups}
+        rates.append((by_name["head"], by_name["t5"]))
+        optimizer.step()
+        schedule.step()
+    return torch.tensor(rates, dtype=torch.float64).T
+
+
+@pytest.mark.parametrize("vanilla", [False, True], ids=["T5", "vanilla"])
+def test_every_parameter_is_in_one_group(vanilla):
+    config = config_of(vanilla=vanilla)
+    model = model_of(config)
+
+    grouped = [id(p) for group in parameter_groups(model, config) for p in group["params"]]
+
+    assert sorted(grouped) == sorted(id(p) for p in model.parameters())
+
+
+def test_the_t5_s_parameters_learn_at_their_own_rate():
+    config = config_of()
+    model = model_of(config)
+    names = {id(p): name for name, p in model.named_parameters()}
+
+    for group in parameter_groups(model, config):
+        is_t5 = {names[id(p)].startswith(T5_PREFIX) for p in group["params"]}
+        assert is_t5 == {group["name"] == "t5"}
+        assert group["lr"] == pytest.approx(0.01 * (FACTOR if group["name"] == "t5" else 1))
+
+
+def test_matrices_decay_while_biases_and_norms_do_not():
+    config = config_of(**{"optimizer.weight_decay": 0.05})
+    model = model_of(config)
+    names = {id(p): name for name, p in model.named_parameters()}
+
+    decay = {
+        names[id(p)]: group["weight_decay"]
+        for group in parameter_groups(model, config)
+        for p in group["params"]
+    }
+
+    assert decay["encoder.t5.block.0.layer.0.SelfAttention.q.weight"] == 0.05
+    assert decay["encoder.t5.block.0.layer.0.layer_norm.weight"] == 0
+    assert decay["decoder.1.weight"] == 0.05
+    assert decay["stem.convolution.bias"] == 0
+    assert decay["decoder.1.bias"] == 0
+
+
+def test_adamw_has_the_configured_numbers():
+    config = config_of(**{"optimizer.beta1": 0.8, "optimizer.beta2": 0.9})
+
+    optimizer = build_optimizer(model_of(config), config)
+
+    assert {group["betas"] for group in optimizer.param_groups} == {(0.8, 0.9)}
+    assert isinstance(optimizer, torch.optim.AdamW)
+
+
+@pytest.mark.parametrize(
+    ("precision", "fused"), [("32-true", True), ("bf16-mixed", False), ("16-mixed", False)]
+)
+def test_steps_are_fused_where_lightning_can_clip_their_gradients(precision, fused):
+    config = config_of(precision=precision)
+
+    optimizer = build_optimizer(model_of(config), config)
+
+    assert {group["fused"] for group in optimizer.param_groups} == {fused}
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "warmup_cosine"])
+def test_the_t5_s_rate_is_the_head_s_times_the_factor_at_every_step(schedule):
+    head, t5 = learning_rates(config_of(schedule), 40)
+
+    torch.testing.assert_close(t5, head * FACTOR, rtol=1e-12, atol=0)
+
+
+def test_one_cycle_rises_and_falls_in_cosines_and_ends_with_the_horizon():
+    head, _ = learning_rates(config_of(), 40)
+
+    def cosine(start, end, share):
+        return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+
+    peak, first = 0.01, 0.01 / 25
+    turn = 0.25 * 40 - 1
+    expected = [
+        cosine(first, peak, step / turn)
+        if step <= turn
+        else cosine(peak, first / 1e4, (step - turn) / (39 - turn))
+        for step in range(40)
+    ]
+    torch.testing.assert_close(head, torch.tensor(expected, dtype=torch.float64))
+    assert head.max().item() == pytest.approx(0.01)
+    assert head[-1].item() == pytest.approx(first / 1e4)
+
+
+def test_warmup_cosine_rises_in_a_line_and_reaches_0_with_the_horizon():
+    head, _ = learning_rates(config_of("warmup_cosine"), 41)
+
+    rise = [0.01 * (step + 1) / 10 for step in range(10)]
+    fall = [0.005 * (1 + math.cos(math.pi * (step - 10) / 30)) for step in range(10, 41)]
+    torch.testing.assert_close(head, torch.tensor(rise + fall, dtype=torch.float64))
+    assert head[40].item() == pytest.approx(0, abs=1e-12)
+    assert (head[:40] > 0).all()
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "warmup_cosine"])
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_the_shortest_horizons_train(schedule, steps):
+    head, _ = learning_rates(config_of(schedule, epochs=1, steps_per_epoch=steps), steps)
+
+    assert (head > 0).all()
+    assert head.max().item() <= 0.01 + 1e-12

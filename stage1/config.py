@@ -28,7 +28,7 @@ class DataConfig(Section):
 
     timeframes: tuple[str, ...] = ("m1", "m5", "m15", "m30", "h1", "h4")
     """Timeframes of a window, fine to coarse, the first one m1."""
-    seq_len: int = Field(64, ge=8)
+    seq_len: int = Field(64, ge=8, le=65_536)
     """Bars of each timeframe in a window."""
     stride: int = Field(1, ge=1)
     """Minutes between the ends of consecutive windows."""

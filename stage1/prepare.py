@@ -16,9 +16,9 @@ from stage1.data.csv_dialects import Dialect
 from stage1.data.csv_reader import read_csv
 from stage1.data.resample import resample_all
 from stage1.data.store import read_parquet, write_parquet
-from stage1.timeframes import MINUTES
 from stage1.errors import DataError
 from stage1.files import atomic_path, sha256_of_file
+from stage1.timeframes import MINUTES
 
 STATS_FILE = "stats.json"
 

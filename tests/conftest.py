@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
+from command_line import stage1
 
 
 def pytest_configure() -> None:
@@ -27,3 +30,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+class FinishedStudy(NamedTuple):
+    """The smoke study as it lies after its end; tests share it and leave it as it is."""
+
+    folder: Path
+    printed: str
+
+
+@pytest.fixture(scope="session")
+def finished_study(tmp_path_factory: pytest.TempPathFactory) -> FinishedStudy:
+    out = tmp_path_factory.mktemp("runs")
+    result = stage1("stage1.tune", "search_spaces/smoke.yaml", "--out", out, "--workers", 2)
+    return FinishedStudy(out / "smoke", result.stdout)

@@ -172,7 +172,7 @@ def test_no_visible_coarse_bar_lies_over_a_hidden_and_scored_finer_one():
         length = 60 * MINUTES[coarse]
         for finer in range(coarse):
             scored = batch.open_time[:, finer].masked_fill(~batch.scored[:, finer], -1)
-            seen = batch.open_time[:, coarse].masked_fill(batch.hidden[:, coarse], -length)
+            seen = batch.open_time[:, coarse].masked_fill(batch.hidden[:, coarse], -2 * length)
             inside = scored.unsqueeze(1) // length == seen.unsqueeze(2) // length
             assert not inside.any()
 

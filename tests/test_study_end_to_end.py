@@ -5,49 +5,27 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import optuna
 import pandas as pd
 import pytest
 import yaml
+from command_line import ROOT, stage1
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-ROOT = Path(__file__).parents[1]
 PAIRED = ["head_sha256", "order_sha256", "mask_sha256"]
 
 
-def stage1(*arguments, check=True):
-    result = subprocess.run(
-        [sys.executable, "-m", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    if check:
-        assert result.returncode == 0, result.stdout + result.stderr
-    return result
+@pytest.fixture(scope="module")
+def trials(finished_study):
+    return pd.read_parquet(finished_study.folder / "trials.parquet")
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs")
-    result = stage1("stage1.tune", "search_spaces/smoke.yaml", "--out", out, "--workers", 2)
-    return out / "smoke", result.stdout
-
-
-@pytest.fixture(scope="module")
-def trials(study):
-    return pd.read_parquet(study[0] / "trials.parquet")
-
-
-@pytest.fixture(scope="module")
-def curves(study):
-    return pd.read_parquet(study[0] / "curves.parquet")
+def curves(finished_study):
+    return pd.read_parquet(finished_study.folder / "curves.parquet")
 
 
 def test_every_configuration_and_seed_of_the_design_is_there_in_every_arm(trials):
@@ -108,8 +86,8 @@ def test_all_trials_are_scored_on_the_same_hidden_bars(trials):
     assert (trials[baseline].nunique() == 1).all()
 
 
-def test_the_journal_opens_in_optuna_with_true_states(study, trials):
-    storage = JournalStorage(JournalFileBackend(str(study[0] / "optuna.journal")))
+def test_the_journal_opens_in_optuna_with_true_states(finished_study, trials):
+    storage = JournalStorage(JournalFileBackend(str(finished_study.folder / "optuna.journal")))
 
     for arm in ("pretrained", "random"):
         states = [
@@ -122,22 +100,24 @@ def test_the_journal_opens_in_optuna_with_true_states(study, trials):
         assert states.count(TrialState.PRUNED) == int((search["status"] == "stopped").sum())
 
 
-def test_the_study_was_registered_before_its_first_trial(study, trials):
-    registered = yaml.safe_load((study[0] / "prereg.yaml").read_text())
+def test_the_study_was_registered_before_its_first_trial(finished_study, trials):
+    registered = yaml.safe_load((finished_study.folder / "prereg.yaml").read_text())
 
     assert pd.Timestamp(registered["written_at"]) <= trials["started_at"].min()
     assert registered["early_epoch"] == 1
 
 
-def test_tensorboard_has_a_run_for_every_trial(study, trials):
-    runs = {path.parent.name for path in (study[0] / "tensorboard").rglob("events.out.*")}
+def test_tensorboard_has_a_run_for_every_trial(finished_study, trials):
+    runs = {
+        path.parent.name for path in (finished_study.folder / "tensorboard").rglob("events.out.*")
+    }
 
     assert runs == set(trials["trial_id"])
 
 
-def test_the_end_table_names_arms_baseline_and_what_to_run_next(study):
-    _, printed = study
-    report = (study[0] / "report.md").read_text()
+def test_the_end_table_names_arms_baseline_and_what_to_run_next(finished_study):
+    printed = finished_study.printed
+    report = (finished_study.folder / "report.md").read_text()
 
     for word in ("pretrained", "random", "interpolation"):
         assert word in printed
@@ -145,17 +125,23 @@ def test_the_end_table_names_arms_baseline_and_what_to_run_next(study):
     assert "stage1.export" in report
 
 
-def test_a_finished_study_is_resumed_to_the_same_tables(study, trials):
-    result = stage1("stage1.tune", "search_spaces/smoke.yaml", "--out", study[0].parent, "--resume")
+def test_a_finished_study_is_resumed_to_the_same_tables(finished_study, trials):
+    result = stage1(
+        "stage1.tune", "search_spaces/smoke.yaml", "--out", finished_study.folder.parent, "--resume"
+    )
 
-    again = pd.read_parquet(study[0] / "trials.parquet")
+    again = pd.read_parquet(finished_study.folder / "trials.parquet")
     pd.testing.assert_frame_equal(again, trials)
     assert "interpolation" in result.stdout
 
 
-def test_a_folder_that_exists_is_not_written_over(study):
+def test_a_folder_that_exists_is_not_written_over(finished_study):
     result = stage1(
-        "stage1.tune", "search_spaces/smoke.yaml", "--out", study[0].parent, check=False
+        "stage1.tune",
+        "search_spaces/smoke.yaml",
+        "--out",
+        finished_study.folder.parent,
+        check=False,
     )
 
     assert result.returncode == 2
@@ -163,9 +149,11 @@ def test_a_folder_that_exists_is_not_written_over(study):
     assert "Traceback" not in result.stderr
 
 
-def test_the_exported_configuration_repeats_its_trial_bit_for_bit(study, trials, curves, tmp_path):
+def test_the_exported_configuration_repeats_its_trial_bit_for_bit(
+    finished_study, trials, curves, tmp_path
+):
     best = tmp_path / "best.yaml"
-    stage1("stage1.export", study[0], "--out", best)
+    stage1("stage1.export", finished_study.folder, "--out", best)
     config = yaml.safe_load(best.read_text())
     config_id = next(
         line.split()[-1] for line in best.read_text().splitlines() if "config_id" in line

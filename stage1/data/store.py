@@ -18,8 +18,8 @@ from stage1.data.csv_reader import read_csv
 from stage1.data.resample import resample_all
 from stage1.data.text_columns import UNIX_UNITS, Times, to_numpy, unix_seconds
 from stage1.data.time_zones import to_instants
-from stage1.timeframes import MINUTES
 from stage1.errors import DataError
+from stage1.timeframes import MINUTES
 
 __all__ = ["Bars", "fingerprint", "load_bars", "read_parquet", "write_parquet"]
 

@@ -80,7 +80,7 @@ class EngineScheduler(FIFOScheduler):
     """
 
     def __init__(self, engine: StudyEngine) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._engine = engine
 
     def __getstate__(self) -> dict[str, Any]:

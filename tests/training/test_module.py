@@ -20,6 +20,13 @@ def module_of(config):
     return Stage1Module(config, tiny_windows(config), build_model(config, tiny_language_model()))
 
 
+def begin_epoch(module, epoch, monkeypatch):
+    """Ask for an epoch's batches and begin it, as Lightning does."""
+    monkeypatch.setattr(Stage1Module, "current_epoch", epoch)
+    module.train_dataloader()
+    module.on_train_epoch_start()
+
+
 def t5_learns(module):
     return {p.requires_grad for n, p in module.model.named_parameters() if n.startswith(T5_PREFIX)}
 
@@ -38,9 +45,8 @@ def test_all_of_the_t5_is_frozen_before_its_epoch_and_none_of_it_after(
     freeze, epoch, learns, monkeypatch
 ):
     module = module_of(tiny_config(transfer_learning={"freeze_lm_epochs": freeze}))
-    monkeypatch.setattr(Stage1Module, "current_epoch", epoch)
 
-    module.on_train_epoch_start()
+    begin_epoch(module, epoch, monkeypatch)
 
     assert t5_learns(module) == {learns}
     assert heads_learn(module) == {True}
@@ -69,8 +75,7 @@ def test_the_training_loss_is_the_mean_over_the_epoch_s_steps(monkeypatch):
 
     assert losses[0] != losses[1]
     assert module.train_loss() == pytest.approx(sum(losses) / 2)
-    monkeypatch.setattr(Stage1Module, "current_epoch", 1)
-    module.on_train_epoch_start()
+    begin_epoch(module, 1, monkeypatch)
     assert module.train_loss() != module.train_loss()
 
 
@@ -104,8 +109,7 @@ def test_the_hashes_chain_what_every_epoch_is_trained_on(monkeypatch):
 
     order, masks = "", ""
     for epoch in range(3):
-        monkeypatch.setattr(Stage1Module, "current_epoch", epoch)
-        module.train_dataloader()
+        begin_epoch(module, epoch, monkeypatch)
         plan = tiny_windows(config).plan_epoch(config, epoch)
         order = hashlib.sha256(order.encode() + plan.order.tobytes()).hexdigest()
         masks = hashlib.sha256(masks.encode() + plan.uniforms.tobytes()).hexdigest()
@@ -114,10 +118,10 @@ def test_the_hashes_chain_what_every_epoch_is_trained_on(monkeypatch):
     assert module.fingerprints["mask_sha256"] == masks
 
 
-def test_a_checkpoint_carries_configuration_fingerprints_and_random_state():
+def test_a_checkpoint_carries_configuration_fingerprints_and_random_state(monkeypatch):
     config = tiny_config()
     module, other, checkpoint = module_of(config), module_of(config), {}
-    module.train_dataloader()
+    begin_epoch(module, 0, monkeypatch)
     torch.manual_seed(5)
 
     module.on_save_checkpoint(checkpoint)

@@ -1,0 +1,61 @@
+"""The commands of the README, run as they stand there, on the smoke study and a small file."""
+
+import gzip
+import re
+import shlex
+
+import pandas as pd
+import pytest
+from command_line import ROOT, stage1
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = re.findall(r"^    python -m (stage1\.[^#\n]+?) *(?:#.*)?$", README, flags=re.MULTILINE)
+SAMPLE = ROOT / "stage1" / "sample" / "bitstamp_btcusd_1min_14d.csv.gz"
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory, finished_study):
+    """What the README's names stand for here."""
+    folder = tmp_path_factory.mktemp("readme")
+    with gzip.open(SAMPLE) as stream:
+        bars = pd.read_csv(stream)
+    local = pd.to_datetime(bars["timestamp"], unit="s", utc=True).dt.tz_convert("America/New_York")
+    bars.insert(0, "stamp", local.dt.strftime("%Y%m%d %H%M%S"))
+    columns = ["stamp", "open", "high", "low", "close", "volume"]
+    bars[columns].to_csv(folder / "bars.csv", sep=";", header=False, index=False)
+    return {
+        "bars.csv": folder / "bars.csv",
+        "data/derived": folder / "derived",
+        "runs/mine": folder / "runs",
+        "runs/transfer": finished_study.folder,
+        "configs/best.yaml": folder / "best.yaml",
+        "SPACE.yaml": "search_spaces/smoke.yaml",
+        "search_spaces/transfer.yaml": "search_spaces/smoke.yaml",
+        "--resume": f"--out {finished_study.folder.parent} --resume",
+    }
+
+
+def test_the_readme_shows_every_command_of_a_first_study():
+    shown = {command.split()[0] for command in COMMANDS}
+
+    assert shown == {f"stage1.{name}" for name in ("prepare", "tune", "report", "export", "train")}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_readme_runs(command, places, tmp_path):
+    for name, place in places.items():
+        command = re.sub(rf"(?<!\S){re.escape(name)}(?!\S)", str(place), command)
+    extra = {
+        "stage1.tune": [] if "--resume" in command else ["--check"],
+        "stage1.train": [] if "--dry-run" in command else ["--fast-dev-run"],
+    }
+    arguments = shlex.split(command)
+
+    stage1(*arguments, *extra.get(arguments[0], []))
+
+
+def test_the_two_commands_of_the_readme_are_targets():
+    makefile = (ROOT / "Makefile").read_text()
+
+    for target in re.findall(r"^    make (\w+)", README, flags=re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)

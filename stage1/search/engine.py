@@ -128,10 +128,14 @@ class StudyEngine:
 
     def expected_by_stage(self) -> dict[str, int]:
         """How many trials each stage has at most."""
-        space, arms = self.study.space, len(self.study.space.arms)
-        per_arm = -(-space.search.trials // arms)
-        confirmed = arms * min(CONFIRMED_PER_ARM, per_arm) * space.design.seeds
-        return {DESIGN: len(self._design), SEARCH: space.search.trials, CONFIRM: confirmed}
+        trials, arms = self.study.space.search.trials, len(self.study.space.arms)
+        points = [trials // arms + (index < trials % arms) for index in range(arms)]
+        confirmed = sum(min(CONFIRMED_PER_ARM, count) for count in points)
+        return {
+            DESIGN: len(self._design),
+            SEARCH: trials,
+            CONFIRM: confirmed * self.study.space.design.seeds,
+        }
 
     # What happens -------------------------------------------------------------------------------
 

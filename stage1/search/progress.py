@@ -25,6 +25,8 @@ STOPPED_SHARE = 0.5
 class Progress:
     """Shows an engine's state; use as a context manager.
 
+    The live table is drawn by a thread of its own, which therefore looks at copies only.
+
     Args:
         engine: The study.
         console: Where to.
@@ -80,7 +82,7 @@ class Progress:
 
     def _table(self) -> Group:
         engine = self._engine
-        counts = Counter(trial.status for trial in engine.ended.values())
+        counts = Counter(trial.status for trial in list(engine.ended.values()))
         table = Table(box=None, pad_edge=False)
         for column in ("done", "running", "stopped", "diverged", "failed", "elapsed", "remaining"):
             table.add_column(column, justify="right")
@@ -94,17 +96,19 @@ class Progress:
         lines = [Text(self._best_text())]
         horizon = engine.study.space.horizon_epochs
         for running in list(engine.running.values()):
-            row = running.curve[-1] if running.curve else {}
-            value = row.get(self._metric(), math.nan)
-            epoch = f"epoch {row['epoch']}/{horizon}" if row else "starting"
-            lines.append(Text(f"  {running.spec.trial_id}  {epoch}  {value:.4f}", style="dim"))
+            state = "starting"
+            if running.curve:
+                row = running.curve[-1]
+                value = row.get(self._metric(), math.nan)
+                state = f"epoch {row['epoch']}/{horizon}  {value:.4f}"
+            lines.append(Text(f"  {running.spec.trial_id}  {state}", style="dim"))
         return Group(table, *lines)
 
     def _metric(self) -> str:
         return self._engine.study.space.objective.metric
 
     def _best_text(self) -> str:
-        done = [t for t in self._engine.ended.values() if t.status == COMPLETED]
+        done = [t for t in list(self._engine.ended.values()) if t.status == COMPLETED]
         if not done:
             return "best: no trial has reached the horizon yet"
         sign = 1 if self._engine.study.space.objective.mode == "max" else -1
@@ -123,13 +127,13 @@ class Progress:
         if not self._seconds:
             return None
         engine, mean = self._engine, sum(self._seconds) / len(self._seconds)
-        stages = Counter(trial.spec.stage for trial in engine.ended.values())
+        stages = Counter(trial.spec.stage for trial in list(engine.ended.values()))
         left = engine.expected_by_stage()
         every = sum(max(count - stages[stage], 0) for stage, count in left.items())
         search = max(left[SEARCH] - stages[SEARCH], 0)
         work = mean * (every - search + search * STOPPED_SHARE)
         now = datetime.now(UTC)
-        begun = sum((now - r.started_at).total_seconds() for r in engine.running.values())
+        begun = sum((now - r.started_at).total_seconds() for r in list(engine.running.values()))
         return max(work - begun, 0.0) / self._workers
 
 

@@ -71,8 +71,7 @@ def check_same_study(run: RunFolder, study: Study, *, data: dict[str, Any]) -> N
         )
     then = _flat(_mapping(run.space))
     now = _flat(yaml.safe_load(space_yaml(study, {"data": data})))
-    same_bars = {"data.source"}  # a path may be written in several ways; data.sha256 decides
-    keys = {*then, *now} - same_bars
+    keys = {*then, *now} - {"data.data_dir"}  # the fingerprint decides, however the path is written
     differing = sorted(key for key in keys if then.get(key) != now.get(key))
     if differing:
         told = [f"{key} ({shown(then.get(key))} -> {shown(now.get(key))})" for key in differing]

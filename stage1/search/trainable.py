@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import platform
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -46,6 +47,7 @@ def train_trial(tune_config: dict[str, Any], *, shared: SharedInputs, gpu: bool)
         shared: References into the object store.
         gpu: Whether the trial has a GPU, or a share of one.
     """
+    gc.collect()  # the last trial's tensors hang in cycles between Lightning's objects
     config = Config.model_validate(tune_config["config"])
     transfer = config.transfer_learning
     language_model = None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from ray.tune.schedulers import TrialScheduler
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from simulated_study import simulated_study
 
 from stage1.search.halving import ArmHalving
@@ -113,10 +114,6 @@ def test_a_trial_is_judged_once_per_rung(halving_of):
 
 
 def test_decisions_are_those_of_rays_own_scheduler_on_finite_values(halving_of):
-    from types import SimpleNamespace
-
-    from ray.tune.schedulers import ASHAScheduler
-
     theirs = ASHAScheduler(
         time_attr="epoch", metric="m", mode="max", max_t=9, grace_period=1, reduction_factor=3
     )

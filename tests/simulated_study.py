@@ -11,6 +11,7 @@ from stage1.results import DESIGN
 from stage1.search.engine import StudyEngine
 from stage1.search.study import load_study
 
+ROOT = Path(__file__).parents[1]
 BASE = """\
 data: {timeframes: [m1, m5]}
 transfer_learning: {lm_name_or_path: english-t5-nano}
@@ -128,6 +129,3 @@ def simulate(engine, *, workers=1, trials=math.inf, row=epoch_row):
 
 def design_rows(tables):
     return [row for row in tables.rows if row["stage"] == DESIGN]
-
-
-ROOT = Path(__file__).parents[2]

@@ -1,0 +1,171 @@
+"""Ray Tune's two extension points around the engine, called as Ray calls them."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from types import SimpleNamespace
+
+import pytest
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+from simulated_study import Tables, engine_of, epoch_row, simulate, simulated_study
+
+from stage1.config import Config
+from stage1.results import FAILED
+from stage1.search.study import trial_config
+from stage1.search.tune_bridge import EngineScheduler, EngineSearcher
+
+
+@pytest.fixture
+def study(tmp_path):
+    return simulated_study(tmp_path)
+
+
+def ray_trial(settings, error=None):
+    return SimpleNamespace(config=settings, get_error=lambda: error)
+
+
+def result_of(row):
+    """A result as Ray hands it over: nested keys flattened, its own keys beside them."""
+    return {f"row/{key}": value for key, value in row.items()} | {"training_iteration": 1}
+
+
+def test_a_suggestion_is_the_trials_id_and_its_complete_configuration(study):
+    engine = engine_of(study)
+
+    settings = EngineSearcher(engine, None).suggest("ray_0001")
+
+    (running,) = engine.running.values()
+    spec = running.spec
+    expected = trial_config(study, arm=spec.arm, values=spec.values, seed=spec.seed)
+    assert settings["trial_id"] == spec.trial_id == "design-design000-pretrained-1"
+    assert Config.model_validate(settings["config"]) == expected
+
+
+def test_while_the_stage_must_end_first_the_searcher_waits(study):
+    engine = engine_of(study)
+    simulate(engine, trials=15)
+    searcher = EngineSearcher(engine, None)
+
+    assert searcher.suggest("a")["trial_id"].startswith("design-")
+    assert searcher.suggest("b") is None
+
+
+def test_after_the_last_trial_the_searcher_has_finished(study):
+    searcher = EngineSearcher(simulate(engine_of(study)), None)
+
+    assert searcher.suggest("a") == Searcher.FINISHED
+    assert searcher.suggest("b") == Searcher.FINISHED
+
+
+@pytest.mark.parametrize(("offset", "starts"), [(60, True), (-1, False)])
+def test_after_the_deadline_no_trial_starts(study, offset, starts):
+    engine = engine_of(study)
+
+    suggestion = EngineSearcher(engine, time.monotonic() + offset).suggest("a")
+
+    assert (suggestion != Searcher.FINISHED) == starts
+    assert len(engine.running) == int(starts)
+
+
+def test_a_configuration_that_cannot_be_fails_with_its_reason_and_the_next_one_runs(
+    study, monkeypatch
+):
+    tables = Tables()
+    engine = engine_of(study, tables=tables)
+    broken = engine.next_trial
+    monkeypatch.setattr(engine, "next_trial", lambda: spoiled(engine, broken()))
+
+    settings = EngineSearcher(engine, None).suggest("a")
+
+    (row,) = tables.rows
+    assert row["status"] == FAILED
+    assert row["error"] == "transfer_learning.patch_len: must divide data.seq_len=64, got 7"
+    assert settings["trial_id"] == "design-design000-random-1"
+
+
+def spoiled(engine, spec):
+    if spec.trial_id == "design-design000-pretrained-1":
+        spec = spec._replace(values=spec.values | {"transfer_learning.patch_len": 7})
+    return spec
+
+
+def test_every_epoch_reaches_the_engine_without_rays_own_keys(study):
+    engine = engine_of(study)
+    trial = ray_trial(EngineSearcher(engine, None).suggest("a"))
+    (running,) = engine.running.values()
+    row = epoch_row(running.spec, 0)
+
+    action = EngineScheduler(engine).on_trial_result(None, trial, result_of(row))
+
+    assert action == TrialScheduler.CONTINUE
+    assert str(running.curve) == str([row])
+
+
+def test_a_trial_that_must_stop_is_stopped(study):
+    engine = engine_of(study)
+    scheduler = EngineScheduler(engine)
+    trial = ray_trial(EngineSearcher(engine, None).suggest("a"))
+    (running,) = engine.running.values()
+
+    row = epoch_row(running.spec, 0, val_loss=float("nan"))
+
+    assert scheduler.on_trial_result(None, trial, result_of(row)) == TrialScheduler.STOP
+    assert engine.running == {}
+
+
+def test_a_trial_at_its_horizon_ends_by_itself(study):
+    engine = engine_of(study)
+    scheduler = EngineScheduler(engine)
+    trial = ray_trial(EngineSearcher(engine, None).suggest("a"))
+    (running,) = engine.running.values()
+
+    actions = [
+        scheduler.on_trial_result(None, trial, result_of(epoch_row(running.spec, epoch)))
+        for epoch in range(10)
+    ]
+    scheduler.on_trial_complete(None, trial, result_of(epoch_row(running.spec, 9)))
+
+    assert set(actions) == {TrialScheduler.CONTINUE}
+    assert engine.ended[running.spec.trial_id].status == "completed"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        pytest.param(
+            "Traceback (most recent call last):\n  File ...\nRuntimeError: out of memory\n\n",
+            "RuntimeError: out of memory",
+            id="the last line of a traceback",
+        ),
+        pytest.param(None, "unknown", id="no error at all"),
+        pytest.param("", "unknown", id="an empty error"),
+    ],
+)
+def test_a_trial_that_raised_has_failed_with_the_line_that_names_the_error(study, error, reason):
+    tables = Tables()
+    engine = engine_of(study, tables=tables)
+    settings = EngineSearcher(engine, None).suggest("a")
+
+    EngineScheduler(engine).on_trial_error(None, ray_trial(settings, error))
+
+    assert [(row["status"], row["error"]) for row in tables.rows] == [(FAILED, reason)]
+
+
+def test_a_training_that_returns_before_its_last_epoch_has_failed(study):
+    tables = Tables()
+    engine = engine_of(study, tables=tables)
+    trial = ray_trial(EngineSearcher(engine, None).suggest("a"))
+
+    EngineScheduler(engine).on_trial_complete(None, trial, {})
+
+    assert [row["error"] for row in tables.rows] == ["the training ended before its last epoch"]
+
+
+def test_tune_may_pickle_both_though_neither_holds_anything_it_could_restore(study):
+    engine = engine_of(study)
+    engine.observers.append(lambda: None)  # what cannot be pickled must not be asked to
+
+    for part in (EngineSearcher(engine, None), EngineScheduler(engine)):
+        assert b"StudyEngine" not in pickle.dumps(part)

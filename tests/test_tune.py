@@ -1,0 +1,296 @@
+"""The main command up to its first trial, and around a study that somebody else runs."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from simulated_study import ROOT, engine_of, simulate
+
+from stage1.command import run_command
+from stage1.data.bars import Bars
+from stage1.data.store import write_parquet
+from stage1.errors import TrialError
+from stage1.results import RunFolder, read_space, read_trials
+from stage1.run_writer import RunWriter
+from stage1.search.launch import Cluster
+from stage1.search.resume import ended_trials
+from stage1.tune import tune
+
+SMOKE = ROOT / "search_spaces" / "smoke.yaml"
+SPACE = """\
+name: small
+base: base.yaml
+horizon_epochs: 1
+arms:
+  pretrained: {transfer_learning.initialization: pretrained}
+space:
+  training.optimizer.lr: {type: float, low: 1.0e-3, high: 1.0e-2, log: true}
+design: {configurations: 2, seeds: 1}
+search: {trials: 2}
+"""
+BASE = """\
+data: {timeframes: [m1], seq_len: 16}
+masking: {mask_ratio: 0.25}
+transfer_learning: {lm_name_or_path: english-t5-nano}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a small space, its base, and bars of its own; the command runs in it."""
+    monkeypatch.chdir(tmp_path)
+    Path("space.yaml").write_text(SPACE)
+    Path("base.yaml").write_text(BASE)
+    write_bars(Path("bars"), count=600)
+    return tmp_path
+
+
+def write_bars(folder, *, count):
+    folder.mkdir()
+    closes = 100 + np.random.default_rng(0).normal(size=count).cumsum() * 0.01
+    prices = np.stack([closes, closes + 0.01, closes - 0.01, closes], axis=1)
+    write_parquet(Bars(60 * np.arange(count, dtype=np.int64), prices), folder / "m1.parquet")
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Call the command with arguments; gives status, stdout and stderr."""
+
+    def call_tune(*arguments):
+        monkeypatch.setattr("sys.argv", ["python -m stage1.tune", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            run_command(tune)
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err
+
+    return call_tune
+
+
+SMALL = ("space.yaml", "--data-dir", "bars")
+
+
+# --- before the first trial ---
+
+
+def test_check_of_a_sound_space_is_one_line_and_leaves_nothing(call, tmp_path):
+    status, out, err = call(SMOKE, "--check", "--out", tmp_path / "runs")
+
+    assert (status, err) == (0, "")
+    assert re.fullmatch(
+        rf"{re.escape(str(SMOKE))}: sound\. [\d,]+ training and [\d,]+ validation windows; "
+        r"language models: english-t5-nano\.\n",
+        out,
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+def fault_of(call, folder, *arguments):
+    """The one line on stderr of a call that must fail without leaving anything."""
+    before = sorted(folder.rglob("*"))
+
+    status, out, err = call(*arguments)
+
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert sorted(folder.rglob("*")) == before
+    return err.removeprefix("error: ").removesuffix("\n")
+
+
+@pytest.mark.parametrize("check", [(), ("--check",)], ids=["run", "check"])
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        pytest.param(
+            ["nope.yaml"], "nope.yaml: must be an existing file; check the path", id="no space"
+        ),
+        pytest.param([*SMALL[:2], "nope"], "nope", id="no such data folder"),
+        pytest.param([*SMALL, "--time-budget", "soon"], "'soon'", id="a budget that is none"),
+        pytest.param([*SMALL, "--trials", "-1"], "--trials", id="less than no trials"),
+        pytest.param([*SMALL, "--workers", "0"], "--workers", id="no workers"),
+        pytest.param([*SMALL, "--seed", "-1"], "--seed", id="a negative seed"),
+        pytest.param([*SMALL, "--resum"], "--resum", id="an unknown option"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_and_no_run_folder(call, folder, arguments, fault, check):
+    assert fault in fault_of(call, folder, *arguments, *check)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        pytest.param(
+            "horizon_epochs", "horizon", "space.yaml:3: horizon: unknown key", id="unknown key"
+        ),
+        pytest.param("low: 1.0e-3", "low: 1", "space.yaml:7: ", id="bounds the wrong way round"),
+        pytest.param("base.yaml", "b.yaml", "space.yaml:2: base: must be an", id="no base"),
+        pytest.param("small", "../x", "space.yaml:1: name: must match", id="a name that climbs"),
+    ],
+)
+def test_a_fault_of_the_space_is_one_line_and_no_run_folder(call, folder, old, new, fault):
+    Path("space.yaml").write_text(SPACE.replace(old, new, 1))
+
+    assert fault_of(call, folder, *SMALL).startswith(fault)
+
+
+def test_several_faults_of_the_space_have_a_line_each(call, folder):
+    Path("space.yaml").write_text(
+        SPACE.replace("seeds: 1", "seeds: 0").replace("trials: 2", "x: 2")
+    )
+
+    status, _, err = call(*SMALL)
+
+    assert status == 2
+    assert err.splitlines() == [
+        "error: space.yaml:8: design.seeds: must be >= 1, got 0",
+        "space.yaml:9: search.x: unknown key; known: trials, sampler, scheduler",
+    ]
+
+
+def test_a_language_model_that_cannot_be_had_names_the_three_ways_to_get_one(call, folder):
+    Path("base.yaml").write_text(BASE.replace("english-t5-nano", "google-t5/t5-nowhere"))
+
+    fault = fault_of(call, folder, *SMALL)
+
+    assert "google-t5/t5-nowhere" in fault
+    for way in ("english-t5-nano", "folder", "hub"):
+        assert way in fault.lower()
+
+
+def test_too_little_data_says_how_many_days_are_needed(call, folder):
+    write_bars(Path("few"), count=20)
+
+    assert re.search(r"\d days?", fault_of(call, folder, "space.yaml", "--data-dir", "few"))
+
+
+def test_a_run_folder_that_exists_is_refused_without_resume(call, folder):
+    Path("runs/small").mkdir(parents=True)
+
+    fault = fault_of(call, folder, *SMALL)
+
+    assert fault.startswith("runs/small: must not exist yet; go on with it by --resume")
+
+
+def test_a_run_that_never_began_cannot_be_resumed(call, folder):
+    assert "must be a run folder to --resume" in fault_of(call, folder, *SMALL, "--resume")
+
+
+# --- around a study ---
+
+
+@pytest.fixture
+def studies(monkeypatch):
+    """In place of Ray: notes how a study would be run, and writes made-up trials."""
+    noted = []
+
+    @contextmanager
+    def no_ray(resources, **options):
+        noted.append(options)
+        yield Cluster(options["workers"] or 1, options["storage"])
+
+    def run_study(study, run, bars, models, *, cluster, console, time_budget):
+        noted.append({"study": study, "models": models, "time_budget": time_budget})
+        write_trials(study, run)
+
+    monkeypatch.setattr("stage1.search.launch.ray_cluster", no_ray)
+    monkeypatch.setattr("stage1.search.launch.run_study", run_study)
+    return noted
+
+
+def write_trials(study, run, **until):
+    known = ended_trials(run, study) if run.trials.exists() else []
+    return simulate(engine_of(study, tables=RunWriter(run), ended=known), **until)
+
+
+def test_a_study_ends_with_its_table_its_report_and_what_to_run_next(call, folder, studies):
+    status, out, _ = call(*SMALL)
+
+    run = RunFolder(Path("runs/small"))
+    assert status == 0
+    assert "pretrained" in out
+    assert f"Report: {run.report}" in out
+    assert "python -m stage1.export runs/small" in out
+    assert "python -m stage1.train" in out
+    assert run.report.exists()
+
+
+def test_the_study_is_registered_with_its_data_before_the_first_trial(call, folder, studies):
+    call(*SMALL)
+
+    run = RunFolder(Path("runs/small"))
+    registered = yaml.safe_load(run.prereg.read_text())
+    assert read_space(run)["data"]["data_dir"] == "bars"
+    assert registered["language_models"].keys() == {"english-t5-nano"}
+    assert registered["seeds"] == [1]
+
+
+def test_options_reach_the_study(call, folder, studies):
+    call(
+        *(*SMALL, "--trials", "5", "--seed", "3", "--out", "elsewhere", "--workers", "2"),
+        *("--time-budget", "90s", "--storage", "s3://bucket/x"),
+    )
+
+    cluster, asked = studies
+    assert (cluster["workers"], cluster["storage"], cluster["address"]) == (
+        2,
+        "s3://bucket/x",
+        None,
+    )
+    assert asked["time_budget"].total_seconds() == 90
+    assert (asked["study"].seed, asked["study"].space.search.trials) == (3, 5)
+    assert [model.name for model in asked["models"]] == ["english-t5-nano"]
+    assert read_space(RunFolder(Path("elsewhere/small")))["seed"] == 3
+
+
+def test_ctrl_c_says_how_to_go_on_and_resume_goes_on(call, folder, studies, monkeypatch):
+    def interrupted(study, run, *arguments, **options):
+        write_trials(study, run, trials=2)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stage1.search.launch.run_study", interrupted)
+        status, out, err = call(*SMALL)
+    before = read_trials(RunFolder(Path("runs/small")))["trial_id"].tolist()
+    resumed, _, _ = call(*SMALL, "--resume")
+
+    after = read_trials(RunFolder(Path("runs/small")))["trial_id"].tolist()
+    assert status == 130
+    assert "--resume" in out
+    assert "Traceback" not in err
+    assert len(before) == 2
+    assert resumed == 0
+    assert after[:2] == before
+    assert len(after) == len(set(after)) > 2
+
+
+def test_another_study_does_not_resume_a_run(call, folder, studies):
+    call(*SMALL)
+
+    fault = fault_of(call, folder, *SMALL, "--resume", "--seed", "1")
+
+    assert "differs in seed (0 -> 1)" in fault
+
+
+def test_other_bars_do_not_resume_a_run(call, folder, studies):
+    call(*SMALL)
+    write_bars(Path("more"), count=700)
+
+    fault = fault_of(call, folder, "space.yaml", "--data-dir", "more", "--resume")
+
+    assert "differs in data.fingerprint" in fault
+
+
+def test_where_not_even_one_trial_fits_no_run_folder_is_begun(call, folder, monkeypatch):
+    @contextmanager
+    def too_small(resources, **options):
+        raise TrialError("resources must fit: a trial needs 64 CPUs")
+        yield
+
+    monkeypatch.setattr("stage1.search.launch.ray_cluster", too_small)
+
+    assert "must fit" in fault_of(call, folder, *SMALL)

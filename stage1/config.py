@@ -74,7 +74,7 @@ class LossWeights(Section):
     recon_tf: float = Field(1.0, gt=0)
     """Huber loss on the scored bars."""
     cross: float = Field(0.0, ge=0)
-    """Decoded coarse bars against the aggregate of decoded m1 bars."""
+    """Decoded bars against the aggregate of the decoded bars of the next finer timeframe."""
 
 
 class LossConfig(Section):

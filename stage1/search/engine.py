@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import product
@@ -127,10 +128,15 @@ class StudyEngine:
         return sum(self.expected_by_stage().values())
 
     def expected_by_stage(self) -> dict[str, int]:
-        """How many trials each stage has at most."""
-        trials, arms = self.study.space.search.trials, len(self.study.space.arms)
-        points = [trials // arms + (index < trials % arms) for index in range(arms)]
-        confirmed = sum(min(CONFIRMED_PER_ARM, count) for count in points)
+        """How many trials each stage has at most, by what is known so far."""
+        trials, arms = self.study.space.search.trials, list(self.study.space.arms)
+        lost = Counter(
+            trial.spec.arm
+            for trial in list(self.ended.values())
+            if trial.spec.stage == SEARCH and trial.status != COMPLETED
+        )
+        points = {arm: len(range(index, trials, len(arms))) for index, arm in enumerate(arms)}
+        confirmed = sum(min(CONFIRMED_PER_ARM, points[arm] - lost[arm]) for arm in arms)
         return {
             DESIGN: len(self._design),
             SEARCH: trials,

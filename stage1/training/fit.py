@@ -131,7 +131,8 @@ def fit(
         "precision": config.training.precision,
         "gradient_clip_val": config.training.gradient_clip,
         "reload_dataloaders_every_n_epochs": 1,
-        "num_sanity_val_steps": -1,  # the whole validation set: the row of epoch 0
+        # The whole validation set: the row of epoch 0, which a resumed training has behind it.
+        "num_sanity_val_steps": 0 if checkpoint else -1,
         "logger": False,
         "enable_checkpointing": False,
         "enable_progress_bar": False,

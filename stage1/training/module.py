@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stage1.config import Config
-from stage1.data.batches import Batch, MarketWindows, chained_sha256
+from stage1.data.batches import Batch, EpochPlan, MarketWindows, chained_sha256
 from stage1.model.losses import total_loss
 from stage1.model.metrics import evaluate, evaluate_baseline
 from stage1.model.stage1_model import T5_PREFIX, Built
@@ -56,6 +56,7 @@ class Stage1Module(lightning.LightningModule):
         }
         self.metrics: dict[str, float] = {}
         self.baseline: dict[str, float] = {}
+        self._plan: EpochPlan | None = None
         self._decoded: list[Tensor] = []
         self._losses: list[Tensor] = []
 
@@ -64,8 +65,7 @@ class Stage1Module(lightning.LightningModule):
     def train_dataloader(self) -> _Batches:
         """The batches of the current epoch; asked for anew every epoch."""
         plan = self.windows.plan_epoch(self.config, self.current_epoch)
-        for name, array in (("order_sha256", plan.order), ("mask_sha256", plan.uniforms)):
-            self.fingerprints[name] = chained_sha256(self.fingerprints[name] or "", array)
+        self._plan = plan
         batches = self.windows.training_batches(self.config, plan)
         return _Batches(batches, self.config.training.steps_per_epoch)
 
@@ -77,7 +77,16 @@ class Stage1Module(lightning.LightningModule):
     # Steps --------------------------------------------------------------------------------------
 
     def on_train_epoch_start(self) -> None:
-        """Freeze or free the T5."""
+        """Freeze or free the T5, and note what the epoch trains on.
+
+        Not where the batches are made: Lightning asks for those twice when it resumes.
+        """
+        assert self._plan is not None
+        for name, array in (
+            ("order_sha256", self._plan.order),
+            ("mask_sha256", self._plan.uniforms),
+        ):
+            self.fingerprints[name] = chained_sha256(self.fingerprints[name] or "", array)
         freeze = self.config.transfer_learning.freeze_lm_epochs
         learns = freeze >= 0 and self.current_epoch >= freeze
         for name, parameter in self.model.named_parameters():

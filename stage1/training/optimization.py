@@ -22,7 +22,8 @@ def parameter_groups(model: Stage1Model, config: Config) -> list[dict[str, Any]]
     factors = {True: config.transfer_learning.lm_learning_rate_factor, False: 1.0}
     groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        key = (name.startswith(T5_PREFIX), parameter.ndim >= 2)
+        is_matrix = parameter.ndim >= 2 and not name.endswith("bias")  # one bias per timeframe
+        key = (name.startswith(T5_PREFIX), is_matrix)
         groups.setdefault(key, []).append(parameter)
     return [
         {

@@ -83,7 +83,7 @@ def unsafe_loads(source: str) -> Iterator[str]:
             case ast.ImportFrom(module=str(module), names=names):
                 imported = {f"{module}.{name.name}" for name in names}
                 yield from imported & (UNSAFE_CALLS | {"torch.load"})
-                if root_of(module) in UNPICKLERS:
+                if root_of(module) in UNPICKLERS and imported != {"pickle.UnpicklingError"}:
                     yield module
             case ast.Call(func=function, keywords=keywords):
                 options = {option.arg: ast.unparse(option.value) for option in keywords}

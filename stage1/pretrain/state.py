@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import pickle
 import signal
 import time
 from collections.abc import Iterator
@@ -13,9 +12,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pytorch_lightning as lightning
-import torch
 from pytorch_lightning.callbacks import Callback
 
+from stage1.checkpoints import load_checkpoint
 from stage1.errors import ResultsError
 from stage1.files import atomic_path
 
@@ -49,10 +48,10 @@ def read_state(state: Path) -> Saved:
     Raises:
         ResultsError: The file cannot be read, or is not a state of this command.
     """
+    stored = load_checkpoint(state, made_by="stage1.pretrain")
     try:
-        stored = torch.load(state, map_location="cpu", weights_only=True)
         return Saved(Plan(**stored["plan"]), int(stored["global_step"]), float(stored["seconds"]))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise ResultsError(
             f"{state}: must be a state that stage1.pretrain saved, got {type(error).__name__} on "
             "reading it; begin again in another --out"

@@ -104,7 +104,7 @@ class StudyEngine:
         arms = list(self.study.space.arms)
         for index in range(self.study.space.search.trials):
             number, arm = index // len(arms), arms[index % len(arms)]
-            config_id = f"{arm}{number:03d}"
+            config_id = f"{arm}-{number:03d}"
             known = TrialSpec(SEARCH, arm, config_id, self.study.seed, {})
             if known.trial_id not in self.ended:
                 yield known._replace(values=self._samplers[arm].ask(number))

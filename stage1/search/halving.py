@@ -48,7 +48,7 @@ class ArmHalving:
         """
         if not math.isfinite(value):
             return True
-        if epoch == 0 or epoch >= self._horizon:
+        if epoch >= self._horizon:
             return False
         trial: Any = SimpleNamespace(trial_id=trial_id)
         controller: Any = None  # Ray's rule reads the trial's id and the result, nothing else

@@ -131,7 +131,7 @@ def ray_cluster(
     os.environ.update(_RAY_SETTINGS)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
-        wanted = workers or max(int((os.cpu_count() or 1) / resources.cpus), 1)
+        wanted = workers or max(int(_usable_cores() / resources.cpus), 1)
         options |= {
             "address": "local",
             "num_cpus": math.ceil(wanted * resources.cpus),
@@ -143,13 +143,23 @@ def ray_cluster(
         ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise TrialError(
-            f"--address must be a running Ray cluster, got {address}; {reason}"
-        ) from None
+        place = (
+            f"--address must be a running Ray cluster, got {address}"
+            if address
+            else ("Ray must start on this machine")
+        )
+        raise TrialError(f"{place}; {reason}") from None
     try:
         yield Cluster(min(workers or sys.maxsize, _fitting(resources)), storage)
     finally:
         ray.shutdown()
+
+
+def _usable_cores() -> int:
+    """Cores this process may run on, where the system tells; else all of the machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _fitting(resources: Resources) -> int:

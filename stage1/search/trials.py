@@ -28,7 +28,7 @@ class TrialSpec(NamedTuple):
     @property
     def search_point(self) -> int:
         """Which proposal of its arm a search trial is."""
-        return int(self.config_id.removeprefix(self.arm))
+        return int(self.config_id.rpartition("-")[2])
 
 
 class Tables(Protocol):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import pickle
 from pathlib import Path
 from typing import Any
 
-import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
+from stage1.checkpoints import load_checkpoint
 from stage1.config import Config, config_yaml
 from stage1.data.batches import MarketWindows
 from stage1.data.store import load_bars
@@ -131,13 +130,10 @@ def check_checkpoint(path: Path, config: Config) -> None:
         ResultsError: Missing, unreadable, not made here, or of another configuration (names the
             sections that differ).
     """
-    if not path.is_file():
-        raise ResultsError(f"{path}: must be a checkpoint file; see the folder of the training")
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)[CHECKPOINT_KEY]["config"]
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ResultsError(f"{path}: must be a checkpoint of stage1.train, got {reason}") from None
+    content = load_checkpoint(path, made_by="stage1.train")
+    if CHECKPOINT_KEY not in content:
+        raise ResultsError(f"{path}: must be a checkpoint of stage1.train, got another program's")
+    stored = content[CHECKPOINT_KEY]["config"]
     now = config.model_dump(mode="json")
     differing = [
         f"{section}.{key}"

@@ -143,6 +143,16 @@ def test_the_random_sampler_does_not_look_at_the_study(tmp_path):
     assert search(informed, range(4)) == search(sampler_of(study.space), range(4))
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_points_proposed_at_the_same_time_differ(tmp_path, sampler):
+    space = simulated_study(tmp_path, search=f"{{trials: 4, sampler: {sampler}}}").space
+    arm = sampler_of(space)
+
+    proposed = [arm.ask(number) for number in range(20)]
+
+    assert len({values[LR] for values in proposed}) == 20
+
+
 def test_a_parameter_is_proposed_only_where_its_condition_holds(tmp_path):
     space = simulated_study(
         tmp_path,

@@ -14,7 +14,7 @@ from stage1.search.tensorboard import write_trial
 from stage1.search.trials import RunningTrial, TrialSpec, curve_rows, trial_row
 
 VALUES = {"training.optimizer.lr": 0.01, "transfer_learning.lm_name_or_path": "english-t5-nano"}
-SPEC = TrialSpec(SEARCH, "random", "random007", 3, VALUES)
+SPEC = TrialSpec(SEARCH, "random", "random-007", 3, VALUES)
 
 
 @pytest.fixture

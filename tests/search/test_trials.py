@@ -17,7 +17,7 @@ START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
 @pytest.fixture
 def trial():
-    spec = TrialSpec(SEARCH, "random", "random007", 3, VALUES)
+    spec = TrialSpec(SEARCH, "random", "random-007", 3, VALUES)
     return RunningTrial(spec, START, [epoch_row(spec, epoch) for epoch in range(4)])
 
 
@@ -38,7 +38,7 @@ def test_a_trial_is_known_by_stage_configuration_arm_and_seed():
 
 @pytest.mark.parametrize(
     ("arm", "config_id", "point"),
-    [("random", "random007", 7), ("a1", "a1012", 12), ("a", "a1000", 1000)],
+    [("random", "random-007", 7), ("a1", "a1-012", 12), ("a", "a-1000", 1000)],
 )
 def test_a_search_trial_knows_which_proposal_it_is(arm, config_id, point):
     assert TrialSpec(SEARCH, arm, config_id, 0, {}).search_point == point
@@ -48,10 +48,10 @@ def test_the_row_has_identity_values_and_the_metrics_of_the_last_epoch(trial):
     row = trial_row(trial, COMPLETED, None)
 
     expected = {
-        "trial_id": "search-random007-random-3",
+        "trial_id": "search-random-007-random-3",
         "stage": "search",
         "arm": "random",
-        "config_id": "random007",
+        "config_id": "random-007",
         "seed": 3,
         "status": "completed",
         "epochs": 3,

@@ -1,0 +1,33 @@
+"""Training states on disk: read without running any code they might hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from stage1.errors import ResultsError
+
+
+def load_checkpoint(path: Path, *, made_by: str) -> dict[str, Any]:
+    """Read a checkpoint of tensors and plain values, onto the CPU.
+
+    Args:
+        path: The file.
+        made_by: The command that writes such files, for the error.
+
+    Raises:
+        ResultsError: Missing, damaged, or holding anything but tensors and plain values.
+    """
+    if not path.is_file():
+        raise ResultsError(f"{path}: must be a checkpoint file of {made_by}, got no file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ResultsError(f"{path}: must be a checkpoint of {made_by}, got {reason}") from None
+    if not isinstance(content, dict):
+        raise ResultsError(f"{path}: must be a checkpoint of {made_by}, got other content")
+    return content

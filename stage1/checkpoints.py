@@ -26,8 +26,11 @@ def load_checkpoint(path: Path, *, made_by: str) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ResultsError(f"{path}: must be a checkpoint of {made_by}, got {reason}") from None
+        # The library's own words advise to load it unsafely: they are not passed on.
+        raise ResultsError(
+            f"{path}: must be a checkpoint of {made_by}, got a file that cannot be read as one "
+            f"({type(error).__name__}); begin again, or take another"
+        ) from None
     if not isinstance(content, dict):
         raise ResultsError(f"{path}: must be a checkpoint of {made_by}, got other content")
     return content

@@ -204,7 +204,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_end_of_the_step(streams, tmp_path
 def test_a_state_that_cannot_be_read_is_an_error_that_names_it(tmp_path, content):
     (tmp_path / STATE_FILE).write_bytes(content)
 
-    with pytest.raises(ResultsError, match=r"training_state\.ckpt: must be a state") as caught:
+    with pytest.raises(ResultsError, match=r"training_state\.ckpt: must be a checkpoint") as caught:
         read_state(tmp_path / STATE_FILE)
 
     assert "\n" not in str(caught.value)

@@ -83,7 +83,7 @@ def tune(
         if not resume:
             begin_run(run, study, data=data, models=models)
         try:
-            run_study(
+            finished = run_study(
                 study, run, bars, models, cluster=cluster, console=console, time_budget=budget
             )
         except KeyboardInterrupt:
@@ -94,6 +94,8 @@ def tune(
             )
             raise
     _show_end(run, console)
+    if not finished:
+        console.print("Not finished: go on with the same command and --resume.")
 
 
 def _show_end(run: RunFolder, console: Console) -> None:

@@ -196,7 +196,7 @@ search: {{trials: 3}}
 """
 
 
-def test_ctrl_c_keeps_what_has_ended_and_resume_runs_the_rest_once(tmp_path):
+def test_ctrl_c_and_a_time_budget_keep_what_has_ended_and_resume_runs_the_rest_once(tmp_path):
     space = tmp_path / "tiny.yaml"
     space.write_text(TINY.format(base=ROOT / "configs" / "sample.yaml"))
     command = [sys.executable, "-m", "stage1.tune", str(space), "--out", str(tmp_path / "runs")]
@@ -211,6 +211,7 @@ def test_ctrl_c_keeps_what_has_ended_and_resume_runs_the_rest_once(tmp_path):
     os.kill(running.pid, signal.SIGINT)
     printed, _ = running.communicate(timeout=60)
     before = pd.read_parquet(table)
+    cut_short = stage1(*command[2:], "--resume", "--time-budget", "1s")
     resumed = stage1(*command[2:], "--resume")
 
     after = pd.read_parquet(table)
@@ -220,4 +221,5 @@ def test_ctrl_c_keeps_what_has_ended_and_resume_runs_the_rest_once(tmp_path):
     pd.testing.assert_frame_equal(after.head(len(before)), before)
     assert after["trial_id"].is_unique
     assert (after["stage"].value_counts()[["design", "search"]] == [8, 3]).all()
-    assert "Report" in resumed.stdout
+    assert "Not finished" in cut_short.stdout
+    assert "Not finished" not in resumed.stdout

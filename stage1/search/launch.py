@@ -73,8 +73,8 @@ def run_study(
     cluster: Cluster,
     console: Console,
     time_budget: timedelta | None = None,
-) -> None:
-    """Run what is left of a study.
+) -> bool:
+    """Run what is left of a study; says whether all of it has ended now.
 
     Args:
         study: Checked.
@@ -101,6 +101,7 @@ def run_study(
                 name=study.space.name, storage_path=cluster.storage or scratch, verbose=0
             ),
         ).fit()
+    return len(engine.ended) >= engine.expected_trials()
 
 
 def _tune_config(engine: StudyEngine, deadline: float | None, workers: int) -> tune.TuneConfig:

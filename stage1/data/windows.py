@@ -49,6 +49,9 @@ def find_windows(bars: dict[str, Bars], config: DataConfig) -> WindowIndex:
     Args:
         bars: Per timeframe, as in `config.timeframes`.
         config: Timeframes, length, stride, longest gap.
+
+    Raises:
+        DataError: A bar does not open on its timeframe's clock, so that what overlaps it is unknown.
     """
     ends = bars["m1"].open_time + 60
     ends = ends[(ends // 60) % config.stride == 0]
@@ -57,6 +60,7 @@ def find_windows(bars: dict[str, Bars], config: DataConfig) -> WindowIndex:
     starts = ends.copy()
     for column, timeframe in enumerate(config.timeframes):
         times, length = bars[timeframe].open_time, MINUTES[timeframe] * 60
+        _check_clock(timeframe, times)
         if len(times) == 0:
             return WindowIndex(ends[:0], starts[:0], last[:0])
         index = np.searchsorted(times + length, ends, side="right") - 1
@@ -70,6 +74,16 @@ def find_windows(bars: dict[str, Bars], config: DataConfig) -> WindowIndex:
         last[:, column] = index
         starts = np.minimum(starts, times[first])
     return WindowIndex(ends, starts, last).take(usable)
+
+
+def _check_clock(timeframe: str, times: NDArray[np.int64]) -> None:
+    off = times[times % (MINUTES[timeframe] * 60) != 0]
+    if len(off):
+        raise DataError(
+            f"{timeframe}: every bar must open on the UTC clock at a multiple of "
+            f"{MINUTES[timeframe]} minutes, got {np.datetime64(int(off[0]), 's')}; make the bars "
+            "anew from 1-minute ones: python -m stage1.prepare"
+        )
 
 
 def split_windows(windows: WindowIndex, bars: dict[str, Bars], config: DataConfig) -> Split:

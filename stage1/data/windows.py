@@ -51,7 +51,7 @@ def find_windows(bars: dict[str, Bars], config: DataConfig) -> WindowIndex:
         config: Timeframes, length, stride, longest gap.
 
     Raises:
-        DataError: A bar does not open on its timeframe's clock, so that what overlaps it is unknown.
+        DataError: A bar opens off the clock, so that nobody knows what it overlaps.
     """
     ends = bars["m1"].open_time + 60
     ends = ends[(ends // 60) % config.stride == 0]

@@ -210,7 +210,7 @@ def test_no_bars_at_all_are_too_little_data():
 
 
 def test_bars_off_the_clock_are_refused_since_nobody_knows_what_they_overlap():
-    bars = market(m1_bars(2000), ("m1", "m5"))
+    bars = market(2000)
     shifted = Bars(bars["m5"].open_time + 120, bars["m5"].prices)
 
     with pytest.raises(DataError, match=r"^m5: every bar must open on the UTC clock .* prepare$"):

@@ -103,7 +103,7 @@ def _show_end(run: RunFolder, console: Console) -> None:
     report = write_report(run)
     console.print(end_table(trials, space))
     for caution in cautions(trials, space):
-        console.print(f"Warning: {caution}", soft_wrap=True)
+        console.print(f"Warning: {caution}", highlight=False)
     console.print(f"Report: {report}", soft_wrap=True)
     if not configuration_means(trials, space).empty:
         console.print("Next:")

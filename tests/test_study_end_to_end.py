@@ -107,6 +107,12 @@ def test_the_study_was_registered_before_its_first_trial(finished_study, trials)
     assert registered["early_epoch"] == 1
 
 
+def test_a_worker_does_not_grow_from_trial_to_trial(trials):
+    first, last = trials["peak_rss_mb"].head(6), trials["peak_rss_mb"].tail(6)
+
+    assert last.max() < 1.15 * first.max()
+
+
 def test_tensorboard_has_a_run_for_every_trial(finished_study, trials):
     runs = {
         path.parent.name for path in (finished_study.folder / "tensorboard").rglob("events.out.*")

@@ -39,6 +39,8 @@ _RAY_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run folder has its own tables
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the run folder is the state, Tune's snapshot is not read
     "RAY_worker_niceness": "0",  # trials are what the machine is for; Ray's own default is 15
+    # Each trial runs in a thread of its own; glibc gives every new thread an arena and keeps it.
+    "MALLOC_ARENA_MAX": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }

@@ -55,7 +55,6 @@ def test_a_notebook_and_its_script_have_the_same_cells(notebook):
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-@pytest.mark.skipif(not SAMPLE.is_dir(), reason="there is no analysis/sample_run")
 def test_a_notebook_runs_on_the_committed_run(notebook, monkeypatch):
     content = executed(notebook, monkeypatch, SAMPLE)
 

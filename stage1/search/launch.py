@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 import sys
 import tempfile
 import time
@@ -141,6 +142,7 @@ def ray_cluster(
             "include_dashboard": False,
         }
     else:
+        _check_reachable(address)
         options |= {"address": address}
     try:
         ray.init(**options)
@@ -156,6 +158,19 @@ def ray_cluster(
         yield Cluster(min(workers or sys.maxsize, _fitting(resources)), storage)
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself goes on trying for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise TrialError(
+            f"--address must be a running Ray cluster, got {address}; {error}"
+        ) from None
 
 
 def _usable_cores() -> int:

@@ -13,7 +13,5 @@ def test_an_address_where_nothing_listens_is_an_error_at_once():
         address = f"127.0.0.1:{free.getsockname()[1]}"
     cluster = ray_cluster(Resources(), workers=None, address=address, storage=None)
 
-    with pytest.raises(
-        TrialError, match=f"^--address .* got {address}"
-    ):
+    with pytest.raises(TrialError, match=f"^--address .* got {address}"):
         cluster.__enter__()

@@ -18,16 +18,6 @@ ROOT = Path(__file__).parents[1]
 SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write_file(text, name="x.yaml"):
-        path = tmp_path / name
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write_file
-
-
 def lines_of(path):
     with pytest.raises(ConfigError) as raised:
         load_config(path)

@@ -8,16 +8,6 @@ from stage1.errors import ConfigError
 from stage1.yaml_source import MOST_KEYS, existing_file, load_yaml
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write_file(text, name="x.yaml"):
-        path = tmp_path / name
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write_file
-
-
 def message_of(path):
     with pytest.raises(ConfigError) as raised:
         load_yaml(path)

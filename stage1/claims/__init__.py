@@ -1,0 +1,1 @@
+"""The claims, tested: from scores to intervals and verdicts."""

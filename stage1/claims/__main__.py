@@ -1,0 +1,124 @@
+"""`python -m stage1.claims selftest [RUN]`: how often the tests err on studies like yours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from stage1.claims.error_rates import (
+    ErrorRates,
+    Share,
+    any_false_finding,
+    error_rates,
+    family_defect,
+)
+from stage1.claims.inputs import read_run
+from stage1.claims.intervals import ERROR_RATE, FAMILY_ERROR
+from stage1.claims.scores import design_scores
+from stage1.claims.synthetic import ScoreModel, model_of
+from stage1.command import run_commands
+from stage1.errors import EXIT_DEFECT, ResultsError
+from stage1.results import RunFolder
+from stage1.run_tables import PRETRAINED, RANDOM
+
+_DEFAULT = ScoreModel(configurations=32, seeds=2, reliability=0.85)
+_NOTE = (
+    "Each rate is a share of the made-up studies, with its Monte-Carlo error. False finding: a "
+    "direction is claimed where there is no effect. False SUPPORTED: where the effect is exactly "
+    "the lower end of what is claimed (cost: exactly the margin). Power: how often the direction "
+    "is seen at that same effect. Can tell: studies in which the claim was evaluable at all."
+)
+
+
+def selftest(
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[RUN]", help="Take design and variances from this run folder; else typical."
+        ),
+    ] = None,
+    studies: Annotated[int, typer.Option(min=100, help="Made-up studies per rate.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the made-up studies.")] = 0,
+) -> None:
+    """Test the tests: error rates and power on made-up studies of a known truth.
+
+    Exit status 1 if a rate is more than three Monte-Carlo errors above what it may be.
+    """
+    console = Console()
+    base = _model(run)
+    console.print(_described(base, run), soft_wrap=True, highlight=False)
+    defects: list[str] = []
+    for heavy in (False, True):
+        model = base._replace(heavy_tailed=heavy)
+        rates = list(error_rates(model, studies=studies, seed=seed))
+        family = any_false_finding(model, studies=studies, seed=seed)
+        console.print(_table(rates, family, heavy=heavy))
+        found = [text for line in rates for text in line.defects] + [family_defect(family)]
+        defects += [text for text in found if text]
+    console.print(_NOTE, highlight=False)
+    for text in defects:
+        console.print(f"DEFECT: {text}", style="red", highlight=False)
+    if defects:
+        raise typer.Exit(EXIT_DEFECT)
+    console.print("No rate is above what it may be.", highlight=False)
+
+
+def _model(run: Path | None) -> ScoreModel:
+    if run is None:
+        return _DEFAULT
+    tables = read_run(RunFolder(run))
+    scores = design_scores(tables.trials, tables.curves, tables.space, tables.registration)
+    roles = tables.registration.roles
+    known = [roles[role] for role in (PRETRAINED, RANDOM) if role in roles]
+    model = model_of(*map(scores.arm, known)) if len(known) == 2 else None
+    if model is None:
+        raise ResultsError(
+            f"{run} must hold a pretrained and a random arm with three configurations and two "
+            "seeds, got fewer; run the test without a folder for a typical design"
+        )
+    return model
+
+
+def _described(model: ScoreModel, run: Path | None) -> str:
+    source = f"variances as in {run}" if run else "typical variances"
+    return (
+        f"Design of {model.configurations} configurations x {model.seeds} seeds, {source}: "
+        f"val_correlation {model.early_correlation:.3f} early and {model.final_correlation:.3f} at "
+        f"the horizon, spread {model.correlation_spread:.4f}; log val_loss spread "
+        f"{model.loss_spread:.4f}; {model.reliability:.0%} of a score's variance is the "
+        f"configuration's; arms correlate {model.arm_correlation:.2f}."
+    )
+
+
+def _table(rates: list[ErrorRates], family: Share, *, heavy: bool) -> Table:
+    tails = "heavy tails (Student's t, 4 degrees of freedom)" if heavy else "Gaussian scores"
+    title = f"Error rates, {tails}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("claim", no_wrap=True)
+    for name in ("false finding", "false SUPPORTED", "power", "can tell"):
+        table.add_column(name, justify="right", no_wrap=name != "false SUPPORTED")
+    for line in rates:
+        table.add_row(
+            "  error reduction" if line.beside else line.claim,
+            _rate(line.without_effect.found),
+            _rate(line.at_claimed.supported),
+            _rate(line.at_claimed.positive),
+            f"{line.without_effect.evaluable.value:.0%}",
+        )
+    table.add_row("any of the six", _rate(family), "", "", "")
+    table.add_row("allowed, each", f"{ERROR_RATE:.2%}", f"{ERROR_RATE / 2:.2%}", "", "")
+    table.add_row("allowed, any of six", f"{FAMILY_ERROR:.2%}", "", "", "")
+    return table
+
+
+def _rate(share: Share) -> str:
+    return f"{share.value:.2%} ±{share.error:.2%}"
+
+
+if __name__ == "__main__":
+    run_commands({"selftest": selftest})

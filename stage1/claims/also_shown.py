@@ -1,0 +1,155 @@
+"""Numbers beside the claims: what else the same scores say, none of it a test."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from stage1.claims.finding import (
+    EARLY_GAIN,
+    EARLY_SIGNAL,
+    FINAL_GAIN,
+    SENSITIVITY,
+    STABILITY,
+)
+from stage1.claims.importance import cross_seed_sensitivity
+from stage1.claims.inputs import RunTables
+from stage1.claims.intervals import Values
+from stage1.claims.ranks import early_tau
+from stage1.claims.robustness import mcnemar_p
+from stage1.claims.scores import CORRELATION, Scores
+from stage1.claims.tuning import gain_from_tuning, median_regret, share_near_best
+from stage1.results import CONFIRM, DESIGN, SEARCH
+
+NEAR = 0.01
+"""Configurations within so much of the best val_correlation count as near it."""
+CLEAR_SIGNAL = 0.8
+"""Rank agreement from which an epoch tells the final ranking."""
+_FREEZE = "transfer_learning.freeze_lm_epochs"
+
+Shown = dict[str, dict[str, float]]
+
+
+def also_shown(tables: RunTables, scores: Scores, arms: tuple[str, str]) -> Shown:
+    """Further numbers by claim, each with the arm's name; NaN where there is none.
+
+    Args:
+        tables: Of the run.
+        scores: Of its design.
+        arms: The pair, the one said to be better first.
+    """
+    return {
+        SENSITIVITY: _by_arm(_tuning_numbers, scores, arms),
+        EARLY_GAIN: _speed(tables, scores, arms),
+        FINAL_GAIN: _after_tuning(tables, arms) | _never_frozen(scores, arms),
+        STABILITY: _by_arm(_roughness, scores, arms) | _divergence(scores, arms),
+        EARLY_SIGNAL: _by_arm(_first_clear_epoch, scores, arms),
+    }
+
+
+def _by_arm(numbers: Any, scores: Scores, arms: tuple[str, str]) -> dict[str, float]:
+    return {f"{name}, {arm}": value for arm in arms for name, value in numbers(scores, arm).items()}
+
+
+def _means(scores: Values) -> Values:
+    """Over seeds, of configurations that have every seed."""
+    return np.asarray(scores[np.isfinite(scores).all(axis=1)].mean(axis=1))
+
+
+def _tuning_numbers(scores: Scores, arm: str) -> dict[str, float]:
+    means = _means(scores.arm(arm).final)
+    draws = len(means) // 4
+    gain = gain_from_tuning(means, draws=draws)[-1] if draws >= 1 else math.nan
+    by_environment = np.moveaxis(scores.timeframes[arm], 2, 1)  # configurations, timeframes, seeds
+    return {
+        f"expected best of {max(draws, 1)} minus mean (val_correlation)": float(gain),
+        "regret of the median configuration (val_correlation)": median_regret(means),
+        f"share of configurations within {NEAR} of the best": share_near_best(means, delta=NEAR),
+        "Phi (chosen on one seed, scored on another)": cross_seed_sensitivity(by_environment).phi,
+    }
+
+
+def _speed(tables: RunTables, scores: Scores, arms: tuple[str, str]) -> dict[str, float]:
+    """When the first arm is where the second one ends."""
+    curves = [_mean_curve(scores, arm) for arm in arms]
+    reached = np.flatnonzero(curves[0] >= curves[1][-1])
+    epoch = float(reached[0]) if len(reached) else math.nan
+    seconds = [_seconds_at(tables, arms[0], epoch), _seconds_at(tables, arms[1], scores.epochs[-1])]
+    return {
+        f"epoch at which {arms[0]} reaches {arms[1]}'s final val_correlation": epoch,
+        "seconds to get there": seconds[0],
+        f"seconds that {arms[1]} took": seconds[1],
+    }
+
+
+def _mean_curve(scores: Scores, arm: str) -> Values:
+    curves = scores.correlation[arm]
+    whole = curves[np.isfinite(curves).all(axis=2)]  # (trials, epochs)
+    return whole.mean(axis=0) if len(whole) else np.full(len(scores.epochs), np.nan)
+
+
+def _seconds_at(tables: RunTables, arm: str, epoch: float) -> float:
+    design = tables.curves[tables.curves["stage"] == DESIGN]
+    rows = design[(design["arm"] == arm) & (design["epoch"] == epoch)]
+    return float(rows["seconds"].mean())
+
+
+def _after_tuning(tables: RunTables, arms: tuple[str, str]) -> dict[str, float]:
+    """Each arm's best search point, trained again on seeds that did not choose it."""
+    tuned = {arm: _tuned(tables, arm) for arm in arms}
+    return {f"tuned, on fresh seeds, {arm}": value for arm, value in tuned.items()} | {
+        "tuned against tuned, difference": tuned[arms[0]] - tuned[arms[1]]
+    }
+
+
+def _tuned(tables: RunTables, arm: str) -> float:
+    trials, objective = tables.trials, tables.space["objective"]
+    rows = trials[(trials["arm"] == arm) & trials[objective["metric"]].notna()]
+    again = rows[rows["stage"] == CONFIRM]
+    points = rows[(rows["stage"] == SEARCH) & rows["config_id"].isin(again["config_id"])]
+    if points.empty:
+        return math.nan
+    ascending = objective["mode"] == "min"
+    best = points.sort_values(objective["metric"], ascending=ascending, kind="stable").iloc[0]
+    return float(again.loc[again["config_id"] == best["config_id"], CORRELATION].mean())
+
+
+def _never_frozen(scores: Scores, arms: tuple[str, str]) -> dict[str, float]:
+    """The gain where the T5 was never frozen: freezing a random one is a handicap."""
+    if _FREEZE not in scores.values:
+        return {}
+    free = (scores.values[_FREEZE] == 0).to_numpy(dtype=bool, na_value=False)
+    means = [_means(scores.arm(arm).final[free]) for arm in arms]
+    usable = all(len(arm) for arm in means)
+    gain = means[0].mean() / means[1].mean() - 1 if usable and means[1].mean() else math.nan
+    return {
+        "gain where the T5 was never frozen": float(gain),
+        "configurations that never froze it": float(len(means[0])),
+    }
+
+
+def _roughness(scores: Scores, arm: str) -> dict[str, float]:
+    """Mean absolute second difference of log val_loss from epoch to epoch."""
+    curves = scores.log_loss[arm]
+    whole = curves[np.isfinite(curves).all(axis=2)]
+    bends = np.abs(np.diff(whole, n=2, axis=1))
+    roughness = float(bends.mean()) if bends.size else math.nan
+    return {"roughness of the curve of log val_loss": roughness}
+
+
+def _divergence(scores: Scores, arms: tuple[str, str]) -> dict[str, float]:
+    first, second = (scores.diverged[arm] for arm in arms)
+    return {"p that both diverge equally often (McNemar)": mcnemar_p(first, second)}
+
+
+def _first_clear_epoch(scores: Scores, arm: str) -> dict[str, float]:
+    curves = scores.correlation[arm]
+    whole = curves[np.isfinite(curves).all(axis=(1, 2))]
+    if len(whole) < 2:
+        return {}
+    taus = np.array([early_tau(whole[:, :, e], whole[:, :, -1]) for e in range(whole.shape[2])])
+    clear = np.flatnonzero(taus >= CLEAR_SIGNAL)
+    name = f"first epoch with tau of at least {CLEAR_SIGNAL}"
+    return {name: float(clear[0]) if len(clear) else math.nan}

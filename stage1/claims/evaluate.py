@@ -1,0 +1,224 @@
+"""All claims of a run, from its tables to verdicts."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from stage1.claims.also_shown import also_shown
+from stage1.claims.cost import SizeCost, size_costs
+from stage1.claims.definitions import BESIDE, DEFINITIONS
+from stage1.claims.finding import CLAIMED, COST, Definition, Finding, too_few_finite
+from stage1.claims.inputs import RunTables
+from stage1.claims.intervals import ERROR_RATE, NO_INTERVAL
+from stage1.claims.record import ATTRIBUTABLE, NOT_ATTRIBUTABLE, NOT_TESTED, Claim
+from stage1.claims.scores import Scores, design_scores
+from stage1.claims.second_opinions import block_intervals, label_swaps
+from stage1.claims.sentences import (
+    COST_ESTIMAND,
+    ERROR_REDUCTION,
+    ESTIMANDS,
+    claim_sentence,
+    cost_sentence,
+)
+from stage1.claims.soundness import (
+    baseline_warning,
+    deviations,
+    divergence_warnings,
+    pairing_checks,
+    unfinished,
+    without_fingerprint,
+)
+from stage1.claims.verdicts import Decision, Verdict, decide_cost
+from stage1.run_tables import PRETRAINED, RANDOM, RANDOM_AGAIN, SHUFFLED, VANILLA
+
+LABEL_SWAP, TIME_BLOCKS = "label swap", "blocks of validation time"
+
+
+class Evaluation(NamedTuple):
+    """What a run says."""
+
+    scores: Scores
+    claims: list[Claim]
+    """The six, in order."""
+    beside: list[Claim]
+    """Lines beside them, such as the error reductions."""
+    costs: list[SizeCost]
+    """Every T5 size that was timed, cheapest first."""
+    deviations: list[str]
+    """Where the run is not what was preregistered, in words."""
+    warnings: list[str]
+    """What stands above every verdict, in words."""
+    checks: list[tuple[str, str]]
+    """What was to be equal (or different) between arms, and whether it is."""
+
+
+def evaluate(tables: RunTables) -> Evaluation:
+    """Test the claims on a run, however far it has come."""
+    registration = tables.registration
+    scores = design_scores(tables.trials, tables.curves, tables.space, registration)
+    roles = {role: arm for role, arm in registration.roles.items() if arm in scores.correlation}
+    margin = registration.cost.margin if registration.cost else math.nan
+    costs = size_costs(tables.cost, margin=margin) if registration.cost else []
+    pretrained = roles.get(PRETRAINED)
+    warning = baseline_warning(tables, pretrained) if pretrained else ""
+    comparison = _Comparison(tables, scores, roles)
+    return Evaluation(
+        scores=scores,
+        claims=[*comparison.claims(DEFINITIONS), _cost_claim(tables, costs)],
+        beside=comparison.claims(BESIDE, on_errors=True),
+        costs=costs,
+        deviations=deviations(tables),
+        warnings=[text for text in (warning, *divergence_warnings(scores)) if text],
+        checks=pairing_checks(tables),
+    )
+
+
+class _Comparison:
+    """The pretrained arm against the random one, with its controls."""
+
+    def __init__(self, tables: RunTables, scores: Scores, roles: dict[str, str]) -> None:
+        self.pair = (roles.get(PRETRAINED, PRETRAINED), roles.get(RANDOM, RANDOM))
+        self._arms = {role: scores.arm(arm) for role, arm in roles.items()}
+        self._obstacle = self._find_obstacle(tables)
+        self._shown: dict[str, dict[str, float]] = {}
+        self._opinions: dict[str, dict[str, str]] = {}
+        if self._both:
+            self._shown = also_shown(tables, scores, self.pair)
+            self._opinions = {
+                LABEL_SWAP: label_swaps(self._arms[PRETRAINED], self._arms[RANDOM]),
+                TIME_BLOCKS: block_intervals(
+                    tables.blocks, scores, self.pair, error_rate=ERROR_RATE
+                ),
+            }
+
+    @property
+    def _both(self) -> bool:
+        return PRETRAINED in self._arms and RANDOM in self._arms
+
+    def _find_obstacle(self, tables: RunTables) -> str:
+        """Why no claim about scores can be judged; empty if there is no reason."""
+        for role in (PRETRAINED, RANDOM):
+            if role not in self._arms:
+                return f"the study has no {role} arm"
+        return (
+            unfinished(tables)
+            or without_fingerprint(tables, self.pair)
+            or too_few_finite(self._arms[PRETRAINED], self._arms[RANDOM])
+        )
+
+    def claims(self, definitions: dict[str, Definition], *, on_errors: bool = False) -> list[Claim]:
+        """Every claim of `definitions`, tested."""
+        numbers = {name: str(place) for place, name in enumerate(DEFINITIONS, start=1)}
+        suffix = "b" if on_errors else ""
+        return [
+            self._claim(numbers[name] + suffix, name, definition, on_errors=on_errors)
+            for name, definition in definitions.items()
+        ]
+
+    def _claim(self, number: str, name: str, definition: Definition, *, on_errors: bool) -> Claim:
+        finding = self._finding(definition)
+        verdict, reason = finding.decision
+        opinions = {} if on_errors else self._opinions
+        return Claim(
+            id=number,
+            name=name,
+            arm_pair=self.pair,
+            estimand=ERROR_REDUCTION if on_errors else ESTIMANDS[name],
+            claimed=CLAIMED[name],
+            interval=finding.effect,
+            verdict=verdict,
+            reason=reason,
+            attribution=self._attribution(definition, verdict),
+            sentence=claim_sentence(
+                name,
+                arms=self.pair,
+                effect=finding.effect,
+                claimed=CLAIMED[name],
+                verdict=verdict,
+                reason=reason,
+                on_errors=on_errors,
+            ),
+            shown=self._named(finding.shown) | ({} if on_errors else self._shown.get(name, {})),
+            robustness={kind: lines[name] for kind, lines in opinions.items() if name in lines},
+        )
+
+    def _named(self, shown: dict[str, float]) -> dict[str, float]:
+        """Numbers by the arms' names; a definition knows only a first and a second arm."""
+        first, second = self.pair
+        return {
+            name.replace("first arm", first).replace("second arm", second): value
+            for name, value in shown.items()
+        }
+
+    def _finding(self, definition: Definition) -> Finding:
+        if not self._both:
+            return Finding(NO_INTERVAL, Decision(Verdict.NOT_EVALUABLE, self._obstacle), {})
+        finding = definition(self._arms[PRETRAINED], self._arms[RANDOM])
+        obstacle = self._obstacle or self._alarm(definition)
+        if not obstacle:
+            return finding
+        return finding._replace(decision=Decision(Verdict.NOT_EVALUABLE, obstacle))
+
+    def _alarm(self, definition: Definition) -> str:
+        """What to say where two random arms differ, which they cannot; else empty."""
+        if RANDOM_AGAIN not in self._arms:
+            return ""
+        effect = definition(self._arms[RANDOM_AGAIN], self._arms[RANDOM]).effect
+        if effect.low > 0 or effect.high < 0:
+            return "two random arms differ by this very test, so something else than the arm varies"
+        return ""
+
+    def _attribution(self, definition: Definition, verdict: Verdict) -> str:
+        """Whether the pretrained arm also beats the shuffled one."""
+        if SHUFFLED not in self._arms or verdict is Verdict.NOT_EVALUABLE:
+            return NOT_TESTED
+        effect = definition(self._arms[PRETRAINED], self._arms[SHUFFLED]).effect
+        return ATTRIBUTABLE if effect.low > 0 else NOT_ATTRIBUTABLE
+
+
+def _cost_claim(tables: RunTables, costs: list[SizeCost]) -> Claim:
+    plan = tables.registration.cost
+    planned = (plan.size, plan.patch_len) if plan else None
+    timed = [cost for cost in costs if (cost.size, cost.patch_len) == planned]
+    margin = plan.margin if plan else math.nan
+    if plan is None:
+        interval, decision = NO_INTERVAL, Decision(Verdict.NOT_EVALUABLE, "the study has no T5")
+    elif not timed:
+        interval = NO_INTERVAL
+        decision = Decision(
+            Verdict.NOT_EVALUABLE,
+            unfinished(tables) or f"{plan.size} was not timed against the vanilla encoder",
+        )
+    else:
+        interval = timed[0].ratio
+        decision = decide_cost(interval, margin=margin)
+    if timed and plan:
+        sentence = cost_sentence(plan.size, interval, margin=margin, verdict=decision.verdict)
+    else:
+        sentence = f"This study cannot tell: {decision.reason}."
+    return Claim(
+        id=str(len(DEFINITIONS) + 1),
+        name=COST,
+        arm_pair=(tables.registration.roles.get(PRETRAINED, PRETRAINED), VANILLA),
+        estimand=COST_ESTIMAND,
+        claimed=margin,
+        interval=interval,
+        verdict=decision.verdict,
+        reason=decision.reason,
+        attribution="",
+        sentence=sentence,
+        shown=_cost_numbers(timed[0]) if timed else {},
+        robustness={},
+    )
+
+
+def _cost_numbers(cost: SizeCost) -> dict[str, float]:
+    return {
+        "ms per step, T5": 1000 * cost.seconds_per_step[0],
+        "ms per step, vanilla encoder": 1000 * cost.seconds_per_step[1],
+        "peak memory, T5 (MB)": cost.memory_mb[0],
+        "peak memory, vanilla encoder (MB)": cost.memory_mb[1],
+        "peak GPU memory, T5 (MB)": cost.gpu_memory_mb[0],
+        "peak GPU memory, vanilla encoder (MB)": cost.gpu_memory_mb[1],
+    }

@@ -1,0 +1,70 @@
+"""What every claim's function shares: its result, and the thresholds fixed for all studies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from stage1.claims.intervals import Interval, Values
+from stage1.claims.scores import ArmScores
+from stage1.claims.verdicts import Decision, Verdict
+
+SENSITIVITY, EARLY_GAIN, FINAL_GAIN = "sensitivity", "early gain", "gain at the horizon"
+STABILITY, EARLY_SIGNAL, COST = "stability", "early signal", "cost"
+CLAIMED = {
+    SENSITIVITY: 0.20,
+    EARLY_GAIN: 0.20,
+    FINAL_GAIN: 0.10,
+    STABILITY: 0.20,
+    EARLY_SIGNAL: 0.10,
+}
+"""Lower end of what is claimed (sensitivity, early signal: the smallest effect of interest)."""
+LEAST_RELIABILITY = 0.5
+"""Below it the spread between configurations is mostly the seeds' noise."""
+LEAST_CORRELATION = 0.05
+"""A ratio of correlations needs a denominator that is clearly above this."""
+LEAST_CEILING = 0.5
+"""Below it the seeds do not agree on the ranking themselves."""
+LEAST_CONFIGURATIONS_FOR_RANKS = 32
+"""Below it a bootstrap of rank correlations misses its error rate."""
+MOST_NOT_FINITE = 0.20
+"""More diverged trials than this in both arms leave nothing to compare."""
+
+
+class Finding(NamedTuple):
+    """What the scores of two arms say of a claim."""
+
+    effect: Interval
+    """Positive where the claim holds."""
+    decision: Decision
+    shown: dict[str, float]
+    """Further numbers, by what they are."""
+
+
+Definition = Callable[[ArmScores, ArmScores], Finding]
+
+
+def not_evaluable(effect: Interval, reason: str, shown: dict[str, float]) -> Finding:
+    """The finding of a claim that the scores cannot speak to."""
+    return Finding(effect, Decision(Verdict.NOT_EVALUABLE, reason), shown)
+
+
+def scored(*scores: Values) -> int:
+    """Configurations that have a score in all of them."""
+    return int(np.logical_and.reduce([np.isfinite(part).any(axis=1) for part in scores]).sum())
+
+
+def too_few_finite(first: ArmScores, second: ArmScores) -> str:
+    """Why too much has diverged to compare two arms; empty if it has not."""
+    shares = []
+    for arm in (first, second):
+        counted = np.isfinite(arm.final)
+        shares.append(arm.diverged[counted].mean() if counted.any() else 0.0)
+    if min(shares) <= MOST_NOT_FINITE:
+        return ""
+    return (
+        f"{shares[0]:.0%} and {shares[1]:.0%} of the trials diverged, more than "
+        f"{MOST_NOT_FINITE:.0%} in both arms"
+    )

@@ -1,0 +1,185 @@
+"""The design's scores as arrays: configurations x seeds x epochs, the same in every arm.
+
+Only the design enters: its trials ran to the horizon whatever they promised. A diverged trial has
+a score, the worst there is; one that failed for another reason (a full disk, a lost machine) says
+nothing of its arm, so its configuration and seed are left out of all arms.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stage1.claims.intervals import Values
+from stage1.preregistration import Preregistration
+from stage1.results import COMPLETED, DESIGN, DIVERGED, PARAMETER_PREFIX
+
+CORRELATION, LOSS = "val_correlation", "val_loss"
+
+
+class ArmScores(NamedTuple):
+    """One arm's scores where the claims look; (configurations, seeds), NaN = left out."""
+
+    early: Values
+    """val_correlation at the early epoch."""
+    final: Values
+    """val_correlation at the horizon."""
+    log_loss: Values
+    """log val_loss at the horizon."""
+    diverged: NDArray[np.bool_]
+    """Trials whose loss left the range of numbers."""
+
+
+class Scores(NamedTuple):
+    """The design as it came out."""
+
+    configurations: tuple[str, ...]
+    """config_id in order; every arm has them all, perhaps with gaps."""
+    seeds: tuple[int, ...]
+    epochs: NDArray[np.int64]
+    """0 (before the first step) to the horizon."""
+    early_epoch: int
+    values: pd.DataFrame
+    """Searched values by config_id, a column per dotted key."""
+    correlation: dict[str, Values]
+    """val_correlation by arm, (configurations, seeds, epochs)."""
+    log_loss: dict[str, Values]
+    """log val_loss by arm, (configurations, seeds, epochs), clipped."""
+    diverged: dict[str, NDArray[np.bool_]]
+    """By arm, (configurations, seeds)."""
+    timeframes: dict[str, Values]
+    """val_corr_<tf> at the horizon by arm, (configurations, seeds, timeframes)."""
+    timeframe_names: tuple[str, ...]
+    left_out: dict[str, int]
+    """Pairs of configuration and seed that no arm counts, by reason."""
+    zero_log_loss: float
+    """log of the loss of predicting 0, the score of a diverged trial; NaN if not recorded."""
+
+    def arm(self, name: str) -> ArmScores:
+        """What the claims need of an arm."""
+        return ArmScores(
+            early=self.correlation[name][:, :, self.early_epoch],
+            final=self.correlation[name][:, :, -1],
+            log_loss=self.log_loss[name][:, :, -1],
+            diverged=self.diverged[name],
+        )
+
+    @property
+    def complete(self) -> int:
+        """Configurations with every seed."""
+        first = next(iter(self.correlation.values()))
+        return int(np.isfinite(first[:, :, -1]).all(axis=1).sum())
+
+
+def design_scores(
+    trials: pd.DataFrame,
+    curves: pd.DataFrame,
+    space: dict[str, Any],
+    registration: Preregistration,
+) -> Scores:
+    """Arrange the design's trials.
+
+    A diverged trial's correlation is 0 and its loss that of predicting 0, from the epoch it
+    diverged at; no loss counts for more than that. What is beyond the preregistered number of
+    configurations or seeds does not count at all.
+
+    Args:
+        trials: Of the run, any number of them.
+        curves: Of the run.
+        space: The resolved study.
+        registration: What was fixed before the first trial.
+    """
+    arms = list(space["arms"])
+    design = _registered(trials[trials["stage"] == DESIGN], registration)
+    configurations = tuple(sorted(design["config_id"].unique()))
+    seeds = tuple(registration.seeds)
+    shape = (len(arms), len(configurations), len(seeds))
+    index = pd.MultiIndex.from_product([arms, configurations, seeds])
+    by_cell = design.set_index(["arm", "config_id", "seed"]).reindex(index)
+    status = by_cell["status"].to_numpy(dtype=object).reshape(shape)
+    diverged = status == DIVERGED
+    epochs = np.arange(registration.horizon_epoch + 1)
+    cells = pd.Series(range(len(index)), index=by_cell["trial_id"]).drop(math.nan, errors="ignore")
+    zero = design["zero_val_loss"].median()
+    log_zero = math.log(zero) if zero > 0 else math.nan
+
+    correlation = _by_epoch(curves, cells, CORRELATION, epochs, len(index)).reshape(*shape, -1)
+    log_loss = np.log(_by_epoch(curves, cells, LOSS, epochs, len(index))).reshape(*shape, -1)
+    gone = diverged[..., None] & ~(np.isfinite(correlation) & np.isfinite(log_loss))
+    correlation = np.where(gone, 0.0, correlation)
+    log_loss = np.where(gone | (log_loss > log_zero), log_zero, log_loss)
+    usable = diverged | ((status == COMPLETED) & np.isfinite(correlation[..., -1]))
+    counted = usable.all(axis=0)  # (configurations, seeds)
+    names = tuple(space["config"]["data"]["timeframes"])
+    per_timeframe = np.stack(
+        [_column(by_cell, f"val_corr_{name}").reshape(shape) for name in names], axis=-1
+    )
+    per_timeframe = np.where(diverged[..., None], 0.0, per_timeframe)
+    for array in (correlation, log_loss, per_timeframe):
+        array[:, ~counted] = np.nan
+    return Scores(
+        configurations=configurations,
+        seeds=seeds,
+        epochs=epochs,
+        early_epoch=registration.early_epoch,
+        values=_values(design, configurations),
+        correlation=dict(zip(arms, correlation, strict=True)),
+        log_loss=dict(zip(arms, log_loss, strict=True)),
+        diverged=dict(zip(arms, diverged & counted, strict=True)),
+        timeframes=dict(zip(arms, per_timeframe, strict=True)),
+        timeframe_names=names,
+        left_out=_left_out(status, usable),
+        zero_log_loss=log_zero,
+    )
+
+
+def _registered(design: pd.DataFrame, registration: Preregistration) -> pd.DataFrame:
+    """The trials that were planned; the first ones where there are more configurations."""
+    planned = sorted(design["config_id"].unique())[: registration.configurations]
+    rows = design[design["config_id"].isin(planned) & design["seed"].isin(registration.seeds)]
+    return rows.drop_duplicates(["arm", "config_id", "seed"])
+
+
+def _by_epoch(
+    curves: pd.DataFrame, cells: pd.Series[int], column: str, epochs: NDArray[np.int64], count: int
+) -> Values:
+    """One column of the curves as (cells, epochs), NaN where there is no row."""
+    table = np.full((count, len(epochs)), np.nan)
+    known = curves["trial_id"].isin(cells.index) & curves["epoch"].isin(epochs)
+    rows = curves[known]
+    places = cells.loc[rows["trial_id"]].to_numpy()
+    table[places, rows["epoch"].to_numpy()] = _column(rows, column)
+    return table
+
+
+def _column(rows: pd.DataFrame, name: str) -> Values:
+    if name not in rows:
+        return np.full(len(rows), np.nan)
+    return rows[name].to_numpy(dtype=float, na_value=np.nan)
+
+
+def _values(design: pd.DataFrame, configurations: tuple[str, ...]) -> pd.DataFrame:
+    keys = [column for column in design.columns.astype(str) if column.startswith(PARAMETER_PREFIX)]
+    values = design.drop_duplicates("config_id").set_index("config_id")[keys]
+    return values.rename(columns=lambda key: key.removeprefix(PARAMETER_PREFIX)).reindex(
+        list(configurations)
+    )
+
+
+def _left_out(status: NDArray[np.object_], usable: NDArray[np.bool_]) -> dict[str, int]:
+    """Why pairs of configuration and seed are in no arm: the first reason of any arm."""
+    reasons: dict[str, int] = {}
+    missing = pd.isna(status)
+    for cell in np.argwhere(~usable.all(axis=0)):
+        place = (slice(None), *cell)
+        if missing[place].any():
+            reason = "not run to its end in every arm"
+        else:
+            wrong = status[place][~usable[place]]
+            reason = f"{wrong[0]} in an arm"
+        reasons[reason] = reasons.get(reason, 0) + 1
+    return reasons

@@ -1,0 +1,141 @@
+"""Whether a run is what was planned, and its arms differ in nothing but what they should."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from stage1.claims.inputs import RunTables
+from stage1.claims.scores import Scores
+from stage1.results import CONFIRM, DESIGN, PARAMETER_PREFIX
+from stage1.summary import full_horizon
+
+_EQUAL = {
+    "head_sha256": "weights outside the T5",
+    "order_sha256": "order of the batches",
+    "mask_sha256": "hidden bars",
+}
+_SKILL_LEVEL = 0.95
+
+
+def unfinished(tables: RunTables) -> str:
+    """Why the verdicts have to wait; empty if the design has ended."""
+    registered = tables.registration
+    planned = registered.configurations * len(registered.seeds) * len(registered.arms)
+    ended = int((tables.trials["stage"] == DESIGN).sum())
+    if ended >= planned:
+        return ""
+    return (
+        f"{ended} of {planned} trials of the design have ended, and verdicts are given once, at "
+        "its end; go on with --resume"
+    )
+
+
+def deviations(tables: RunTables) -> list[str]:
+    """Where the run is not what was preregistered, in words."""
+    registered, found = tables.registration, list(tables.deviations)
+    design = tables.trials[tables.trials["stage"] == DESIGN]
+    configurations = design["config_id"].nunique()
+    missing = unfinished(tables)
+    if missing:
+        found.append(f"Missing trials: {missing}.")
+    if configurations > registered.configurations:
+        found.append(
+            f"Extra looks: the design holds {configurations} configurations, "
+            f"{registered.configurations} were registered; the verdicts rest on the first "
+            f"{registered.configurations} alone."
+        )
+    seeds = sorted(set(design["seed"]) - set(registered.seeds))
+    if seeds:
+        found.append(f"Extra looks: seeds {seeds} of the design were not registered; left out.")
+    arms = sorted(set(design["arm"]) - set(registered.arms))
+    if arms:
+        found.append(f"Arms that were not registered: {', '.join(arms)}; left out.")
+    return found
+
+
+def pairing_checks(tables: RunTables) -> list[tuple[str, str]]:
+    """What was to be equal or different between arms, and in how many cases it is."""
+    design = tables.trials[tables.trials["stage"] == DESIGN]
+    pairs = design.groupby(["config_id", "seed"])
+    checks = [
+        (f"Equal in all arms: {name}", _all_equal(pairs, column)) for column, name in _EQUAL.items()
+    ]
+    values = [name for name in design.columns.astype(str) if name.startswith(PARAMETER_PREFIX)]
+    alike = sum(bool((group[values].nunique(dropna=False) == 1).all()) for _, group in pairs)
+    checks.append(("Equal in all arms: hyperparameters", _of(alike, pairs.ngroups)))
+    several = [group["lm_sha256"].dropna() for _, group in pairs if len(group) > 1]
+    different = sum(bool(group.is_unique) and len(group) > 1 for group in several)
+    checks.append(("Different in every arm: T5 weights at step 0", _of(different, len(several))))
+    return checks
+
+
+def _all_equal(pairs: Any, column: str) -> str:
+    """Among pairs that recorded it in every trial; one that ended before the horizon has less."""
+    equal = recorded = 0
+    for _, group in pairs:
+        whole = group[group["status"] == "completed"][column]
+        if len(whole) > 1 and whole.notna().all():
+            recorded += 1
+            equal += whole.nunique() == 1
+    return _of(equal, recorded)
+
+
+def _of(count: int, total: int) -> str:
+    if total == 0:
+        return "not recorded"
+    return f"{'yes' if count == total else 'NO'}, {count} of {total} configurations x seeds"
+
+
+def without_fingerprint(tables: RunTables, arms: tuple[str, str]) -> str:
+    """Why the weights of two arms are not known; empty if every trial recorded their SHA-256."""
+    design = tables.trials[(tables.trials["stage"] == DESIGN) & tables.trials["arm"].isin(arms)]
+    began = design[design["steps"].notna()]
+    unknown = int(began["lm_sha256"].isna().sum())
+    return f"{unknown} trials recorded no fingerprint of their weights" if unknown else ""
+
+
+def baseline_warning(tables: RunTables, arm: str) -> str:
+    """What to say if the arm's best configuration may not beat linear interpolation; else empty.
+
+    The interval is Student's over seeds, at 95 %, of the configuration with the best objective.
+    """
+    metric, mode = tables.space["objective"]["metric"], tables.space["objective"]["mode"]
+    rows = full_horizon(tables.trials, tables.space, [DESIGN, CONFIRM])
+    rows = rows[rows["arm"] == arm]
+    if rows.empty:
+        return ""
+    means = rows.groupby("config_id")[metric].mean()
+    best = means.idxmax() if mode == "max" else means.idxmin()
+    skill = rows.loc[rows["config_id"] == best, "val_skill"].dropna().to_numpy(dtype=float)
+    low = _lower_end(skill)
+    if low > 0:
+        return ""
+    told = f"val_skill {skill.mean():+.3f}" if len(skill) else "no val_skill recorded"
+    bound = "one seed, so no interval" if math.isnan(low) else f"lower end {low:+.3f}"
+    return (
+        f"The best {arm} configuration is not shown to beat drawing a straight line across the "
+        f"hidden bars ({told}, {bound}): no verdict says that anything useful was learned."
+    )
+
+
+def _lower_end(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    if len(values) < 2:
+        return math.nan
+    reach = stats.t.ppf((1 + _SKILL_LEVEL) / 2, len(values) - 1)
+    return float(values.mean() - reach * values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def divergence_warnings(scores: Scores) -> list[str]:
+    """Arms in which trials diverged, with their share."""
+    warnings = []
+    for arm, diverged in scores.diverged.items():
+        if diverged.any():
+            warnings.append(
+                f"{diverged.sum()} of {diverged.size} trials of the design's arm {arm} diverged; "
+                "they count with correlation 0 and the loss of predicting 0."
+            )
+    return warnings

@@ -1,0 +1,228 @@
+"""Made-up studies of a known truth, to see how often the tests err and how much they see.
+
+A configuration has a quality u at the horizon, which two arms share in part, and a quality at the
+early epoch that goes with it in part. A seed adds its noise. Scores are linear in both:
+val_correlation rises with u, log val_loss falls with it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import kendalltau
+
+from stage1.claims.finding import (
+    EARLY_GAIN,
+    EARLY_SIGNAL,
+    FINAL_GAIN,
+    SENSITIVITY,
+    STABILITY,
+)
+from stage1.claims.intervals import Values
+from stage1.claims.scores import ArmScores
+from stage1.claims.spread import noise_corrected_variance
+
+_NOISE_SHARED = 0.3
+"""Share of a seed's luck at the horizon that is there at the early epoch already; ours."""
+_MOST = 0.9999
+_CALIBRATION = 20_000
+
+
+class ScoreModel(NamedTuple):
+    """How the scores of a study vary."""
+
+    configurations: int
+    seeds: int
+    early_correlation: float = 0.35
+    """Mean val_correlation of the comparison arm at the early epoch."""
+    final_correlation: float = 0.50
+    """Its mean val_correlation at the horizon."""
+    correlation_spread: float = 0.04
+    """Standard deviation of val_correlation between configurations, noise apart."""
+    loss_spread: float = 0.20
+    """The same of log val_loss."""
+    reliability: float = 0.7
+    """Share of a single score's variance that is the configuration's, in (0, 1)."""
+    arm_correlation: float = 0.6
+    """Of the two arms' qualities, in [0, 1]."""
+    early_agreement: float = 0.8
+    """Correlation of early and final quality, in [-1, 1]."""
+    heavy_tailed: bool = False
+    """Student's t with 4 degrees of freedom in place of the Gaussian."""
+
+
+def draw_studies(
+    model: ScoreModel, effects: dict[str, float], *, studies: int, generator: np.random.Generator
+) -> Iterator[tuple[ArmScores, ArmScores]]:
+    """Scores of two arms, study by study.
+
+    Args:
+        model: Of the comparison arm; the first arm is the same but for the effects.
+        effects: Planted, by claim, in the unit of the claim's effect: smaller spread (share),
+            relative gains, smaller variance over seeds (share), difference of tau. Absent = 0.
+        studies: How many.
+        generator: Of everything random.
+    """
+    noise = math.sqrt(1 / model.reliability - 1)
+    agreement = (
+        agreement_for(model, effects[EARLY_SIGNAL])
+        if effects.get(EARLY_SIGNAL)
+        else model.early_agreement
+    )
+    for _ in range(studies):
+        shared = _draw(model, generator, model.configurations)
+        yield (
+            _arm(
+                model,
+                shared,
+                generator,
+                agreement=agreement,
+                spread=1 - effects.get(SENSITIVITY, 0.0),
+                noise=noise * math.sqrt(1 - effects.get(STABILITY, 0.0)),
+                gains=(effects.get(EARLY_GAIN, 0.0), effects.get(FINAL_GAIN, 0.0)),
+            ),
+            _arm(
+                model,
+                shared,
+                generator,
+                agreement=model.early_agreement,
+                spread=1.0,
+                noise=noise,
+                gains=(0.0, 0.0),
+            ),
+        )
+
+
+def _draw(model: ScoreModel, generator: np.random.Generator, *shape: int) -> Values:
+    """Of variance 1."""
+    if model.heavy_tailed:
+        return np.asarray(generator.standard_t(4, size=shape) / math.sqrt(2))
+    return generator.standard_normal(shape)
+
+
+def _arm(
+    model: ScoreModel,
+    shared: Values,
+    generator: np.random.Generator,
+    *,
+    agreement: float,
+    spread: float,
+    noise: float,
+    gains: tuple[float, float],
+) -> ArmScores:
+    early, final = _qualities(
+        model, shared, generator, agreement=agreement, spread=spread, noise=noise
+    )
+    means = (model.early_correlation, model.final_correlation)
+    correlations = [
+        np.clip(mean * (1 + gain) + model.correlation_spread * quality, -_MOST, _MOST)
+        for mean, gain, quality in zip(means, gains, (early, final), strict=True)
+    ]
+    return ArmScores(
+        early=correlations[0],
+        final=correlations[1],
+        log_loss=-model.loss_spread * final,
+        diverged=np.zeros(final.shape, dtype=bool),
+    )
+
+
+def _qualities(
+    model: ScoreModel,
+    shared: Values,
+    generator: np.random.Generator,
+    *,
+    agreement: float,
+    spread: float,
+    noise: float,
+) -> tuple[Values, Values]:
+    """Early and final quality with the seeds' noise, (configurations, seeds) each."""
+    n, seeds = len(shared), model.seeds
+    rho = model.arm_correlation
+    final = math.sqrt(rho) * shared + math.sqrt(1 - rho) * _draw(model, generator, n)
+    early = agreement * final + math.sqrt(1 - agreement**2) * _draw(model, generator, n)
+    late_luck = _draw(model, generator, n, seeds)
+    early_luck = math.sqrt(_NOISE_SHARED) * late_luck + math.sqrt(1 - _NOISE_SHARED) * _draw(
+        model, generator, n, seeds
+    )
+    return (
+        spread * early[:, None] + noise * early_luck,
+        spread * final[:, None] + noise * late_luck,
+    )
+
+
+def agreement_for(model: ScoreModel, effect: float) -> float:
+    """The early agreement at which tau is higher by `effect` than at the model's own.
+
+    Found by bisection on one large sample of configurations.
+
+    Raises:
+        ValueError: No agreement does that: the seeds' noise leaves no room.
+    """
+    wanted = _tau_at(model, model.early_agreement) + effect
+    low, high = model.early_agreement, 1.0
+    if _tau_at(model, high) < wanted:
+        raise ValueError(
+            f"tau must be able to rise by {effect}, got at most "
+            f"{_tau_at(model, high) - wanted + effect:.3f}: the seeds' noise leaves no more room"
+        )
+    for _ in range(20):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _tau_at(model, middle) < wanted else (low, middle)
+    return high
+
+
+def _tau_at(model: ScoreModel, agreement: float) -> float:
+    generator = np.random.default_rng(0)
+    large = model._replace(seeds=2)
+    early, final = _qualities(
+        large,
+        _draw(large, generator, _CALIBRATION),
+        generator,
+        agreement=agreement,
+        spread=1.0,
+        noise=math.sqrt(1 / model.reliability - 1),
+    )
+    return float(kendalltau(early[:, 0], final[:, 1]).statistic)
+
+
+def model_of(first: ArmScores, second: ArmScores) -> ScoreModel | None:
+    """How the scores of a study vary, from the study; None if it is too small to tell.
+
+    Divergence is not part of the model: the diverged count with the score they were given.
+
+    Args:
+        first: The pretrained arm's.
+        second: The comparison arm's.
+    """
+    whole = np.logical_and.reduce(
+        [np.isfinite(scores).all(axis=1) for arm in (first, second) for scores in arm[:3]]
+    )
+    if whole.sum() < 3 or second.final.shape[1] < 2:
+        return None
+    own = {name: getattr(second, name)[whole] for name in ("early", "final", "log_loss")}
+    correlation, loss = (
+        max(float(noise_corrected_variance(own[name])), 1e-12) for name in ("final", "log_loss")
+    )
+    noise = float(own["log_loss"].var(axis=1, ddof=1).mean())
+    return ScoreModel(
+        configurations=int(whole.sum()),
+        seeds=second.final.shape[1],
+        early_correlation=float(own["early"].mean()),
+        final_correlation=float(own["final"].mean()),
+        correlation_spread=math.sqrt(correlation),
+        loss_spread=math.sqrt(loss),
+        reliability=float(np.clip(loss / (loss + noise), 0.05, 0.99)),
+        arm_correlation=_agreement(first.log_loss[whole], own["log_loss"]),
+        early_agreement=_agreement(own["early"], own["final"]),
+    )
+
+
+def _agreement(first: Values, second: Values) -> float:
+    """Correlation of means over seeds, in [0, 0.95]; 0 where one is constant."""
+    means = np.stack([first.mean(axis=1), second.mean(axis=1)])
+    if (means.std(axis=1) == 0).any():
+        return 0.0
+    return float(np.clip(np.corrcoef(means)[0, 1], 0.0, 0.95))

@@ -1,0 +1,114 @@
+"""From an interval to a verdict."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import NamedTuple
+
+from stage1.claims.intervals import Interval
+
+
+class Verdict(StrEnum):
+    """What a study says of a claim."""
+
+    SUPPORTED = "SUPPORTED"
+    """The interval lies at or above the lower end of what is claimed."""
+    DIRECTION_ONLY = "DIRECTION ONLY"
+    """The effect is positive; its size is not shown."""
+    INCONCLUSIVE = "INCONCLUSIVE"
+    """Neither no effect nor the claimed one is excluded."""
+    NOT_SUPPORTED = "NOT SUPPORTED"
+    """The claimed size is excluded, the direction open."""
+    CONTRADICTED = "CONTRADICTED"
+    """The effect is the other way."""
+    NOT_EVALUABLE = "NOT EVALUABLE"
+    """The study cannot speak to the claim; the reason says why."""
+
+
+class Decision(NamedTuple):
+    """A verdict and why."""
+
+    verdict: Verdict
+    reason: str
+
+
+MOST_TIMES_LARGER = 10
+"""A study that would have to be larger than this many times is not advised."""
+
+
+def decide(interval: Interval, *, claimed: float, advice: str = "") -> Decision:
+    """The verdict of an effect that is positive where the claim holds.
+
+    Args:
+        interval: The one that decides.
+        claimed: Lower end of the claimed range, > 0.
+        advice: What would decide an inconclusive claim.
+    """
+    estimate, low, high, _ = interval
+    if math.isnan(estimate):
+        return Decision(Verdict.NOT_EVALUABLE, "there is no estimate")
+    if not interval.bounded:
+        reason = "the interval has no end, since the comparison arm's number may be 0"
+        return Decision(Verdict.INCONCLUSIVE, f"{reason}; {advice}" if advice else reason)
+    if low >= claimed:
+        return Decision(Verdict.SUPPORTED, "")
+    if low > 0:
+        size = "size compatible" if high >= claimed else "smaller than claimed"
+        return Decision(Verdict.DIRECTION_ONLY, size)
+    if high < 0:
+        return Decision(Verdict.CONTRADICTED, "the effect is the other way")
+    if high >= claimed:
+        return Decision(Verdict.INCONCLUSIVE, advice)
+    return Decision(Verdict.NOT_SUPPORTED, "an effect of the claimed size is excluded")
+
+
+def configurations_needed(interval: Interval, configurations: int) -> int | None:
+    """Configurations with which the interval would lie above 0, were the estimate the truth.
+
+    The distance between estimate and lower end shrinks with the root of their number.
+
+    Args:
+        interval: Its lower end at or below 0.
+        configurations: How many it rests on.
+
+    Returns:
+        None where no number up to `MOST_TIMES_LARGER` times as many would do.
+    """
+    if not (interval.estimate > 0 and math.isfinite(interval.low)):
+        return None
+    times = ((interval.estimate - interval.low) / interval.estimate) ** 2
+    if times > MOST_TIMES_LARGER:
+        return None
+    return max(math.ceil(configurations * times), configurations + 1)
+
+
+def advice(interval: Interval, configurations: int) -> str:
+    """What would decide an inconclusive claim, in words."""
+    needed = configurations_needed(interval, configurations)
+    if needed is None:
+        return (
+            f"cannot be decided with up to {MOST_TIMES_LARGER} times as many configurations at "
+            "this estimate"
+        )
+    power = 2 ** math.ceil(math.log2(needed))
+    return (
+        f"about {needed} configurations (a design of {power}) would show the direction, if the "
+        "estimate is right"
+    )
+
+
+def decide_cost(interval: Interval, *, margin: float) -> Decision:
+    """The verdict of a cost ratio that is to stay within a margin.
+
+    Args:
+        interval: Of the ratio, 1 = equal cost.
+        margin: Largest ratio that the claim allows.
+    """
+    if math.isnan(interval.estimate):
+        return Decision(Verdict.NOT_EVALUABLE, "there is no estimate")
+    if interval.high <= margin:
+        return Decision(Verdict.SUPPORTED, "")
+    if interval.low > margin:
+        return Decision(Verdict.CONTRADICTED, f"costs more than {margin:g} times as much")
+    return Decision(Verdict.INCONCLUSIVE, "the timing is too noisy; time more rounds")

@@ -25,9 +25,10 @@ from stage1.claims.finding import (
     SENSITIVITY,
     STABILITY,
 )
-from stage1.claims.intervals import ERROR_RATE, FAMILY_ERROR, Interval, student_interval
+from stage1.claims.intervals import Interval, student_interval
 from stage1.claims.spread import noise_corrected_variance, seed_variance_ratio, spread_ratio
 from stage1.claims.synthetic import ScoreModel, draw_studies
+from stage1.preregistration import ERROR_RATE, FAMILY_ERROR
 
 CONFIGURATIONS = (8, 16, 32, 64)
 LINES = (

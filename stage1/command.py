@@ -25,6 +25,20 @@ def run_command(function: Callable[..., Any]) -> None:
         raise SystemExit(_run(app))
 
 
+def run_commands(functions: dict[str, Callable[..., Any]]) -> None:
+    """The same for a module whose command line begins with the name of one of several functions.
+
+    Raises:
+        SystemExit: Always; with 0 where all went well.
+    """
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    app.callback()(lambda: None)  # with one command alone, Typer would not ask for its name
+    for name, function in functions.items():
+        app.command(name)(function)
+    with user_errors():
+        raise SystemExit(_run(app))
+
+
 def _run(app: typer.Typer) -> int:
     """The exit status; a wrong option becomes one line too, where Typer alone would draw a box."""
     try:

@@ -148,6 +148,11 @@ class TransferConfig(Section):
     """The T5's weights at the start."""
     initializer_factor: float = Field(1.0, gt=0)
     """Scale of a random T5's initial weights, as transformers defines it."""
+    initialization_stream: int = Field(0, ge=0)
+    """Which independent stream random and shuffled weights are drawn from; another one makes an arm
+    that differs from its twin by chance alone."""
+    initialization_seed: int | None = Field(None, ge=0)
+    """Seed of random and shuffled weights; null = training.seed, a number = one draw for all."""
     n_pretrained_blocks: int | None = Field(None, ge=0)
     """The first so many blocks are pretrained, the rest fresh; null = all."""
     freeze_lm_epochs: int = Field(0, ge=-1)

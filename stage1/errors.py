@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+EXIT_DEFECT = 1
+"""The software found itself wrong."""
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +13,7 @@ from pydantic import ValidationError
 from stage1.command import run_command
 from stage1.config import Config, config_yaml, with_values
 from stage1.errors import ResultsError
-from stage1.files import sha256_of_file, write_text
+from stage1.files import checksum_holds, sha256_of_file, with_checksum, write_text
 from stage1.results import RunFolder, read_space, read_trials
 from stage1.summary import (
     EXPORT_TARGET,
@@ -26,7 +24,7 @@ from stage1.summary import (
 )
 from stage1.yaml_source import YamlSource, load_yaml, raise_faults
 
-_FIRST_LINE = "# Written by stage1.export; sha256 of what follows this line: "
+_LABEL = "Written by stage1.export; "
 
 
 def best_config(best: BestConfiguration, space: dict[str, Any]) -> Config:
@@ -62,14 +60,12 @@ def export_text(run: RunFolder) -> str:
         raise_faults(error, _base_source(run), Config)
     lines = _provenance(run, space, best, trials=len(trials))
     rest = "".join(f"# {line}\n" for line in lines) + config_yaml(config)
-    return f"{_FIRST_LINE}{_sha256(rest)}\n{rest}"
+    return with_checksum(rest, _LABEL)
 
 
 def is_untouched_export(text: str) -> bool:
     """Whether a file's content was written by export and not edited since."""
-    first, _, rest = text.partition("\n")
-    match = re.fullmatch(re.escape(_FIRST_LINE) + "([0-9a-f]{64})", first)
-    return match is not None and match[1] == _sha256(rest)
+    return checksum_holds(text, _LABEL) is True
 
 
 def export(run: RunFolder, out: Path, *, force: bool = False) -> Path:
@@ -128,10 +124,6 @@ def _content(file: Path) -> str:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         return ""
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def main(

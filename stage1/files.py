@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -42,3 +43,33 @@ def sha256_of_file(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def with_checksum(text: str, label: str) -> str:
+    """The text below a comment that holds its SHA-256, so that a later edit shows.
+
+    Args:
+        text: What follows the comment.
+        label: Begins the comment and says what the file is.
+    """
+    return f"{_comment(label)}{_sha256(text)}\n{text}"
+
+
+def checksum_holds(text: str, label: str) -> bool | None:
+    """Whether a text from `with_checksum` is as it was written; None if it does not begin as one.
+
+    Args:
+        text: A file's whole content.
+        label: As it was written with.
+    """
+    first, _, rest = text.partition("\n")
+    match = re.fullmatch(re.escape(_comment(label)) + "([0-9a-f]{64})", first)
+    return None if match is None else match[1] == _sha256(rest)
+
+
+def _comment(label: str) -> str:
+    return f"# {label}sha256 of what follows this line: "
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,188 +1,95 @@
-"""`python -m stage1.report RUN`: the end of a study in words, one table and one figure.
-
-The terminal and `report.md` show the same rows.
-"""
+"""`python -m stage1.report RUN`: verdicts, figures and report of a study, from its tables alone."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
-import pandas as pd
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
+from stage1.claims.evaluate import Evaluation, evaluate
+from stage1.claims.inputs import RunTables, read_run
+from stage1.claims.record import claims_json
 from stage1.command import run_command
-from stage1.errors import ResultsError
-from stage1.figures import learning_curves_figure, save_figure
+from stage1.document.blocks import Picture
+from stage1.document.contents import report_blocks
+from stage1.document.html import html
+from stage1.document.markdown import markdown
+from stage1.document.terminal import show_end
+from stage1.figures import DrawnFigure, draw_all, save_figure
 from stage1.files import write_text
-from stage1.results import STATUSES, RunFolder, read_curves, read_space, read_trials
-from stage1.summary import (
-    EXPORT_TARGET,
-    BestConfiguration,
-    baseline_value,
-    best_configuration,
-    cautions,
-    count_exclusions,
-    export_command,
-    progress,
-    summarize_arms,
-    train_command,
-)
-
-_NOTE = (
-    "Best, median and spread (standard deviation) are over the design's configurations that "
-    "completed with every seed (configs), each by its mean over seeds. They describe this run; "
-    "they do not test a difference between arms. Interpolation draws a straight line across the "
-    "hidden bars."
-)
+from stage1.results import RunFolder
 
 
-def end_rows(trials: pd.DataFrame, space: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the end table: a row per arm and one for linear interpolation."""
-    header = ["arm", "trials", "configs", "best", "median", "spread", "s / trial"]
-    rows = [
-        [
-            str(row.Index),
-            _counts({status: getattr(row, status) for status in STATUSES}),
-            str(row.configurations),
-            *(_number(value) for value in (row.best, row.median, row.spread)),
-            _number(row.seconds, digits=1),
-        ]
-        for row in summarize_arms(trials, space).itertuples()
-    ]
-    baseline = _number(baseline_value(trials, space["objective"]["metric"]))
-    return header, [*rows, ["interpolation", "", "", baseline, baseline, "", ""]]
+class Report(NamedTuple):
+    """What a report was written from."""
+
+    tables: RunTables
+    evaluation: Evaluation
+
+    def show(self, console: Console) -> None:
+        """Print the end tables, the verdicts and what to do next."""
+        show_end(self.tables, self.evaluation, console)
 
 
-def end_table(trials: pd.DataFrame, space: dict[str, Any]) -> Table:
-    """The end table for the terminal."""
-    header, rows = end_rows(trials, space)
-    title = f"{space['name']}: {space['objective']['metric']} by arm"
-    caption = f"{_progress_text(trials, space)}. {_NOTE}"
-    table = Table(title=title, caption=caption, caption_justify="left", box=SIMPLE_HEAD)
-    for place, name in enumerate(header):
-        table.add_column(name, justify="left" if place < 2 else "right", no_wrap=place != 1)
-    for row in rows:
-        table.add_row(*row)
-    return table
+def write_report(run: RunFolder) -> Report:
+    """Write claims.json, figures, report.md and report.html from the tables, beside a study too.
 
-
-def report_text(run: RunFolder, trials: pd.DataFrame, space: dict[str, Any], figure: str) -> str:
-    """The report as Markdown.
-
-    Args:
-        run: For the paths in the commands.
-        trials: May be empty.
-        space: The resolved study.
-        figure: Path of the learning curves relative to the report; empty = there are none.
-    """
-    parts = [f"# {space['name']}\n", f"{_progress_text(trials, space)}.\n"]
-    parts += [f"> **Warning.** {text}\n" for text in cautions(trials, space)]
-    parts.append(f"## {space['objective']['metric']} by arm\n")
-    parts += [_markdown_table(*end_rows(trials, space)), f"\n{_NOTE}\n"]
-    if figure:
-        parts.append(f"![Validation correlation by epoch and arm]({figure})\n")
-    parts += _left_out(trials)
-    try:
-        best = best_configuration(trials, space)
-    except ResultsError as error:
-        return "\n".join([*parts, "## Best configuration\n", f"None yet: {error}.\n"])
-    return "\n".join([*parts, *_best_part(best, space), *_next_steps(run, space)])
-
-
-def write_report(run: RunFolder) -> Path:
-    """Write report.md, and the learning curves where a trial has completed, from the tables.
-
-    Returns:
-        The report's path.
+    Figures of an earlier report that this one does not have are removed.
 
     Raises:
         ResultsError: The folder is not a run, or its tables cannot be read.
     """
-    space, trials = read_space(run), read_trials(run)
-    figure = learning_curves_figure(trials, read_curves(run), space)
-    if figure is not None:
-        save_figure(figure, run.learning_curves)
-    name = "" if figure is None else run.learning_curves.relative_to(run.path).as_posix()
-    write_text(run.report, report_text(run, trials, space, name))
-    return run.report
+    tables = read_run(run)
+    evaluation = evaluate(tables)
+    write_text(run.claims, claims_json(evaluation.claims, evaluation.beside, facts(evaluation)))
+    pictures = [_picture(drawn, run) for drawn in draw_all(tables, evaluation)]
+    blocks = report_blocks(tables, evaluation, pictures)
+    write_text(run.report, markdown(blocks))
+    write_text(run.report_html, html(blocks))
+    return Report(tables, evaluation)
 
 
-def _progress_text(trials: pd.DataFrame, space: dict[str, Any]) -> str:
-    stages = progress(trials, space)
-    ended = " and ".join(f"{p.ended} of {p.planned} {stage}" for stage, p in stages.items())
-    if all(part.ended >= part.planned for part in stages.values()):
-        return f"Ended: {ended} trials"
-    return (
-        f"Ended so far: {ended} trials; if the study does not run any more, the command that "
-        "started it goes on with --resume"
-    )
+def _picture(drawn: DrawnFigure, run: RunFolder) -> Picture:
+    """A figure as its file; the file of an earlier report goes where there is no figure now."""
+    path = run.figures / f"{drawn.name}.png"
+    if drawn.figure is None:
+        path.unlink(missing_ok=True)
+        return Picture(drawn.title, drawn.caption, "", b"", drawn.missing)
+    save_figure(drawn.figure, path)
+    shown = path.relative_to(run.path).as_posix()
+    return Picture(drawn.title, drawn.caption, shown, path.read_bytes(), "")
 
 
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
-
-
-def _left_out(trials: pd.DataFrame) -> list[str]:
-    counts = count_exclusions(trials)
-    if counts.empty:
-        return ["## Left out\n", "No trial diverged or failed.\n"]
-    rows = [[str(value) for value in row] for row in counts.itertuples(index=False)]
-    return ["## Left out\n", _markdown_table(list(counts.columns), rows), ""]
-
-
-def _best_part(best: BestConfiguration, space: dict[str, Any]) -> list[str]:
-    seeds = ", ".join(f"{_number(value)} (seed {seed})" for seed, value in best.by_seed.items())
-    rows = [[f"`{key}`", f"`{value}`"] for key, value in best.values.items()]
-    return [
-        "## Best configuration\n",
-        f"`{best.config_id}` of arm **{best.arm}**, the best of {best.candidates} complete "
-        f"configurations by mean {space['objective']['metric']} over seeds: "
-        f"**{_number(best.mean)}** = mean of {seeds}; val_skill {_number(best.skill)}.\n",
-        _markdown_table(["hyperparameter", "value"], rows),
-        "",
-    ]
-
-
-def _next_steps(run: RunFolder, space: dict[str, Any]) -> list[str]:
-    return [
-        "## How to go on\n",
-        "Write the best configuration to a file, then train it:\n",
-        f"    {export_command(run)}",
-        f"    {train_command(EXPORT_TARGET, space)}\n",
-        "The objective of a configuration chosen among many is flattering; the final training "
-        "says what it is worth.\n",
-    ]
-
-
-def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
-    )
-
-
-def _number(value: Any, *, digits: int = 4) -> str:
-    return f"{value:.{digits}f}" if math.isfinite(value) else "\N{EN DASH}"
+def facts(evaluation: Evaluation) -> dict[str, Any]:
+    """What claims.json says beside the claims."""
+    scores = evaluation.scores
+    return {
+        "configurations": len(scores.configurations),
+        "complete_configurations": scores.complete,
+        "seeds": list(scores.seeds),
+        "early_epoch": scores.early_epoch,
+        "horizon_epoch": int(scores.epochs[-1]),
+        "left_out": scores.left_out,
+        "deviations": evaluation.deviations,
+        "warnings": evaluation.warnings,
+        "checks": [{"what": what, "result": result} for what, result in evaluation.checks],
+        "costs": [
+            {
+                **{"size": cost.size, "patch_len": cost.patch_len},
+                **{name: getattr(cost.ratio, name) for name in ("estimate", "low", "high")},
+            }
+            for cost in evaluation.costs
+        ],
+    }
 
 
 def main(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, OUT/NAME.")],
 ) -> None:
-    """Write RUN/report.md and its figure again from the tables, and print the end table."""
-    folder = RunFolder(run)
-    path = write_report(folder)
-    trials, space = read_trials(folder), read_space(folder)
-    console = Console()
-    console.print(end_table(trials, space))
-    for text in cautions(trials, space):
-        console.print(f"warning: {text}", style="yellow", markup=False)
-    console.print(f"report: {path}", markup=False, highlight=False, soft_wrap=True)
+    """Write claims.json, figures, report.md and report.html again from the tables of a run."""
+    write_report(RunFolder(run)).show(Console())
 
 
 if __name__ == "__main__":

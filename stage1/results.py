@@ -1,16 +1,15 @@
-"""The run folder: the one module that names its files and columns, and the one door to read them.
+"""The one door to read a run folder; its columns and paths are named here for all who read.
 
-`stage1.run_writer` writes the tables. Both are always complete; whoever reads `trials.parquet`
-first and then `curves.parquet`, beside a running study too, finds the curve of every trial.
+`stage1.run_writer` writes the tables. All are always complete; whoever reads `trials.parquet`
+first and then `curves.parquet` or `blocks.parquet`, beside a running study too, finds the rows of
+every trial.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import pandera.pandas as pandera
@@ -20,102 +19,75 @@ import yaml
 from pandera.errors import SchemaErrors
 
 from stage1.errors import ResultsError
-
-COMPLETED = "completed"
-"""Trained to the horizon."""
-STOPPED = "stopped"
-"""Ended at a rung by the scheduler."""
-DIVERGED = "diverged"
-"""Ended because its loss left the range of useful numbers."""
-FAILED = "failed"
-"""Ended by an error; the row says which."""
-STATUSES = (COMPLETED, STOPPED, DIVERGED, FAILED)
-
-DESIGN = "design"
-"""The fixed paired set of configurations, every arm, full horizon."""
-SEARCH = "search"
-"""The adaptive part."""
-CONFIRM = "confirm"
-"""The best search points again, on the design's seeds."""
-STAGES = (DESIGN, SEARCH, CONFIRM)
-
-PARAMETER_PREFIX = "param."
-"""A searched value's column is this and its dotted key."""
-
-TEXT, INTEGER, NUMBER = pa.string(), pa.int64(), pa.float64()
-TIME = pa.timestamp("us", tz="UTC")
-
-
-class Column(NamedTuple):
-    """A column, or a family of columns if its name ends with `*`."""
-
-    name: str
-    type: pa.DataType | None
-    """None: that of its values, which are text, integers, numbers or truth values."""
-    required: bool = False
-    """Never null."""
-    allowed: tuple[str, ...] = ()
-    """The only values; none = any."""
-
-    @property
-    def is_family(self) -> bool:
-        """Whether it stands for every column whose name begins like this."""
-        return self.name.endswith("*")
-
-    @property
-    def pattern(self) -> str:
-        """Regular expression of the whole name."""
-        return f"^{re.escape(self.name[:-1])}.+$" if self.is_family else f"^{re.escape(self.name)}$"
-
-
-IDENTITY_COLUMNS = (
-    Column("trial_id", TEXT, required=True),
-    Column("stage", TEXT, required=True, allowed=STAGES),
-    Column("arm", TEXT, required=True),
-    Column("config_id", TEXT, required=True),
-    Column("seed", INTEGER, required=True),
+from stage1.run_folder import RunFolder
+from stage1.run_tables import (
+    BLOCK_COLUMNS,
+    BLOCK_SUMS,
+    CHANNELS,
+    COMPLETED,
+    CONFIRM,
+    COST_COLUMNS,
+    CURVE_COLUMNS,
+    DESIGN,
+    DIVERGED,
+    FAILED,
+    IDENTITY_COLUMNS,
+    INTEGER,
+    NUMBER,
+    PARAMETER_PREFIX,
+    PRETRAINED,
+    RANDOM,
+    RANDOM_AGAIN,
+    RANDOM_FIXED,
+    ROLES,
+    SEARCH,
+    SHUFFLED,
+    STAGES,
+    STATUSES,
+    STOPPED,
+    TEXT,
+    TIME,
+    TRIAL_COLUMNS,
+    VANILLA,
+    Column,
 )
-_METRICS = (
-    Column("val_loss", NUMBER),
-    Column("val_correlation", NUMBER),
-    Column("val_skill", NUMBER),
-    Column("val_corr_*", NUMBER),
-    Column("val_skill_*", NUMBER),
-)
-TRIAL_COLUMNS = (
-    *IDENTITY_COLUMNS,
-    Column("status", TEXT, required=True, allowed=STATUSES),
-    Column("epochs", INTEGER, required=True),
-    Column(PARAMETER_PREFIX + "*", None),
-    *_METRICS,
-    Column("baseline_val_loss", NUMBER),
-    Column("baseline_val_correlation", NUMBER),
-    Column("baseline_val_corr_*", NUMBER),
-    Column("seconds", NUMBER),
-    Column("seconds_per_step", NUMBER),
-    Column("peak_rss_mb", NUMBER),
-    Column("peak_vram_mb", NUMBER),
-    Column("parameters", INTEGER),
-    Column("lm_sha256", TEXT),
-    Column("head_sha256", TEXT),
-    Column("order_sha256", TEXT),
-    Column("mask_sha256", TEXT),
-    Column("steps", INTEGER),
-    Column("started_at", TIME),
-    Column("node", TEXT),
-    Column("would_stop_epoch", INTEGER),
-    Column("error", TEXT),
-)
-"""trials.parquet, in order: one row per trial that has ended, metrics after its last epoch."""
-CURVE_COLUMNS = (
-    *IDENTITY_COLUMNS,
-    Column("epoch", INTEGER, required=True),
-    *_METRICS,
-    Column("train_loss", NUMBER),
-    Column("lr", NUMBER),
-    Column("seconds", NUMBER),
-)
-"""curves.parquet, in order: one row per trial and epoch; epoch 0 is before the first step."""
+
+__all__ = [
+    "BLOCK_COLUMNS",
+    "BLOCK_SUMS",
+    "CHANNELS",
+    "COMPLETED",
+    "CONFIRM",
+    "COST_COLUMNS",
+    "CURVE_COLUMNS",
+    "DESIGN",
+    "DIVERGED",
+    "FAILED",
+    "IDENTITY_COLUMNS",
+    "INTEGER",
+    "PARAMETER_PREFIX",
+    "PRETRAINED",
+    "RANDOM",
+    "RANDOM_AGAIN",
+    "RANDOM_FIXED",
+    "ROLES",
+    "SEARCH",
+    "SHUFFLED",
+    "SPACE_KEYS",
+    "STAGES",
+    "STATUSES",
+    "STOPPED",
+    "TRIAL_COLUMNS",
+    "VANILLA",
+    "Column",
+    "RunFolder",
+    "load_table",
+    "read_blocks",
+    "read_cost",
+    "read_curves",
+    "read_space",
+    "read_trials",
+]
 
 SPACE_KEYS = (
     "name",
@@ -131,58 +103,6 @@ SPACE_KEYS = (
     "data",
 )
 """Top level of space.yaml, the resolved study."""
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """The folder of a study, and where everything lies in it."""
-
-    path: Path
-
-    @property
-    def space(self) -> Path:
-        """The resolved study, written before the first trial."""
-        return self.path / "space.yaml"
-
-    @property
-    def prereg(self) -> Path:
-        """What was fixed before the first trial."""
-        return self.path / "prereg.yaml"
-
-    @property
-    def trials(self) -> Path:
-        """One row per trial that has ended."""
-        return self.path / "trials.parquet"
-
-    @property
-    def curves(self) -> Path:
-        """One row per trial and epoch."""
-        return self.path / "curves.parquet"
-
-    @property
-    def journal(self) -> Path:
-        """Optuna's journal, one study per arm."""
-        return self.path / "optuna.journal"
-
-    @property
-    def tensorboard(self) -> Path:
-        """Folder of curves and HParams for TensorBoard."""
-        return self.path / "tensorboard"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the best trials' weights."""
-        return self.path / "checkpoints"
-
-    @property
-    def report(self) -> Path:
-        """The end table and what to do next, for people."""
-        return self.path / "report.md"
-
-    @property
-    def learning_curves(self) -> Path:
-        """The figure of the design's learning curves."""
-        return self.path / "figures" / "learning_curves.png"
 
 
 def read_trials(run: RunFolder) -> pd.DataFrame:
@@ -201,6 +121,35 @@ def read_curves(run: RunFolder) -> pd.DataFrame:
         ResultsError: Folder or file is missing or broken, or the table is not ours.
     """
     return _read_checked(run, run.curves, CURVE_COLUMNS, unique=["trial_id", "epoch"])
+
+
+def read_blocks(run: RunFolder) -> pd.DataFrame:
+    """Sums by trial, epoch, timeframe, channel and block of validation time; design trials only.
+
+    Beside a running study, read the trials first. A block without a scored bar has no row.
+
+    Returns:
+        No rows if the run has no such file: none of its design trials has come that far, or an
+        earlier version wrote it.
+
+    Raises:
+        ResultsError: The folder is missing, the file is broken, or the table is not ours.
+    """
+    key = ["trial_id", "epoch", "timeframe", "channel", "block"]
+    return _read_optional(run, run.blocks, BLOCK_COLUMNS, unique=key)
+
+
+def read_cost(run: RunFolder) -> pd.DataFrame:
+    """What training steps cost, by arm, size of the language model and round.
+
+    Returns:
+        No rows if the run has no such file: it is timed when the study has ended.
+
+    Raises:
+        ResultsError: The folder is missing, the file is broken, or the table is not ours.
+    """
+    key = ["arm", "size", "patch_len", "round"]
+    return _read_optional(run, run.cost, COST_COLUMNS, unique=key)
 
 
 def read_space(run: RunFolder) -> dict[str, Any]:
@@ -223,9 +172,13 @@ def read_space(run: RunFolder) -> dict[str, Any]:
 _ADVICE = "restore the file, or run the study again under another name"
 
 
-def _require(run: RunFolder, file: Path) -> None:
+def _require_folder(run: RunFolder) -> None:
     if not run.path.is_dir():
         raise ResultsError(f"{run.path} must be a run folder, got no such folder; check the path")
+
+
+def _require(run: RunFolder, file: Path) -> None:
+    _require_folder(run)
     if not file.is_file():
         raise ResultsError(
             f"{run.path} must hold {file.name}, got no such file; "
@@ -250,11 +203,23 @@ def load_table(file: Path) -> pa.Table:
         raise _unreadable(file, error) from None
 
 
+def _read_optional(
+    run: RunFolder, file: Path, columns: Sequence[Column], *, unique: list[str]
+) -> pd.DataFrame:
+    _require_folder(run)
+    if file.exists():
+        return _read_checked(run, file, columns, unique=unique)
+    return pd.DataFrame({one.name: pd.Series(dtype=_pandas_type(one)) for one in columns})
+
+
 def _read_checked(
     run: RunFolder, file: Path, columns: Sequence[Column], *, unique: list[str]
 ) -> pd.DataFrame:
     _require(run, file)
     frame = load_table(file).to_pandas(types_mapper={INTEGER: pd.Int64Dtype()}.get)
+    for column in columns:
+        if column.added_later and column.name not in frame:
+            frame[column.name] = None
     try:
         return _schema(columns, unique).validate(frame, lazy=True)
     except SchemaErrors as error:

@@ -1,7 +1,7 @@
 """Writing the tables of a run folder while the study runs, so that readers find them whole.
 
-A table is rewritten whole and atomically after every trial, curves first: a trial in
-`trials.parquet` always has its curve.
+A table is rewritten whole and atomically after every trial, `trials.parquet` last: a trial in it
+always has its curve and its blocks.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from stage1.files import atomic_path
-from stage1.results import (
+from stage1.results import load_table
+from stage1.run_folder import RunFolder
+from stage1.run_tables import (
+    BLOCK_COLUMNS,
+    COST_COLUMNS,
     CURVE_COLUMNS,
     IDENTITY_COLUMNS,
     INTEGER,
     TRIAL_COLUMNS,
     Column,
-    RunFolder,
-    load_table,
 )
 
 
@@ -37,7 +39,8 @@ class RunWriter:
     def __init__(self, run: RunFolder) -> None:
         """Continue the tables of `run`, or begin them empty.
 
-        Curves whose trial is not in `trials.parquet` are leftovers of a crash and are dropped.
+        Curves and blocks whose trial is not in `trials.parquet` are leftovers of a crash and are
+        dropped.
 
         Args:
             run: May be new; created with its parents.
@@ -46,29 +49,43 @@ class RunWriter:
             ResultsError: A table exists but cannot be read.
         """
         self._run = run
+        self._blocks = _arrow_table([], BLOCK_COLUMNS)
         if run.trials.exists():
             self._trials = load_table(run.trials)
-            curves = load_table(run.curves)
-            known = pc.is_in(curves["trial_id"], value_set=self._trials["trial_id"])
-            self._curves = curves.filter(known)
+            self._curves = self._of_written_trials(load_table(run.curves))
+            if run.blocks.exists():
+                blocks = load_table(run.blocks)
+                self._blocks = self._of_written_trials(blocks)
+                if len(self._blocks) < len(blocks):  # unlike curves, not every trial writes them
+                    _save(self._blocks, run.blocks)
         else:
             self._trials = _arrow_table([], TRIAL_COLUMNS)
             self._curves = _arrow_table([], CURVE_COLUMNS)
+            _save(self._blocks, run.blocks)
             _save(self._curves, run.curves)
             _save(self._trials, run.trials)
+
+    def _of_written_trials(self, table: pa.Table) -> pa.Table:
+        return table.filter(pc.is_in(table["trial_id"], value_set=self._trials["trial_id"]))
 
     @property
     def trial_ids(self) -> frozenset[str]:
         """The trials that are written."""
         return frozenset(self._trials["trial_id"].to_pylist())
 
-    def add_trial(self, row: Mapping[str, Any], curve: Iterable[Mapping[str, Any]]) -> None:
-        """Write one ended trial and its curve.
+    def add_trial(
+        self,
+        row: Mapping[str, Any],
+        curve: Iterable[Mapping[str, Any]],
+        blocks: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
+        """Write one ended trial, its curve and its blocks.
 
         Args:
             row: By names of `TRIAL_COLUMNS`; absent ones are null, non-finite numbers too.
             curve: A row per epoch by names of `CURVE_COLUMNS`, epochs increasing; what identifies
                 the trial is taken from `row`. Empty if it failed before epoch 0.
+            blocks: Rows by names of `BLOCK_COLUMNS`, identified in the same way.
 
         Raises:
             ValueError: The trial is there already, or a name or value is none of the table's. The
@@ -79,11 +96,24 @@ class RunWriter:
         identity = {column.name: row.get(column.name) for column in IDENTITY_COLUMNS}
         epochs = [{**epoch, **identity} for epoch in curve]
         _check_epochs([epoch.get("epoch") for epoch in epochs])
+        sums = [{**block, **identity} for block in blocks]
+        added = _extended(self._blocks, sums, BLOCK_COLUMNS) if sums else self._blocks
         curves = _extended(self._curves, epochs, CURVE_COLUMNS)
         trials = _extended(self._trials, [row], TRIAL_COLUMNS)
+        if sums:
+            _save(added, self._run.blocks)
         _save(curves, self._run.curves)
         _save(trials, self._run.trials)
-        self._curves, self._trials = curves, trials
+        self._blocks, self._curves, self._trials = added, curves, trials
+
+
+def write_cost(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write cost.parquet whole, by names of `COST_COLUMNS`.
+
+    Raises:
+        ValueError: A name or value is none of the table's. Nothing is written.
+    """
+    _save(_arrow_table(rows, COST_COLUMNS), run.cost)
 
 
 def _check_epochs(epochs: list[Any]) -> None:

@@ -18,6 +18,7 @@ class Stream(IntEnum):
     VALIDATION_MASKS = 6
     DESIGN = 7
     SAMPLER = 8
+    LANGUAGE_MODEL_AGAIN = 9
 
 
 def generator(stream: Stream, *key: int) -> np.random.Generator:

@@ -210,7 +210,8 @@ def count_exclusions(trials: pd.DataFrame) -> pd.DataFrame:
     """
     left_out = trials[trials["status"].isin([DIVERGED, FAILED])]
     unnamed = left_out["status"].map({DIVERGED: "loss left its range", FAILED: "not recorded"})
-    reason = left_out["error"].str.strip().str.split("\n").str[0].fillna(unnamed)
+    first_line = left_out["error"].str.strip().str.extract(r"^([^\n]*)", expand=False)
+    reason = first_line.fillna(unnamed)
     keys = [left_out["arm"], left_out["status"], reason.rename("reason")]
     counts = left_out.groupby(keys, sort=False).size().rename("trials")
     return counts.sort_values(ascending=False, kind="stable").reset_index()

@@ -12,17 +12,10 @@ from stage1.command import parse_duration, run_command
 from stage1.data.batches import MarketWindows
 from stage1.data.store import fingerprint, load_bars
 from stage1.model.language_models import resolve
-from stage1.report import end_table, write_report
-from stage1.results import RunFolder, read_space, read_trials
+from stage1.report import write_report
+from stage1.results import RunFolder
 from stage1.search.resume import begin_run, check_new, check_same_study, data_description
 from stage1.search.study import language_model_names, load_study
-from stage1.summary import (
-    EXPORT_TARGET,
-    cautions,
-    configuration_means,
-    export_command,
-    train_command,
-)
 
 
 def tune(
@@ -93,22 +86,9 @@ def tune(
                 soft_wrap=True,
             )
             raise
-    _show_end(run, console)
+    write_report(run).show(console)
     if not finished:
         console.print("Not finished: go on with the same command and --resume.")
-
-
-def _show_end(run: RunFolder, console: Console) -> None:
-    trials, space = read_trials(run), read_space(run)
-    report = write_report(run)
-    console.print(end_table(trials, space))
-    for caution in cautions(trials, space):
-        console.print(f"Warning: {caution}", highlight=False)
-    console.print(f"Report: {report}", soft_wrap=True)
-    if not configuration_means(trials, space).empty:
-        console.print("Next:")
-        for command in (export_command(run), train_command(EXPORT_TARGET, space)):
-            console.print(f"  {command}", soft_wrap=True, highlight=False)
 
 
 if __name__ == "__main__":

@@ -55,11 +55,12 @@ class Tables:
     """Keeps the rows of ended trials."""
 
     def __init__(self):
-        self.rows, self.curves = [], {}
+        self.rows, self.curves, self.blocks = [], {}, {}
 
-    def add_trial(self, row, curve):
+    def add_trial(self, row, curve, blocks=()):
         self.rows.append(row)
         self.curves[row["trial_id"]] = curve
+        self.blocks[row["trial_id"]] = list(blocks)
 
     @property
     def trial_ids(self):
@@ -85,6 +86,7 @@ def epoch_row(spec, epoch, **columns):
         "steps": 30 * epoch,
         "baseline_val_loss": 0.6,
         "baseline_val_correlation": 0.4,
+        "zero_val_loss": 0.7,
         "node": "here",
     } | columns
 

@@ -10,11 +10,39 @@ from typing import Any
 import yaml
 
 from stage1.config import Config, with_values
-from stage1.results import COMPLETED, DESIGN, DIVERGED, PARAMETER_PREFIX, SEARCH, RunFolder
-from stage1.run_writer import RunWriter
+from stage1.files import sha256_of_file
+from stage1.preregistration import (
+    COST_ROUNDS,
+    CostPlan,
+    Preregistration,
+    RandomArm,
+    arm_roles,
+    early_epoch,
+    preregistration_text,
+)
+from stage1.results import (
+    CHANNELS,
+    COMPLETED,
+    DESIGN,
+    DIVERGED,
+    PARAMETER_PREFIX,
+    PRETRAINED,
+    RANDOM,
+    SEARCH,
+    VANILLA,
+    RunFolder,
+)
+from stage1.run_writer import RunWriter, write_cost
 
 HORIZON = 4
+EARLY = early_epoch(HORIZON)
 BASELINE = 0.88
+ZERO_VAL_LOSS = 0.45
+TIMEFRAMES = ("m1", "m5")
+BLOCKS = 12
+SIZE = "google-t5/t5-small"
+COST_RATIO = 1.1
+"""Seconds of a step, pretrained over vanilla, up to a small noise."""
 ARMS = ("pretrained", "random", "shuffled")
 RATES = (1e-3, 2e-3, 4e-3, 8e-3)
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -26,7 +54,7 @@ def synthetic_space(
     """The resolved study of a synthetic run, seed 0."""
     base = with_values(
         Config(),
-        {"data.timeframes": ["m1", "m5"], "training.epochs": HORIZON, "training.threads": 1},
+        {"data.timeframes": list(TIMEFRAMES), "training.epochs": HORIZON, "training.threads": 1},
     )
     return {
         "name": "synthetic",
@@ -65,6 +93,7 @@ def synthetic_trial(trial_id: str, /, **columns: Any) -> dict[str, Any]:
         "val_corr_m5": 0.89,
         "baseline_val_loss": 0.12,
         "baseline_val_correlation": BASELINE,
+        "zero_val_loss": ZERO_VAL_LOSS,
         "seconds": 12.0,
         "seconds_per_step": 0.03,
         "peak_rss_mb": 700.0,
@@ -101,6 +130,7 @@ def write_synthetic_run(
 ) -> RunFolder:
     """Write a finished run: the whole design, and one search trial per arm, the last one diverged.
 
+    With its registration, the sums of its blocks and, if an arm is pretrained, its cost block.
     Design trial (arm a, configuration c, seed s) ends at correlation 0.91 - 0.01 a - 0.02 c +
     0.004 s, so the first arm's first configuration is the best.
     """
@@ -108,7 +138,7 @@ def write_synthetic_run(
     path.mkdir(parents=True)
     space = synthetic_space(arms=arms, configurations=configurations, seeds=seeds)
     run.space.write_text(yaml.safe_dump(space, sort_keys=False), encoding="utf-8")
-    run.prereg.write_text("space_sha256: none\n", encoding="utf-8")
+    run.prereg.write_text(synthetic_preregistration(run, space), encoding="utf-8")
     writer = RunWriter(run)
     for c in range(configurations):
         for seed in range(1, seeds + 1):
@@ -116,11 +146,84 @@ def write_synthetic_run(
                 _add_design_trial(writer, c=c, seed=seed, a=a, arm=arm)
     for arm in arms:
         _add_search_trial(writer, arm=arm, diverged=arm == arms[-1])
+    if PRETRAINED in arm_roles(space):
+        write_cost(run, synthetic_cost())
     return run
+
+
+def synthetic_preregistration(run: RunFolder, space: dict[str, Any]) -> str:
+    """The content of prereg.yaml for a space.yaml that is written already."""
+    roles = arm_roles(space)
+    has_random, has_pretrained = RANDOM in roles, PRETRAINED in roles
+    return preregistration_text(
+        Preregistration(
+            space_sha256=sha256_of_file(run.space),
+            written_at=START - timedelta(minutes=1),
+            arms=list(space["arms"]),
+            roles=roles,
+            configurations=space["design"]["configurations"],
+            seeds=list(range(1, space["design"]["seeds"] + 1)),
+            horizon_epoch=space["horizon_epochs"],
+            early_epoch=early_epoch(space["horizon_epochs"]),
+            random_arm=RandomArm(initializer_factor=1.0, input_scale=None) if has_random else None,
+            cost=CostPlan(size=SIZE, patch_len=8) if has_pretrained else None,
+            language_models={SIZE: "b" * 64},
+            versions={"torch": "2.13.0"},
+        )
+    )
+
+
+def synthetic_cost(ratio: float = COST_RATIO) -> list[dict[str, Any]]:
+    """Rows of cost.parquet for one size, in the order in which they were timed."""
+    rows = []
+    for number in range(COST_ROUNDS):
+        order = (PRETRAINED, VANILLA) if number % 2 == 0 else (VANILLA, PRETRAINED)
+        for arm in order:
+            seconds = 0.2 * (ratio if arm == PRETRAINED else 1.0)
+            rows.append(
+                {
+                    "arm": arm,
+                    "size": SIZE,
+                    "patch_len": 8,
+                    "round": number,
+                    "steps": 10,
+                    "seconds": seconds * (1 + 0.002 * math.sin(3 * len(rows))),
+                    "peak_rss_mb": 700.0,
+                    "peak_vram_mb": None,
+                }
+            )
+    return rows
+
+
+def synthetic_blocks(correlations: dict[str, float], *, epoch: int) -> list[dict[str, Any]]:
+    """Rows of blocks.parquet from which the correlation of each timeframe comes out.
+
+    Every block has as many bars, means of 0 and variances of 1; its own correlation is a little
+    off, by amounts that add up to 0 over the blocks.
+    """
+    n = 40
+    return [
+        {
+            "epoch": epoch,
+            "timeframe": timeframe,
+            "channel": channel,
+            "block": block,
+            "n": n,
+            "sum_truth": 0.0,
+            "sum_decoded": 0.0,
+            "sum_truth_squared": float(n),
+            "sum_decoded_squared": float(n),
+            "sum_product": n * (value + 0.02 * math.cos(2 * math.pi * block / BLOCKS)),
+        }
+        for timeframe, value in correlations.items()
+        for channel in CHANNELS
+        for block in range(BLOCKS)
+    ]
 
 
 def _add_design_trial(writer: RunWriter, *, c: int, seed: int, a: int, arm: str) -> None:
     final = 0.91 - 0.01 * a - 0.02 * c + 0.004 * seed
+    by_timeframe = {"m1": final + 0.01, "m5": final - 0.01}
     row = synthetic_trial(
         f"design-{c}-{arm}-{seed}",
         arm=arm,
@@ -129,12 +232,20 @@ def _add_design_trial(writer: RunWriter, *, c: int, seed: int, a: int, arm: str)
         val_correlation=final,
         val_skill=(final - BASELINE) / (1 - BASELINE),
         started_at=START + timedelta(minutes=len(writer.trial_ids)),
+        **{f"val_corr_{name}": value for name, value in by_timeframe.items()},
         **{
             PARAMETER_PREFIX + "training.optimizer.lr": RATES[c % len(RATES)],
             PARAMETER_PREFIX + "transfer_learning.patch_len": 4 if c % 2 else 8,
         },
     )
-    writer.add_trial(row, synthetic_curve(final))
+    blocks = [
+        block
+        for epoch in (EARLY, HORIZON)
+        for block in synthetic_blocks(
+            {name: value * _share(epoch) for name, value in by_timeframe.items()}, epoch=epoch
+        )
+    ]
+    writer.add_trial(row, synthetic_curve(final), blocks)
 
 
 def _add_search_trial(writer: RunWriter, *, arm: str, diverged: bool) -> None:

@@ -51,6 +51,13 @@ def test_a_number_in_the_form_3e_4_is_a_number_though_yaml_takes_it_for_text(wri
     assert load_config(path).training.optimizer.lr == 0.0003
 
 
+def test_a_seed_of_the_weights_own_is_a_number_or_none(write):
+    for text, seed in (("5", 5), ("null", None)):
+        path = write(f"transfer_learning: {{initialization_seed: {text}}}\n")
+
+        assert load_config(path).transfer_learning.initialization_seed == seed
+
+
 def test_a_configuration_does_not_change():
     config = Config()
 
@@ -183,6 +190,18 @@ def test_setting_a_key_checks_the_whole_anew(values):
             2,
             "transfer_learning.lm_name_or_path: must be text, got 5",
             id="a number for text",
+        ),
+        pytest.param(
+            "transfer_learning:\n  initialization_stream: -1\n",
+            2,
+            "transfer_learning.initialization_stream: must be >= 0, got -1",
+            id="a stream below 0",
+        ),
+        pytest.param(
+            "transfer_learning:\n  initialization_seed: one\n",
+            2,
+            "transfer_learning.initialization_seed: must be a whole number, got 'one'",
+            id="text for a seed",
         ),
         pytest.param(
             "data:\n",

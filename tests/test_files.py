@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
-from stage1.files import atomic_path, sha256_of_file, write_text
+from stage1.files import (
+    atomic_path,
+    checksum_holds,
+    sha256_of_file,
+    with_checksum,
+    write_text,
+)
 
 
 def names_in(folder):
@@ -94,3 +102,32 @@ def test_the_hash_is_sha_256(tmp_path):
 
     published = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4
     assert sha256_of_file(path) == published
+
+
+# --- checksums ---
+
+
+def test_a_text_with_a_checksum_begins_with_the_hash_of_the_rest():
+    text = with_checksum("a: 1\n", "Written by us; ")
+
+    first, rest = text.split("\n", 1)
+    assert rest == "a: 1\n"
+    digest = hashlib.sha256(b"a: 1\n").hexdigest()
+    assert first == f"# Written by us; sha256 of what follows this line: {digest}"
+
+
+@pytest.mark.parametrize(
+    ("change", "holds"),
+    [
+        pytest.param(lambda text: text, True, id="as written"),
+        pytest.param(lambda text: text.replace("a: 1", "a: 2"), False, id="a value"),
+        pytest.param(lambda text: text + "\n", False, id="a line more"),
+        pytest.param(lambda text: text.split("\n", 1)[1], None, id="first line gone"),
+        pytest.param(lambda text: "", None, id="nothing left"),
+        pytest.param(lambda text: text.replace("Written", "Copied"), None, id="another label"),
+    ],
+)
+def test_an_edit_shows(change, holds):
+    text = change(with_checksum("a: 1\n", "Written; "))
+
+    assert checksum_holds(text, "Written; ") is holds

@@ -2,92 +2,200 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shlex
+import subprocess
+import sys
+import time
 
 import pytest
 import yaml
-from rich.console import Console
-from synthetic_run import synthetic_curve, synthetic_space, synthetic_trial, write_synthetic_run
+from command_line import ROOT
+from rich_run import write_rich_run
+from synthetic_run import (
+    synthetic_curve,
+    synthetic_preregistration,
+    synthetic_space,
+    synthetic_trial,
+    write_synthetic_run,
+)
 
-from stage1.report import end_rows, end_table, main, write_report
-from stage1.results import RunFolder, read_space, read_trials
+from stage1.errors import ResultsError
+from stage1.report import main, write_report
+from stage1.results import PARAMETER_PREFIX, RunFolder
 from stage1.run_writer import RunWriter
 
-UNDEFINED = "\N{EN DASH}"
+UNDEFINED = "–"
+CLAIM_ROWS = 8  # six claims, and the error reductions beside two of them
+PIXEL = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    return write_synthetic_run(tmp_path_factory.mktemp("runs") / "synthetic")
-
-
-@pytest.fixture
-def started(tmp_path):
-    """A run folder with a design of two configurations and two seeds, and no trial yet."""
-    space = synthetic_space(arms=("pretrained", "random"), configurations=2)
-    run = RunFolder(tmp_path / "synthetic")
-    RunWriter(run)
-    run.space.write_text(yaml.safe_dump(space), encoding="utf-8")
+    """A finished run with its report."""
+    run = write_synthetic_run(tmp_path_factory.mktemp("runs") / "synthetic")
+    write_report(run)
     return run
 
 
+@pytest.fixture
+def unpainted(monkeypatch):
+    """Figures are drawn but their pixels are not computed, which takes seconds."""
+
+    def save(figure, path):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(PIXEL)
+
+    monkeypatch.setattr("stage1.report.save_figure", save)
+
+
+def begun(path, *, arms=("pretrained", "random"), configurations=2, seeds=2):
+    """A run folder before its first trial; arms by name, or by name with their settings."""
+    run = RunFolder(path)
+    RunWriter(run)
+    space = synthetic_space(arms=tuple(arms), configurations=configurations, seeds=seeds)
+    if isinstance(arms, dict):
+        space["arms"] = arms
+    run.space.write_text(yaml.safe_dump(space, sort_keys=False), encoding="utf-8")
+    run.prereg.write_text(synthetic_preregistration(run, space), encoding="utf-8")
+    return run
+
+
+@pytest.fixture
+def started(tmp_path, unpainted):
+    return begun(tmp_path / "synthetic")
+
+
 def text_of(run):
-    return write_report(run).read_text(encoding="utf-8")
+    write_report(run)
+    return run.report.read_text(encoding="utf-8")
+
+
+def claims_of(run):
+    return json.loads(run.claims.read_text(encoding="utf-8"))
+
+
+def verdict_rows(text):
+    """Cells of the verdict table by the claim's number."""
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    start = next(place for place, row in enumerate(rows) if row[:2] == ["claim", "claimed"])
+    verdicts = rows[start + 2 : start + 2 + CLAIM_ROWS]
+    return {row[0].strip("*").split()[0]: row for row in verdicts}
 
 
 # --- a finished run ---
 
 
-def test_the_end_table_has_a_row_per_arm_and_the_baseline(finished):
-    header, rows = end_rows(read_trials(finished), read_space(finished))
+def test_the_report_has_its_parts_in_order(finished):
+    text = finished.report.read_text(encoding="utf-8")
 
-    assert header == ["arm", "trials", "configs", "best", "median", "spread", "s / trial"]
-    assert rows == [
-        ["pretrained", "9 completed", "4", "0.9160", "0.8860", "0.0258", "12.0"],
-        ["random", "9 completed", "4", "0.9060", "0.8760", "0.0258", "12.0"],
-        ["shuffled", "8 completed, 1 diverged", "4", "0.8960", "0.8660", "0.0258", "12.0"],
-        ["interpolation", "", "", "0.8800", "0.8800", "", ""],
+    parts = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
+    assert parts == [
+        *("Verdicts", "Figures", "The plan's table", "Cost", "Design and exclusions"),
+        *("Hyperparameters", "val_correlation by arm", "Best configuration", "How to go on"),
+        *("Environment", "How to reproduce", "Words"),
     ]
+    assert text.startswith("# synthetic\n\nEnded: 24 of 24 design and 3 of 3 search trials.\n")
 
 
-def test_the_terminal_shows_the_rows_of_the_report_on_80_columns(finished):
-    trials, space = read_trials(finished), read_space(finished)
-    console = Console(width=80)
+def test_every_claim_has_a_row_and_a_sentence(finished):
+    text = finished.report.read_text(encoding="utf-8")
 
-    with console.capture() as captured:
-        console.print(end_table(trials, space))
-
-    shown = captured.get()
-    cells = {cell for row in end_rows(trials, space)[1] for cell in row if " " not in cell}
-    assert all(cell in shown for cell in cells)
-    assert "…" not in shown
+    rows = verdict_rows(text)
+    assert list(rows) == ["1", "2", "2b", "3", "3b", "4", "5", "6"]
+    for number, row in rows.items():
+        assert f"### {number} " in text
+        assert row[5].strip("*").isupper()
 
 
-def test_the_report_has_table_figure_best_configuration_exclusions_and_commands(finished):
-    text = text_of(finished)
+def test_the_claims_for_programs_are_those_of_the_report(finished):
+    claims = claims_of(finished)
+
+    rows = verdict_rows(finished.report.read_text(encoding="utf-8"))
+    told = {row[0].strip("*").split()[0]: row[5].strip("*") for row in rows.values()}
+    lines = [*claims["claims"], *claims["beside"]]
+    assert {line["id"]: line["verdict"] for line in lines} == told
+    assert (claims["early_epoch"], claims["horizon_epoch"], claims["seeds"]) == (1, 4, [1, 2])
+    assert claims["complete_configurations"] == 4
+
+
+def test_the_report_has_the_best_configuration_exclusions_and_commands(finished):
+    text = finished.report.read_text(encoding="utf-8")
 
     assert "| pretrained | 9 completed | 4 | 0.9160 |" in text
-    assert "](figures/learning_curves.png)" in text
-    assert finished.learning_curves.is_file()
     assert "`c0` of arm **pretrained**, the best of 12 complete configurations" in text
     assert "**0.9160** = mean of 0.9140 (seed 1), 0.9180 (seed 2)" in text
     assert "| `training.optimizer.lr` | `0.001` |" in text
     assert "| shuffled | diverged | val_loss is not finite at epoch 1 | 1 |" in text
     assert f"python -m stage1.export {finished.path} --out configs/best.yaml" in text
     assert "python -m stage1.train configs/best.yaml" in text
-    assert "Warning" not in text
+    assert f"python -m stage1.report {finished.path}" in text
+    assert "python -m stage1.tune SPACE.yaml --seed 0 --trials 3 --out again" in text
+    assert "| random | 8 | 8 | 0 | 0 | 0 | 8 | 0.0% |" in text
+    assert "| torch 2.13.0 |" in text
+    assert "> **" not in text  # no warning, no deviation
+    assert "Nothing deviates" in text
+
+
+def test_every_picture_of_the_report_is_a_file_and_inside_the_page(finished):
+    text, page = (
+        path.read_text(encoding="utf-8") for path in (finished.report, finished.report_html)
+    )
+
+    linked = [
+        line.split("](")[1].removesuffix(")") for line in text.splitlines() if "](fig" in line
+    ]
+    assert linked
+    assert {path.name for path in finished.figures.iterdir()} == {
+        path.removeprefix("figures/") for path in linked
+    }
+    assert all((finished.path / path).read_bytes().startswith(PIXEL) for path in linked)
+    assert page.count('src="data:image/png;base64,') == len(linked)
+    assert "figures/" not in page
 
 
 def test_the_same_tables_give_the_same_report(finished):
-    assert text_of(finished) == text_of(finished)
+    files = (finished.report, finished.report_html, finished.claims)
+    before = [path.read_bytes() for path in files]
+
+    write_report(finished)
+
+    assert [path.read_bytes() for path in files] == before
 
 
-def test_the_command_prints_the_table_and_where_the_report_lies(finished, capsys):
+def test_a_figure_that_is_no_longer_drawn_goes_and_a_strangers_file_stays(started):
+    started.figures.mkdir()
+    for name in ("cost.png", "mine.png"):
+        (started.figures / name).write_bytes(PIXEL)
+
+    write_report(started)
+
+    assert [path.name for path in started.figures.iterdir()] == ["mine.png"]
+
+
+def test_nothing_but_the_report_is_left_in_the_folder(finished):
+    assert {path.name for path in finished.path.iterdir()} == {
+        *("blocks.parquet", "cost.parquet", "curves.parquet", "trials.parquet"),
+        *("space.yaml", "prereg.yaml"),
+        *("claims.json", "report.md", "report.html", "figures"),
+    }
+
+
+def test_the_command_prints_tables_paths_and_what_to_run_next(finished, capsys, unpainted):
     main(finished.path)
 
     shown = capsys.readouterr().out
-    assert "pretrained" in shown
-    assert str(finished.report) in shown
+    for word in ("pretrained", "interpolation", "Verdicts", "6 cost", "stage1.export"):
+        assert word in shown
+    assert f"Report: {finished.report}\n" in shown
+    assert f"As a page: {finished.report_html}\n" in shown
+
+
+def test_commands_quote_a_folder_with_spaces(tmp_path, unpainted):
+    run = write_synthetic_run(tmp_path / "my runs" / "it's", arms=("random",), configurations=2)
+
+    assert f"    python -m stage1.export {shlex.quote(str(run.path))} --out" in text_of(run)
 
 
 # --- runs that are not so well ---
@@ -98,10 +206,15 @@ def test_a_run_without_a_trial_says_so(started):
 
     assert "Ended so far: 0 of 8 design and 0 of 2 search trials" in text
     assert "No trial has ended yet" in text
-    assert "figures/" not in text
+    assert "> **Deviation.**" in text  # 8 trials are missing
+    assert "](figures/" not in text
+    rows = verdict_rows(text)
+    assert {row[5] for row in rows.values()} == {"**NOT EVALUABLE**"}
+    assert {row[2] for row in rows.values()} == {UNDEFINED}
+    assert "0 of 8 trials of the design have ended" in text
 
 
-def test_a_run_in_progress_says_that_no_configuration_is_complete(started):
+def test_a_run_in_progress_gives_no_verdict_yet(started):
     RunWriter(started).add_trial(synthetic_trial("t0"), synthetic_curve(0.9))
 
     text = text_of(started)
@@ -110,21 +223,25 @@ def test_a_run_in_progress_says_that_no_configuration_is_complete(started):
     assert "--resume" in text
     assert "No configuration has completed with every seed" in text
     assert "None yet" in text
-    assert "figures/learning_curves.png" in text
+    assert "| random | 4 | 1 | 0 | 0 | 3 | 0 |" in text
+    assert {row[5] for row in verdict_rows(text).values()} == {"**NOT EVALUABLE**"}
 
 
 def test_a_run_of_failures_only_shows_their_reasons(started):
     writer = RunWriter(started)
     for place in range(3):
         row = synthetic_trial(
-            f"t{place}", status="failed", epochs=0, val_correlation=None, error="no | memory\nat 3"
+            f"t{place}",
+            **{"seed": place, "status": "failed", "epochs": 0, "val_correlation": None},
+            error="no | memory <here>\nat 3",
         )
         writer.add_trial(row, [])
 
     text = text_of(started)
 
     assert f"| random | 3 failed | 0 | {' | '.join([UNDEFINED] * 4)} |" in text
-    assert "| random | failed | no \\| memory | 3 |" in text
+    assert "| random | failed | no \\| memory &lt;here> | 3 |" in text
+    assert "no | memory &lt;here&gt;" in started.report_html.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("skill", [-0.2, 0.0, math.nan])
@@ -136,9 +253,149 @@ def test_models_that_do_not_beat_interpolation_get_a_warning_in_plain_words(star
     assert "> **Warning.** No configuration beats drawing a straight line" in text_of(started)
 
 
-def test_one_arm_and_one_seed_are_enough(tmp_path):
-    run = write_synthetic_run(tmp_path / "small", arms=("random",), configurations=1, seeds=1)
+def finished_run(path, *, curve=None, change=None, **design):
+    """A run whose every planned trial ended; `change(arm, c, seed)` gives columns to replace."""
+    design = {"arms": ("pretrained", "random"), "configurations": 4, "seeds": 2} | design
+    run = begun(path, **design)
+    writer = RunWriter(run)
+    for c in range(design["configurations"]):
+        for seed in range(1, design["seeds"] + 1):
+            for place, arm in enumerate(design["arms"]):
+                changes = change(arm, c, seed) if change else {}
+                end = 0.5 + 0.02 * place + 0.03 * c + 0.01 * (seed + place) * (c % 2)
+                identity = {"arm": arm, "config_id": f"c{c}", "seed": seed}
+                weights = {"lm_sha256": f"{place}{c}{seed}"}
+                rate = {PARAMETER_PREFIX + "training.optimizer.lr": 1e-3 * (1 + c)}
+                score = {"val_correlation": end} | identity | weights | rate | changes
+                row = synthetic_trial(f"{arm}-{c}-{seed}", **score)
+                rows = synthetic_curve(end, epochs=row["epochs"]) if row["epochs"] else []
+                writer.add_trial(row, curve(rows) if curve else rows)
+    return run
 
-    assert f"| random | 1 completed, 1 diverged | 1 | 0.9140 | 0.9140 | {UNDEFINED} |" in text_of(
-        run
+
+@pytest.mark.parametrize(
+    ("arms", "reason"),
+    [
+        pytest.param(("random",), "the study has no pretrained arm", id="random alone"),
+        pytest.param(("pretrained",), "the study has no random arm", id="pretrained alone"),
+        pytest.param(("pretrained", "shuffled"), "the study has no random arm", id="no random"),
+    ],
+)
+def test_a_study_without_both_arms_says_which_is_missing(tmp_path, unpainted, arms, reason):
+    text = text_of(finished_run(tmp_path / "run", arms=arms))
+
+    rows = verdict_rows(text)
+    assert {rows[number][5] for number in "12345"} == {"**NOT EVALUABLE**"}
+    assert f"This study cannot tell: {reason}." in text
+    assert "Best configuration" in text
+
+
+def test_one_seed_says_which_claims_need_two(tmp_path, unpainted):
+    text = text_of(finished_run(tmp_path / "run", seeds=1))
+
+    rows = verdict_rows(text)
+    assert {rows[number][5] for number in "145"} == {"**NOT EVALUABLE**"}
+    assert "needs two seeds" in text
+    assert rows["2"][2] != UNDEFINED
+
+
+def test_one_configuration_is_no_study_but_has_a_report(tmp_path, unpainted):
+    text = text_of(finished_run(tmp_path / "run", configurations=1))
+
+    assert {row[5] for row in verdict_rows(text).values()} == {"**NOT EVALUABLE**"}
+    assert "needs two configurations" in text
+
+
+def test_further_arms_are_described_and_do_not_disturb(tmp_path, unpainted):
+    settings = {
+        "pretrained": {},
+        "random": {"transfer_learning.initialization": "random"},
+        "shuffled": {"transfer_learning.initialization": "shuffled"},
+        "first_block": {"transfer_learning.n_pretrained_blocks": 1},
+        "vanilla": {"transfer_learning.use_pretrained_lm": False},
+    }
+
+    text = text_of(finished_run(tmp_path / "run", arms=settings))
+
+    for arm in settings:
+        assert f"\n| {arm} | 8 |" in text
+    assert "pretrained against random" in text
+
+
+def test_ties_everywhere_are_no_effect_and_no_crash(tmp_path, unpainted):
+    run = finished_run(
+        tmp_path / "run",
+        change=lambda *_: {"val_correlation": 0.5},
+        curve=lambda rows: [row | {"val_correlation": 0.5, "val_loss": 0.3} for row in rows],
     )
+
+    rows = verdict_rows(text_of(run))
+
+    assert rows["2"][2:4] == ["+0.0%", "[+0.0%, +0.0%]"]
+    assert "SUPPORTED" not in {row[5].strip("*") for row in rows.values()}
+
+
+def test_diverged_failed_and_missing_trials_are_counted_and_explained(tmp_path, unpainted):
+    def change(arm, c, seed):
+        if (arm, c, seed) == ("random", 0, 1):
+            return {"status": "diverged", "epochs": 2, "val_correlation": None, "error": "gone"}
+        if (arm, c, seed) == ("pretrained", 1, 2):
+            return {"status": "failed", "epochs": 0, "val_correlation": None, "error": "disk full"}
+        return {}
+
+    text = text_of(finished_run(tmp_path / "run", change=change))
+
+    assert "| pretrained | 8 | 7 | 0 | 1 | 0 | 7 | 0.0% |" in text
+    assert "| random | 8 | 7 | 1 | 0 | 0 | 7 | 14.3% |" in text
+    assert "| failed in an arm | 1 |" in text
+    assert "| random | diverged | gone | 1 |" in text
+    assert "| pretrained | failed | disk full | 1 |" in text
+
+
+def test_an_arm_that_always_diverges_is_not_compared(tmp_path, unpainted):
+    gone = {"status": "diverged", "epochs": 0, "val_correlation": None, "val_loss": None}
+    run = finished_run(tmp_path / "run", change=lambda *_: gone)
+
+    text = text_of(run)
+
+    assert "**NOT EVALUABLE**" in text
+    assert "| random | 8 | 0 | 8 | 0 | 0 | 8 | 100.0% |" in text
+
+
+def test_an_edited_study_is_a_deviation_at_the_top(tmp_path, unpainted):
+    run = finished_run(tmp_path / "run")
+    with run.space.open("a", encoding="utf-8") as stream:
+        stream.write("# edited\n")
+
+    text = text_of(run)
+
+    head = text[: text.index("## Verdicts")]
+    assert "> **Deviation.** space.yaml is not the file that was registered" in head
+    assert claims_of(run)["deviations"]
+
+
+def test_a_folder_that_is_no_run_is_an_error_and_stays_as_it_was(tmp_path):
+    with pytest.raises(ResultsError, match=r"must hold trials\.parquet"):
+        write_report(RunFolder(tmp_path))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- large runs ---
+
+
+@pytest.mark.slow
+def test_four_hundred_trials_are_reported_within_20_seconds_without_torch_or_ray(tmp_path):
+    run = write_rich_run(tmp_path / "rich")
+    script = (
+        "import sys; from pathlib import Path; from stage1.report import main\n"
+        f"main(Path({str(run.path)!r}))\n"
+        "heavy = {'torch', 'pytorch_lightning', 'ray', 'transformers'} & sys.modules.keys()\n"
+        "assert not heavy, heavy"
+    )
+    begin = time.perf_counter()
+
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True)
+
+    assert time.perf_counter() - begin < 20
+    assert run.report_html.is_file()

@@ -10,18 +10,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from synthetic_run import START, synthetic_curve, synthetic_space, synthetic_trial
+from synthetic_run import (
+    START,
+    synthetic_blocks,
+    synthetic_cost,
+    synthetic_curve,
+    synthetic_space,
+    synthetic_trial,
+    write_synthetic_run,
+)
 
 from stage1.errors import ResultsError
 from stage1.results import (
+    BLOCK_COLUMNS,
+    COST_COLUMNS,
     CURVE_COLUMNS,
     TRIAL_COLUMNS,
     RunFolder,
+    read_blocks,
+    read_cost,
     read_curves,
     read_space,
     read_trials,
 )
-from stage1.run_writer import RunWriter
+from stage1.run_writer import RunWriter, write_cost
 
 
 @pytest.fixture
@@ -39,11 +51,12 @@ def fixed_names(columns):
 def test_a_new_run_has_empty_tables_with_all_fixed_columns(run):
     RunWriter(run)
 
-    trials, curves = read_trials(run), read_curves(run)
+    trials, curves, blocks = read_trials(run), read_curves(run), read_blocks(run)
 
     assert list(trials.columns) == fixed_names(TRIAL_COLUMNS)
     assert list(curves.columns) == fixed_names(CURVE_COLUMNS)
-    assert len(trials) == len(curves) == 0
+    assert list(blocks.columns) == fixed_names(BLOCK_COLUMNS)
+    assert len(trials) == len(curves) == len(blocks) == 0
 
 
 def test_a_trial_is_read_back_as_it_was_written(run):
@@ -76,7 +89,8 @@ def test_columns_come_in_the_documented_order_whatever_the_order_of_the_row(run)
         "val_corr_m1",
         "val_skill_m1",
     ]
-    assert names.index("baseline_val_corr_m1") + 1 == names.index("seconds")
+    baseline = names.index("baseline_val_corr_m1")
+    assert names[baseline + 1 : baseline + 3] == ["zero_val_loss", "seconds"]
 
 
 def test_types_do_not_depend_on_which_values_are_null(run):
@@ -159,6 +173,156 @@ def test_a_crash_between_the_tables_leaves_both_readable_and_no_double_curve(run
 
     assert [len(table) for table in between] == [0, 5]
     assert read_curves(run)["epoch"].tolist() == [0, 1, 2, 3, 4]
+
+
+# --- blocks and cost ---
+
+
+BLOCK = {
+    "epoch": 4,
+    "timeframe": "m1",
+    "channel": "close",
+    "block": 2,
+    "n": 40,
+    "sum_truth": 1.5,
+    "sum_decoded": -0.5,
+    "sum_truth_squared": 41.0,
+    "sum_decoded_squared": 39.0,
+    "sum_product": 36.0,
+}
+
+
+def test_blocks_are_read_back_as_they_were_written_with_what_identifies_their_trial(run):
+    row = synthetic_trial("t7", arm="shuffled", config_id="c3", seed=2)
+
+    RunWriter(run).add_trial(row, [], [BLOCK])
+
+    (read,) = read_blocks(run).to_dict("records")
+    identity = {"trial_id": "t7", "stage": "design", "arm": "shuffled", "config_id": "c3"}
+    assert read == identity | {"seed": 2} | BLOCK
+
+
+def test_a_writer_continues_the_blocks_it_finds_and_a_trial_without_any_leaves_them(run):
+    blocks = synthetic_blocks({"m1": 0.9}, epoch=4)
+    RunWriter(run).add_trial(synthetic_trial("t0"), [], blocks)
+
+    writer = RunWriter(run)
+    writer.add_trial(synthetic_trial("t1", stage="search"), [])
+    writer.add_trial(synthetic_trial("t2"), [], blocks)
+
+    counts = read_blocks(run)["trial_id"].value_counts().to_dict()
+    assert counts == {"t0": len(blocks), "t2": len(blocks)}
+
+
+def test_a_trial_is_written_after_its_curve_and_its_blocks(run, monkeypatch):
+    writer = RunWriter(run)
+    write_table, written = pq.write_table, []
+
+    def noted(table, path):
+        written.append(path.name)
+        write_table(table, path)
+
+    monkeypatch.setattr(pq, "write_table", noted)
+    writer.add_trial(synthetic_trial("t0"), synthetic_curve(0.9), [BLOCK])
+
+    assert written[-1] == "trials.parquet"
+    assert sorted(written) == ["blocks.parquet", "curves.parquet", "trials.parquet"]
+
+
+def test_blocks_of_a_trial_that_was_never_written_are_dropped(run, monkeypatch):
+    writer = RunWriter(run)
+    write_table = pq.write_table
+
+    def fail_at_the_trials(table, path):
+        if path.name == "trials.parquet":
+            raise OSError("no space left on device")
+        write_table(table, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "write_table", fail_at_the_trials)
+        with pytest.raises(OSError, match="no space"):
+            writer.add_trial(synthetic_trial("t0"), [], [BLOCK])
+    left = read_blocks(run)["trial_id"].tolist()
+    RunWriter(run).add_trial(synthetic_trial("t0", status="failed"), [])
+
+    assert left == ["t0"]
+    assert len(read_blocks(run)) == 0
+
+
+def test_sums_that_are_not_finite_are_missing(run):
+    RunWriter(run).add_trial(synthetic_trial("t0"), [], [BLOCK | {"sum_decoded": math.nan}])
+
+    assert read_blocks(run)["sum_decoded"].isna().tolist() == [True]
+
+
+def test_the_cost_is_read_back_as_it_was_written(run):
+    rows = synthetic_cost()
+
+    write_cost(run, rows)
+
+    read = read_cost(run)
+    assert list(read.columns) == fixed_names(COST_COLUMNS)
+    assert read["seconds"].tolist() == [row["seconds"] for row in rows]
+    assert read["arm"].tolist()[:4] == ["pretrained", "vanilla", "vanilla", "pretrained"]
+    assert read["peak_vram_mb"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("read", "columns"), [(read_blocks, BLOCK_COLUMNS), (read_cost, COST_COLUMNS)]
+)
+def test_a_run_without_the_table_has_no_rows_but_all_columns_in_their_types(run, read, columns):
+    writer = RunWriter(run)
+    run.blocks.unlink()
+    missing = read(run)
+    writer.add_trial(synthetic_trial("t0"), [], [BLOCK])
+    write_cost(run, synthetic_cost())
+
+    assert list(missing.columns) == fixed_names(columns)
+    assert len(missing) == 0
+    assert missing.dtypes.to_dict() == read(run).dtypes.to_dict()
+
+
+@pytest.mark.parametrize("read", [read_blocks, read_cost])
+def test_a_missing_folder_is_named_by_every_reader(run, read):
+    with pytest.raises(ResultsError, match="study must be a run folder, got no such folder"):
+        read(run)
+
+
+def test_a_timing_twice_is_refused(run):
+    write_cost(run, synthetic_cost() * 2)
+
+    with pytest.raises(ResultsError, match=r"cost\.parquet"):
+        read_cost(run)
+
+
+def test_a_cost_of_another_arm_is_refused_and_nothing_written(run):
+    with pytest.raises(ValueError, match="arm must be one of pretrained, vanilla, got 'random'"):
+        write_cost(run, [synthetic_cost()[0] | {"arm": "random"}])
+
+    assert not run.cost.exists()
+
+
+def test_trials_of_an_earlier_version_have_no_loss_of_predicting_0(run):
+    RunWriter(run).add_trial(synthetic_trial("t0"), [])
+    pq.write_table(pq.read_table(run.trials).drop_columns(["zero_val_loss"]), run.trials)
+
+    trials = read_trials(run)
+
+    assert trials["zero_val_loss"].isna().all()
+    assert trials["zero_val_loss"].dtype == "float64"
+
+
+def test_a_synthetic_run_s_blocks_give_the_correlations_of_its_trials(tmp_path):
+    run = write_synthetic_run(tmp_path / "run")
+
+    blocks = read_blocks(run)
+    sums = blocks.groupby(["trial_id", "epoch", "timeframe", "channel"])[["sum_product", "n"]].sum()
+    values = (sums["sum_product"] / sums["n"]).groupby(["trial_id", "epoch"]).mean()
+
+    recorded = read_curves(run).set_index(["trial_id", "epoch"])["val_correlation"]
+    assert set(values.index.get_level_values("epoch")) == {1, 4}
+    assert len(values) == 2 * 24
+    pd.testing.assert_series_equal(values, recorded[values.index], check_names=False)
 
 
 # --- what a writer refuses ---

@@ -42,6 +42,7 @@ def test_the_numbers_of_the_streams_never_change():
         "VALIDATION_MASKS": 6,
         "DESIGN": 7,
         "SAMPLER": 8,
+        "LANGUAGE_MODEL_AGAIN": 9,
     }
 
 

@@ -15,6 +15,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from stage1.preregistration import preregistration_deviations, read_preregistration
+from stage1.results import BLOCK_SUMS, RunFolder, read_blocks, read_cost
+
 PAIRED = ["head_sha256", "order_sha256", "mask_sha256"]
 
 
@@ -107,6 +110,61 @@ def test_the_study_was_registered_before_its_first_trial(finished_study, trials)
     assert registered["early_epoch"] == 1
 
 
+def test_the_registration_is_as_it_was_written_and_names_the_roles_of_the_arms(finished_study):
+    run = RunFolder(finished_study.folder)
+
+    registered = read_preregistration(run)
+
+    assert preregistration_deviations(run) == []
+    assert registered.roles == {"pretrained": "pretrained", "random": "random"}
+    assert (registered.cost.size, registered.cost.patch_len) == ("english-t5-nano", 8)
+
+
+def test_every_trial_knows_the_loss_of_predicting_0_which_is_worse_than_the_baseline(trials):
+    assert trials["zero_val_loss"].nunique() == 1
+    assert (trials["zero_val_loss"] > trials["baseline_val_loss"]).all()
+
+
+def test_the_design_s_blocks_give_its_correlations_at_the_early_epoch_and_the_horizon(
+    finished_study, trials, curves
+):
+    blocks = read_blocks(RunFolder(finished_study.folder))
+
+    sums = blocks.groupby(["trial_id", "epoch", "timeframe", "channel"])[list(BLOCK_SUMS)].sum()
+    n, truth, mine, truth_2, mine_2, product = (sums[name].astype(float) for name in BLOCK_SUMS)
+    variances = (n * truth_2 - truth**2) * (n * mine_2 - mine**2)
+    by_price = (n * product - truth * mine) / variances**0.5
+    values = by_price.groupby(["trial_id", "epoch"]).mean()
+
+    recorded = curves.set_index(["trial_id", "epoch"])["val_correlation"]
+    design = set(trials.loc[trials["stage"] == "design", "trial_id"])
+    assert set(values.index) == {(trial_id, epoch) for trial_id in design for epoch in (1, 3)}
+    pd.testing.assert_series_equal(values, recorded[values.index], check_names=False, atol=1e-6)
+
+
+def test_all_trials_have_the_same_blocks_of_validation_time(finished_study):
+    blocks = read_blocks(RunFolder(finished_study.folder))
+
+    places = blocks.groupby(["timeframe", "channel", "block"])
+
+    assert (places[["n", "sum_truth", "sum_truth_squared"]].nunique() == 1).all(axis=None)
+    assert (places["trial_id"].nunique() == 16).all()
+
+
+def test_after_the_study_the_t5_was_timed_against_the_vanilla_encoder_in_turns(finished_study):
+    cost = read_cost(RunFolder(finished_study.folder))
+
+    firsts = ["pretrained", "vanilla"] * 3
+    assert cost["arm"][::2].tolist() == firsts
+    assert cost["arm"][1::2].tolist() == firsts[1:] + firsts[:1]
+    assert cost["round"].tolist() == [number for number in range(6) for _ in range(2)]
+    assert set(cost["size"]) == {"english-t5-nano"}
+    assert set(cost["patch_len"]) == {8}
+    assert (cost["seconds"] > 0).all()
+    assert (cost["peak_rss_mb"] > 100).all()
+    assert "Timing english-t5-nano against a vanilla encoder" in finished_study.printed
+
+
 def test_a_worker_does_not_grow_from_trial_to_trial(trials):
     first, last = trials["peak_rss_mb"].head(6), trials["peak_rss_mb"].tail(6)
 
@@ -138,6 +196,7 @@ def test_a_finished_study_is_resumed_to_the_same_tables(finished_study, trials):
 
     again = pd.read_parquet(finished_study.folder / "trials.parquet")
     pd.testing.assert_frame_equal(again, trials)
+    assert "Timing" not in result.stdout
     assert "interpolation" in result.stdout
 
 

@@ -106,6 +106,15 @@ def test_exclusions_are_counted_by_arm_and_first_line_of_the_reason(tmp_path):
     ]
 
 
+def test_exclusions_without_any_recorded_error_have_a_reason_too(tmp_path):
+    run = RunFolder(tmp_path)
+    RunWriter(run).add_trial(synthetic_trial("a", status="diverged"), [])
+
+    counts = count_exclusions(read_trials(run))
+
+    assert counts.values.tolist() == [["random", "diverged", "loss left its range", 1]]
+
+
 # --- arms ---
 
 

@@ -18,11 +18,11 @@ from stage1.claims.error_rates import (
     family_defect,
 )
 from stage1.claims.inputs import read_run
-from stage1.claims.intervals import ERROR_RATE, FAMILY_ERROR
 from stage1.claims.scores import design_scores
 from stage1.claims.synthetic import ScoreModel, model_of
 from stage1.command import run_commands
 from stage1.errors import EXIT_DEFECT, ResultsError
+from stage1.preregistration import ERROR_RATE, FAMILY_ERROR
 from stage1.results import RunFolder
 from stage1.run_tables import PRETRAINED, RANDOM
 

@@ -20,6 +20,7 @@ from stage1.claims.intervals import Values
 from stage1.claims.ranks import early_tau
 from stage1.claims.robustness import mcnemar_p
 from stage1.claims.scores import CORRELATION, Scores
+from stage1.claims.spread import seed_variance_ratio
 from stage1.claims.tuning import gain_from_tuning, median_regret, share_near_best
 from stage1.results import CONFIRM, DESIGN, SEARCH
 
@@ -32,19 +33,26 @@ _FREEZE = "transfer_learning.freeze_lm_epochs"
 Shown = dict[str, dict[str, float]]
 
 
-def also_shown(tables: RunTables, scores: Scores, arms: tuple[str, str]) -> Shown:
+def also_shown(
+    tables: RunTables, scores: Scores, arms: tuple[str, str], *, fixed: str | None
+) -> Shown:
     """Further numbers by claim, each with the arm's name; NaN where there is none.
 
     Args:
         tables: Of the run.
         scores: Of its design.
         arms: The pair, the one said to be better first.
+        fixed: The arm whose random weights are the same for every seed, if there is one.
     """
     return {
         SENSITIVITY: _by_arm(_tuning_numbers, scores, arms),
         EARLY_GAIN: _speed(tables, scores, arms),
         FINAL_GAIN: _after_tuning(tables, arms) | _never_frozen(scores, arms),
-        STABILITY: _by_arm(_roughness, scores, arms) | _divergence(scores, arms),
+        STABILITY: {
+            **_by_arm(_roughness, scores, arms),
+            **_divergence(scores, arms),
+            **(_from_the_draw(scores, arms[1], fixed) if fixed else {}),
+        },
         EARLY_SIGNAL: _by_arm(_first_clear_epoch, scores, arms),
     }
 
@@ -142,6 +150,13 @@ def _roughness(scores: Scores, arm: str) -> dict[str, float]:
 def _divergence(scores: Scores, arms: tuple[str, str]) -> dict[str, float]:
     first, second = (scores.diverged[arm] for arm in arms)
     return {"p that both diverge equally often (McNemar)": mcnemar_p(first, second)}
+
+
+def _from_the_draw(scores: Scores, random: str, fixed: str) -> dict[str, float]:
+    """What of the seeds' variance comes from drawing other weights: pretrained ones never do."""
+    ratio = seed_variance_ratio(scores.arm(fixed).log_loss, scores.arm(random).log_loss)
+    share = -math.expm1(ratio.estimate)
+    return {f"share of {random}'s variance over seeds that is the draw of its weights": share}
 
 
 def _first_clear_epoch(scores: Scores, arm: str) -> dict[str, float]:

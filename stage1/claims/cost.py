@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from stage1.claims.intervals import ERROR_RATE, Interval, exponential, mean_interval
+from stage1.claims.intervals import Interval, exponential, mean_interval
+from stage1.preregistration import ERROR_RATE
 
 PRETRAINED, VANILLA = "pretrained", "vanilla"
 

@@ -32,7 +32,7 @@ from stage1.claims.gains import (
     final_error_reduction,
     final_gain,
 )
-from stage1.claims.intervals import ERROR_RATE, NO_INTERVAL, Interval, Values, exponential
+from stage1.claims.intervals import NO_INTERVAL, Interval, Values, exponential
 from stage1.claims.ranks import (
     early_tau,
     same_seed_tau,
@@ -43,6 +43,7 @@ from stage1.claims.ranks import (
 from stage1.claims.scores import ArmScores
 from stage1.claims.spread import seed_variance_ratio, spread_ratio
 from stage1.claims.verdicts import Decision, Verdict, advice, decide
+from stage1.preregistration import ERROR_RATE
 
 _RANK_SEED = 20260  # any number: the bootstrap of a table is always the same
 _LARGEST_CORRELATION = 1 - 1e-7

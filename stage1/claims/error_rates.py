@@ -10,13 +10,11 @@ import numpy as np
 
 from stage1.claims.definitions import BESIDE, DEFINITIONS
 from stage1.claims.finding import CLAIMED, COST, EARLY_GAIN, Finding
-from stage1.claims.intervals import ERROR_RATE, FAMILY_ERROR, exponential, mean_interval
+from stage1.claims.intervals import exponential, mean_interval
 from stage1.claims.synthetic import ScoreModel, draw_studies
 from stage1.claims.verdicts import Verdict, decide_cost
+from stage1.preregistration import COST_MARGIN, COST_ROUNDS, ERROR_RATE, FAMILY_ERROR
 
-MARGIN = 1.15
-"""Largest cost ratio that the plan allows."""
-TIMING_ROUNDS = 6
 TIMING_NOISE = 0.05
 """Standard deviation of a round's log ratio: 5 %, what two busy cores give."""
 _FOUND = {Verdict.SUPPORTED, Verdict.DIRECTION_ONLY, Verdict.CONTRADICTED}
@@ -108,10 +106,10 @@ def _gain_per_error_reduction(model: ScoreModel, claim: str) -> float:
 
 
 def _cost_finding(effect: float, generator: np.random.Generator) -> Finding:
-    logs = math.log(MARGIN) - effect + TIMING_NOISE * generator.standard_normal(TIMING_ROUNDS)
+    logs = math.log(COST_MARGIN) - effect + TIMING_NOISE * generator.standard_normal(COST_ROUNDS)
     interval = mean_interval(logs)
     ratio = exponential(interval)
-    return Finding(ratio, decide_cost(ratio, margin=MARGIN), {})
+    return Finding(ratio, decide_cost(ratio, margin=COST_MARGIN), {})
 
 
 def any_false_finding(model: ScoreModel, *, studies: int, seed: int) -> Share:

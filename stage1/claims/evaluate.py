@@ -10,7 +10,7 @@ from stage1.claims.cost import SizeCost, size_costs
 from stage1.claims.definitions import BESIDE, DEFINITIONS
 from stage1.claims.finding import CLAIMED, COST, Definition, Finding, too_few_finite
 from stage1.claims.inputs import RunTables
-from stage1.claims.intervals import ERROR_RATE, NO_INTERVAL
+from stage1.claims.intervals import NO_INTERVAL
 from stage1.claims.record import ATTRIBUTABLE, NOT_ATTRIBUTABLE, NOT_TESTED, Claim
 from stage1.claims.scores import Scores, design_scores
 from stage1.claims.second_opinions import block_intervals, label_swaps
@@ -30,7 +30,16 @@ from stage1.claims.soundness import (
     without_fingerprint,
 )
 from stage1.claims.verdicts import Decision, Verdict, decide_cost
-from stage1.run_tables import PRETRAINED, RANDOM, RANDOM_AGAIN, SHUFFLED, VANILLA
+from stage1.preregistration import ERROR_RATE
+from stage1.results import DESIGN
+from stage1.run_tables import (
+    PRETRAINED,
+    RANDOM,
+    RANDOM_AGAIN,
+    RANDOM_FIXED,
+    SHUFFLED,
+    VANILLA,
+)
 
 LABEL_SWAP, TIME_BLOCKS = "label swap", "blocks of validation time"
 
@@ -84,7 +93,8 @@ class _Comparison:
         self._shown: dict[str, dict[str, float]] = {}
         self._opinions: dict[str, dict[str, str]] = {}
         if self._both:
-            self._shown = also_shown(tables, scores, self.pair)
+            fixed = roles.get(RANDOM_FIXED)
+            self._shown = also_shown(tables, scores, self.pair, fixed=fixed)
             self._opinions = {
                 LABEL_SWAP: label_swaps(self._arms[PRETRAINED], self._arms[RANDOM]),
                 TIME_BLOCKS: block_intervals(
@@ -208,7 +218,7 @@ def _cost_claim(tables: RunTables, costs: list[SizeCost]) -> Claim:
         reason=decision.reason,
         attribution="",
         sentence=sentence,
-        shown=_cost_numbers(timed[0]) if timed else {},
+        shown=(_cost_numbers(timed[0]) if timed else {}) | _seconds_of_trials(tables),
         robustness={},
     )
 
@@ -222,3 +232,14 @@ def _cost_numbers(cost: SizeCost) -> dict[str, float]:
         "peak GPU memory, T5 (MB)": cost.gpu_memory_mb[0],
         "peak GPU memory, vanilla encoder (MB)": cost.gpu_memory_mb[1],
     }
+
+
+def _seconds_of_trials(tables: RunTables) -> dict[str, float]:
+    """A check: pretrained and random weights cost the same, by construction."""
+    roles = tables.registration.roles
+    if not {PRETRAINED, RANDOM} <= set(roles):
+        return {}
+    seconds = tables.trials[tables.trials["stage"] == DESIGN].groupby("arm")["seconds_per_step"]
+    means = seconds.mean().reindex([roles[PRETRAINED], roles[RANDOM]]).to_numpy()
+    name = f"seconds per step of trials, {roles[PRETRAINED]} / {roles[RANDOM]}"
+    return {name: float(means[0] / means[1])}

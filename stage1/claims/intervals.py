@@ -12,12 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-CLAIMS = 6
-"""Claims that share the error rate."""
-FAMILY_ERROR = 0.05
-"""Probability of any false finding among all claims, at most."""
-ERROR_RATE = FAMILY_ERROR / CLAIMS
-"""Of each deciding interval, two-sided (Bonferroni)."""
+from stage1.preregistration import ERROR_RATE
 
 Values = NDArray[np.float64]
 

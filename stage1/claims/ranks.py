@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stage1.claims.intervals import ERROR_RATE, NO_INTERVAL, Interval, Values
+from stage1.claims.intervals import NO_INTERVAL, Interval, Values
+from stage1.preregistration import ERROR_RATE
 
 RESAMPLES = 4000
 """Bootstrap samples; the tails of the deciding interval hold 17 of them each."""

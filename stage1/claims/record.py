@@ -6,8 +6,9 @@ import json
 import math
 from typing import Any, NamedTuple
 
-from stage1.claims.intervals import CLAIMS, Interval
+from stage1.claims.intervals import Interval
 from stage1.claims.verdicts import Verdict
+from stage1.preregistration import CLAIMS
 
 ATTRIBUTABLE = "attributable to what the weights learned"
 NOT_ATTRIBUTABLE = "not attributable to what the weights learned"

@@ -21,7 +21,6 @@ from typing import NamedTuple
 import numpy as np
 
 from stage1.claims.intervals import (
-    ERROR_RATE,
     NO_INTERVAL,
     Interval,
     Values,
@@ -29,6 +28,7 @@ from stage1.claims.intervals import (
     ratio_interval,
     student_interval,
 )
+from stage1.preregistration import ERROR_RATE
 
 
 class SpreadRatio(NamedTuple):

@@ -54,6 +54,20 @@ class ScoreModel(NamedTuple):
     """Student's t with 4 degrees of freedom in place of the Gaussian."""
 
 
+TYPICAL = ScoreModel(
+    configurations=8,
+    seeds=2,
+    early_correlation=0.78,
+    final_correlation=0.88,
+    correlation_spread=0.015,
+    loss_spread=0.08,
+    reliability=0.8,
+    arm_correlation=0.6,
+    early_agreement=0.8,
+)
+"""The default study, roughly: where no run says how scores vary."""
+
+
 def draw_studies(
     model: ScoreModel, effects: dict[str, float], *, studies: int, generator: np.random.Generator
 ) -> Iterator[tuple[ArmScores, ArmScores]]:

@@ -63,6 +63,12 @@ def evaluate(
     return metrics
 
 
+def zero_loss(batch: Batch, config: Config) -> float:
+    """The `val_loss` of predicting 0 everywhere, which a training that has learned nothing has."""
+    minutes = tuple(MINUTES[name] for name in config.data.timeframes)
+    return float(total_loss(torch.zeros_like(batch.targets), batch, config.loss, minutes))
+
+
 def evaluate_baseline(batch: Batch, config: Config) -> dict[str, float]:
     """The same metrics of linear interpolation, as `baseline_<metric>`; its skill is 0."""
     metrics = evaluate(interpolate(batch.targets, batch.hidden), batch, config)

@@ -150,22 +150,38 @@ def build_model(config: Config, language_model: LanguageModel | None) -> Built:
     Raises:
         ModelError: The language model has no token embeddings and no input scale is set.
     """
-    transfer, seed = config.transfer_learning, config.training.seed
+    transfer = config.transfer_learning
     t5, lm_sha256, scale = None, None, 1.0
     if language_model is not None:
         scale = input_scale(config, language_model)
         t5, lm_sha256 = build_t5(
             language_model,
             initialization=transfer.initialization,
-            seed=integer_seed(Stream.LANGUAGE_MODEL, seed),
+            seed=weights_seed(config),
             initializer_factor=transfer.initializer_factor,
             n_pretrained_blocks=transfer.n_pretrained_blocks,
             dropout=config.model.dropout,
         )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(integer_seed(Stream.HEAD, seed))
+        torch.manual_seed(integer_seed(Stream.HEAD, config.training.seed))
         model = Stage1Model(config, t5=t5, input_scale=scale)
     return Built(model, lm_sha256, _head_sha256(model))
+
+
+def weights_seed(config: Config) -> int:
+    """Seed of a T5's random or shuffled weights, apart from that of everything else.
+
+    `initialization_stream` 0 keeps the key (LANGUAGE_MODEL, seed), so that its weights are those of
+    every earlier study. The other streams have a key of their own kind: all keys of one member of
+    `Stream` must be equally long, or numpy would take two different ones for the same.
+    """
+    transfer = config.transfer_learning
+    seed = transfer.initialization_seed
+    if seed is None:
+        seed = config.training.seed
+    if transfer.initialization_stream == 0:
+        return integer_seed(Stream.LANGUAGE_MODEL, seed)
+    return integer_seed(Stream.LANGUAGE_MODEL_AGAIN, seed, transfer.initialization_stream)
 
 
 def input_scale(config: Config, language_model: LanguageModel) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
+from stage1.model.blocks import BLOCKS
 from stage1.results import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
 from stage1.search.design import sobol_configurations
 from stage1.search.halving import ArmHalving
@@ -23,6 +24,7 @@ from stage1.search.trials import (
     RunningTrial,
     Tables,
     TrialSpec,
+    block_rows,
     curve_rows,
     trial_row,
 )
@@ -150,8 +152,10 @@ class StudyEngine:
         trial = self.running.get(trial_id)
         if trial is None:
             return False
-        trial.curve.append(row)
         value, epoch = self._objective(row), int(row["epoch"])
+        trial.curve.append({key: row[key] for key in row if key != BLOCKS})
+        if BLOCKS in row:
+            trial.blocks[epoch] = row[BLOCKS]
         if trial.spec.stage == SEARCH:
             self._samplers[trial.spec.arm].report(trial.spec.search_point, epoch=epoch, value=value)
         reason = self._divergence(trial)
@@ -200,7 +204,8 @@ class StudyEngine:
 
     def _end(self, trial: RunningTrial, status: str, *, error: str | None = None) -> None:
         spec = trial.spec
-        self._tables.add_trial(trial_row(trial, status, error), curve_rows(trial))
+        blocks = block_rows(trial, self.study.config.data.timeframes)
+        self._tables.add_trial(trial_row(trial, status, error), curve_rows(trial), blocks)
         curve = {int(row["epoch"]): self._objective(row) for row in trial.curve}
         value = self._objective(trial.curve[-1]) if trial.curve else math.nan
         seconds = float(trial.curve[-1]["seconds"]) if trial.curve else 0.0

@@ -8,9 +8,10 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 import optuna
@@ -25,6 +26,7 @@ from stage1.errors import TrialError
 from stage1.model.language_models import LanguageModel
 from stage1.results import RunFolder
 from stage1.run_writer import RunWriter
+from stage1.search.cost import record_cost, time_on_cluster
 from stage1.search.engine import StudyEngine
 from stage1.search.progress import Progress
 from stage1.search.resume import ended_trials
@@ -33,6 +35,7 @@ from stage1.search.study import Study
 from stage1.search.tensorboard import write_trial
 from stage1.search.trainable import SharedInputs, train_trial
 from stage1.search.tune_bridge import EngineScheduler, EngineSearcher
+from stage1.search.workers import wanted_workers
 
 _RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -62,8 +65,13 @@ class _Recorder:
     def __init__(self, run: RunFolder) -> None:
         self._run, self._tables = run, RunWriter(run)
 
-    def add_trial(self, row: dict[str, Any], curve: list[dict[str, Any]]) -> None:
-        self._tables.add_trial(row, curve)
+    def add_trial(
+        self,
+        row: dict[str, Any],
+        curve: list[dict[str, Any]],
+        blocks: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self._tables.add_trial(row, curve, blocks)
         write_trial(self._run.tensorboard, row, curve)
 
 
@@ -79,6 +87,8 @@ def run_study(
 ) -> bool:
     """Run what is left of a study; says whether all of it has ended now.
 
+    Once it has, the machine is free for the cost block.
+
     Args:
         study: Checked.
         run: Begun: space.yaml and prereg.yaml are there, perhaps trials.
@@ -93,18 +103,23 @@ def run_study(
     run.journal.unlink(missing_ok=True)  # rebuilt from the tables: no trial is left running in it
     storage = JournalStorage(JournalFileBackend(str(run.journal)))
     engine = StudyEngine(study, storage, _Recorder(run), ended_trials(run, study))
+    shared = _shared_inputs(bars, language_models)
     with (
         Progress(engine, console, workers=cluster.workers),
         tempfile.TemporaryDirectory() as scratch,
     ):
         tune.Tuner(
-            _trainable(study, bars, language_models),
+            _trainable(study, shared),
             tune_config=_tune_config(engine, deadline, cluster.workers),
             run_config=tune.RunConfig(
                 name=study.space.name, storage_path=cluster.storage or scratch, verbose=0
             ),
         ).fit()
-    return len(engine.ended) >= engine.expected_trials()
+    finished = len(engine.ended) >= engine.expected_trials()
+    if finished:
+        timed = partial(time_on_cluster, shared=shared, resources=study.space.resources)
+        record_cost(study, run, console, time_size=timed)
+    return finished
 
 
 def _tune_config(engine: StudyEngine, deadline: float | None, workers: int) -> tune.TuneConfig:
@@ -135,7 +150,7 @@ def ray_cluster(
     os.environ.update(_RAY_SETTINGS)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
-        wanted = workers or max(int(_usable_cores() / resources.cpus), 1)
+        wanted = wanted_workers(resources, workers)
         options |= {
             "address": "local",
             "num_cpus": math.ceil(wanted * resources.cpus),
@@ -173,13 +188,6 @@ def _check_reachable(address: str) -> None:
         ) from None
 
 
-def _usable_cores() -> int:
-    """Cores this process may run on, where the system tells; else all of the machine's."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _fitting(resources: Resources) -> int:
     have = ray.cluster_resources()
     cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
@@ -194,11 +202,14 @@ def _fitting(resources: Resources) -> int:
     return int(fitting)
 
 
-def _trainable(study: Study, bars: dict[str, Bars], language_models: list[LanguageModel]) -> Any:
-    shared = SharedInputs(
+def _shared_inputs(bars: dict[str, Bars], language_models: list[LanguageModel]) -> SharedInputs:
+    return SharedInputs(
         bars=ray.put(bars),
         language_models={model.name: ray.put(model) for model in language_models},
     )
+
+
+def _trainable(study: Study, shared: SharedInputs) -> Any:
     resources = study.space.resources
     return tune.with_resources(
         tune.with_parameters(train_trial, shared=shared, gpu=resources.gpus > 0),

@@ -15,13 +15,27 @@ from stage1.errors import ResultsError
 from stage1.faults import dotted, one_line, shown
 from stage1.files import atomic_path, sha256_of_file, write_text
 from stage1.model.language_models import LanguageModel
-from stage1.results import PARAMETER_PREFIX, RunFolder, read_curves, read_trials
+from stage1.preregistration import (
+    SEARCHED,
+    CostPlan,
+    Preregistration,
+    RandomArm,
+    early_epoch,
+    is_untouched,
+    preregistration_text,
+)
+from stage1.results import PARAMETER_PREFIX, RANDOM, RunFolder, read_curves, read_trials
 from stage1.search.space import FloatParameter, IntParameter, Parameter, Space, Value
-from stage1.search.study import Study, space_yaml
+from stage1.search.study import (
+    Study,
+    cost_config,
+    pretrained_language_models,
+    space_yaml,
+    trial_config,
+)
 from stage1.search.trials import EndedTrial, TrialSpec
 
-EARLY_SHARE = 0.2
-"""The early epoch of the claims, as a share of the horizon: epoch 3 of 15."""
+_PACKAGES = ("torch", "pytorch-lightning", "transformers", "ray", "optuna", "numpy", "scipy")
 
 
 def check_new(run: RunFolder) -> None:
@@ -41,6 +55,12 @@ def begin_run(
 ) -> None:
     """Write space.yaml and prereg.yaml, before the first trial.
 
+    Args:
+        run: Not there yet.
+        study: Checked.
+        data: What the bars were, as `data_description` says it.
+        models: All that trials may ask for.
+
     Raises:
         ResultsError: The folder exists, or cannot be made.
     """
@@ -49,7 +69,7 @@ def begin_run(
         with atomic_path(run.path) as path:
             new = RunFolder(path)
             write_text(new.space, space_yaml(study, {"data": data}))
-            write_text(new.prereg, _preregistration(new, study, models))
+            write_text(new.prereg, preregistration_text(_preregistration(new, study, models)))
     except OSError as error:
         reason = error.strerror or error
         raise ResultsError(
@@ -69,6 +89,8 @@ def check_same_study(run: RunFolder, study: Study, *, data: dict[str, Any]) -> N
         raise ResultsError(
             f"{run.space}: must be as it was before the first trial; an edited study is a new run"
         )
+    if not is_untouched(run):
+        raise ResultsError(f"{run.prereg}: {_WHOLE}, got a text that its checksum does not fit")
     then = _flat(_mapping(run.space))
     now = _flat(yaml.safe_load(space_yaml(study, {"data": data})))
     keys = {*then, *now} - {"data.data_dir"}  # the fingerprint decides, however the path is written
@@ -103,22 +125,43 @@ def _flat(values: dict[str, Any], above: tuple[str, ...] = ()) -> dict[str, Any]
     return flat
 
 
-def _preregistration(run: RunFolder, study: Study, models: list[LanguageModel]) -> str:
-    packages = ("torch", "pytorch-lightning", "transformers", "ray", "optuna", "numpy", "scipy")
-    return yaml.safe_dump(
-        {
-            "space_sha256": sha256_of_file(run.space),
-            "written_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "arms": list(study.space.arms),
-            "configurations": study.space.design.configurations,
-            "seeds": study.design_seeds,
-            "horizon_epoch": study.space.horizon_epochs,
-            "early_epoch": max(round(EARLY_SHARE * study.space.horizon_epochs), 1),
-            "language_models": {model.name: model.sha256 for model in models},
-            "versions": {package: version(package) for package in packages},
-        },
-        sort_keys=False,
+def _preregistration(run: RunFolder, study: Study, models: list[LanguageModel]) -> Preregistration:
+    return Preregistration(
+        space_sha256=sha256_of_file(run.space),
+        written_at=datetime.now(UTC).replace(microsecond=0),
+        arms=list(study.space.arms),
+        roles=study.roles,
+        configurations=study.space.design.configurations,
+        seeds=study.design_seeds,
+        horizon_epoch=study.space.horizon_epochs,
+        early_epoch=early_epoch(study.space.horizon_epochs),
+        random_arm=_random_arm(study),
+        cost=_cost_plan(study, models),
+        language_models={model.name: model.sha256 for model in models},
+        versions={package: version(package) for package in _PACKAGES},
     )
+
+
+def _random_arm(study: Study) -> RandomArm | None:
+    if RANDOM not in study.roles:
+        return None
+    config = trial_config(study, arm=study.roles[RANDOM], values={}, seed=0)
+    values = config.transfer_learning.model_dump(include=set(RandomArm.model_fields))
+    searched = {name for name in values if f"transfer_learning.{name}" in study.space.space}
+    return RandomArm(**values | dict.fromkeys(searched, SEARCHED))
+
+
+def _cost_plan(study: Study, models: list[LanguageModel]) -> CostPlan | None:
+    """The claim about cost is about the largest T5 that the pretrained arm may have."""
+    names = pretrained_language_models(study)
+    if not names:
+        return None
+    parameters = {
+        model.name: sum(tensor.numel() for tensor in model.weights.values()) for model in models
+    }
+    largest = max(names, key=lambda name: parameters[name])
+    config = cost_config(study, largest)
+    return CostPlan(size=largest, patch_len=config.transfer_learning.patch_len)
 
 
 def data_description(fingerprint: str, data_dir: Path | None) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import yaml
 from pydantic import ValidationError
 
 from stage1.config import Config, load_config, with_values
+from stage1.preregistration import arm_roles, early_epoch
+from stage1.results import PRETRAINED
 from stage1.search.checks import design_faults, in_configuration_types, space_faults
 from stage1.search.space import ChoiceParameter, Space, Value
 from stage1.yaml_source import existing_file, load_yaml, raise_faults, raise_listed
@@ -28,6 +30,17 @@ class Study(NamedTuple):
     def design_seeds(self) -> list[int]:
         """Seeds of the design and of the confirmation; the search's own is `seed`."""
         return [self.seed + 1 + index for index in range(self.space.design.seeds)]
+
+    @property
+    def block_epochs(self) -> list[int]:
+        """Epochs of the design whose validation blocks are kept: the early one and the last."""
+        horizon = self.space.horizon_epochs
+        return sorted({early_epoch(horizon), horizon})
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """What the arms are in the comparisons: arm by role."""
+        return arm_roles(_resolved(self))
 
 
 def load_study(path: Path, *, seed: int = 0, trials: int | None = None) -> Study:
@@ -71,12 +84,31 @@ def trial_config(study: Study, *, arm: str, values: dict[str, Value], seed: int)
 
 def language_model_names(study: Study) -> list[str]:
     """Every language model that a trial of the study may ask for, sorted."""
-    names: set[str] = set()
-    for arm in study.space.arms:
-        transfer = trial_config(study, arm=arm, values={}, seed=0).transfer_learning
-        if True in _possible(study, USES_LANGUAGE_MODEL, transfer.use_pretrained_lm):
-            names.update(map(str, _possible(study, LANGUAGE_MODEL, transfer.lm_name_or_path)))
-    return sorted(names)
+    return sorted({name for arm in study.space.arms for name in _models_of_arm(study, arm)})
+
+
+def pretrained_language_models(study: Study) -> list[str]:
+    """Every language model that the pretrained arm may ask for, sorted; none without that arm."""
+    arm = study.roles.get(PRETRAINED)
+    return [] if arm is None else sorted(_models_of_arm(study, arm))
+
+
+def cost_config(study: Study, name: str) -> Config:
+    """The configuration in which a language model's cost is timed: the pretrained arm's own.
+
+    Args:
+        study: With a pretrained arm.
+        name: One of `pretrained_language_models`.
+    """
+    values: dict[str, Value] = {LANGUAGE_MODEL: name}
+    return trial_config(study, arm=study.roles[PRETRAINED], values=values, seed=study.seed)
+
+
+def _models_of_arm(study: Study, arm: str) -> set[str]:
+    transfer = trial_config(study, arm=arm, values={}, seed=0).transfer_learning
+    if True not in _possible(study, USES_LANGUAGE_MODEL, transfer.use_pretrained_lm):
+        return set()
+    return set(map(str, _possible(study, LANGUAGE_MODEL, transfer.lm_name_or_path)))
 
 
 def _possible(study: Study, key: str, otherwise: Value) -> set[Value]:
@@ -94,6 +126,9 @@ def space_yaml(study: Study, extra: dict[str, Any]) -> str:
         study: Checked.
         extra: Further top-level keys, such as what the data were.
     """
+    return yaml.safe_dump(_resolved(study) | extra, sort_keys=False)
+
+
+def _resolved(study: Study) -> dict[str, Any]:
     resolved = study.space.model_dump(mode="json", exclude={"base"})
-    resolved |= {"seed": study.seed, "config": study.config.model_dump(mode="json"), **extra}
-    return yaml.safe_dump(resolved, sort_keys=False)
+    return resolved | {"seed": study.seed, "config": study.config.model_dump(mode="json")}

@@ -28,6 +28,14 @@ class SharedInputs(NamedTuple):
     language_models: dict[str, ray.ObjectRef[LanguageModel]]
     """`LanguageModel` by name."""
 
+    def windows(self, config: DataConfig) -> MarketWindows:
+        """The windows over the bars, made once per process and configuration."""
+        return _windows(self.bars, config)
+
+    def language_model(self, name: str) -> LanguageModel:
+        """A language model, fetched once per process."""
+        return _language_model(self.language_models[name])
+
 
 @lru_cache(maxsize=4)
 def _windows(bars: ray.ObjectRef[dict[str, Bars]], config: DataConfig) -> MarketWindows:
@@ -43,7 +51,8 @@ def train_trial(tune_config: dict[str, Any], *, shared: SharedInputs, gpu: bool)
     """Train one trial and report every epoch; what happens next is the scheduler's business.
 
     Args:
-        tune_config: `config`, the complete configuration as JSON values.
+        tune_config: `config`, the complete configuration as JSON values; `block_epochs`, as `fit`
+            takes them.
         shared: References into the object store.
         gpu: Whether the trial has a GPU, or a share of one.
     """
@@ -52,15 +61,16 @@ def train_trial(tune_config: dict[str, Any], *, shared: SharedInputs, gpu: bool)
     transfer = config.transfer_learning
     language_model = None
     if transfer.use_pretrained_lm:
-        language_model = _language_model(shared.language_models[transfer.lm_name_or_path])
+        language_model = shared.language_model(transfer.lm_name_or_path)
 
     def report(row: EpochRow) -> None:
         tune.report({ROW: {**row, "node": platform.node()}})
 
     fit(
         config,
-        _windows(shared.bars, config.data),
+        shared.windows(config.data),
         language_model,
         report=report,
+        block_epochs=tune_config["block_epochs"],
         accelerator="gpu" if gpu else "cpu",
     )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import product
 from typing import Any, NamedTuple, Protocol
 
-from stage1.results import PARAMETER_PREFIX
+import numpy as np
+from numpy.typing import NDArray
+
+from stage1.results import BLOCK_SUMS, CHANNELS, PARAMETER_PREFIX
 from stage1.search.space import Value
 
 
@@ -34,8 +39,13 @@ class TrialSpec(NamedTuple):
 class Tables(Protocol):
     """Where ended trials are written."""
 
-    def add_trial(self, row: dict[str, Any], curve: list[dict[str, Any]]) -> None:
-        """Write one ended trial and its curve."""
+    def add_trial(
+        self,
+        row: dict[str, Any],
+        curve: list[dict[str, Any]],
+        blocks: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Write one ended trial, its curve and its blocks."""
 
 
 @dataclass
@@ -45,6 +55,8 @@ class RunningTrial:
     spec: TrialSpec
     started_at: datetime
     curve: list[dict[str, Any]] = field(default_factory=list)
+    blocks: dict[int, NDArray[np.float64]] = field(default_factory=dict)
+    """(timeframe, channel, block, sum) by epoch, where they were asked for."""
     would_stop_epoch: int | None = None
 
 
@@ -63,6 +75,7 @@ class EndedTrial(NamedTuple):
 
 _CURVE_ONLY = {"epoch", "train_loss", "lr"}
 _TRIAL_ONLY = {
+    "zero_val_loss",
     "seconds_per_step",
     "steps",
     "peak_rss_mb",
@@ -106,3 +119,21 @@ def curve_rows(trial: RunningTrial) -> list[dict[str, Any]]:
         }
         for row in trial.curve
     ]
+
+
+def block_rows(trial: RunningTrial, timeframes: Sequence[str]) -> list[dict[str, Any]]:
+    """The trial's rows of blocks.parquet; blocks without a scored bar have none.
+
+    Args:
+        trial: With its sums.
+        timeframes: What the first axis of the sums stands for.
+    """
+    rows = []
+    for epoch, sums in trial.blocks.items():
+        for timeframe, channel, block in product(*(range(size) for size in sums.shape[:3])):
+            n, *others = sums[timeframe, channel, block].tolist()
+            if n:
+                identity = (epoch, timeframes[timeframe], CHANNELS[channel], block, int(n))
+                names = ("epoch", "timeframe", "channel", "block", *BLOCK_SUMS)
+                rows.append(dict(zip(names, (*identity, *others), strict=True)))
+    return rows

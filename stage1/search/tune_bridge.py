@@ -12,6 +12,7 @@ from ray.tune.search import Searcher
 
 from stage1.config import Config
 from stage1.faults import dotted, faults_of
+from stage1.results import DESIGN
 from stage1.search.engine import StudyEngine
 from stage1.search.study import trial_config
 from stage1.search.trainable import ROW
@@ -55,7 +56,11 @@ class EngineSearcher(Searcher):
             faults = [f"{dotted(keys)}: {rule}" for keys, rule in faults_of(error, Config)]
             self._engine.on_error(spec.trial_id, "; ".join(faults))
             return None
-        return {"trial_id": spec.trial_id, "config": config.model_dump(mode="json")}
+        return {
+            "trial_id": spec.trial_id,
+            "config": config.model_dump(mode="json"),
+            "block_epochs": self._engine.study.block_epochs if spec.stage == DESIGN else [],
+        }
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

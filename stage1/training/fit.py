@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Callback
 
 from stage1.config import Config
 from stage1.data.batches import MarketWindows
+from stage1.model.blocks import BLOCKS
 from stage1.model.language_models import LanguageModel
 from stage1.model.stage1_model import build_model
 from stage1.seeds import Stream, integer_seed
@@ -22,7 +23,8 @@ from stage1.training.memory import peak_rss_mb, peak_vram_mb, reset_peaks
 from stage1.training.module import Stage1Module
 
 EpochRow = dict[str, Any]
-"""One completed epoch: `epoch` (0 = before the first step), metrics, measurements, fingerprints."""
+"""One completed epoch: `epoch` (0 = before the first step), metrics, measurements, fingerprints,
+and under `BLOCKS` an array of sums after the epochs that were to have them."""
 
 _NOISE = (
     ".*LeafSpec.*",
@@ -35,28 +37,57 @@ _NOISE = (
 """Warnings of Lightning that no user of stage1 can act on."""
 
 
-class EpochReports(Callback):
-    """Hands every completed epoch to `report`, with what was measured on the way."""
+class StepClock(Callback):
+    """Times the training steps of every epoch, the gathering of their batches included."""
 
-    def __init__(self, report: Callable[[EpochRow], None]) -> None:
-        self.report = report
-        self.started = time.perf_counter()
-        self.step_seconds = 0.0
-        self.steps_timed = 0
-        self._epoch_started = 0.0
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        """Of all steps of an epoch together, by epoch."""
+        self.steps: list[int] = []
+        """By epoch."""
+        self._last = 0.0
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Mean over all steps so far; 0 before the first."""
+        return sum(self.seconds) / max(sum(self.steps), 1)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, module: Any) -> None:
         """Start the clock. Called by Lightning."""
-        self._epoch_started = time.perf_counter()
+        _finish_queued(module.device)
+        self.seconds.append(0.0)
+        self.steps.append(0)
+        self._last = time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, batch_index: int
     ) -> None:
-        """Count a step and its time, its batch's gathering included. Called by Lightning."""
+        """Count a step and its time. Called by Lightning."""
+        if batch_index + 1 == trainer.num_training_batches:
+            _finish_queued(module.device)
         now = time.perf_counter()
-        self.step_seconds += now - self._epoch_started
-        self.steps_timed += 1
-        self._epoch_started = now
+        self.seconds[-1] += now - self._last
+        self.steps[-1] += 1
+        self._last = now
+
+
+def _finish_queued(device: torch.device) -> None:
+    """Wait for a GPU, which works behind the program's back; once an epoch, so that it may."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class EpochReports(Callback):
+    """Hands every completed epoch to `report`, with what was measured on the way.
+
+    Args:
+        report: Takes the row.
+        clock: Of the same training.
+    """
+
+    def __init__(self, report: Callable[[EpochRow], None], clock: StepClock) -> None:
+        self.report, self.clock = report, clock
+        self.started = time.perf_counter()
 
     def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
         """Report the epoch that was just validated. Called by Lightning."""
@@ -69,12 +100,13 @@ class EpochReports(Callback):
                 "train_loss": module.train_loss(),
                 "lr": _head_learning_rate(trainer),
                 "seconds": time.perf_counter() - self.started,
-                "seconds_per_step": self.step_seconds / max(self.steps_timed, 1),
+                "seconds_per_step": self.clock.seconds_per_step,
                 "steps": trainer.global_step,
                 "peak_rss_mb": peak_rss_mb(),
                 "peak_vram_mb": peak_vram_mb(),
                 "parameters": sum(p.numel() for p in module.model.parameters()),
                 **module.fingerprints,
+                **({} if module.blocks is None else {BLOCKS: module.blocks.numpy()}),
             }
         )
 
@@ -82,17 +114,6 @@ class EpochReports(Callback):
 def _head_learning_rate(trainer: lightning.Trainer) -> float:
     groups = trainer.optimizers[0].param_groups
     return float(next(group["lr"] for group in groups if group["name"] == "head"))
-
-
-def build_module(
-    config: Config, windows: MarketWindows, language_model: LanguageModel | None
-) -> Stage1Module:
-    """The module of a configuration before its first step.
-
-    Raises:
-        ModelError: The language model does not fit the configuration.
-    """
-    return Stage1Module(config, windows, build_model(config, language_model))
 
 
 def fit(
@@ -103,6 +124,7 @@ def fit(
     report: Callable[[EpochRow], None],
     callbacks: Sequence[Callback] = (),
     checkpoint: Path | None = None,
+    block_epochs: Collection[int] = (),
     **trainer_options: Any,
 ) -> Stage1Module:
     """Train to the horizon. Same arguments, same machine: bit-identical rows, times aside.
@@ -116,13 +138,18 @@ def fit(
             training.
         callbacks: Further Lightning callbacks.
         checkpoint: Lightning checkpoint to go on from.
+        block_epochs: Epochs whose rows are to hold the sums of their validation blocks.
         trainer_options: For Lightning's Trainer, over the lean defaults.
+
+    Raises:
+        ModelError: The language model does not fit the configuration.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # set to INFO at its import
     reset_peaks()
     torch.set_num_threads(config.training.threads)
-    reports = EpochReports(report)
-    module = build_module(config, windows, language_model)
+    clock = StepClock()
+    reports = EpochReports(report, clock)
+    module = Stage1Module(config, windows, build_model(config, language_model), block_epochs)
     torch.manual_seed(integer_seed(Stream.DROPOUT, config.training.seed))
     options: dict[str, Any] = {
         "accelerator": "cpu",
@@ -142,7 +169,7 @@ def fit(
     with warnings.catch_warnings():
         for message in _NOISE:
             warnings.filterwarnings("ignore", message=message)
-        trainer = lightning.Trainer(callbacks=[reports, *callbacks], **options)
+        trainer = lightning.Trainer(callbacks=[clock, reports, *callbacks], **options)
         try:
             trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
         except SystemExit:

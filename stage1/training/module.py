@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import pytorch_lightning as lightning
@@ -11,8 +11,9 @@ from torch import Tensor
 
 from stage1.config import Config
 from stage1.data.batches import Batch, EpochPlan, MarketWindows, chained_sha256
+from stage1.model.blocks import block_sums, blocks_of_windows
 from stage1.model.losses import total_loss
-from stage1.model.metrics import evaluate, evaluate_baseline
+from stage1.model.metrics import evaluate, evaluate_baseline, zero_loss
 from stage1.model.stage1_model import T5_PREFIX, Built
 from stage1.timeframes import MINUTES
 from stage1.training.optimization import build_optimizer, build_schedule
@@ -40,9 +41,17 @@ class Stage1Module(lightning.LightningModule):
         config: Complete.
         windows: The bars.
         built: The model and the fingerprints of its weights.
+        block_epochs: Epochs after whose validation `blocks` holds their sums; 0 is before the
+            first step.
     """
 
-    def __init__(self, config: Config, windows: MarketWindows, built: Built) -> None:
+    def __init__(
+        self,
+        config: Config,
+        windows: MarketWindows,
+        built: Built,
+        block_epochs: Collection[int] = (),
+    ) -> None:
         super().__init__()
         self.config = config
         self.windows = windows
@@ -56,6 +65,8 @@ class Stage1Module(lightning.LightningModule):
         }
         self.metrics: dict[str, float] = {}
         self.baseline: dict[str, float] = {}
+        self.block_epochs = frozenset(block_epochs)
+        self.blocks: Tensor | None = None
         self._plan: EpochPlan | None = None
         self._decoded: list[Tensor] = []
         self._losses: list[Tensor] = []
@@ -127,9 +138,22 @@ class Stage1Module(lightning.LightningModule):
         decoded = torch.cat(self._decoded).cpu()
         self._decoded = []
         if not self.baseline:
-            self.baseline = evaluate_baseline(batch, self.config)
+            zero = {"zero_val_loss": zero_loss(batch, self.config)}
+            self.baseline = evaluate_baseline(batch, self.config) | zero
         self.metrics = evaluate(decoded, batch, self.config)
+        self.blocks = self._block_sums(decoded, batch)
         self.log_dict(self.metrics)
+
+    def _block_sums(self, decoded: Tensor, batch: Batch) -> Tensor | None:
+        """The sums of `stage1.model.blocks`, after the epochs that are to have them."""
+        if not self.block_epochs:
+            return None
+        epoch = 0 if self.trainer.sanity_checking else self.current_epoch + 1
+        if epoch not in self.block_epochs:
+            return None
+        validation = self.windows.split.validation
+        blocks = torch.from_numpy(blocks_of_windows(validation.starts, validation.ends))
+        return block_sums(decoded, batch, blocks[: len(decoded)])
 
     # Checkpoints --------------------------------------------------------------------------------
 

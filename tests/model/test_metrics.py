@@ -7,7 +7,13 @@ from tiny_training import all_validation, tiny_config
 
 from stage1.data.features import interpolate
 from stage1.model.losses import total_loss
-from stage1.model.metrics import correlations, evaluate, evaluate_baseline, metric_names
+from stage1.model.metrics import (
+    correlations,
+    evaluate,
+    evaluate_baseline,
+    metric_names,
+    zero_loss,
+)
 
 CONFIG = tiny_config(loss={"weights.cross": 0.1})
 NAMES = CONFIG.data.timeframes
@@ -138,3 +144,21 @@ def test_what_is_not_finite_is_not_hidden(decoded, batch):
     assert math.isnan(metrics["val_loss"])
     assert math.isnan(metrics["val_correlation"])
     assert math.isnan(metrics["val_skill"])
+
+
+def test_the_loss_of_predicting_0_is_the_huber_loss_of_the_truth(batch):
+    config = tiny_config(loss={"huber_delta": 0.7})
+
+    result = zero_loss(batch, config)
+
+    per_timeframe = []
+    for index in range(3):
+        truth = np.abs(pooled(batch.targets, batch, index))
+        per_timeframe.append(np.where(truth < 0.7, truth**2 / 2, 0.7 * (truth - 0.35)).mean())
+    assert result == pytest.approx(np.mean(per_timeframe), rel=1e-5)
+
+
+def test_it_is_the_loss_of_a_model_that_says_0(batch):
+    zeros = torch.zeros_like(batch.targets)
+
+    assert zero_loss(batch, CONFIG) == evaluate(zeros, batch, CONFIG)["val_loss"]

@@ -5,10 +5,11 @@ from tiny_training import T5, all_validation, tiny_batch, tiny_config, tiny_lang
 from stage1.config import Config
 from stage1.errors import ModelError
 from stage1.model.adapter import T5TimeSeriesAdapter
-from stage1.model.initialization import t5_stack
+from stage1.model.initialization import build_t5, t5_stack
 from stage1.model.shared_encoder import SharedEncoder
 from stage1.model.stage1_model import T5_PREFIX, Bottleneck, Stage1Model, build_model, input_scale
 from stage1.model.t5_dimensions import PUBLIC_CONFIGS, encoder_shapes
+from stage1.seeds import Stream, integer_seed
 
 STEM = {"stem.width": 6, "stem.kernel": 5}
 VARIANTS = [
@@ -244,3 +245,59 @@ def test_every_prediction_is_a_function_of_its_own_window():
     for window in (0, 11):
         alone = model(batch.features[window : window + 1], batch.hidden[window : window + 1])
         torch.testing.assert_close(together[window], alone[0], rtol=1e-4, atol=1e-5)
+
+
+# --- where a T5's weights are drawn from ---
+
+
+def t5_hash(arm, *, seed=3, **transfer):
+    return built(config_of(transfer={"initialization": arm} | transfer, seed=seed)).lm_sha256
+
+
+@pytest.mark.parametrize("arm", ["random", "shuffled"])
+@pytest.mark.parametrize("seed", [0, 3])
+def test_without_a_stream_or_a_seed_of_their_own_weights_are_those_of_the_language_model_s_stream(
+    arm, seed
+):
+    drawn = integer_seed(Stream.LANGUAGE_MODEL, seed)
+
+    _, expected = build_t5(tiny_language_model(), initialization=arm, seed=drawn)
+
+    assert t5_hash(arm, seed=seed) == expected
+    assert t5_hash(arm, seed=seed, initialization_stream=0) == expected
+
+
+@pytest.mark.parametrize("arm", ["random", "shuffled"])
+def test_every_stream_draws_weights_of_its_own_for_every_seed(arm):
+    hashes = {
+        t5_hash(arm, seed=seed, initialization_stream=stream)
+        for seed in (0, 1, 2)
+        for stream in (0, 1, 2)
+    }
+
+    assert len(hashes) == 9
+
+
+@pytest.mark.parametrize("stream", [0, 1])
+def test_with_a_seed_of_their_own_weights_are_one_draw_for_all_trials(stream):
+    own = {"initialization_seed": 3, "initialization_stream": stream}
+
+    hashes = {t5_hash("random", seed=seed, **own) for seed in (0, 1, 3)}
+
+    assert hashes == {t5_hash("random", seed=3, initialization_stream=stream)}
+
+
+def test_the_draw_of_the_t5_leaves_all_other_weights_alone():
+    plain = built(config_of(transfer={"initialization": "random"}))
+
+    for own in ({"initialization_seed": 3}, {"initialization_stream": 1}):
+        other = built(config_of(transfer={"initialization": "random"} | own))
+
+        assert other.head_sha256 == plain.head_sha256
+        assert other.lm_sha256 != plain.lm_sha256
+
+
+def test_pretrained_weights_are_no_draw():
+    assert t5_hash("pretrained") == t5_hash(
+        "pretrained", initialization_seed=1, initialization_stream=1
+    )

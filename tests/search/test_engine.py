@@ -7,6 +7,7 @@ from collections import Counter
 from datetime import timedelta
 from itertools import groupby, product
 
+import numpy as np
 import optuna
 import pytest
 from optuna.storages import InMemoryStorage
@@ -21,6 +22,7 @@ from simulated_study import (
     started,
 )
 
+from stage1.model.blocks import BLOCKS
 from stage1.results import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED, RunFolder
 from stage1.run_writer import RunWriter
 from stage1.search.design import sobol_configurations
@@ -516,3 +518,39 @@ def test_the_same_seed_gives_the_same_study_and_another_another(tmp_path):
 
     assert outcome(first) == outcome(second)
     assert outcome(first).keys() != outcome(other).keys()
+
+
+# --- blocks ---
+
+
+def row_with_blocks(spec, epoch):
+    sums = np.full((2, 4, 3, 6), epoch + 1.0)
+    return epoch_row(spec, epoch) | ({BLOCKS: sums} if epoch in (2, 9) else {})
+
+
+def test_sums_of_blocks_are_written_beside_the_trial_and_nowhere_else(study):
+    tables = Tables()
+
+    simulate(engine_of(study, tables=tables), trials=1, row=row_with_blocks)
+
+    (row,) = tables.rows
+    blocks = tables.blocks[row["trial_id"]]
+    assert [block["epoch"] for block in blocks] == [2] * 24 + [9] * 24
+    assert {(block["epoch"], block["n"]) for block in blocks} == {(2, 3), (9, 10)}
+    assert {block["timeframe"] for block in blocks} == {"m1", "m5"}
+    assert BLOCKS not in row
+    assert not any(BLOCKS in point for point in tables.curves[row["trial_id"]])
+
+
+def test_what_a_trial_has_added_up_before_it_fails_is_written(study):
+    def row(spec, epoch):
+        if epoch == 5:
+            raise RuntimeError("broken")
+        return row_with_blocks(spec, epoch)
+
+    tables = Tables()
+
+    simulate(engine_of(study, tables=tables), trials=1, row=row)
+
+    (blocks,) = tables.blocks.values()
+    assert {block["epoch"] for block in blocks} == {2}

@@ -9,16 +9,21 @@ from types import SimpleNamespace
 
 import optuna
 import pytest
+import torch
 import yaml
 from simulated_study import engine_of, epoch_row, simulate, simulated_study
 
 from stage1.errors import ResultsError
+from stage1.preregistration import preregistration_deviations, read_preregistration
 from stage1.results import RunFolder, read_space
 from stage1.run_writer import RunWriter
 from stage1.search.resume import begin_run, check_same_study, data_description, ended_trials
 
 DATA = {"data_dir": None, "fingerprint": "d" * 64}
-MODELS = [SimpleNamespace(name="english-t5-nano", sha256="a" * 64)]
+NANO = SimpleNamespace(name="english-t5-nano", sha256="a" * 64, weights={"w": torch.zeros(3, 5)})
+MICRO = SimpleNamespace(name="english-t5-micro", sha256="b" * 64, weights={"w": torch.zeros(4, 4)})
+MODELS = [NANO]
+LM = "transfer_learning.lm_name_or_path"
 
 
 @pytest.fixture
@@ -50,6 +55,7 @@ def test_a_begun_run_holds_the_study_and_its_registration(run, study):
     assert registered["space_sha256"] == hashlib.sha256(run.space.read_bytes()).hexdigest()
     assert registered["arms"] == ["pretrained", "random"]
     assert (registered["configurations"], registered["seeds"]) == (4, [1, 2])
+    assert registered["roles"] == {"pretrained": "pretrained", "random": "random"}
     assert registered["language_models"] == {"english-t5-nano": "a" * 64}
     assert registered["versions"]["optuna"] == optuna.__version__
 
@@ -60,9 +66,76 @@ def test_the_early_epoch_is_a_fifth_of_the_horizon(tmp_path, horizon, early):
     study = simulated_study(tmp_path, horizon_epochs=str(horizon), search=asha)
     run = RunFolder(tmp_path / "run")
 
-    begin_run(run, study, data=DATA, models=[])
+    begin_run(run, study, data=DATA, models=MODELS)
 
     assert yaml.safe_load(run.prereg.read_text())["early_epoch"] == early
+
+
+def registered_in(tmp_path, study, models):
+    run = RunFolder(tmp_path / "another")
+    begin_run(run, study, data=DATA, models=models)
+    return read_preregistration(run)
+
+
+def test_a_begun_run_has_a_registration_that_can_be_read_and_deviates_in_nothing(run, study):
+    registered = read_preregistration(run)
+
+    assert registered.arms == list(study.space.arms)
+    assert preregistration_deviations(run) == []
+
+
+def test_the_claim_about_cost_is_about_the_largest_t5_of_the_pretrained_arm(tmp_path):
+    both = "{type: choice, options: [english-t5-nano, english-t5-micro]}"
+    study = simulated_study(
+        tmp_path,
+        **{"  transfer_learning.patch_len": f"{{type: choice, options: [4]}}\n  {LM}: {both}"},
+    )
+    huge = SimpleNamespace(name="other/arm", sha256="c" * 64, weights={"w": torch.zeros(99)})
+
+    registered = registered_in(tmp_path, study, [NANO, MICRO, huge])
+
+    assert registered.cost.size == "english-t5-micro"
+    assert registered.cost.patch_len == study.config.transfer_learning.patch_len == 8
+
+
+def test_without_a_pretrained_arm_no_cost_is_registered(tmp_path):
+    study = simulated_study(
+        tmp_path, **{"  pretrained": "{transfer_learning.initialization: shuffled}"}
+    )
+
+    assert registered_in(tmp_path, study, MODELS).cost is None
+
+
+def test_what_makes_the_random_arm_strong_is_registered(tmp_path):
+    settings = "initialization: random, transfer_learning.initializer_factor: 0.05"
+    study = simulated_study(tmp_path, **{"  random": f"{{transfer_learning.{settings}}}"})
+
+    arm = registered_in(tmp_path, study, MODELS).random_arm
+
+    assert (arm.initializer_factor, arm.input_scale) == (0.05, None)
+
+
+def test_a_searched_setting_of_the_random_arm_is_registered_as_searched(tmp_path):
+    factor = "{type: float, low: 0.1, high: 2}"
+    study = simulated_study(
+        tmp_path,
+        **{
+            "  transfer_learning.patch_len": f"{{type: choice, options: [4]}}\n"
+            f"  transfer_learning.initializer_factor: {factor}"
+        },
+    )
+
+    arm = registered_in(tmp_path, study, MODELS).random_arm
+
+    assert (arm.initializer_factor, arm.input_scale) == ("searched", None)
+
+
+def test_without_a_random_arm_nothing_is_registered_of_it(tmp_path):
+    study = simulated_study(
+        tmp_path, **{"  random": "{transfer_learning.initialization: shuffled}"}
+    )
+
+    assert registered_in(tmp_path, study, MODELS).random_arm is None
 
 
 def test_a_folder_that_exists_is_refused_and_stays_as_it_was(run, study):
@@ -169,6 +242,24 @@ def test_a_damaged_registration_is_one_line(run, study, content):
 
     assert message.startswith(f"{run.prereg}: must be as it was written before the first trial")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        pytest.param(lambda text: text.replace("early_epoch: 2", "early_epoch: 4"), id="a value"),
+        pytest.param(lambda text: text.split("\n", 1)[1], id="without its checksum"),
+    ],
+)
+def test_an_edited_registration_is_refused(run, study, edit):
+    before = run.prereg.read_text()
+    run.prereg.write_text(edit(before))
+    assert run.prereg.read_text() != before
+
+    message = refused(run, study)
+
+    assert message.startswith(f"{run.prereg}: must be as it was written before the first trial")
+    assert "checksum" in message
 
 
 def test_a_registration_of_something_else_is_refused(run, study):

@@ -9,7 +9,14 @@ from simulated_study import ROOT, SPACE, simulated_study, write_space
 
 from stage1.config import Config, load_config, with_values
 from stage1.results import SPACE_KEYS
-from stage1.search.study import language_model_names, load_study, space_yaml, trial_config
+from stage1.search.study import (
+    cost_config,
+    language_model_names,
+    load_study,
+    pretrained_language_models,
+    space_yaml,
+    trial_config,
+)
 
 SHIPPED = sorted((ROOT / "search_spaces").glob("*.yaml"))
 NAME = "transfer_learning.lm_name_or_path"
@@ -164,6 +171,69 @@ def test_an_arm_that_may_use_a_language_model_needs_it(tmp_path):
     arms = "  one: {training.batch_size: 8}\n"
 
     assert names(tmp_path, arms=arms, space=space) == ["english-t5-nano"]
+
+
+# --- what the claims need ---
+
+
+def test_the_arms_of_a_study_have_roles_whatever_their_names(tmp_path):
+    study = simulated_study(
+        tmp_path, **{"  random": "{transfer_learning.initialization: shuffled}"}
+    )
+
+    assert study.roles == {"pretrained": "pretrained", "shuffled": "random"}
+
+
+def test_control_arms_are_told_by_where_their_weights_are_drawn_from(tmp_path):
+    random = "transfer_learning.initialization: random"
+    arms = (
+        f"{{{random}}}\n"
+        f"  again: {{{random}, transfer_learning.initialization_stream: 1}}\n"
+        f"  fixed: {{{random}, transfer_learning.initialization_seed: 0}}"
+    )
+
+    study = simulated_study(tmp_path, **{"  random": arms})
+
+    roles = {"pretrained": "pretrained", "random": "random"}
+    assert study.roles == roles | {"random_again": "again", "random_fixed": "fixed"}
+
+
+@pytest.mark.parametrize(("horizon", "epochs"), [(15, [3, 15]), (9, [2, 9]), (2, [1, 2]), (1, [1])])
+def test_blocks_are_kept_at_the_early_epoch_and_at_the_horizon(tmp_path, horizon, epochs):
+    asha = "{trials: 1, scheduler: {asha: {grace_epochs: 1}}}"
+    study = simulated_study(tmp_path, horizon_epochs=str(horizon), search=asha)
+
+    assert study.block_epochs == epochs
+
+
+def test_the_pretrained_arm_s_language_models_are_those_it_may_have_and_no_others(tmp_path):
+    arms = PRETRAINED + f"  other: {{transfer_learning.initialization: random, {NAME}: x/y}}\n"
+    text = "name: s\nbase: base.yaml\nhorizon_epochs: 2\narms:\n" + arms
+    text += "space:\n  training.optimizer.lr: {type: float, low: 1, high: 2}\n"
+
+    study = load_study(write_space(tmp_path, text))
+
+    assert language_model_names(study) == ["english-t5-nano", "x/y"]
+    assert pretrained_language_models(study) == ["english-t5-nano"]
+
+
+def test_without_a_pretrained_arm_there_is_no_language_model_of_it(tmp_path):
+    study = simulated_study(
+        tmp_path, **{"  pretrained": "{transfer_learning.use_pretrained_lm: false}"}
+    )
+
+    assert pretrained_language_models(study) == []
+
+
+def test_cost_is_timed_at_the_base_configuration_with_the_pretrained_arm_s_settings(tmp_path):
+    arm = "{transfer_learning.initialization: pretrained, training.batch_size: 7}"
+    study = simulated_study(tmp_path, **{"  pretrained": arm})
+
+    config = cost_config(study, "english-t5-micro")
+
+    assert config.transfer_learning.lm_name_or_path == "english-t5-micro"
+    assert config.transfer_learning.patch_len == study.config.transfer_learning.patch_len
+    assert config.training.batch_size == 7
 
 
 # --- written out ---

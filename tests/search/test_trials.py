@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 from simulated_study import epoch_row
 
 from stage1.results import COMPLETED, DESIGN, FAILED, SEARCH, RunFolder, read_curves, read_trials
 from stage1.run_writer import RunWriter
-from stage1.search.trials import RunningTrial, TrialSpec, curve_rows, trial_row
+from stage1.search.trials import RunningTrial, TrialSpec, block_rows, curve_rows, trial_row
 
 VALUES = {"training.optimizer.lr": 0.01, "transfer_learning.patch_len": 8}
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -101,3 +102,40 @@ def test_both_fit_the_tables(trial, tmp_path, epochs):
     assert read["trial_id"] == trial.spec.trial_id
     assert read["param.transfer_learning.patch_len"] == 8
     assert len(read_curves(run)) == epochs
+
+
+def test_the_loss_of_predicting_0_belongs_to_the_trial_and_not_to_its_curve(trial):
+    assert trial_row(trial, COMPLETED, None)["zero_val_loss"] == 0.7
+    assert not any("zero_val_loss" in row for row in curve_rows(trial))
+
+
+def test_sums_become_a_row_per_epoch_timeframe_price_and_block(trial):
+    sums = np.arange(2 * 4 * 3 * 6, dtype=float).reshape(2, 4, 3, 6) + 1
+    trial.blocks = {1: sums, 3: -sums}
+
+    rows = block_rows(trial, ["m1", "m5"])
+
+    assert len(rows) == 2 * 2 * 4 * 3
+    (row,) = [
+        row
+        for row in rows
+        if (row["epoch"], row["timeframe"], row["channel"], row["block"]) == (1, "m5", "low", 2)
+    ]
+    first = sums[1, 2, 2, 0]
+    assert list(row.values())[4:] == [first + place for place in range(6)]
+    assert list(row)[4:] == [
+        *("n", "sum_truth", "sum_decoded"),
+        *("sum_truth_squared", "sum_decoded_squared", "sum_product"),
+    ]
+
+
+def test_a_block_without_a_scored_bar_has_no_row(trial):
+    sums = np.ones((1, 4, 3, 6))
+    sums[:, :, 1] = 0
+    trial.blocks = {3: sums}
+
+    assert {row["block"] for row in block_rows(trial, ["m1"])} == {0, 2}
+
+
+def test_a_trial_without_sums_has_no_rows(trial):
+    assert block_rows(trial, ["m1", "m5"]) == []

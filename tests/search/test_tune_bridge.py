@@ -43,6 +43,15 @@ def test_a_suggestion_is_the_trials_id_and_its_complete_configuration(study):
     assert Config.model_validate(settings["config"]) == expected
 
 
+def test_only_trials_of_the_design_are_to_add_up_their_blocks(study):
+    design, search = engine_of(study), simulate(engine_of(study), trials=16)
+
+    assert EngineSearcher(design, None).suggest("a")["block_epochs"] == [2, 9]
+    settings = EngineSearcher(search, None).suggest("a")
+    assert settings["trial_id"].startswith("search-")
+    assert settings["block_epochs"] == []
+
+
 def test_while_the_stage_must_end_first_the_searcher_waits(study):
     engine = engine_of(study)
     simulate(engine, trials=15)

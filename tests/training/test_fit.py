@@ -7,9 +7,10 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from tiny_training import tiny_batch, tiny_config, tiny_language_model, tiny_windows
 
 from stage1.data.features import interpolate
+from stage1.model.blocks import BLOCKS
 from stage1.model.metrics import evaluate, metric_names
 from stage1.model.stage1_model import T5_PREFIX, build_model
-from stage1.training.fit import fit
+from stage1.training.fit import StepClock, fit
 
 MEASURED = {"seconds", "seconds_per_step", "peak_rss_mb", "peak_vram_mb"}
 HASHES = ("head_sha256", "order_sha256", "mask_sha256")
@@ -319,3 +320,64 @@ def test_a_training_sets_the_threads_it_is_configured_for():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def correlation_from(sums):
+    """Mean over timeframes and prices of Pearson's r, from sums over all blocks."""
+    n, truth, mine, truth_2, mine_2, product = sums.sum(axis=2).transpose(2, 0, 1)
+    covariance = product / n - truth * mine / n**2
+    variances = (truth_2 / n - (truth / n) ** 2) * (mine_2 / n - (mine / n) ** 2)
+    return (covariance / variances**0.5).mean()
+
+
+def test_the_sums_of_the_validation_s_blocks_give_the_recorded_correlation():
+    rows, _ = train(tiny_config(), block_epochs=[1, 3])
+
+    assert [BLOCKS in row for row in rows] == [False, True, False, True]
+    for row in (rows[1], rows[3]):
+        assert correlation_from(row[BLOCKS]) == pytest.approx(row["val_correlation"], abs=1e-6)
+
+
+def test_the_sums_count_every_scored_bar_of_the_validation_set():
+    config = tiny_config()
+    (batch,) = tiny_windows(config).validation_batches(config.masking)
+
+    rows, _ = train(config, block_epochs=[0])
+
+    counts = rows[0][BLOCKS][..., 0].sum(axis=2)
+    scored = batch.scored.sum(dim=(0, 2)).tolist()
+    assert counts.tolist() == [[number] * 4 for number in scored]
+
+
+def test_without_being_asked_a_training_adds_up_nothing(monkeypatch):
+    def never(*arguments):
+        raise AssertionError
+
+    monkeypatch.setattr("stage1.training.module.block_sums", never)
+
+    rows, _ = train(tiny_config())
+
+    assert not any(BLOCKS in row for row in rows)
+
+
+def test_sums_on_the_way_change_no_row():
+    plain, _ = train(tiny_config())
+    with_sums, _ = train(tiny_config(), block_epochs=[1, 3])
+
+    without = [{key: row[key] for key in row if key != BLOCKS} for row in with_sums]
+    assert without_times(plain) == without_times(without)
+
+
+def test_the_clock_times_the_steps_of_every_epoch():
+    clock = StepClock()
+
+    rows, _ = train(tiny_config(), callbacks=[clock])
+
+    assert clock.steps == [3, 3, 3]
+    assert all(0 < seconds < rows[-1]["seconds"] for seconds in clock.seconds)
+    assert clock.seconds_per_step == pytest.approx(sum(clock.seconds) / 9)
+    assert rows[-1]["seconds_per_step"] == pytest.approx(clock.seconds_per_step, rel=0.5)
+
+
+def test_before_the_first_step_there_is_no_time_per_step():
+    assert StepClock().seconds_per_step == 0

@@ -1,0 +1,197 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # What matters in a study
+#
+# Which hyperparameters the result depends on, in each arm: how much of the variance each explains,
+# how the result goes with the learning rate, whether settings act together, and where the best
+# configurations lie. It rests on the design alone, whose configurations no search chose.
+#
+# Set `RUN` to the folder, relative to this notebook: `../runs/transfer` after the default study.
+
+# %%
+# %matplotlib inline
+import os
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown, display
+from matplotlib.colors import Normalize
+
+from stage1.claims.evaluate import evaluate
+from stage1.claims.importance import partial_variances
+from stage1.claims.inputs import read_run
+from stage1.document.contents import warnings
+from stage1.document.design import describe_domain
+from stage1.document.markdown import escaped
+from stage1.figures import draw_all
+from stage1.figures.drawn import LOOK
+from stage1.figures.importance import REMAINDER
+from stage1.figures.objective import study_objective
+from stage1.figures.scales import metric_name, scale_log
+from stage1.results import RANDOM, RunFolder
+
+RUN = os.environ.get("STAGE1_RUN", "sample_run")
+
+# %%
+tables = read_run(RunFolder(Path(RUN)))
+evaluation = evaluate(tables)
+scores, domains = evaluation.scores, tables.space["space"]
+objective = study_objective(tables, scores)
+print(f"{tables.space['name']}: {scores.complete} configurations complete, seeds {scores.seeds}")
+for caution in warnings(tables, evaluation):
+    print(f"{caution.kind}: {caution.text}")
+
+# %%
+figures = {drawn.name: drawn for drawn in draw_all(tables, evaluation)}
+
+
+def show(name):
+    """Display a figure of the report with its caption, or say why there is none."""
+    drawn = figures[name]
+    if drawn.figure:
+        drawn.figure.set_dpi(110)
+        display(drawn.figure)
+    display(Markdown(escaped(drawn.caption or f"{drawn.title}: {drawn.missing}.")))
+
+
+# %% [markdown]
+# ## How much each setting matters
+# Parts of the variance of log val_loss between configurations. All arms are on one scale, so a
+# shorter bar means that the arm depends less on that setting. Shares that add up to 100 % in every
+# arm could not say so.
+#
+# With few configurations, read it with care: the forest behind it fits noise too, and shares it
+# out among the settings as if each mattered on its own.
+
+# %%
+show("partial_variances")
+
+# %% [markdown]
+# How much of a bar is noise? Deal the same losses out to the configurations at random, and no
+# setting matters any more; what each one gets then stands in brackets. A setting that is not
+# clearly above its bracket is not shown to matter.
+
+# %%
+losses = {arm: scores.arm(arm).log_loss.mean(axis=1) for arm in scores.log_loss}
+total = pd.Series(losses[tables.registration.roles.get(RANDOM, next(iter(losses)))]).var()
+
+
+def shares(order):
+    """Parts of each arm's variance, in % of the total; configurations get losses in `order`."""
+    parts = {arm: partial_variances(scores.values, l[order], domains) for arm, l in losses.items()}
+    table = {arm: {**one.main, REMAINDER: one.remainder} for arm, one in parts.items()}
+    return 100 * pd.DataFrame(table) / total
+
+
+# %%
+DEALS = 5
+enough = figures["partial_variances"].figure is not None
+order, generator = np.arange(len(scores.configurations)), np.random.default_rng(0)
+measured = shares(order) if enough else pd.DataFrame()
+if enough:
+    dealt = sum(shares(generator.permutation(order)) for _ in range(DEALS)) / DEALS
+    display(measured.map("{:.0f}".format) + dealt.map(" ({:.0f})".format))
+
+# %% [markdown]
+# ## The learning rate
+
+# %%
+show("learning_rate")
+
+# %% [markdown]
+# ## Interactions
+# What no setting explains on its own is interactions and noise together. The noise of the seeds
+# can be told apart, since every configuration was trained with several; where it is about as large
+# as the rest, no interaction is shown.
+
+# %%
+if enough:
+    by_seed = {arm: pd.DataFrame(scores.arm(arm).log_loss) for arm in losses}
+    noise = {arm: one.var(axis=1).mean() / len(scores.seeds) for arm, one in by_seed.items()}
+    rest = {REMAINDER: measured.loc[REMAINDER], "noise of the seeds": 100 * pd.Series(noise) / total}
+    display(pd.DataFrame(rest).T.round(1))
+
+# %% [markdown]
+# Two settings at once: the learning rate and the factor of the T5's own or, where these are not
+# both searched, the two numbers that matter most. A circle is a configuration, mean over seeds:
+# the larger, the better its rank in the arm. If the large ones lie along a slanted line, or in
+# different corners of different arms, the settings act together.
+
+# %%
+PAIR = ["training.optimizer.lr", "transfer_learning.lm_learning_rate_factor"]
+numbers = scores.values.select_dtypes("number")
+varied = [key for key in numbers if key in domains and numbers[key].nunique() > 1]
+importance = measured.max(axis=1)
+varied.sort(key=lambda key: -importance.get(key, 0.0))
+pair = PAIR if set(PAIR) <= set(varied) else varied[:2]
+
+
+# %%
+def draw(axes, arm, colors):
+    """A circle per configuration at the pair of settings; size by rank, colour by score."""
+    x, y = (numbers[key].to_numpy(dtype=float, na_value=np.nan) for key in pair)
+    score = objective.by_arm[arm]
+    size = 15 + 150 * pd.Series(objective.sign * score).rank(pct=True) ** 2
+    axes.scatter(x, y, c=score, s=size, norm=colors, cmap="viridis", edgecolors="black")
+    for values, key, axis in ((x, pair[0], "x"), (y, pair[1], "y")):
+        if domains[key].get("log"):
+            scale_log(axes, values, axis=axis)
+    axes.set(title=arm, xlabel=pair[0].split(".")[-1], ylabel=pair[1].split(".")[-1])
+
+
+# %%
+known = np.concatenate([score[np.isfinite(score)] for score in objective.by_arm.values()])
+if len(pair) == 2 and len(known):
+    colors = Normalize(*np.quantile(known, [0.1, 0.9]))
+    with plt.rc_context(LOOK):
+        figure = plt.figure(figsize=(3.2 * len(losses) + 0.8, 3.4), layout="constrained")
+        for axes, arm in zip(figure.subplots(1, len(losses), squeeze=False)[0], losses, strict=True):
+            draw(axes, arm, colors)
+        figure.colorbar(axes.collections[0], extend="both", label=metric_name(objective.metric))
+else:
+    print("Needs two settings that are numbers, and a configuration with all its seeds.")
+
+# %% [markdown]
+# ## The best regions
+# Where the best quarter of each arm's configurations lies, by mean over seeds: of numbers, the
+# range of the middle four fifths and the median; of options, how many have each. A range much
+# narrower than what was searched, in many configurations, is a hint of where to look; a few
+# configurations lie close together by chance. The best of a quarter flatter themselves.
+
+
+# %%
+def best_quarter(arm):
+    """The better quarter of the configurations with all seeds, at least one."""
+    score = pd.Series(objective.sign * objective.by_arm[arm], index=scores.configurations).dropna()
+    return scores.values.loc[score.nlargest(max(len(score) // 4, 1)).index]
+
+
+def region(column, domain):
+    """Where a setting lies, in words."""
+    if "options" in domain:
+        counts = column.map(str).value_counts()
+        return ", ".join(f"{option}: {count}" for option, count in counts.items())
+    low, middle, high = column.dropna().astype(float).quantile([0.1, 0.5, 0.9])
+    return f"{low:.2g} to {high:.2g}, median {middle:.2g}"
+
+
+# %%
+searched = {key: describe_domain(domain) for key, domain in domains.items()}
+table = pd.DataFrame({"searched": searched})
+for arm in losses:
+    best = best_quarter(arm)
+    regions = {key: region(best[key], domains[key]) for key in best if key in domains}
+    table[f"{arm}, best {len(best)}"] = pd.Series(regions)
+pd.set_option("display.max_colwidth", None)
+display(table)

@@ -1,0 +1,126 @@
+"""How many trials a study has, and what kinds of them, by what they cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import Any, NamedTuple
+
+import optuna
+from optuna.storages import InMemoryStorage
+
+from stage1.config import Config
+from stage1.search.design import sobol_configurations
+from stage1.search.engine import StudyEngine
+from stage1.search.space import Space, active
+from stage1.search.study import Study, trial_config
+
+VANILLA_ENCODER = "vanilla encoder"
+_COSTLESS = (
+    "training.optimizer.",
+    "training.schedule",
+    "training.warmup_share",
+    "training.gradient_clip",
+    "transfer_learning.",  # size and patch_len tell kinds apart; freezing is left out on purpose
+    "masking.",
+    "data.normalization",
+    "loss.huber_delta",
+)
+"""Keys that change what a trial learns and not, or hardly, how long it takes."""
+
+
+class Kind(NamedTuple):
+    """What the time of a trial depends on most."""
+
+    size: str
+    """Language model's name, or `VANILLA_ENCODER`."""
+    patch_len: int | None
+    """Bars per token; None where there are no patches."""
+
+
+class _Nowhere:
+    """Tables that keep nothing: nothing runs here."""
+
+    def add_trial(
+        self,
+        row: dict[str, Any],
+        curve: list[dict[str, Any]],
+        blocks: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        raise AssertionError("a plan runs no trials")
+
+
+def trials_by_stage(study: Study) -> dict[str, int]:
+    """How many trials each stage has at most, by the rules of the engine that would run them."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return StudyEngine(study, InMemoryStorage(), _Nowhere(), []).expected_by_stage()
+
+
+def expected_search_epochs(space: Space) -> float:
+    """Mean epochs of a search trial where just one in `reduction_factor` goes on at each rung.
+
+    Trials go on more often than that where the sampler proposes better points than the rungs hold.
+
+    Returns:
+        In (0, horizon].
+    """
+    asha, horizon = space.search.scheduler.asha, space.horizon_epochs
+    rungs, rung = list[int](), float(asha.grace_epochs)
+    while math.ceil(rung) < horizon:
+        rungs.append(math.ceil(rung))
+        rung *= asha.reduction_factor
+    ends = [*rungs, horizon]
+    return ends[0] + sum(
+        (later - earlier) / asha.reduction_factor**passed
+        for passed, (earlier, later) in enumerate(zip(ends, ends[1:], strict=False), start=1)
+    )
+
+
+def design_configs(study: Study) -> list[Config]:
+    """The complete configurations of the design, arm by arm; seeds differ in nothing that costs."""
+    points = [active(study.space, p) for p in sobol_configurations(study.space, study.seed)]
+    return [
+        trial_config(study, arm=arm, values=point, seed=study.seed)
+        for arm in study.space.arms
+        for point in points
+    ]
+
+
+def kind_of(config: Config) -> Kind:
+    """The kind of a trial."""
+    transfer = config.transfer_learning
+    if not transfer.use_pretrained_lm:
+        return Kind(VANILLA_ENCODER, None)
+    return Kind(transfer.lm_name_or_path, transfer.patch_len)
+
+
+def by_kind(configs: list[Config]) -> dict[Kind, list[Config]]:
+    """Configurations by kind, sorted by size and patch_len."""
+    found: dict[Kind, list[Config]] = {}
+    for config in configs:
+        found.setdefault(kind_of(config), []).append(config)
+    return dict(sorted(found.items(), key=lambda item: (item[0].size, item[0].patch_len or 0)))
+
+
+def spread_evenly(kinds: list[Kind], most: int) -> list[Kind]:
+    """At most so many of the kinds, the first and the last among them.
+
+    Args:
+        kinds: In order.
+        most: At least 2.
+    """
+    if len(kinds) <= most:
+        return kinds
+    return [kinds[round(place * (len(kinds) - 1) / (most - 1))] for place in range(most)]
+
+
+def also_varying(study: Study, configs: list[Config]) -> list[str]:
+    """Further keys that differ between configurations and may change what a trial costs."""
+    keys = {key for arm in study.space.arms.values() for key in arm} | set(study.space.space)
+    return sorted(
+        key
+        for key in keys
+        if not key.startswith(_COSTLESS)
+        and len({repr(reduce(getattr, key.split("."), config)) for config in configs}) > 1
+    )

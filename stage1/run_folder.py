@@ -1,0 +1,83 @@
+"""Where everything lies in the folder of a study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of a study, and where everything lies in it."""
+
+    path: Path
+
+    @property
+    def space(self) -> Path:
+        """The resolved study, written before the first trial."""
+        return self.path / "space.yaml"
+
+    @property
+    def prereg(self) -> Path:
+        """What was fixed before the first trial."""
+        return self.path / "prereg.yaml"
+
+    @property
+    def trials(self) -> Path:
+        """One row per trial that has ended."""
+        return self.path / "trials.parquet"
+
+    @property
+    def curves(self) -> Path:
+        """One row per trial and epoch."""
+        return self.path / "curves.parquet"
+
+    @property
+    def blocks(self) -> Path:
+        """Sums over blocks of validation time, of the design's trials."""
+        return self.path / "blocks.parquet"
+
+    @property
+    def cost(self) -> Path:
+        """Training steps of each T5 and of the vanilla encoder, timed."""
+        return self.path / "cost.parquet"
+
+    @property
+    def journal(self) -> Path:
+        """Optuna's journal, one study per arm."""
+        return self.path / "optuna.journal"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of curves and HParams for TensorBoard."""
+        return self.path / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the best trials' weights."""
+        return self.path / "checkpoints"
+
+    @property
+    def claims(self) -> Path:
+        """The verdicts, for programs."""
+        return self.path / "claims.json"
+
+    @property
+    def report(self) -> Path:
+        """The verdicts, the end table and what to do next, for people."""
+        return self.path / "report.md"
+
+    @property
+    def report_html(self) -> Path:
+        """The same as one page with its figures."""
+        return self.path / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the report's figures."""
+        return self.path / "figures"
+
+    @property
+    def learning_curves(self) -> Path:
+        """The figure of the design's learning curves."""
+        return self.figures / "learning_curves.png"

@@ -1,0 +1,151 @@
+"""What the tables of a run folder hold: every column by name, type and allowed values."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import pyarrow as pa
+
+COMPLETED = "completed"
+"""Trained to the horizon."""
+STOPPED = "stopped"
+"""Ended at a rung by the scheduler."""
+DIVERGED = "diverged"
+"""Ended because its loss left the range of useful numbers."""
+FAILED = "failed"
+"""Ended by an error; the row says which."""
+STATUSES = (COMPLETED, STOPPED, DIVERGED, FAILED)
+
+DESIGN = "design"
+"""The fixed paired set of configurations, every arm, full horizon."""
+SEARCH = "search"
+"""The adaptive part."""
+CONFIRM = "confirm"
+"""The best search points again, on the design's seeds."""
+STAGES = (DESIGN, SEARCH, CONFIRM)
+
+PRETRAINED, RANDOM, SHUFFLED, VANILLA = "pretrained", "random", "shuffled", "vanilla"
+RANDOM_AGAIN = "random_again"
+"""A second stream of random weights: an A/A check of the first."""
+RANDOM_FIXED = "random_fixed"
+"""One draw of random weights kept across the seeds."""
+ROLES = (PRETRAINED, RANDOM, SHUFFLED, VANILLA, RANDOM_AGAIN, RANDOM_FIXED)
+"""What an arm can be in a comparison, whatever the study calls it."""
+
+CHANNELS = ("open", "high", "low", "close")
+"""The prices of a bar, in the order of the model's outputs."""
+
+PARAMETER_PREFIX = "param."
+"""A searched value's column is this and its dotted key."""
+
+TEXT, INTEGER, NUMBER = pa.string(), pa.int64(), pa.float64()
+TIME = pa.timestamp("us", tz="UTC")
+
+
+class Column(NamedTuple):
+    """A column, or a family of columns if its name ends with `*`."""
+
+    name: str
+    type: pa.DataType | None
+    """None: that of its values, which are text, integers, numbers or truth values."""
+    required: bool = False
+    """Never null."""
+    allowed: tuple[str, ...] = ()
+    """The only values; none = any."""
+    added_later: bool = False
+    """Tables of an earlier version are without it; it is read as null."""
+
+    @property
+    def is_family(self) -> bool:
+        """Whether it stands for every column whose name begins like this."""
+        return self.name.endswith("*")
+
+    @property
+    def pattern(self) -> str:
+        """Regular expression of the whole name."""
+        return f"^{re.escape(self.name[:-1])}.+$" if self.is_family else f"^{re.escape(self.name)}$"
+
+
+IDENTITY_COLUMNS = (
+    Column("trial_id", TEXT, required=True),
+    Column("stage", TEXT, required=True, allowed=STAGES),
+    Column("arm", TEXT, required=True),
+    Column("config_id", TEXT, required=True),
+    Column("seed", INTEGER, required=True),
+)
+_METRICS = (
+    Column("val_loss", NUMBER),
+    Column("val_correlation", NUMBER),
+    Column("val_skill", NUMBER),
+    Column("val_corr_*", NUMBER),
+    Column("val_skill_*", NUMBER),
+)
+TRIAL_COLUMNS = (
+    *IDENTITY_COLUMNS,
+    Column("status", TEXT, required=True, allowed=STATUSES),
+    Column("epochs", INTEGER, required=True),
+    Column(PARAMETER_PREFIX + "*", None),
+    *_METRICS,
+    Column("baseline_val_loss", NUMBER),
+    Column("baseline_val_correlation", NUMBER),
+    Column("baseline_val_corr_*", NUMBER),
+    Column("zero_val_loss", NUMBER, added_later=True),
+    Column("seconds", NUMBER),
+    Column("seconds_per_step", NUMBER),
+    Column("peak_rss_mb", NUMBER),
+    Column("peak_vram_mb", NUMBER),
+    Column("parameters", INTEGER),
+    Column("lm_sha256", TEXT),
+    Column("head_sha256", TEXT),
+    Column("order_sha256", TEXT),
+    Column("mask_sha256", TEXT),
+    Column("steps", INTEGER),
+    Column("started_at", TIME),
+    Column("node", TEXT),
+    Column("would_stop_epoch", INTEGER),
+    Column("error", TEXT),
+)
+"""trials.parquet, in order: one row per trial that has ended, metrics after its last epoch."""
+CURVE_COLUMNS = (
+    *IDENTITY_COLUMNS,
+    Column("epoch", INTEGER, required=True),
+    *_METRICS,
+    Column("train_loss", NUMBER),
+    Column("lr", NUMBER),
+    Column("seconds", NUMBER),
+)
+"""curves.parquet, in order: one row per trial and epoch; epoch 0 is before the first step."""
+COST_COLUMNS = (
+    Column("arm", TEXT, required=True, allowed=(PRETRAINED, VANILLA)),
+    Column("size", TEXT, required=True),
+    Column("patch_len", INTEGER, required=True),
+    Column("round", INTEGER, required=True),
+    Column("steps", INTEGER, required=True),
+    Column("seconds", NUMBER, required=True),
+    Column("peak_rss_mb", NUMBER),
+    Column("peak_vram_mb", NUMBER),
+)
+"""cost.parquet, in order: `seconds` of wall time for `steps` training steps of a T5 (`size` is the
+language model's name) or of the vanilla encoder of its width; the order in which two arms of a
+round were timed alternates."""
+BLOCK_SUMS = (
+    "n",
+    "sum_truth",
+    "sum_decoded",
+    "sum_truth_squared",
+    "sum_decoded_squared",
+    "sum_product",
+)
+"""Columns of blocks.parquet that are added over blocks: all that a Pearson correlation needs."""
+BLOCK_COLUMNS = (
+    *IDENTITY_COLUMNS,
+    Column("epoch", INTEGER, required=True),
+    Column("timeframe", TEXT, required=True),
+    Column("channel", TEXT, required=True, allowed=CHANNELS),
+    Column("block", INTEGER, required=True),
+    Column("n", INTEGER, required=True),
+    *(Column(name, NUMBER) for name in BLOCK_SUMS[1:]),
+)
+"""blocks.parquet, in order: sums over the scored bars of the validation windows that end in a block
+of time, of the design's trials at the early epoch and at the horizon."""

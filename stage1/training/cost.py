@@ -1,0 +1,135 @@
+"""What a training step costs with a T5 and with the vanilla encoder of its width, side by side."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any, NamedTuple
+
+from stage1.config import Config, with_values
+from stage1.data.batches import MarketWindows
+from stage1.model.language_models import LanguageModel
+from stage1.results import PRETRAINED, VANILLA
+from stage1.training.fit import EpochRow, StepClock, fit
+
+STEPS_PER_EPOCH = 5
+EPOCHS = 3
+"""Of a timing; the first one warms up."""
+
+
+class StepTiming(NamedTuple):
+    """What some training steps took."""
+
+    steps: int
+    seconds: float
+    """Wall time of all of them together."""
+    peak_rss_mb: float
+    peak_vram_mb: float | None
+    """None without a GPU."""
+
+
+def time_rounds(
+    config: Config,
+    windows: MarketWindows,
+    language_model: LanguageModel,
+    *,
+    rounds: int,
+    accelerator: str = "cpu",
+) -> list[dict[str, Any]]:
+    """Time the T5 and the vanilla encoder of its width in turn, both learning from the first step.
+
+    The order alternates (T5, vanilla; vanilla, T5; ...), so that a machine that becomes slower or
+    faster on the way treats both alike.
+
+    Args:
+        config: Of a trial with the T5.
+        windows: The bars, resident.
+        language_model: As the configuration names it.
+        rounds: Timings of each.
+        accelerator: Lightning's name of the device.
+
+    Returns:
+        Rows of cost.parquet.
+    """
+    unfrozen = with_values(config, {"transfer_learning.freeze_lm_epochs": 0})
+    arms = [
+        (PRETRAINED, unfrozen, language_model),
+        (VANILLA, vanilla_counterpart(unfrozen, language_model.config), None),
+    ]
+    rows = []
+    gc.collect()
+    gc.freeze()  # to look through all imported libraries before each timing would take longer
+    try:
+        for number in range(rounds):
+            for arm, of_arm, model in arms if number % 2 == 0 else reversed(arms):
+                timing = time_steps(of_arm, windows, model, accelerator=accelerator)
+                rows.append(
+                    {
+                        "arm": arm,
+                        "size": language_model.name,
+                        "patch_len": config.transfer_learning.patch_len,
+                        "round": number,
+                        **timing._asdict(),
+                    }
+                )
+    finally:
+        gc.unfreeze()
+    return rows
+
+
+def vanilla_counterpart(config: Config, t5: dict[str, Any]) -> Config:
+    """The configuration with the vanilla encoder of a T5's width, depth and heads.
+
+    Args:
+        config: Of a trial with the T5.
+        t5: The T5's configuration. Its heads need not divide its width: then the vanilla encoder
+            has the next smaller number that does.
+    """
+    width = int(t5["d_model"])
+    heads = max(n for n in range(1, int(t5["num_heads"]) + 1) if width % n == 0)
+    return with_values(
+        config,
+        {
+            "transfer_learning.use_pretrained_lm": False,
+            "model.encoder.d_model": width,
+            "model.encoder.layers": int(t5["num_layers"]),
+            "model.encoder.heads": heads,
+            "model.encoder.d_ff": int(t5["d_ff"]),
+        },
+    )
+
+
+def time_steps(
+    config: Config,
+    windows: MarketWindows,
+    language_model: LanguageModel | None,
+    *,
+    accelerator: str = "cpu",
+) -> StepTiming:
+    """Time some training steps as a trial takes them, after a few that warm up.
+
+    Memory is that of a whole training: model, optimiser, steps, and a validation batch.
+
+    Args:
+        config: Complete; its horizon and the length of its epochs do not matter.
+        windows: The bars, resident.
+        language_model: As `transfer_learning.lm_name_or_path` resolves, or None for the vanilla
+            encoder.
+        accelerator: Lightning's name of the device.
+    """
+    gc.collect()  # what is left of an earlier training would count as this one's memory
+    clock, rows = StepClock(), list[EpochRow]()
+    length = {"training.epochs": EPOCHS, "training.steps_per_epoch": STEPS_PER_EPOCH}
+    fit(
+        with_values(config, length),
+        windows,
+        language_model,
+        report=rows.append,
+        callbacks=[clock],
+        accelerator=accelerator,
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=EPOCHS,
+        limit_val_batches=1,
+    )
+    (row,) = rows
+    steps, seconds = sum(clock.steps[1:]), sum(clock.seconds[1:])
+    return StepTiming(steps, seconds, row["peak_rss_mb"], row["peak_vram_mb"])

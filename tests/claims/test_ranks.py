@@ -1,0 +1,189 @@
+"""Rank correlations and regrets, against scipy and tables written by hand."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations, permutations
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+
+from stage1.claims.ranks import (
+    early_tau,
+    same_seed_tau,
+    selection_regret,
+    tau_ceiling,
+    tau_difference,
+)
+
+
+@pytest.fixture
+def generator():
+    return np.random.default_rng(0)
+
+
+def drawn_arm(generator, *, configurations=20, seeds=2, noise=0.6, digits=None):
+    """Early and final scores that agree in part; rounded scores have ties."""
+    quality = generator.normal(size=(configurations, 1))
+    early, final = quality + generator.normal(0, noise, size=(2, configurations, seeds))
+    return (early, final) if digits is None else (early.round(digits), final.round(digits))
+
+
+def scipy_early_tau(early, final):
+    """scipy's tau is variant b unless told otherwise."""
+    pairs = permutations(range(early.shape[1]), 2)
+    return np.mean([kendalltau(early[:, s], final[:, t]).statistic for s, t in pairs])
+
+
+@pytest.fixture(params=[None, 0], ids=["without ties", "with many ties"])
+def digits(request):
+    return request.param
+
+
+@pytest.mark.parametrize("seeds", [2, 4])
+def test_early_tau_is_scipys_over_pairs_of_different_seeds(generator, seeds, digits):
+    early, final = drawn_arm(generator, seeds=seeds, digits=digits)
+
+    assert early_tau(early, final) == pytest.approx(scipy_early_tau(early, final))
+
+
+@pytest.mark.parametrize("seeds", [2, 4])
+def test_the_ceiling_is_scipys_tau_between_seeds_at_the_end(generator, seeds, digits):
+    _, final = drawn_arm(generator, seeds=seeds, digits=digits)
+
+    pairs = combinations(range(seeds), 2)
+    expected = np.mean([kendalltau(final[:, s], final[:, t]).statistic for s, t in pairs])
+    assert tau_ceiling(final) == pytest.approx(expected)
+
+
+def test_same_seed_tau_is_scipys_seed_by_seed(generator, digits):
+    early, final = drawn_arm(generator, seeds=3, digits=digits)
+
+    expected = np.mean([kendalltau(early[:, s], final[:, s]).statistic for s in range(3)])
+    assert same_seed_tau(early, final) == pytest.approx(expected)
+
+
+def test_the_luck_of_a_seed_is_no_early_signal(generator):
+    luck = generator.normal(size=(300, 2))  # configurations do not differ at all
+
+    assert same_seed_tau(luck, luck) == pytest.approx(1)
+    assert abs(early_tau(luck, luck)) < 4 * math.sqrt(4 / (9 * 300))  # tau's error under no signal
+
+
+def test_one_seed_has_neither_an_early_tau_nor_a_ceiling(generator):
+    early, final = drawn_arm(generator, seeds=1)
+
+    assert math.isnan(early_tau(early, final))
+    assert math.isnan(tau_ceiling(final))
+
+
+def test_a_constant_column_has_no_tau(generator):
+    early, final = drawn_arm(generator)
+    early[:, 0] = 0.0
+
+    assert math.isnan(early_tau(early, final))
+    assert math.isnan(same_seed_tau(early, final))
+
+
+# --- regret ---
+
+
+def test_the_regret_of_choosing_early_is_what_the_best_would_have_given_more():
+    early = np.array([[0.1, 0.5], [0.3, 0.2], [0.2, 0.1]])
+    final = np.array([[0.5, 0.7], [0.4, 0.6], [0.9, 0.5]])
+
+    # Means .6, .5, .7: seed 1 chooses the second (loses .2), seed 2 the first (loses .1).
+    assert selection_regret(early, final) == pytest.approx(0.15)
+
+
+def test_early_scores_that_rank_as_the_means_do_leave_no_regret():
+    final = np.array([[0.5, 0.7], [0.4, 0.6], [0.9, 0.5]])
+
+    assert selection_regret(np.array([[1, 1], [0, 0], [2, 2]]), final) == 0
+
+
+def test_among_early_ties_the_first_is_chosen():
+    final = np.array([[0.2, 0.2], [0.8, 0.8]])
+
+    assert selection_regret(np.zeros((2, 2)), final) == pytest.approx(0.6)
+
+
+# --- difference of two arms ---
+
+
+def test_the_difference_is_that_of_scipys_taus(generator, digits):
+    first = drawn_arm(generator, noise=0.3, digits=digits)
+    second = drawn_arm(generator, noise=1.0, digits=digits)
+
+    difference = tau_difference(first, second, generator=generator)
+
+    expected = scipy_early_tau(*first) - scipy_early_tau(*second)
+    assert difference.estimate == pytest.approx(expected)
+
+
+def test_a_bootstrap_sample_is_scipys_tau_of_the_repeated_rows(generator, digits):
+    n, samples = 12, 60
+    first = drawn_arm(generator, configurations=n, noise=0.3, digits=digits)
+    second = drawn_arm(generator, configurations=n, noise=1.0, digits=digits)
+
+    difference = tau_difference(
+        first, second, error_rate=0.2, resamples=samples, generator=np.random.default_rng(7)
+    )
+
+    counts = np.random.default_rng(7).multinomial(n, np.full(n, 1 / n), size=samples)
+    drawn = [
+        scipy_early_tau(*(part.repeat(count, axis=0) for part in first))
+        - scipy_early_tau(*(part.repeat(count, axis=0) for part in second))
+        for count in counts
+    ]
+    assert (difference.low, difference.high) == pytest.approx(np.quantile(drawn, [0.1, 0.9]))
+    tail = min(np.mean(np.array(drawn) <= 0), np.mean(np.array(drawn) >= 0))
+    assert difference.p == pytest.approx(min(2 * max(tail, 1 / samples), 1))
+
+
+def test_arms_in_the_other_order_have_the_opposite_difference(generator):
+    first, second = drawn_arm(generator, noise=0.3), drawn_arm(generator, noise=1.0)
+
+    forth = tau_difference(first, second, generator=np.random.default_rng(1))
+    back = tau_difference(second, first, generator=np.random.default_rng(1))
+
+    assert forth == pytest.approx((-back.estimate, -back.high, -back.low, back.p))
+
+
+def test_p_is_below_the_error_rate_exactly_where_the_interval_leaves_out_zero(generator):
+    seen = set()
+    for noise in (0.3, 0.6, 0.9, 1.2, 2.0):
+        first, second = drawn_arm(generator, noise=0.3), drawn_arm(generator, noise=noise)
+        interval = tau_difference(
+            first, second, error_rate=0.1, resamples=999, generator=np.random.default_rng(1)
+        )
+        outside = interval.low > 0 or interval.high < 0
+        assert (interval.p < 0.1) is outside
+        seen.add(outside)
+
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda early, final: (early[:, :1], final[:, :1]), id="one seed"),
+        pytest.param(lambda early, final: (0 * early, final), id="early scores all tied"),
+        pytest.param(lambda early, final: (early, 0 * final), id="final scores all tied"),
+    ],
+)
+def test_arms_without_a_tau_have_no_difference(generator, spoil):
+    first, second = drawn_arm(generator), drawn_arm(generator)
+
+    difference = tau_difference(spoil(*first), spoil(*second), generator=generator)
+
+    assert all(math.isnan(number) for number in difference)
+
+
+def test_arms_that_always_agree_have_an_interval_without_width_and_so_none(generator):
+    perfect = np.arange(10.0)[:, None] + np.zeros(2)
+
+    difference = tau_difference((perfect, perfect), (perfect, perfect), generator=generator)
+
+    assert all(math.isnan(number) for number in difference)

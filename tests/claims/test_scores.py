@@ -1,0 +1,305 @@
+"""From tables to arrays: which trials count, and with what score."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from score_tables import EARLY, HORIZON, ZERO_VAL_LOSS, arm_scores, drawn_arm, study_tables
+
+from stage1.claims.scores import design_scores
+from stage1.results import CONFIRM, SEARCH
+
+
+@pytest.fixture
+def arms():
+    generator = np.random.default_rng(0)
+    return {
+        name: drawn_arm(generator, configurations=6, seeds=2)
+        for name in ("pretrained", "random", "shuffled")
+    }
+
+
+def scores_of(tables):
+    return design_scores(tables.trials, tables.curves, tables.space, tables.registration)
+
+
+def changed(tables, rows, **columns):
+    """The same tables with other values in the trials that `rows` chooses."""
+    trials = tables.trials.copy()
+    for name, value in columns.items():
+        trials.loc[rows(trials), name] = value
+    return tables._replace(trials=trials)
+
+
+def of(trial_id):
+    return lambda trials: trials["trial_id"] == trial_id
+
+
+def without_curve(tables, trial_id, *, after=-1):
+    """The same tables without the epochs of one trial after this one."""
+    curves = tables.curves
+    gone = (curves["trial_id"] == trial_id) & (curves["epoch"] > after)
+    return tables._replace(curves=curves[~gone])
+
+
+def with_curve(tables, trial_id, epoch, **columns):
+    curves = tables.curves.copy()
+    rows = (curves["trial_id"] == trial_id) & (curves["epoch"] == epoch)
+    assert rows.any()
+    for name, value in columns.items():
+        curves.loc[rows, name] = value
+    return tables._replace(curves=curves)
+
+
+def test_scores_are_arranged_by_configuration_seed_and_epoch(arms):
+    scores = scores_of(study_tables(arms))
+
+    assert scores.configurations == tuple(f"design{c:03d}" for c in range(6))
+    assert scores.seeds == (1, 2)
+    assert list(scores.epochs) == [0, 1, 2]
+    for name, arm in arms.items():
+        got = scores.arm(name)
+        assert got.early == pytest.approx(arm.early)
+        assert got.final == pytest.approx(arm.final)
+        assert got.log_loss == pytest.approx(arm.log_loss)
+        assert not got.diverged.any()
+    assert scores.complete == 6
+    assert scores.left_out == {}
+
+
+def test_the_order_of_the_rows_does_not_matter(arms):
+    tables = study_tables(arms)
+
+    shuffled = tables._replace(
+        trials=tables.trials.sample(frac=1, random_state=0),
+        curves=tables.curves.sample(frac=1, random_state=1),
+    )
+
+    expected = scores_of(tables)
+    for name in arms:
+        assert (scores_of(shuffled).correlation[name] == expected.correlation[name]).all()
+        assert (scores_of(shuffled).log_loss[name] == expected.log_loss[name]).all()
+
+
+def test_searched_values_are_kept_by_configuration(arms):
+    scores = scores_of(study_tables(arms))
+
+    assert list(scores.values.index) == list(scores.configurations)
+    assert scores.values["training.optimizer.lr"].tolist() == pytest.approx(
+        [1e-3 * (c + 1) for c in range(6)]
+    )
+
+
+def test_every_timeframe_has_its_own_final_correlation(arms):
+    scores = scores_of(study_tables(arms))
+
+    assert scores.timeframe_names == ("m1", "m5")
+    assert scores.timeframes["random"].shape == (6, 2, 2)
+    assert scores.timeframes["random"][..., 0] == pytest.approx(arms["random"].final)
+
+
+# --- divergence ---
+
+
+@pytest.fixture
+def one_diverged(arms):
+    """The random arm's second configuration diverged with its first seed, before epoch 1."""
+    diverged = np.zeros((6, 2), dtype=bool)
+    diverged[1, 0] = True
+    return study_tables(arms | {"random": arms["random"]._replace(diverged=diverged)})
+
+
+def test_a_diverged_trial_counts_with_correlation_zero_and_the_loss_of_predicting_zero(
+    one_diverged,
+):
+    arm = scores_of(one_diverged).arm("random")
+
+    assert (arm.early[1, 0], arm.final[1, 0]) == (0, 0)
+    assert arm.log_loss[1, 0] == pytest.approx(math.log(ZERO_VAL_LOSS))
+    assert np.argwhere(arm.diverged).tolist() == [[1, 0]]
+
+
+def test_a_diverged_trial_counts_zero_on_every_timeframe(one_diverged):
+    scores = scores_of(one_diverged)
+
+    assert (scores.timeframes["random"][1, 0] == 0).all()
+
+
+def test_the_other_arms_keep_the_pair_of_a_diverged_trial(arms, one_diverged):
+    scores = scores_of(one_diverged)
+
+    assert scores.arm("pretrained").final == pytest.approx(arms["pretrained"].final)
+    assert scores.complete == 6
+    assert scores.left_out == {}
+
+
+def test_what_a_diverged_trial_reached_before_it_diverged_counts_at_those_epochs(arms):
+    tables = study_tables(arms)
+    trial = "design-001-random-1"
+    tables = without_curve(changed(tables, of(trial), status="diverged"), trial, after=EARLY)
+
+    arm = scores_of(tables).arm("random")
+
+    assert arm.early[1, 0] == pytest.approx(arms["random"].early[1, 0])
+    assert arm.final[1, 0] == 0
+
+
+def test_an_epoch_without_a_finite_loss_counts_zero_whatever_its_correlation(arms):
+    """The predecessor's correlation rose while its loss exploded."""
+    tables = study_tables(arms)
+    trial = "design-001-random-1"
+    tables = changed(tables, of(trial), status="diverged")
+    tables = with_curve(tables, trial, HORIZON, val_loss=math.nan)
+
+    assert scores_of(tables).arm("random").final[1, 0] == 0
+
+
+def test_no_finite_loss_counts_for_more_than_that_of_predicting_zero(arms):
+    worse = arms["random"].log_loss.copy()
+    worse[2] = [0.5, 8.0]  # ZERO_VAL_LOSS is 1
+    tables = study_tables(arms | {"random": arms["random"]._replace(log_loss=worse)})
+
+    log_loss = scores_of(tables).arm("random").log_loss
+
+    assert log_loss[2] == pytest.approx([0, 0])
+    assert np.delete(log_loss, 2, axis=0) == pytest.approx(np.delete(worse, 2, axis=0))
+
+
+def test_the_loss_of_predicting_zero_is_one_for_the_whole_study(arms):
+    tables = study_tables(arms)
+    trials = tables.trials.assign(zero_val_loss=0.1)
+    trials.loc[trials.index[:3], "zero_val_loss"] = [0.05, 9.0, math.nan]
+
+    scores = scores_of(tables._replace(trials=trials))
+
+    assert scores.zero_log_loss == pytest.approx(math.log(0.1))
+    largest = max(np.nanmax(scores.log_loss[name]) for name in arms)
+    assert largest == pytest.approx(math.log(0.1))
+
+
+def test_without_a_loss_of_predicting_zero_losses_are_kept_and_the_diverged_have_none(arms):
+    tables = changed(study_tables(arms), of("design-001-random-1"), status="diverged")
+    tables = without_curve(tables, "design-001-random-1", after=0)
+    tables = tables._replace(trials=tables.trials.assign(zero_val_loss=math.nan))
+
+    arm = scores_of(tables).arm("random")
+
+    assert math.isnan(arm.log_loss[1, 0])
+    assert arm.final[1, 0] == 0
+    assert arm.log_loss[2] == pytest.approx(arms["random"].log_loss[2])
+
+
+# --- what is left out ---
+
+
+def test_a_failed_trial_leaves_its_configuration_and_seed_out_of_all_arms(arms):
+    failed = arms["random"].final.copy()
+    failed[1, 0] = math.nan
+    scores = scores_of(study_tables(arms | {"random": arms["random"]._replace(final=failed)}))
+
+    for name in arms:
+        arm = scores.arm(name)
+        for values in (arm.early, arm.final, arm.log_loss):
+            assert np.argwhere(np.isnan(values)).tolist() == [[1, 0]]
+        assert np.isnan(scores.timeframes[name][1, 0]).all()
+    assert scores.left_out == {"failed in an arm": 1}
+    assert scores.complete == 5
+
+
+def test_a_divergence_beside_a_failure_of_another_arm_does_not_count(arms, one_diverged):
+    tables = changed(one_diverged, of("design-001-pretrained-1"), status="failed")
+
+    scores = scores_of(tables)
+
+    assert not scores.diverged["random"].any()
+    assert math.isnan(scores.arm("random").final[1, 0])
+
+
+def test_a_trial_that_has_not_ended_leaves_its_pair_out_of_all_arms(arms):
+    tables = study_tables(arms)
+    trials = tables.trials[tables.trials["trial_id"] != "design-005-shuffled-2"]
+
+    scores = scores_of(tables._replace(trials=trials))
+
+    assert math.isnan(scores.arm("pretrained").final[5, 1])
+    assert scores.left_out == {"not run to its end in every arm": 1}
+
+
+def test_a_stopped_trial_has_no_place_in_the_design(arms):
+    tables = changed(study_tables(arms), of("design-001-random-1"), status="stopped")
+
+    scores = scores_of(tables)
+
+    assert math.isnan(scores.arm("pretrained").final[1, 0])
+    assert scores.left_out == {"stopped in an arm": 1}
+
+
+def test_a_trial_whose_curve_ends_before_the_horizon_is_left_out(arms):
+    tables = without_curve(study_tables(arms), "design-001-random-1", after=EARLY)
+
+    scores = scores_of(tables)
+
+    assert math.isnan(scores.arm("pretrained").final[1, 0])
+    assert sum(scores.left_out.values()) == 1
+
+
+@pytest.mark.parametrize("stage", [SEARCH, CONFIRM])
+def test_trials_of_other_stages_never_enter(arms, stage):
+    tables = study_tables(arms)
+    others = study_tables({name: arm_scores(arm.final + 0.4) for name, arm in arms.items()})
+    renamed = {
+        name: frame.assign(stage=stage, trial_id=stage + frame["trial_id"])
+        for name, frame in (("trials", others.trials), ("curves", others.curves))
+    }
+
+    both = tables._replace(
+        **{name: pd.concat([frame, getattr(tables, name)]) for name, frame in renamed.items()}
+    )
+
+    for name in arms:
+        assert scores_of(both).arm(name).final == pytest.approx(arms[name].final)
+    assert scores_of(both).configurations == scores_of(tables).configurations
+
+
+# --- what was registered ---
+
+
+def test_configurations_beyond_the_registration_do_not_count(arms):
+    scores = scores_of(study_tables(arms, configurations=4))
+
+    assert scores.configurations == tuple(f"design{c:03d}" for c in range(4))
+    assert scores.arm("random").final == pytest.approx(arms["random"].final[:4])
+
+
+def test_seeds_beyond_the_registration_do_not_count(arms):
+    scores = scores_of(study_tables(arms, seeds=[2]))
+
+    assert scores.seeds == (2,)
+    assert scores.arm("random").final == pytest.approx(arms["random"].final[:, 1:])
+
+
+def test_a_failure_beyond_the_registration_leaves_nothing_out(arms):
+    tables = study_tables(arms, seeds=[2])
+
+    scores = scores_of(changed(tables, of("design-001-random-1"), status="failed"))
+
+    assert scores.left_out == {}
+
+
+def test_arms_are_those_of_the_study_in_its_order(arms):
+    tables = study_tables(arms)
+    tables.space["arms"] = {"random": {}, "pretrained": {}}
+
+    scores = scores_of(tables)
+
+    assert list(scores.correlation) == ["random", "pretrained"]
+    assert scores.arm("random").final == pytest.approx(arms["random"].final)
+
+
+def test_the_early_epoch_is_the_registered_one(arms):
+    scores = scores_of(study_tables(arms, early_epoch=2))
+
+    assert scores.arm("random").early == pytest.approx(arms["random"].final)

@@ -1,0 +1,118 @@
+"""Verdicts from trials that a scheduler let finish are false; the design's are not.
+
+Two arms with the same spread of final scores. In one, early scores tell much of the final ones, in
+the other little. Successive halving keeps the best third by early score, so the survivors of the
+first arm are alike: a smaller spread that is none.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from score_tables import EARLY, HORIZON, arm_scores, study_tables
+
+from stage1.claims.definitions import sensitivity
+from stage1.claims.scores import design_scores
+from stage1.claims.spread import spread_ratio
+from stage1.claims.verdicts import Verdict
+from stage1.results import COMPLETED, SEARCH, STOPPED
+
+CONFIGURATIONS = 2000
+KEPT = 1 / 3
+AGREEMENT = {"pretrained": 0.9, "random": 0.3}
+"""Correlation of early and final scores."""
+SPREAD = 0.1
+LUCK = 0.01
+
+
+def drawn_studies(generator):
+    """Both arms' scores, of equal spread; log val_loss falls as val_correlation rises."""
+    arms = {}
+    for name, agreement in AGREEMENT.items():
+        final, rest = SPREAD * generator.normal(size=(2, CONFIGURATIONS, 1))
+        early = agreement * final + math.sqrt(1 - agreement**2) * rest
+        luck = LUCK * generator.normal(size=(2, CONFIGURATIONS, 2))
+        arms[name] = arm_scores(
+            0.5 + final + luck[0], early=0.3 + early + luck[1], log_loss=-2 - final - luck[0]
+        )
+    return arms
+
+
+def stopped_search(tables):
+    """The same trials as a search: an arm's best third at the early epoch goes on."""
+    trials = tables.trials.assign(stage=SEARCH, trial_id="search" + tables.trials["trial_id"])
+    curves = tables.curves.assign(stage=SEARCH, trial_id="search" + tables.curves["trial_id"])
+    first_seed = curves[(curves["epoch"] == EARLY) & (curves["seed"] == 1)]
+    place = first_seed.groupby("arm")["val_correlation"].rank(pct=True)
+    going_on = first_seed.loc[place > 1 - KEPT, ["arm", "config_id"]]
+    survives = _is_in(trials, going_on)
+    trials["status"] = np.where(survives, COMPLETED, STOPPED)
+    return trials, curves[_is_in(curves, going_on) | (curves["epoch"] <= EARLY)]
+
+
+def _is_in(rows, pairs):
+    keys = pd.MultiIndex.from_frame(rows[["arm", "config_id"]])
+    return keys.isin(pd.MultiIndex.from_frame(pairs))
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """A study that ran its design to the end, and a search of as many trials with halving."""
+    design = study_tables(drawn_studies(np.random.default_rng(0)))
+    trials, curves = stopped_search(study_tables(drawn_studies(np.random.default_rng(1))))
+    return design._replace(
+        trials=pd.concat([trials, design.trials], ignore_index=True),
+        curves=pd.concat([curves, design.curves], ignore_index=True),
+    )
+
+
+def survivors(tables, arm):
+    """The scores of an arm's search trials that finished, for a naive analysis."""
+    trials = tables.trials
+    finished = trials[
+        (trials["stage"] == SEARCH) & (trials["arm"] == arm) & (trials["status"] == COMPLETED)
+    ]
+    ends = tables.curves[tables.curves["trial_id"].isin(finished["trial_id"])]
+    ends = ends[ends["epoch"] == HORIZON].pivot(index="config_id", columns="seed")
+    return arm_scores(ends["val_correlation"], log_loss=np.log(ends["val_loss"]))
+
+
+def variance_of_the_best(agreement):
+    """Of final scores where early ones are among the best third: that of a truncated normal.
+
+    Var(final | early > a) = 1 - agreement^2 (1 - Var(early | early > a)).
+    """
+    cut = stats.norm.isf(KEPT)
+    return 1 - agreement**2 * (1 - stats.truncnorm(cut, math.inf).var())
+
+
+def test_survivors_of_early_stopping_show_a_smaller_spread_that_the_full_design_does_not(tables):
+    naive = [survivors(tables, arm) for arm in AGREEMENT]
+    scores = design_scores(tables.trials, tables.curves, tables.space, tables.registration)
+    full = [scores.arm(arm) for arm in AGREEMENT]
+
+    of_survivors, of_design = (
+        spread_ratio(*(arm.log_loss for arm in pair)).ratio for pair in (naive, full)
+    )
+
+    assert len(full[0].final) == CONFIGURATIONS
+    assert of_design.estimate == pytest.approx(1, abs=0.05)
+    assert of_design.low < 1 < of_design.high
+    # The spread of n scores is known to 1 / sqrt(2 n) of itself, a ratio of two to 1 / sqrt(n).
+    expected = math.sqrt(np.divide(*map(variance_of_the_best, AGREEMENT.values())))
+    error = expected / math.sqrt(len(naive[0].final))
+    assert of_survivors.estimate == pytest.approx(expected, abs=3 * error)
+    assert of_survivors.high < 0.85
+
+
+def test_a_verdict_from_survivors_supports_a_false_claim_and_that_of_the_design_excludes_it(tables):
+    naive = [survivors(tables, arm) for arm in AGREEMENT]
+    scores = design_scores(tables.trials, tables.curves, tables.space, tables.registration)
+    full = [scores.arm(arm) for arm in AGREEMENT]
+
+    assert sensitivity(*naive).decision.verdict is Verdict.SUPPORTED
+    assert sensitivity(*full).decision.verdict is Verdict.NOT_SUPPORTED

@@ -1,0 +1,101 @@
+"""What a study ends with on a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hand_made import made_claim, made_evaluation, unknown_claim
+from rich.console import Console
+from synthetic_run import write_synthetic_run
+
+from stage1.claims.inputs import read_run
+from stage1.claims.intervals import Interval
+from stage1.claims.verdicts import Verdict
+from stage1.document.arms import end_rows
+from stage1.document.terminal import end_table, show_end, verdict_table
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    return read_run(write_synthetic_run(tmp_path_factory.mktemp("runs") / "synthetic"))
+
+
+@pytest.fixture
+def printed():
+    """Prints something on 80 columns and gives what was shown."""
+    console = Console(width=80)
+
+    def capture(*things):
+        with console.capture() as captured:
+            for thing in things:
+                if callable(thing):
+                    thing(console)
+                else:
+                    console.print(thing)
+        return captured.get()
+
+    return capture
+
+
+def test_the_end_table_has_the_rows_of_the_report(tables, printed):
+    shown = printed(end_table(tables.trials, tables.space))
+
+    _, rows = end_rows(tables.trials, tables.space)
+    cells = {cell for row in rows for cell in row if " " not in cell}
+    assert all(cell in shown for cell in cells)
+    assert "…" not in shown
+
+
+WIDEST = made_claim(
+    "4",
+    interval=Interval(-12.3456, -math.inf, 123.4567, 0.5),
+    verdict=Verdict.NOT_EVALUABLE,
+)
+
+
+def test_the_widest_verdicts_fit_80_columns_whole(printed):
+    claims = [WIDEST._replace(id=str(n)) for n in range(1, 7)]
+    evaluation = made_evaluation(claims=claims, beside=[WIDEST._replace(id="3b")])
+
+    lines = printed(verdict_table(evaluation)).splitlines()
+
+    assert max(map(len, lines)) <= 80
+    (line,) = [line for line in lines if line.split()[:1] == ["4"]]
+    assert " ".join(line.split()) == "4 stability −1234.6% [−∞, +12345.7%] NOT EVALUABLE"
+    assert not any("…" in line for line in lines)
+
+
+def test_what_is_ours_has_an_asterisk_and_the_asterisk_a_word(printed):
+    shown = printed(verdict_table(made_evaluation(beside=[made_claim("2b")])))
+
+    assert "2b error reduction *" in shown
+    assert "* ours, beside the plan's number" in shown
+
+
+def test_the_end_says_verdicts_reasons_warnings_paths_and_commands(tables, printed):
+    claims = [made_claim("1"), *(unknown_claim(str(n), "needs two seeds") for n in (2, 3))]
+    evaluation = made_evaluation(
+        claims=claims, warnings=["Beware [of] this."], deviations=["space.yaml was edited."]
+    )
+
+    shown = printed(lambda console: show_end(tables, evaluation, console))
+
+    run = tables.run
+    joined = " ".join(shown.split())
+    assert "2, 3: needs two seeds" in joined
+    assert "Warning: Beware [of] this." in joined
+    assert "Deviation: space.yaml was edited." in joined
+    assert f"Report: {run.report}\n" in shown
+    assert f"As a page: {run.report_html}\n" in shown
+    assert f"\n  python -m stage1.export {run.path} --out configs/best.yaml\n" in shown
+    assert "\n  python -m stage1.train configs/best.yaml\n" in shown
+
+
+def test_without_a_complete_configuration_there_is_no_next_command(tables, printed):
+    none = tables._replace(trials=tables.trials.iloc[:0])
+
+    shown = printed(lambda console: show_end(none, made_evaluation(), console))
+
+    assert "stage1.export" not in shown
+    assert "No trial has ended yet" in shown

@@ -1,0 +1,102 @@
+"""Claims and evaluations made by hand, for tests of what shows them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from stage1.claims.cost import SizeCost
+from stage1.claims.evaluate import Evaluation
+from stage1.claims.intervals import NO_INTERVAL, Interval
+from stage1.claims.record import ATTRIBUTABLE, Claim
+from stage1.claims.scores import Scores
+from stage1.claims.verdicts import Verdict
+
+NAMES = (
+    *("sensitivity", "early gain", "gain at the horizon", "stability", "early signal"),
+    "cost",
+)
+
+
+def made_claim(number: str = "1", /, **changes: Any) -> Claim:
+    """A supported claim of 25 % in [21 %, 29 %], p = 0.001 of the interval; `changes` replace."""
+    fields: dict[str, Any] = {
+        "id": number,
+        "name": NAMES[int(number[0]) - 1],
+        "arm_pair": ("pretrained", "random"),
+        "estimand": "what is estimated",
+        "claimed": 0.2,
+        "interval": Interval(0.25, 0.21, 0.29, 0.001),
+        "verdict": Verdict.SUPPORTED,
+        "reason": "",
+        "attribution": ATTRIBUTABLE,
+        "sentence": "It is so.",
+        "shown": {},
+        "robustness": {},
+    }
+    return Claim(**fields | changes)
+
+
+def made_cost(size: str, ratio: Interval, *, patch_len: int = 8, seconds: float = 0.05) -> SizeCost:
+    """The cost of a size without a GPU."""
+    return SizeCost(
+        size=size,
+        patch_len=patch_len,
+        rounds=6,
+        ratio=ratio,
+        seconds_per_step=(seconds, seconds / ratio.estimate),
+        memory_mb=(700.0, 650.0),
+        gpu_memory_mb=(math.nan, math.nan),
+    )
+
+
+def made_scores(
+    correlation: dict[str, Any], *, early_epoch: int = 1, diverged: dict[str, Any] | None = None
+) -> Scores:
+    """Scores of two arms or more from (configurations, seeds, epochs) each; log val_loss = -r."""
+    arrays = {arm: np.asarray(values, dtype=float) for arm, values in correlation.items()}
+    shape = next(iter(arrays.values())).shape
+    names = tuple(f"c{place}" for place in range(shape[0]))
+    none = np.zeros(shape[:2], dtype=bool)
+    return Scores(
+        configurations=names,
+        seeds=tuple(range(1, shape[1] + 1)),
+        epochs=np.arange(shape[2]),
+        early_epoch=early_epoch,
+        values=pd.DataFrame(index=list(names)),
+        correlation=arrays,
+        log_loss={arm: -values for arm, values in arrays.items()},
+        diverged={arm: none for arm in arrays} | (diverged or {}),
+        timeframes={arm: np.zeros((*shape[:2], 1)) for arm in arrays},
+        timeframe_names=("m1",),
+        left_out={},
+        zero_log_loss=0.0,
+    )
+
+
+def made_evaluation(**changes: Any) -> Evaluation:
+    """Six supported claims of a study without costs, warnings or deviations."""
+    fields: dict[str, Any] = {
+        "scores": made_scores({"pretrained": np.zeros((2, 2, 3)), "random": np.zeros((2, 2, 3))}),
+        "claims": [made_claim(str(number)) for number in range(1, 7)],
+        "beside": [],
+        "costs": [],
+        "deviations": [],
+        "warnings": [],
+        "checks": [],
+    }
+    return Evaluation(**fields | changes)
+
+
+def unknown_claim(number: str, reason: str) -> Claim:
+    """A claim that cannot be evaluated."""
+    return made_claim(
+        number,
+        interval=NO_INTERVAL,
+        verdict=Verdict.NOT_EVALUABLE,
+        reason=reason,
+        sentence=f"This study cannot tell: {reason}.",
+    )

@@ -22,11 +22,11 @@
 import os
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 
 from stage1.claims.evaluate import evaluate
 from stage1.claims.importance import partial_variances
@@ -35,7 +35,6 @@ from stage1.document.contents import warnings
 from stage1.document.design import describe_domain
 from stage1.document.markdown import escaped
 from stage1.figures import draw_all
-from stage1.figures.drawn import LOOK
 from stage1.figures.importance import REMAINDER
 from stage1.figures.objective import study_objective
 from stage1.figures.scales import metric_name, scale_log
@@ -54,8 +53,10 @@ for caution in warnings(tables, evaluation):
 
 # %%
 figures = {drawn.name: drawn for drawn in draw_all(tables, evaluation)}
+pd.set_option("display.max_colwidth", None)
 
 
+# %%
 def show(name):
     """Display a figure of the report with its caption, or say why there is none."""
     drawn = figures[name]
@@ -71,15 +72,15 @@ def show(name):
 # shorter bar means that the arm depends less on that setting. Shares that add up to 100 % in every
 # arm could not say so.
 #
-# With few configurations, read it with care: the forest behind it fits noise too, and shares it
-# out among the settings as if each mattered on its own.
+# With few configurations, read it with care: the random forest behind it fits noise too, and shares
+# it out among the settings as if each mattered on its own.
 
 # %%
 show("partial_variances")
 
 # %% [markdown]
-# How much of a bar is noise? Deal the same losses out to the configurations at random, and no
-# setting matters any more; what each one gets then stands in brackets. A setting that is not
+# How much of a bar is noise? The same in numbers; in brackets, what each setting gets when the same
+# losses are dealt out to the configurations at random, so that no setting matters. One that is not
 # clearly above its bracket is not shown to matter.
 
 # %%
@@ -88,9 +89,11 @@ total = pd.Series(losses[tables.registration.roles.get(RANDOM, next(iter(losses)
 
 
 def shares(order):
-    """Parts of each arm's variance, in % of the total; configurations get losses in `order`."""
-    parts = {arm: partial_variances(scores.values, l[order], domains) for arm, l in losses.items()}
-    table = {arm: {**one.main, REMAINDER: one.remainder} for arm, one in parts.items()}
+    """Parts of each arm's variance in % of the total, its losses dealt out in this order."""
+    table = {}
+    for arm, loss in losses.items():
+        parts = partial_variances(scores.values, loss[order], domains)
+        table[arm] = {**parts.main, REMAINDER: parts.remainder}
     return 100 * pd.DataFrame(table) / total
 
 
@@ -105,28 +108,30 @@ if enough:
 
 # %% [markdown]
 # ## The learning rate
+# The flatter an arm's line, the more it forgives a wrong choice.
 
 # %%
 show("learning_rate")
 
 # %% [markdown]
 # ## Interactions
-# What no setting explains on its own is interactions and noise together. The noise of the seeds
-# can be told apart, since every configuration was trained with several; where it is about as large
-# as the rest, no interaction is shown.
+# What the settings do not explain one by one is interactions and noise together. Where a
+# configuration was trained with several seeds, their noise can be told apart; where it is about as
+# large as the remainder, or larger, no interaction is shown.
 
 # %%
 if enough:
     by_seed = {arm: pd.DataFrame(scores.arm(arm).log_loss) for arm in losses}
     noise = {arm: one.var(axis=1).mean() / len(scores.seeds) for arm, one in by_seed.items()}
-    rest = {REMAINDER: measured.loc[REMAINDER], "noise of the seeds": 100 * pd.Series(noise) / total}
-    display(pd.DataFrame(rest).T.round(1))
+    measured.loc["noise of the seeds"] = 100 * pd.Series(noise) / total
+    display(measured.tail(2).round(1))
 
 # %% [markdown]
 # Two settings at once: the learning rate and the factor of the T5's own or, where these are not
 # both searched, the two numbers that matter most. A circle is a configuration, mean over seeds:
-# the larger, the better its rank in the arm. If the large ones lie along a slanted line, or in
-# different corners of different arms, the settings act together.
+# the larger, the better its rank in the arm; the worst tenth share a colour. If the large ones lie
+# along a slanted line, the two settings act together; if they lie elsewhere in another arm, the
+# arms want different settings.
 
 # %%
 PAIR = ["training.optimizer.lr", "transfer_learning.lm_learning_rate_factor"]
@@ -140,58 +145,64 @@ pair = PAIR if set(PAIR) <= set(varied) else varied[:2]
 # %%
 def draw(axes, arm, colors):
     """A circle per configuration at the pair of settings; size by rank, colour by score."""
-    x, y = (numbers[key].to_numpy(dtype=float, na_value=np.nan) for key in pair)
-    score = objective.by_arm[arm]
-    size = 15 + 150 * pd.Series(objective.sign * score).rank(pct=True) ** 2
-    axes.scatter(x, y, c=score, s=size, norm=colors, cmap="viridis", edgecolors="black")
-    for values, key, axis in ((x, pair[0], "x"), (y, pair[1], "y")):
+    score = pd.Series(objective.by_arm[arm], index=numbers.index)
+    size = 15 + 150 * (objective.sign * score).rank(pct=True) ** 2
+    axes.scatter(*(numbers[key] for key in pair), c=score, s=size, norm=colors, edgecolors="black")
+    for key, axis in zip(pair, "xy", strict=True):
         if domains[key].get("log"):
-            scale_log(axes, values, axis=axis)
-    axes.set(title=arm, xlabel=pair[0].split(".")[-1], ylabel=pair[1].split(".")[-1])
+            scale_log(axes, numbers[key].to_numpy(dtype=float, na_value=np.nan), axis=axis)
 
 
 # %%
+figure = Figure(figsize=(3.1 * len(losses) + 0.9, 3.7), layout="constrained")
+panels = figure.subplots(1, len(losses), sharex=True, sharey=True, squeeze=False)[0]
 known = np.concatenate([score[np.isfinite(score)] for score in objective.by_arm.values()])
+ends = [0.1, 1.0] if objective.sign > 0 else [0.0, 0.9]
+for axes, arm in zip(panels, losses, strict=True):
+    axes.set_title(arm)
+    axes.tick_params(axis="x", rotation=45)
+
+# %%
 if len(pair) == 2 and len(known):
-    colors = Normalize(*np.quantile(known, [0.1, 0.9]))
-    with plt.rc_context(LOOK):
-        figure = plt.figure(figsize=(3.2 * len(losses) + 0.8, 3.4), layout="constrained")
-        for axes, arm in zip(figure.subplots(1, len(losses), squeeze=False)[0], losses, strict=True):
-            draw(axes, arm, colors)
-        figure.colorbar(axes.collections[0], extend="both", label=metric_name(objective.metric))
+    for axes, arm in zip(panels, losses, strict=True):
+        draw(axes, arm, Normalize(*np.quantile(known, ends)))
+    figure.supxlabel(pair[0])
+    figure.supylabel(pair[1])
+    figure.colorbar(axes.collections[0], ax=list(panels), label=metric_name(objective.metric))
+    display(figure)
 else:
     print("Needs two settings that are numbers, and a configuration with all its seeds.")
 
 # %% [markdown]
 # ## The best regions
 # Where the best quarter of each arm's configurations lies, by mean over seeds: of numbers, the
-# range of the middle four fifths and the median; of options, how many have each. A range much
-# narrower than what was searched, in many configurations, is a hint of where to look; a few
-# configurations lie close together by chance. The best of a quarter flatter themselves.
+# middle four fifths and the median; of options, how many configurations have each. A range much
+# narrower than what was searched is a hint of where to look. A few configurations lie close
+# together by chance, so mind how many they are.
 
 
 # %%
 def best_quarter(arm):
-    """The better quarter of the configurations with all seeds, at least one."""
+    """The best quarter of an arm's configurations with all seeds, at least one."""
     score = pd.Series(objective.sign * objective.by_arm[arm], index=scores.configurations).dropna()
     return scores.values.loc[score.nlargest(max(len(score) // 4, 1)).index]
 
 
+# %%
 def region(column, domain):
-    """Where a setting lies, in words."""
-    if "options" in domain:
-        counts = column.map(str).value_counts()
-        return ", ".join(f"{option}: {count}" for option, count in counts.items())
-    low, middle, high = column.dropna().astype(float).quantile([0.1, 0.5, 0.9])
-    return f"{low:.2g} to {high:.2g}, median {middle:.2g}"
+    """Where the values of a setting lie, in words."""
+    known = column.dropna()
+    if "options" in domain or known.empty:
+        named = column.convert_dtypes().astype(object).fillna("none")
+        return ", ".join(f"{option}: {n}" for option, n in named.value_counts().items())
+    low, high = known.astype(float).quantile([0.1, 0.9], interpolation="nearest")
+    return f"{low:.2g} to {high:.2g}, median {known.median():.2g}"
 
 
 # %%
-searched = {key: describe_domain(domain) for key, domain in domains.items()}
-table = pd.DataFrame({"searched": searched})
+table = pd.DataFrame({"searched": {key: describe_domain(one) for key, one in domains.items()}})
 for arm in losses:
     best = best_quarter(arm)
     regions = {key: region(best[key], domains[key]) for key in best if key in domains}
     table[f"{arm}, best {len(best)}"] = pd.Series(regions)
-pd.set_option("display.max_colwidth", None)
-display(table)
+display(table.fillna("not recorded"))

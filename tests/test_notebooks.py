@@ -6,43 +6,63 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import numpy as np
 import pytest
 from nbclient import NotebookClient
-from synthetic_run import write_synthetic_run
+from rich_run import write_rich_run
+from synthetic_run import ZERO_VAL_LOSS, write_synthetic_run
+
+from stage1.results import PARAMETER_PREFIX, read_trials
 
 ANALYSIS = Path(__file__).parents[1] / "analysis"
 NOTEBOOKS = sorted(ANALYSIS.glob("*.ipynb"))
 SAMPLE = ANALYSIS / "sample_run"
+LOADED = "import sys; print('loaded:', sorted({'torch', 'ray', 'stage1.model'} & set(sys.modules)))"
+
+every_notebook = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 def executed(notebook, monkeypatch, run):
-    """The notebook after a run in its own folder, with `RUN` set to another run."""
+    """The notebook after a run in its own folder, with `RUN` set to another run.
+
+    A cell at its end says what it has loaded.
+    """
     monkeypatch.setenv("STAGE1_RUN", str(run))
     monkeypatch.setenv("PYTHONPATH", str(ANALYSIS.parent))
     content = nbformat.read(notebook, as_version=4)
+    content.cells.append(nbformat.v4.new_code_cell(LOADED))
     resources = {"metadata": {"path": str(notebook.parent)}}
-    return NotebookClient(content, timeout=60, resources=resources).execute()
+    return NotebookClient(content, timeout=120, resources=resources).execute()
+
+
+def outputs(content):
+    return [output for cell in content.cells for output in cell.get("outputs", [])]
 
 
 def shown(content):
     """Everything that the cells print or display as text or HTML."""
-    outputs = [output for cell in content.cells for output in cell.get("outputs", [])]
-    parts = [output.get("text", "") for output in outputs]
-    for output in outputs:
+    parts = [output.get("text", "") for output in outputs(content)]
+    for output in outputs(content):
         parts += [text for kind, text in output.get("data", {}).items() if kind.startswith("text")]
     return "\n".join(parts)
 
 
+def complaints(content):
+    """What the cells write to the standard error stream: warnings, for one."""
+    return [output["text"] for output in outputs(content) if output.get("name") == "stderr"]
+
+
 def kinds(content):
-    return {
-        kind
-        for cell in content.cells
-        for output in cell.get("outputs", [])
-        for kind in output.get("data", {})
-    }
+    return {kind for output in outputs(content) for kind in output.get("data", {})}
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def rows(text, name):
+    """The words of every line that begins with `name`, as a table's row does."""
+    lines = [line for line in text.splitlines() if line.startswith(name)]
+    return [line.removeprefix(name).split() for line in lines]
+
+
+@every_notebook
 def test_a_notebook_and_its_script_have_the_same_cells(notebook):
     script = jupytext.read(notebook.with_suffix(".py"))
 
@@ -54,11 +74,23 @@ def test_a_notebook_and_its_script_have_the_same_cells(notebook):
     assert cells(content) == cells(script)
 
 
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+@every_notebook
+def test_a_notebook_is_committed_as_one_run_from_top_to_bottom_left_it(notebook):
+    content = nbformat.read(notebook, as_version=4)
+
+    counts = [cell.execution_count for cell in content.cells if cell.cell_type == "code"]
+
+    assert counts == list(range(1, len(counts) + 1))
+    assert complaints(content) == []
+
+
+@every_notebook
 def test_a_notebook_runs_on_the_committed_run(notebook, monkeypatch):
     content = executed(notebook, monkeypatch, SAMPLE)
 
     assert "image/png" in kinds(content)
+    assert complaints(content) == []
+    assert "loaded: []" in shown(content)
 
 
 def test_what_happened_shows_statuses_arms_curves_and_the_best_configuration(tmp_path, monkeypatch):
@@ -75,3 +107,56 @@ def test_what_happened_shows_statuses_arms_curves_and_the_best_configuration(tmp
         text.replace("<", " ").replace(">", " ").split()
     )
     assert "image/png" in kinds(content)
+
+
+def test_what_matters_shows_parts_of_the_variance_noise_and_the_best_regions(tmp_path, monkeypatch):
+    run = write_rich_run(tmp_path / "run", configurations=12)
+    design = read_trials(run).query("stage == 'design'").fillna({"val_loss": ZERO_VAL_LOSS})
+    whole = design[design["config_id"] != "c003"]  # one of its trials failed
+    logs = np.log(whole.pivot_table("val_loss", ["arm", "config_id"], "seed"))
+    noise = 100 * logs.var(axis=1)["pretrained"].mean() / 2 / logs.mean(axis=1)["random"].var()
+    means = whole[whole["arm"] == "pretrained"].groupby("config_id")["val_correlation"].mean()
+    best = whole[whole["config_id"].isin(means.nlargest(len(means) // 4).index)]
+    rates = best[PARAMETER_PREFIX + "training.optimizer.lr"]
+
+    content = executed(ANALYSIS / "what_matters.ipynb", monkeypatch, run.path)
+
+    text = shown(content)
+    assert "rich: 11 configurations complete, seeds (1, 2)" in text
+    (shares,) = rows(text, "noise of the seeds")
+    assert float(shares[0]) == pytest.approx(noise, abs=0.051)
+    assert "Only a hint: 11 configurations" in text
+    assert f"{rates.min():.2g} to {rates.max():.2g}, median" in text
+    assert sum("image/png" in output.get("data", {}) for output in outputs(content)) == 3
+
+
+def test_transfer_or_random_takes_the_claims_one_by_one(tmp_path, monkeypatch):
+    run = write_synthetic_run(tmp_path / "run", configurations=2)
+
+    content = executed(ANALYSIS / "transfer_or_random.ipynb", monkeypatch, run.path)
+
+    text = shown(content)
+    assert "2 configurations x seeds [1, 2], every interval at 99.17% confidence" in text
+    # The arms' final correlations are 0.906, 0.896 and 0.886, mean over configurations and seeds.
+    horizon = rows(text, "gain at the horizon")
+    assert horizon[0][:2] == ["NOT", "EVALUABLE"]
+    assert "at most 11.6% is possible" in text  # 1 / 0.896 - 1
+    assert "+1.1%" in text  # 0.906 / 0.896 - 1
+    # Pretrained against shuffled, shuffled against random: each an estimate and two ends.
+    (controls,) = [words for words in horizon if words[1].startswith("[")]
+    assert [controls[0], controls[3]] == ["+2.3%", "\N{MINUS SIGN}1.1%"]
+    assert "×1.10" in text  # the cost's ratio
+    assert "image/png" in kinds(content)
+
+
+@pytest.mark.parametrize("name", ["what_matters", "transfer_or_random"])
+def test_one_arm_and_one_seed_leave_gaps_that_are_told(name, tmp_path, monkeypatch):
+    run = write_synthetic_run(tmp_path / "run", arms=("pretrained",), seeds=1)
+
+    text = shown(executed(ANALYSIS / f"{name}.ipynb", monkeypatch, run.path))
+
+    told = {
+        "what_matters": "needs 8 configurations whose losses differ",
+        "transfer_or_random": "the study has no random arm",
+    }
+    assert told[name] in text

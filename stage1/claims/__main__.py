@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from stage1.claims.earlier_run import model_of_run, variation
 from stage1.claims.error_rates import (
     ErrorRates,
     Share,
@@ -17,14 +18,10 @@ from stage1.claims.error_rates import (
     error_rates,
     family_defect,
 )
-from stage1.claims.inputs import read_run
-from stage1.claims.scores import design_scores
-from stage1.claims.synthetic import ScoreModel, model_of
+from stage1.claims.synthetic import ScoreModel
 from stage1.command import run_commands
-from stage1.errors import EXIT_DEFECT, ResultsError
+from stage1.errors import EXIT_DEFECT
 from stage1.preregistration import ERROR_RATE, FAMILY_ERROR
-from stage1.results import RunFolder
-from stage1.run_tables import PRETRAINED, RANDOM
 
 _DEFAULT = ScoreModel(configurations=32, seeds=2, reliability=0.85)
 _NOTE = (
@@ -50,7 +47,7 @@ def selftest(
     Exit status 1 if a rate is more than three Monte-Carlo errors above what it may be.
     """
     console = Console()
-    base = _model(run)
+    base = model_of_run(run) if run else _DEFAULT
     console.print(_described(base, run), soft_wrap=True, highlight=False)
     defects: list[str] = []
     for heavy in (False, True):
@@ -68,30 +65,11 @@ def selftest(
     console.print("No rate is above what it may be.", highlight=False)
 
 
-def _model(run: Path | None) -> ScoreModel:
-    if run is None:
-        return _DEFAULT
-    tables = read_run(RunFolder(run))
-    scores = design_scores(tables.trials, tables.curves, tables.space, tables.registration)
-    roles = tables.registration.roles
-    known = [roles[role] for role in (PRETRAINED, RANDOM) if role in roles]
-    model = model_of(*map(scores.arm, known)) if len(known) == 2 else None
-    if model is None:
-        raise ResultsError(
-            f"{run} must hold a pretrained and a random arm with three configurations and two "
-            "seeds, got fewer; run the test without a folder for a typical design"
-        )
-    return model
-
-
 def _described(model: ScoreModel, run: Path | None) -> str:
-    source = f"variances as in {run}" if run else "typical variances"
+    source = f"scores vary as in {run}" if run else "scores that leave room for every claim"
     return (
         f"Design of {model.configurations} configurations x {model.seeds} seeds, {source}: "
-        f"val_correlation {model.early_correlation:.3f} early and {model.final_correlation:.3f} at "
-        f"the horizon, spread {model.correlation_spread:.4f}; log val_loss spread "
-        f"{model.loss_spread:.4f}; {model.reliability:.0%} of a score's variance is the "
-        f"configuration's; arms correlate {model.arm_correlation:.2f}."
+        f"{variation(model)}."
     )
 
 

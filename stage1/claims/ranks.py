@@ -2,7 +2,7 @@
 
 A bootstrap sample of configurations is a vector of counts w, and the parts of Kendall's tau-b are
 quadratic forms in it: concordance w'Cw, untied pairs w'Aw and w'Bw. So thousands of samples are a
-few matrix products.
+few matrix products, of whole numbers that are exact in float32 for up to 4,096 configurations.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from itertools import combinations, permutations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stage1.claims.intervals import NO_INTERVAL, Interval, Values
 from stage1.preregistration import ERROR_RATE
 
+Signs = NDArray[np.float32]
 RESAMPLES = 4000
 """Bootstrap samples; the tails of the deciding interval hold 17 of them each."""
 
@@ -24,20 +26,21 @@ RESAMPLES = 4000
 class Pairing(NamedTuple):
     """Signs of all differences between configurations in two columns of scores."""
 
-    concordance: Values  # (configurations, configurations), in -1, 0, 1
-    untied_first: Values
-    untied_second: Values
+    concordance: Signs  # (configurations, configurations), in -1, 0, 1
+    untied_first: Signs
+    untied_second: Signs
 
 
 def _pairing(first: Values, second: Values) -> Pairing:
-    a = np.sign(first[:, None] - first[None, :])
-    b = np.sign(second[:, None] - second[None, :])
+    a = np.sign(first[:, None] - first[None, :]).astype(np.float32)
+    b = np.sign(second[:, None] - second[None, :]).astype(np.float32)
     return Pairing(a * b, a * a, b * b)
 
 
 def _tau(pairing: Pairing, counts: Values) -> Values:
     """Kendall's tau-b under each row of counts (samples, configurations); NaN if all are tied."""
-    parts = [np.einsum("si,si->s", counts @ matrix, counts) for matrix in pairing]
+    weights = counts.astype(np.float32)
+    parts = [np.einsum("si,si->s", weights @ matrix, weights).astype(float) for matrix in pairing]
     untied = np.sqrt(parts[1] * parts[2])
     defined = untied > 0
     return np.where(defined, parts[0] / np.where(defined, untied, 1.0), np.nan)

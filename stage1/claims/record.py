@@ -69,7 +69,7 @@ def _fields(claim: Claim) -> dict[str, Any]:
         "name": claim.name,
         "arm_pair": list(claim.arm_pair),
         "estimand": claim.estimand,
-        "claimed": claim.claimed,
+        "claimed": _finite(claim.claimed),
         "estimate": _finite(claim.interval.estimate),
         "low": _finite(claim.interval.low),
         "high": _finite(claim.interval.high),

@@ -107,8 +107,12 @@ def design_scores(
     zero = design["zero_val_loss"].median()
     log_zero = math.log(zero) if zero > 0 else math.nan
 
-    correlation = _by_epoch(curves, cells, CORRELATION, epochs, len(index)).reshape(*shape, -1)
-    log_loss = np.log(_by_epoch(curves, cells, LOSS, epochs, len(index))).reshape(*shape, -1)
+    correlation = _by_epoch(curves, cells, CORRELATION, epochs, len(index)).reshape(
+        *shape, len(epochs)
+    )
+    log_loss = np.log(_by_epoch(curves, cells, LOSS, epochs, len(index))).reshape(
+        *shape, len(epochs)
+    )
     gone = diverged[..., None] & ~(np.isfinite(correlation) & np.isfinite(log_loss))
     correlation = np.where(gone, 0.0, correlation)
     log_loss = np.where(gone | (log_loss > log_zero), log_zero, log_loss)
@@ -151,8 +155,8 @@ def _by_epoch(
     table = np.full((count, len(epochs)), np.nan)
     known = curves["trial_id"].isin(cells.index) & curves["epoch"].isin(epochs)
     rows = curves[known]
-    places = cells.loc[rows["trial_id"]].to_numpy()
-    table[places, rows["epoch"].to_numpy()] = _column(rows, column)
+    places = cells.loc[rows["trial_id"]].to_numpy(dtype=int)
+    table[places, rows["epoch"].to_numpy(dtype=int)] = _column(rows, column)
     return table
 
 

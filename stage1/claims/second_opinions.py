@@ -69,7 +69,8 @@ def _swaps(first: ArmScores, second: ArmScores) -> dict[str, _Swap]:
         EARLY_GAIN: _Swap(first.early, second.early, _difference),
         FINAL_GAIN: _Swap(first.final, second.final, _difference),
     }
-    if first.final.shape[1] < 2:
+    whole = np.isfinite(first.final + second.final).all(axis=1).sum()
+    if min(whole, first.final.shape[1]) < 2:  # spreads and ranks need two of each
         return swaps
     centred = (
         centred_and_scaled(first.log_loss, scale=False),

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
-from stage1.config import Config
+import torch
+
+from stage1.config import Config, DataConfig
+from stage1.data.batches import MarketWindows
+from stage1.data.store import Bars
+from stage1.errors import TrialError
+from stage1.model.language_models import LanguageModel
 from stage1.plan.stages import Kind, kind_of
 from stage1.preregistration import COST_ROUNDS
 from stage1.results import CONFIRM, DESIGN, SEARCH
-from stage1.training import cost
-from stage1.training.timing import TrialTiming
+from stage1.training.cost import EPOCHS, STEPS_PER_EPOCH
+from stage1.training.timing import TrialTiming, time_trial
 
 MOST_TIMED = 12
-"""Kinds of trials that are timed; more take too long for a plan."""
-OVERHEAD_SECONDS = 25.0
-"""Ray's start, the imports of its workers, tables and report; measured on a small study."""
+"""Kinds of trials that are timed; more would take too long for a plan."""
+OVERHEAD_SECONDS = 30.0
+"""Ray's start, the imports of its workers, tables and report: roughly what the bundled study took
+beyond its trials."""
 
 Timings = dict[Kind, TrialTiming]
 
@@ -27,10 +36,38 @@ class Span(NamedTuple):
     high: float
 
 
-def representative(configs: list[Config]) -> Config:
-    """The configuration that is timed for its kind: one whose T5 learns, if there is one."""
-    learning = [config for config in configs if config.transfer_learning.freeze_lm_epochs >= 0]
-    return (learning or configs)[0]
+def trial_timer(
+    bars: dict[str, Bars], language_models: dict[str, LanguageModel], *, accelerator: str
+) -> Callable[[Config], TrialTiming]:
+    """What times a configuration.
+
+    Args:
+        bars: Per timeframe.
+        language_models: By name, all that trials may ask for.
+        accelerator: Lightning's name of the device.
+    """
+
+    @cache
+    def windows(config: DataConfig) -> MarketWindows:
+        return MarketWindows(bars, config)
+
+    def time_one(config: Config) -> TrialTiming:
+        transfer = config.transfer_learning
+        name = transfer.lm_name_or_path if transfer.use_pretrained_lm else None
+        try:
+            return time_trial(
+                config,
+                windows(config.data),
+                language_models[name] if name else None,
+                accelerator=accelerator,
+            )
+        except torch.OutOfMemoryError:
+            raise TrialError(
+                f"a trial with {name or 'the vanilla encoder'} must fit into the GPU's memory, got "
+                "more; lower training.batch_size"
+            ) from None
+
+    return time_one
 
 
 def time_kinds(
@@ -56,22 +93,35 @@ def time_kinds(
     return timings
 
 
-def nearest_timing(kind: Kind, timings: Timings, order: list[Kind]) -> TrialTiming:
-    """The timing of a kind, or of the next one to it in order that was timed.
+def representative(configs: list[Config]) -> Config:
+    """The configuration that is timed for its kind: one whose T5 learns, if there is one."""
+    learning = [config for config in configs if config.transfer_learning.freeze_lm_epochs >= 0]
+    return (learning or configs)[0]
+
+
+def nearest_timing(kind: Kind, timings: Timings) -> TrialTiming:
+    """The timing of a kind, or of the one most like it that was timed.
 
     Args:
-        kind: One of `order`.
+        kind: Timed or not.
         timings: At least one.
-        order: All kinds, by size and patch_len.
     """
-    place = order.index(kind)
-    return timings[min(timings, key=lambda timed: abs(order.index(timed) - place))]
+
+    def distance(timed: Kind) -> tuple[bool, float]:
+        ratio = (timed.patch_len or 1) / (kind.patch_len or 1)
+        return timed.size != kind.size, abs(math.log(ratio))
+
+    return timings[min(timings, key=distance)]
 
 
-def full_trial_seconds(config: Config, timings: Timings, order: list[Kind]) -> float:
-    """Wall time of one trial to the horizon."""
-    timing = nearest_timing(kind_of(config), timings, order)
-    training = config.training
+def full_trial_seconds(config: Config, timings: Timings) -> float:
+    """Wall time of one trial to the horizon.
+
+    Args:
+        config: Of the trial.
+        timings: At least one.
+    """
+    timing, training = nearest_timing(kind_of(config), timings), config.training
     return timing.trial_seconds(epochs=training.epochs, steps_per_epoch=training.steps_per_epoch)
 
 
@@ -92,18 +142,15 @@ def study_seconds(
     """
     mean, slowest = sum(full) / len(full), max(full)
 
-    def stage(count: int, each: float, longest: float) -> float:
-        """A stage ends with its last trial, so it is no shorter than one."""
-        return max(count * each / workers, longest) if count else 0.0
+    def stage(name: str, each: float, longest: float) -> float:
+        """A stage ends with its last trial: it is no shorter than the longest."""
+        return max(trials[name] * each / workers, longest) if trials[name] else 0.0
 
-    design = stage(trials[DESIGN], mean, slowest)
+    design = stage(DESIGN, mean, slowest)
+    stopped = search_share * mean
     return Span(
-        low=design
-        + stage(trials[SEARCH], search_share * mean, search_share * mean)
-        + stage(trials[CONFIRM], mean, mean),
-        high=design
-        + stage(trials[SEARCH], slowest, slowest)
-        + stage(trials[CONFIRM], slowest, slowest),
+        low=design + stage(SEARCH, stopped, stopped) + stage(CONFIRM, mean, mean),
+        high=design + stage(SEARCH, slowest, slowest) + stage(CONFIRM, slowest, slowest),
     )
 
 
@@ -113,5 +160,5 @@ def cost_block_seconds(timing: TrialTiming) -> float:
     Args:
         timing: Of a trial with that language model.
     """
-    steps = cost.EPOCHS * cost.STEPS_PER_EPOCH
+    steps = EPOCHS * STEPS_PER_EPOCH
     return 2 * COST_ROUNDS * (timing.start_seconds + steps * timing.step_seconds)

@@ -6,8 +6,8 @@ from stage1.results import DESIGN, SEARCH
 from stage1.run_tables import BLOCK_SUMS, CHANNELS
 from stage1.search.study import Study
 
-RAY_MB = 1300
-"""Resident memory of the command itself and of Ray's own processes."""
+RAY_MB = 900
+"""Memory of the command itself and of Ray's own processes, pages that they share counted once."""
 _TABLE_BYTES = 10_000
 """Of a Parquet file's description, whatever its rows."""
 _NUMBER_BYTES = 10

@@ -13,12 +13,9 @@ from scipy.optimize import brentq
 from stage1.claims.definitions import BESIDE, DEFINITIONS
 from stage1.claims.error_rates import TIMING_NOISE
 from stage1.claims.finding import (
+    CLAIMED,
     COST,
-    EARLY_GAIN,
     EARLY_SIGNAL,
-    FINAL_GAIN,
-    SENSITIVITY,
-    STABILITY,
 )
 from stage1.claims.power import (
     ENOUGH,
@@ -33,24 +30,8 @@ from stage1.preregistration import ERROR_RATE
 
 _PROBES = 9
 """Made-up studies that are asked why a claim cannot be evaluated; most of them decide."""
-_SELDOM = 0.9
-"""Where fewer studies than this share can be evaluated, the plan says so."""
-
 _MOST_SEEDS_FOR_RANKS = 3
 """Above it a bootstrap of ranks takes too long to simulate: each pair of seeds has its own."""
-
-_SUBJECTS = {
-    SENSITIVITY: ("the spread between configurations", "smaller"),
-    EARLY_GAIN: ("val_correlation at the early epoch", "higher"),
-    FINAL_GAIN: ("val_correlation at the horizon", "higher"),
-    STABILITY: ("the variance between seeds", "smaller"),
-    EARLY_SIGNAL: ("the rank correlation of early and final scores", "higher"),
-}
-_ERRORS = {
-    EARLY_GAIN: ("the error (1 - val_correlation) at the early epoch", "smaller"),
-    FINAL_GAIN: ("the error (1 - val_correlation) at the horizon", "smaller"),
-}
-
 
 COST_LABEL = f"{len(DEFINITIONS) + 1} {COST}"
 
@@ -61,6 +42,10 @@ class Outlook(NamedTuple):
     claim: str
     beside: bool
     """For the error reduction beside the claim."""
+    configurations: int
+    """Of the design that was simulated."""
+    seeds: int
+    """The same."""
     never: str
     """Why no number of configurations makes it evaluable; empty if one does."""
     not_here: str
@@ -69,10 +54,30 @@ class Outlook(NamedTuple):
     """None where no number of configurations makes it evaluable."""
 
     @property
+    def claimed(self) -> float:
+        """Lower end of the claimed range."""
+        return CLAIMED[self.claim]
+
+    @property
     def label(self) -> str:
-        """Its number and name; the line beside a claim has the claim's number and a letter."""
-        number = 1 + list(DEFINITIONS).index(self.claim)
-        return f"{number}b error reduction" if self.beside else f"{number} {self.claim}"
+        """Its number and name."""
+        return label(self.claim, beside=self.beside)
+
+    @property
+    def enough(self) -> bool:
+        """Whether this design sees the claimed effect."""
+        return self.power is not None and self.power.configurations == self.configurations
+
+    @property
+    def seen_from(self) -> float | None:
+        """Smallest effect that is seen; None if there is none.
+
+        Not above what is claimed where just that is seen: the two come from different studies.
+        """
+        if self.power is None:
+            return None
+        seen = self.power.smallest_seen
+        return min(seen or self.claimed, self.claimed) if self.enough else seen
 
     def amount(self, effect: float) -> str:
         """An effect in the unit of the claim."""
@@ -86,6 +91,12 @@ class CostOutlook(NamedTuple):
     """Ratios up to it are found to be within the margin."""
     beyond: float
     """Ratios from it on are found to be beyond."""
+
+
+def label(claim: str, *, beside: bool) -> str:
+    """A claim's number and name; the line beside a claim has its number and a letter."""
+    number = 1 + list(DEFINITIONS).index(claim)
+    return f"{number}b error reduction" if beside else f"{number} {claim}"
 
 
 def lines() -> list[tuple[str, bool]]:
@@ -111,14 +122,15 @@ def outlook(model: ScoreModel, claim: str, *, beside: bool = False, seed: int = 
     most = MOST_FOR_RANKS if claim == EARLY_SIGNAL else MOST_CONFIGURATIONS
     largest = model._replace(configurations=max(most, model.configurations))
     never = _obstacle(largest, claim, beside=beside, seed=seed)
-    if never:
-        return Outlook(claim, beside, never, never, None)
+    power = None if never else claim_power(model, claim, beside=beside, seed=seed)
     return Outlook(
         claim,
         beside,
-        never="",
-        not_here=_obstacle(model, claim, beside=beside, seed=seed),
-        power=claim_power(model, claim, beside=beside, seed=seed),
+        model.configurations,
+        model.seeds,
+        never=never,
+        not_here=never or _obstacle(model, claim, beside=beside, seed=seed),
+        power=power,
     )
 
 
@@ -170,46 +182,3 @@ def percent(share: float) -> str:
     """A share in per cent, with a digit after the point only where it says something."""
     rounded = round(100 * share, 1)
     return f"{rounded:.0f}%" if rounded == round(rounded) else f"{rounded:.1f}%"
-
-
-def in_words(line: Outlook, *, configurations: int) -> str:
-    """What the design says of a claim, as a sentence.
-
-    Args:
-        line: Of the claim.
-        configurations: Of the design.
-    """
-    if line.power is None:
-        return f"{line.label}: no number of configurations decides it: {line.never}."
-    subject, word = (_ERRORS if line.beside else _SUBJECTS)[line.claim]
-    claimed, seen = line.power.claimed, line.power.smallest_seen
-    if line.not_here:
-        here = f"cannot be evaluated: {line.not_here}"
-    elif seen is None:
-        here = f"not seen with {configurations} configurations, however much {word} {subject} is"
-    else:
-        only = " only" if seen > claimed else ""
-        here = f"seen{only} if {subject} is at least {line.amount(seen)} {word}"
-    enough = not line.not_here and seen is not None and seen <= claimed
-    needed = "" if enough else f", which {_needed(line.power)}"
-    return f"{line.label}: {here}; {line.amount(claimed)} is claimed{needed}.{_seldom(line)}"
-
-
-def _needed(power: Power) -> str:
-    """What would see the claimed effect; goes on after a comma."""
-    if power.at_claimed is None:
-        return "is not possible with scores like these"
-    if power.configurations is not None:
-        return f"{power.configurations:,} configurations would see"
-    most = MOST_FOR_RANKS if power.claim == EARLY_SIGNAL else MOST_CONFIGURATIONS
-    return f"even {most:,} configurations would not see"
-
-
-def _seldom(line: Outlook) -> str:
-    """A warning where the preconditions of a claim fail now and then."""
-    if line.not_here or line.power is None or line.power.at_claimed is None:
-        return ""
-    evaluable = line.power.at_claimed.evaluable.value
-    if evaluable >= _SELDOM:
-        return ""
-    return f" Only {evaluable:.0%} of such studies can evaluate it at all."

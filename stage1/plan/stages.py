@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import reduce
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import optuna
@@ -73,7 +74,7 @@ def expected_search_epochs(space: Space) -> float:
     ends = [*rungs, horizon]
     return ends[0] + sum(
         (later - earlier) / asha.reduction_factor**passed
-        for passed, (earlier, later) in enumerate(zip(ends, ends[1:], strict=False), start=1)
+        for passed, (earlier, later) in enumerate(pairwise(ends), start=1)
     )
 
 

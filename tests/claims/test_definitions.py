@@ -114,7 +114,7 @@ def test_a_spread_that_is_all_noise_never_supports_the_claim():
     assert "noise" in finding.decision.reason
 
 
-def test_sensitivity_is_scale_dependent_where_the_raw_correlation_spreads_more():
+def test_sensitivity_is_scale_dependent_where_correlations_spread_more():
     finding = sensitivity(spread_arm(0.1, on_r=0.8), spread_arm(1.0, on_r=0.05))
 
     assert finding.effect.low >= CLAIMED["sensitivity"]
@@ -133,6 +133,16 @@ def test_sensitivity_is_scale_dependent_where_fishers_z_alone_spreads_more():
     assert finding.shown["smaller by, on Fisher's z"] < 0
     assert finding.decision.verdict is Verdict.INCONCLUSIVE
     assert "scale dependent" in finding.decision.reason
+
+
+def test_sensitivity_is_scale_dependent_where_the_raw_correlation_alone_spreads_more():
+    finding = sensitivity(
+        spread_arm(0.1, mean=0.3, on_r=0.5), spread_arm(1.0, mean=0.95, on_r=0.03)
+    )
+
+    assert finding.shown["smaller by, on val_correlation"] < 0
+    assert finding.shown["smaller by, on Fisher's z"] > 0
+    assert finding.decision.verdict is Verdict.INCONCLUSIVE
 
 
 def test_a_direction_is_told_whatever_the_other_scales_say():

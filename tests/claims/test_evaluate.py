@@ -8,15 +8,17 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from scipy import stats
 from score_tables import SIZE, arm_scores, drawn_arm, study_tables, timed_cost
-from synthetic_run import write_synthetic_run
+from synthetic_run import synthetic_preregistration, synthetic_space, write_synthetic_run
 
 from stage1.claims.evaluate import LABEL_SWAP, TIME_BLOCKS, evaluate
 from stage1.claims.inputs import read_run
 from stage1.claims.record import ATTRIBUTABLE, NOT_ATTRIBUTABLE, NOT_TESTED, claims_json
 from stage1.claims.verdicts import Verdict
-from stage1.results import ROLES, SEARCH
+from stage1.results import ROLES, SEARCH, RunFolder
+from stage1.run_writer import RunWriter
 
 CONFIGURATIONS = 6
 
@@ -96,6 +98,18 @@ def test_a_run_is_evaluated_from_its_folder(tmp_path):
     assert by_id(evaluation)["6"].verdict is Verdict.SUPPORTED
     assert "12 blocks" in by_id(evaluation)["3"].robustness[TIME_BLOCKS]
     assert evaluation.deviations == []
+
+
+def test_a_run_is_evaluated_before_its_first_trial_has_ended(tmp_path):
+    run, space = RunFolder(tmp_path), synthetic_space()
+    run.space.write_text(yaml.safe_dump(space), encoding="utf-8")
+    run.prereg.write_text(synthetic_preregistration(run, space), encoding="utf-8")
+    RunWriter(run)
+
+    evaluation = evaluate(read_run(run))
+
+    assert len(read_strictly(evaluation)["claims"]) == 6
+    assert_nothing_can_be_told(evaluation, "0 of 24 trials of the design have ended")
 
 
 def test_arms_are_known_by_their_roles_not_their_names():
@@ -230,9 +244,10 @@ def test_more_than_a_fifth_diverged_in_both_arms_leaves_nothing_to_tell(ours, th
     assert sum("diverged" in text for text in evaluation.warnings) == (1 if ours == 0 else 2)
 
 
-def test_two_random_arms_that_differ_raise_an_alarm_on_the_claims_they_differ_by(tables):
+@pytest.mark.parametrize("mean", [0.3, 0.7])
+def test_two_random_arms_that_differ_raise_an_alarm_on_the_claims_they_differ_by(mean):
     study = study_tables(
-        {"pretrained": arm(0.7), "random": arm(0.5), "random_again": arm(0.6, stream=1)}
+        {"pretrained": arm(0.7), "random": arm(0.5), "random_again": arm(mean, stream=1)}
     )
 
     claims = by_id(evaluate(study))
@@ -360,9 +375,18 @@ def test_the_cost_is_told_while_the_design_still_runs(timed):
     assert by_id(evaluate(running))["6"].verdict is Verdict.SUPPORTED
 
 
-def test_a_study_without_a_t5_has_no_cost():
-    claim = by_id(evaluate(study_tables({"random": arm(0.5)})))["6"]
+def test_pretrained_and_random_trials_are_compared_in_their_seconds_per_step(tables):
+    claim = by_id(evaluate(tables))["6"]
 
+    name = "seconds per step of trials, pretrained / random"
+    assert claim.shown[name] == pytest.approx(0.03 / 0.02)
+
+
+def test_a_study_without_a_t5_has_no_cost():
+    evaluation = evaluate(study_tables({"random": arm(0.5)}))
+
+    claim = by_id(evaluation)["6"]
+    assert read_strictly(evaluation)["claims"][5]["claimed"] is None
     assert claim.verdict is Verdict.NOT_EVALUABLE
     assert "no T5" in claim.reason
 
@@ -398,7 +422,21 @@ def pair_of(ours, theirs):
     return study_tables({"pretrained": ours, "random": theirs})
 
 
+def without_trials():
+    pair = study_tables({"pretrained": arm(0.7), "random": arm(0.5)})
+    return pair._replace(trials=pair.trials.iloc[:0], curves=pair.curves.iloc[:0])
+
+
+def a_search_alone():
+    pair = study_tables({"pretrained": arm(0.7), "random": arm(0.5)})
+    return pair._replace(trials=pair.trials.assign(stage=SEARCH))
+
+
 TROUBLES = {
+    "no trial": without_trials,
+    "a search alone": a_search_alone,
+    "arms without a role": lambda: study_tables({"one": arm(), "other": arm()}),
+    "one configuration": lambda: pair_of(arm(configurations=1), arm(configurations=1)),
     "one seed": lambda: pair_of(arm(0.7, seeds=1), arm(0.5, seeds=1)),
     "two configurations": lambda: pair_of(arm(configurations=2), arm(configurations=2)),
     "three configurations": lambda: pair_of(arm(configurations=3), arm(configurations=3)),

@@ -160,8 +160,8 @@ def test_the_p_of_a_ratio_is_that_of_the_paired_t_test_at_it(generator):
 def test_a_ratios_p_is_below_the_error_rate_exactly_where_its_interval_leaves_out_one(generator):
     outside = []
     for shift in np.linspace(-0.3, 0.3, 41):
-        numerator, denominator = generator.normal(0.5, 0.1, size=(2, 12)) + [[shift], [0]]
-        interval = ratio_interval(numerator, denominator)
+        numerator, denominator = generator.normal(0.5, 0.1, size=(2, 12))
+        interval = ratio_interval(numerator + shift, denominator)
         outside.append(interval.low > 1 or interval.high < 1)
         assert (interval.p < ERROR_RATE) is outside[-1]
 

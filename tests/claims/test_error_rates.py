@@ -1,0 +1,186 @@
+"""How often the verdicts err, on made-up studies; benchmarks/claims.py counts many more."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from stage1.claims.error_rates import (
+    Share,
+    any_false_finding,
+    count,
+    error_rates,
+    family_defect,
+    simulate,
+)
+from stage1.claims.finding import (
+    CLAIMED,
+    COST,
+    EARLY_GAIN,
+    FINAL_GAIN,
+    SENSITIVITY,
+    STABILITY,
+    Finding,
+)
+from stage1.claims.intervals import NO_INTERVAL
+from stage1.claims.ranks import tau_difference
+from stage1.claims.synthetic import ScoreModel, draw_studies
+from stage1.claims.verdicts import Decision, Verdict
+from stage1.preregistration import ERROR_RATE, FAMILY_ERROR
+
+DESIGN = ScoreModel(configurations=16, seeds=2)
+STUDIES = 250
+"""With half of the true standard error every claim is found without an effect in 5 % or more of
+the studies: 12, where 6 are allowed."""
+
+
+@pytest.fixture(params=[False, True], ids=["Gaussian", "heavy tails"])
+def model(request):
+    return DESIGN._replace(heavy_tailed=request.param)
+
+
+@pytest.mark.parametrize("claim", [SENSITIVITY, EARLY_GAIN, FINAL_GAIN, STABILITY])
+def test_no_direction_is_found_too_often_where_there_is_none(model, claim):
+    counts = simulate(model, claim, 0.0, studies=STUDIES, seed=1)
+
+    assert not counts.found.exceeds(0.05 / 6)
+    assert counts.evaluable.value > 0.9
+
+
+@pytest.mark.parametrize("claim", [SENSITIVITY, EARLY_GAIN, FINAL_GAIN, STABILITY])
+def test_no_claim_is_supported_too_often_where_its_effect_is_just_what_is_claimed(model, claim):
+    counts = simulate(model, claim, CLAIMED[claim], studies=STUDIES, seed=2)
+
+    assert not counts.supported.exceeds(0.05 / 12)
+
+
+@pytest.mark.parametrize(
+    ("claim", "effect"),
+    [(SENSITIVITY, 0.8), (EARLY_GAIN, 0.1), (FINAL_GAIN, 0.1), (STABILITY, 0.95), (COST, 0.2)],
+)
+def test_a_large_effect_is_seen_in_most_studies(claim, effect):
+    large = DESIGN._replace(configurations=64)
+
+    counts = simulate(large, claim, effect, studies=40, seed=3)
+
+    assert counts.found.value > 0.8
+
+
+@pytest.mark.parametrize("claim", [EARLY_GAIN, FINAL_GAIN])
+def test_error_reductions_err_as_seldom(claim):
+    without = simulate(DESIGN, claim, 0.0, studies=STUDIES, seed=4, beside=True)
+    at_claimed = simulate(DESIGN, claim, CLAIMED[claim], studies=STUDIES, seed=5, beside=True)
+
+    assert not without.found.exceeds(0.05 / 6)
+    assert not at_claimed.supported.exceeds(0.05 / 12)
+    assert at_claimed.positive.value > 0.5
+
+
+def test_a_cost_at_the_margin_is_judged_wrongly_no_more_often_than_allowed():
+    counts = simulate(DESIGN, COST, 0.0, studies=1000, seed=6)
+
+    assert not counts.found.exceeds(0.05 / 6)
+    assert not counts.supported.exceeds(0.05 / 12)
+
+
+def test_a_bootstrap_of_ranks_finds_no_difference_too_often_where_there_is_none():
+    studies, level = 120, 0.1
+    model = DESIGN._replace(configurations=32)
+    generator = np.random.default_rng(7)
+
+    found = 0
+    for first, second in draw_studies(model, {}, studies=studies, generator=generator):
+        interval = tau_difference(
+            (first.early, first.final),
+            (second.early, second.final),
+            error_rate=level,
+            resamples=200,
+            generator=generator,
+        )
+        found += interval.low > 0 or interval.high < 0
+
+    assert not Share(found, studies).exceeds(level)
+
+
+def test_at_least_one_of_six_errs_no_more_often_than_allowed():
+    share = any_false_finding(DESIGN, studies=150, seed=8)
+
+    assert share.studies == 150
+    assert not share.exceeds(0.05)
+
+
+# --- counting ---
+
+
+def test_a_share_has_the_standard_error_of_a_proportion():
+    share = Share(20, 400)
+
+    assert share.value == 0.05
+    assert share.error == pytest.approx(math.sqrt(0.05 * 0.95 / 400))
+
+
+def test_a_share_of_nothing_is_not_known_to_be_zero():
+    assert Share(0, 400).error == pytest.approx(Share(1, 400).error)
+    assert math.isnan(Share(0, 0).value)
+    assert math.isnan(Share(0, 0).error)
+
+
+@pytest.mark.parametrize(("hits", "exceeds"), [(33, False), (34, True)])
+def test_a_share_exceeds_a_nominal_one_by_more_than_three_errors_of_it(hits, exceeds):
+    # At 2 % of 1000 studies: 20 hits, and 3 errors are 3 sqrt(1000 .02 .98) = 13.3.
+    assert Share(hits, 1000).exceeds(0.02) is exceeds
+
+
+def test_verdicts_are_counted_by_what_they_assert():
+    verdicts = [
+        Verdict.SUPPORTED,
+        Verdict.DIRECTION_ONLY,
+        Verdict.CONTRADICTED,
+        Verdict.INCONCLUSIVE,
+        Verdict.NOT_SUPPORTED,
+        Verdict.NOT_EVALUABLE,
+    ]
+
+    counts = count(Finding(NO_INTERVAL, Decision(verdict, ""), {}) for verdict in verdicts)
+
+    assert (counts.found.hits, counts.positive.hits, counts.supported.hits) == (3, 2, 1)
+    assert counts.evaluable == Share(5, 6)
+
+
+def test_the_same_seed_gives_the_same_counts():
+    once, again = (simulate(DESIGN, FINAL_GAIN, 0.03, studies=30, seed=9) for _ in range(2))
+
+    assert once == again
+    assert 0 < once.positive.hits < 30
+
+
+def test_every_claim_and_line_beside_it_has_its_error_rates():
+    small = DESIGN._replace(configurations=4)
+
+    rates = list(error_rates(small, studies=2, seed=0))
+
+    names = [(rate.claim, rate.beside) for rate in rates]
+    assert len(names) == len(set(names)) == 8
+    assert {name for name, _ in names} == {*CLAIMED, COST}
+    assert all(rate.without_effect.found.studies == 2 for rate in rates)
+
+
+def test_a_rate_that_is_too_high_is_a_defect():
+    counts = simulate(DESIGN, COST, 0.0, studies=10, seed=0)
+    (*_, rates) = error_rates(DESIGN._replace(configurations=4), studies=2, seed=0)
+    often, seldom = Share(200, 1000), Share(1, 1000)
+
+    found = rates._replace(without_effect=counts._replace(found=often))
+    supported = rates._replace(
+        without_effect=counts._replace(found=seldom), at_claimed=counts._replace(supported=often)
+    )
+    sound = supported._replace(at_claimed=counts._replace(supported=seldom))
+
+    assert any("where there is none" in text for text in found.defects)
+    assert any("SUPPORTED" in text for text in supported.defects)
+    assert sound.defects == []
+    assert family_defect(often) != ""
+    assert family_defect(seldom) == ""
+    assert pytest.approx(6 * ERROR_RATE) == FAMILY_ERROR

@@ -1,0 +1,185 @@
+"""Made-up studies hold the truth that was planted in them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau, kurtosis
+from score_tables import arm_scores
+
+from stage1.claims.finding import EARLY_GAIN, EARLY_SIGNAL, FINAL_GAIN, SENSITIVITY, STABILITY
+from stage1.claims.spread import noise_corrected_variance
+from stage1.claims.synthetic import ScoreModel, agreement_for, draw_studies, model_of
+
+LARGE = ScoreModel(configurations=20_000, seeds=2)
+CLOSE = 4 / math.sqrt(LARGE.configurations)
+"""Four errors of a log standard deviation times root two; of a correlation too."""
+
+
+def drawn(model=LARGE, **effects):
+    (arms,) = draw_studies(model, effects, studies=1, generator=np.random.default_rng(0))
+    return arms
+
+
+def sigma(scores):
+    return math.sqrt(noise_corrected_variance(scores))
+
+
+def noise(scores):
+    return float(scores.var(axis=1, ddof=1).mean())
+
+
+def test_the_comparison_arm_is_as_the_model_says():
+    _, second = drawn()
+
+    assert second.early.mean() == pytest.approx(0.35, abs=0.002)
+    assert second.final.mean() == pytest.approx(0.50, abs=0.002)
+    assert sigma(second.final) == pytest.approx(0.04, rel=CLOSE)
+    assert sigma(second.log_loss) == pytest.approx(0.20, rel=CLOSE)
+    assert not second.diverged.any()
+
+
+def test_reliability_is_the_configurations_share_of_one_scores_variance():
+    _, second = drawn(LARGE._replace(reliability=0.6))
+
+    for scores in (second.early, second.final, second.log_loss):
+        # Two seeds share nothing but the configuration.
+        assert np.corrcoef(scores.T)[0, 1] == pytest.approx(0.6, abs=CLOSE)
+
+
+def test_without_an_effect_the_arms_do_not_differ_and_agree_in_part():
+    first, second = drawn(LARGE._replace(reliability=0.99))
+
+    assert sigma(first.log_loss) == pytest.approx(sigma(second.log_loss), rel=2 * CLOSE)
+    assert first.final.mean() == pytest.approx(second.final.mean(), abs=0.002)
+    correlation = np.corrcoef(first.log_loss.mean(axis=1), second.log_loss.mean(axis=1))[0, 1]
+    assert correlation == pytest.approx(0.6, abs=CLOSE)
+
+
+def test_a_loss_falls_where_the_correlation_rises():
+    first, _ = drawn()
+
+    assert np.corrcoef(first.final.ravel(), first.log_loss.ravel())[0, 1] == pytest.approx(-1)
+
+
+def test_a_planted_spread_is_smaller_by_its_share_and_leaves_the_noise_alone():
+    first, second = drawn(**{SENSITIVITY: 0.3})
+
+    for one, other in ((first.log_loss, second.log_loss), (first.final, second.final)):
+        assert sigma(one) / sigma(other) == pytest.approx(0.7, rel=2 * CLOSE)
+        assert noise(one) / noise(other) == pytest.approx(1, rel=2 * CLOSE)
+
+
+def test_planted_gains_are_relative_to_the_comparison_arm():
+    first, second = drawn(**{EARLY_GAIN: 0.2, FINAL_GAIN: 0.1})
+
+    assert first.early.mean() / second.early.mean() == pytest.approx(1.2, abs=0.01)
+    assert first.final.mean() / second.final.mean() == pytest.approx(1.1, abs=0.01)
+
+
+def test_a_planted_variance_over_seeds_is_smaller_by_its_share():
+    first, second = drawn(**{STABILITY: 0.2})
+
+    assert noise(first.log_loss) / noise(second.log_loss) == pytest.approx(0.8, rel=2 * CLOSE)
+    assert sigma(first.log_loss) / sigma(second.log_loss) == pytest.approx(1, rel=2 * CLOSE)
+
+
+def across_seeds(arm):
+    return kendalltau(arm.early[:, 0], arm.final[:, 1]).statistic
+
+
+def test_a_planted_signal_raises_tau_by_its_amount():
+    first, second = drawn(**{EARLY_SIGNAL: 0.1})
+
+    assert across_seeds(first) - across_seeds(second) == pytest.approx(0.1, abs=0.02)
+
+
+def test_tau_cannot_be_raised_beyond_what_the_seeds_noise_leaves():
+    noisy = LARGE._replace(reliability=0.5)
+
+    with pytest.raises(ValueError, match=r"tau must be able to rise by 0\.3, got at most"):
+        agreement_for(noisy, 0.3)
+
+
+def test_gaussian_scores_have_gaussian_tails_and_heavy_ones_do_not():
+    plain, heavy = (
+        drawn(LARGE._replace(heavy_tailed=tails))[1].log_loss[:, 0] for tails in (False, True)
+    )
+
+    assert kurtosis(plain) == pytest.approx(0, abs=0.2)
+    assert kurtosis(heavy) > 1
+    assert heavy.std() == pytest.approx(plain.std(), rel=0.1)
+
+
+def test_correlations_never_leave_their_range():
+    first, _ = drawn(LARGE._replace(final_correlation=0.97), **{FINAL_GAIN: 0.1})
+
+    assert np.abs(first.final).max() < 1
+
+
+def test_studies_follow_one_another_from_one_source_of_randomness():
+    model = LARGE._replace(configurations=5)
+
+    once, again = (
+        list(draw_studies(model, {}, studies=3, generator=np.random.default_rng(1)))
+        for _ in range(2)
+    )
+
+    assert len(once) == 3
+    assert all((a[0].final == b[0].final).all() for a, b in zip(once, again, strict=True))
+    assert not np.allclose(once[0][0].final, once[1][0].final)
+
+
+# --- a model from a study ---
+
+
+def test_a_model_of_a_large_study_is_the_one_it_was_drawn_from():
+    # Little noise: it would hide how arms and epochs agree.
+    truth = LARGE._replace(seeds=3, reliability=0.98)
+
+    model = model_of(*drawn(truth))
+
+    assert model is not None
+    assert model.configurations == truth.configurations
+    assert model.seeds == truth.seeds
+    for name, wanted in truth._asdict().items():
+        assert getattr(model, name) == pytest.approx(wanted, rel=0.03), name
+
+
+@pytest.mark.parametrize("reliability", [0.5, 0.8])
+def test_a_model_of_a_noisy_study_has_its_spreads_without_the_noise(reliability):
+    model = model_of(*drawn(LARGE._replace(reliability=reliability)))
+
+    assert model is not None
+    assert model.loss_spread == pytest.approx(0.20, rel=0.03)
+    assert model.correlation_spread == pytest.approx(0.04, rel=0.03)
+    assert model.reliability == pytest.approx(reliability, rel=0.03)
+
+
+def test_configurations_that_lack_a_score_are_not_in_the_model():
+    first, second = drawn(LARGE._replace(configurations=6))
+    first.final[2, 1] = math.nan
+
+    model = model_of(first, second)
+
+    assert model is not None
+    assert model.configurations == 5
+
+
+@pytest.mark.parametrize("shape", [(0, 2), (2, 2), (8, 1)])
+def test_a_study_without_three_configurations_and_two_seeds_has_no_model(shape):
+    arm = arm_scores(np.random.default_rng(0).normal(0.5, 0.1, size=shape))
+
+    assert model_of(arm, arm) is None
+
+
+def test_a_model_of_constant_scores_can_still_be_drawn_from():
+    constant = arm_scores(np.full((8, 2), 0.5))
+
+    model = model_of(constant, constant)
+
+    assert model is not None
+    (arms,) = draw_studies(model, {}, studies=1, generator=np.random.default_rng(0))
+    assert all(np.isfinite(scores).all() for arm in arms for scores in arm)

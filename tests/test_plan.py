@@ -1,0 +1,338 @@
+"""The command that plans a study: what it prints, and that it leaves nothing behind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from planned_claims import made_up
+from simulated_study import ROOT, SPACE, write_space
+from synthetic_run import write_synthetic_run
+
+from stage1.command import run_command
+from stage1.plan import __main__ as command
+from stage1.plan import duration, timed
+from stage1.training.timing import TrialTiming
+
+SMOKE = ROOT / "search_spaces" / "smoke.yaml"
+BASE = """\
+data: {timeframes: [m1, m5, m15], seq_len: 64}
+transfer_learning: {lm_name_or_path: english-t5-nano}
+training: {steps_per_epoch: 10}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Call the command with arguments; gives status, stdout and stderr."""
+
+    def call_plan(*arguments):
+        monkeypatch.setattr("sys.argv", ["python -m stage1.plan", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            run_command(command.plan)
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err
+
+    return call_plan
+
+
+@pytest.fixture
+def simulated(monkeypatch):
+    """In place of a minute of simulation: notes the models that studies are drawn from."""
+    models = []
+
+    def outlook(model, claim, *, beside):
+        models.append(model)
+        return made_up(claim, beside=beside, needed=64, configurations=model.configurations)
+
+    monkeypatch.setattr(command, "outlook", outlook)
+    return models
+
+
+@pytest.fixture
+def timed_configs(monkeypatch):
+    """In place of trainings: a tenth of a second per step; notes what is timed."""
+    configs = []
+
+    def time_trial(config, windows, language_model, *, accelerator):
+        configs.append(config)
+        return TrialTiming(1.0, 0.1, 0.5, peak_rss_mb=1024.0, peak_vram_mb=None)
+
+    monkeypatch.setattr(duration, "time_trial", time_trial)
+    return configs
+
+
+def space_of(folder, *replaced, base=BASE):
+    """The small study of the tests on the bundled bars, with some of its text replaced."""
+    text = SPACE
+    for old, new in replaced:
+        assert old in text
+        text = text.replace(old, new)
+    return write_space(folder, text, base=base)
+
+
+def plain(text):
+    """Printed text without its line breaks."""
+    return " ".join(text.split())
+
+
+# --- the plan ---
+
+
+def test_a_plan_tells_trials_time_memory_disk_claims_and_the_next_command(
+    call, folder, simulated, timed_configs
+):
+    status, out, err = call(space_of(folder), "--workers", 2)
+
+    text = plain(out)
+    assert (status, err) == (0, "")
+    assert "design 16 4 configurations × 2 seeds × 2 arms" in text
+    assert "at most 36" in text  # 16 + 12 + 2 x 2 x 2
+    # A trial: 1 + 9 (0.5 + 10 x 0.1) = 14.5 s, so the design 16 x 14.5 / 2 = 116 s. Then, at the
+    # low end, 12 x (1 + 2/3 + 2/3) / 9 of a trial and 8 trials; at the high end 20 whole trials;
+    # 6 x 2 x (1 + 15 x 0.1) = 30 s of cost block and 30 s of start: 257 to 321 s.
+    assert "Time: about 4 to 5 minutes with 2 workers" in text
+    # 2 GB and Ray's 900 MB; bars and weights of nano are a few MB
+    assert "Memory: about 2.9 GB: 2 workers of 1.0 GB" in text
+    assert f"MB in {Path('runs/simulated')}." in text
+    assert "1 sensitivity" in text
+    assert "6 cost: decided if" in text
+    assert out.endswith(f"  python -m stage1.tune {folder / 'space.yaml'} --workers 2\n")
+
+
+def test_a_plan_leaves_nothing_behind(call, folder, simulated, timed_configs):
+    space = space_of(folder)
+    before = sorted(folder.rglob("*"))
+
+    call(space)
+
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_every_patch_length_of_the_design_is_timed_once(call, folder, simulated, timed_configs):
+    call(space_of(folder))
+
+    patches = [config.transfer_learning.patch_len for config in timed_configs]
+    assert patches == sorted(set(patches))
+    assert len(patches) > 1
+
+
+def test_no_more_than_a_dozen_kinds_are_timed(call, folder, simulated, timed_configs):
+    sizes = "{type: choice, options: [english-t5-nano, english-t5-micro]}"
+    space = space_of(
+        folder,
+        ("space:\n", f"space:\n  transfer_learning.lm_name_or_path: {sizes}\n"),
+        ("[4, 8, 16]", "[1, 2, 4, 8, 16, 32, 64]"),
+        ("configurations: 4", "configurations: 128"),
+    )
+
+    _, out, _ = call(space)
+
+    assert len(timed_configs) == 12
+    assert "12 of 14 combinations were timed" in plain(out)
+
+
+def test_without_timing_no_model_is_opened(call, folder, simulated, timed_configs):
+    space = space_of(folder, base=BASE.replace("english-t5-nano", "google-t5/t5-nowhere"))
+
+    status, out, _ = call(space, "--no-timing")
+
+    assert status == 0
+    assert "Time and memory: not measured, as --no-timing asks." in out
+    assert "Disk: about" in out
+    assert timed_configs == []
+
+
+def test_where_a_trial_wants_a_gpu_and_there_is_none_nothing_is_timed(
+    call, folder, simulated, timed_configs, monkeypatch
+):
+    monkeypatch.setattr(timed.torch.cuda, "device_count", lambda: 0)
+    space = space_of(folder, ("search: {", "resources: {cpus: 1, gpus: 1}\nsearch: {"))
+
+    status, out, _ = call(space)
+
+    assert status == 0
+    assert "asks for more GPUs (1) than this machine has (0)" in plain(out)
+    assert timed_configs == []
+
+
+@pytest.mark.parametrize(
+    ("gpus_each", "per_gpu", "workers"), [(1, "1.0 GB per GPU.", 2), (0.5, "2 trials", 4)]
+)
+def test_gpus_limit_the_trials_at_once_and_their_memory_is_told(
+    call, folder, simulated, monkeypatch, gpus_each, per_gpu, workers
+):
+    monkeypatch.setattr(timed.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(
+        duration, "time_trial", lambda *_, **__: TrialTiming(1.0, 0.1, 0.5, 700.0, 1024.0)
+    )
+    space = space_of(
+        folder, ("search: {", f"resources: {{cpus: 1, gpus: {gpus_each}}}\nsearch: {{")
+    )
+
+    _, out, _ = call(space, "--workers", 16)
+
+    assert f"with {workers} workers" in plain(out)
+    assert per_gpu in plain(out)
+
+
+# --- claims ---
+
+
+def test_studies_are_simulated_with_the_design_of_the_file(call, folder, simulated):
+    space = space_of(folder, ("configurations: 4, seeds: 2", "configurations: 16, seeds: 3"))
+
+    _, out, _ = call(space, "--no-timing")
+
+    assert {(model.configurations, model.seeds) for model in simulated} == {(16, 3)}
+    assert len(simulated) == 7
+    assert "as is typical of the bundled bars" in plain(out)
+
+
+def test_scores_vary_as_in_an_earlier_run(call, folder, simulated):
+    write_synthetic_run(folder / "earlier")
+
+    _, out, _ = call(space_of(folder), "--no-timing", "--like", "earlier")
+
+    assert {round(model.final_correlation, 3) for model in simulated} == {0.876}
+    assert {(model.configurations, model.seeds) for model in simulated} == {(4, 2)}
+    assert "vary as the one in earlier did" in plain(out)
+
+
+def test_a_study_of_one_arm_simulates_nothing_and_says_what_falls_away(call, folder, simulated):
+    space = space_of(folder, ("  random: {transfer_learning.initialization: random}\n", ""))
+
+    status, out, _ = call(space, "--no-timing")
+
+    assert (status, simulated) == (0, [])
+    assert "the study has no random arm" in plain(out)
+    assert "6 cost: decided if" in plain(out)
+    assert "Simulated studies" not in out
+
+
+def test_a_study_without_a_t5_has_no_claim_left(call, folder, simulated, timed_configs):
+    space = space_of(
+        folder,
+        ("  pretrained: {transfer_learning.initialization: pretrained}\n", ""),
+        (
+            "random: {transfer_learning.initialization: random}",
+            "v: {transfer_learning.use_pretrained_lm: false}",
+        ),
+    )
+
+    status, out, _ = call(space)
+
+    text = plain(out)
+    assert status == 0
+    assert "no pretrained and no random arm" in text
+    assert "6 cost: cannot be evaluated" in text
+    assert "What this design would see" not in text
+    assert "vanilla encoder –" in text
+    assert len(timed_configs) == 1
+
+
+@pytest.mark.slow
+def test_one_seed_is_told_to_leave_three_claims_undecided(call, folder):
+    space = space_of(folder, ("seeds: 2", "seeds: 1"))
+
+    _, out, _ = call(space, "--no-timing")
+
+    text = plain(out)
+    for claim in ("1 sensitivity", "4 stability", "5 early signal"):
+        assert f"{claim}: no number of configurations decides it: needs two seeds" in text
+
+
+# --- the next command ---
+
+
+def test_the_next_command_has_the_options_of_the_plan(call, folder, simulated):
+    options = ("--trials", "5", "--seed", "3", "--out", "my runs")
+
+    _, out, _ = call(space_of(folder), "--no-timing", *options)
+
+    start = f"python -m stage1.tune {folder / 'space.yaml'} --trials 5 --seed 3 --out 'my runs'"
+    assert out.endswith(f"Next:\n  {start}\n")
+    assert "search 5" in plain(out)
+
+
+def test_a_study_that_has_begun_is_gone_on_with(call, folder, simulated):
+    Path("runs/simulated").mkdir(parents=True)
+
+    _, out, _ = call(space_of(folder), "--no-timing")
+
+    assert "runs/simulated has begun already" in out
+    assert out.endswith(" --resume\n")
+
+
+# --- mistakes ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        pytest.param(["nope.yaml"], "nope.yaml: must be an existing file", id="no space"),
+        pytest.param(["space.yaml", "--data-dir", "nope"], "nope", id="no such data folder"),
+        pytest.param(["space.yaml", "--like", "nope"], "nope", id="no such run"),
+        pytest.param(["space.yaml", "--workers", "0"], "--workers", id="no workers"),
+        pytest.param(["space.yaml", "--trials", "-1"], "--trials", id="less than no trials"),
+        pytest.param(["space.yaml", "--like"], "--like", id="an option without its value"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(call, folder, simulated, arguments, fault):
+    space_of(folder)
+
+    status, out, err = call(*arguments)
+
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ")
+    assert fault in err
+    assert err.count("\n") == 1
+
+
+def test_a_language_model_that_cannot_be_had_is_an_error_where_it_is_timed(call, folder, simulated):
+    space = space_of(folder, base=BASE.replace("english-t5-nano", "google-t5/t5-nowhere"))
+
+    status, _, err = call(space)
+
+    assert status == 2
+    assert "google-t5/t5-nowhere" in err
+
+
+def test_ctrl_c_is_status_130(call, folder, simulated, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(duration, "time_trial", interrupted)
+
+    status, _, err = call(space_of(folder))
+
+    assert status == 130
+    assert "Traceback" not in err
+
+
+# --- as a user runs it ---
+
+
+@pytest.mark.slow
+def test_the_smoke_study_is_planned_for_80_columns():
+    done = subprocess.run(
+        [sys.executable, "-m", "stage1.plan", SMOKE],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=os.environ | {"COLUMNS": "80"},
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert max(len(line.rstrip()) for line in lines if "stage1.tune" not in line) <= 80
+    assert "…" not in done.stdout

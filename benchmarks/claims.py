@@ -235,7 +235,7 @@ def print_ways(pool: Pool, studies: int) -> None:
     print()
     print(
         "The other way: sensitivity, log scale with the jackknife and N - 1 degrees of freedom; "
-        "stability, the same interval with N - 1 in place of (N - 1) / 2.\n"
+        "stability, the same interval with all N - 1 degrees of freedom.\n"
     )
 
 

@@ -232,6 +232,7 @@ def _add_design_trial(writer: RunWriter, *, c: int, seed: int, a: int, arm: str)
         val_correlation=final,
         val_skill=(final - BASELINE) / (1 - BASELINE),
         started_at=START + timedelta(minutes=len(writer.trial_ids)),
+        lm_sha256=f"{a:064x}",
         **{f"val_corr_{name}": value for name, value in by_timeframe.items()},
         **{
             PARAMETER_PREFIX + "training.optimizer.lr": RATES[c % len(RATES)],

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from stage1.claims.definitions import stability
 from stage1.claims.finding import (
     EARLY_GAIN,
     EARLY_SIGNAL,
@@ -20,9 +21,8 @@ from stage1.claims.intervals import Values
 from stage1.claims.ranks import early_tau
 from stage1.claims.robustness import mcnemar_p
 from stage1.claims.scores import CORRELATION, Scores
-from stage1.claims.spread import seed_variance_ratio
 from stage1.claims.tuning import gain_from_tuning, median_regret, share_near_best
-from stage1.results import CONFIRM, DESIGN, SEARCH
+from stage1.results import COMPLETED, CONFIRM, DESIGN, DIVERGED, SEARCH
 
 NEAR = 0.01
 """Configurations within so much of the best val_correlation count as near it."""
@@ -114,14 +114,18 @@ def _after_tuning(tables: RunTables, arms: tuple[str, str]) -> dict[str, float]:
 
 def _tuned(tables: RunTables, arm: str) -> float:
     trials, objective = tables.trials, tables.space["objective"]
-    rows = trials[(trials["arm"] == arm) & trials[objective["metric"]].notna()]
-    again = rows[rows["stage"] == CONFIRM]
+    if objective["metric"] not in trials:
+        return math.nan
+    rows = trials[trials["arm"] == arm]
+    again = rows[(rows["stage"] == CONFIRM) & rows["status"].isin([COMPLETED, DIVERGED])]
     points = rows[(rows["stage"] == SEARCH) & rows["config_id"].isin(again["config_id"])]
+    points = points.dropna(subset=[objective["metric"]])
     if points.empty:
         return math.nan
     ascending = objective["mode"] == "min"
     best = points.sort_values(objective["metric"], ascending=ascending, kind="stable").iloc[0]
-    return float(again.loc[again["config_id"] == best["config_id"], CORRELATION].mean())
+    chosen = again[again["config_id"] == best["config_id"]]
+    return float(chosen[CORRELATION].where(chosen["status"] == COMPLETED, 0.0).mean())
 
 
 def _never_frozen(scores: Scores, arms: tuple[str, str]) -> dict[str, float]:
@@ -154,9 +158,9 @@ def _divergence(scores: Scores, arms: tuple[str, str]) -> dict[str, float]:
 
 def _from_the_draw(scores: Scores, random: str, fixed: str) -> dict[str, float]:
     """What of the seeds' variance comes from drawing other weights: pretrained ones never do."""
-    ratio = seed_variance_ratio(scores.arm(fixed).log_loss, scores.arm(random).log_loss)
-    share = -math.expm1(ratio.estimate)
-    return {f"share of {random}'s variance over seeds that is the draw of its weights": share}
+    finding = stability(scores.arm(fixed), scores.arm(random))
+    name = f"share of {random}'s variance over seeds that is the draw of its weights"
+    return {name: finding.effect.estimate}
 
 
 def _first_clear_epoch(scores: Scores, arm: str) -> dict[str, float]:

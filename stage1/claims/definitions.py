@@ -25,6 +25,7 @@ from stage1.claims.finding import (
     Finding,
     not_evaluable,
     scored,
+    share_diverged,
 )
 from stage1.claims.gains import (
     early_error_reduction,
@@ -85,7 +86,9 @@ def sensitivity(first: ArmScores, second: ArmScores, *, error_rate: float = ERRO
         advice=advice(spread.difference, scored(first.final, second.final)),
     )
     if decision.verdict is Verdict.SUPPORTED and spread.all_noise:
-        decision = Decision(Verdict.DIRECTION_ONLY, "the smaller spread is all noise: no size")
+        decision = Decision(
+            Verdict.DIRECTION_ONLY, "the smaller spread is all noise, so its size is not known"
+        )
     if decision.verdict is Verdict.SUPPORTED and not min(others) > 0:
         decision = Decision(
             Verdict.INCONCLUSIVE, "scale dependent: val_correlation does not agree with val_loss"
@@ -117,7 +120,7 @@ def stability(first: ArmScores, second: ArmScores, *, error_rate: float = ERROR_
         first.log_loss[calm], second.log_loss[calm], error_rate=error_rate
     )
     effect = _less(exponential(log_ratio))
-    shares = [float(arm.diverged.mean()) if arm.diverged.size else 0.0 for arm in (first, second)]
+    shares = [share_diverged(arm) for arm in (first, second)]
     shown = {
         "share of trials that diverged, first arm": shares[0],
         "share of trials that diverged, second arm": shares[1],
@@ -132,7 +135,7 @@ def stability(first: ArmScores, second: ArmScores, *, error_rate: float = ERROR_
     logs = Interval(-log_ratio.estimate, -log_ratio.high, -log_ratio.low, log_ratio.p)
     decision = decide(effect, claimed=CLAIMED[STABILITY], advice=advice(logs, int(calm.sum())))
     if decision.verdict is Verdict.SUPPORTED and shares[0] > shares[1]:
-        decision = Decision(Verdict.DIRECTION_ONLY, "but it diverges more often")
+        decision = Decision(Verdict.DIRECTION_ONLY, "it diverges more often")
     return Finding(effect, decision, shown)
 
 

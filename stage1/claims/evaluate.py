@@ -26,11 +26,12 @@ from stage1.claims.soundness import (
     deviations,
     divergence_warnings,
     pairing_checks,
+    pairing_warnings,
+    same_weights,
     unfinished,
     without_fingerprint,
 )
 from stage1.claims.verdicts import Decision, Verdict, decide_cost
-from stage1.preregistration import ERROR_RATE
 from stage1.results import DESIGN
 from stage1.run_tables import (
     PRETRAINED,
@@ -41,6 +42,8 @@ from stage1.run_tables import (
     VANILLA,
 )
 
+LEAST_ROUNDS = 5
+"""Timings below which the cost is not judged."""
 LABEL_SWAP, TIME_BLOCKS = "label swap", "blocks of validation time"
 
 
@@ -69,17 +72,21 @@ def evaluate(tables: RunTables) -> Evaluation:
     roles = {role: arm for role, arm in registration.roles.items() if arm in scores.correlation}
     margin = registration.cost.margin if registration.cost else math.nan
     costs = size_costs(tables.cost, margin=margin) if registration.cost else []
-    pretrained = roles.get(PRETRAINED)
-    warning = baseline_warning(tables, pretrained) if pretrained else ""
     comparison = _Comparison(tables, scores, roles)
+    checks = pairing_checks(tables)
+    warnings = (
+        baseline_warning(tables, roles[PRETRAINED]) if PRETRAINED in roles else "",
+        *divergence_warnings(scores),
+        *pairing_warnings(checks),
+    )
     return Evaluation(
         scores=scores,
         claims=[*comparison.claims(DEFINITIONS), _cost_claim(tables, costs)],
         beside=comparison.claims(BESIDE, on_errors=True),
         costs=costs,
         deviations=deviations(tables),
-        warnings=[text for text in (warning, *divergence_warnings(scores)) if text],
-        checks=pairing_checks(tables),
+        warnings=[text for text in warnings if text],
+        checks=checks,
     )
 
 
@@ -89,16 +96,18 @@ class _Comparison:
     def __init__(self, tables: RunTables, scores: Scores, roles: dict[str, str]) -> None:
         self.pair = (roles.get(PRETRAINED, PRETRAINED), roles.get(RANDOM, RANDOM))
         self._arms = {role: scores.arm(arm) for role, arm in roles.items()}
+        self._error_rate = tables.registration.level
+        self._too_early = unfinished(tables)
         self._obstacle = self._find_obstacle(tables)
         self._shown: dict[str, dict[str, float]] = {}
         self._opinions: dict[str, dict[str, str]] = {}
-        if self._both:
+        if self._both and not self._too_early:
             fixed = roles.get(RANDOM_FIXED)
             self._shown = also_shown(tables, scores, self.pair, fixed=fixed)
             self._opinions = {
                 LABEL_SWAP: label_swaps(self._arms[PRETRAINED], self._arms[RANDOM]),
                 TIME_BLOCKS: block_intervals(
-                    tables.blocks, scores, self.pair, error_rate=ERROR_RATE
+                    tables.blocks, scores, self.pair, error_rate=self._error_rate
                 ),
             }
 
@@ -112,9 +121,11 @@ class _Comparison:
             if role not in self._arms:
                 return f"the study has no {role} arm"
         return (
-            unfinished(tables)
+            self._too_early
             or without_fingerprint(tables, self.pair)
+            or same_weights(tables, self.pair)
             or too_few_finite(self._arms[PRETRAINED], self._arms[RANDOM])
+            or self._alarm()
         )
 
     def claims(self, definitions: dict[str, Definition], *, on_errors: bool = False) -> list[Claim]:
@@ -162,28 +173,39 @@ class _Comparison:
         }
 
     def _finding(self, definition: Definition) -> Finding:
-        if not self._both:
+        if not self._both or self._too_early:  # no look before the end
             return Finding(NO_INTERVAL, Decision(Verdict.NOT_EVALUABLE, self._obstacle), {})
-        finding = definition(self._arms[PRETRAINED], self._arms[RANDOM])
-        obstacle = self._obstacle or self._alarm(definition)
-        if not obstacle:
+        finding = self._tested(definition, PRETRAINED, RANDOM)
+        if not self._obstacle:
             return finding
-        return finding._replace(decision=Decision(Verdict.NOT_EVALUABLE, obstacle))
+        return finding._replace(decision=Decision(Verdict.NOT_EVALUABLE, self._obstacle))
 
-    def _alarm(self, definition: Definition) -> str:
+    def _tested(self, definition: Definition, first: str, second: str) -> Finding:
+        return definition(self._arms[first], self._arms[second], error_rate=self._error_rate)
+
+    def _alarm(self) -> str:
         """What to say where two random arms differ, which they cannot; else empty."""
         if RANDOM_AGAIN not in self._arms:
             return ""
-        effect = definition(self._arms[RANDOM_AGAIN], self._arms[RANDOM]).effect
-        if effect.low > 0 or effect.high < 0:
-            return "two random arms differ by this very test, so something else than the arm varies"
-        return ""
+        effects = {
+            name: self._tested(definition, RANDOM_AGAIN, RANDOM).effect
+            for name, definition in DEFINITIONS.items()
+        }
+        differ = [name for name, effect in effects.items() if effect.low > 0 or effect.high < 0]
+        if not differ:
+            return ""
+        return (
+            f"two random arms differ in {', '.join(differ)} by these very tests, so something "
+            "else than the weights varies"
+        )
 
     def _attribution(self, definition: Definition, verdict: Verdict) -> str:
         """Whether the pretrained arm also beats the shuffled one."""
         if SHUFFLED not in self._arms or verdict is Verdict.NOT_EVALUABLE:
             return NOT_TESTED
-        effect = definition(self._arms[PRETRAINED], self._arms[SHUFFLED]).effect
+        effect = self._tested(definition, PRETRAINED, SHUFFLED).effect
+        if not effect.bounded:
+            return f"{NOT_TESTED}: the comparison with {SHUFFLED} weights has no interval"
         return ATTRIBUTABLE if effect.low > 0 else NOT_ATTRIBUTABLE
 
 
@@ -203,7 +225,10 @@ def _cost_claim(tables: RunTables, costs: list[SizeCost]) -> Claim:
     else:
         interval = timed[0].ratio
         decision = decide_cost(interval, margin=margin)
-    if timed and plan:
+        if timed[0].rounds < LEAST_ROUNDS:
+            few = f"needs {LEAST_ROUNDS} rounds of timing, got {timed[0].rounds}"
+            decision = Decision(Verdict.NOT_EVALUABLE, few)
+    if plan and decision.verdict is not Verdict.NOT_EVALUABLE:
         sentence = cost_sentence(plan.size, interval, margin=margin, verdict=decision.verdict)
     else:
         sentence = f"This study cannot tell: {decision.reason}."

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from stage1.claims.intervals import Interval, Values
 from stage1.claims.scores import ArmScores
 from stage1.claims.verdicts import Decision, Verdict
+from stage1.preregistration import ERROR_RATE
 
 SENSITIVITY, EARLY_GAIN, FINAL_GAIN = "sensitivity", "early gain", "gain at the horizon"
 STABILITY, EARLY_SIGNAL, COST = "stability", "early signal", "cost"
@@ -43,7 +43,13 @@ class Finding(NamedTuple):
     """Further numbers, by what they are."""
 
 
-Definition = Callable[[ArmScores, ArmScores], Finding]
+class Definition(Protocol):
+    """A claim as a function of two arms' scores, the one said to be better first."""
+
+    def __call__(
+        self, first: ArmScores, second: ArmScores, *, error_rate: float = ERROR_RATE
+    ) -> Finding:
+        """What the scores say, by an interval with this probability outside it, two-sided."""
 
 
 def not_evaluable(effect: Interval, reason: str, shown: dict[str, float]) -> Finding:
@@ -56,12 +62,15 @@ def scored(*scores: Values) -> int:
     return int(np.logical_and.reduce([np.isfinite(part).any(axis=1) for part in scores]).sum())
 
 
+def share_diverged(arm: ArmScores) -> float:
+    """Share of the trials that count which diverged, in [0, 1]; 0 where none counts."""
+    counted = np.isfinite(arm.final)
+    return float(arm.diverged[counted].mean()) if counted.any() else 0.0
+
+
 def too_few_finite(first: ArmScores, second: ArmScores) -> str:
     """Why too much has diverged to compare two arms; empty if it has not."""
-    shares = []
-    for arm in (first, second):
-        counted = np.isfinite(arm.final)
-        shares.append(arm.diverged[counted].mean() if counted.any() else 0.0)
+    shares = [share_diverged(arm) for arm in (first, second)]
     if min(shares) <= MOST_NOT_FINITE:
         return ""
     return (

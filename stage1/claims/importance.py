@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
-import optuna
 import pandas as pd
-from optuna.distributions import BaseDistribution, FloatDistribution
-from optuna.importance import FanovaImportanceEvaluator
 
 from stage1.claims.intervals import Values
 from stage1.claims.tuning import select_on_one_seed
+
+with warnings.catch_warnings(action="ignore"):  # in notebooks: no widgets for its progress bars
+    import optuna
+    from optuna.distributions import BaseDistribution, FloatDistribution
+    from optuna.importance import FanovaImportanceEvaluator
 
 Domain = Mapping[str, Any]
 """One parameter as the resolved study describes it: type, and low, high, log or options."""

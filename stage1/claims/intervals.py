@@ -40,8 +40,10 @@ NO_INTERVAL = Interval(math.nan, math.nan, math.nan, math.nan)
 
 
 def exponential(logs: Interval) -> Interval:
-    """The interval of exp(x) from that of x; p stays."""
-    return Interval(math.exp(logs.estimate), math.exp(logs.low), math.exp(logs.high), logs.p)
+    """The interval of exp(x) from that of x; p stays. What is too large for a number is inf."""
+    with np.errstate(over="ignore"):
+        estimate, low, high = np.exp([logs.estimate, logs.low, logs.high]).tolist()
+    return Interval(estimate, low, high, logs.p)
 
 
 def student_interval(

@@ -93,41 +93,36 @@ def design_scores(
         space: The resolved study.
         registration: What was fixed before the first trial.
     """
-    arms = list(space["arms"])
-    design = _registered(trials[trials["stage"] == DESIGN], registration)
+    design = registered_design(trials, registration)
+    arms = [arm for arm in space["arms"] if arm in registration.arms]
     configurations = tuple(sorted(design["config_id"].unique()))
-    seeds = tuple(registration.seeds)
-    shape = (len(arms), len(configurations), len(seeds))
-    index = pd.MultiIndex.from_product([arms, configurations, seeds])
-    by_cell = design.set_index(["arm", "config_id", "seed"]).reindex(index)
-    status = by_cell["status"].to_numpy(dtype=object).reshape(shape)
-    diverged = status == DIVERGED
+    index = pd.MultiIndex.from_product([arms, configurations, registration.seeds])
+    cells = design.set_index(["arm", "config_id", "seed"]).reindex(index)
+    shape = (len(arms), len(configurations), len(registration.seeds))
     epochs = np.arange(registration.horizon_epoch + 1)
-    cells = pd.Series(range(len(index)), index=by_cell["trial_id"]).drop(math.nan, errors="ignore")
-    zero = design["zero_val_loss"].median()
-    log_zero = math.log(zero) if zero > 0 else math.nan
+    status = cells["status"].to_numpy(dtype=object).reshape(shape)
+    diverged = status == DIVERGED
+    last_epoch = _column(cells, "epochs").reshape(*shape, 1)
+    log_zero = _log_zero_loss(design)
 
-    correlation = _by_epoch(curves, cells, CORRELATION, epochs, len(index)).reshape(
-        *shape, len(epochs)
-    )
-    log_loss = np.log(_by_epoch(curves, cells, LOSS, epochs, len(index))).reshape(
-        *shape, len(epochs)
-    )
-    gone = diverged[..., None] & ~(np.isfinite(correlation) & np.isfinite(log_loss))
+    correlation = _by_epoch(curves, cells, CORRELATION, epochs).reshape(*shape, len(epochs))
+    log_loss = _log(_by_epoch(curves, cells, LOSS, epochs)).reshape(*shape, len(epochs))
+    missing = ~(np.isfinite(correlation) & np.isfinite(log_loss))
+    gone = diverged[..., None] & (missing | (epochs >= last_epoch))
     correlation = np.where(gone, 0.0, correlation)
     log_loss = np.where(gone | (log_loss > log_zero), log_zero, log_loss)
     usable = diverged | ((status == COMPLETED) & np.isfinite(correlation[..., -1]))
     counted = usable.all(axis=0)  # (configurations, seeds)
     names = tuple(space["config"]["data"]["timeframes"])
     per_timeframe = np.stack(
-        [_column(by_cell, f"val_corr_{name}").reshape(shape) for name in names], axis=-1
+        [_column(cells, f"val_corr_{name}").reshape(shape) for name in names], axis=-1
     )
     per_timeframe = np.where(diverged[..., None], 0.0, per_timeframe)
     for array in (correlation, log_loss, per_timeframe):
         array[:, ~counted] = np.nan
     return Scores(
         configurations=configurations,
-        seeds=seeds,
+        seeds=tuple(registration.seeds),
         epochs=epochs,
         early_epoch=registration.early_epoch,
         values=_values(design, configurations),
@@ -141,21 +136,35 @@ def design_scores(
     )
 
 
-def _registered(design: pd.DataFrame, registration: Preregistration) -> pd.DataFrame:
-    """The trials that were planned; the first ones where there are more configurations."""
+def registered_design(trials: pd.DataFrame, registration: Preregistration) -> pd.DataFrame:
+    """The design's trials that were planned, each once.
+
+    Where there are more configurations than registered, the first ones count.
+    """
+    design = trials[(trials["stage"] == DESIGN) & trials["arm"].isin(registration.arms)]
     planned = sorted(design["config_id"].unique())[: registration.configurations]
     rows = design[design["config_id"].isin(planned) & design["seed"].isin(registration.seeds)]
     return rows.drop_duplicates(["arm", "config_id", "seed"])
 
 
+def _log_zero_loss(design: pd.DataFrame) -> float:
+    zero = design["zero_val_loss"].median()
+    return math.log(zero) if zero > 0 else math.nan
+
+
+def _log(losses: Values) -> Values:
+    """log, of a loss of 0 too."""
+    return np.asarray(np.log(np.maximum(losses, np.finfo(float).tiny)))
+
+
 def _by_epoch(
-    curves: pd.DataFrame, cells: pd.Series[int], column: str, epochs: NDArray[np.int64], count: int
+    curves: pd.DataFrame, cells: pd.DataFrame, column: str, epochs: NDArray[np.int64]
 ) -> Values:
     """One column of the curves as (cells, epochs), NaN where there is no row."""
-    table = np.full((count, len(epochs)), np.nan)
-    known = curves["trial_id"].isin(cells.index) & curves["epoch"].isin(epochs)
-    rows = curves[known]
-    places = cells.loc[rows["trial_id"]].to_numpy(dtype=int)
+    table = np.full((len(cells), len(epochs)), np.nan)
+    place = pd.Series(range(len(cells)), index=cells["trial_id"]).drop(math.nan, errors="ignore")
+    rows = curves[curves["trial_id"].isin(place.index) & curves["epoch"].isin(epochs)]
+    places = place.loc[rows["trial_id"]].to_numpy(dtype=int)
     table[places, rows["epoch"].to_numpy(dtype=int)] = _column(rows, column)
     return table
 
@@ -183,7 +192,7 @@ def _left_out(status: NDArray[np.object_], usable: NDArray[np.bool_]) -> dict[st
         if missing[place].any():
             reason = "not run to its end in every arm"
         else:
-            wrong = status[place][~usable[place]]
-            reason = f"{wrong[0]} in an arm"
+            wrong = status[place][~usable[place]][0]
+            reason = "no score at the horizon" if wrong == COMPLETED else f"{wrong} in an arm"
         reasons[reason] = reasons.get(reason, 0) + 1
     return reasons

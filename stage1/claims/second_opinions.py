@@ -78,9 +78,15 @@ def _swaps(first: ArmScores, second: ArmScores) -> dict[str, _Swap]:
     )
     return swaps | {
         SENSITIVITY: _Swap(*centred, _log_spread_ratio),
-        STABILITY: _Swap(first.log_loss, second.log_loss, _log_noise_ratio),
+        STABILITY: _Swap(*_calm(first, second), _log_noise_ratio),
         EARLY_SIGNAL: _Swap(_ranked(first), _ranked(second), _tau_difference),
     }
+
+
+def _calm(first: ArmScores, second: ArmScores) -> tuple[Values, Values]:
+    """Log val_loss of configurations that diverged in neither arm, as claim 4 takes them."""
+    calm = ~(first.diverged | second.diverged).any(axis=1)
+    return first.log_loss[calm], second.log_loss[calm]
 
 
 def _ranked(arm: ArmScores) -> Values:

@@ -72,7 +72,10 @@ def claim_sentence(
         _sized(end, more, less, as_share=as_share) for end in (effect.low, effect.high)
     )
     amount = f"{claimed:.0%}" if as_share else f"{claimed:.2f}"
-    ending = _ENDINGS[verdict].format(claimed=amount)
+    vetoed = (verdict is Verdict.INCONCLUSIVE and effect.low > 0) or (
+        verdict is Verdict.DIRECTION_ONLY and effect.low >= claimed
+    )
+    ending = f"But {reason}." if vetoed else _ENDINGS[verdict].format(claimed=amount)
     return f"With {arms[0]} weights {subject} {size} than with {arms[1]} ones ({ends}). {ending}"
 
 
@@ -95,7 +98,7 @@ def cost_sentence(size: str, ratio: Interval, *, margin: float, verdict: Verdict
     endings = {
         Verdict.SUPPORTED: "That is within what the plan allows",
         Verdict.CONTRADICTED: "That is more than the plan allows",
-        Verdict.INCONCLUSIVE: "That is not clear enough to say whether it is within the plan's",
+        Verdict.INCONCLUSIVE: "That is not clear enough to compare it with what the plan allows",
     }
     return (
         f"A step with {size} takes {ratio.estimate:.2f} times as long as one with a vanilla "

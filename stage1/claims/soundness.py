@@ -9,15 +9,16 @@ import numpy as np
 from scipy import stats
 
 from stage1.claims.inputs import RunTables
-from stage1.claims.scores import Scores
-from stage1.results import CONFIRM, DESIGN, PARAMETER_PREFIX
-from stage1.summary import full_horizon
+from stage1.claims.scores import Scores, registered_design
+from stage1.results import COMPLETED, CONFIRM, DESIGN, PARAMETER_PREFIX
+from stage1.summary import configuration_means, full_horizon
 
 _EQUAL = {
     "head_sha256": "weights outside the T5",
     "order_sha256": "order of the batches",
     "mask_sha256": "hidden bars",
 }
+_NO = "NO"
 _SKILL_LEVEL = 0.95
 
 
@@ -25,7 +26,7 @@ def unfinished(tables: RunTables) -> str:
     """Why the verdicts have to wait; empty if the design has ended."""
     registered = tables.registration
     planned = registered.configurations * len(registered.seeds) * len(registered.arms)
-    ended = int((tables.trials["stage"] == DESIGN).sum())
+    ended = len(registered_design(tables.trials, registered))
     if ended >= planned:
         return ""
     return (
@@ -67,8 +68,9 @@ def pairing_checks(tables: RunTables) -> list[tuple[str, str]]:
     values = [name for name in design.columns.astype(str) if name.startswith(PARAMETER_PREFIX)]
     alike = sum(bool((group[values].nunique(dropna=False) == 1).all()) for _, group in pairs)
     checks.append(("Equal in all arms: hyperparameters", _of(alike, pairs.ngroups)))
-    several = [group["lm_sha256"].dropna() for _, group in pairs if len(group) > 1]
-    different = sum(bool(group.is_unique) and len(group) > 1 for group in several)
+    known = [group["lm_sha256"].dropna() for _, group in pairs]
+    several = [weights for weights in known if len(weights) > 1]
+    different = sum(bool(weights.is_unique) for weights in several)
     checks.append(("Different in every arm: T5 weights at step 0", _of(different, len(several))))
     return checks
 
@@ -87,15 +89,25 @@ def _all_equal(pairs: Any, column: str) -> str:
 def _of(count: int, total: int) -> str:
     if total == 0:
         return "not recorded"
-    return f"{'yes' if count == total else 'NO'}, {count} of {total} configurations x seeds"
+    return f"{'yes' if count == total else _NO}, {count} of {total} configurations x seeds"
 
 
 def without_fingerprint(tables: RunTables, arms: tuple[str, str]) -> str:
     """Why the weights of two arms are not known; empty if every trial recorded their SHA-256."""
     design = tables.trials[(tables.trials["stage"] == DESIGN) & tables.trials["arm"].isin(arms)]
-    began = design[design["steps"].notna()]
+    began = design[design["steps"].notna() | (design["status"] == COMPLETED)]
     unknown = int(began["lm_sha256"].isna().sum())
     return f"{unknown} trials recorded no fingerprint of their weights" if unknown else ""
+
+
+def same_weights(tables: RunTables, arms: tuple[str, str]) -> str:
+    """What to say where two arms began with the same T5; empty if they never did."""
+    design = tables.trials[tables.trials["stage"] == DESIGN].dropna(subset=["lm_sha256"])
+    first, second = (
+        design[design["arm"] == arm].set_index(["config_id", "seed"])["lm_sha256"] for arm in arms
+    )
+    equal = int((first == second.reindex(first.index)).sum())
+    return f"{arms[0]} and {arms[1]} began {equal} times with the same T5 weights" if equal else ""
 
 
 def baseline_warning(tables: RunTables, arm: str) -> str:
@@ -103,14 +115,13 @@ def baseline_warning(tables: RunTables, arm: str) -> str:
 
     The interval is Student's over seeds, at 95 %, of the configuration with the best objective.
     """
-    metric, mode = tables.space["objective"]["metric"], tables.space["objective"]["mode"]
-    rows = full_horizon(tables.trials, tables.space, [DESIGN, CONFIRM])
-    rows = rows[rows["arm"] == arm]
-    if rows.empty:
+    trials = tables.trials[tables.trials["arm"] == arm]
+    means = configuration_means(trials, tables.space)  # best first
+    if means.empty:
         return ""
-    means = rows.groupby("config_id")[metric].mean()
-    best = means.idxmax() if mode == "max" else means.idxmin()
-    skill = rows.loc[rows["config_id"] == best, "val_skill"].dropna().to_numpy(dtype=float)
+    rows = full_horizon(trials, tables.space, [DESIGN, CONFIRM])
+    best = rows[rows["config_id"] == means["config_id"].iloc[0]].drop_duplicates("seed")
+    skill = best["val_skill"].dropna().to_numpy(dtype=float)
     low = _lower_end(skill)
     if low > 0:
         return ""
@@ -130,12 +141,19 @@ def _lower_end(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
 
 
 def divergence_warnings(scores: Scores) -> list[str]:
-    """Arms in which trials diverged, with their share."""
-    warnings = []
-    for arm, diverged in scores.diverged.items():
-        if diverged.any():
-            warnings.append(
-                f"{diverged.sum()} of {diverged.size} trials of the design's arm {arm} diverged; "
-                "they count with correlation 0 and the loss of predicting 0."
-            )
-    return warnings
+    """Arms in which trials diverged, with their number."""
+    return [
+        f"{scores.diverged[arm].sum()} of {np.isfinite(curves[..., -1]).sum()} trials of the "
+        f"design's arm {arm} diverged; they count with correlation 0 and the loss of predicting 0."
+        for arm, curves in scores.correlation.items()
+        if scores.diverged[arm].any()
+    ]
+
+
+def pairing_warnings(checks: list[tuple[str, str]]) -> list[str]:
+    """What is wrong with the pairing, if anything."""
+    return [
+        f"The arms are not paired as they should be. {what}: {result}."
+        for what, result in checks
+        if result.startswith(_NO)
+    ]

@@ -9,8 +9,9 @@ half of the studies, and in 99 % of them this way, at the same error rate.
 
 The variance between seeds cannot be nothing and has heavy tails, so its ratio is taken on the log
 scale. A variance is a mean of squares, whose jackknife error rests on fourth moments: the interval
-takes half of the usual degrees of freedom. With all of them such ratios were called different
-twice as often as they may be. Both findings: benchmarks/claims.py.
+takes half of the usual degrees of freedom, and fewer where a few configurations decide. With all
+of them such ratios were called different twice as often as they may be. Both findings:
+benchmarks/claims.py.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ from stage1.claims.intervals import (
     student_interval,
 )
 from stage1.preregistration import ERROR_RATE
+
+CONSTANT = 1e-12
+"""Variance below this share of the largest square is rounding."""
 
 
 class SpreadRatio(NamedTuple):
@@ -92,19 +96,25 @@ def spread_ratio(first: Values, second: Values, *, error_rate: float = ERROR_RAT
     if arms.shape[1] < 3:
         return SpreadRatio(NO_INTERVAL, NO_INTERVAL, (math.nan, math.nan), math.nan, False)
     values = pseudo_values(arms)
+    rounding = _rounding(arms)
     variances = values.mean(axis=-1)
     observed = np.nanmean(arms[1], axis=-1).var(ddof=1)
     sigmas = np.sqrt(np.maximum(variances, 0.0))
     of_variances = ratio_interval(values[0], values[1], error_rate=error_rate)
-    if not variances[1] > 0:
+    if not variances[1] > rounding:
         of_variances = NO_INTERVAL
     return SpreadRatio(
         ratio=_of_deviations(of_variances),
         difference=mean_interval(values[1] - values[0], error_rate=error_rate),
         sigmas=(float(sigmas[0]), float(sigmas[1])),
-        reliability=float(variances[1] / observed) if observed > 0 else math.nan,
-        all_noise=bool(variances[0] <= 0),
+        reliability=float(variances[1] / observed) if observed > rounding else math.nan,
+        all_noise=bool(variances[0] <= rounding),
     )
+
+
+def _rounding(scores: Values) -> float:
+    """Variance that equal numbers of this size may have by rounding."""
+    return CONSTANT * float(np.nanmax(np.square(scores), initial=0.0))
 
 
 def _of_deviations(variances: Interval) -> Interval:
@@ -144,10 +154,18 @@ def _leave_one_out(means: Values, noise: Values) -> Values:
 
 
 def _jackknife_interval(estimate: float, each: Values, *, error_rate: float) -> Interval:
-    """Student's interval with the jackknife's error and half the usual degrees of freedom."""
+    """Student's interval with the jackknife's error.
+
+    Degrees of freedom: half the usual ones, and at most Satterthwaite's 2 v^2 / Var(v) of the
+    error's variance v, which is 2 n / (kurtosis - 1) of the values without each configuration.
+    """
     n = len(each)
-    error = math.sqrt((n - 1) / n * float(np.square(each - each.mean()).sum()))
-    return student_interval(estimate, error, degrees=(n - 1) / 2, error_rate=error_rate)
+    squares = np.square(each - each.mean())
+    total = float(squares.sum())
+    kurtosis = n * float(np.square(squares).sum()) / total**2 if total > 0 else 1.0
+    degrees = min((n - 1) / 2, 2 * n / max(kurtosis - 1, 1e-9))
+    error = math.sqrt((n - 1) / n * total)
+    return student_interval(estimate, error, degrees=degrees, error_rate=error_rate)
 
 
 def seed_variance_ratio(
@@ -166,15 +184,17 @@ def seed_variance_ratio(
         configurations, or where an arm does not vary with the seed.
 
     Source:
-        As `spread_ratio`.
+        Miller 1968, "Jackknifing Variances"; Satterthwaite 1946, "An Approximate Distribution of
+        Estimates of Variance Components"; the half is ours.
     """
     enough = (np.isfinite(first).sum(1) >= 2) & (np.isfinite(second).sum(1) >= 2)
     if enough.sum() < 3:
         return NO_INTERVAL
-    variances = np.nanvar(np.stack([first[enough], second[enough]]), axis=-1, ddof=1)
+    arms = np.stack([first[enough], second[enough]])
+    variances = np.nanvar(arms, axis=-1, ddof=1)
     totals = variances.sum(axis=-1)
     rest = totals[:, None] - variances
-    if not ((totals > 0).all() and (rest > 0).all()):
+    if not min(totals.min(), rest.min()) > _rounding(arms):
         return NO_INTERVAL
     estimate = float(np.log(totals[0] / totals[1]))
     return _jackknife_interval(estimate, np.log(rest[0] / rest[1]), error_rate=error_rate)

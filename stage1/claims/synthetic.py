@@ -173,8 +173,10 @@ def agreement_for(model: ScoreModel, effect: float) -> float:
     Found by bisection on one large sample of configurations.
 
     Raises:
-        ValueError: No agreement does that: the seeds' noise leaves no room.
+        ValueError: The effect is negative, or the seeds' noise leaves no room for it.
     """
+    if effect < 0:
+        raise ValueError(f"effect must be >= 0, got {effect}")
     wanted = _tau_at(model, model.early_agreement) + effect
     low, high = model.early_agreement, 1.0
     if _tau_at(model, high) < wanted:
@@ -230,13 +232,25 @@ def model_of(first: ArmScores, second: ArmScores) -> ScoreModel | None:
         loss_spread=math.sqrt(loss),
         reliability=float(np.clip(loss / (loss + noise), 0.05, 0.99)),
         arm_correlation=_agreement(first.log_loss[whole], own["log_loss"]),
-        early_agreement=_agreement(own["early"], own["final"]),
+        early_agreement=_agreement(own["early"], own["final"], same_seeds=True),
     )
 
 
-def _agreement(first: Values, second: Values) -> float:
-    """Correlation of means over seeds, in [0, 0.95]; 0 where one is constant."""
-    means = np.stack([first.mean(axis=1), second.mean(axis=1)])
-    if (means.std(axis=1) == 0).any():
+def _agreement(first: Values, second: Values, *, same_seeds: bool = False) -> float:
+    """Correlation of two qualities, the seeds' noise taken out, in [0, 0.95].
+
+    Args:
+        first: (configurations, seeds).
+        second: The same configurations.
+        same_seeds: Whether a seed's luck is in both; then only different seeds are compared.
+
+    Returns:
+        0 where a quality does not vary.
+    """
+    seeds = first.shape[1]
+    pairs = np.cov(first.T, second.T)[:seeds, seeds:]  # (seed of the first, of the second)
+    covariance = pairs[~np.eye(seeds, dtype=bool)].mean() if same_seeds else pairs.mean()
+    variances = noise_corrected_variance(np.stack([first, second]))
+    if not (variances > 0).all():
         return 0.0
-    return float(np.clip(np.corrcoef(means)[0, 1], 0.0, 0.95))
+    return float(np.clip(covariance / np.sqrt(variances.prod()), 0.0, 0.95))

@@ -77,9 +77,10 @@ def configurations_needed(interval: Interval, configurations: int) -> int | None
     """
     if not (interval.estimate > 0 and math.isfinite(interval.low)):
         return None
-    times = ((interval.estimate - interval.low) / interval.estimate) ** 2
-    if times > MOST_TIMES_LARGER:
+    distance = interval.estimate - interval.low
+    if distance > math.sqrt(MOST_TIMES_LARGER) * interval.estimate:
         return None
+    times = (distance / interval.estimate) ** 2
     return max(math.ceil(configurations * times), configurations + 1)
 
 

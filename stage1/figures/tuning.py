@@ -225,9 +225,9 @@ def rate_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
     arms = tuple(objective.by_arm)
     draw_rate_points(axes, points, arms=arms, key=key, metric=objective.metric)
     legend_of(figure, axes)
-    lines = "lines: medians of neighbours. " if len(points[0].middle_places) else ""
+    lines = "; lines: medians of neighbours" if len(points[0].middle_places) else ""
     caption = (
-        f"Open points: configurations, mean over seeds; {lines}The points differ in all other "
+        f"Open points: configurations, mean over seeds{lines}. The points differ in all other "
         "settings too, so this is no curve of one configuration."
     )
     return DrawnFigure(RATE, title, caption, figure, "")

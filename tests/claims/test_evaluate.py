@@ -317,7 +317,7 @@ def timed():
     return study_tables({"pretrained": arm(0.7)})
 
 
-CLOSE = [1.1, 1.101, 1.099, 1.1]
+CLOSE = [1.1, 1.101, 1.099, 1.1, 1.1]
 
 
 def test_the_registered_size_decides_about_cost(timed):
@@ -326,7 +326,7 @@ def test_the_registered_size_decides_about_cost(timed):
     evaluation = evaluate(timed._replace(cost=cost))
 
     claim = by_id(evaluation)["6"]
-    assert claim.interval.estimate == pytest.approx(math.prod(CLOSE) ** (1 / 4))
+    assert claim.interval.estimate == pytest.approx(math.prod(CLOSE) ** (1 / 5))
     assert claim.verdict is Verdict.SUPPORTED
     assert claim.arm_pair == ("pretrained", "vanilla")
     assert claim.claimed == 1.15
@@ -342,9 +342,16 @@ def test_the_registered_size_decides_about_cost(timed):
     ],
 )
 def test_the_cost_is_judged_against_the_margin(timed, ratios, verdict):
-    claim = by_id(evaluate(timed._replace(cost=timed_cost(ratios))))["6"]
+    claim = by_id(evaluate(timed._replace(cost=timed_cost(2 * ratios))))["6"]
 
     assert claim.verdict is verdict
+
+
+def test_four_rounds_of_timing_are_too_few(timed):
+    claim = by_id(evaluate(timed._replace(cost=timed_cost([1.0, 1.01, 0.99, 1.0]))))["6"]
+
+    assert claim.verdict is Verdict.NOT_EVALUABLE
+    assert claim.reason == "needs 5 rounds of timing, got 4"
 
 
 @pytest.mark.parametrize(

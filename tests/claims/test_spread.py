@@ -276,7 +276,13 @@ def test_a_ratio_of_seed_variances_has_the_textbook_jackknife_error(
     ratio = seed_variance_ratio(first, second)
 
     estimate, error = jackknife(log_noise_ratio, first, second)
-    reach = stats.t.isf(ERROR_RATE / 2, (configurations - 1) / 2) * error
+    each = [
+        log_noise_ratio(np.delete(first, place, axis=0), np.delete(second, place, axis=0))
+        for place in range(configurations)
+    ]
+    satterthwaite = 2 * configurations / (stats.kurtosis(each, fisher=False) - 1)
+    degrees = min((configurations - 1) / 2, satterthwaite)
+    reach = stats.t.isf(ERROR_RATE / 2, degrees) * error
     assert ratio.estimate == pytest.approx(estimate)
     assert (ratio.low, ratio.high) == pytest.approx((estimate - reach, estimate + reach))
 

@@ -31,12 +31,14 @@ _SUBJECTS = {
     EARLY_SIGNAL: ("the early epoch's agreement with the final ranking is", "higher", "lower"),
 }
 _ERRORS = ("what is missing to a perfect correlation is", "less", "more")
+MOST_TOLD = 9.99
+"""Effects beyond this, 999 %, are only said to be beyond it."""
 _ENDINGS = {
     Verdict.SUPPORTED: "The claim holds in this study.",
     Verdict.DIRECTION_ONLY: "The direction is shown, the claimed size ({claimed}) is not.",
     Verdict.INCONCLUSIVE: "That leaves open whether there is any effect.",
-    Verdict.NOT_SUPPORTED: "An effect as large as claimed ({claimed}) is excluded.",
-    Verdict.CONTRADICTED: "The study shows the opposite of the claim.",
+    Verdict.NOT_SUPPORTED: "So an effect of the claimed size is excluded ({claimed}).",
+    Verdict.CONTRADICTED: "The claim is contradicted: the effect is the other way.",
 }
 
 
@@ -82,6 +84,8 @@ def claim_sentence(
 def _sized(value: float, more: str, less: str, *, as_share: bool) -> str:
     if math.isinf(value):
         return f"any amount {more if value > 0 else less}"
+    if abs(value) > MOST_TOLD:
+        return f"over {MOST_TOLD:.0%} {more if value > 0 else less}"
     amount = f"{abs(value):.1%}" if as_share else f"{abs(value):.3f}"
     return f"{amount} {less if value < 0 else more}"
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from stage1.claims.record import Claim
+from stage1.claims.sentences import MOST_TOLD
 
 UNDEFINED = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
@@ -44,10 +45,6 @@ def p_value(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-MOST_SHOWN = 9.99
-"""Effects beyond this, 999 %, are only said to be beyond it."""
-
-
 def effect(claim: Claim, value: float) -> str:
     """An effect in the unit of its claim: per cent, a difference, or a ratio.
 
@@ -61,8 +58,8 @@ def effect(claim: Claim, value: float) -> str:
         return _INFINITY if value > 0 else _MINUS + _INFINITY
     if claim.id == COST_ID:
         return ratio(value)
-    if abs(value) > MOST_SHOWN:
-        return f"{'<' + _MINUS if value < 0 else '>'}{MOST_SHOWN:.0%}"
+    if abs(value) > MOST_TOLD:
+        return f"{'<' + _MINUS if value < 0 else '>'}{MOST_TOLD:.0%}"
     signed = f"{value:+.2f}" if claim.id == EARLY_SIGNAL_ID else f"{value:+.1%}"
     return signed.replace("-", _MINUS)
 

@@ -11,7 +11,7 @@ from stage1.claims.definitions import BESIDE, DEFINITIONS
 from stage1.claims.finding import CLAIMED, COST, Definition, Finding, too_few_finite
 from stage1.claims.inputs import RunTables
 from stage1.claims.intervals import NO_INTERVAL
-from stage1.claims.record import ATTRIBUTABLE, NOT_ATTRIBUTABLE, NOT_TESTED, Claim
+from stage1.claims.record import ATTRIBUTABLE, NO_GAIN, NOT_ATTRIBUTABLE, NOT_TESTED, Claim
 from stage1.claims.scores import Scores, design_scores
 from stage1.claims.second_opinions import block_intervals, label_swaps
 from stage1.claims.sentences import (
@@ -203,6 +203,8 @@ class _Comparison:
         """Whether the pretrained arm also beats the shuffled one."""
         if SHUFFLED not in self._arms or verdict is Verdict.NOT_EVALUABLE:
             return NOT_TESTED
+        if verdict is Verdict.CONTRADICTED:
+            return NO_GAIN
         effect = self._tested(definition, PRETRAINED, SHUFFLED).effect
         if not effect.bounded:
             return f"{NOT_TESTED}: the comparison with {SHUFFLED} weights has no interval"

@@ -13,6 +13,7 @@ from stage1.preregistration import CLAIMS
 ATTRIBUTABLE = "attributable to what the weights learned"
 NOT_ATTRIBUTABLE = "not attributable to what the weights learned"
 NOT_TESTED = "attribution not tested"
+NO_GAIN = "no gain to attribute"
 
 
 class Claim(NamedTuple):

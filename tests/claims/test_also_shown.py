@@ -224,3 +224,18 @@ def test_where_there_is_nothing_to_tell_numbers_are_nan(arms, change):
         numbers["sensitivity"]["expected best of 1 minus mean (val_correlation), random"]
     )
     assert math.isnan(numbers["stability"]["roughness of the curve of log val_loss, random"])
+
+
+def test_a_tuned_point_that_diverges_on_a_fresh_seed_counts_zero_there(arms):
+    points = [
+        (SEARCH, "pretrained", "p0", 9, 0.95),
+        (CONFIRM, "pretrained", "p0", 1, 0.80),
+        (CONFIRM, "pretrained", "p0", 2, math.nan),
+    ]
+    tables = with_search(study_tables(arms), points)
+    diverged = (tables.trials["config_id"] == "p0") & tables.trials["val_correlation"].isna()
+    tables.trials.loc[diverged, "status"] = "diverged"
+
+    numbers = shown(tables)["gain at the horizon"]
+
+    assert numbers["tuned, on fresh seeds, pretrained"] == pytest.approx(0.40)

@@ -15,7 +15,13 @@ from synthetic_run import synthetic_preregistration, synthetic_space, write_synt
 
 from stage1.claims.evaluate import LABEL_SWAP, TIME_BLOCKS, evaluate
 from stage1.claims.inputs import read_run
-from stage1.claims.record import ATTRIBUTABLE, NOT_ATTRIBUTABLE, NOT_TESTED, claims_json
+from stage1.claims.record import (
+    ATTRIBUTABLE,
+    NO_GAIN,
+    NOT_ATTRIBUTABLE,
+    NOT_TESTED,
+    claims_json,
+)
 from stage1.claims.verdicts import Verdict
 from stage1.results import ROLES, SEARCH, RunFolder
 from stage1.run_writer import RunWriter
@@ -480,3 +486,91 @@ def test_every_run_has_six_verdicts_in_strict_json(trouble):
         assert claim["verdict"] in {verdict.value for verdict in Verdict}
         assert claim["sentence"].endswith(".")
         assert "nan" not in claim["sentence"]
+
+
+# --- what a look at the edges found ---
+
+
+def test_a_registered_level_widens_the_interval_that_decides():
+    arms = {"pretrained": arm(0.7), "random": arm(0.5)}
+
+    usual = by_id(evaluate(study_tables(arms)))["3"].interval
+    two_looks = by_id(evaluate(study_tables(arms, level=0.05 / 12, looks=2)))["3"].interval
+
+    assert two_looks.low < usual.low < usual.high < two_looks.high
+
+
+def test_nothing_is_looked_at_before_the_design_has_ended(tables):
+    running = tables._replace(trials=tables.trials.iloc[:-1])
+
+    for claim in about_scores(evaluate(running)):
+        assert math.isnan(claim.interval.estimate)
+        assert claim.shown == {}
+        assert claim.robustness == {}
+
+
+def test_trials_that_were_not_registered_do_not_finish_a_design():
+    study = study_tables({"pretrained": arm(0.7), "random": arm(0.5)}, seeds=[1])
+    first_seed = study.trials[study.trials["seed"] == 1]
+
+    evaluation = evaluate(study._replace(trials=study.trials.drop(first_seed.index[3:])))
+
+    assert_nothing_can_be_told(evaluation, "trials of the design have ended")
+
+
+def test_an_arm_that_was_not_registered_takes_nothing_from_the_others():
+    arms = {"pretrained": arm(0.7), "random": arm(0.5)}
+    stranger = arm_scores(np.full((CONFIGURATIONS, 2), np.nan))
+    registered = study_tables(arms)
+
+    study = study_tables({**arms, "stranger": stranger})._replace(
+        registration=registered.registration
+    )
+
+    assert by_id(evaluate(study))["3"].interval == by_id(evaluate(registered))["3"].interval
+
+
+def test_arms_that_began_with_the_same_weights_cannot_be_compared(tables):
+    tables.trials["lm_sha256"] = "the same"
+
+    evaluation = evaluate(tables)
+
+    assert_nothing_can_be_told(evaluation, "with the same T5 weights")
+    assert any("not paired" in warning for warning in evaluation.warnings)
+
+
+@pytest.mark.parametrize("shuffled", [0.0, None], ids=["no correlation", "all diverged"])
+def test_a_gain_over_hopeless_shuffled_weights_is_not_called_unattributable(shuffled):
+    hopeless = arm(0.0, stream=1) if shuffled is not None else diverged_everywhere()
+    arms = {"pretrained": arm(0.6), "random": arm(0.45), "shuffled": hopeless}
+
+    claim = by_id(evaluate(study_tables(arms)))["3"]
+
+    assert claim.verdict is Verdict.SUPPORTED
+    assert claim.attribution.startswith(NOT_TESTED)
+
+
+def diverged_everywhere():
+    scores = arm_scores(np.zeros((CONFIGURATIONS, 2)))
+    return scores._replace(diverged=np.ones((CONFIGURATIONS, 2), dtype=bool))
+
+
+def test_a_loss_has_nothing_to_attribute():
+    arms = {"pretrained": arm(0.4), "random": arm(0.5), "shuffled": arm(0.5, stream=1)}
+
+    claim = by_id(evaluate(study_tables(arms)))["3"]
+
+    assert claim.verdict is Verdict.CONTRADICTED
+    assert claim.attribution == NO_GAIN
+
+
+def test_two_random_arms_that_differ_spoil_every_claim():
+    arms = {"pretrained": arm(0.7), "random": arm(0.5), "random_again": arm(0.6, stream=3)}
+
+    assert_nothing_can_be_told(evaluate(study_tables(arms)), "two random arms differ")
+
+
+def test_the_objective_of_one_timeframe_needs_no_trial_to_exist(tables):
+    tables.space["objective"]["metric"] = "val_corr_h4"
+
+    assert len(evaluate(tables).claims) == 6

@@ -303,3 +303,16 @@ def test_the_early_epoch_is_the_registered_one(arms):
     scores = scores_of(study_tables(arms, early_epoch=2))
 
     assert scores.arm("random").early == pytest.approx(arms["random"].final)
+
+
+def test_a_diverged_trial_counts_zero_where_its_last_epoch_looks_fine(arms):
+    """Its training loss was not finite; what was decoded then may still look like something."""
+    tables = changed(study_tables(arms), of("design-001-random-1"), status="diverged")
+
+    assert scores_of(tables).arm("random").final[1, 0] == 0
+
+
+def test_a_loss_of_zero_is_a_loss(arms):
+    tables = with_curve(study_tables(arms), "design-001-random-1", HORIZON, val_loss=0.0)
+
+    assert np.isfinite(scores_of(tables).arm("random").log_loss).all()

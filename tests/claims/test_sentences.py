@@ -55,7 +55,7 @@ def test_a_negative_effect_is_told_as_its_opposite(name, words):
     text = sentence(name, Interval(-0.25, -0.4, -0.05, 0.01), Verdict.CONTRADICTED)
 
     assert words in text
-    assert "the opposite of the claim" in text
+    assert "the effect is the other way" in text
     assert "-" not in text  # a minus sign beside "larger" would say the contrary
 
 

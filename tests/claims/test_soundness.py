@@ -267,3 +267,19 @@ def test_arms_with_diverged_trials_are_warned_of_by_name_and_number(arms):
     (warning,) = divergence_warnings(scores)
 
     assert warning.startswith("3 of 8 trials of the design's arm random diverged")
+
+
+def test_a_finished_trial_needs_a_fingerprint_whatever_else_is_not_recorded(tables):
+    spoiled = tables.trials.assign(steps=pd.array([pd.NA] * len(tables.trials), dtype="Int64"))
+    spoiled["lm_sha256"] = None
+
+    assert without_fingerprint(tables._replace(trials=spoiled), ("pretrained", "random"))
+
+
+def test_one_lucky_seed_does_not_make_the_best_configuration(tables):
+    lucky = tables.trials.copy()
+    lucky.loc[0, ["val_correlation", "val_skill"]] = 0.999, -5.0
+    partner = (lucky["config_id"] == lucky.loc[0, "config_id"]) & (lucky["arm"] == "pretrained")
+    lucky.loc[partner & (lucky.index != 0), "status"] = "failed"
+
+    assert "one seed" not in baseline_warning(tables._replace(trials=lucky), "pretrained")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from stage1.claims.intervals import Interval, exponential
 from stage1.claims.spread import (
     noise_corrected_variance,
     pseudo_values,
@@ -326,3 +327,20 @@ def test_a_seed_variance_ratio_is_finite_or_absent(first, second):
     assert math.isnan(ratio.estimate) or ratio.bounded
     varying = min(int((np.ptp(arm, axis=1) > 0).sum()) for arm in (first, second))
     assert math.isnan(ratio.estimate) is (varying < 2 or len(first) < 3)
+
+
+@pytest.mark.parametrize("value", [-0.986, -0.388, -1.7])
+def test_equal_losses_are_no_spread_whatever_rounding_makes_of_them(generator, value):
+    equal = np.full((64, 3), value)
+    varied = drawn_scores(generator, configurations=64, seeds=3)
+
+    assert spread_ratio(equal, varied).all_noise
+    assert math.isnan(spread_ratio(varied, equal).ratio.estimate)
+    assert math.isnan(seed_variance_ratio(equal, varied).estimate)
+    assert math.isnan(seed_variance_ratio(varied, equal).estimate)
+
+
+def test_a_ratio_too_large_for_a_number_has_no_end():
+    ratio = exponential(Interval(0.0, -5.0, 1e4, 0.5))
+
+    assert (ratio.estimate, ratio.high) == (1.0, math.inf)

@@ -183,3 +183,18 @@ def test_a_model_of_constant_scores_can_still_be_drawn_from():
     assert model is not None
     (arms,) = draw_studies(model, {}, studies=1, generator=np.random.default_rng(0))
     assert all(np.isfinite(scores).all() for arm in arms for scores in arm)
+
+
+def test_a_model_has_the_arms_agreement_without_the_noise():
+    truth = ScoreModel(4000, 2, reliability=0.5, arm_correlation=0.6, early_agreement=0.8)
+    (pair,) = draw_studies(truth, {}, studies=1, generator=np.random.default_rng(0))
+
+    model = model_of(*pair)
+
+    assert model.arm_correlation == pytest.approx(0.6, abs=0.05)
+    assert model.early_agreement == pytest.approx(0.8, abs=0.05)
+
+
+def test_a_signal_cannot_be_planted_backwards():
+    with pytest.raises(ValueError, match="effect must be >= 0"):
+        agreement_for(ScoreModel(32, 2), -0.1)

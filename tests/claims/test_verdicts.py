@@ -161,3 +161,7 @@ def test_a_cost_ratio_has_the_verdict_of_its_place_around_the_margin(low, high, 
 
 def test_without_a_cost_ratio_there_is_no_verdict_on_cost():
     assert decide_cost(NO_INTERVAL, margin=1.15).verdict is Verdict.NOT_EVALUABLE
+
+
+def test_an_estimate_next_to_nothing_needs_more_configurations_than_there_can_be():
+    assert configurations_needed(Interval(1e-160, -1.0, 1.0, 0.5), 8) is None

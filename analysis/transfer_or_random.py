@@ -229,8 +229,8 @@ roles = {role: arms[arm] for role, arm in registration.roles.items() if arm in a
 table = {}
 for pair in (pair for pair in PAIRS if set(pair) <= set(roles)):
     for one in evaluation.claims[:-1]:
-        effect = DEFINITIONS[one.name](*(roles[role] for role in pair)).effect
-        row = verdict_row(one._replace(interval=effect))
+        tested = DEFINITIONS[one.name](*map(roles.get, pair), error_rate=registration.level)
+        row = verdict_row(one._replace(interval=tested.effect))
         table.setdefault(" against ".join(pair), {})[one.name] = f"{row.estimate} {row.interval}"
 display(pd.DataFrame(table) if table else "The study has no control arm.")
 

@@ -25,8 +25,10 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import display
 
-from stage1.figures import learning_curves_figure
-from stage1.results import RunFolder, read_curves, read_space, read_trials
+from stage1.claims.evaluate import evaluate
+from stage1.claims.inputs import read_run
+from stage1.figures import draw_all
+from stage1.results import RunFolder
 from stage1.summary import (
     baseline_value,
     best_configuration,
@@ -39,8 +41,8 @@ from stage1.summary import (
 RUN = os.environ.get("STAGE1_RUN", "sample_run")
 
 # %%
-run = RunFolder(Path(RUN))
-space, trials, curves = read_space(run), read_trials(run), read_curves(run)
+tables = read_run(RunFolder(Path(RUN)))
+space, trials = tables.space, tables.trials
 print(f"{space['name']}: {len(trials)} trials have ended, horizon {space['horizon_epochs']} epochs")
 for text in cautions(trials, space):
     print(f"Warning: {text}")
@@ -67,11 +69,16 @@ display(summarize_arms(trials, space).round(4))
 
 # %% [markdown]
 # ## How they learned
-# A line is the median over the design's trials, a bar their range. Where a curve stays below the
-# dashed line, drawing a straight line across the hidden bars does better.
+# A line is the mean of the middle half of the design's trials, its band the 95 % interval of that
+# mean, by resampling configurations. Where a curve stays below the dashed line, drawing a straight
+# line across the hidden bars does better.
 
 # %%
-display(learning_curves_figure(trials, curves, space))
+figures = {drawn.name: drawn for drawn in draw_all(tables, evaluate(tables))}
+learned = figures["learning_curves"]
+if learned.figure:
+    learned.figure.set_dpi(110)
+display(learned.figure or learned.missing)
 
 # %% [markdown]
 # ## The best configuration

@@ -7,14 +7,14 @@ prereg.yaml begins with a checksum of what follows. `read_preregistration` says 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stage1.config import Config, with_values
 from stage1.errors import ResultsError
-from stage1.faults import dotted, faults_of, one_line, shown
+from stage1.faults import RuleError, dotted, faults_of, one_line, shown
 from stage1.files import checksum_holds, sha256_of_file, with_checksum
 from stage1.run_folder import RunFolder
 from stage1.run_tables import RANDOM, RANDOM_AGAIN, RANDOM_FIXED, VANILLA
@@ -25,6 +25,20 @@ FAMILY_ERROR = 0.05
 """Probability of any false finding among all claims, at most."""
 ERROR_RATE = FAMILY_ERROR / CLAIMS
 """Of each deciding interval, two-sided (Bonferroni)."""
+CLAIMED = {
+    "sensitivity": 0.20,
+    "early gain": 0.20,
+    "gain at the horizon": 0.10,
+    "stability": 0.20,
+    "early signal": 0.10,
+}
+"""Lower end of what is claimed (sensitivity, early signal: the smallest effect of interest)."""
+REGISTERED_CLAIMS = {
+    **CLAIMED,
+    "early gain, error reduction": CLAIMED["early gain"],
+    "gain at the horizon, error reduction": CLAIMED["gain at the horizon"],
+}
+"""The same with the two lines that are ours, which take the size of the claim they are beside."""
 EARLY_SHARE = 0.2
 """The early epoch of the claims, as a share of the horizon: epoch 3 of 15."""
 COST_MARGIN = 1.15
@@ -83,20 +97,22 @@ class Preregistration(Part):
     """Of space.yaml, the resolved study."""
     written_at: datetime
     """When, with its time zone."""
-    arms: list[str]
+    arms: list[str] = Field(min_length=1)
     """All arms, in the study's order."""
     roles: dict[str, str]
     """Arm by its role in the comparisons."""
     configurations: int = Field(ge=1)
     """Of the design."""
-    seeds: list[int]
+    seeds: list[int] = Field(min_length=1)
     """Of the design; every configuration is trained with each."""
     horizon_epoch: int = Field(ge=1)
     """Last epoch."""
     early_epoch: int = Field(ge=1)
     """Epoch of the claims about the beginning."""
-    looks: int = Field(1, ge=1)
-    """How often the verdicts are computed."""
+    looks: Literal[1] = 1
+    """How often verdicts are given: at the end of the design."""
+    claims: dict[str, float] | None = None
+    """Lower end of what is claimed, by claim; null where an earlier version wrote the file."""
     level: float = Field(ERROR_RATE, gt=0, lt=1)
     """Two-sided error rate of the interval that decides a claim."""
     random_arm: RandomArm | None
@@ -107,6 +123,13 @@ class Preregistration(Part):
     """SHA-256 of the weights by name."""
     versions: dict[str, str]
     """Of the packages that the numbers depend on."""
+
+    @model_validator(mode="after")
+    def _early_comes_before_the_end(self) -> Self:
+        if self.early_epoch > self.horizon_epoch:
+            rule = f"must be <= horizon_epoch={self.horizon_epoch}, got {self.early_epoch}"
+            raise RuleError(("early_epoch", rule))
+        return self
 
 
 def early_epoch(horizon_epochs: int) -> int:

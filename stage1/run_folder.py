@@ -76,8 +76,3 @@ class RunFolder:
     def figures(self) -> Path:
         """Folder of the report's figures."""
         return self.path / "figures"
-
-    @property
-    def learning_curves(self) -> Path:
-        """The figure of the design's learning curves."""
-        return self.figures / "learning_curves.png"

@@ -20,7 +20,7 @@ from stage1.results import RunFolder
 
 KEYS = [
     *("space_sha256", "written_at", "arms", "roles", "configurations", "seeds"),
-    *("horizon_epoch", "early_epoch", "looks", "level", "random_arm", "cost"),
+    *("horizon_epoch", "early_epoch", "looks", "claims", "level", "random_arm", "cost"),
     *("language_models", "versions"),
 ]
 

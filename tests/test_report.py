@@ -401,3 +401,44 @@ def test_four_hundred_trials_are_reported_within_20_seconds_without_torch_or_ray
 
     assert time.perf_counter() - begin < 20
     assert run.report_html.is_file()
+
+
+# --- a run that was edited ---
+
+
+@pytest.mark.parametrize(
+    "arms",
+    [
+        pytest.param({"extra": {}}, id="an arm more"),
+        pytest.param({"a": {}, "b": {}, "c": {}}, id="other names"),
+    ],
+)
+def test_an_edited_study_is_reported_as_such(tmp_path, unpainted, arms):
+    run = finished_run(tmp_path / "run", configurations=4)
+    space = yaml.safe_load(run.space.read_text())
+    space["arms"] = arms if len(arms) > 1 else space["arms"] | arms
+    run.space.write_text(yaml.safe_dump(space, sort_keys=False))
+
+    text = text_of(run)
+
+    assert "> **Deviation.** space.yaml is not the file that was registered" in text
+    assert verdict_rows(text)["3b"][5] != "**NOT EVALUABLE**"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("early_epoch: 1", "early_epoch: 99", "early_epoch"),
+        ("seeds:\n- 1\n- 2\n", "seeds: []\n", "seeds"),
+    ],
+)
+def test_a_registration_that_makes_no_sense_is_one_line(tmp_path, old, new, key):
+    run = finished_run(tmp_path / "run", configurations=4)
+    text = run.prereg.read_text()
+    assert old in text
+    run.prereg.write_text(text.replace(old, new))
+
+    with pytest.raises(ResultsError, match=f"prereg.yaml: {key}") as raised:
+        write_report(run)
+
+    assert "\n" not in str(raised.value)

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from stage1.claims.earlier_run import model_of_run, variation
 from stage1.claims.error_rates import (
+    LINES,
     ErrorRates,
     Share,
     any_false_finding,
@@ -25,10 +26,13 @@ from stage1.preregistration import ERROR_RATE, FAMILY_ERROR
 
 _DEFAULT = ScoreModel(configurations=32, seeds=2, reliability=0.85)
 _NOTE = (
-    "Each rate is a share of the made-up studies, with its Monte-Carlo error. False finding: a "
-    "direction is claimed where there is no effect. False SUPPORTED: where the effect is exactly "
-    "the lower end of what is claimed (cost: exactly the margin). Power: how often the direction "
-    "is seen at that same effect. Can tell: studies in which the claim was evaluable at all."
+    "Each rate is a share of the made-up studies, with its Monte-Carlo error. False finding: the "
+    "claim is evaluable and its interval excludes no effect, where there is none (cost: excludes "
+    "the margin, where the ratio is exactly that). False SUPPORTED: the verdict where the effect "
+    "is exactly the lower end of what is claimed (cost: exactly the margin). Power: how often the "
+    "interval lies wholly on the side of the claim at that same effect. Not possible: no scores at "
+    "this level have that effect. Can tell: studies without an effect in which the claim was "
+    "evaluable at all."
 )
 
 
@@ -52,9 +56,8 @@ def selftest(
     defects: list[str] = []
     for heavy in (False, True):
         model = base._replace(heavy_tailed=heavy)
-        rates = list(error_rates(model, studies=studies, seed=seed))
-        family = any_false_finding(model, studies=studies, seed=seed)
-        console.print(_table(rates, family, heavy=heavy))
+        rates, family = _simulated(model, studies=studies, seed=seed, console=console)
+        console.print(_table(rates, family, tails=_tails(model)))
         found = [text for line in rates for text in line.defects] + [family_defect(family)]
         defects += [text for text in found if text]
     console.print(_NOTE, highlight=False)
@@ -65,6 +68,27 @@ def selftest(
     console.print("No rate is above what it may be.", highlight=False)
 
 
+def _simulated(
+    model: ScoreModel, *, studies: int, seed: int, console: Console
+) -> tuple[list[ErrorRates], Share]:
+    """Every line's rates, and that of any of the six; on a terminal, it says where it is."""
+    begun = f"Simulating studies with {_tails(model)}"
+    rates = []
+    with console.status("") as status:
+        for claim, beside in LINES:
+            status.update(f"{begun}: {claim}{', error reduction' if beside else ''} ...")
+            rates.append(error_rates(model, claim, studies=studies, seed=seed, beside=beside))
+        status.update(f"{begun}: all six claims ...")
+        family = any_false_finding(model, studies=studies, seed=seed)
+    return rates, family
+
+
+def _tails(model: ScoreModel) -> str:
+    if model.heavy_tailed:
+        return "heavy tails (Student's t, 4 degrees of freedom)"
+    return "Gaussian scores"
+
+
 def _described(model: ScoreModel, run: Path | None) -> str:
     source = f"scores vary as in {run}" if run else "scores that leave room for every claim"
     return (
@@ -73,8 +97,7 @@ def _described(model: ScoreModel, run: Path | None) -> str:
     )
 
 
-def _table(rates: list[ErrorRates], family: Share, *, heavy: bool) -> Table:
-    tails = "heavy tails (Student's t, 4 degrees of freedom)" if heavy else "Gaussian scores"
+def _table(rates: list[ErrorRates], family: Share, *, tails: str) -> Table:
     title = f"Error rates, {tails}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("claim", no_wrap=True)
@@ -84,8 +107,8 @@ def _table(rates: list[ErrorRates], family: Share, *, heavy: bool) -> Table:
         table.add_row(
             "  error reduction" if line.beside else line.claim,
             _rate(line.without_effect.found),
-            _rate(line.at_claimed.supported),
-            _rate(line.at_claimed.positive),
+            _rate(line.at_claimed and line.at_claimed.supported),
+            _rate(line.at_claimed and line.at_claimed.positive),
             f"{line.without_effect.evaluable.value:.0%}",
         )
     table.add_row("any of the six", _rate(family), "", "", "")
@@ -94,8 +117,8 @@ def _table(rates: list[ErrorRates], family: Share, *, heavy: bool) -> Table:
     return table
 
 
-def _rate(share: Share) -> str:
-    return f"{share.value:.2%} ±{share.error:.2%}"
+def _rate(share: Share | None) -> str:
+    return "not possible" if share is None else f"{share.value:.2%} ±{share.error:.2%}"
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@ import pandas as pd
 
 from stage1.claims.intervals import Interval, exponential, mean_interval
 from stage1.preregistration import ERROR_RATE
-
-PRETRAINED, VANILLA = "pretrained", "vanilla"
+from stage1.run_tables import PRETRAINED, VANILLA
 
 
 class SizeCost(NamedTuple):

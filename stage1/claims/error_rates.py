@@ -1,23 +1,31 @@
-"""How often the tests err, and how much they see: counts over many made-up studies."""
+"""How often the tests err, and how much they see: counts over many made-up studies.
+
+All count what an interval says of the direction, and whether the verdict is SUPPORTED.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from stage1.claims.definitions import BESIDE, DEFINITIONS
 from stage1.claims.finding import CLAIMED, COST, EARLY_GAIN, Finding
-from stage1.claims.intervals import exponential, mean_interval
-from stage1.claims.synthetic import ScoreModel, draw_studies
+from stage1.claims.intervals import Interval, exponential, mean_interval
+from stage1.claims.synthetic import ScoreModel, draw_studies, largest_effect
 from stage1.claims.verdicts import Verdict, decide_cost
 from stage1.preregistration import COST_MARGIN, COST_ROUNDS, ERROR_RATE, FAMILY_ERROR
 
 TIMING_NOISE = 0.05
 """Standard deviation of a round's log ratio: 5 %, what two busy cores give."""
-_FOUND = {Verdict.SUPPORTED, Verdict.DIRECTION_ONLY, Verdict.CONTRADICTED}
+LINES = tuple(
+    (name, beside)
+    for name in (*DEFINITIONS, COST)
+    for beside in ((False, True) if name in BESIDE else (False,))
+)
+"""Every claim, and whether the line is the error reduction beside it."""
 
 
 class Share(NamedTuple):
@@ -43,29 +51,43 @@ class Share(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """What a claim's verdicts were over many studies."""
+    """What a claim's intervals and verdicts were over many studies."""
 
     found: Share
-    """A direction was claimed, right or wrong: the interval does not hold 0."""
+    """The claim is evaluable, and its interval does not hold 0: a direction, right or wrong."""
     positive: Share
-    """The interval lies above 0."""
+    """The claim is evaluable, and its interval lies above 0."""
     supported: Share
+    """The verdict is SUPPORTED."""
     evaluable: Share
 
 
 def count(findings: Iterable[Finding]) -> Counts:
-    """Count verdicts."""
-    verdicts = [finding.decision.verdict for finding in findings]
+    """Count intervals and verdicts.
+
+    A direction is counted by its interval and not by its verdict, which may name one less often: a
+    smaller spread that depends on the scale is INCONCLUSIVE, and was found nonetheless.
+    """
+    every = list(findings)
     return Counts(
-        found=_share(verdicts, _FOUND),
-        positive=_share(verdicts, {Verdict.SUPPORTED, Verdict.DIRECTION_ONLY}),
-        supported=_share(verdicts, {Verdict.SUPPORTED}),
-        evaluable=_share(verdicts, set(Verdict) - {Verdict.NOT_EVALUABLE}),
+        found=_share(map(_found, every)),
+        positive=_share(_evaluable(finding) and finding.effect.low > 0 for finding in every),
+        supported=_share(finding.decision.verdict is Verdict.SUPPORTED for finding in every),
+        evaluable=_share(map(_evaluable, every)),
     )
 
 
-def _share(verdicts: list[Verdict], wanted: set[Verdict]) -> Share:
-    return Share(sum(verdict in wanted for verdict in verdicts), len(verdicts))
+def _found(finding: Finding) -> bool:
+    return _evaluable(finding) and (finding.effect.low > 0 or finding.effect.high < 0)
+
+
+def _evaluable(finding: Finding) -> bool:
+    return finding.decision.verdict is not Verdict.NOT_EVALUABLE
+
+
+def _share(hits: Iterable[bool]) -> Share:
+    every = list(hits)
+    return Share(sum(every), len(every))
 
 
 def simulate(
@@ -77,7 +99,7 @@ def simulate(
     seed: int,
     beside: bool = False,
 ) -> Counts:
-    """Verdicts on one claim where its effect is known.
+    """Counts for one claim where its effect is known.
 
     Args:
         model: Of the scores.
@@ -94,7 +116,9 @@ def simulate(
     if claim == COST:
         return count(_cost_finding(effect, generator) for _ in range(studies))
     definition = (BESIDE if beside else DEFINITIONS)[claim]
-    planted = effect * _gain_per_error_reduction(model, claim) if beside else effect
+    planted = effect
+    if beside and effect:
+        planted *= _gain_per_error_reduction(model, claim)
     drawn = draw_studies(model, {claim: planted}, studies=studies, generator=generator)
     return count(definition(*arms) for arms in drawn)
 
@@ -106,14 +130,16 @@ def _gain_per_error_reduction(model: ScoreModel, claim: str) -> float:
 
 
 def _cost_finding(effect: float, generator: np.random.Generator) -> Finding:
-    logs = math.log(COST_MARGIN) - effect + TIMING_NOISE * generator.standard_normal(COST_ROUNDS)
-    interval = mean_interval(logs)
-    ratio = exponential(interval)
-    return Finding(ratio, decide_cost(ratio, margin=COST_MARGIN), {})
+    """Its effect is log(margin / ratio), which is positive where the claim holds."""
+    margin = math.log(COST_MARGIN)
+    logs = margin - effect + TIMING_NOISE * generator.standard_normal(COST_ROUNDS)
+    ratio = mean_interval(logs)
+    below = Interval(margin - ratio.estimate, margin - ratio.high, margin - ratio.low, ratio.p)
+    return Finding(below, decide_cost(exponential(ratio), margin=COST_MARGIN), {})
 
 
 def any_false_finding(model: ScoreModel, *, studies: int, seed: int) -> Share:
-    """How often at least one of the six claims errs where no arm is better and cost is at margin.
+    """How often at least one of the six finds a direction where there is none, cost at the margin.
 
     Args:
         model: Of the scores.
@@ -125,53 +151,52 @@ def any_false_finding(model: ScoreModel, *, studies: int, seed: int) -> Share:
     for arms in draw_studies(model, {}, studies=studies, generator=generator):
         findings = [definition(*arms) for definition in DEFINITIONS.values()]
         findings.append(_cost_finding(0.0, generator))
-        hits += any(finding.decision.verdict in _FOUND for finding in findings)
+        hits += any(map(_found, findings))
     return Share(hits, studies)
 
 
 class ErrorRates(NamedTuple):
-    """How often one claim's verdicts err."""
+    """How often one claim's interval and verdict err."""
 
     claim: str
     beside: bool
     """For the error reduction beside the claim."""
     without_effect: Counts
     """Both arms alike; cost at the margin."""
-    at_claimed: Counts
-    """The effect is exactly the lower end of what is claimed; cost at the margin."""
+    at_claimed: Counts | None
+    """The effect is exactly the lower end of what is claimed; cost at the margin. None if the
+    scores of the model cannot have such an effect."""
 
     @property
     def defects(self) -> list[str]:
         """Rates more than three Monte-Carlo errors above what they may be, in words."""
-        found, supported = self.without_effect.found, self.at_claimed.supported
+        name = f"{self.claim}, error reduction" if self.beside else self.claim
         told = []
-        if found.exceeds(ERROR_RATE):
-            told.append(f"{self.claim}: finds an effect where there is none too often")
-        if supported.exceeds(ERROR_RATE / 2):
-            told.append(f"{self.claim}: says SUPPORTED at the edge of the claim too often")
+        if self.without_effect.found.exceeds(ERROR_RATE):
+            told.append(f"{name}: finds an effect where there is none too often")
+        if self.at_claimed and self.at_claimed.supported.exceeds(ERROR_RATE / 2):
+            told.append(f"{name}: says SUPPORTED at the edge of the claim too often")
         return told
 
 
-def error_rates(model: ScoreModel, *, studies: int, seed: int) -> Iterator[ErrorRates]:
-    """The error rates of every claim and line beside it, one after the other.
+def error_rates(
+    model: ScoreModel, claim: str, *, studies: int, seed: int, beside: bool = False
+) -> ErrorRates:
+    """The error rates of one claim.
 
     Args:
         model: Of the scores and the design.
+        claim: Its name; `cost` too.
         studies: Made-up studies behind each rate.
         seed: Of the random numbers.
+        beside: Take the error reduction beside the claim.
     """
-    lines = [
-        (name, beside)
-        for name in (*DEFINITIONS, COST)
-        for beside in ((False, True) if name in BESIDE else (False,))
-    ]
-    for claim, beside in lines:
-        effects = (0.0, CLAIMED.get(claim, 0.0))
-        counts = [
-            simulate(model, claim, effect, studies=studies, seed=seed + place, beside=beside)
-            for place, effect in enumerate(effects)
-        ]
-        yield ErrorRates(claim, beside, *counts)
+    claimed = CLAIMED.get(claim, 0.0)
+    without = simulate(model, claim, 0.0, studies=studies, seed=seed, beside=beside)
+    if claim != COST and largest_effect(model, claim, beside=beside) < claimed:
+        return ErrorRates(claim, beside, without, None)
+    at_claimed = simulate(model, claim, claimed, studies=studies, seed=seed + 1, beside=beside)
+    return ErrorRates(claim, beside, without, at_claimed)
 
 
 def family_defect(share: Share) -> str:

@@ -13,7 +13,7 @@ from stage1.claims.inputs import RunTables
 from stage1.claims.intervals import NO_INTERVAL
 from stage1.claims.record import ATTRIBUTABLE, NO_GAIN, NOT_ATTRIBUTABLE, NOT_TESTED, Claim
 from stage1.claims.scores import Scores, design_scores
-from stage1.claims.second_opinions import block_intervals, label_swaps
+from stage1.claims.second_opinions import block_intervals, label_swaps, log_scale
 from stage1.claims.sentences import (
     COST_ESTIMAND,
     ERROR_REDUCTION,
@@ -45,6 +45,7 @@ from stage1.run_tables import (
 LEAST_ROUNDS = 5
 """Timings below which the cost is not judged."""
 LABEL_SWAP, TIME_BLOCKS = "label swap", "blocks of validation time"
+LOG_SCALE = "the same ratio on the log scale"
 
 
 class Evaluation(NamedTuple):
@@ -71,18 +72,22 @@ def evaluate(tables: RunTables) -> Evaluation:
     scores = design_scores(tables.trials, tables.curves, tables.space, registration)
     roles = {role: arm for role, arm in registration.roles.items() if arm in scores.correlation}
     margin = registration.cost.margin if registration.cost else math.nan
-    costs = size_costs(tables.cost, margin=margin) if registration.cost else []
+    level = registration.level
+    costs = size_costs(tables.cost, margin=margin, error_rate=level) if registration.cost else []
     comparison = _Comparison(tables, scores, roles)
     checks = pairing_checks(tables)
+    baseline = baseline_warning(tables, roles[PRETRAINED]) if PRETRAINED in roles else ""
     warnings = (
-        baseline_warning(tables, roles[PRETRAINED]) if PRETRAINED in roles else "",
+        baseline,
         *divergence_warnings(scores),
         *pairing_warnings(checks),
     )
+    claims = [*comparison.claims(DEFINITIONS), _cost_claim(tables, costs)]
+    beside = comparison.claims(BESIDE, on_errors=True)
     return Evaluation(
         scores=scores,
-        claims=[*comparison.claims(DEFINITIONS), _cost_claim(tables, costs)],
-        beside=comparison.claims(BESIDE, on_errors=True),
+        claims=[claim._replace(warning=baseline) for claim in claims],
+        beside=[claim._replace(warning=baseline) for claim in beside],
         costs=costs,
         deviations=deviations(tables),
         warnings=[text for text in warnings if text],
@@ -104,8 +109,10 @@ class _Comparison:
         if self._both and not self._too_early:
             fixed = roles.get(RANDOM_FIXED)
             self._shown = also_shown(tables, scores, self.pair, fixed=fixed)
+            pair = (self._arms[PRETRAINED], self._arms[RANDOM])
             self._opinions = {
-                LABEL_SWAP: label_swaps(self._arms[PRETRAINED], self._arms[RANDOM]),
+                LOG_SCALE: log_scale(*pair, error_rate=self._error_rate),
+                LABEL_SWAP: label_swaps(*pair),
                 TIME_BLOCKS: block_intervals(
                     tables.blocks, scores, self.pair, error_rate=self._error_rate
                 ),

@@ -6,21 +6,15 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from stage1 import preregistration
 from stage1.claims.intervals import Interval, Values
 from stage1.claims.scores import ArmScores
 from stage1.claims.verdicts import Decision, Verdict
 from stage1.preregistration import ERROR_RATE
 
-SENSITIVITY, EARLY_GAIN, FINAL_GAIN = "sensitivity", "early gain", "gain at the horizon"
-STABILITY, EARLY_SIGNAL, COST = "stability", "early signal", "cost"
-CLAIMED = {
-    SENSITIVITY: 0.20,
-    EARLY_GAIN: 0.20,
-    FINAL_GAIN: 0.10,
-    STABILITY: 0.20,
-    EARLY_SIGNAL: 0.10,
-}
-"""Lower end of what is claimed (sensitivity, early signal: the smallest effect of interest)."""
+CLAIMED = preregistration.CLAIMED
+SENSITIVITY, EARLY_GAIN, FINAL_GAIN, STABILITY, EARLY_SIGNAL = CLAIMED
+COST = "cost"
 LEAST_RELIABILITY = 0.5
 """Below it the spread between configurations is mostly the seeds' noise."""
 LEAST_CORRELATION = 0.05

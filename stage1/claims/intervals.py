@@ -124,7 +124,8 @@ def ratio_interval(
     if n < 2 or y.mean() == 0:
         return NO_INTERVAL
     ratio = float(x.mean() / y.mean())
-    p = mean_interval(x - null * y).p
+    # A set without end holds the null whatever the first test says.
+    p = max(mean_interval(x - null * y).p, mean_interval(y).p)
     covariance = np.cov(x, y)  # (2, 2)
     reach = float(stats.t.ppf(1 - error_rate / 2, n - 1)) ** 2 / n
     a = float(y.mean() ** 2 - reach * covariance[1, 1])

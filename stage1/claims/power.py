@@ -5,16 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from stage1.claims.error_rates import Counts, simulate
-from stage1.claims.finding import (
-    CLAIMED,
-    EARLY_GAIN,
-    EARLY_SIGNAL,
-    FINAL_GAIN,
-    LEAST_CONFIGURATIONS_FOR_RANKS,
-    SENSITIVITY,
-    STABILITY,
-)
-from stage1.claims.synthetic import ScoreModel, agreement_for
+from stage1.claims.finding import CLAIMED, EARLY_SIGNAL, LEAST_CONFIGURATIONS_FOR_RANKS
+from stage1.claims.synthetic import ScoreModel, largest_effect
 
 ENOUGH = 0.80
 """Power from which an effect counts as seen."""
@@ -26,7 +18,6 @@ MOST_CONFIGURATIONS = 1024
 MOST_FOR_RANKS = 128
 """Above it a bootstrap of ranks takes too long to simulate."""
 _LADDER, _HALVINGS = 10, 4
-_LARGEST = 0.98
 
 
 class Power(NamedTuple):
@@ -56,7 +47,7 @@ def claim_power(model: ScoreModel, claim: str, *, beside: bool = False, seed: in
         seed: Of the made-up studies.
     """
     claimed = CLAIMED[claim]
-    largest = _largest_effect(model, claim, beside=beside)
+    largest = largest_effect(model, claim, beside=beside)
     seen = _smallest_seen(model, claim, largest, beside=beside, seed=seed)
     if largest < claimed:
         return Power(claim, beside, claimed, None, seen, None)
@@ -102,29 +93,6 @@ def _smallest_seen(
         else:
             low = middle
     return high
-
-
-def _largest_effect(model: ScoreModel, claim: str, *, beside: bool) -> float:
-    """Beyond it nothing can be: correlations end at 1, spreads at 0."""
-    if claim in (SENSITIVITY, STABILITY) or beside:
-        return _LARGEST
-    if claim == EARLY_GAIN:
-        return _LARGEST * (1 / model.early_correlation - 1)
-    if claim == FINAL_GAIN:
-        return _LARGEST * (1 / model.final_correlation - 1)
-    return _largest_tau_difference(model)
-
-
-def _largest_tau_difference(model: ScoreModel) -> float:
-    low, high = 0.0, 1.0
-    for _ in range(_HALVINGS + 3):
-        middle = (low + high) / 2
-        try:
-            agreement_for(model, middle)
-            low = middle
-        except ValueError:
-            high = middle
-    return low
 
 
 def _configurations_for(

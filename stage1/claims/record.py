@@ -41,6 +41,8 @@ class Claim(NamedTuple):
     """Further numbers, by what they are."""
     robustness: dict[str, str]
     """Lines that never decide, by what they are."""
+    warning: str = ""
+    """Why no verdict says that anything useful was learned; empty if there is no reason."""
 
     @property
     def p(self) -> float:
@@ -79,6 +81,7 @@ def _fields(claim: Claim) -> dict[str, Any]:
         "attribution": claim.attribution,
         "reason": claim.reason,
         "sentence": claim.sentence,
+        "warning": claim.warning,
         "shown": {name: _finite(value) for name, value in claim.shown.items()},
         "robustness": claim.robustness,
     }

@@ -92,7 +92,7 @@ def _swapped_statistics(
     statistic: Callable[[Values, Values], Values],
     swaps: NDArray[np.bool_],
 ) -> Values:
-    step = max(1, CHUNK // first.size)
+    step = max(1, CHUNK // (first.size * len(first)))  # ranks compare all pairs of them
     values = []
     for start in range(0, len(swaps), step):
         chunk = swaps[start : start + step]

@@ -94,7 +94,7 @@ def design_scores(
         registration: What was fixed before the first trial.
     """
     design = registered_design(trials, registration)
-    arms = [arm for arm in space["arms"] if arm in registration.arms]
+    arms = list(registration.arms)
     configurations = tuple(sorted(design["config_id"].unique()))
     index = pd.MultiIndex.from_product([arms, configurations, registration.seeds])
     cells = design.set_index(["arm", "config_id", "seed"]).reindex(index)

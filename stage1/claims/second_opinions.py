@@ -15,7 +15,7 @@ from stage1.claims.finding import (
     SENSITIVITY,
     STABILITY,
 )
-from stage1.claims.intervals import Values
+from stage1.claims.intervals import Values, exponential
 from stage1.claims.robustness import (
     DRAWS,
     BlockInterval,
@@ -26,21 +26,15 @@ from stage1.claims.robustness import (
     label_swap_p,
 )
 from stage1.claims.scores import ArmScores, Scores
-from stage1.claims.spread import noise_corrected_variance
+from stage1.claims.sentences import signed_share
+from stage1.claims.spread import log_spread_ratio, noise_corrected_variance
+from stage1.run_tables import BLOCK_SUMS
 
 _SEED = 4711
 _FLOOR = 0.01
 """A spread that is all noise counts as this share of the observed variance."""
 _RANK_DRAWS = 999
 """Random swaps for ranks, which take the longest."""
-_SUMS = [
-    "n",
-    "sum_truth",
-    "sum_decoded",
-    "sum_truth_squared",
-    "sum_decoded_squared",
-    "sum_product",
-]
 
 
 class _Swap(NamedTuple):
@@ -49,6 +43,23 @@ class _Swap(NamedTuple):
     first: Values
     second: Values
     statistic: Callable[[Values, Values], Values]
+
+
+def log_scale(first: ArmScores, second: ArmScores, *, error_rate: float) -> dict[str, str]:
+    """Claim 1 on the log scale, studentised with the jackknife, in words.
+
+    It has an end where the deciding interval has none, and is wide where a spread nearly vanishes.
+
+    Args:
+        first: The arm said to be better.
+        second: The comparison arm.
+        error_rate: Probability outside the interval, two-sided, in (0, 1).
+    """
+    ratio = exponential(log_spread_ratio(first.log_loss, second.log_loss, error_rate=error_rate))
+    if not ratio.bounded:
+        return {SENSITIVITY: "not available"}
+    less = [1 - end for end in (ratio.estimate, ratio.high, ratio.low)]
+    return {SENSITIVITY: "{} ({} to {})".format(*map(signed_share, less))}
 
 
 def label_swaps(first: ArmScores, second: ArmScores) -> dict[str, str]:
@@ -181,8 +192,8 @@ def _block_gain(
     trial, trials = pd.factorize(rows["trial_id"])
     series, names = pd.factorize(rows["timeframe"] + " " + rows["channel"])
     block = rows["block"].to_numpy(dtype=int)
-    sums = np.zeros((len(trials), block.max(initial=-1) + 1, len(names), len(_SUMS)))
-    sums[trial, block, series] = rows[_SUMS].to_numpy(dtype=float, na_value=np.nan)
+    sums = np.zeros((len(trials), block.max(initial=-1) + 1, len(names), len(BLOCK_SUMS)))
+    sums[trial, block, series] = rows[list(BLOCK_SUMS)].to_numpy(dtype=float, na_value=np.nan)
     arm = rows.drop_duplicates("trial_id")["arm"].to_numpy(dtype=object)
     groups = [arm == name for name in arms]
     if not all(group.any() for group in groups):
@@ -210,6 +221,6 @@ def _block_words(interval: BlockInterval) -> str:
     if interval.reason:
         return f"not available: {interval.reason}"
     return (
-        f"{interval.low:+.1%} to {interval.high:+.1%} over {interval.blocks} blocks of validation "
-        "time"
+        f"{signed_share(interval.low)} to {signed_share(interval.high)} over {interval.blocks} "
+        "blocks of validation time"
     )

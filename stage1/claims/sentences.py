@@ -81,6 +81,18 @@ def claim_sentence(
     return f"With {arms[0]} weights {subject} {size} than with {arms[1]} ones ({ends}). {ending}"
 
 
+def signed_share(value: float) -> str:
+    """An effect in per cent with its sign, at most `MOST_TOLD`."""
+    if math.isfinite(value) and abs(value) > MOST_TOLD:
+        return f"{'<-' if value < 0 else '>+'}{MOST_TOLD:.0%}"
+    return f"{value:+.1%}"
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun, which takes an s."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def _sized(value: float, more: str, less: str, *, as_share: bool) -> str:
     if math.isinf(value):
         return f"any amount {more if value > 0 else less}"

@@ -10,6 +10,7 @@ from scipy import stats
 
 from stage1.claims.inputs import RunTables
 from stage1.claims.scores import Scores, registered_design
+from stage1.preregistration import REGISTERED_CLAIMS
 from stage1.results import COMPLETED, CONFIRM, DESIGN, PARAMETER_PREFIX
 from stage1.summary import configuration_means, full_horizon
 
@@ -40,6 +41,10 @@ def deviations(tables: RunTables) -> list[str]:
     registered, found = tables.registration, list(tables.deviations)
     design = tables.trials[tables.trials["stage"] == DESIGN]
     configurations = design["config_id"].nunique()
+    if registered.claims not in (None, REGISTERED_CLAIMS):
+        found.append(
+            f"The registered claims {registered.claims} are not those tested: {REGISTERED_CLAIMS}."
+        )
     missing = unfinished(tables)
     if missing:
         found.append(f"Missing trials: {missing}.")
@@ -79,7 +84,7 @@ def _all_equal(pairs: Any, column: str) -> str:
     """Among pairs that recorded it in every trial; one that ended before the horizon has less."""
     equal = recorded = 0
     for _, group in pairs:
-        whole = group[group["status"] == "completed"][column]
+        whole = group[group["status"] == COMPLETED][column]
         if len(whole) > 1 and whole.notna().all():
             recorded += 1
             equal += whole.nunique() == 1

@@ -144,6 +144,35 @@ def pseudo_values(scores: Values) -> Values:
     return np.asarray(n * whole[..., None] - (n - 1) * _leave_one_out(means, noise))
 
 
+def log_spread_ratio(first: Values, second: Values, *, error_rate: float = ERROR_RATE) -> Interval:
+    """The ratio of `spread_ratio` on the log scale; it never decides.
+
+    Args:
+        first: (configurations, seeds) of one arm.
+        second: The same of the other arm.
+        error_rate: Probability outside the interval, two-sided, in (0, 1).
+
+    Returns:
+        log(sigma of the first / sigma of the second), studentised with the jackknife;
+        `NO_INTERVAL` below three configurations, or where a spread is all noise, with any one
+        configuration left out too.
+
+    Source:
+        Miller 1968, "Jackknifing Variances".
+    """
+    enough = (np.isfinite(first).sum(1) >= 2) & (np.isfinite(second).sum(1) >= 2)
+    arms = np.stack([first[enough], second[enough]])
+    if arms.shape[1] < 3:
+        return NO_INTERVAL
+    means, noise = _means_and_noise(arms)
+    whole = means.var(axis=-1, ddof=1) - noise.mean(axis=-1)
+    rest = _leave_one_out(means, noise)
+    if not min(whole.min(), rest.min()) > _rounding(arms):
+        return NO_INTERVAL
+    logs, each = 0.5 * np.log(whole), 0.5 * np.log(rest)
+    return _jackknife_interval(float(logs[0] - logs[1]), each[0] - each[1], error_rate=error_rate)
+
+
 def _leave_one_out(means: Values, noise: Values) -> Values:
     """Noise-corrected variance without each configuration in turn, same shape as `means`."""
     n = means.shape[-1] - 1

@@ -28,6 +28,8 @@ from stage1.claims.spread import noise_corrected_variance
 _NOISE_SHARED = 0.3
 """Share of a seed's luck at the horizon that is there at the early epoch already; ours."""
 _MOST = 0.9999
+_LARGEST = 0.98
+"""Share of what is possible at all that can be planted."""
 _CALIBRATION = 20_000
 
 
@@ -189,6 +191,27 @@ def agreement_for(model: ScoreModel, effect: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if _tau_at(model, middle) < wanted else (low, middle)
     return high
+
+
+def largest_effect(model: ScoreModel, claim: str, *, beside: bool) -> float:
+    """The largest effect that scores of a model can have: correlations end at 1, spreads at 0.
+
+    Args:
+        model: Of the scores.
+        claim: One of claims 1 to 5.
+        beside: Of the error reduction beside the claim.
+
+    Returns:
+        In the claim's unit, >= 0; 0 for a gain on a mean correlation that is not above 0.
+    """
+    if claim in (EARLY_GAIN, FINAL_GAIN):
+        mean = model.early_correlation if claim == EARLY_GAIN else model.final_correlation
+        if mean <= 0:
+            return 0.0
+        return _LARGEST if beside else max(_LARGEST * (1 / mean - 1), 0.0)
+    if claim == EARLY_SIGNAL:
+        return max(_LARGEST * (_tau_at(model, 1.0) - _tau_at(model, model.early_agreement)), 0.0)
+    return _LARGEST
 
 
 def _tau_at(model: ScoreModel, agreement: float) -> float:

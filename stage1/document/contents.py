@@ -38,7 +38,7 @@ _WORDS = {
     "error reduction": "How much less is missing to correlation 1, as a share; readable also where "
     "the correlation is high already.",
     "tau": "Kendall's rank correlation, 1 = the same order. Its ceiling is the agreement between "
-    "seeds at the horizon: nothing can predict better than the truth repeats itself.",
+    "seeds at the horizon: on average nothing predicts better than the truth repeats itself.",
     "spread": "Standard deviation between configurations.",
     "diverged": "The loss left the range of useful numbers.",
 }

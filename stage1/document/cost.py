@@ -25,8 +25,8 @@ def cost_blocks(evaluation: Evaluation, registration: Preregistration) -> list[B
         _table(evaluation.costs, registration.cost),
         paragraph(
             "Geometric means over rounds in which both encoders were timed one after the other; "
-            "the vanilla encoder has the width of its T5. Memory is the largest peak of the "
-            "process.",
+            "the vanilla encoder has the width of its T5. Memory is the largest peak of a process "
+            "that timed both, so differences of a few dozen MB mean nothing.",
             note=True,
         ),
     ]

@@ -10,8 +10,9 @@ import pandas as pd
 from stage1.claims.evaluate import Evaluation
 from stage1.claims.inputs import RunTables
 from stage1.claims.scores import Scores
+from stage1.claims.sentences import plural
 from stage1.document.blocks import Block, Heading, Inline, Table, paragraph
-from stage1.document.numbers import plural, share
+from stage1.document.numbers import share
 from stage1.preregistration import Preregistration
 from stage1.results import COMPLETED, DESIGN, DIVERGED, FAILED
 from stage1.summary import count_exclusions
@@ -48,12 +49,8 @@ def _plan(registration: Preregistration) -> str:
         f"{plural(arms, 'arm')} = {registration.configurations * seeds * arms} trials, to epoch "
         f"{registration.horizon_epoch} and never stopped for a bad score. The early epoch is "
         f"{registration.early_epoch}. The verdicts are computed from these trials alone"
-        f"{_looks(registration.looks)}; the search finds the configuration to export."
+        f", once; the search finds the configuration to export."
     )
-
-
-def _looks(looks: int) -> str:
-    return ", once" if looks == 1 else f", at {looks} announced looks"
 
 
 def _by_arm(tables: RunTables, scores: Scores) -> Table:
@@ -61,7 +58,7 @@ def _by_arm(tables: RunTables, scores: Scores) -> Table:
     planned = registration.configurations * len(registration.seeds)
     design = tables.trials[tables.trials["stage"] == DESIGN]
     rows: list[list[Inline]] = []
-    for arm in tables.space["arms"]:
+    for arm in scores.correlation:
         status = design.loc[design["arm"] == arm, "status"].value_counts()
         counted = int(np.isfinite(scores.correlation[arm][:, :, -1]).sum())
         diverged = int(scores.diverged[arm].sum())

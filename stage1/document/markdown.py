@@ -88,10 +88,12 @@ def _inline(part: Inline) -> str:
 def escaped(text: str) -> str:
     """Plain text such that Markdown shows it letter by letter, on one line.
 
-    What means nothing to Markdown stays readable: an underscore inside a word, `<` before a number.
+    What means nothing to Markdown stays readable: an underscore inside a word, `<` before a number,
+    brackets around an interval.
     """
     text = re.sub(r"\s+", " ", text)
     text = re.sub(r"([\\`*])", r"\\\1", text)
+    text = re.sub(r"\](?=[(\[:])", r"\\]", text)  # else a link
     text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
     text = re.sub(r"&(?=#?\w+;)", "&amp;", text)
     return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)

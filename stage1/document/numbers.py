@@ -15,6 +15,7 @@ UNDEFINED = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
 _INFINITY = "\N{INFINITY}"
 _TIMES = "\N{MULTIPLICATION SIGN}"
+_ROUNDING = 1e-12
 EARLY_SIGNAL_ID, COST_ID = "5", "6"
 """Claims whose effect is a difference of rank correlations, and a ratio; others have a share."""
 
@@ -27,9 +28,11 @@ def number(value: Any, *, digits: int = 4) -> str:
 
 
 def significant(value: float) -> str:
-    """Four significant digits; whole numbers without a point."""
+    """Four significant digits; whole numbers without a point, what rounding leaves of 0 as 0."""
     if not math.isfinite(value):
         return UNDEFINED
+    if abs(value) < _ROUNDING:
+        return "0"
     return f"{value:.4g}".replace("-", _MINUS)
 
 
@@ -97,8 +100,3 @@ def moment(time: datetime | None) -> str:
     if time is None or pd.isna(time):
         return UNDEFINED
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def plural(count: int, noun: str) -> str:
-    """A count with its noun, which takes an s."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -79,11 +79,12 @@ def verdict_blocks(evaluation: Evaluation, *, level: float) -> list[Block]:
     blocks: list[Block] = [Heading("Verdicts"), _table(claims)]
     blocks.append(
         paragraph(
-            f"Each verdict rests on one interval, at {1 - level:.2%} confidence, so that all "
-            f"claims together give a false finding in {level * len(evaluation.claims):.0%} of "
-            f"studies at most; p is of that interval, times {len(evaluation.claims)}. An effect is "
-            "positive where the claim holds; cost is a ratio of seconds per step. The verdicts "
-            "hold for these bars, this validation period and these language models.",
+            f"Each verdict rests on one interval, at {1 - level:.2%} confidence, so that "
+            "the six claims together (not the lines beside them) give a false finding in "
+            f"{level * len(evaluation.claims):.0%} of studies at most; p is of that interval, "
+            f"times {len(evaluation.claims)}. An effect is positive where the claim holds; cost is "
+            "a ratio of seconds per step. The verdicts hold for these bars, this validation period "
+            "and these language models.",
             note=True,
         )
     )
@@ -114,9 +115,10 @@ def _in_words(claim: Claim) -> list[Block]:
     kind = f" ({OURS})" if is_beside(claim) else ""
     told = not claim.reason or claim.reason in claim.sentence
     reason = "" if told else f" {_sentence(claim.reason)}"
+    warning = " (Warning: interpolation is not shown to be beaten.)" if claim.warning else ""
     blocks: list[Block] = [
         Heading(f"{claim_name(claim)}{kind}", level=3),
-        paragraph(Mark(claim.verdict.value), f" {_sentence(claim.sentence)}{reason}"),
+        paragraph(Mark(claim.verdict.value), f" {_sentence(claim.sentence)}{reason}{warning}"),
     ]
     rows: list[list[Inline]] = [["what is estimated", claim.estimand]]
     if all(claim.arm_pair):

@@ -9,13 +9,12 @@ from stage1.claims.inputs import RunTables
 from stage1.figures.cost import cost_figure
 from stage1.figures.drawn import LOOK, DrawnFigure, save_figure
 from stage1.figures.epochs import curves_figure, signal_figure
-from stage1.figures.from_curves import learning_curves_figure
 from stage1.figures.importance import sensitivity_figure, variances_figure
 from stage1.figures.paired import profile_figure, slopes_figure
 from stage1.figures.tuning import expected_best_figure, rate_figure
 from stage1.figures.verdicts import forest_figure
 
-__all__ = ["DrawnFigure", "draw_all", "learning_curves_figure", "save_figure"]
+__all__ = ["DrawnFigure", "draw_all", "save_figure"]
 
 
 def draw_all(tables: RunTables, evaluation: Evaluation) -> list[DrawnFigure]:

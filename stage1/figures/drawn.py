@@ -205,11 +205,6 @@ def _parts(name: str) -> list[str]:
     return parts
 
 
-def counted(number: int, noun: str) -> str:
-    """A number with its noun, in the plural where there is not one."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, atomically."""
     with atomic_path(path) as temporary:

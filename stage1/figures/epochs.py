@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -17,12 +16,12 @@ from stage1.claims.inputs import RunTables
 from stage1.claims.intervals import Values
 from stage1.claims.ranks import early_tau, selection_regret, tau_ceiling
 from stage1.claims.scores import CORRELATION, Scores
+from stage1.claims.sentences import plural
 from stage1.figures.drawn import (
     REFERENCE,
     DrawnFigure,
     absent,
     arm_styles,
-    counted,
     draw_band,
     draw_line,
     legend_below,
@@ -37,6 +36,8 @@ CURVES, CURVES_TITLE = "learning_curves", "How fast and how far each arm learns"
 SIGNAL, SIGNAL_TITLE = "early_signal", "How early the final ranking of configurations shows"
 _SEED = 20263  # any number: the bands of a table are always the same
 _LEAST_RANKED = 3
+_LEAST_REGRET = 0.01
+"""The axis of the regret reaches at least so far."""
 
 
 class LearningCurve(NamedTuple):
@@ -106,29 +107,22 @@ def curves_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
     curves = learning_curves(scores.correlation, scores.epochs)
     if not curves:
         return absent(CURVES, CURVES_TITLE, "no trial of the design has a final score yet")
-    figure = drawn_curves(
+    figure = new_figure(CURVES_TITLE, height=4.2)
+    axes = figure.add_subplot()
+    draw_learning_curves(
+        axes,
         curves,
         arms=list(scores.correlation),
         baseline=baseline_value(tables.trials, CORRELATION),
         early_epoch=scores.early_epoch,
     )
+    legend_of(figure, axes)
     caption = (
-        f"Mean of the middle half of {counted(curves[0].runs, 'run')} per arm (configurations x "
+        f"Mean of the middle half of {plural(curves[0].runs, 'run')} per arm (configurations x "
         "seeds) after each epoch; bands: 95 %, by resampling configurations. Interpolation draws a "
         "straight line across the hidden bars. Spaced by Fisher's z."
     )
     return DrawnFigure(CURVES, CURVES_TITLE, caption, figure, "")
-
-
-def drawn_curves(
-    curves: list[LearningCurve], *, arms: list[str], baseline: float, early_epoch: int | None
-) -> Figure:
-    """A figure of the curves; arguments as `draw_learning_curves` takes them."""
-    figure = new_figure(CURVES_TITLE, height=4.2)
-    axes = figure.add_subplot()
-    draw_learning_curves(axes, curves, arms=arms, baseline=baseline, early_epoch=early_epoch)
-    legend_of(figure, axes)
-    return figure
 
 
 # Early signal -------------------------------------------------------------------------------------
@@ -183,7 +177,9 @@ def draw_regret(axes: Axes, signals: list[EarlySignal], *, arms: list[str]) -> N
     styles = arm_styles(arms)
     for signal in signals:
         draw_line(axes, styles[signal.arm], signal.epochs, signal.regret, label=signal.arm)
-    axes.set_ylim(bottom=-0.04 * axes.get_ylim()[1])  # room for the markers at 0
+    most = max(float(np.nanmax(signal.regret, initial=0.0)) for signal in signals)
+    top = max(1.05 * most, _LEAST_REGRET)
+    axes.set_ylim(-0.04 * top, top)  # room for the markers at 0
     axes.set_ylabel("correlation lost by\nchoosing then")
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -215,8 +211,9 @@ def signal_figure(evaluation: Evaluation) -> DrawnFigure:
     scatter = math.sqrt(2 * (2 * number + 5) / (9 * number * (number - 1)))
     caption = (
         "Top: Kendall's tau between the ranking after each epoch and the final ranking of another "
-        "seed; thin lines: the final rankings of two seeds agree no better than that. Bottom: what "
+        "seed; thin lines: how well the final rankings of two seeds agree, which on "
+        "average no epoch exceeds. Bottom: what "
         "the choice after an epoch loses to the best one. Two unrelated rankings of "
-        f"{counted(number, 'configuration')} have a tau of 0 +- {scatter:.2f}."
+        f"{plural(number, 'configuration')} have a tau of 0 +- {scatter:.2f}."
     )
     return DrawnFigure(SIGNAL, SIGNAL_TITLE, caption, figure, "")

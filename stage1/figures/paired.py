@@ -12,13 +12,13 @@ from stage1.claims.evaluate import Evaluation
 from stage1.claims.inputs import RunTables
 from stage1.claims.intervals import Values
 from stage1.claims.scores import CORRELATION, Scores
+from stage1.claims.sentences import plural
 from stage1.figures.drawn import (
     REFERENCE,
     WIDTH,
     DrawnFigure,
     absent,
     arm_styles,
-    counted,
     draw_band,
     draw_line,
     legend_of,
@@ -111,7 +111,7 @@ def slopes_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
     draw_slopes(axes, slopes, baseline=baseline_value(tables.trials, CORRELATION))
     legend_of(figure, axes)
     caption = (
-        f"Every grey line is one of {counted(slopes.values.shape[1], 'configuration')}, mean over "
+        f"Every grey line is one of {plural(slopes.values.shape[1], 'configuration')}, mean over "
         "seeds; the numbers are the arms' medians. Lines that fall from one arm to the next: the "
         "first arm is better with the same settings. Spaced by Fisher's z."
     )
@@ -187,7 +187,7 @@ def profile_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
     draw_profiles(axes, profiles, arms=arms, baseline=baseline)
     legend_of(figure, axes)
     caption = (
-        f"Of {counted(profiles[0].runs, 'run')} per arm (configurations x seeds), the share above "
+        f"Of {plural(profiles[0].runs, 'run')} per arm (configurations x seeds), the share above "
         "each correlation; higher is better, and a steep fall means that the settings matter "
         "little. Bands: 95 %, by resampling configurations. Spaced by Fisher's z."
     )

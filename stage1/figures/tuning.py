@@ -13,12 +13,12 @@ from stage1.claims.aggregates import Band
 from stage1.claims.evaluate import Evaluation
 from stage1.claims.inputs import RunTables
 from stage1.claims.intervals import Values
+from stage1.claims.sentences import plural
 from stage1.claims.tuning import expected_best_band
 from stage1.figures.drawn import (
     DrawnFigure,
     absent,
     arm_styles,
-    counted,
     draw_band,
     draw_line,
     legend_of,
@@ -113,7 +113,7 @@ def expected_best_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigu
     arms = tuple(objective.by_arm)
     draw_expected_bests(axes, curves, arms=arms, metric=objective.metric)
     legend_of(figure, axes)
-    number = counted(len(curves[0].band.estimate), "configuration")
+    number = plural(len(curves[0].band.estimate), "configuration")
     caption = (
         f"Expected {objective.metric} (mean over seeds) of the best of n configurations drawn from "
         f"the design's {number}. Read it up to a quarter of them, N/4 = {curves[0].trusted}: "

@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from stage1.claims.evaluate import Evaluation
 from stage1.claims.finding import COST, EARLY_SIGNAL
 from stage1.claims.record import Claim
+from stage1.claims.sentences import MOST_TOLD
 from stage1.claims.verdicts import Verdict
 from stage1.figures.drawn import (
     QUIET,
@@ -25,7 +26,6 @@ from stage1.figures.drawn import (
 FOREST, FOREST_TITLE = "verdict_forest", "What the study says of each claim"
 _LEAST_REACH, _MOST_REACH = 30.0, 100.0
 """Percent that the forest shows on either side of 0, at least and at most."""
-_MOST_WRITTEN = 999
 _VERDICT_COLORS = {Verdict.SUPPORTED: "#00664B", Verdict.CONTRADICTED: "#A33C00"}
 _CLAIMED_COLOR = "0.91"
 _ROW_LETTERS = 43
@@ -80,7 +80,7 @@ def _in_words(estimate: float, low: float, high: float, *, unit: str) -> str:
         return ""
     finite = [abs(value) for value in (estimate, low, high) if math.isfinite(value)]
     digits = 1 if max(finite) < 10 else 0
-    point = f"{estimate:+.{digits}f}{unit}"
+    point = (_beyond(estimate) or f"{estimate:+.{digits}f}") + unit
     if math.isnan(low) or math.isnan(high):
         return point
     if not (math.isfinite(low) or math.isfinite(high)):
@@ -92,9 +92,15 @@ def _end(value: float, digits: int) -> str:
     """An end of an interval in few letters."""
     if not math.isfinite(value):
         return "no end"
-    if abs(value) > _MOST_WRITTEN:
-        return f"{'<' if value < 0 else '>'} {math.copysign(_MOST_WRITTEN, value):.0f}"
-    return f"{value:.{digits}f}"
+    return _beyond(value) or f"{value:.{digits}f}"
+
+
+def _beyond(percent: float) -> str:
+    """What is written of a number that is too large to be told; empty where it is not."""
+    most = 100 * MOST_TOLD
+    if abs(percent) <= most:
+        return ""
+    return f"{'<' if percent < 0 else '>'} {math.copysign(most, percent):.0f}"
 
 
 def forest_limits(rows: list[ForestRow]) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from stage1.faults import dotted, one_line, shown
 from stage1.files import atomic_path, sha256_of_file, write_text
 from stage1.model.language_models import LanguageModel
 from stage1.preregistration import (
+    REGISTERED_CLAIMS,
     SEARCHED,
     CostPlan,
     Preregistration,
@@ -35,7 +36,16 @@ from stage1.search.study import (
 )
 from stage1.search.trials import EndedTrial, TrialSpec
 
-_PACKAGES = ("torch", "pytorch-lightning", "transformers", "ray", "optuna", "numpy", "scipy")
+_PACKAGES = (
+    "stage1",
+    "torch",
+    "pytorch-lightning",
+    "transformers",
+    "ray",
+    "optuna",
+    "numpy",
+    "scipy",
+)
 
 
 def check_new(run: RunFolder) -> None:
@@ -135,6 +145,7 @@ def _preregistration(run: RunFolder, study: Study, models: list[LanguageModel]) 
         seeds=study.design_seeds,
         horizon_epoch=study.space.horizon_epochs,
         early_epoch=early_epoch(study.space.horizon_epochs),
+        claims=REGISTERED_CLAIMS,
         random_arm=_random_arm(study),
         cost=_cost_plan(study, models),
         language_models={model.name: model.sha256 for model in models},

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from stage1.claims.error_rates import (
+    LINES,
     Share,
     any_false_finding,
     count,
@@ -19,12 +20,13 @@ from stage1.claims.finding import (
     CLAIMED,
     COST,
     EARLY_GAIN,
+    EARLY_SIGNAL,
     FINAL_GAIN,
     SENSITIVITY,
     STABILITY,
     Finding,
 )
-from stage1.claims.intervals import NO_INTERVAL
+from stage1.claims.intervals import Interval
 from stage1.claims.ranks import tau_difference
 from stage1.claims.synthetic import ScoreModel, draw_studies
 from stage1.claims.verdicts import Decision, Verdict
@@ -133,20 +135,60 @@ def test_a_share_exceeds_a_nominal_one_by_more_than_three_errors_of_it(hits, exc
     assert Share(hits, 1000).exceeds(0.02) is exceeds
 
 
-def test_verdicts_are_counted_by_what_they_assert():
-    verdicts = [
-        Verdict.SUPPORTED,
-        Verdict.DIRECTION_ONLY,
-        Verdict.CONTRADICTED,
-        Verdict.INCONCLUSIVE,
-        Verdict.NOT_SUPPORTED,
-        Verdict.NOT_EVALUABLE,
-    ]
+def finding(low, high, verdict):
+    return Finding(Interval(math.nan, low, high, math.nan), Decision(verdict, ""), {})
 
-    counts = count(Finding(NO_INTERVAL, Decision(verdict, ""), {}) for verdict in verdicts)
 
-    assert (counts.found.hits, counts.positive.hits, counts.supported.hits) == (3, 2, 1)
-    assert counts.evaluable == Share(5, 6)
+@pytest.mark.parametrize(
+    ("one", "counted"),
+    [
+        pytest.param(finding(0.3, 0.5, Verdict.SUPPORTED), (1, 1, 1, 1), id="supported"),
+        pytest.param(finding(0.1, 0.5, Verdict.DIRECTION_ONLY), (1, 1, 0, 1), id="direction only"),
+        pytest.param(
+            finding(0.3, 0.5, Verdict.INCONCLUSIVE), (1, 1, 0, 1), id="positive, scale dependent"
+        ),
+        pytest.param(finding(-0.5, -0.1, Verdict.CONTRADICTED), (1, 0, 0, 1), id="contradicted"),
+        pytest.param(
+            finding(-0.5, -0.1, Verdict.NOT_SUPPORTED), (1, 0, 0, 1), id="lower, not relatively"
+        ),
+        pytest.param(finding(-0.1, 0.5, Verdict.INCONCLUSIVE), (0, 0, 0, 1), id="inconclusive"),
+        pytest.param(
+            finding(-math.inf, math.inf, Verdict.INCONCLUSIVE), (0, 0, 0, 1), id="without ends"
+        ),
+        pytest.param(finding(0.3, 0.5, Verdict.NOT_EVALUABLE), (0, 0, 0, 0), id="not evaluable"),
+    ],
+)
+def test_a_direction_is_counted_by_the_interval_of_an_evaluable_claim(one, counted):
+    counts = count([one])
+
+    assert tuple(share.hits for share in counts) == counted
+    assert all(share.studies == 1 for share in counts)
+
+
+def test_counts_add_up_over_studies():
+    found = finding(0.3, 0.5, Verdict.SUPPORTED)
+    open_, unknown = (
+        finding(-1, 1, verdict) for verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_EVALUABLE)
+    )
+
+    counts = count(iter([found, open_, unknown, found]))
+
+    assert counts.found == counts.positive == counts.supported == Share(2, 4)
+    assert counts.evaluable == Share(3, 4)
+
+
+@pytest.mark.parametrize(
+    ("effect", "found", "positive"), [(0.5, 50, 50), (-0.5, 50, 0)], ids=["cheap", "dear"]
+)
+def test_a_cost_is_found_on_either_side_of_the_margin(effect, found, positive):
+    # Six rounds with 5 % noise: the interval is 0.1 wide on either side, a fifth of the effect.
+    counts = simulate(DESIGN, COST, effect, studies=50, seed=0)
+
+    assert (counts.found.hits, counts.positive.hits, counts.supported.hits) == (
+        found,
+        positive,
+        positive,
+    )
 
 
 def test_the_same_seed_gives_the_same_counts():
@@ -159,17 +201,46 @@ def test_the_same_seed_gives_the_same_counts():
 def test_every_claim_and_line_beside_it_has_its_error_rates():
     small = DESIGN._replace(configurations=4)
 
-    rates = list(error_rates(small, studies=2, seed=0))
+    rates = [error_rates(small, claim, studies=2, seed=0, beside=beside) for claim, beside in LINES]
 
-    names = [(rate.claim, rate.beside) for rate in rates]
-    assert len(names) == len(set(names)) == 8
-    assert {name for name, _ in names} == {*CLAIMED, COST}
-    assert all(rate.without_effect.found.studies == 2 for rate in rates)
+    assert len(set(LINES)) == len(LINES) == 8
+    assert {name for name, _ in LINES} == {*CLAIMED, COST}
+    assert [(rate.claim, rate.beside) for rate in rates] == list(LINES)
+    assert all(counts.found.studies == 2 for rate in rates for counts in rate[2:])
+
+
+@pytest.mark.parametrize(
+    ("claim", "model"),
+    [
+        pytest.param(
+            EARLY_SIGNAL, DESIGN._replace(early_agreement=0.95, reliability=0.95), id="tau"
+        ),
+        # 1 / .84 - 1 = 19 %, 1 / .92 - 1 = 8.7 %
+        pytest.param(EARLY_GAIN, DESIGN._replace(early_correlation=0.84), id="early gain"),
+        pytest.param(FINAL_GAIN, DESIGN._replace(final_correlation=0.92), id="final gain"),
+    ],
+)
+def test_an_effect_that_no_scores_can_have_has_no_rates_and_no_defect(claim, model):
+    rates = error_rates(model, claim, studies=3, seed=0)
+
+    assert rates.at_claimed is None
+    assert rates.without_effect.found.studies == 3
+    assert rates.defects == []
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("mean", [0.0, -0.1])
+def test_scores_of_no_correlation_have_no_relative_gain(mean, beside):
+    rates = error_rates(
+        DESIGN._replace(final_correlation=mean), FINAL_GAIN, studies=3, seed=0, beside=beside
+    )
+
+    assert rates.at_claimed is None
 
 
 def test_a_rate_that_is_too_high_is_a_defect():
     counts = simulate(DESIGN, COST, 0.0, studies=10, seed=0)
-    (*_, rates) = error_rates(DESIGN._replace(configurations=4), studies=2, seed=0)
+    rates = error_rates(DESIGN, COST, studies=2, seed=0)
     often, seldom = Share(200, 1000), Share(1, 1000)
 
     found = rates._replace(without_effect=counts._replace(found=often))
@@ -181,6 +252,7 @@ def test_a_rate_that_is_too_high_is_a_defect():
     assert any("where there is none" in text for text in found.defects)
     assert any("SUPPORTED" in text for text in supported.defects)
     assert sound.defects == []
+    assert found._replace(beside=True).defects[0].startswith("cost, error reduction: ")
     assert family_defect(often) != ""
     assert family_defect(seldom) == ""
     assert pytest.approx(6 * ERROR_RATE) == FAMILY_ERROR

@@ -162,7 +162,7 @@ def test_a_statistic_without_a_value_for_some_swap_has_no_p(generator):
 
 def test_many_swaps_are_handled_in_parts(generator):
     sizes = []
-    first, second = generator.normal(size=(2, 64, 500))
+    first, second = generator.normal(size=(2, 64, 50))
 
     def counted(one, other):
         sizes.append(one.size)
@@ -170,8 +170,8 @@ def test_many_swaps_are_handled_in_parts(generator):
 
     label_swap_p(first, second, counted, generator=generator, draws=300)
 
-    assert len(sizes) == 3
-    assert max(sizes) <= 4_000_000
+    assert 1 < len(sizes) < 301
+    assert max(sizes) * 64 <= 4_000_000  # a rank statistic compares every configuration with all
     assert sum(sizes) == 301 * first.size
 
 

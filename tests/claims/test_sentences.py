@@ -9,7 +9,13 @@ import pytest
 from stage1.claims.definitions import DEFINITIONS
 from stage1.claims.finding import EARLY_GAIN, EARLY_SIGNAL, FINAL_GAIN, SENSITIVITY, STABILITY
 from stage1.claims.intervals import NO_INTERVAL, Interval
-from stage1.claims.sentences import ESTIMANDS, claim_sentence, cost_sentence
+from stage1.claims.sentences import (
+    ESTIMANDS,
+    claim_sentence,
+    cost_sentence,
+    plural,
+    signed_share,
+)
 from stage1.claims.verdicts import Verdict
 
 
@@ -122,3 +128,25 @@ def test_the_cost_is_told_as_a_multiple_with_its_interval(verdict, words):
     assert "A step with t5-small takes 1.20 times as long" in text
     assert "(1.10 to 1.30)" in text
     assert words in text
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (0.123, "+12.3%"),
+        (-0.05, "-5.0%"),
+        (9.99, "+999.0%"),
+        (10.0, ">+999%"),
+        (-170.0, "<-999%"),
+    ],
+)
+def test_a_share_beyond_all_sense_is_only_said_to_be_beyond(value, written):
+    assert signed_share(value) == written
+
+
+def test_one_has_no_plural():
+    assert (plural(1, "seed"), plural(0, "seed"), plural(2, "seed")) == (
+        "1 seed",
+        "0 seeds",
+        "2 seeds",
+    )

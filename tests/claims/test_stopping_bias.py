@@ -1,13 +1,14 @@
 """Verdicts from trials that a scheduler let finish are false; the design's are not.
 
 Two arms with the same spread of final scores. In one, early scores tell much of the final ones, in
-the other little. Successive halving keeps the best third by early score, so the survivors of the
-first arm are alike: a smaller spread that is none.
+the other little. ASHA, with the rule a study uses, keeps about the best third by early score, so
+the survivors of the first arm are alike: a smaller spread that is none.
 """
 
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from stage1.claims.scores import design_scores
 from stage1.claims.spread import spread_ratio
 from stage1.claims.verdicts import Verdict
 from stage1.results import COMPLETED, SEARCH, STOPPED
+from stage1.search.halving import ArmHalving
 
 CONFIGURATIONS = 2000
 KEPT = 1 / 3
@@ -27,6 +29,12 @@ AGREEMENT = {"pretrained": 0.9, "random": 0.3}
 """Correlation of early and final scores."""
 SPREAD = 0.1
 LUCK = 0.01
+ASHA = SimpleNamespace(grace_epochs=EARLY, reduction_factor=3)
+SPACE = SimpleNamespace(
+    objective=SimpleNamespace(metric="val_correlation", mode="max"),
+    horizon_epochs=HORIZON,
+    search=SimpleNamespace(scheduler=SimpleNamespace(asha=ASHA)),
+)
 
 
 def drawn_studies(generator):
@@ -43,15 +51,26 @@ def drawn_studies(generator):
 
 
 def stopped_search(tables):
-    """The same trials as a search: an arm's best third at the early epoch goes on."""
+    """The same trials as a search that ASHA, as Ray runs it, stops at the early epoch."""
     trials = tables.trials.assign(stage=SEARCH, trial_id="search" + tables.trials["trial_id"])
     curves = tables.curves.assign(stage=SEARCH, trial_id="search" + tables.curves["trial_id"])
     first_seed = curves[(curves["epoch"] == EARLY) & (curves["seed"] == 1)]
-    place = first_seed.groupby("arm")["val_correlation"].rank(pct=True)
-    going_on = first_seed.loc[place > 1 - KEPT, ["arm", "config_id"]]
-    survives = _is_in(trials, going_on)
+    going_on = first_seed[
+        [goes_on for _, scores in first_seed.groupby("arm", sort=False) for goes_on in lets(scores)]
+    ]
+    survives = _is_in(trials, going_on[["arm", "config_id"]])
     trials["status"] = np.where(survives, COMPLETED, STOPPED)
-    return trials, curves[_is_in(curves, going_on) | (curves["epoch"] <= EARLY)]
+    goes_on = _is_in(curves, going_on[["arm", "config_id"]])
+    return trials, curves[goes_on | (curves["epoch"] <= EARLY)]
+
+
+def lets(scores):
+    """Whether each trial goes on, in the order in which they come to the rung."""
+    halving = ArmHalving(SPACE)
+    return [
+        not halving.stops(row.trial_id, epoch=EARLY, value=row.val_correlation)
+        for row in scores.itertuples()
+    ]
 
 
 def _is_in(rows, pairs):
@@ -81,6 +100,13 @@ def survivors(tables, arm):
     return arm_scores(ends["val_correlation"], log_loss=np.log(ends["val_loss"]))
 
 
+def naive_arms(tables):
+    """As many survivors of each arm; the arms are independent, so it does not matter which."""
+    arms = [survivors(tables, arm) for arm in AGREEMENT]
+    count = min(len(arm.final) for arm in arms)
+    return [arm_scores(arm.final[:count], log_loss=arm.log_loss[:count]) for arm in arms]
+
+
 def variance_of_the_best(agreement):
     """Of final scores where early ones are among the best third: that of a truncated normal.
 
@@ -91,7 +117,7 @@ def variance_of_the_best(agreement):
 
 
 def test_survivors_of_early_stopping_show_a_smaller_spread_that_the_full_design_does_not(tables):
-    naive = [survivors(tables, arm) for arm in AGREEMENT]
+    naive = naive_arms(tables)
     scores = design_scores(tables.trials, tables.curves, tables.space, tables.registration)
     full = [scores.arm(arm) for arm in AGREEMENT]
 
@@ -110,7 +136,7 @@ def test_survivors_of_early_stopping_show_a_smaller_spread_that_the_full_design_
 
 
 def test_a_verdict_from_survivors_supports_a_false_claim_and_that_of_the_design_excludes_it(tables):
-    naive = [survivors(tables, arm) for arm in AGREEMENT]
+    naive = naive_arms(tables)
     scores = design_scores(tables.trials, tables.curves, tables.space, tables.registration)
     full = [scores.arm(arm) for arm in AGREEMENT]
 

@@ -11,7 +11,13 @@ from score_tables import arm_scores
 
 from stage1.claims.finding import EARLY_GAIN, EARLY_SIGNAL, FINAL_GAIN, SENSITIVITY, STABILITY
 from stage1.claims.spread import noise_corrected_variance
-from stage1.claims.synthetic import ScoreModel, agreement_for, draw_studies, model_of
+from stage1.claims.synthetic import (
+    ScoreModel,
+    agreement_for,
+    draw_studies,
+    largest_effect,
+    model_of,
+)
 
 LARGE = ScoreModel(configurations=20_000, seeds=2)
 CLOSE = 4 / math.sqrt(LARGE.configurations)
@@ -101,6 +107,41 @@ def test_tau_cannot_be_raised_beyond_what_the_seeds_noise_leaves():
 
     with pytest.raises(ValueError, match=r"tau must be able to rise by 0\.3, got at most"):
         agreement_for(noisy, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("claim", "beside", "most"),
+    [
+        pytest.param(SENSITIVITY, False, 1.0, id="a spread ends at 0"),
+        pytest.param(STABILITY, False, 1.0, id="a variance ends at 0"),
+        pytest.param(EARLY_GAIN, False, 1 / 0.35 - 1, id="a correlation ends at 1, early"),
+        pytest.param(FINAL_GAIN, False, 1 / 0.50 - 1, id="a correlation ends at 1"),
+        pytest.param(FINAL_GAIN, True, 1.0, id="an error ends at 0"),
+    ],
+)
+def test_the_largest_effect_is_just_below_what_is_possible(claim, beside, most):
+    largest = largest_effect(LARGE, claim, beside=beside)
+
+    assert 0.97 * most < largest < most
+
+
+def test_the_largest_difference_of_tau_is_what_the_noise_leaves_and_can_be_planted():
+    # Two Gaussians of correlation c have tau 2 / pi asin(c); here c = reliability x agreement.
+    def tau(agreement):
+        return 2 / math.pi * math.asin(LARGE.reliability * agreement)
+
+    largest = largest_effect(LARGE, EARLY_SIGNAL, beside=False)
+
+    assert largest == pytest.approx(tau(1.0) - tau(LARGE.early_agreement), abs=0.01)
+    assert LARGE.early_agreement < agreement_for(LARGE, largest) <= 1
+
+
+@pytest.mark.parametrize("mean", [0.0, -0.2])
+def test_nothing_is_relative_to_a_correlation_that_is_not_positive(mean):
+    model = LARGE._replace(early_correlation=mean)
+
+    assert largest_effect(model, EARLY_GAIN, beside=False) == 0
+    assert largest_effect(model, EARLY_GAIN, beside=True) == 0
 
 
 def test_gaussian_scores_have_gaussian_tails_and_heavy_ones_do_not():

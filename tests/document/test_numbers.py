@@ -17,7 +17,6 @@ from stage1.document.numbers import (
     moment,
     number,
     p_value,
-    plural,
     ratio,
     ratio_interval,
     share,
@@ -86,17 +85,23 @@ def test_numbers_keep_the_digits_that_are_asked_for():
     assert ratio_interval(1.04, 1.16) == "[×1.04, ×1.16]"
 
 
+@pytest.mark.parametrize("value", [0.0, -0.0, -1.11e-16, 9e-13])
+def test_what_rounding_leaves_of_nothing_is_nothing(value):
+    assert significant(value) == "0"
+
+
+def test_a_small_number_is_not_nothing():
+    assert significant(2e-12) == "2e−12"
+
+
+@pytest.mark.parametrize(("value", "written"), [(10.0, ">999%"), (-170.0, "<−999%")])
+def test_an_effect_beyond_all_sense_is_only_said_to_be_beyond(value, written):
+    assert effect(made_claim("4"), value) == written
+
+
 def test_a_moment_is_told_in_utc_to_the_minute():
     berlin = timezone(timedelta(hours=1))
 
     assert moment(datetime(2026, 11, 1, 0, 30, tzinfo=berlin)) == "2026-10-31 23:30 UTC"
     assert moment(pd.Timestamp(datetime(2026, 11, 1, tzinfo=UTC))) == "2026-11-01 00:00 UTC"
     assert moment(None) == moment(pd.NaT) == "–"
-
-
-def test_one_has_no_plural():
-    assert (plural(1, "seed"), plural(0, "seed"), plural(2, "seed")) == (
-        "1 seed",
-        "0 seeds",
-        "2 seeds",
-    )

@@ -129,8 +129,13 @@ def test_no_text_is_small_or_outside_or_on_another(to_read, place):
 def of_one_arm(tables):
     rows = tables.trials["arm"] == "random"
     curves = tables.curves["arm"] == "random"
-    space = tables.space | {"arms": {"random": {}}}
-    return tables._replace(trials=tables.trials[rows], curves=tables.curves[curves], space=space)
+    registration = tables.registration.model_copy(update={"arms": ["random"]})
+    return tables._replace(
+        trials=tables.trials[rows],
+        curves=tables.curves[curves],
+        space=tables.space | {"arms": {"random": {}}},
+        registration=registration,
+    )
 
 
 def of_one_seed(tables):

@@ -162,3 +162,21 @@ def test_each_arm_has_its_ceiling_and_no_regret_is_below_the_axis(correlation):
     levels = [set(line.get_ydata()) for line in above.get_lines()[::2]]
     assert levels == [{signal.ceiling} for signal in signals]
     assert below.get_ylim()[0] < 0
+
+
+@pytest.mark.parametrize(
+    ("regret", "top"),
+    [
+        pytest.param([0.0, 0.0], 0.01, id="nothing is lost"),
+        pytest.param([0.002, 0.0], 0.01, id="next to nothing is lost"),
+        pytest.param([0.2, 0.1], 0.21, id="much is lost"),
+    ],
+)
+def test_the_axis_of_the_regret_is_as_long_as_it_needs_to_be(correlation, regret, top):
+    axes = Figure().add_subplot()
+    signal = early_signals(made_scores(correlation))[0]
+    signal = signal._replace(epochs=np.array([1, 2]), regret=np.array(regret))
+
+    draw_regret(axes, [signal], arms=ARMS)
+
+    assert axes.get_ylim() == pytest.approx((-0.04 * top, top))

@@ -56,6 +56,11 @@ def test_effects_are_in_per_cent_and_the_cost_is_what_is_added():
             effect("4", 0.1, -170.0, 0.99), "4  stability   +10 % (< -999 to 99)", id="huge"
         ),
         pytest.param(
+            effect("4", -170.0, -400.0, 0.5),
+            "4  stability   < -999 % (< -999 to 50)",
+            id="all of it",
+        ),
+        pytest.param(
             effect("5", 0.12, NAN, NAN), "5  early signal   +12", id="only a point, in tau"
         ),
         pytest.param(unknown_claim("1", "why"), "1  sensitivity", id="nothing"),

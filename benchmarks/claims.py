@@ -98,7 +98,7 @@ def print_error_rates(pool: Pool, studies: int) -> None:
     rates = dict(pool.imap_unordered(run, jobs))
     print("## Error rates\n")
     for title, at_claimed, allowed in (
-        ("No effect: a direction is claimed", False, ERROR_RATE),
+        ("No effect: the interval excludes that", False, ERROR_RATE),
         ("Effect exactly as claimed: SUPPORTED", True, ERROR_RATE / 2),
     ):
         print(f"{title}; allowed {allowed:.2%}\n")

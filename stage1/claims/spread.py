@@ -91,8 +91,7 @@ def spread_ratio(first: Values, second: Values, *, error_rate: float = ERROR_RAT
     Source:
         Pseudo-values: Miller 1974, "The jackknife - a review"; Fieller's set of them: ours.
     """
-    enough = (np.isfinite(first).sum(1) >= 2) & (np.isfinite(second).sum(1) >= 2)
-    arms = np.stack([first[enough], second[enough]])  # (2, configurations, seeds)
+    arms = _with_two_scores(first, second)
     if arms.shape[1] < 3:
         return SpreadRatio(NO_INTERVAL, NO_INTERVAL, (math.nan, math.nan), math.nan, False)
     values = pseudo_values(arms)
@@ -110,6 +109,12 @@ def spread_ratio(first: Values, second: Values, *, error_rate: float = ERROR_RAT
         reliability=float(variances[1] / observed) if observed > rounding else math.nan,
         all_noise=bool(variances[0] <= rounding),
     )
+
+
+def _with_two_scores(first: Values, second: Values) -> Values:
+    """(2, configurations, seeds), of configurations with two scores or more in both arms."""
+    enough = (np.isfinite(first).sum(axis=1) >= 2) & (np.isfinite(second).sum(axis=1) >= 2)
+    return np.stack([first[enough], second[enough]])
 
 
 def _rounding(scores: Values) -> float:
@@ -160,8 +165,7 @@ def log_spread_ratio(first: Values, second: Values, *, error_rate: float = ERROR
     Source:
         Miller 1968, "Jackknifing Variances".
     """
-    enough = (np.isfinite(first).sum(1) >= 2) & (np.isfinite(second).sum(1) >= 2)
-    arms = np.stack([first[enough], second[enough]])
+    arms = _with_two_scores(first, second)
     if arms.shape[1] < 3:
         return NO_INTERVAL
     means, noise = _means_and_noise(arms)
@@ -216,10 +220,9 @@ def seed_variance_ratio(
         Miller 1968, "Jackknifing Variances"; Satterthwaite 1946, "An Approximate Distribution of
         Estimates of Variance Components"; the half is ours.
     """
-    enough = (np.isfinite(first).sum(1) >= 2) & (np.isfinite(second).sum(1) >= 2)
-    if enough.sum() < 3:
+    arms = _with_two_scores(first, second)
+    if arms.shape[1] < 3:
         return NO_INTERVAL
-    arms = np.stack([first[enough], second[enough]])
     variances = np.nanvar(arms, axis=-1, ddof=1)
     totals = variances.sum(axis=-1)
     rest = totals[:, None] - variances

@@ -17,8 +17,8 @@ from stage1.model.language_models import LanguageModel
 from stage1.plan.stages import Kind, kind_of
 from stage1.preregistration import COST_ROUNDS
 from stage1.results import CONFIRM, DESIGN, SEARCH
-from stage1.training.cost import EPOCHS, STEPS_PER_EPOCH
-from stage1.training.timing import TrialTiming, time_trial
+from stage1.training.cost import EPOCHS
+from stage1.training.timing import STEPS, TrialTiming, time_trial
 
 MOST_TIMED = 12
 """Kinds of trials that are timed; more would take too long for a plan."""
@@ -160,5 +160,5 @@ def cost_block_seconds(timing: TrialTiming) -> float:
     Args:
         timing: Of a trial with that language model.
     """
-    steps = EPOCHS * STEPS_PER_EPOCH
+    steps = EPOCHS * STEPS
     return 2 * COST_ROUNDS * (timing.start_seconds + steps * timing.step_seconds)

@@ -9,9 +9,8 @@ from stage1.config import Config, with_values
 from stage1.data.batches import MarketWindows
 from stage1.model.language_models import LanguageModel
 from stage1.results import PRETRAINED, VANILLA
-from stage1.training.fit import EpochRow, StepClock, fit
+from stage1.training.timing import timed_fit
 
-STEPS_PER_EPOCH = 5
 EPOCHS = 3
 """Of a timing; the first one warms up."""
 
@@ -116,18 +115,13 @@ def time_steps(
             encoder.
         accelerator: Lightning's name of the device.
     """
-    gc.collect()  # what is left of an earlier training would count as this one's memory
-    clock, rows = StepClock(), list[EpochRow]()
-    length = {"training.epochs": EPOCHS, "training.steps_per_epoch": STEPS_PER_EPOCH}
-    fit(
-        with_values(config, length),
+    clock, rows = timed_fit(
+        config,
         windows,
         language_model,
-        report=rows.append,
-        callbacks=[clock],
+        epochs=EPOCHS,
         accelerator=accelerator,
         num_sanity_val_steps=0,
-        check_val_every_n_epoch=EPOCHS,
         limit_val_batches=1,
     )
     (row,) = rows

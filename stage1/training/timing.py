@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stage1.config import Config, with_values
 from stage1.data.batches import MarketWindows
@@ -12,9 +12,41 @@ from stage1.model.language_models import LanguageModel
 from stage1.training.fit import EpochRow, StepClock, fit
 
 STEPS = 5
-"""Training steps that are timed, after as many that warm up."""
+"""Of an epoch of a timing."""
 _EPOCHS = 2
+"""The first one warms up."""
 _FREEZE = "transfer_learning.freeze_lm_epochs"
+
+
+def timed_fit(
+    config: Config,
+    windows: MarketWindows,
+    language_model: LanguageModel | None,
+    *,
+    epochs: int,
+    **trainer_options: Any,
+) -> tuple[StepClock, list[EpochRow]]:
+    """A short training as a trial does it: its clock, and the rows it reported.
+
+    Args:
+        config: Complete; its horizon and the length of its epochs do not matter.
+        windows: The bars, resident.
+        language_model: As `fit` takes it.
+        epochs: Of `STEPS` steps each; validated after the last one.
+        trainer_options: For Lightning's Trainer.
+    """
+    gc.collect()  # what is left of an earlier training would count as this one's memory
+    clock, rows = StepClock(), list[EpochRow]()
+    fit(
+        with_values(config, {"training.epochs": epochs, "training.steps_per_epoch": STEPS}),
+        windows,
+        language_model,
+        report=rows.append,
+        callbacks=[clock],
+        check_val_every_n_epoch=epochs,
+        **trainer_options,
+    )
+    return clock, rows
 
 
 class TrialTiming(NamedTuple):
@@ -56,21 +88,12 @@ def time_trial(
             encoder.
         accelerator: Lightning's name of the device.
     """
-    values = {"training.epochs": _EPOCHS, "training.steps_per_epoch": STEPS}
     if config.transfer_learning.freeze_lm_epochs > 0:
-        values[_FREEZE] = 0
-    gc.collect()  # what is left of an earlier training would count as this one's memory
+        config = with_values(config, {_FREEZE: 0})
     windows.validation_batches(config.masking)  # made once per worker, not once per trial
-    clock, rows = StepClock(), list[EpochRow]()
     started, worked = time.perf_counter(), time.process_time()
-    fit(
-        with_values(config, values),
-        windows,
-        language_model,
-        report=rows.append,
-        callbacks=[clock],
-        accelerator=accelerator,
-        check_val_every_n_epoch=_EPOCHS,
+    clock, rows = timed_fit(
+        config, windows, language_model, epochs=_EPOCHS, accelerator=accelerator
     )
     share = 1.0
     if waits_are_known(config, accelerator):

@@ -128,7 +128,11 @@ class PandasWindows(Dataset[tuple[Tensor, ...]]):
         log_prices = torch.from_numpy(np.stack([np.log(part.to_numpy()) for part in slices]))[None]
         times = np.stack([part.index.to_numpy() for part in slices])[None]
         hiding = draw_hiding(
-            times, self.minutes, self.config.masking, self.uniforms[item : item + 1]
+            times,
+            self.minutes,
+            self.config.masking,
+            self.uniforms[item : item + 1],
+            (self.config.masking.mask_ratio,) * len(self.minutes),
         )
         hidden = torch.from_numpy(hiding.hidden)
         targets = normalise(log_prices, *window_statistics(log_prices, ~hidden))
@@ -144,7 +148,7 @@ def sample_windows(m1: Bars) -> Iterator[Job]:
     windows = MarketWindows(market, config.data)
     plan = windows.plan_epoch(config, 0)
     dataset = PandasWindows(market, windows, config, plan)
-    loader = DataLoader(dataset, batch_size=config.training.batch_size)
+    loader = DataLoader(dataset, batch_size=config.training.windows_per_step)
     for ours, plain in zip(windows.training_batches(config, plan), loader, strict=True):
         for tensor, twin in zip((*ours[:3], ours.targets), plain, strict=True):
             torch.testing.assert_close(tensor, twin)

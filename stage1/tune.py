@@ -51,7 +51,7 @@ def tune(
     budget = parse_duration(time_budget) if time_budget else None
     study = load_study(space, seed=seed, trials=trials)
     bars = load_bars(data_dir, study.config.data.timeframes)
-    windows = MarketWindows(bars, study.config.data)
+    windows = MarketWindows(bars, study.config.data, calendar=study.config.model.async_sampler)
     models = [resolve(name) for name in language_model_names(study)]
     run = RunFolder(out / study.space.name)
     data = data_description(fingerprint(bars), data_dir)

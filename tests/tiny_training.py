@@ -63,13 +63,13 @@ def tiny_config(**sections: dict[str, Any]) -> Config:
 
 
 @cache
-def _windows(data: DataConfig) -> MarketWindows:
-    return MarketWindows(market(2000, data.timeframes), data)
+def _windows(data: DataConfig, calendar: bool) -> MarketWindows:
+    return MarketWindows(market(2000, data.timeframes), data, calendar=calendar)
 
 
 def tiny_windows(config: Config) -> MarketWindows:
     """Windows over 2000 gapless minutes; shared between tests, never changed."""
-    return _windows(config.data)
+    return _windows(config.data, config.model.async_sampler)
 
 
 def tiny_batch(config: Config) -> Batch:
@@ -80,5 +80,7 @@ def tiny_batch(config: Config) -> Batch:
 
 def all_validation(config: Config) -> Batch:
     """The whole validation set as one batch."""
-    parts = tiny_windows(config).validation_batches(config.masking)
+    parts = tiny_windows(config).validation_batches(
+        config.masking, config.evaluation.tf_specific_mask_ratios
+    )
     return Batch(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stage1.config import Config, DataConfig, MaskingConfig
+from stage1.data.calendar_hiding import (
+    EXTRA_NUMBERS,
+    draw_calendar_hiding,
+    draw_presence,
+)
 from stage1.data.features import SMALLEST_SCALE, normalise, visible_features, window_statistics
-from stage1.data.hiding import Hiding, draw_hiding, numbers_needed
+from stage1.data.hiding import NO_TIME, Hiding, draw_hiding, numbers_needed
 from stage1.data.store import Bars
-from stage1.data.windows import Split, WindowIndex, find_windows, split_windows
+from stage1.data.windows import FEWEST_BARS, Split, WindowIndex, find_windows, split_windows
 from stage1.errors import DataError
 from stage1.seeds import Stream, generator
 from stage1.timeframes import MINUTES
@@ -26,7 +31,11 @@ VALIDATION_BATCH = 256
 
 
 class Batch(NamedTuple):
-    """Windows as the model sees them."""
+    """Windows as the model sees them.
+
+    All timeframes have room for the same number of bars. A calendar window fills it from the left
+    as far as it has bars; the rest is padding: not real, not hidden, not scored, 0.
+    """
 
     features: Float[Tensor, "batch timeframe time 6"]
     hidden: Bool[Tensor, "batch timeframe time"]
@@ -40,7 +49,9 @@ class Batch(NamedTuple):
     scale: Float[Tensor, "batch timeframe"]
     """Log price of one normalised unit, float64."""
     open_time: Int[Tensor, "batch timeframe time"]
-    """Unix seconds."""
+    """Unix seconds; later than any real bar's at padding."""
+    real: Bool[Tensor, "batch timeframe time"]
+    """True where a bar exists."""
 
 
 class EpochPlan(NamedTuple):
@@ -58,20 +69,25 @@ class MarketWindows:
     Args:
         bars: Per timeframe.
         config: Windows, normalisation, split.
+        calendar: Whether all timeframes of a window span the same minutes
+            (`model.async_sampler`), or have the same number of bars.
 
     Raises:
         DataError: Too few bars for both sides of the split.
     """
 
-    def __init__(self, bars: dict[str, Bars], config: DataConfig) -> None:
-        self.config = config
+    def __init__(
+        self, bars: dict[str, Bars], config: DataConfig, *, calendar: bool = False
+    ) -> None:
+        self.config, self.calendar = config, calendar
         self.minutes = tuple(MINUTES[name] for name in config.timeframes)
         series = [bars[name] for name in config.timeframes]
         self.times = [one.open_time for one in series]
         self.log_prices = [torch.from_numpy(np.log(one.prices)) for one in series]
-        self.split: Split = split_windows(find_windows(bars, config), bars, config)
+        windows = find_windows(bars, config, calendar=calendar)
+        self.split: Split = split_windows(windows, bars, config, calendar=calendar)
         self.training_statistics = self._training_statistics()
-        self._validation: dict[MaskingConfig, list[Batch]] = {}
+        self._validation: dict[tuple[MaskingConfig, tuple[float, ...]], list[Batch]] = {}
 
     def _training_statistics(self) -> tuple[Tensor, Tensor]:
         """(timeframe,) mean and standard deviation of the log prices completed by the split."""
@@ -85,12 +101,21 @@ class MarketWindows:
         return torch.stack([part.mean() for part in parts]), deviation.clamp_min(SMALLEST_SCALE)
 
     def open_times(self, windows: WindowIndex) -> NDArray[np.int64]:
-        """(windows, timeframes, bars) open time of every bar, unix seconds."""
+        """(windows, timeframes, bars) unix seconds of every bar's open; `NO_TIME` at padding."""
         rows = self._rows(windows)
-        return np.stack([times[rows[:, i]] for i, times in enumerate(self.times)], axis=1)
+        times = np.stack([times[rows[:, i]] for i, times in enumerate(self.times)], axis=1)
+        return np.where(self._real(windows), times, NO_TIME) if self.calendar else times
 
     def _rows(self, windows: WindowIndex) -> NDArray[np.int64]:
-        return windows.last[:, :, None] - np.arange(self.config.seq_len - 1, -1, -1)
+        """(windows, timeframes, bars) where each bar lies; any bar's place at padding."""
+        first = windows.last - windows.lengths + 1
+        rows: NDArray[np.int64] = first[:, :, None] + np.arange(self.config.seq_len)
+        return np.maximum(np.minimum(rows, windows.last[:, :, None]), 0)
+
+    def _real(self, windows: WindowIndex) -> NDArray[np.bool_]:
+        """(windows, timeframes, bars) True where a bar exists."""
+        real: NDArray[np.bool_] = np.arange(self.config.seq_len) < windows.lengths[:, :, None]
+        return real
 
     def gather(self, windows: WindowIndex, hiding: Hiding, open_times: NDArray[np.int64]) -> Batch:
         """Collect the windows' bars, hide, then compute what the model sees."""
@@ -99,54 +124,111 @@ class MarketWindows:
             [prices[rows[:, i]] for i, prices in enumerate(self.log_prices)], dim=1
         )
         hidden, scored = torch.from_numpy(hiding.hidden), torch.from_numpy(hiding.scored)
-        if self.config.normalization == "instance":
-            center, scale = window_statistics(log_prices, ~hidden)
-        else:
-            mean, deviation = self.training_statistics
-            center = mean.expand(len(rows), -1)
-            scale = deviation.expand(len(rows), -1)
+        real = torch.from_numpy(self._real(windows))
+        center, scale = self._statistics(log_prices, real & ~hidden)
         targets = normalise(log_prices, center, scale)
+        if self.calendar:
+            targets = targets.masked_fill(~real.unsqueeze(-1), 0.0)
         return Batch(
-            features=visible_features(targets, hidden),
+            features=visible_features(targets, hidden | ~real),
             hidden=hidden,
             scored=scored,
             targets=targets,
             center=center,
             scale=scale,
             open_time=torch.from_numpy(open_times),
+            real=real,
         )
 
+    def _statistics(
+        self, log_prices: Float[Tensor, "b f t 4"], visible: Bool[Tensor, "b f t"]
+    ) -> tuple[Float[Tensor, "b f"], Float[Tensor, "b f"]]:
+        """Center and scale of each window and timeframe.
+
+        In a calendar window a timeframe with few visible bars takes those of m1, which spans the
+        same minutes: a scale from a bar or two is none.
+        """
+        if self.config.normalization == "zscore":
+            mean, deviation = self.training_statistics
+            return mean.expand(len(visible), -1), deviation.expand(len(visible), -1)
+        center, scale = window_statistics(log_prices, visible)
+        if not self.calendar:
+            return center, scale
+        few = visible.sum(dim=2) < FEWEST_BARS
+        return torch.where(few, center[:, :1], center), torch.where(few, scale[:, :1], scale)
+
+    def _numbers(self, masking: MaskingConfig, ratios: tuple[float, ...]) -> int:
+        """Uniform random numbers per window and timeframe."""
+        spans = numbers_needed(self.config.seq_len, masking, ratios)
+        return spans + (EXTRA_NUMBERS if self.calendar else 0)
+
     def batch(
-        self, windows: WindowIndex, masking: MaskingConfig, uniforms: NDArray[np.float64]
+        self,
+        windows: WindowIndex,
+        masking: MaskingConfig,
+        uniforms: NDArray[np.float64],
+        ratios: tuple[float, ...],
+        *,
+        chances: tuple[float, ...] | None = None,
     ) -> Batch:
-        """Hide what the random numbers say, and gather."""
+        """Hide what the random numbers say, and gather.
+
+        Args:
+            windows: Which.
+            masking: Span lengths, switch.
+            uniforms: (windows, timeframes, numbers).
+            ratios: Share that is drawn, of each timeframe.
+            chances: Of each timeframe to be in a calendar window; None = all are.
+        """
+        if not self.calendar:
+            open_times = self.open_times(windows)
+            hiding = draw_hiding(open_times, self.minutes, masking, uniforms, ratios)
+            return self.gather(windows, hiding, open_times)
+        if chances is not None:
+            count = draw_presence(windows.lengths, uniforms[..., -2], chances)
+            windows = windows._replace(lengths=count)
         open_times = self.open_times(windows)
-        hiding = draw_hiding(open_times, self.minutes, masking, uniforms)
+        numbers = np.delete(uniforms, -2, axis=2)
+        hiding = draw_calendar_hiding(
+            open_times, windows.lengths, self.minutes, masking, numbers, ratios
+        )
         return self.gather(windows, hiding, open_times)
 
-    def validation_batches(self, masking: MaskingConfig) -> list[Batch]:
+    def validation_batches(
+        self, masking: MaskingConfig, ratios: Mapping[str, float] | None = None
+    ) -> list[Batch]:
         """The validation set; the hidden bars of a window depend on its end and on nothing else.
+
+        Args:
+            masking: What is hidden.
+            ratios: `evaluation.tf_specific_mask_ratios`, in place of the masking's own.
 
         Raises:
             DataError: A timeframe has no scored bar, so that nothing can be said about it.
         """
-        if masking not in self._validation:
-            self._validation[masking] = self._draw_validation(masking)
-        return self._validation[masking]
+        given = ratios or {}
+        shares = tuple(given.get(name, masking.mask_ratio) for name in self.config.timeframes)
+        if (masking, shares) not in self._validation:
+            self._validation[masking, shares] = self._draw_validation(masking, shares)
+        return self._validation[masking, shares]
 
-    def _draw_validation(self, masking: MaskingConfig) -> list[Batch]:
+    def _draw_validation(self, masking: MaskingConfig, ratios: tuple[float, ...]) -> list[Batch]:
         windows = self.split.validation
-        shape = (len(self.minutes), numbers_needed(self.config.seq_len, masking))
+        shape = (len(self.minutes), self._numbers(masking, ratios))
         uniforms = np.stack(
             [generator(Stream.VALIDATION_MASKS, int(end)).random(shape) for end in windows.ends]
         )
         batches = [
-            self.batch(windows.take(part), masking, uniforms[part])
+            self.batch(windows.take(part), masking, uniforms[part], ratios)
             for part in _slices(len(windows.ends), VALIDATION_BATCH)
         ]
         scored = torch.cat([batch.scored for batch in batches]).any(dim=2).any(dim=0)
+        # In calendar windows some timeframes are context only.
+        could = np.any(windows.lengths >= FEWEST_BARS, axis=0).tolist()
         never = [
-            name for name, any_ in zip(self.config.timeframes, scored, strict=True) if not any_
+            name
+            for name, is_scored, may_be in zip(self.config.timeframes, scored, could, strict=True)
+            if may_be and not is_scored
         ]
         if never:
             raise DataError(
@@ -161,24 +243,28 @@ class MarketWindows:
         The windows come as one endless row of permutations, so that all are used equally often.
         """
         training, count = config.training, len(self.split.training.ends)
-        size = training.steps_per_epoch * training.batch_size
+        size = training.steps_per_epoch * training.windows_per_step
         first_turn, offset = divmod(epoch * size, count)
         turns = range(first_turn, (epoch * size + size - 1) // count + 1)
         permutations = [
             generator(Stream.ORDER, training.seed, turn).permutation(count) for turn in turns
         ]
         order = np.concatenate(permutations)[offset : offset + size]
-        numbers = numbers_needed(self.config.seq_len, config.masking)
+        numbers = self._numbers(config.masking, (config.masking.mask_ratio,))
         uniforms = generator(Stream.MASKS, training.seed, epoch).random(
             (size, len(self.minutes), numbers)
         )
-        shape = (training.steps_per_epoch, training.batch_size)
+        shape = (training.steps_per_epoch, training.windows_per_step)
         return EpochPlan(order.reshape(shape), uniforms.reshape(*shape, *uniforms.shape[1:]))
 
     def training_batches(self, config: Config, plan: EpochPlan) -> Iterator[Batch]:
         """The batches of a planned epoch, gathered one at a time."""
+        ratios = (config.masking.mask_ratio,) * len(self.minutes)
+        given = config.data.sampling_probs
+        chances = tuple(given.get(name, 1.0) for name in config.data.timeframes)
         for order, uniforms in zip(plan.order, plan.uniforms, strict=True):
-            yield self.batch(self.split.training.take(order), config.masking, uniforms)
+            windows = self.split.training.take(order)
+            yield self.batch(windows, config.masking, uniforms, ratios, chances=chances)
 
 
 def chained_sha256(previous: str, array: NDArray[np.generic]) -> str:

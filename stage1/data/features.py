@@ -18,10 +18,11 @@ def window_statistics(
 ) -> tuple[Float[Tensor, "batch timeframe"], Float[Tensor, "batch timeframe"]]:
     """Mean and standard deviation of the visible bars' log prices, all four prices together.
 
-    One scale for the four prices keeps low <= open, close <= high.
+    One scale for the four prices keeps low <= open, close <= high. Without a visible bar the mean
+    is 0.
     """
     hidden = ~visible.unsqueeze(-1)
-    count = 4 * visible.sum(dim=2)
+    count = 4 * visible.sum(dim=2).clamp_min(1)
     center = log_prices.masked_fill(hidden, 0.0).sum(dim=(2, 3)) / count
     deviation = (log_prices - center[:, :, None, None]).masked_fill(hidden, 0.0)
     scale = (deviation.square().sum(dim=(2, 3)) / count).sqrt()
@@ -61,15 +62,17 @@ def interpolate(
     """The baseline: each price of a hidden bar on the line between its visible neighbours.
 
     Beyond the first or last visible bar the nearest one's value is repeated, as in `numpy.interp`.
+    Where no bar of a timeframe is visible it is 0, the middle of the normalised scale.
 
     Args:
         targets: True bars; those that are hidden are not read.
-        hidden: True where a bar is hidden; every window must have a visible bar.
+        hidden: True where a bar is hidden, or does not exist.
 
     Source:
         Ours; any model of hidden bars has to beat it to have learned something.
     """
     length = targets.shape[2]
+    targets = targets.masked_fill(hidden.unsqueeze(-1), 0.0)
     position = torch.arange(length, device=targets.device).expand(hidden.shape)
     before = torch.where(hidden, -1, position).cummax(dim=-1).values
     after = torch.where(hidden, length, position).flip(-1).cummin(dim=-1).values.flip(-1)
@@ -77,6 +80,7 @@ def interpolate(
         torch.where(before < 0, after, before),
         torch.where(after >= length, before, after),
     )
+    before, after = before.clamp_max(length - 1), after.clamp_max(length - 1)  # none visible
     span = (after - before).clamp_min(1)
     weight = ((position - before).float() / span.float()).unsqueeze(-1)
     left = targets.gather(2, before.unsqueeze(-1).expand_as(targets))

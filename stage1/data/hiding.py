@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stage1.config import MaskingConfig
+
+ROWS_APART = np.int64(1) << 40
+"""More seconds than any data spans: rows of times stay apart when they are flattened."""
+NO_TIME = np.int64(1) << 39
+"""Stands for the open time of a bar that does not exist; later than any that does."""
 
 
 class Hiding(NamedTuple):
@@ -19,18 +25,26 @@ class Hiding(NamedTuple):
     """Same shape, True where the bar was drawn: hidden and compared with the truth."""
 
 
-def bars_to_hide(seq_len: int, masking: MaskingConfig) -> int:
-    """Bars drawn per window and timeframe."""
-    return round(masking.mask_ratio * seq_len)
+def bars_to_hide(bars: NDArray[np.int64], ratio: float) -> NDArray[np.int64]:
+    """Bars drawn of so many of a timeframe: the share, rounded, and at least one."""
+    share: NDArray[np.int64] = np.rint(ratio * bars).astype(np.int64)
+    return np.maximum(share, 1)
 
 
-def numbers_needed(seq_len: int, masking: MaskingConfig) -> int:
-    """Uniform random numbers that one window and timeframe uses: two per possible span."""
-    return 2 * max(bars_to_hide(seq_len, masking) // masking.mask_span_min, 1)
+def numbers_needed(seq_len: int, masking: MaskingConfig, ratios: Sequence[float]) -> int:
+    """Uniform random numbers that one window and timeframe uses: two per possible span.
+
+    Args:
+        seq_len: Bars in the longest window.
+        masking: Span lengths.
+        ratios: Share that is drawn, of each timeframe.
+    """
+    most = round(max(ratios) * seq_len)
+    return 2 * max(most // masking.mask_span_min, 1)
 
 
 def span_lengths(
-    uniforms: NDArray[np.float64], bars: int, *, shortest: int, longest: int
+    uniforms: NDArray[np.float64], bars: NDArray[np.int64], *, shortest: int, longest: int
 ) -> NDArray[np.int64]:
     """Cut a number of bars into spans of random length.
 
@@ -38,19 +52,20 @@ def span_lengths(
 
     Args:
         uniforms: (rows, spans) numbers in [0, 1).
-        bars: Bars to hide in each row.
+        bars: (rows,) bars to hide, at least 1.
         shortest: Bars in the shortest span.
         longest: Bars in the longest span.
 
     Returns:
         (rows, spans) lengths between the bounds, or 0 for a span that is not needed. They sum to
-        the largest number up to `bars` that such spans can make.
+        the largest number up to `bars` that such spans can make; fewer bars than the shortest span
+        has are one span of their own.
     """
-    numbers = np.arange(bars + 1)
+    numbers = np.arange(bars.max(initial=1) + 1)
     cuttable = numbers >= -(-numbers // longest) * shortest  # in as few spans as possible
     sizes = np.arange(shortest, longest + 1)
     lengths = np.zeros(uniforms.shape, dtype=np.int64)
-    left = np.full(len(uniforms), numbers[cuttable][-1])
+    left = np.maximum.accumulate(np.where(cuttable, numbers, 0))[bars]
     for span in range(uniforms.shape[1]):
         rest = left[:, None] - sizes
         possible = (rest >= 0) & cuttable[np.maximum(rest, 0)]
@@ -58,6 +73,7 @@ def span_lengths(
         size = sizes[(possible.cumsum(axis=1) > chosen[:, None]).argmax(axis=1)]
         lengths[:, span] = np.where(left > 0, size, 0)
         left -= lengths[:, span]
+    lengths[:, 0] = np.where(bars < shortest, bars, lengths[:, 0])
     return lengths
 
 
@@ -98,8 +114,9 @@ def draw_hiding(
     minutes: tuple[int, ...],
     masking: MaskingConfig,
     uniforms: NDArray[np.float64],
+    ratios: Sequence[float],
 ) -> Hiding:
-    """Draw the hidden and the scored bars of a batch of windows.
+    """Draw the hidden and the scored bars of a batch of windows of equal length.
 
     Each timeframe draws its own spans, never at a window's first or last bar. With
     `masking.sync_across_tf` a timeframe draws only where no finer bar of the window lies, and
@@ -109,30 +126,28 @@ def draw_hiding(
     Args:
         open_times: (windows, timeframes, bars) unix seconds, timeframes fine to coarse.
         minutes: Length of a bar, per timeframe.
-        masking: Ratio, span lengths, switch.
+        masking: Span lengths, switch.
         uniforms: (windows, timeframes, `numbers_needed`) random numbers in [0, 1).
+        ratios: Share that is drawn, of each timeframe.
 
     Source:
         Span masking after Joshi et al. 2020, "SpanBERT", section 3.1; hiding upward in clock time
         is ours.
     """
     windows, timeframes, seq_len = open_times.shape
-    half = uniforms.shape[2] // 2
-    bars = bars_to_hide(seq_len, masking)
+    lengths = np.full(windows, seq_len)
     scored = np.zeros(open_times.shape, dtype=bool)
     hidden = np.zeros(open_times.shape, dtype=bool)
     for index in range(timeframes):
         last = np.full(windows, seq_len - 2)
         if masking.sync_across_tf and index > 0:
             last = np.minimum(last, _bars_before_finer(open_times, index, minutes[index]) - 1)
-        lengths = span_lengths(
-            uniforms[:, index, :half],
-            bars,
-            shortest=masking.mask_span_min,
-            longest=masking.mask_span_max,
-        )
-        scored[:, index] = place_spans(
-            lengths, uniforms[:, index, half:], last=last, seq_len=seq_len
+        scored[:, index] = draw_spans(
+            uniforms[:, index],
+            bars_to_hide(lengths, ratios[index]),
+            masking,
+            last=last,
+            seq_len=seq_len,
         )
         hidden[:, index] |= scored[:, index]
         for finer in range(index if masking.sync_across_tf else 0):
@@ -140,6 +155,33 @@ def draw_hiding(
                 open_times[:, index], minutes[index], open_times[:, finer], scored[:, finer]
             )
     return Hiding(hidden, scored)
+
+
+def draw_spans(
+    uniforms: NDArray[np.float64],
+    bars: NDArray[np.int64],
+    masking: MaskingConfig,
+    *,
+    last: NDArray[np.int64],
+    seq_len: int,
+) -> NDArray[np.bool_]:
+    """Spans of random lengths at random places, for one timeframe.
+
+    Args:
+        uniforms: (rows, `numbers_needed`) numbers in [0, 1), lengths first.
+        bars: (rows,) bars to hide.
+        masking: Span lengths.
+        last: (rows,) last bar that may be hidden.
+        seq_len: Bars in the longest window.
+
+    Returns:
+        (rows, seq_len) True where a bar is drawn.
+    """
+    half = uniforms.shape[1] // 2
+    lengths = span_lengths(
+        uniforms[:, :half], bars, shortest=masking.mask_span_min, longest=masking.mask_span_max
+    )
+    return place_spans(lengths, uniforms[:, half:], last=last, seq_len=seq_len)
 
 
 def _bars_before_finer(
@@ -172,9 +214,8 @@ def overlapping(
     rows, columns = np.nonzero(drawn)
     moments = fine_times[rows, columns]
     owners = moments - moments % (coarse_minutes * 60)
-    apart = np.int64(1) << 40  # more seconds than any data spans: rows stay apart when flattened
-    keys = (coarse_times + np.arange(len(coarse_times))[:, None] * apart).ravel()
-    wanted = owners + rows * apart
+    keys = (coarse_times + np.arange(len(coarse_times))[:, None] * ROWS_APART).ravel()
+    wanted = owners + rows * ROWS_APART
     places = np.minimum(np.searchsorted(keys, wanted), keys.size - 1)
     result = np.zeros(coarse_times.shape, dtype=bool)
     result.ravel()[places[keys[places] == wanted]] = True

@@ -13,10 +13,12 @@ from stage1.errors import DataError
 from stage1.timeframes import MINUTES
 
 DAY = 86_400
+FEWEST_BARS = 8
+"""Of a timeframe in a calendar window to be drawn from; with fewer it is context."""
 
 
 class WindowIndex(NamedTuple):
-    """Windows in order of time; each timeframe's bars are the `seq_len` up to `last`."""
+    """Windows in order of time; each timeframe's bars are the `lengths` up to `last`."""
 
     ends: NDArray[np.int64]
     """(windows,) the instant at which all bars of the window are completed, unix seconds."""
@@ -24,10 +26,12 @@ class WindowIndex(NamedTuple):
     """(windows,) open time of the window's earliest bar, unix seconds."""
     last: NDArray[np.int64]
     """(windows, timeframes) index of the last completed bar."""
+    lengths: NDArray[np.int64]
+    """(windows, timeframes) bars; in a calendar window they differ, and may be 0."""
 
     def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> WindowIndex:
         """The chosen windows."""
-        return WindowIndex(self.ends[chosen], self.starts[chosen], self.last[chosen])
+        return WindowIndex(*(field[chosen] for field in self))
 
 
 class Split(NamedTuple):
@@ -39,22 +43,33 @@ class Split(NamedTuple):
     """Unix seconds; training windows end by it, validation windows start from it."""
 
 
-def find_windows(bars: dict[str, Bars], config: DataConfig) -> WindowIndex:
+def find_windows(
+    bars: dict[str, Bars], config: DataConfig, *, calendar: bool = False
+) -> WindowIndex:
     """All windows of completed bars that cross no long gap.
 
     A window ends with an m1 bar, every `stride` minutes of the clock. Of each timeframe it holds
-    the last `seq_len` bars completed by then. Left out are windows in which, from the first of
-    them to the end, a timeframe has no bar for more than `max_gap` minutes.
+    the last `seq_len` bars completed by then, or, if `calendar`, all bars that lie whole in the
+    last `seq_len` minutes. Left out are windows in which a timeframe (m1, if `calendar`) has no bar
+    for more than `max_gap` minutes, and calendar windows with fewer than `FEWEST_BARS` m1 bars.
 
     Args:
         bars: Per timeframe, as in `config.timeframes`.
         config: Timeframes, length, stride, longest gap.
+        calendar: Whether all timeframes span the same minutes.
 
     Raises:
         DataError: A bar opens off the clock, so that nobody knows what it overlaps.
     """
     ends = bars["m1"].open_time + 60
     ends = ends[(ends // 60) % config.stride == 0]
+    find = _calendar_windows if calendar else _windows_of_equal_length
+    return find(bars, config, ends)
+
+
+def _windows_of_equal_length(
+    bars: dict[str, Bars], config: DataConfig, ends: NDArray[np.int64]
+) -> WindowIndex:
     usable = np.ones(len(ends), dtype=bool)
     last = np.empty((len(ends), len(config.timeframes)), dtype=np.int64)
     starts = ends.copy()
@@ -62,7 +77,7 @@ def find_windows(bars: dict[str, Bars], config: DataConfig) -> WindowIndex:
         times, length = bars[timeframe].open_time, MINUTES[timeframe] * 60
         _check_clock(timeframe, times)
         if len(times) == 0:
-            return WindowIndex(ends[:0], starts[:0], last[:0])
+            return WindowIndex(ends[:0], starts[:0], last[:0], last[:0])
         index = np.searchsorted(times + length, ends, side="right") - 1
         begun = np.searchsorted(times, ends, side="left") - 1  # the newest bar, completed or not
         first = index - config.seq_len + 1
@@ -73,7 +88,27 @@ def find_windows(bars: dict[str, Bars], config: DataConfig) -> WindowIndex:
         usable &= (gaps[begun] == gaps[first]) & (ends - times[begun] <= longest)
         last[:, column] = index
         starts = np.minimum(starts, times[first])
-    return WindowIndex(ends, starts, last).take(usable)
+    return WindowIndex(ends, starts, last, np.full_like(last, config.seq_len)).take(usable)
+
+
+def _calendar_windows(
+    bars: dict[str, Bars], config: DataConfig, ends: NDArray[np.int64]
+) -> WindowIndex:
+    starts = ends - config.seq_len * 60
+    last = np.empty((len(ends), len(config.timeframes)), dtype=np.int64)
+    first = np.empty_like(last)
+    for column, timeframe in enumerate(config.timeframes):
+        times, length = bars[timeframe].open_time, MINUTES[timeframe] * 60
+        _check_clock(timeframe, times)
+        last[:, column] = np.searchsorted(times + length, ends, side="right") - 1
+        first[:, column] = np.searchsorted(times, starts, side="left")
+    count = np.maximum(last - first + 1, 0)
+    times, longest = bars["m1"].open_time, 60 + config.max_gap * 60
+    gaps = np.concatenate([[0], (np.diff(times) > longest).cumsum()])
+    usable = (count[:, 0] >= FEWEST_BARS) & (gaps[last[:, 0]] == gaps[first[:, 0]])
+    usable &= times[first[:, 0]] - starts < longest
+    usable &= starts >= times[:1]  # before the first bar nobody knows whether there was a gap
+    return WindowIndex(ends, starts, last, count).take(usable)
 
 
 def _check_clock(timeframe: str, times: NDArray[np.int64]) -> None:
@@ -86,7 +121,9 @@ def _check_clock(timeframe: str, times: NDArray[np.int64]) -> None:
         )
 
 
-def split_windows(windows: WindowIndex, bars: dict[str, Bars], config: DataConfig) -> Split:
+def split_windows(
+    windows: WindowIndex, bars: dict[str, Bars], config: DataConfig, *, calendar: bool = False
+) -> Split:
     """Cut by time and purge: windows that reach across the cut belong to neither side.
 
     Of the validation windows at most `config.validation_windows` are kept, evenly spaced.
@@ -103,26 +140,27 @@ def split_windows(windows: WindowIndex, bars: dict[str, Bars], config: DataConfi
     training = windows.take(windows.ends <= boundary)
     validation = windows.take(windows.starts >= boundary)
     if not (len(training.ends) and len(validation.ends)):
-        raise DataError(_too_little_data(config, last - first))
+        raise DataError(_too_little_data(config, last - first, calendar=calendar))
     count = min(config.validation_windows, len(validation.ends))
     evenly = np.linspace(0, len(validation.ends) - 1, count).round().astype(np.int64)
     return Split(training, validation.take(evenly), boundary)
 
 
-def days_needed(config: DataConfig) -> float:
+def days_needed(config: DataConfig, *, calendar: bool = False) -> float:
     """Days without gaps that give both sides of the split their first windows, rounded up."""
-    coarsest = MINUTES[config.timeframes[-1]]
+    coarsest = 1 if calendar else MINUTES[config.timeframes[-1]]
     # One bar more, since the first may have begun too early; one stride, until a window may end.
     minutes = (config.seq_len + 1) * coarsest + config.stride
     smaller_share = min(config.validation_share, 1 - config.validation_share)
     return float(np.ceil(minutes * 60 / smaller_share / DAY * 10) / 10)
 
 
-def _too_little_data(config: DataConfig, seconds: int) -> str:
+def _too_little_data(config: DataConfig, seconds: int, *, calendar: bool) -> str:
+    length = "minutes" if calendar else f"bars of {config.timeframes[-1]}"
     return (
-        f"the bars must span at least {days_needed(config):.1f} days without a gap over "
-        f"{config.max_gap} minutes (data.seq_len={config.seq_len} bars of {config.timeframes[-1]} "
-        f"on either side of the split, data.validation_share={config.validation_share}), got "
+        f"the bars must span at least {days_needed(config, calendar=calendar):.1f} days without a "
+        f"gap over {config.max_gap} minutes (data.seq_len={config.seq_len} {length} on either side "
+        f"of the split, data.validation_share={config.validation_share}), got "
         f"{seconds / DAY:.1f} days; add data, lower data.seq_len, drop coarse timeframes or "
         "raise data.max_gap"
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
-from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers.models.t5.modeling_t5 import T5Stack
 
-from stage1.model.patching import PatchEmbedding, Unpatch
+from stage1.model.cross_scale import CrossScaleAttention
+from stage1.model.patching import PatchEmbedding, Unpatch, any_in_patch, on_rows
 
 EPSILON = 1e-8
 
@@ -36,6 +38,7 @@ class T5TimeSeriesAdapter(nn.Module):
         patch_len: Bars per token.
         seq_len: Bars per timeframe.
         width: Values per bar that leave.
+        pairs: Timeframes, by index, whose tokens see each other behind the T5.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class T5TimeSeriesAdapter(nn.Module):
         patch_len: int,
         seq_len: int,
         width: int,
+        pairs: Collection[tuple[int, int]] = (),
     ) -> None:
         super().__init__()
         self.t5 = t5
@@ -63,14 +67,36 @@ class T5TimeSeriesAdapter(nn.Module):
         self.unpatch = Unpatch(
             timeframes=timeframes, width=token_width, patch_len=patch_len, channels=width
         )
+        self.cross_scale: CrossScaleAttention | None = None
+        if pairs:
+            self.cross_scale = CrossScaleAttention(
+                width=token_width,
+                heads=int(t5.config.num_heads),
+                timeframes=timeframes,
+                patches=seq_len // patch_len,
+                pairs=pairs,
+            )
 
     def forward(
-        self, bars: Float[Tensor, "batch timeframe time channels"]
+        self,
+        bars: Float[Tensor, "batch timeframe time channels"],
+        real: Bool[Tensor, "batch timeframe time"] | None = None,
     ) -> Float[Tensor, "batch timeframe time width"]:
-        """Encode every timeframe's bars by itself, all in one call of the T5."""
+        """Encode every timeframe's bars by itself, all in one call of the T5.
+
+        Args:
+            bars: 0 at padding.
+            real: True where a bar exists; None = everywhere. No token attends to one without a
+                real bar, and timeframes that are not in a window do not enter the T5.
+        """
         tokens = scale_tokens(self.embedding(bars), self.input_scale)
-        folded = rearrange(tokens, "b f p d -> (b f) p d")
-        encoded = self.t5(inputs_embeds=folded).last_hidden_state
-        unfolded = rearrange(encoded, "(b f) p d -> b f p d", b=len(bars))
-        result: Tensor = self.unpatch(unfolded)
+        exists = any_in_patch(real, self.embedding.patch_len)
+        encoded = on_rows(self._encode, tokens, exists)
+        if self.cross_scale is not None:
+            encoded = self.cross_scale(encoded, exists)
+        result: Tensor = self.unpatch(encoded)
+        return result
+
+    def _encode(self, rows: Tensor, exists: Tensor | None) -> Tensor:
+        result: Tensor = self.t5(inputs_embeds=rows, attention_mask=exists).last_hidden_state
         return result

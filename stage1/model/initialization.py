@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import T5Config
 from transformers.models.t5.modeling_t5 import T5Stack
 
+from stage1.config import Initialization
 from stage1.errors import ConfigError
 from stage1.model.language_models import LanguageModel, weights_sha256
 
-Initialization = Literal["pretrained", "random", "shuffled"]
 _RELATIVE_BIAS = "relative_attention_bias"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import compress
 
 import torch
 from jaxtyping import Float
@@ -42,23 +43,27 @@ def evaluate(
         `val_loss` (the training loss), `val_correlation` and `val_corr_<tf>` (Pearson per price,
         pooled over scored bars, then averaged over prices and timeframes), `val_skill` and
         `val_skill_<tf>` (1 - MSE / MSE of linear interpolation; 0 = no better than the line, at
-        most 1).
+        most 1). A timeframe without a scored bar is context: its own metrics are NaN, and it is
+        left out of the others.
     """
     names = config.data.timeframes
     minutes = tuple(MINUTES[name] for name in names)
     line = interpolate(batch.targets, batch.hidden)
     metrics = {"val_loss": float(total_loss(decoded, batch, config.loss, minutes))}
     squared, squared_line = 0.0, 0.0
+    is_scored = [bool(batch.scored[:, index].any()) for index in range(len(names))]
     for index, name in enumerate(names):
         scored = batch.scored[:, index]
         truth, mine = batch.targets[:, index][scored], decoded[:, index][scored]
-        metrics[f"val_corr_{name}"] = float(correlations(mine, truth).mean())
+        correlation = float(correlations(mine, truth).mean()) if is_scored[index] else float("nan")
+        metrics[f"val_corr_{name}"] = correlation
         own = float((mine - truth).double().square().sum())
         its = float((line[:, index][scored] - truth).double().square().sum())
         metrics[f"val_skill_{name}"] = 1 - own / its if its > 0 else float("nan")
         squared, squared_line = squared + own, squared_line + its
-    per_timeframe = [metrics[f"val_corr_{name}"] for name in names]
-    metrics["val_correlation"] = sum(per_timeframe) / len(per_timeframe)
+    per_timeframe = [metrics[f"val_corr_{name}"] for name in compress(names, is_scored)]
+    count = len(per_timeframe)
+    metrics["val_correlation"] = sum(per_timeframe) / count if count else float("nan")
     metrics["val_skill"] = 1 - squared / squared_line if squared_line > 0 else float("nan")
     return metrics
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 
@@ -83,3 +84,37 @@ class Unpatch(nn.Module):
         """Give every bar of a patch its own part of the token's projection."""
         bars: Tensor = self.projection(tokens)
         return rearrange(bars, "b f p (l c) -> b f (p l) c", l=self.patch_len)
+
+
+def any_in_patch(
+    real: Bool[Tensor, "batch timeframe time"] | None, patch_len: int
+) -> Bool[Tensor, "batch timeframe patch"] | None:
+    """True where a patch has a real bar; None where all bars are real."""
+    if real is None:
+        return None
+    return rearrange(real, "b f (p l) -> b f p l", l=patch_len).any(dim=-1)
+
+
+def on_rows(
+    encode: Callable[[Tensor, Tensor | None], Tensor],
+    tokens: Float[Tensor, "batch timeframe patch width"],
+    exists: Bool[Tensor, "batch timeframe patch"] | None,
+) -> Float[Tensor, "batch timeframe patch width"]:
+    """Encode the tokens of all windows and timeframes in one call.
+
+    Args:
+        encode: Takes rows of tokens, (row, patch, width), and which of them exist.
+        tokens: Of each window and timeframe.
+        exists: True for tokens with a real bar; None = all. Rows without one are left out.
+
+    Returns:
+        The encoded tokens; 0 in rows that were left out.
+    """
+    if exists is None:
+        encoded = encode(rearrange(tokens, "b f p d -> (b f) p d"), None)
+        return rearrange(encoded, "(b f) p d -> b f p d", b=len(tokens))
+    chosen = exists.any(dim=-1)  # (batch, timeframe)
+    encoded = encode(tokens[chosen], exists[chosen])
+    result = encoded.new_zeros(tokens.shape)
+    result[chosen] = encoded
+    return result

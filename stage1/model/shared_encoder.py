@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-import torch
-from einops import rearrange
+from collections.abc import Collection
+
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from stage1.config import EncoderConfig
-from stage1.model.patching import PatchEmbedding, Unpatch
-
-
-class CrossScaleAttention(nn.Module):
-    """Every token attends to the tokens of all other timeframes; the result is added.
-
-    Args:
-        width: Width of a token.
-        heads: Attention heads.
-        timeframes: How many; at least two.
-        patches: Tokens per timeframe.
-    """
-
-    def __init__(self, *, width: int, heads: int, timeframes: int, patches: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.timeframe = nn.Parameter(torch.randn(timeframes, 1, width) * 0.02)
-        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.own: Bool[Tensor, "token token"]
-        self.register_buffer("own", _same_timeframe(timeframes, patches), persistent=False)
-
-    def forward(
-        self, tokens: Float[Tensor, "batch timeframe patch width"]
-    ) -> Float[Tensor, "batch timeframe patch width"]:
-        """Add what the other timeframes' tokens say."""
-        flat = rearrange(self.norm(tokens) + self.timeframe, "b f p d -> b (f p) d")
-        seen, _ = self.attention(flat, flat, flat, attn_mask=self.own, need_weights=False)
-        result: Tensor = tokens + seen.reshape(tokens.shape)
-        return result
-
-
-def _same_timeframe(timeframes: int, patches: int) -> Bool[Tensor, "token token"]:
-    owner = torch.arange(timeframes).repeat_interleave(patches)
-    return owner[:, None] == owner[None, :]
+from stage1.model.cross_scale import CrossScaleAttention
+from stage1.model.patching import PatchEmbedding, Unpatch, any_in_patch, on_rows
 
 
 def _block(config: EncoderConfig, dropout: float) -> nn.TransformerEncoderLayer:
@@ -67,6 +36,8 @@ class SharedEncoder(nn.Module):
         seq_len: Bars per timeframe.
         width: Values per bar that leave.
         dropout: In the blocks.
+        pairs: Timeframes, by index, whose tokens see each other behind the blocks.
+        checkpointing: Whether the blocks are computed again in the backward pass.
     """
 
     def __init__(
@@ -79,8 +50,11 @@ class SharedEncoder(nn.Module):
         seq_len: int,
         width: int,
         dropout: float,
+        pairs: Collection[tuple[int, int]],
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
+        self.checkpointing = checkpointing
         patches = seq_len // patch_len
         self.embedding = PatchEmbedding(
             timeframes=timeframes,
@@ -90,11 +64,15 @@ class SharedEncoder(nn.Module):
             width=config.d_model,
         )
         # One by one: nn.TransformerEncoder copies a single block, initial weights and all.
-        self.blocks = nn.Sequential(*(_block(config, dropout) for _ in range(config.layers)))
-        self.cross_scale: nn.Module = nn.Identity()
-        if timeframes > 1:
+        self.blocks = nn.ModuleList(_block(config, dropout) for _ in range(config.layers))
+        self.cross_scale: CrossScaleAttention | None = None
+        if pairs:
             self.cross_scale = CrossScaleAttention(
-                width=config.d_model, heads=config.heads, timeframes=timeframes, patches=patches
+                width=config.d_model,
+                heads=config.heads,
+                timeframes=timeframes,
+                patches=patches,
+                pairs=pairs,
             )
         self.norm = nn.LayerNorm(config.d_model)
         self.unpatch = Unpatch(
@@ -102,11 +80,29 @@ class SharedEncoder(nn.Module):
         )
 
     def forward(
-        self, bars: Float[Tensor, "batch timeframe time channels"]
+        self,
+        bars: Float[Tensor, "batch timeframe time channels"],
+        real: Bool[Tensor, "batch timeframe time"] | None = None,
     ) -> Float[Tensor, "batch timeframe time width"]:
-        """Encode every timeframe by itself, then let them see each other."""
-        tokens = self.embedding(bars)
-        folded = self.blocks(rearrange(tokens, "b f p d -> (b f) p d"))
-        unfolded = rearrange(folded, "(b f) p d -> b f p d", b=len(bars))
-        result: Tensor = self.unpatch(self.norm(self.cross_scale(unfolded)))
+        """Encode every timeframe by itself, then let them see each other.
+
+        Args:
+            bars: 0 at padding.
+            real: True where a bar exists; None = everywhere. No token attends to one without a
+                real bar.
+        """
+        exists = any_in_patch(real, self.embedding.patch_len)
+        encoded = on_rows(self._encode, self.embedding(bars), exists)
+        if self.cross_scale is not None:
+            encoded = self.cross_scale(encoded, exists)
+        result: Tensor = self.unpatch(self.norm(encoded))
         return result
+
+    def _encode(self, rows: Tensor, exists: Tensor | None) -> Tensor:
+        padding = None if exists is None else ~exists
+        for block in self.blocks:
+            if self.checkpointing and self.training:
+                rows = checkpoint(block, rows, None, padding, use_reentrant=False)
+            else:
+                rows = block(rows, src_key_padding_mask=padding)
+        return rows

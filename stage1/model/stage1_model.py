@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple, overload
 
 import torch
 from einops import rearrange
@@ -15,6 +15,8 @@ from stage1.config import Config, StemConfig
 from stage1.data.features import FEATURES, TARGETS
 from stage1.errors import ModelError
 from stage1.model.adapter import T5TimeSeriesAdapter
+from stage1.model.by_timeframe import Parts, stacked
+from stage1.model.cross_scale import all_pairs
 from stage1.model.initialization import build_t5
 from stage1.model.language_models import LanguageModel
 from stage1.model.patching import TimeframeLinear
@@ -77,7 +79,8 @@ class Bottleneck(nn.Module):
 class Stage1Model(nn.Module):
     """Windows with hidden bars -> all bars.
 
-    Hidden bars enter as zeros with a mask channel that says so.
+    Hidden bars enter as zeros with a mask channel that says so; so does padding, which nothing
+    attends to either.
 
     Args:
         config: Architecture.
@@ -88,21 +91,28 @@ class Stage1Model(nn.Module):
     def __init__(self, config: Config, *, t5: T5Stack | None, input_scale: float) -> None:
         super().__init__()
         timeframes, model = len(config.data.timeframes), config.model
+        self.timeframes, self.seq_len = config.data.timeframes, config.data.seq_len
         channels = len(FEATURES) + 1
         self.stem: nn.Module = nn.Identity()
         if model.stem.width:
             self.stem = Stem(model.stem, timeframes=timeframes, channels=channels)
             channels = model.stem.width
-        shape = {
+        shape: dict[str, Any] = {
             "timeframes": timeframes,
             "channels": channels,
             "patch_len": config.transfer_learning.patch_len,
             "seq_len": config.data.seq_len,
             "width": model.d_model,
+            "pairs": _pairs(config),
         }
         self.encoder: nn.Module
         if t5 is None:
-            self.encoder = SharedEncoder(model.encoder, dropout=model.dropout, **shape)
+            self.encoder = SharedEncoder(
+                model.encoder,
+                dropout=model.dropout,
+                checkpointing=config.training.gradient_checkpointing,
+                **shape,
+            )
         else:
             self.encoder = T5TimeSeriesAdapter(t5, input_scale=input_scale, **shape)
         self.bottleneck: nn.Module = nn.Identity()
@@ -115,15 +125,67 @@ class Stage1Model(nn.Module):
             TimeframeLinear(timeframes, model.d_model, len(TARGETS)),
         )
 
+    @overload
+    def forward(self, features: Tensor, hidden: Tensor, real: Tensor | None = None) -> Tensor: ...
+
+    @overload
+    def forward(self, features: Parts, hidden: Parts, real: Parts | None = None) -> Parts: ...
+
     def forward(
+        self,
+        features: Tensor | Parts,
+        hidden: Tensor | Parts,
+        real: Tensor | Parts | None = None,
+    ) -> Tensor | Parts:
+        """Decode every bar, in normalised units, float32.
+
+        Args:
+            features: (batch, timeframe, time, 6), or by timeframe (batch, bars, 6): as many bars as
+                there are, and only timeframes that are there.
+            hidden: (batch, timeframe, time), or by timeframe (batch, bars).
+            real: As `hidden`, False at padding, whose features are not read; None = all real.
+
+        Returns:
+            (batch, timeframe, time, 4), or by timeframe (batch, seq_len, 4); what stands beyond a
+            timeframe's real bars means nothing.
+
+        Raises:
+            ValueError: A timeframe is none of the configuration's, or has too many bars.
+        """
+        if isinstance(features, Tensor):
+            assert isinstance(hidden, Tensor)
+            assert not isinstance(real, dict)
+            return self._decode(features, hidden, real)
+        assert isinstance(hidden, dict)
+        assert not isinstance(real, Tensor)
+        real = real or {name: torch.ones_like(mask) for name, mask in hidden.items()}
+        whole = (
+            stacked(parts, self.timeframes, self.seq_len) for parts in (features, hidden, real)
+        )
+        decoded = self._decode(*whole)
+        return {name: decoded[:, self.timeframes.index(name)] for name in features}
+
+    def _decode(
         self,
         features: Float[Tensor, "batch timeframe time 6"],
         hidden: Bool[Tensor, "batch timeframe time"],
+        real: Bool[Tensor, "batch timeframe time"] | None,
     ) -> Float[Tensor, "batch timeframe time 4"]:
-        """Decode every bar, in normalised units, float32."""
+        if real is not None:
+            features = features.masked_fill(~real.unsqueeze(-1), 0.0)
+            hidden = hidden | ~real
         seen = torch.cat([features, hidden.unsqueeze(-1).to(features.dtype)], dim=-1)
-        decoded: Tensor = self.decoder(self.bottleneck(self.encoder(self.stem(seen))))
+        encoded = self.encoder(self.stem(seen), real)
+        decoded: Tensor = self.decoder(self.bottleneck(encoded))
         return decoded.float()
+
+
+def _pairs(config: Config) -> list[tuple[int, int]]:
+    """Timeframes that see each other, by index."""
+    names, pairs = config.data.timeframes, config.model.cross_pairs
+    if pairs is None:
+        return [] if config.transfer_learning.use_pretrained_lm else all_pairs(len(names))
+    return [(names.index(one), names.index(other)) for one, other in pairs]
 
 
 class Built(NamedTuple):
@@ -162,6 +224,8 @@ def build_model(config: Config, language_model: LanguageModel | None) -> Built:
             n_pretrained_blocks=transfer.n_pretrained_blocks,
             dropout=config.model.dropout,
         )
+        if config.training.gradient_checkpointing:
+            t5.gradient_checkpointing_enable({"use_reentrant": False})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(integer_seed(Stream.HEAD, config.training.seed))
         model = Stage1Model(config, t5=t5, input_scale=scale)

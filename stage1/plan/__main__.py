@@ -60,7 +60,9 @@ def plan(
     console = Console()
     study = load_study(space, seed=seed, trials=trials)
     bars = load_bars(data_dir, study.config.data.timeframes)
-    validation = MarketWindows(bars, study.config.data).split.validation
+    validation = MarketWindows(
+        bars, study.config.data, calendar=study.config.model.async_sampler
+    ).split.validation
     model = model_of_run(like) if like else TYPICAL
     run = RunFolder(out / study.space.name)
     by_stage = trials_by_stage(study)

@@ -48,8 +48,8 @@ def trial_timer(
     """
 
     @cache
-    def windows(config: DataConfig) -> MarketWindows:
-        return MarketWindows(bars, config)
+    def windows(config: DataConfig, calendar: bool) -> MarketWindows:
+        return MarketWindows(bars, config, calendar=calendar)
 
     def time_one(config: Config) -> TrialTiming:
         transfer = config.transfer_learning
@@ -57,7 +57,7 @@ def trial_timer(
         try:
             return time_trial(
                 config,
-                windows(config.data),
+                windows(config.data, config.model.async_sampler),
                 language_models[name] if name else None,
                 accelerator=accelerator,
             )

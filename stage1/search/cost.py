@@ -86,7 +86,7 @@ def _time(config: dict[str, Any], shared: SharedInputs, gpus: float) -> Rows:
     checked = Config.model_validate(config)
     return time_rounds(
         checked,
-        shared.windows(checked.data),
+        shared.windows(checked),
         shared.language_model(checked.transfer_learning.lm_name_or_path),
         rounds=COST_ROUNDS,
         accelerator="gpu" if gpus > 0 else "cpu",

@@ -28,9 +28,9 @@ class SharedInputs(NamedTuple):
     language_models: dict[str, ray.ObjectRef[LanguageModel]]
     """`LanguageModel` by name."""
 
-    def windows(self, config: DataConfig) -> MarketWindows:
-        """The windows over the bars, made once per process and configuration."""
-        return _windows(self.bars, config)
+    def windows(self, config: Config) -> MarketWindows:
+        """The windows over the bars, made once per process and kind of window."""
+        return _windows(self.bars, config.data, config.model.async_sampler)
 
     def language_model(self, name: str) -> LanguageModel:
         """A language model, fetched once per process."""
@@ -38,8 +38,10 @@ class SharedInputs(NamedTuple):
 
 
 @lru_cache(maxsize=4)
-def _windows(bars: ray.ObjectRef[dict[str, Bars]], config: DataConfig) -> MarketWindows:
-    return MarketWindows(ray.get(bars), config)
+def _windows(
+    bars: ray.ObjectRef[dict[str, Bars]], config: DataConfig, calendar: bool
+) -> MarketWindows:
+    return MarketWindows(ray.get(bars), config, calendar=calendar)
 
 
 @lru_cache(maxsize=4)
@@ -68,7 +70,7 @@ def train_trial(tune_config: dict[str, Any], *, shared: SharedInputs, gpu: bool)
 
     fit(
         config,
-        shared.windows(config.data),
+        shared.windows(config),
         language_model,
         report=report,
         block_epochs=tune_config["block_epochs"],

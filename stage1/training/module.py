@@ -7,11 +7,13 @@ from typing import Any
 
 import pytorch_lightning as lightning
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from stage1.config import Config
 from stage1.data.batches import Batch, EpochPlan, MarketWindows, chained_sha256
 from stage1.model.blocks import block_sums, blocks_of_windows
+from stage1.model.by_timeframe import model_inputs, stacked
 from stage1.model.losses import total_loss
 from stage1.model.metrics import evaluate, evaluate_baseline, zero_loss
 from stage1.model.stage1_model import T5_PREFIX, Built
@@ -82,8 +84,12 @@ class Stage1Module(lightning.LightningModule):
 
     def val_dataloader(self) -> _Batches:
         """The validation set, the same for every trial."""
-        batches = self.windows.validation_batches(self.config.masking)
+        batches = self._validation_batches()
         return _Batches(batches, len(batches))
+
+    def _validation_batches(self) -> list[Batch]:
+        ratios = self.config.evaluation.tf_specific_mask_ratios
+        return self.windows.validation_batches(self.config.masking, ratios)
 
     # Steps --------------------------------------------------------------------------------------
 
@@ -105,9 +111,18 @@ class Stage1Module(lightning.LightningModule):
                 parameter.requires_grad_(learns)
         self._losses = []
 
+    def decode(self, batch: Batch) -> Float[Tensor, "batch timeframe time 4"]:
+        """All bars of a batch; calendar windows go through the model timeframe by timeframe."""
+        if not self.config.model.async_sampler:
+            whole: Tensor = self.model(batch.features, batch.hidden)
+            return whole
+        timeframes = self.config.data.timeframes
+        decoded = self.model(*model_inputs(batch, timeframes))
+        return stacked(decoded, timeframes, self.config.data.seq_len)
+
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of one batch."""
-        decoded = self.model(batch.features, batch.hidden)
+        decoded = self.decode(batch)
         loss = total_loss(decoded, batch, self.config.loss, self.minutes)
         self._losses.append(loss.detach())
         return loss
@@ -129,11 +144,11 @@ class Stage1Module(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Decode one batch; the metrics wait for all of them."""
-        self._decoded.append(self.model(batch.features, batch.hidden))
+        self._decoded.append(self.decode(batch))
 
     def on_validation_epoch_end(self) -> None:
         """Metrics over all batches that were validated, at once; the baseline's once a training."""
-        parts = self.windows.validation_batches(self.config.masking)[: len(self._decoded)]
+        parts = self._validation_batches()[: len(self._decoded)]
         batch = Batch(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
         decoded = torch.cat(self._decoded).cpu()
         self._decoded = []

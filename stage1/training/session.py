@@ -52,7 +52,7 @@ def run_training(
     if checkpoint is not None:
         check_checkpoint(checkpoint, config)
     bars = load_bars(data_dir, config.data.timeframes)
-    windows = MarketWindows(bars, config.data)
+    windows = MarketWindows(bars, config.data, calendar=config.model.async_sampler)
     language_model = load_language_model(config)
     rows: list[EpochRow] = []
 

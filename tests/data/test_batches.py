@@ -9,7 +9,6 @@ from synthetic_bars import data_config, market
 
 from stage1.config import Config, MaskingConfig, with_values
 from stage1.data.batches import MarketWindows, chained_sha256
-from stage1.data.hiding import bars_to_hide
 from stage1.errors import DataError
 from stage1.timeframes import MINUTES
 
@@ -228,7 +227,7 @@ def test_the_validation_set_is_the_split_s_and_scores_the_same_share_everywhere(
     scored = torch.cat([batch.scored for batch in batches])
 
     assert len(scored) == len(windows.split.validation.ends) == 40
-    assert scored.sum(dim=2).unique().tolist() == [bars_to_hide(16, MASKING)]
+    assert scored.sum(dim=2).unique().tolist() == [round(MASKING.mask_ratio * 16)]
 
 
 def test_large_validation_sets_come_in_several_batches_with_nothing_lost():

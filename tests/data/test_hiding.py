@@ -7,7 +7,6 @@ from synthetic_bars import MIDNIGHT, data_config, gappy_minutes, market
 
 from stage1.config import MaskingConfig
 from stage1.data.hiding import (
-    bars_to_hide,
     draw_hiding,
     numbers_needed,
     overlapping,
@@ -36,9 +35,10 @@ def minutes_of(timeframes):
 
 
 def draw(times, timeframes, masking, *, seed=0):
-    numbers = numbers_needed(times.shape[2], masking)
+    ratios = (masking.mask_ratio,) * len(timeframes)
+    numbers = numbers_needed(times.shape[2], masking, ratios)
     uniforms = np.random.default_rng(seed).random((*times.shape[:2], numbers))
-    return draw_hiding(times, minutes_of(timeframes), masking, uniforms)
+    return draw_hiding(times, minutes_of(timeframes), masking, uniforms, ratios)
 
 
 def runs(flags):
@@ -66,7 +66,7 @@ def test_lengths_keep_their_bounds_and_use_all_bars_that_they_can(bars, shortest
     assume(bars >= shortest)
     uniforms = np.random.default_rng(seed).random((50, bars // shortest))
 
-    lengths = span_lengths(uniforms, bars, shortest=shortest, longest=shortest + more)
+    lengths = span_lengths(uniforms, np.full(50, bars), shortest=shortest, longest=shortest + more)
 
     used = lengths[lengths > 0]
     assert used.min() >= shortest
@@ -78,7 +78,7 @@ def test_lengths_keep_their_bounds_and_use_all_bars_that_they_can(bars, shortest
 def test_all_first_lengths_that_can_be_completed_are_drawn_equally_often():
     uniforms = np.random.default_rng(0).random((20_000, 3))
 
-    lengths = span_lengths(uniforms, 10, shortest=3, longest=7)
+    lengths = span_lengths(uniforms, np.full(20_000, 10), shortest=3, longest=7)
 
     counts = np.bincount(lengths[:, 0], minlength=8)
     assert counts[:3].sum() == 0
@@ -137,7 +137,7 @@ def test_every_timeframe_draws_the_same_number_of_bars_near_the_ratio(ratio):
 
     scored = draw(times, ALL, masking).scored
 
-    assert np.unique(scored.sum(axis=2)).tolist() == [bars_to_hide(64, masking)]
+    assert np.unique(scored.sum(axis=2)).tolist() == [round(ratio * 64)]
     assert scored.mean() == pytest.approx(ratio, abs=0.5 / 64)
 
 

@@ -1,0 +1,93 @@
+"""Which bars a window holds, and which of them are hidden."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from stage1.config.section import Section
+from stage1.faults import RuleError
+from stage1.timeframes import MINUTES
+
+
+class DataConfig(Section):
+    """Which bars a window holds, and how they are scaled and split."""
+
+    timeframes: tuple[str, ...] = ("m1", "m5", "m15", "m30", "h1", "h4")
+    """Timeframes of a window, fine to coarse, the first one m1."""
+    seq_len: int = Field(64, ge=8, le=65_536)
+    """Bars of each timeframe in a window."""
+    stride: int = Field(1, ge=1)
+    """Minutes between the ends of consecutive windows."""
+    max_gap: int = Field(4320, ge=0)
+    """Longest gap inside a window, in minutes; 4320 lets weekends pass."""
+    normalization: Literal["instance", "zscore"] = "instance"
+    """Log prices scaled by the window's visible bars, or by the training split."""
+    validation_share: float = Field(0.2, gt=0, lt=1)
+    """Share of the time, at the end, that validation windows come from."""
+    validation_windows: int = Field(512, ge=1)
+    """At most this many validation windows, evenly spaced."""
+    sampling_probs: dict[str, float] = Field({})
+    """With `model.async_sampler`: the chance of each timeframe to be in a training window, in
+    [0, 1]; 1 where not given. m1 is always in, and validation windows hold all timeframes."""
+
+    @model_validator(mode="after")
+    def _timeframes_known_and_ordered(self) -> Self:
+        known = list(MINUTES)
+        unknown = [name for name in self.timeframes if name not in known]
+        if unknown:
+            rule = f"must be among {', '.join(known)}, got {unknown[0]!r}"
+            raise RuleError(("timeframes", rule))
+        ordered = tuple(name for name in known if name in self.timeframes)
+        if self.timeframes != ordered or ordered[:1] != ("m1",):
+            rule = "must start with m1 and go from fine to coarse, each once"
+            raise RuleError(("timeframes", f"{rule}, got {list(self.timeframes)}"))
+        return self
+
+    @model_validator(mode="after")
+    def _sampling_probs_are_chances(self) -> Self:
+        faults = []
+        for name, chance in self.sampling_probs.items():
+            key = f"sampling_probs.{name}"
+            if name not in self.timeframes:
+                faults.append((key, f"must be one of data.timeframes={list(self.timeframes)}"))
+            elif not 0 <= chance <= 1:
+                faults.append((key, f"must be from 0 to 1, got {chance}"))
+            elif name == "m1" and chance != 1:
+                faults.append((key, f"must be 1, since m1 is in every window, got {chance}"))
+        if faults:
+            raise RuleError(*faults)
+        return self
+
+
+class MaskingConfig(Section):
+    """Which bars are hidden from the encoder."""
+
+    mask_ratio: float = Field(0.15, gt=0, lt=1)
+    """Share of each timeframe's bars that is drawn, hidden and scored."""
+    mask_span_min: int = Field(3, ge=1)
+    """Bars in the shortest hidden span."""
+    mask_span_max: int = Field(7, ge=1)
+    """Bars in the longest hidden span."""
+    sync_across_tf: bool = True
+    """Hide every coarse bar that overlaps a hidden finer one, so that none gives it away."""
+
+
+class EvaluationConfig(Section):
+    """How the validation set is scored."""
+
+    tf_specific_mask_ratios: dict[str, float] = Field({})
+    """Share of a timeframe's bars that is drawn and scored, in (0, 1), in place of
+    `masking.mask_ratio`; at least one bar. Training hides `masking.mask_ratio` in all."""
+
+    @model_validator(mode="after")
+    def _ratios_are_shares(self) -> Self:
+        faults = [
+            (f"tf_specific_mask_ratios.{name}", f"must be > 0 and < 1, got {ratio}")
+            for name, ratio in self.tf_specific_mask_ratios.items()
+            if not 0 < ratio < 1
+        ]
+        if faults:
+            raise RuleError(*faults)
+        return self

@@ -1,0 +1,93 @@
+"""What is minimised, how long, how fast."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PlainValidator
+
+from stage1.config.section import Section
+
+
+class LossWeights(Section):
+    """Weights of the loss terms; a term of weight 0 is not computed."""
+
+    recon_tf: float = Field(1.0, gt=0)
+    """Huber loss on the scored bars."""
+    spec_tf: float = Field(0.0, ge=0)
+    """Multi-resolution STFT of each timeframe's series, hidden bars as decoded."""
+    cross: float = Field(0.0, ge=0)
+    """Decoded bars against the aggregate of the decoded bars of each finer timeframe."""
+    amp_phase: float = Field(0.0, ge=0)
+    """Correlation of amplitudes and phases of each timeframe's series, hidden bars as decoded."""
+
+
+class LossConfig(Section):
+    """What is minimised."""
+
+    weights: LossWeights = LossWeights()
+    """Weight of each term."""
+    huber_delta: float = Field(1.0, gt=0)
+    """Where the Huber loss turns linear, in normalised units."""
+
+
+class OptimizerConfig(Section):
+    """AdamW."""
+
+    lr: float = Field(1e-3, gt=0)
+    """Peak learning rate."""
+    weight_decay: float = Field(0.01, ge=0)
+    """Decoupled weight decay."""
+    beta1: float = Field(0.9, ge=0, lt=1)
+    """Decay of the gradient's mean."""
+    beta2: float = Field(0.98, ge=0, lt=1)
+    """Decay of the gradient's square."""
+
+
+def _size_or_auto(value: Any) -> int | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    number = value if not isinstance(value, str) else int(value) if value.isdecimal() else None
+    if isinstance(number, bool) or not isinstance(number, int | float) or number != int(number):
+        raise ValueError(f"must be a whole number or auto, got {value!r}")
+    if number < 1:
+        raise ValueError(f"must be >= 1, got {value}")
+    return int(number)
+
+
+class TrainingConfig(Section):
+    """How long, how fast, on what."""
+
+    epochs: int = Field(15, ge=1)
+    """The horizon: the learning-rate schedule ends here."""
+    steps_per_epoch: int = Field(100, ge=1)
+    """An epoch is this many optimiser steps."""
+    batch_size: Annotated[int | Literal["auto"], PlainValidator(_size_or_auto)] = 64
+    """Windows per step; auto = as many as fit into memory, found once before a training."""
+    gradient_checkpointing: bool = False
+    """Compute the encoder's activations again in the backward pass: less memory, more time."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """Its numbers."""
+    schedule: Literal["one_cycle", "warmup_cosine"] = "one_cycle"
+    """Shape of the learning rate over the horizon."""
+    warmup_share: float = Field(0.15, gt=0, lt=1)
+    """Share of all steps in which the learning rate rises."""
+    gradient_clip: float = Field(1.0, gt=0)
+    """Largest norm of the gradient."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Lightning's name of the arithmetic."""
+    threads: int = Field(1, ge=1)
+    """CPU threads; another number gives other rounding."""
+    seed: int = Field(0, ge=0)
+    """Of everything random."""
+
+    @property
+    def windows_per_step(self) -> int:
+        """The batch size as a number.
+
+        Raises:
+            ValueError: It is still `auto`; whoever trains has to find it first.
+        """
+        if self.batch_size == "auto":
+            raise ValueError("training.batch_size must be a number by now, got auto")
+        return self.batch_size

@@ -1,0 +1,116 @@
+"""Which bars are hidden where all timeframes of a window span the same minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stage1.config import MaskingConfig
+from stage1.data.hiding import ROWS_APART, Hiding, bars_to_hide, draw_spans, overlapping
+from stage1.data.windows import FEWEST_BARS
+
+EXTRA_NUMBERS = 2
+"""Uniform random numbers per window and timeframe beside those of the spans: whether it is in the
+window, and its rank among those that may be drawn from."""
+
+
+def draw_presence(
+    count: NDArray[np.int64], uniforms: NDArray[np.float64], chances: Sequence[float]
+) -> NDArray[np.int64]:
+    """Leave timeframes out of windows by chance.
+
+    Args:
+        count: (windows, timeframes) bars.
+        uniforms: Same shape, random numbers in [0, 1).
+        chances: To stay, of each timeframe, in [0, 1].
+
+    Returns:
+        The counts, 0 where a timeframe is left out.
+    """
+    return np.where(uniforms < np.asarray(chances), count, 0)
+
+
+def draw_calendar_hiding(
+    open_times: NDArray[np.int64],
+    count: NDArray[np.int64],
+    minutes: tuple[int, ...],
+    masking: MaskingConfig,
+    uniforms: NDArray[np.float64],
+    ratios: Sequence[float],
+) -> Hiding:
+    """Draw the hidden and the scored bars of a batch of calendar windows.
+
+    Here every coarse bar lies over finer ones, and each gives the other away. So with
+    `masking.sync_across_tf` one timeframe of each window, chosen at random, draws spans, and in all
+    others whatever overlaps these minutes is hidden too, but not scored. Without it each timeframe
+    draws for itself and hides nothing else. Spans are never at a window's first or last bar; a
+    timeframe with fewer than `FEWEST_BARS` bars is never drawn from.
+
+    Args:
+        open_times: (windows, timeframes, bars) unix seconds, timeframes fine to coarse; beyond
+            `count` larger than any time.
+        count: (windows, timeframes) bars that exist.
+        minutes: Length of a bar, per timeframe.
+        masking: Span lengths, switch.
+        uniforms: (windows, timeframes, `numbers_needed` + 1) random numbers in [0, 1).
+        ratios: Share that is drawn, of each timeframe.
+
+    Source:
+        Ours.
+    """
+    drawn_from = count >= FEWEST_BARS
+    if masking.sync_across_tf:
+        rank = np.where(drawn_from, uniforms[..., -1], -1.0)
+        drawn_from &= rank == rank.max(axis=1, keepdims=True)
+    scored = np.zeros(open_times.shape, dtype=bool)
+    for index in range(len(minutes)):
+        bars = count[:, index]
+        spans = draw_spans(
+            uniforms[:, index, :-1],
+            bars_to_hide(bars, ratios[index]),
+            masking,
+            last=bars - 2,
+            seq_len=open_times.shape[2],
+        )
+        scored[:, index] = spans & drawn_from[:, index, None]
+    hidden = scored.copy()
+    if masking.sync_across_tf:
+        for drawn in range(len(minutes)):
+            times = open_times[:, drawn]
+            for other in range(len(minutes)):
+                if other > drawn:
+                    hidden[:, other] |= overlapping(
+                        open_times[:, other], minutes[other], times, scored[:, drawn]
+                    )
+                elif other < drawn:
+                    hidden[:, other] |= beneath(
+                        open_times[:, other], times, minutes[drawn], scored[:, drawn]
+                    )
+    return Hiding(hidden, scored)
+
+
+def beneath(
+    fine_times: NDArray[np.int64],
+    coarse_times: NDArray[np.int64],
+    coarse_minutes: int,
+    drawn: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """Fine bars that lie in the clock interval of a drawn coarse bar.
+
+    Args:
+        fine_times: (windows, bars) open times in seconds.
+        coarse_times: (windows, bars) open times in seconds, on the coarse clock.
+        coarse_minutes: Length of a coarse bar.
+        drawn: Same shape as `coarse_times`, the drawn coarse bars.
+
+    Returns:
+        (windows, bars) True where a fine bar lies in a drawn one.
+    """
+    apart = np.arange(len(coarse_times))[:, None] * ROWS_APART
+    keys = (coarse_times + apart).ravel()
+    owners = (fine_times - fine_times % (coarse_minutes * 60) + apart).ravel()
+    places = np.minimum(np.searchsorted(keys, owners), keys.size - 1)
+    inside: NDArray[np.bool_] = (keys[places] == owners) & drawn.ravel()[places]
+    return inside.reshape(fine_times.shape)

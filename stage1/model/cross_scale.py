@@ -1,0 +1,79 @@
+"""Tokens of one timeframe look at those of others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from itertools import combinations
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+def all_pairs(timeframes: int) -> list[tuple[int, int]]:
+    """Every pair of timeframes, by index."""
+    return list(combinations(range(timeframes), 2))
+
+
+class CrossScaleAttention(nn.Module):
+    """Every token attends to the tokens of the timeframes paired with its own; the result is added.
+
+    Args:
+        width: Width of a token.
+        heads: Attention heads; where they do not divide the width, the next smaller number does.
+        timeframes: How many; at least two.
+        patches: Tokens per timeframe.
+        pairs: Timeframes, by index, that see each other.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        heads: int,
+        timeframes: int,
+        patches: int,
+        pairs: Collection[tuple[int, int]],
+    ) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.timeframe = nn.Parameter(torch.randn(timeframes, 1, width) * 0.02)
+        dividing = max(n for n in range(1, heads + 1) if width % n == 0)
+        self.attention = nn.MultiheadAttention(width, dividing, batch_first=True)
+        self.blocked: Bool[Tensor, "token token"]
+        blocked = _blocked(timeframes, patches, pairs)
+        self.register_buffer("blocked", blocked, persistent=False)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "batch timeframe patch width"],
+        exists: Bool[Tensor, "batch timeframe patch"] | None = None,
+    ) -> Float[Tensor, "batch timeframe patch width"]:
+        """Add what the other timeframes' tokens say; nothing where there are none.
+
+        Args:
+            tokens: Of all timeframes.
+            exists: True for tokens with a real bar, the only ones that are attended to; None = all.
+        """
+        flat = rearrange(self.norm(tokens) + self.timeframe, "b f p d -> b (f p) d")
+        blocked = self.blocked
+        if exists is not None:
+            blocked = blocked | ~rearrange(exists, "b f p -> b 1 (f p)")
+        alone = blocked.all(dim=-1, keepdim=True)  # a softmax over nothing is no number
+        blocked = blocked & ~alone
+        if exists is not None:
+            blocked = blocked.repeat_interleave(self.attention.num_heads, dim=0)
+        seen, _ = self.attention(flat, flat, flat, attn_mask=blocked, need_weights=False)
+        seen = seen.masked_fill(alone, 0.0)
+        result: Tensor = tokens + seen.reshape(tokens.shape)
+        return result
+
+
+def _blocked(
+    timeframes: int, patches: int, pairs: Collection[tuple[int, int]]
+) -> Bool[Tensor, "token token"]:
+    apart = torch.ones(timeframes, timeframes, dtype=torch.bool)
+    for one, other in pairs:
+        apart[one, other] = apart[other, one] = False
+    return apart.repeat_interleave(patches, dim=0).repeat_interleave(patches, dim=1)

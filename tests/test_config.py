@@ -233,6 +233,64 @@ def test_a_fault_names_file_line_key_rule_and_value(write, text, line, fault):
     ("text", "line", "fault"),
     [
         pytest.param(
+            "training:\n  batch_size: many\n",
+            2,
+            "training.batch_size: must be a whole number or auto, got 'many'",
+            id="a word that is not auto",
+        ),
+        pytest.param(
+            "training:\n  batch_size: 0\n",
+            2,
+            "training.batch_size: must be >= 1, got 0",
+            id="no window in a batch",
+        ),
+        pytest.param(
+            "model: {async_sampler: true}\ndata:\n  timeframes: [m1, m5]\n"
+            "  sampling_probs: {m1: 0.5}\n",
+            4,
+            "data.sampling_probs.m1: must be 1, since m1 is in every window, got 0.5",
+            id="windows without m1",
+        ),
+        pytest.param(
+            "data:\n  sampling_probs: {m5: 1.5}\n",
+            2,
+            "data.sampling_probs.m5: must be from 0 to 1, got 1.5",
+            id="a chance above 1",
+        ),
+        pytest.param(
+            "data:\n  sampling_probs: {m5: 0.5}\n",
+            2,
+            "data.sampling_probs: must be left out without model.async_sampler: all timeframes are "
+            "in a window",
+            id="chances where all timeframes are in a window",
+        ),
+        pytest.param(
+            "data:\n  seq_len: 128\nmodel:\n  async_sampler: true\n",
+            2,
+            "data.seq_len: must be at least one bar of h4, 240 minutes, long with "
+            "model.async_sampler, got 128",
+            id="windows shorter than a bar",
+        ),
+        pytest.param(
+            "evaluation:\n  tf_specific_mask_ratios:\n    m1: 0.2\n    m5: 1\n",
+            4,
+            "evaluation.tf_specific_mask_ratios.m5: must be > 0 and < 1, got 1.0",
+            id="all bars hidden",
+        ),
+        pytest.param(
+            "data:\n  timeframes: [m1, m5]\nevaluation:\n  tf_specific_mask_ratios: {h1: 0.2}\n",
+            4,
+            "evaluation.tf_specific_mask_ratios.h1: must be among data.timeframes=['m1', 'm5']",
+            id="a ratio for a timeframe that is not there",
+        ),
+        pytest.param(
+            "model:\n  cross_pairs: [[m1, m1]]\n",
+            2,
+            "model.cross_pairs: must be pairs of two of data.timeframes=['m1', 'm5', 'm15', "
+            "'m30', 'h1', 'h4'], got ['m1', 'm1']",
+            id="a timeframe paired with itself",
+        ),
+        pytest.param(
             "data:\n  stride: 2\n  timeframes: [m1, m2]\n",
             3,
             "data.timeframes: must be among m1, m5, m15, m30, h1, h4, got 'm2'",

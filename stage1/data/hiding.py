@@ -169,7 +169,7 @@ def draw_spans(
 
     Args:
         uniforms: (rows, `numbers_needed`) numbers in [0, 1), lengths first.
-        bars: (rows,) bars to hide.
+        bars: (rows,) bars to hide; at least one is, where `last` leaves room for it.
         masking: Span lengths.
         last: (rows,) last bar that may be hidden.
         seq_len: Bars in the longest window.
@@ -178,6 +178,7 @@ def draw_spans(
         (rows, seq_len) True where a bar is drawn.
     """
     half = uniforms.shape[1] // 2
+    bars = np.minimum(bars, np.maximum(last, 1))  # what has no room would be dropped, all of it
     lengths = span_lengths(
         uniforms[:, :half], bars, shortest=masking.mask_span_min, longest=masking.mask_span_max
     )

@@ -80,6 +80,8 @@ _METRICS = (
     Column("val_skill", NUMBER),
     Column("val_corr_*", NUMBER),
     Column("val_skill_*", NUMBER),
+    Column("consistency_ratio", NUMBER, added_later=True),
+    Column("spectral_delta", NUMBER, added_later=True),
 )
 TRIAL_COLUMNS = (
     *IDENTITY_COLUMNS,
@@ -89,6 +91,8 @@ TRIAL_COLUMNS = (
     *_METRICS,
     Column("baseline_val_loss", NUMBER),
     Column("baseline_val_correlation", NUMBER),
+    Column("baseline_consistency_ratio", NUMBER, added_later=True),
+    Column("baseline_spectral_delta", NUMBER, added_later=True),
     Column("baseline_val_corr_*", NUMBER),
     Column("zero_val_loss", NUMBER, added_later=True),
     Column("seconds", NUMBER),

@@ -80,7 +80,7 @@ def interpolate(
         torch.where(before < 0, after, before),
         torch.where(after >= length, before, after),
     )
-    before, after = before.clamp_max(length - 1), after.clamp_max(length - 1)  # none visible
+    before, after = before.clamp(0, length - 1), after.clamp(0, length - 1)  # where none is visible
     span = (after - before).clamp_min(1)
     weight = ((position - before).float() / span.float()).unsqueeze(-1)
     left = targets.gather(2, before.unsqueeze(-1).expand_as(targets))

@@ -32,6 +32,10 @@ _WORDS = {
     "timeframe and channel, then averaged; 1 is perfect.",
     "val_loss": "The training objective on the validation windows; smaller is better.",
     "val_skill": "1 - MSE / MSE of linear interpolation; above 0 beats a straight line.",
+    "consistency_ratio": "Share of the coarse bars' prices with hidden parts that agree with the "
+    "finer bars beneath them, to a tenth of a standard deviation; says nothing about truth.",
+    "spectral_delta": "How far the amplitudes of reconstructed series are from the true ones, as a "
+    "share of those; 0 is right, and interpolation is too smooth.",
     "interval": "The values of an effect that the data do not refute.",
     "attribution": "Whether shuffled weights, the same numbers without their structure, do as "
     "well: then it is not what the weights learned.",

@@ -25,6 +25,8 @@ _NAMES = {
     "val_correlation": "validation correlation",
     "val_loss": "validation loss",
     "val_skill": "validation skill",
+    "consistency_ratio": "consistency between timeframes",
+    "spectral_delta": "error of the spectrum",
 }
 
 

@@ -1,9 +1,9 @@
-"""How good decoded bars are, on the scored bars of the validation set."""
+"""How good decoded bars are, on the validation set."""
 
 from __future__ import annotations
 
 import warnings
-from itertools import compress
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -13,14 +13,24 @@ from torchmetrics.functional import pearson_corrcoef
 from stage1.config import Config
 from stage1.data.batches import Batch
 from stage1.data.features import interpolate
+from stage1.model.consistency import compare, consistency_ratio
 from stage1.model.losses import total_loss
+from stage1.model.spectral import completed, spectral_delta
 from stage1.timeframes import MINUTES
+
+LOWER_IS_BETTER = frozenset({"val_loss", "spectral_delta"})
+"""Of all metrics; of the others higher is better."""
 
 
 def metric_names(timeframes: tuple[str, ...]) -> list[str]:
     """Names of all metrics that `evaluate` gives."""
-    pooled = ["val_loss", "val_correlation", "val_skill"]
+    pooled = ["val_loss", "val_correlation", "val_skill", "consistency_ratio", "spectral_delta"]
     return pooled + [f"val_{kind}_{name}" for kind in ("corr", "skill") for name in timeframes]
+
+
+def better(metric: str) -> Literal["min", "max"]:
+    """The direction in which one of `metric_names` improves."""
+    return "min" if metric in LOWER_IS_BETTER else "max"
 
 
 def correlations(
@@ -43,38 +53,61 @@ def evaluate(
         `val_loss` (the training loss), `val_correlation` and `val_corr_<tf>` (Pearson per price,
         pooled over scored bars, then averaged over prices and timeframes), `val_skill` and
         `val_skill_<tf>` (1 - MSE / MSE of linear interpolation; 0 = no better than the line, at
-        most 1). A timeframe without a scored bar is context: its own metrics are NaN, and it is
-        left out of the others.
+        most 1), `consistency_ratio` (in [0, 1]) and `spectral_delta` (>= 0, 0 = the true spectrum),
+        both of the windows with all hidden bars as decoded. What nothing can be said about is NaN.
+        A timeframe without a scored bar is context: it has no correlation and no skill, and has no
+        part in those of all.
     """
-    names = config.data.timeframes
-    minutes = tuple(MINUTES[name] for name in names)
-    line = interpolate(batch.targets, batch.hidden)
+    minutes = _minutes(config)
     metrics = {"val_loss": float(total_loss(decoded, batch, config.loss, minutes))}
+    metrics |= _of_scored_bars(decoded, batch, config.data.timeframes)
+    whole = completed(decoded, batch.targets, batch.hidden)
+    comparisons = compare(whole, batch.open_time, batch.center, batch.scale, minutes)
+    metrics["consistency_ratio"] = consistency_ratio(comparisons, batch.hidden)
+    metrics["spectral_delta"] = spectral_delta(
+        decoded, batch.targets, hidden=batch.hidden, scored=batch.scored, real=batch.real
+    )
+    return metrics
+
+
+def _of_scored_bars(decoded: Tensor, batch: Batch, timeframes: tuple[str, ...]) -> dict[str, float]:
+    """Correlations and skills."""
+    metrics: dict[str, float] = {}
+    line = _interpolated(batch)
     squared, squared_line = 0.0, 0.0
-    is_scored = [bool(batch.scored[:, index].any()) for index in range(len(names))]
-    for index, name in enumerate(names):
+    correlated = []
+    for index, name in enumerate(timeframes):
         scored = batch.scored[:, index]
         truth, mine = batch.targets[:, index][scored], decoded[:, index][scored]
-        correlation = float(correlations(mine, truth).mean()) if is_scored[index] else float("nan")
-        metrics[f"val_corr_{name}"] = correlation
+        correlation = float(correlations(mine, truth).mean()) if len(truth) else float("nan")
         own = float((mine - truth).double().square().sum())
         its = float((line[:, index][scored] - truth).double().square().sum())
+        correlated += [correlation] if len(truth) else []
+        metrics[f"val_corr_{name}"] = correlation
         metrics[f"val_skill_{name}"] = 1 - own / its if its > 0 else float("nan")
         squared, squared_line = squared + own, squared_line + its
-    per_timeframe = [metrics[f"val_corr_{name}"] for name in compress(names, is_scored)]
-    count = len(per_timeframe)
-    metrics["val_correlation"] = sum(per_timeframe) / count if count else float("nan")
+    count = len(correlated)
+    metrics["val_correlation"] = sum(correlated) / count if count else float("nan")
     metrics["val_skill"] = 1 - squared / squared_line if squared_line > 0 else float("nan")
     return metrics
 
 
+def _interpolated(batch: Batch) -> Tensor:
+    """The baseline, from the bars that the model sees."""
+    return interpolate(batch.targets, batch.hidden | ~batch.real)
+
+
+def _minutes(config: Config) -> tuple[int, ...]:
+    return tuple(MINUTES[name] for name in config.data.timeframes)
+
+
 def zero_loss(batch: Batch, config: Config) -> float:
     """The `val_loss` of predicting 0 everywhere, which a training that has learned nothing has."""
-    minutes = tuple(MINUTES[name] for name in config.data.timeframes)
-    return float(total_loss(torch.zeros_like(batch.targets), batch, config.loss, minutes))
+    zeros = torch.zeros_like(batch.targets)
+    return float(total_loss(zeros, batch, config.loss, _minutes(config)))
 
 
 def evaluate_baseline(batch: Batch, config: Config) -> dict[str, float]:
     """The same metrics of linear interpolation, as `baseline_<metric>`; its skill is 0."""
-    metrics = evaluate(interpolate(batch.targets, batch.hidden), batch, config)
+    metrics = evaluate(_interpolated(batch), batch, config)
     return {f"baseline_{name}": value for name, value in metrics.items() if "skill" not in name}

@@ -7,8 +7,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from stage1.config import Config, Section, with_values
+from stage1.data.windows import FEWEST_BARS
 from stage1.faults import Fault, did_you_mean, dotted, faults_of, shown
-from stage1.model.metrics import metric_names
+from stage1.model.metrics import better, metric_names
 from stage1.search.design import sobol_configurations
 from stage1.search.space import (
     ChoiceParameter,
@@ -19,10 +20,12 @@ from stage1.search.space import (
     Value,
     active,
 )
+from stage1.timeframes import MINUTES
 
 OWN_KEYS = {
     "training.epochs": "must be left to horizon_epochs",
     "training.seed": "must be left to --seed and design.seeds",
+    "model.async_sampler": "must be set in the base configuration, the same for all trials",
     "data.timeframes": "must be set in the base configuration, the same for all trials",
 }
 """Keys that neither an arm nor the search may set, and why."""
@@ -175,10 +178,22 @@ def _objective_faults(space: Space, config: Config) -> list[Fault]:
     if metric not in known:
         hint = did_you_mean(metric, known)
         return [(("objective", "metric"), f"must be a metric, got {metric!r}{hint}")]
-    better = "min" if metric == "val_loss" else "max"
-    if mode != better:
-        return [(("objective", "mode"), f"must be {better} for {metric}, got {mode}")]
+    if mode != better(metric):
+        return [(("objective", "mode"), f"must be {better(metric)} for {metric}, got {mode}")]
+    context = _context_timeframe(metric, config)
+    if context is not None:
+        rule = f"must be of a timeframe with {FEWEST_BARS} bars in a window, got {metric!r}"
+        longest = config.data.seq_len
+        return [(("objective", "metric"), f"{rule}: {longest} minutes are too few for {context}")]
     return []
+
+
+def _context_timeframe(metric: str, config: Config) -> str | None:
+    """The timeframe that a metric is of, if it is never scored."""
+    if not config.model.async_sampler:
+        return None
+    names = (name for name in config.data.timeframes if metric.endswith(f"_{name}"))
+    return next((n for n in names if config.data.seq_len // MINUTES[n] < FEWEST_BARS), None)
 
 
 def _scheduler_faults(space: Space) -> list[Fault]:

@@ -10,6 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from stage1.results import IDENTITY_COLUMNS, PARAMETER_PREFIX
 
+_FINAL = ("val_loss", "val_correlation", "val_skill", "consistency_ratio", "spectral_delta")
 _IDENTITY = {column.name for column in IDENTITY_COLUMNS}
 
 
@@ -27,9 +28,7 @@ def write_trial(folder: Path, row: dict[str, Any], curve: list[dict[str, Any]]) 
         if key.startswith(PARAMETER_PREFIX)
     }
     final = {
-        f"final/{name}": row[name]
-        for name in ("val_loss", "val_correlation", "val_skill")
-        if math.isfinite(row.get(name, math.nan))
+        f"final/{name}": row[name] for name in _FINAL if math.isfinite(row.get(name, math.nan))
     }
     with SummaryWriter(folder / row["stage"] / row["arm"] / row["trial_id"]) as writer:
         for point in curve:

@@ -149,3 +149,14 @@ def test_every_window_and_timeframe_is_interpolated_by_itself():
         for timeframe in range(2):
             cell = (slice(window, window + 1), slice(timeframe, timeframe + 1))
             assert torch.equal(together[cell], interpolate(targets[cell], hidden[cell]))
+
+
+def test_a_timeframe_without_a_visible_bar_is_interpolated_as_0(generator):
+    targets = torch.randn(2, 2, 5, 4, generator=generator)
+    hidden = torch.zeros(2, 2, 5, dtype=torch.bool)
+    hidden[1, 0] = True
+
+    line = interpolate(targets, hidden)
+
+    assert not line[1, 0].any()
+    assert torch.equal(line[~hidden], targets[~hidden])

@@ -3,18 +3,22 @@ import math
 import numpy as np
 import pytest
 import torch
+from compared_by_hand import compared_by_hand
 from tiny_training import all_validation, tiny_config
 
 from stage1.data.features import interpolate
 from stage1.model.losses import total_loss
 from stage1.model.metrics import (
+    better,
     correlations,
     evaluate,
     evaluate_baseline,
     metric_names,
     zero_loss,
 )
+from stage1.model.spectral import spectral_delta
 
+CALENDAR = tiny_config(data={"seq_len": 64}, model={"async_sampler": True})
 CONFIG = tiny_config(loss={"weights.cross": 0.1})
 NAMES = CONFIG.data.timeframes
 
@@ -22,6 +26,11 @@ NAMES = CONFIG.data.timeframes
 @pytest.fixture(scope="module")
 def batch():
     return all_validation(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def calendar_batch():
+    return all_validation(CALENDAR)
 
 
 @pytest.fixture
@@ -83,11 +92,78 @@ def test_skill_compares_squared_errors_with_those_of_linear_interpolation(decode
     assert metrics["val_skill"] == pytest.approx(1 - sum(own) / sum(its), abs=1e-5)
 
 
-def test_unscored_bars_change_no_metric_without_the_cross_loss(decoded, batch):
+def test_visible_bars_change_no_metric_without_the_cross_loss(decoded, batch):
     config = tiny_config()
-    elsewhere = decoded.masked_fill(~batch.scored.unsqueeze(-1), 77.0)
+    elsewhere = decoded.masked_fill(~batch.hidden.unsqueeze(-1), 77.0)
 
     assert evaluate(decoded, batch, config) == evaluate(elsewhere, batch, config)
+
+
+def test_hidden_bars_that_are_not_scored_change_what_is_said_of_whole_windows_alone(decoded, batch):
+    config = tiny_config()
+    elsewhere = decoded.masked_fill((batch.hidden & ~batch.scored).unsqueeze(-1), 77.0)
+
+    one, two = evaluate(decoded, batch, config), evaluate(elsewhere, batch, config)
+
+    assert {name for name in one if one[name] != two[name]} == {
+        "consistency_ratio",
+        "spectral_delta",
+    }
+
+
+def test_padding_changes_no_metric(calendar_batch, generator):
+    batch = calendar_batch
+    decoded = batch.targets + 0.1 * torch.randn(batch.targets.shape, generator=generator)
+    padding = ~batch.real.unsqueeze(-1)
+    assert padding.any()
+
+    one, two = (
+        evaluate(decoded.masked_fill(padding, value), batch, CALENDAR) for value in (0.0, 77.0)
+    )
+
+    assert one == pytest.approx(two, rel=0, abs=0, nan_ok=True)
+
+
+def test_a_timeframe_that_is_only_context_has_no_score_and_no_part_in_that_of_all(
+    calendar_batch, generator
+):
+    batch = calendar_batch
+    assert batch.scored.any(dim=2).any(dim=0).tolist() == [True, True, False]
+    decoded = batch.targets + 0.1 * torch.randn(batch.targets.shape, generator=generator)
+
+    metrics = evaluate(decoded, batch, CALENDAR)
+
+    expected = [correlation_by_hand(decoded, batch, index) for index in range(2)]
+    assert metrics["val_corr_m5"] == pytest.approx(expected[1], abs=1e-6)
+    assert metrics["val_correlation"] == pytest.approx(np.mean(expected), abs=1e-6)
+    context = {name for name, value in metrics.items() if math.isnan(value)}
+    assert context == {"val_corr_m15", "val_skill_m15"}
+
+
+def test_where_nothing_is_scored_there_is_no_score(batch):
+    nothing = batch._replace(scored=torch.zeros_like(batch.scored))
+
+    metrics = evaluate(batch.targets, nothing, CONFIG)
+
+    assert math.isnan(metrics["val_correlation"])
+    assert math.isnan(metrics["val_skill"])
+    assert math.isnan(metrics["spectral_delta"])
+
+
+def test_consistency_and_spectra_are_those_of_windows_as_a_user_gets_them(decoded, batch):
+    metrics = evaluate(decoded, batch, CONFIG)
+
+    hidden = batch.hidden.numpy()
+    whole = torch.where(batch.hidden.unsqueeze(-1), decoded, batch.targets)
+    agree = [
+        np.abs(one.difference) <= 0.1
+        for one in compared_by_hand(whole, batch, (1, 5, 15))
+        if hidden[one.coarse] or hidden[one.parts].any()
+    ]
+    assert metrics["consistency_ratio"] == np.mean(agree)
+    assert metrics["spectral_delta"] == spectral_delta(
+        whole, batch.targets, hidden=batch.hidden, scored=batch.scored, real=batch.real
+    )
 
 
 def test_the_loss_is_the_training_loss(decoded, batch):
@@ -102,6 +178,8 @@ def test_the_truth_scores_best(batch):
     assert metrics["val_loss"] == 0
     assert metrics["val_skill"] == 1
     assert metrics["val_correlation"] == pytest.approx(1)
+    assert metrics["consistency_ratio"] == 1
+    assert metrics["spectral_delta"] == 0
 
 
 def test_a_constant_prediction_has_correlation_0(batch):
@@ -125,15 +203,39 @@ def test_the_baseline_has_interpolation_s_metrics_under_its_own_names(batch):
     expected = [correlation_by_hand(line, batch, index) for index in range(3)]
     assert baseline["baseline_val_correlation"] == pytest.approx(np.mean(expected), abs=1e-6)
     assert baseline["baseline_val_loss"] == total_loss(line, batch, CONFIG.loss, (1, 5, 15)).item()
+    assert {"baseline_consistency_ratio", "baseline_spectral_delta"} <= baseline.keys()
     assert not any("skill" in name for name in baseline)
+
+
+def test_the_baseline_of_calendar_windows_never_draws_a_line_into_the_padding(calendar_batch):
+    batch = calendar_batch
+    padded = batch.targets.masked_fill(~batch.real.unsqueeze(-1), 77.0)
+
+    one, two = (
+        evaluate_baseline(batch._replace(targets=targets), CALENDAR)
+        for targets in (batch.targets, padded)
+    )
+
+    assert one == pytest.approx(two, rel=0, abs=0, nan_ok=True)
+    assert 0 < one["baseline_consistency_ratio"] < 1
+    assert one["baseline_spectral_delta"] > 0
 
 
 def test_the_names_of_all_metrics_are_known_beforehand(decoded, batch):
     names = metric_names(NAMES)
 
     assert set(names) == evaluate(decoded, batch, CONFIG).keys()
-    assert len(names) == len(set(names)) == 3 + 2 * 3
+    assert len(names) == len(set(names)) == 5 + 2 * 3
     assert not any("/" in name for name in names)
+
+
+def test_every_metric_has_a_direction_in_which_the_truth_is_best(decoded, batch):
+    of_truth, of_noise = (evaluate(bars, batch, CONFIG) for bars in (batch.targets, decoded))
+
+    for name in metric_names(NAMES):
+        best = min if better(name) == "min" else max
+        assert best(of_truth[name], of_noise[name]) == of_truth[name]
+        assert of_truth[name] != of_noise[name]
 
 
 def test_what_is_not_finite_is_not_hidden(decoded, batch):
@@ -144,6 +246,7 @@ def test_what_is_not_finite_is_not_hidden(decoded, batch):
     assert math.isnan(metrics["val_loss"])
     assert math.isnan(metrics["val_correlation"])
     assert math.isnan(metrics["val_skill"])
+    assert math.isnan(metrics["spectral_delta"])
 
 
 def test_the_loss_of_predicting_0_is_the_huber_loss_of_the_truth(batch):

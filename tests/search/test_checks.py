@@ -138,6 +138,16 @@ def test_a_key_that_cannot_be_set_is_reported_in_space_and_arm(faults, key, faul
             "8: objective.mode: must be max for val_skill, got min",
             id="the skill is to be large",
         ),
+        pytest.param(
+            "{metric: consistency_ratio, mode: min}",
+            "8: objective.mode: must be max for consistency_ratio, got min",
+            id="timeframes are to agree",
+        ),
+        pytest.param(
+            "{metric: spectral_delta}",
+            "8: objective.mode: must be min for spectral_delta, got max",
+            id="spectra are to be the same",
+        ),
     ],
 )
 def test_an_objective_that_cannot_be_is_reported(faults, objective, fault):
@@ -537,3 +547,15 @@ def test_any_change_of_a_space_gives_a_study_or_faults_that_name_the_file(tmp_pa
     lines = faults_of(path).split("\n")
 
     assert all(line.startswith(f"{path}:") and line.isprintable() for line in lines)
+
+
+def test_a_timeframe_that_is_context_in_calendar_windows_cannot_be_the_objective(faults):
+    base = BASE.replace("m5]", "m5, m15], seq_len: 64") + "model: {async_sampler: true}\n"
+    objective = "objective: {metric: val_corr_m15, mode: max}\n"
+
+    (fault,) = faults(HEAD + objective + ARMS + PARAMETERS, base=base)
+
+    assert fault == (
+        "4: objective.metric: must be of a timeframe with 8 bars in a window, got 'val_corr_m15': "
+        "64 minutes are too few for m15"
+    )

@@ -1,0 +1,199 @@
+"""Whether decoded bars of different timeframes tell of the same prices.
+
+A coarse bar is the aggregate of the finer bars in its clock interval: open of the first, highest
+high, lowest low, close of the last. Every timeframe is held against every finer one, not only the
+next, which a calendar window may lack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from stage1.data.hiding import ROWS_APART
+
+TOLERANCE = 0.1
+"""Standard deviations of the coarse timeframe by which consistent prices may differ."""
+
+
+class WholeBars(NamedTuple):
+    """Coarse bars whose every finer part is in the window.
+
+    Bars are named by their place among all of a timeframe's, the windows one after another.
+    """
+
+    places: Int[Tensor, " bars"]
+    """Of the coarse bars."""
+    parts: Int[Tensor, "bars parts"]
+    """Of the finer ones in each, in the order of time."""
+
+
+class Comparison(NamedTuple):
+    """Bars of two timeframes, held against each other."""
+
+    finer: int
+    """Index of the timeframe that was aggregated."""
+    coarse: int
+    """Index of the other."""
+    bars: WholeBars
+    difference: Float[Tensor, "bars 4"]
+    """Aggregate less coarse bar, in units of the coarse timeframe."""
+
+
+def whole_bars(
+    fine_times: Int[Tensor, "batch time"],
+    coarse_times: Int[Tensor, "batch coarse"],
+    *,
+    fine_minutes: int,
+    coarse_minutes: int,
+) -> WholeBars:
+    """Find the coarse bars that can be compared.
+
+    As open times increase and lie on the clock, the parts of a whole bar stand side by side, and
+    the first and the last of them say that none is missing. So a fine bar is looked at once, and
+    the result has no more parts than there are fine bars, however coarse the other timeframe.
+
+    Args:
+        fine_times: Open times, unix seconds, increasing; `NO_TIME` at padding.
+        coarse_times: Likewise, on the coarse clock.
+        fine_minutes: Length of a fine bar.
+        coarse_minutes: Length of a coarse bar, a multiple of it.
+
+    Returns:
+        The bars, in the order of the windows and of time.
+    """
+    length, parts = fine_times.shape[1], coarse_minutes // fine_minutes
+    first = fine_times[:, : max(length - parts + 1, 0)]
+    last = fine_times[:, parts - 1 :]
+    # Nowhere true at padding, where the first is the last.
+    together = last == first + 60 * (coarse_minutes - fine_minutes)
+    # What starts off the coarse clock would find no coarse bar; so fewer are looked up.
+    row, column = (together & (first % (60 * coarse_minutes) == 0)).nonzero(as_tuple=True)
+    rows_apart = int(ROWS_APART)
+    windows = torch.arange(len(coarse_times), device=coarse_times.device).unsqueeze(-1)
+    keys = (coarse_times + rows_apart * windows).flatten()
+    wanted = first[row, column] + rows_apart * row
+    place = torch.searchsorted(keys, wanted).clamp_max(keys.numel() - 1)
+    found = keys[place] == wanted
+    start = (row * length + column)[found]
+    part = torch.arange(parts, device=start.device)
+    return WholeBars(place[found], start.unsqueeze(-1) + part)
+
+
+def aggregate(parts: Float[Tensor, "bars parts 4"]) -> Float[Tensor, "bars 4"]:
+    """Open, high, low, close of bars that follow each other."""
+    open_, high, low, close = parts.unbind(-1)
+    return torch.stack([open_[:, 0], high.amax(dim=1), low.amin(dim=1), close[:, -1]], dim=-1)
+
+
+def compare(
+    bars: Float[Tensor, "batch timeframe time 4"],
+    open_time: Int[Tensor, "batch timeframe time"],
+    center: Float[Tensor, "batch timeframe"],
+    scale: Float[Tensor, "batch timeframe"],
+    minutes: tuple[int, ...],
+) -> Iterator[Comparison]:
+    """Hold every timeframe against every finer one, as far as a window can fill its bars.
+
+    Args:
+        bars: In their timeframe's normalised units, timeframes fine to coarse.
+        open_time: Unix seconds; `NO_TIME` at padding.
+        center: Log price at 0 of each timeframe's units, float64.
+        scale: Log price of one unit, float64.
+        minutes: Length of a bar, per timeframe.
+
+    Yields:
+        One comparison per pair, in float32.
+    """
+    length = open_time.shape[2]
+    series = [one.flatten(0, 1) for one in bars.float().unbind(1)]
+    for coarse, finer in _pairs(minutes, length):
+        whole = whole_bars(
+            open_time[:, finer],
+            open_time[:, coarse],
+            fine_minutes=minutes[finer],
+            coarse_minutes=minutes[coarse],
+        )
+        parts = series[finer].index_select(0, whole.parts.flatten())
+        together = aggregate(parts.unflatten(0, whole.parts.shape))
+        factor = (scale[:, finer] / scale[:, coarse]).float()
+        shift = ((center[:, finer] - center[:, coarse]) / scale[:, coarse]).float()
+        window = whole.places // length
+        in_coarse_units = together * factor[window, None] + shift[window, None]
+        difference = in_coarse_units - series[coarse].index_select(0, whole.places)
+        yield Comparison(finer, coarse, whole, difference)
+
+
+def _pairs(minutes: tuple[int, ...], length: int) -> Iterator[tuple[int, int]]:
+    """A timeframe and a finer one, unless a bar of the first has more parts than fit."""
+    for coarse in range(1, len(minutes)):
+        for finer in range(coarse):
+            if minutes[coarse] // minutes[finer] <= length:
+                yield coarse, finer
+
+
+def cross_timeframe_loss(
+    decoded: Float[Tensor, "batch timeframe time 4"],
+    open_time: Int[Tensor, "batch timeframe time"],
+    center: Float[Tensor, "batch timeframe"],
+    scale: Float[Tensor, "batch timeframe"],
+    minutes: tuple[int, ...],
+) -> Float[Tensor, ""]:
+    """Mean squared difference between bars and the aggregates of finer timeframes' bars.
+
+    loss = mean over pairs of timeframes, coarse bars b and prices of
+    ((aggregate of the finer bars in b - b) / coarse scale)^2, with all prices as log prices.
+    Only bars whose every part lies in the window are compared.
+
+    Args:
+        decoded: Bars in their timeframe's normalised units, timeframes fine to coarse.
+        open_time: Unix seconds; `NO_TIME` at padding.
+        center: Log price at 0 of each timeframe's units, float64.
+        scale: Log price of one unit, float64.
+        minutes: Length of a bar, per timeframe.
+
+    Returns:
+        Float32, >= 0; exactly 0 for bars that aggregate, in common units, and 0 if none can be
+        compared.
+
+    Source:
+        Ours.
+    """
+    total = decoded.new_zeros((), dtype=torch.float32)
+    compared = 0
+    for comparison in compare(decoded, open_time, center, scale, minutes):
+        total = total + comparison.difference.square().sum()
+        compared += comparison.difference.numel()
+    return total / max(compared, 1)
+
+
+def consistency_ratio(
+    comparisons: Iterable[Comparison], hidden: Bool[Tensor, "batch timeframe time"]
+) -> float:
+    """Share of prices that agree with the aggregate of a finer timeframe's bars.
+
+    A price agrees if both differ by at most `TOLERANCE`. Bars that are observed, with all their
+    parts, agree anyway and do not count.
+
+    Args:
+        comparisons: Of windows as a user gets them: decoded where hidden, the truth elsewhere.
+        hidden: True where a bar is decoded.
+
+    Returns:
+        In [0, 1]; NaN if nothing can be compared. A price that is NaN does not agree.
+
+    Source:
+        Ours.
+    """
+    agreeing, compared = 0, 0
+    decoded = [one.flatten() for one in hidden.unbind(1)]
+    for finer, coarse, bars, difference in comparisons:
+        counts = decoded[coarse][bars.places] | decoded[finer][bars.parts].any(dim=1)
+        close = difference.abs() <= TOLERANCE
+        agreeing += int((close & counts.unsqueeze(-1)).sum())
+        compared += 4 * int(counts.sum())
+    return agreeing / compared if compared else float("nan")

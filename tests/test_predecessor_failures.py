@@ -183,6 +183,25 @@ def test_padding_is_no_nan_inside_the_network_and_never_changes_a_real_bar(gener
     assert all(tensor.isfinite().all() for tensor in tensors)
 
 
+def test_the_t5_gives_real_tokens_what_it_gives_them_without_padding():
+    config = config_in(True)
+    model, batch = build_model(config, tiny_language_model()).model, tiny_batch(config)
+    calls = []
+    hook = model.encoder.t5.register_forward_hook(
+        lambda module, args, kwargs, result: calls.append((kwargs, result)), with_kwargs=True
+    )
+    decoded_by(model, config, batch)
+    hook.remove()
+
+    ((given, result),) = calls
+    lengths = given["attention_mask"].sum(dim=1).tolist()
+    assert min(lengths) < max(lengths)
+    for row, length in enumerate(lengths):
+        alone = model.encoder.t5(inputs_embeds=given["inputs_embeds"][row : row + 1, :length])
+        padded = result.last_hidden_state[row : row + 1, :length]
+        torch.testing.assert_close(padded, alone.last_hidden_state, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("factor", [1, 1000], ids=["EUR/USD", "an index"])
 def test_targets_are_normalised_whatever_the_price(factor):
     bars = market(2000)

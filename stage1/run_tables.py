@@ -95,6 +95,7 @@ TRIAL_COLUMNS = (
     Column("baseline_spectral_delta", NUMBER, added_later=True),
     Column("baseline_val_corr_*", NUMBER),
     Column("zero_val_loss", NUMBER, added_later=True),
+    Column("accumulation", INTEGER, added_later=True),
     Column("seconds", NUMBER),
     Column("seconds_per_step", NUMBER),
     Column("peak_rss_mb", NUMBER),

@@ -40,7 +40,7 @@ def test_the_readme_shows_every_command_of_a_first_study():
 
     assert shown == {
         f"stage1.{name}"
-        for name in ("prepare", "plan", "tune", "report", "claims", "export", "train")
+        for name in ("prepare", "plan", "tune", "report", "claims", "export", "train", "compare")
     }
 
 
@@ -52,6 +52,7 @@ def test_a_command_of_the_readme_runs(command, places, tmp_path):
         "stage1.plan": ["--no-timing"],
         "stage1.tune": [] if "--resume" in command else ["--check"],
         "stage1.claims": ["--studies", "100"],
+        "stage1.compare": ["--check"],
         "stage1.train": [] if "--dry-run" in command else ["--fast-dev-run"],
     }
     arguments = shlex.split(command)

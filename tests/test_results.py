@@ -90,7 +90,7 @@ def test_columns_come_in_the_documented_order_whatever_the_order_of_the_row(run)
         "val_skill_m1",
     ]
     baseline = names.index("baseline_val_corr_m1")
-    assert names[baseline + 1 : baseline + 3] == ["zero_val_loss", "seconds"]
+    assert names[baseline + 1 : baseline + 3] == ["zero_val_loss", "accumulation"]
 
 
 def test_types_do_not_depend_on_which_values_are_null(run):

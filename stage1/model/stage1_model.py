@@ -225,7 +225,7 @@ def build_model(config: Config, language_model: LanguageModel | None) -> Built:
             dropout=config.model.dropout,
         )
         if config.training.gradient_checkpointing:
-            t5.gradient_checkpointing_enable({"use_reentrant": False})
+            t5.activation_checkpointing_enable({"use_reentrant": False})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(integer_seed(Stream.HEAD, config.training.seed))
         model = Stage1Model(config, t5=t5, input_scale=scale)

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
-import torch
-
 from stage1.config import Config, DataConfig
 from stage1.data.batches import MarketWindows
 from stage1.data.store import Bars
@@ -61,11 +59,8 @@ def trial_timer(
                 language_models[name] if name else None,
                 accelerator=accelerator,
             )
-        except torch.OutOfMemoryError:
-            raise TrialError(
-                f"a trial with {name or 'the vanilla encoder'} must fit into the GPU's memory, got "
-                "more; lower training.batch_size"
-            ) from None
+        except TrialError as error:
+            raise TrialError(f"{name or 'the vanilla encoder'}: {error}") from None
 
     return time_one
 

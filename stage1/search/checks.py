@@ -45,6 +45,7 @@ def space_faults(space: Space, config: Config) -> list[Fault]:
         *_parameter_faults(space, config),
         *_objective_faults(space, config),
         *_scheduler_faults(space),
+        *_batch_size_faults(space, config),
     ]
 
 
@@ -94,6 +95,15 @@ def conditions(space: Space, key: str) -> dict[str, Any]:
     for other, wanted in space.space[key].when.items():
         result |= {**conditions(space, other), other: wanted}
     return result
+
+
+def _batch_size_faults(space: Space, config: Config) -> list[Fault]:
+    """Auto asks each machine's memory, and trials must not differ in what a step is."""
+    key = "training.batch_size"
+    set_in_all = key in space.space or all(key in arm for arm in space.arms.values())
+    if set_in_all or config.training.batch_size != "auto":
+        return []
+    return [(("base",), f"must set {key} to a number, since all trials share it, got auto")]
 
 
 def _arm_faults(space: Space, config: Config) -> list[Fault]:
@@ -220,9 +230,11 @@ def _key_fault(config: Config, key: str) -> str | None:
 def _broken(config: Config, values: dict[str, Any]) -> list[tuple[str, str]]:
     """The rules that a configuration breaks with some values set, by dotted key."""
     try:
-        with_values(config, values)
+        made = with_values(config, values)
     except ValidationError as error:
         return [(dotted(keys), rule) for keys, rule in faults_of(error, Config)]
+    if "training.batch_size" in values and made.training.batch_size == "auto":
+        return [("training.batch_size", "must be a number, since all trials share it, got auto")]
     return []
 
 

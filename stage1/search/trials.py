@@ -76,6 +76,7 @@ class EndedTrial(NamedTuple):
 _CURVE_ONLY = {"epoch", "train_loss", "lr"}
 _TRIAL_ONLY = {
     "zero_val_loss",
+    "accumulation",
     "seconds_per_step",
     "steps",
     "peak_rss_mb",

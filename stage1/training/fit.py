@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from stage1.model.blocks import BLOCKS
 from stage1.model.language_models import LanguageModel
 from stage1.model.stage1_model import build_model
 from stage1.seeds import Stream, integer_seed
+from stage1.training.batch_guard import Warn, log_warning, out_of_memory_is_a_trial_error
 from stage1.training.memory import peak_rss_mb, peak_vram_mb, reset_peaks
 from stage1.training.module import Stage1Module
 
@@ -105,6 +107,7 @@ class EpochReports(Callback):
                 "peak_rss_mb": peak_rss_mb(),
                 "peak_vram_mb": peak_vram_mb(),
                 "parameters": sum(p.numel() for p in module.model.parameters()),
+                "accumulation": module.accumulation,
                 **module.fingerprints,
                 **({} if module.blocks is None else {BLOCKS: module.blocks.numpy()}),
             }
@@ -125,6 +128,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     checkpoint: Path | None = None,
     block_epochs: Collection[int] = (),
+    warn: Warn = log_warning,
     **trainer_options: Any,
 ) -> Stage1Module:
     """Train to the horizon. Same arguments, same machine: bit-identical rows, times aside.
@@ -139,37 +143,29 @@ def fit(
         callbacks: Further Lightning callbacks.
         checkpoint: Lightning checkpoint to go on from.
         block_epochs: Epochs whose rows are to hold the sums of their validation blocks.
+        warn: Takes a line when a batch does not fit into memory and is worked on in parts.
         trainer_options: For Lightning's Trainer, over the lean defaults.
 
     Raises:
         ModelError: The language model does not fit the configuration.
+        TrialError: Memory does not suffice for a single window, or for the model.
     """
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # set to INFO at its import
     reset_peaks()
     torch.set_num_threads(config.training.threads)
     clock = StepClock()
     reports = EpochReports(report, clock)
-    module = Stage1Module(config, windows, build_model(config, language_model), block_epochs)
+    built = build_model(config, language_model)
+    module = Stage1Module(config, windows, built, block_epochs=block_epochs, warn=warn)
     torch.manual_seed(integer_seed(Stream.DROPOUT, config.training.seed))
     options: dict[str, Any] = {
-        "accelerator": "cpu",
-        "devices": 1,
         "max_epochs": config.training.epochs,
-        "precision": config.training.precision,
-        "gradient_clip_val": config.training.gradient_clip,
         "reload_dataloaders_every_n_epochs": 1,
         # The whole validation set: the row of epoch 0, which a resumed training has behind it.
         "num_sanity_val_steps": 0 if checkpoint else -1,
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
         **trainer_options,
     }
-    with warnings.catch_warnings():
-        for message in _NOISE:
-            warnings.filterwarnings("ignore", message=message)
-        trainer = lightning.Trainer(callbacks=[clock, reports, *callbacks], **options)
+    with quiet_lightning(), out_of_memory_is_a_trial_error():
+        trainer = lean_trainer(config, callbacks=[clock, reports, *callbacks], **options)
         try:
             trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
         except SystemExit:
@@ -177,3 +173,32 @@ def fit(
                 raise KeyboardInterrupt from None
             raise
     return module
+
+
+def lean_trainer(config: Config, **options: Any) -> lightning.Trainer:
+    """A Trainer on one device, in the configured precision, that shows and writes nothing.
+
+    Args:
+        config: Complete.
+        options: For Lightning's Trainer, over these.
+    """
+    lean: dict[str, Any] = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "precision": config.training.precision,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return lightning.Trainer(**lean | options)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Leave out what Lightning says that no user of stage1 can act on."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # set to INFO at its import
+    with warnings.catch_warnings():
+        for message in _NOISE:
+            warnings.filterwarnings("ignore", message=message)
+        yield

@@ -1,4 +1,4 @@
-"""The most memory a training used, in a process that runs many."""
+"""How much memory there is, and the most a training used, in a process that runs many."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 
 _CLEAR_PEAK = "5"  # proc(5): resets the peak resident set size
 _PROCESS = Path("/proc/self")
+_MACHINE = Path("/proc/meminfo")
 
 
 def reset_peaks() -> None:
@@ -22,11 +23,25 @@ def reset_peaks() -> None:
 
 def peak_rss_mb() -> float:
     """Peak resident memory in MiB since `reset_peaks`, or of the process where Linux is not."""
+    peak = _mebibytes(_PROCESS / "status", "VmHWM:")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 if peak is None else peak
+
+
+def available_mb() -> float | None:
+    """Memory in MiB that programs can still take, or None where Linux is not.
+
+    That of the machine: the smaller limit of a container is not seen.
+    """
+    return _mebibytes(_MACHINE, "MemAvailable:")
+
+
+def _mebibytes(path: Path, name: str) -> float | None:
+    """The entry of a file of /proc that counts in kibibytes, or None if there is none."""
     with suppress(OSError):
-        for line in (_PROCESS / "status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
+        for line in path.read_text().splitlines():
+            if line.startswith(name):
                 return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return None
 
 
 def peak_vram_mb() -> float | None:

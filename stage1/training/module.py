@@ -1,4 +1,8 @@
-"""The Lightning module: steps, unfreezing, validation, and what a checkpoint carries."""
+"""The Lightning module: steps, unfreezing, validation, and what a checkpoint carries.
+
+Lightning's manual optimisation: whether a step's windows fit into memory at once shows only on the
+way, and then its gradient has to be added up from parts of the batch.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import pytorch_lightning as lightning
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.optim import Optimizer
 
 from stage1.config import Config
 from stage1.data.batches import Batch, EpochPlan, MarketWindows, chained_sha256
@@ -18,6 +23,7 @@ from stage1.model.losses import total_loss
 from stage1.model.metrics import evaluate, evaluate_baseline, zero_loss
 from stage1.model.stage1_model import T5_PREFIX, Built
 from stage1.timeframes import MINUTES
+from stage1.training.batch_guard import BatchGuard, Warn, log_warning, shares
 from stage1.training.optimization import build_optimizer, build_schedule
 
 CHECKPOINT_KEY = "stage1"
@@ -45,6 +51,7 @@ class Stage1Module(lightning.LightningModule):
         built: The model and the fingerprints of its weights.
         block_epochs: Epochs after whose validation `blocks` holds their sums; 0 is before the
             first step.
+        warn: Takes a line whenever memory makes the parts of a batch smaller.
     """
 
     def __init__(
@@ -52,9 +59,12 @@ class Stage1Module(lightning.LightningModule):
         config: Config,
         windows: MarketWindows,
         built: Built,
+        *,
         block_epochs: Collection[int] = (),
+        warn: Warn = log_warning,
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.config = config
         self.windows = windows
         self.model = built.model
@@ -69,6 +79,8 @@ class Stage1Module(lightning.LightningModule):
         self.baseline: dict[str, float] = {}
         self.block_epochs = frozenset(block_epochs)
         self.blocks: Tensor | None = None
+        self._steps = BatchGuard("a training step", warn)
+        self._validation = BatchGuard("a validation batch", warn)
         self._plan: EpochPlan | None = None
         self._decoded: list[Tensor] = []
         self._losses: list[Tensor] = []
@@ -105,11 +117,14 @@ class Stage1Module(lightning.LightningModule):
         ):
             self.fingerprints[name] = chained_sha256(self.fingerprints[name] or "", array)
         freeze = self.config.transfer_learning.freeze_lm_epochs
-        learns = freeze >= 0 and self.current_epoch >= freeze
+        self.let_t5_learn(freeze >= 0 and self.current_epoch >= freeze)
+        self._losses = []
+
+    def let_t5_learn(self, learns: bool) -> None:
+        """Free or freeze the T5, whole; a model without one is left as it is."""
         for name, parameter in self.model.named_parameters():
             if name.startswith(T5_PREFIX):
                 parameter.requires_grad_(learns)
-        self._losses = []
 
     def decode(self, batch: Batch) -> Float[Tensor, "batch timeframe time 4"]:
         """All bars of a batch; calendar windows go through the model timeframe by timeframe."""
@@ -120,12 +135,61 @@ class Stage1Module(lightning.LightningModule):
         decoded = self.model(*model_inputs(batch, timeframes))
         return stacked(decoded, timeframes, self.config.data.seq_len)
 
+    def loss(self, batch: Batch) -> Float[Tensor, ""]:
+        """What is minimised, of a batch at once."""
+        return total_loss(self.decode(batch), batch, self.config.loss, self.minutes)
+
+    @property
+    def accumulation(self) -> int:
+        """Parts in which a step's gradient is added up; 1 = the whole batch at once."""
+        return self._steps.parts
+
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Loss of one batch."""
-        decoded = self.decode(batch)
-        loss = total_loss(decoded, batch, self.config.loss, self.minutes)
-        self._losses.append(loss.detach())
+        """One step of optimiser and schedule, whatever fits into memory; gives the batch's loss."""
+        optimizer: Any = self.optimizers()
+        loss = self._steps.run(batch, self.add_up_gradient, undo=optimizer.zero_grad)
+        self._losses.append(loss)
+        with self._full_precision():
+            optimizer.step()
+        schedule: Any = self.lr_schedulers()
+        schedule.step()
         return loss
+
+    def add_up_gradient(self, parts: list[Batch]) -> Tensor:
+        """Give every parameter the gradient of a batch that comes in parts.
+
+        Each part's loss counts by its share of the scored bars, so that loss and gradient of the
+        Huber term are exactly the whole batch's. The other terms are means over other things: of
+        them it is the mean over the parts, weighted alike, and not quite the whole batch's.
+
+        Args:
+            parts: Of one batch; a single one is the batch.
+
+        Returns:
+            The loss, without a graph.
+        """
+        optimizer: Any = self.optimizers()
+        optimizer.zero_grad()
+        losses = []
+        for part, share in zip(parts, shares(parts) if len(parts) > 1 else [1.0], strict=True):
+            loss = share * self.loss(part)
+            with self._full_precision():
+                self.manual_backward(loss)
+            losses.append(loss.detach())
+        return torch.stack(losses).sum()
+
+    def _full_precision(self) -> torch.autocast:
+        """Mixed precision is for the forward pass: backward operations follow its types."""
+        return torch.autocast(self.device.type, enabled=False)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Clip the gradient.
+
+        Called by Lightning after it has undone the loss scaling of 16-mixed: before `step` the
+        gradients would still be scaled, and clipped to nearly nothing.
+        """
+        clip = self.config.training.gradient_clip
+        self.clip_gradients(optimizer, gradient_clip_val=clip, gradient_clip_algorithm="norm")
 
     def train_loss(self) -> float:
         """Mean loss of the current epoch's steps so far; NaN before the first."""
@@ -144,7 +208,10 @@ class Stage1Module(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Decode one batch; the metrics wait for all of them."""
-        self._decoded.append(self.decode(batch))
+        self._decoded.append(self._validation.run(batch, self._decode_parts))
+
+    def _decode_parts(self, parts: list[Batch]) -> Tensor:
+        return torch.cat([self.decode(part) for part in parts])
 
     def on_validation_epoch_end(self) -> None:
         """Metrics over all batches that were validated, at once; the baseline's once a training."""
@@ -173,14 +240,17 @@ class Stage1Module(lightning.LightningModule):
     # Checkpoints --------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what a checkpoint of ours carries: configuration, fingerprints, random state."""
+        """Add what our checkpoints carry: configuration, fingerprints, random state, parts."""
         checkpoint[CHECKPOINT_KEY] = {
             "config": self.config.model_dump(mode="json"),
             "fingerprints": dict(self.fingerprints),
             "rng": torch.get_rng_state(),
+            "accumulation": self._steps.parts,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take fingerprints and random state back."""
-        self.fingerprints = dict(checkpoint[CHECKPOINT_KEY]["fingerprints"])
-        torch.set_rng_state(checkpoint[CHECKPOINT_KEY]["rng"])
+        """Take fingerprints, random state and parts per step back."""
+        kept = checkpoint[CHECKPOINT_KEY]
+        self.fingerprints = dict(kept["fingerprints"])
+        torch.set_rng_state(kept["rng"])
+        self._steps.parts = kept["accumulation"]

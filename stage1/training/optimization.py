@@ -9,31 +9,49 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from stage1.config import Config
+from stage1.model.adapter import T5TimeSeriesAdapter
 from stage1.model.stage1_model import T5_PREFIX, Stage1Model
 
 
 def parameter_groups(model: Stage1Model, config: Config) -> list[dict[str, Any]]:
-    """The T5's parameters at lr x lm_learning_rate_factor, all others at lr; only matrices decay.
+    """Parameters by learning rate and weight decay; only matrices decay.
+
+    Those in block i of the T5's n learn at lr x lm_learning_rate_factor x
+    layerwise_lr_decay^(n - 1 - i), all others at lr. The T5's final norm goes with its last block,
+    its relative attention bias with the first, where it lies.
 
     All parameters are there from the start, frozen ones too: those have no gradient and are left
     alone, and the schedule counts for them from step 0.
+
+    Source: layer-wise rates: Howard and Ruder 2018, "Universal Language Model Fine-tuning for Text
+    Classification", section 3.2.
     """
     optimizer = config.training.optimizer
-    factors = {True: config.transfer_learning.lm_learning_rate_factor, False: 1.0}
-    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+    groups: dict[tuple[str, float, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         is_matrix = parameter.ndim >= 2 and not name.endswith("bias")  # one bias per timeframe
-        key = (name.startswith(T5_PREFIX), is_matrix)
-        groups.setdefault(key, []).append(parameter)
+        part = "t5" if name.startswith(T5_PREFIX) else "head"
+        factor = _t5_factor(name, model, config) if part == "t5" else 1.0
+        groups.setdefault((part, factor, is_matrix), []).append(parameter)
     return [
         {
             "params": parameters,
-            "lr": optimizer.lr * factors[is_t5],
+            "lr": optimizer.lr * factor,
             "weight_decay": optimizer.weight_decay if is_matrix else 0.0,
-            "name": "t5" if is_t5 else "head",
+            "name": part,
         }
-        for (is_t5, is_matrix), parameters in groups.items()
+        for (part, factor, is_matrix), parameters in groups.items()
     ]
+
+
+def _t5_factor(name: str, model: Stage1Model, config: Config) -> float:
+    """What the learning rate of a T5's parameter is a multiple of, by its block."""
+    transfer = config.transfer_learning
+    assert isinstance(model.encoder, T5TimeSeriesAdapter)
+    last = len(model.encoder.t5.block) - 1
+    _, found, behind = name.partition(f"{T5_PREFIX}block.")
+    block = int(behind.split(".")[0]) if found else last
+    return transfer.lm_learning_rate_factor * transfer.layerwise_lr_decay ** (last - block)
 
 
 def build_optimizer(model: Stage1Model, config: Config) -> torch.optim.AdamW:

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from stage1.config import Config
 from stage1.model.initialization import t5_stack
-from stage1.model.stage1_model import Stage1Model
+from stage1.model.stage1_model import T5_PREFIX, Stage1Model
 from stage1.model.t5_dimensions import encoder_config
 
 T5 = "T5 (one, shared)"
@@ -30,9 +30,17 @@ def parameter_counts(config: Config) -> dict[str, int]:
         model = Stage1Model(config, t5=t5, input_scale=1.0)
     counts: dict[str, int] = {}
     for name, parameter in model.named_parameters():
-        part = T5 if name.startswith("encoder.t5.") else name.split(".")[0]
+        part = _part(name)
         counts[part] = counts.get(part, 0) + parameter.numel()
     return counts
+
+
+def _part(name: str) -> str:
+    """The row that a parameter counts in."""
+    if name.startswith(T5_PREFIX):
+        return T5
+    module, inner, *_ = name.split(".")
+    return f"{module}, {inner.replace('_', ' ')}" if module == "encoder" else module
 
 
 def parameter_table(config: Config) -> Table:
@@ -41,7 +49,8 @@ def parameter_table(config: Config) -> Table:
     total, timeframes = sum(counts.values()), len(config.data.timeframes)
     transfer = config.transfer_learning
     encoder = transfer.lm_name_or_path if transfer.use_pretrained_lm else "vanilla encoder"
-    table = Table(title=f"Parameters: {encoder}, {timeframes} timeframes")
+    title = f"Parameters: {encoder}, {timeframes} timeframes"
+    table = Table(title=title, min_width=len(title))
     table.add_column("part")
     table.add_column("parameters", justify="right")
     for part, count in counts.items():

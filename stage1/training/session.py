@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,21 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
 from stage1.checkpoints import load_checkpoint
-from stage1.config import Config, config_yaml
+from stage1.config import Config, config_yaml, with_values
 from stage1.data.batches import MarketWindows
 from stage1.data.store import load_bars
 from stage1.errors import ResultsError, TrialError
 from stage1.files import write_text
 from stage1.model.language_models import LanguageModel, resolve
+from stage1.training.batch_size import find_batch_size
 from stage1.training.fit import EpochRow, fit
 from stage1.training.module import CHECKPOINT_KEY
 
 CHECKPOINT_STEM = "last"
 CONFIG_COPY = "config.yaml"
+ACCELERATOR = "auto"
+"""Lightning's name of the device: the GPU, where there is one."""
+_BATCH_SIZE = "training.batch_size"
 
 
 def run_training(
@@ -47,38 +52,28 @@ def run_training(
 
     Raises:
         ResultsError: The checkpoint cannot be read, or is another configuration's.
-        TrialError: The loss is no longer a number.
+        TrialError: The loss is no longer a number, or memory does not suffice.
     """
     if checkpoint is not None:
-        check_checkpoint(checkpoint, config)
+        config = resumed_config(checkpoint, config)
     bars = load_bars(data_dir, config.data.timeframes)
     windows = MarketWindows(bars, config.data, calendar=config.model.async_sampler)
     language_model = load_language_model(config)
+    if config.training.batch_size == "auto":
+        config = _with_found_batch_size(config, windows, language_model, console)
     rows: list[EpochRow] = []
 
     def report(row: EpochRow) -> None:
         rows.append(row)
-        console.print(epoch_line(row), highlight=False, soft_wrap=True)
-        if row["epoch"] > 0 and not math.isfinite(row["val_loss"] + row["train_loss"]):
-            raise TrialError(
-                f"the loss must stay finite, got {row['val_loss']} after epoch {row['epoch']}; "
-                "lower training.optimizer.lr"
-            )
+        _tell(console, epoch_line(row))
+        _check_loss(row)
 
-    options: dict[str, Any] = {
-        "accelerator": "auto",
-        "enable_progress_bar": console.is_terminal,
-        "fast_dev_run": fast_dev_run,
-    }
     callbacks: list[Callback] = [RichProgressBar()] if console.is_terminal else []
+    options: dict[str, Any] = {}
     if not fast_dev_run:
         write_text(folder / CONFIG_COPY, config_yaml(config))
         callbacks.append(_epoch_checkpoints(folder))
-        options |= {
-            "enable_checkpointing": True,
-            "logger": TensorBoardLogger(str(folder), name="tensorboard", version=""),
-            "log_every_n_steps": min(10, config.training.steps_per_epoch),
-        }
+        options = _kept_in(folder, config)
     try:
         fit(
             config,
@@ -87,20 +82,50 @@ def run_training(
             report=report,
             callbacks=callbacks,
             checkpoint=checkpoint,
+            warn=partial(_tell, console),
+            accelerator=ACCELERATOR,
+            enable_progress_bar=console.is_terminal,
+            fast_dev_run=fast_dev_run,
             **options,
         )
     except KeyboardInterrupt:
-        if (folder / f"{CHECKPOINT_STEM}.ckpt").exists():
-            console.print(
-                f"Stopped; the last whole epoch is kept. Go on with: python -m stage1.train "
-                f"{folder / CONFIG_COPY} --out {folder} --resume {folder / CHECKPOINT_STEM}.ckpt",
-                soft_wrap=True,
-            )
+        _tell_how_to_go_on(console, folder)
         raise
     if not fast_dev_run:
-        console.print(f"Checkpoint: {folder / CHECKPOINT_STEM}.ckpt", soft_wrap=True)
-        console.print(f"Curves: tensorboard --logdir {folder}", soft_wrap=True)
+        _tell(console, f"Checkpoint: {folder / CHECKPOINT_STEM}.ckpt")
+        _tell(console, f"Curves: tensorboard --logdir {folder}")
     return rows
+
+
+def _tell(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _tell_how_to_go_on(console: Console, folder: Path) -> None:
+    checkpoint = folder / f"{CHECKPOINT_STEM}.ckpt"
+    if checkpoint.exists():
+        _tell(
+            console,
+            f"Stopped; the last whole epoch is kept. Go on with: python -m stage1.train "
+            f"{folder / CONFIG_COPY} --out {folder} --resume {checkpoint}",
+        )
+
+
+def _check_loss(row: EpochRow) -> None:
+    if row["epoch"] > 0 and not math.isfinite(row["val_loss"] + row["train_loss"]):
+        raise TrialError(
+            f"the loss must stay finite, got {row['val_loss']} after epoch {row['epoch']}; "
+            "lower training.optimizer.lr"
+        )
+
+
+def _with_found_batch_size(
+    config: Config, windows: MarketWindows, language_model: LanguageModel | None, console: Console
+) -> Config:
+    """The configuration with the number that `auto` comes to on this machine."""
+    found = find_batch_size(config, windows, language_model, accelerator=ACCELERATOR)
+    _tell(console, f"batch_size auto: {found.windows} windows ({found.reason})")
+    return with_values(config, {_BATCH_SIZE: found.windows})
 
 
 def load_language_model(config: Config) -> LanguageModel | None:
@@ -113,6 +138,15 @@ def load_language_model(config: Config) -> LanguageModel | None:
     return resolve(transfer.lm_name_or_path) if transfer.use_pretrained_lm else None
 
 
+def _kept_in(folder: Path, config: Config) -> dict[str, Any]:
+    """What Lightning's Trainer is to write."""
+    return {
+        "enable_checkpointing": True,
+        "logger": TensorBoardLogger(str(folder), name="tensorboard", version=""),
+        "log_every_n_steps": min(10, config.training.steps_per_epoch),
+    }
+
+
 def _epoch_checkpoints(folder: Path) -> ModelCheckpoint:
     return ModelCheckpoint(
         folder,
@@ -123,8 +157,12 @@ def _epoch_checkpoints(folder: Path) -> ModelCheckpoint:
     )
 
 
-def check_checkpoint(path: Path, config: Config) -> None:
-    """Refuse a checkpoint that is not this configuration's.
+def resumed_config(path: Path, config: Config) -> Config:
+    """The configuration that a checkpoint goes on with: this one, with the batch size found then.
+
+    Args:
+        path: The checkpoint.
+        config: Must be the checkpoint's own, but for a `training.batch_size` of auto.
 
     Raises:
         ResultsError: Missing, unreadable, not made here, or of another configuration (names the
@@ -134,6 +172,8 @@ def check_checkpoint(path: Path, config: Config) -> None:
     if CHECKPOINT_KEY not in content:
         raise ResultsError(f"{path}: must be a checkpoint of stage1.train, got another program's")
     stored = content[CHECKPOINT_KEY]["config"]
+    if config.training.batch_size == "auto":
+        config = with_values(config, {_BATCH_SIZE: stored["training"]["batch_size"]})
     now = config.model_dump(mode="json")
     differing = [
         f"{section}.{key}"
@@ -146,6 +186,7 @@ def check_checkpoint(path: Path, config: Config) -> None:
             f"{path}: must belong to this configuration, differs in {', '.join(differing)}; resume "
             f"with {path.parent / CONFIG_COPY}"
         )
+    return config
 
 
 def epoch_line(row: EpochRow) -> str:

@@ -1,7 +1,6 @@
 """Minutes from timings: every expectation is worked out by hand."""
 
 import pytest
-import torch
 from simulated_study import simulated_study
 from tiny_training import tiny_config, tiny_language_model, tiny_windows
 
@@ -65,7 +64,7 @@ def test_the_vanilla_encoder_is_timed_without_a_language_model(monkeypatch):
     monkeypatch.setattr(duration, "time_trial", noted)
     config, model = tiny_config(), tiny_language_model()
     windows = tiny_windows(config)
-    monkeypatch.setattr(duration, "MarketWindows", lambda bars, of: windows)
+    monkeypatch.setattr(duration, "MarketWindows", lambda bars, of, calendar: windows)
     time_one = trial_timer({}, {"tiny": model}, accelerator="gpu")
 
     time_one(config)
@@ -74,15 +73,15 @@ def test_the_vanilla_encoder_is_timed_without_a_language_model(monkeypatch):
     assert given == [(model, "gpu"), (None, "gpu")]
 
 
-def test_a_trial_that_does_not_fit_into_the_gpu_says_what_to_do(monkeypatch):
+def test_a_trial_that_does_not_fit_into_memory_is_named_with_what_to_do(monkeypatch):
     def too_large(*arguments, **options):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise TrialError("a step must fit into memory one window at a time, got 0; do this")
 
     monkeypatch.setattr(duration, "time_trial", too_large)
-    monkeypatch.setattr(duration, "MarketWindows", lambda bars, of: None)
+    monkeypatch.setattr(duration, "MarketWindows", lambda bars, of, calendar: None)
     time_one = trial_timer({}, {"tiny": tiny_language_model()}, accelerator="gpu")
 
-    with pytest.raises(TrialError, match=r"tiny must fit .* lower training\.batch_size"):
+    with pytest.raises(TrialError, match=r"^tiny: a step must fit into memory .* do this$"):
         time_one(tiny_config())
 
 

@@ -559,3 +559,28 @@ def test_a_timeframe_that_is_context_in_calendar_windows_cannot_be_the_objective
         "4: objective.metric: must be of a timeframe with 8 bars in a window, got 'val_corr_m15': "
         "64 minutes are too few for m15"
     )
+
+
+@pytest.mark.parametrize(
+    ("base", "text", "fault"),
+    [
+        pytest.param(
+            BASE + "training: {batch_size: auto}\n",
+            HEAD + ARMS + PARAMETERS,
+            "2: base: must set training.batch_size to a number, since all trials share it, "
+            "got auto",
+            id="in the base configuration",
+        ),
+        pytest.param(
+            BASE,
+            HEAD
+            + ARMS.replace("pretrained}}", "pretrained, training.batch_size: auto}}")
+            + PARAMETERS,
+            "4: arms.pretrained.training.batch_size: must be a number, since all trials share it, "
+            "got auto",
+            id="in an arm",
+        ),
+    ],
+)
+def test_all_trials_share_one_batch_size_so_auto_is_refused(faults, base, text, fault):
+    assert faults(text, base=base) == [fault]

@@ -12,8 +12,14 @@ from stage1.model.metrics import evaluate, metric_names
 from stage1.model.stage1_model import T5_PREFIX, build_model
 from stage1.training.fit import StepClock, fit
 
+MODES = [pytest.param(False, id="synchronous windows"), pytest.param(True, id="calendar windows")]
 MEASURED = {"seconds", "seconds_per_step", "peak_rss_mb", "peak_vram_mb"}
 HASHES = ("head_sha256", "order_sha256", "mask_sha256")
+
+
+def config_of(*, calendar, **sections):
+    model = {"async_sampler": calendar, **sections.pop("model", {})}
+    return tiny_config(data={"seq_len": 64 if calendar else 16}, model=model, **sections)
 
 
 def train(config, *, callbacks=(), report=None, **options):
@@ -57,6 +63,7 @@ class Watch(Callback):
 
     def __init__(self):
         self.inputs, self.modes, self.learning, self.rates, self.weights = [], [], [], [], []
+        self.states, self.losses = [], []
 
     def on_train_start(self, trainer, module):
         self.weights.append(t5_weights(module))
@@ -69,6 +76,13 @@ class Watch(Callback):
         )
         groups = trainer.optimizers[0].param_groups
         self.rates.append({group["name"]: group["lr"] for group in groups})
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_index):
+        self.losses.append(outputs["loss"].item())
+        states = trainer.optimizers[0].state
+        self.states.append(
+            {p in states for n, p in module.model.named_parameters() if T5_PREFIX in n}
+        )
 
     def on_train_epoch_end(self, trainer, module):
         self.weights.append(t5_weights(module))
@@ -121,9 +135,14 @@ def test_every_row_has_all_metrics_with_interpolation_s_beside():
         assert not any("/" in key for key in row)
 
 
+@pytest.mark.parametrize("calendar", MODES)
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_the_same_training_twice_gives_the_same_rows_to_the_last_bit(dropout):
-    config = tiny_config(model={"dropout": dropout}, transfer_learning={"initialization": "random"})
+def test_the_same_training_twice_gives_the_same_rows_to_the_last_bit(dropout, calendar):
+    config = config_of(
+        calendar=calendar,
+        model={"dropout": dropout},
+        transfer_learning={"initialization": "random"},
+    )
 
     first, _ = train(config)
     torch.rand(7)
@@ -149,10 +168,11 @@ def test_training_lowers_the_loss():
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_arms_of_one_seed_share_all_but_the_t5():
+@pytest.mark.parametrize("calendar", MODES)
+def test_arms_of_one_seed_share_all_but_the_t5(calendar):
     watches, rows = {}, {}
     for arm in ("pretrained", "random", "shuffled"):
-        config = tiny_config(transfer_learning={"initialization": arm})
+        config = config_of(calendar=calendar, transfer_learning={"initialization": arm})
         watches[arm], rows[arm], _ = watched(config)
 
     for arm in ("random", "shuffled"):
@@ -163,6 +183,50 @@ def test_arms_of_one_seed_share_all_but_the_t5():
             assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
     assert len({row[0]["lm_sha256"] for row in rows.values()}) == 3
     assert len({row[-1]["val_loss"] for row in rows.values()}) == 3
+
+
+STARTS = {
+    "pretrained": {"initialization": "pretrained"},
+    "random": {"initialization": "random"},
+    "shuffled": {"initialization": "shuffled"},
+    "one block pretrained": {"n_pretrained_blocks": 1},
+    "one block shuffled": {"initialization": "shuffled", "n_pretrained_blocks": 1},
+    "random and small": {"initialization": "random", "initializer_factor": 0.05},
+}
+
+
+def test_the_t5_a_training_starts_from_is_the_same_in_every_kind_of_window():
+    hashes = {
+        calendar: {
+            name: train(
+                config_of(calendar=calendar, transfer_learning=start),
+                max_epochs=1,
+                limit_train_batches=1,
+            )[0][0]["lm_sha256"]
+            for name, start in STARTS.items()
+        }
+        for calendar in (False, True)
+    }
+
+    assert hashes[False] == hashes[True]
+    assert len(set(hashes[False].values())) == len(STARTS)
+
+
+@pytest.mark.parametrize("calendar", MODES)
+def test_layerwise_rates_train_the_t5_s_blocks_by_their_share(calendar):
+    config = config_of(
+        calendar=calendar,
+        transfer_learning={"layerwise_lr_decay": 0.01},
+        training={"optimizer.weight_decay": 0.0, "epochs": 1},
+    )
+
+    watch, _, _ = watched(config)
+
+    start, end = watch.weights
+    moved = {name: (end[name] - start[name]).abs().max().item() for name in start}
+    first = max(value for name, value in moved.items() if "t5.block.0." in name)
+    last = min(value for name, value in moved.items() if "t5.block.1." in name)
+    assert 0 < first < 0.1 * last
 
 
 def test_the_hashes_cover_every_epoch_trained_so_far_and_no_other():
@@ -189,9 +253,10 @@ def test_a_step_trains_on_the_planned_batch():
     assert all(torch.equal(a, b) for a, b in zip(watch.inputs[0], expected, strict=True))
 
 
+@pytest.mark.parametrize("calendar", MODES)
 @pytest.mark.parametrize("freeze", [0, 1, 2])
-def test_the_t5_s_weights_stand_still_until_they_are_freed_and_then_move(freeze):
-    config = tiny_config(transfer_learning={"freeze_lm_epochs": freeze})
+def test_the_t5_s_weights_stand_still_until_they_are_freed_and_then_move(freeze, calendar):
+    config = config_of(calendar=calendar, transfer_learning={"freeze_lm_epochs": freeze})
 
     watch, _, _ = watched(config)
 
@@ -199,12 +264,24 @@ def test_the_t5_s_weights_stand_still_until_they_are_freed_and_then_move(freeze)
     assert [equal(start, weights) for weights in after] == [epoch < freeze for epoch in range(3)]
     for step, learning in enumerate(watch.learning):
         assert learning == {step // 3 >= freeze}
-    if freeze < 3:
-        assert all(not torch.equal(start[name], after[-1][name]) for name in start)
+    assert all(not torch.equal(start[name], after[-1][name]) for name in start)
 
 
-def test_a_t5_that_never_learns_keeps_its_weights_while_the_heads_learn():
-    config = tiny_config(transfer_learning={"freeze_lm_epochs": -1})
+@pytest.mark.parametrize("calendar", MODES)
+@pytest.mark.parametrize("freeze", [0, 1, 2, -1])
+def test_the_optimiser_keeps_nothing_of_the_t5_before_it_learns_and_all_of_it_after(
+    freeze, calendar
+):
+    config = config_of(calendar=calendar, transfer_learning={"freeze_lm_epochs": freeze})
+
+    watch, _, _ = watched(config)
+
+    assert watch.states == [{freeze >= 0 and step // 3 >= freeze} for step in range(9)]
+
+
+@pytest.mark.parametrize("calendar", MODES)
+def test_a_t5_that_never_learns_keeps_its_weights_while_the_heads_learn(calendar):
+    config = config_of(calendar=calendar, transfer_learning={"freeze_lm_epochs": -1})
 
     watch, rows, _ = watched(config)
 
@@ -213,17 +290,24 @@ def test_a_t5_that_never_learns_keeps_its_weights_while_the_heads_learn():
     assert rows[-1]["val_loss"] != rows[0]["val_loss"]
 
 
+@pytest.mark.parametrize("calendar", MODES)
 @pytest.mark.parametrize("schedule", ["one_cycle", "warmup_cosine"])
-def test_the_t5_learns_at_its_share_of_the_rate_at_every_step_frozen_or_not(schedule):
-    config = tiny_config(
-        training={"schedule": schedule},
-        transfer_learning={"lm_learning_rate_factor": 0.3, "freeze_lm_epochs": 1},
-    )
+def test_the_t5_s_rate_follows_the_schedule_as_if_it_had_never_been_frozen(schedule, calendar):
+    watches = [
+        watched(
+            config_of(
+                calendar=calendar,
+                training={"schedule": schedule},
+                transfer_learning={"lm_learning_rate_factor": 0.3, "freeze_lm_epochs": freeze},
+            )
+        )[0]
+        for freeze in (0, 2, -1)
+    ]
 
-    watch, _, _ = watched(config)
-
-    assert len(watch.rates) == 9
-    for rate in watch.rates:
+    free, *frozen = (watch.rates for watch in watches)
+    assert frozen == [free, free]
+    assert len(free) == 9
+    for rate in free:
         assert rate["t5"] == pytest.approx(0.3 * rate["head"], rel=1e-12)
 
 
@@ -265,21 +349,45 @@ def test_dropout_changes_the_training_and_not_the_measurement():
     assert plain[1]["train_loss"] != dropped[1]["train_loss"]
 
 
+@pytest.mark.parametrize("calendar", MODES)
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
-@pytest.mark.parametrize("freeze", [0, 2])
-def test_going_on_from_a_checkpoint_gives_the_same_rows_to_the_last_bit(tmp_path, dropout, freeze):
-    config = tiny_config(model={"dropout": dropout}, transfer_learning={"freeze_lm_epochs": freeze})
+@pytest.mark.parametrize(
+    ("freeze", "done"),
+    [
+        pytest.param(0, 1, id="never frozen"),
+        pytest.param(2, 1, id="from before the T5 is freed"),
+        pytest.param(1, 1, id="from the moment before"),
+        pytest.param(1, 2, id="from after the T5 was freed"),
+        pytest.param(-1, 2, id="frozen for good"),
+    ],
+)
+def test_going_on_from_a_checkpoint_gives_the_same_rows_to_the_last_bit(
+    tmp_path, dropout, freeze, done, calendar
+):
+    config = config_of(
+        calendar=calendar,
+        model={"dropout": dropout},
+        transfer_learning={"freeze_lm_epochs": freeze},
+    )
     whole, module = train(config, callbacks=[every_epoch(tmp_path)], enable_checkpointing=True)
 
     rest, resumed = train(
         config,
         callbacks=[every_epoch(tmp_path)],
         enable_checkpointing=True,
-        checkpoint=tmp_path / "epoch=0.ckpt",
+        checkpoint=tmp_path / f"epoch={done - 1}.ckpt",
     )
 
-    assert without_times(rest) == without_times(whole)[2:]
+    assert without_times(rest) == without_times(whole)[done + 1 :]
     assert equal(module.model.state_dict(), resumed.model.state_dict())
+
+
+def test_the_training_loss_of_a_row_is_the_mean_over_its_epoch_s_steps():
+    watch, rows, _ = watched(tiny_config())
+
+    losses = torch.tensor(watch.losses).reshape(3, 3)
+    assert [row["train_loss"] for row in rows[1:]] == pytest.approx(losses.mean(dim=1).tolist())
+    assert len(set(watch.losses)) == 9
 
 
 def test_what_report_raises_ends_the_training():

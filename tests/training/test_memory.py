@@ -1,13 +1,14 @@
 import gc
 import resource
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from stage1.training import memory
-from stage1.training.memory import peak_rss_mb, peak_vram_mb, reset_peaks
+from stage1.training.memory import available_mb, peak_rss_mb, peak_vram_mb, reset_peaks
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="peaks are reset through /proc")
 
@@ -36,6 +37,21 @@ def test_without_proc_the_peak_is_that_of_the_whole_process(monkeypatch, tmp_pat
 
     kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert peak_rss_mb() == pytest.approx(kibibytes / 1024, rel=0.01)
+
+
+@on_linux
+def test_the_memory_that_can_be_taken_is_what_the_system_says():
+    free = next(
+        line for line in Path("/proc/meminfo").read_text().splitlines() if "MemAvailable" in line
+    )
+
+    assert available_mb() == pytest.approx(int(free.split()[1]) / 1024, rel=0.2)
+
+
+def test_without_proc_nobody_knows_what_memory_can_be_taken(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "_MACHINE", tmp_path / "none")
+
+    assert available_mb() is None
 
 
 def test_without_a_gpu_there_is_no_video_memory(monkeypatch):

@@ -1,4 +1,5 @@
 import hashlib
+import math
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from stage1.model.losses import total_loss
 from stage1.model.metrics import evaluate, evaluate_baseline, zero_loss
 from stage1.model.stage1_model import T5_PREFIX, build_model
 from stage1.training.module import CHECKPOINT_KEY, Stage1Module
+
+MODES = [pytest.param(False, id="synchronous windows"), pytest.param(True, id="calendar windows")]
 
 
 def module_of(config):
@@ -37,14 +40,20 @@ def heads_learn(module):
     }
 
 
+@pytest.mark.parametrize("calendar", MODES)
 @pytest.mark.parametrize(
     ("freeze", "epoch", "learns"),
     [(0, 0, True), (2, 0, False), (2, 1, False), (2, 2, True), (2, 9, True), (-1, 9, False)],
 )
 def test_all_of_the_t5_is_frozen_before_its_epoch_and_none_of_it_after(
-    freeze, epoch, learns, monkeypatch
+    freeze, epoch, learns, calendar, monkeypatch
 ):
-    module = module_of(tiny_config(transfer_learning={"freeze_lm_epochs": freeze}))
+    config = tiny_config(
+        transfer_learning={"freeze_lm_epochs": freeze},
+        data={"seq_len": 64 if calendar else 16},
+        model={"async_sampler": calendar},
+    )
+    module = module_of(config)
 
     begin_epoch(module, epoch, monkeypatch)
 
@@ -52,31 +61,25 @@ def test_all_of_the_t5_is_frozen_before_its_epoch_and_none_of_it_after(
     assert heads_learn(module) == {True}
 
 
-def test_a_step_gives_the_loss_of_its_batch():
-    config = tiny_config(loss={"weights.cross": 0.1})
+@pytest.mark.parametrize("calendar", MODES)
+def test_the_loss_of_a_batch_is_that_of_its_decoded_bars(calendar):
+    config = tiny_config(
+        loss={"weights.cross": 0.1},
+        data={"seq_len": 64 if calendar else 16},
+        model={"async_sampler": calendar},
+    )
     module, batch = module_of(config), tiny_batch(config)
 
-    loss = module.training_step(batch, 0)
+    loss = module.loss(batch)
 
-    decoded = module.model(batch.features, batch.hidden)
-    assert loss.item() == total_loss(decoded, batch, config.loss, (1, 5, 15)).item()
+    decoded = module.model(batch.features, batch.hidden, batch.real)
+    expected = total_loss(decoded, batch, config.loss, (1, 5, 15)).item()
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
     assert loss.requires_grad
 
 
-def test_the_training_loss_is_the_mean_over_the_epoch_s_steps(monkeypatch):
-    config = tiny_config()
-    module, batch = module_of(config), tiny_batch(config)
-    assert module.train_loss() != module.train_loss()  # NaN before the first step
-
-    losses = [module.training_step(batch, 0).item()]
-    with torch.no_grad():
-        module.model.decoder[-1].bias += 1
-    losses.append(module.training_step(batch, 1).item())
-
-    assert losses[0] != losses[1]
-    assert module.train_loss() == pytest.approx(sum(losses) / 2)
-    begin_epoch(module, 1, monkeypatch)
-    assert module.train_loss() != module.train_loss()
+def test_before_the_first_step_the_training_loss_is_not_a_number():
+    assert math.isnan(module_of(tiny_config()).train_loss())
 
 
 def test_validation_measures_the_whole_set_at_once_with_the_baseline_beside(monkeypatch):

@@ -2,8 +2,11 @@ import math
 
 import pytest
 import torch
-from tiny_training import tiny_config, tiny_language_model
+from tiny_training import T5, tiny_config, tiny_language_model
 
+from stage1.config import with_values
+from stage1.model.initialization import t5_stack
+from stage1.model.language_models import LanguageModel, weights_sha256
 from stage1.model.stage1_model import T5_PREFIX, build_model
 from stage1.training.optimization import build_optimizer, build_schedule, parameter_groups
 
@@ -56,6 +59,93 @@ def test_the_t5_s_parameters_learn_at_their_own_rate():
         is_t5 = {names[id(p)].startswith(T5_PREFIX) for p in group["params"]}
         assert is_t5 == {group["name"] == "t5"}
         assert group["lr"] == pytest.approx(0.01 * (FACTOR if group["name"] == "t5" else 1))
+
+
+def four_blocks():
+    """A language model of four blocks."""
+    config = T5 | {"num_layers": 4}
+    weights = t5_stack(config).state_dict()
+    return LanguageModel("four", config, weights, 2.5, weights_sha256(weights))
+
+
+def layerwise(decay):
+    config = tiny_config(
+        training=HORIZON,
+        transfer_learning={"lm_learning_rate_factor": FACTOR, "layerwise_lr_decay": decay},
+    )
+    return config, build_model(config, four_blocks()).model
+
+
+def rate_by_name(model, groups):
+    names = {id(p): name for name, p in model.named_parameters()}
+    return {names[id(p)]: group["lr"] for group in groups for p in group["params"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [
+        ("encoder.t5.block.0.layer.0.SelfAttention.q.weight", 0.5**3),
+        ("encoder.t5.block.0.layer.0.SelfAttention.relative_attention_bias.weight", 0.5**3),
+        ("encoder.t5.block.0.layer.1.layer_norm.weight", 0.5**3),
+        ("encoder.t5.block.1.layer.1.DenseReluDense.wo.weight", 0.5**2),
+        ("encoder.t5.block.2.layer.0.SelfAttention.o.weight", 0.5),
+        ("encoder.t5.block.3.layer.0.SelfAttention.v.weight", 1),
+        ("encoder.t5.final_layer_norm.weight", 1),
+    ],
+)
+def test_every_block_of_the_t5_learns_at_a_share_of_the_next_one_s_rate(name, share):
+    config, model = layerwise(0.5)
+
+    rates = rate_by_name(model, parameter_groups(model, config))
+
+    assert rates[name] == pytest.approx(0.01 * FACTOR * share)
+    assert rates["decoder.1.weight"] == 0.01
+
+
+def test_with_layerwise_rates_every_parameter_is_in_one_group_and_only_matrices_decay():
+    config, model = layerwise(0.5)
+
+    groups = parameter_groups(model, config)
+
+    grouped = [id(p) for group in groups for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in model.parameters())
+    for group in groups:
+        if group["name"] == "t5":
+            assert {p.ndim >= 2 for p in group["params"]} == {group["weight_decay"] > 0}
+
+
+def test_without_layerwise_rates_the_t5_has_two_groups_in_the_order_of_its_parameters():
+    config, model = layerwise(1.0)
+    parameters = dict(model.named_parameters())
+    t5 = [name for name in parameters if name.startswith(T5_PREFIX)]
+    norms = [name for name in t5 if name.endswith("norm.weight")]
+    matrices = [name for name in t5 if name not in norms]
+
+    groups = [group for group in parameter_groups(model, config) if group["name"] == "t5"]
+
+    assert [group["weight_decay"] for group in groups] == [0.01, 0]
+    assert [group["lr"] for group in groups] == [0.01 * FACTOR] * 2
+    for group, names in zip(groups, (matrices, norms), strict=True):
+        assert [id(p) for p in group["params"]] == [id(parameters[name]) for name in names]
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "warmup_cosine"])
+def test_layerwise_shares_hold_at_every_step_of_the_schedule(schedule):
+    config, model = layerwise(0.8)
+    config = with_values(config, {"training.schedule": schedule})
+    optimizer = build_optimizer(model, config)
+    steps = build_schedule(optimizer, config)
+    first, last = (
+        "encoder.t5.block.0.layer.0.layer_norm.weight",
+        "encoder.t5.final_layer_norm.weight",
+    )
+
+    for _ in range(40):
+        rates = rate_by_name(model, optimizer.param_groups)
+        assert rates[first] == pytest.approx(rates[last] * 0.8**3, rel=1e-12)
+        assert rates[last] == pytest.approx(rates["decoder.1.bias"] * FACTOR, rel=1e-12)
+        optimizer.step()
+        steps.step()
 
 
 def test_matrices_decay_while_biases_and_norms_do_not():

@@ -1,0 +1,119 @@
+"""One training of an experiment, whatever becomes of it."""
+
+from __future__ import annotations
+
+import gc
+import math
+import platform
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from pytorch_lightning.callbacks import Callback
+
+from stage1.config import Config
+from stage1.data.batches import MarketWindows
+from stage1.errors import Stage1Error
+from stage1.faults import LONGEST_VALUE, one_line
+from stage1.model.language_models import LanguageModel
+from stage1.results import COMPLETED, DIVERGED, FAILED
+from stage1.search.trials import RunningTrial
+from stage1.training.fit import EpochRow, fit
+
+
+class Outcome(NamedTuple):
+    """How a training ended."""
+
+    curve: list[EpochRow]
+    """Of every epoch that was completed."""
+    status: str
+    """completed, diverged or failed."""
+    error: str | None
+    """Why, in one line; None if it was completed."""
+
+
+OnEnd = Callable[[RunningTrial, Outcome], None]
+"""Takes a training, its curve still empty, and how it ended."""
+
+
+class _DivergedError(Exception):
+    """Ends a training from within."""
+
+
+class _BetweenBatches(Callback):
+    """Calls a function before every batch of a training.
+
+    Args:
+        check: What it raises ends the training.
+    """
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
+
+    def on_train_batch_start(self, *arguments: Any) -> None:
+        """Called by Lightning."""
+        self._check()
+
+    def on_validation_batch_start(self, *arguments: Any) -> None:
+        """Called by Lightning."""
+        self._check()
+
+
+def train_once(
+    config: Config,
+    windows: MarketWindows,
+    language_model: LanguageModel | None,
+    *,
+    accelerator: str,
+    check: Callable[[], None] = lambda: None,
+    on_epoch: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Train to the horizon; a training that diverges or fails is an outcome too, no error.
+
+    Args:
+        config: Complete.
+        windows: The bars, resident.
+        language_model: As `fit` takes it.
+        accelerator: Lightning's name of the device.
+        check: Called between batches; may raise KeyboardInterrupt.
+        on_epoch: Called after every completed epoch, 0 included.
+    """
+    gc.collect()  # the last training's tensors hang in cycles between Lightning's objects
+    curve: list[EpochRow] = []
+
+    def report(row: EpochRow) -> None:
+        curve.append({**row, "node": platform.node()})
+        on_epoch()
+        reason = divergence(row)
+        if reason is not None:
+            raise _DivergedError(reason)
+
+    try:
+        fit(
+            config,
+            windows,
+            language_model,
+            report=report,
+            callbacks=[_BetweenBatches(check)],
+            accelerator=accelerator,
+        )
+    except _DivergedError as error:
+        return Outcome(curve, DIVERGED, str(error))
+    except Exception as error:  # the border of a training: the others go on
+        return Outcome(curve, FAILED, reason_of(error))
+    return Outcome(curve, COMPLETED, None)
+
+
+def divergence(row: EpochRow) -> str | None:
+    """Why an epoch is out of the range of useful numbers, or None."""
+    names = ["val_loss", "val_correlation", *(["train_loss"] if row["epoch"] > 0 else [])]
+    for name in names:
+        if not math.isfinite(row[name]):
+            return f"{name} must stay finite, got {row[name]} at epoch {row['epoch']}"
+    return None
+
+
+def reason_of(error: BaseException) -> str:
+    """An exception in one line of bounded length."""
+    first = next(iter(str(error).strip().splitlines()), "")
+    text = first if isinstance(error, Stage1Error) else f"{type(error).__name__}: {first}"
+    return one_line(text)[:LONGEST_VALUE].rstrip(". ")

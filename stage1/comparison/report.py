@@ -1,0 +1,271 @@
+"""The page of an experiment as a list of blocks."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from stage1.claims.sentences import plural
+from stage1.comparison.against import cost_blocks, difference_blocks
+from stage1.comparison.record import CONFIG_FOLDER, differing_keys, leaves
+from stage1.comparison.summary import (
+    CORRELATION,
+    LOSS,
+    SKILL,
+    Spread,
+    Summary,
+    cautions,
+    spread_of,
+)
+from stage1.comparison.tables import ExperimentTables
+from stage1.config import Config
+from stage1.document.blocks import (
+    Block,
+    Caution,
+    Code,
+    Commands,
+    Gallery,
+    Heading,
+    Inline,
+    Items,
+    Picture,
+    Strong,
+    Table,
+    paragraph,
+)
+from stage1.document.numbers import number, ratio
+
+INTERPOLATION = "interpolation"
+_PREFIX = 12
+"""Digits of a checksum that are shown."""
+_WORDS = {
+    "val_loss": "The training objective on the validation windows; smaller is better.",
+    "val_correlation": "Pearson correlation of reconstructed and true hidden bars, pooled per "
+    "timeframe and channel, then averaged; 1 is perfect.",
+    "val_skill": "1 - MSE / MSE of linear interpolation; above 0 beats a straight line.",
+    "interpolation": "A straight line drawn across the hidden bars; learns nothing.",
+    "mean ± deviation": "Over the seeds; the deviation is the standard deviation with n - 1.",
+}
+
+
+def main_table(summary: Summary) -> Table:
+    """The numbers at the end, a row per configuration and one for linear interpolation."""
+    rows: list[list[Inline]] = []
+    for name in summary.names:
+        rows.append(
+            [
+                name,
+                f"{summary.completed[name]} / {len(summary.seeds)}",
+                with_deviation(summary.final(LOSS, name)),
+                with_deviation(summary.final(CORRELATION, name)),
+                number(summary.final(SKILL, name).mean, digits=3),
+                ratio(spread_of(summary.costs[name].ratio).mean),
+            ]
+        )
+    baseline = [number(summary.baseline[metric]) for metric in (LOSS, CORRELATION)]
+    rows.append([INTERPOLATION, "", *baseline, number(0.0, digits=3), ""])
+    header = ["configuration", "seeds", "val_loss", "val_correlation", "val_skill", "step"]
+    return Table(header, rows, numbers_from=1)
+
+
+def main_note(summary: Summary) -> str:
+    """What the main table says, in one line."""
+    return (
+        f"After epoch {summary.horizon}, mean ± standard deviation over the seeds that completed; "
+        f"step: seconds per training step, {summary.reference.name} = 1."
+    )
+
+
+def with_deviation(spread: Spread) -> str:
+    """A mean with its deviation; without one where a single seed has none."""
+    if spread.seeds < 2:
+        return number(spread.mean)
+    return f"{number(spread.mean)} ± {number(spread.deviation)}"
+
+
+def page_blocks(
+    tables: ExperimentTables, summary: Summary, pictures: dict[str, Picture]
+) -> list[Block]:
+    """The whole page.
+
+    Args:
+        tables: Of the experiment.
+        summary: Of the same tables.
+        pictures: By name: `correlation`, `loss`, `differences`, `cost`.
+    """
+    return [
+        Heading(_title(summary.names), level=1),
+        paragraph(_what_was_run(tables, summary)),
+        *(Caution("Warning", text) for text in cautions(summary)),
+        Heading("Result"),
+        main_table(summary),
+        paragraph(main_note(summary), note=True),
+        paragraph(
+            f"One configuration per arm and {plural(len(summary.seeds), 'seed')} show what "
+            "happened in these runs; they test nothing. ",
+            Code("python -m stage1.tune search_spaces/transfer.yaml"),
+            " tests the claims, over many configurations.",
+        ),
+        *_epoch_blocks(summary, pictures),
+        *_convergence_blocks(summary),
+        *_stability_blocks(summary),
+        *difference_blocks(summary, pictures["differences"]),
+        *cost_blocks(summary, pictures["cost"]),
+        *_settings_blocks(tables),
+        Heading("Words"),
+        Items([(Strong(word), f": {text}") for word, text in _WORDS.items()]),
+    ]
+
+
+def _title(names: Sequence[str]) -> str:
+    return f"Comparison of {', '.join(names[:-1])} and {names[-1]}"
+
+
+def _what_was_run(tables: ExperimentTables, summary: Summary) -> str:
+    record, ended = tables.record, len(tables.trials)
+    planned = len(record.configs) * len(record.seeds)
+    order = "in turn"
+    if summary.at_once > 1:
+        order = f"up to {summary.at_once} side by side"
+    gpu = f", {record.machine.gpu}" if record.machine.gpu else ""
+    where = record.data.data_dir or "the bundled sample"
+    return (
+        f"{plural(len(record.configs), 'configuration')} x {plural(len(record.seeds), 'seed')} "
+        f"({', '.join(map(str, record.seeds))}), {plural(summary.horizon, 'epoch')} each: {ended} "
+        f"of {planned} trainings ended, {sum(summary.completed.values())} completed. Data: {where} "
+        f"({record.data.fingerprint[:_PREFIX]}). Machine: "
+        f"{plural(record.machine.cores, 'core')}{gpu}, torch {record.versions['torch']}; "
+        f"trainings ran {order}."
+    )
+
+
+# By epoch -----------------------------------------------------------------------------------------
+
+
+def _epoch_blocks(summary: Summary, pictures: dict[str, Picture]) -> list[Block]:
+    return [
+        Heading("By epoch"),
+        _by_epoch(summary, LOSS),
+        _by_epoch(summary, CORRELATION),
+        Gallery([pictures["correlation"], pictures["loss"]]),
+    ]
+
+
+def _by_epoch(summary: Summary, metric: str) -> Table:
+    rows: list[list[Inline]] = [
+        [name, *(with_deviation(summary.at(metric, name, epoch)) for epoch in summary.epochs)]
+        for name in summary.names
+    ]
+    baseline = number(summary.baseline[metric])
+    rows.append([INTERPOLATION, *([baseline] * len(summary.epochs))])
+    named = [
+        f"{epoch} (end)" if epoch == summary.horizon else f"{epoch}" for epoch in summary.epochs
+    ]
+    caption = f"{metric} after epoch, mean ± deviation"
+    return Table(["configuration", *named], rows, caption=caption, numbers_from=1)
+
+
+def _convergence_blocks(summary: Summary) -> list[Block]:
+    goal = number(summary.final(CORRELATION, summary.reference.name).mean)
+    baseline = number(summary.baseline[CORRELATION])
+    rows: list[list[Inline]] = [
+        [name, _epoch(one.to_reference), _epoch(one.to_baseline), number(one.mean_height)]
+        for name, one in summary.convergence.items()
+    ]
+    header = [
+        "configuration",
+        f"reaches {goal} (end of {summary.reference.name})",
+        f"reaches {baseline} ({INTERPOLATION})",
+        "mean height",
+    ]
+    return [
+        Heading("Convergence"),
+        Table(header, rows, caption="First epoch of the mean val_correlation", numbers_from=1),
+        paragraph(
+            "Mean height is the area under the mean curve from epoch 0 to the end, divided by the "
+            "number of epochs: higher means earlier, or better, or both.",
+            note=True,
+        ),
+    ]
+
+
+def _epoch(epoch: int | None) -> str:
+    return "never" if epoch is None else str(epoch)
+
+
+def _stability_blocks(summary: Summary) -> list[Block]:
+    rows: list[list[Inline]] = [
+        [
+            name,
+            number(one.loss_deviation),
+            number(one.correlation_deviation),
+            number(one.largest_rise),
+            str(one.diverged),
+            str(one.failed),
+        ]
+        for name, one in summary.stability.items()
+    ]
+    header = [
+        *("configuration", "val_loss, deviation", "val_correlation, deviation"),
+        *("largest rise of val_loss", "diverged", "failed"),
+    ]
+    return [
+        Heading("Stability"),
+        Table(header, rows, numbers_from=1),
+        paragraph(
+            "Deviations over seeds at the end. The largest rise is that of val_loss from one epoch "
+            "to the next in any training; 0 means that it only fell.",
+            note=True,
+        ),
+    ]
+
+
+# What it was --------------------------------------------------------------------------------------
+
+
+def _settings_blocks(tables: ExperimentTables) -> list[Block]:
+    record = tables.record
+    values = {name: leaves(config) for name, config in record.configs.items()}
+    rows: list[list[Inline]] = [
+        [Code(key), *(Code(str(values[name][key])) for name in values)]
+        for key in differing_keys(record.configs)
+    ]
+    blocks: list[Block] = [Heading("In what the configurations differ")]
+    if rows:
+        blocks.append(Table(["key", *values], rows))
+    else:
+        blocks.append(paragraph("In nothing: whatever differs above is chance."))
+    if _sees_across_only_without_t5(record.configs):
+        blocks.append(
+            paragraph(
+                "Beside these: where ",
+                Code("model.cross_pairs"),
+                " is null, timeframes see each other behind the blocks of the vanilla encoder, and "
+                "not behind those of a T5.",
+                note=True,
+            )
+        )
+    models = ", ".join(f"{name} ({sha[:_PREFIX]})" for name, sha in record.language_models.items())
+    packages = ", ".join(f"{name} {number}" for name, number in record.versions.items())
+    return [
+        *blocks,
+        paragraph(f"Language models: {models or 'none'}. Packages: {packages}.", note=True),
+        Heading("How to reproduce"),
+        paragraph("The same on the same machine, to the last bit of every score:"),
+        Commands([again_command(tables)]),
+    ]
+
+
+def _sees_across_only_without_t5(configs: dict[str, Config]) -> bool:
+    """Whether cross-scale attention tells vanilla and T5 apart though no key shows it."""
+    by_default = [config for config in configs.values() if config.model.cross_pairs is None]
+    return len({config.transfer_learning.use_pretrained_lm for config in by_default}) > 1
+
+
+def again_command(tables: ExperimentTables) -> str:
+    """The command that runs the experiment again, in another folder."""
+    record, folder = tables.record, tables.run.path / CONFIG_FOLDER
+    files = [str(folder / f"{name}.yaml") for name in record.configs]
+    options = ["--seeds", str(len(record.seeds)), "--seed", str(record.seeds[0] - 1)]
+    options += ["--data-dir", record.data.data_dir] if record.data.data_dir else []
+    return shlex.join(["python", "-m", "stage1.compare", *files, *options, "--out", "again"])

@@ -1,0 +1,154 @@
+"""`training.batch_size: auto`: how many windows a step takes at once, found before a training.
+
+Lightning's BatchSizeFinder does not fit. It sets an attribute of the module, where ours is a key of
+a frozen configuration that order, masks and checkpoints depend on. It takes whole steps, which move
+weights, random state and fingerprints, and puts back only the weights. And it waits for an error,
+which `BatchGuard` would keep from it, and which the CPU does not raise: there the process dies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from pytorch_lightning.utilities.memory import garbage_collection_cuda
+
+from stage1.config import Config, with_values
+from stage1.data.batches import Batch, MarketWindows
+from stage1.model.language_models import LanguageModel
+from stage1.model.stage1_model import build_model
+from stage1.training.batch_guard import is_out_of_memory, out_of_memory_is_a_trial_error
+from stage1.training.fit import lean_trainer, quiet_lightning
+from stage1.training.memory import available_mb, peak_rss_mb, reset_peaks
+from stage1.training.module import Stage1Module
+
+AUTO_CAP = 256
+"""Windows that auto takes at most: larger batches learn less per window."""
+FIRST = 8
+"""Windows that auto takes at least, if there are as many; in parts, should they not fit."""
+MEMORY_SHARE = 0.8
+"""Of the free memory of the CPU that a step may be expected to take."""
+
+
+class Found(NamedTuple):
+    """A batch size."""
+
+    windows: int
+    reason: str
+    """Why not twice as many."""
+
+
+def find_batch_size(
+    config: Config,
+    windows: MarketWindows,
+    language_model: LanguageModel | None,
+    *,
+    accelerator: str,
+) -> Found:
+    """Double the windows of a step until memory says no; nothing of it is left behind.
+
+    Forward and backward passes with a T5 that learns, beside tensors as large as the optimiser's
+    state. On a GPU memory says no by an error, on the CPU by what it has left.
+
+    Args:
+        config: Complete but for the batch size.
+        windows: The bars, resident.
+        language_model: As `transfer_learning.lm_name_or_path` resolves, or None for the vanilla
+            encoder.
+        accelerator: Lightning's name of the device.
+
+    Raises:
+        TrialError: Not even the model fits.
+    """
+    torch.set_num_threads(config.training.threads)
+    with quiet_lightning(), out_of_memory_is_a_trial_error():
+        attempts = _Attempts(config, windows, language_model, accelerator)
+        free = available_mb() if attempts.device.type == "cpu" else None
+        there_are = len(windows.split.training.ends)
+        found = double(attempts.megabytes, there_are=there_are, free_mb=free)
+        del attempts
+        garbage_collection_cuda()  # the training itself is to find the memory free
+    return found
+
+
+def double(
+    megabytes: Callable[[int], float | None], *, there_are: int, free_mb: float | None
+) -> Found:
+    """Double from `FIRST` as long as it fits, and is likely to.
+
+    What a window takes is known from the last two sizes, which leaves out what any step takes.
+
+    Args:
+        megabytes: Memory that a step of so many windows took; None if it did not fit.
+        there_are: Windows to train on; a step has no more.
+        free_mb: Memory that may be taken, of which `MEMORY_SHARE` is; None = until it is refused.
+    """
+    smaller, took_smaller = 1, megabytes(1)
+    size = min(FIRST, there_are)
+    took = megabytes(size)
+    while took is not None and took_smaller is not None:
+        twice = 2 * size
+        if twice > there_are:
+            return Found(size, f"there are {there_are:,} to train on")
+        if twice > AUTO_CAP:
+            return Found(size, "auto takes no more")
+        need = took + (twice - size) * max(took - took_smaller, 0.0) / (size - smaller)
+        if free_mb is not None and need > MEMORY_SHARE * free_mb:
+            return Found(size, f"{twice} would need about {need:,.0f} MB of {free_mb:,.0f} MB free")
+        took_twice = megabytes(twice)
+        if took_twice is None:
+            return Found(size, f"{twice} did not fit into memory")
+        smaller, took_smaller, size, took = size, took, twice, took_twice
+    return Found(size, "the least; they did not fit into memory at once")
+
+
+class _Attempts:
+    """Forward and backward passes of any number of windows, for what they take."""
+
+    def __init__(
+        self,
+        config: Config,
+        windows: MarketWindows,
+        language_model: LanguageModel | None,
+        accelerator: str,
+    ) -> None:
+        trainer = lean_trainer(config, accelerator=accelerator)
+        self.device = trainer.strategy.root_device
+        self._precision = trainer.precision_plugin
+        self._config, self._windows = config, windows
+        self._module = Stage1Module(config, windows, build_model(config, language_model))
+        self._module.let_t5_learn(config.transfer_learning.freeze_lm_epochs >= 0)
+        self._module.to(self.device)
+        learning = [one for one in self._module.parameters() if one.requires_grad]
+        self._adamw = [torch.ones_like(one) for one in learning for _ in range(2)]
+        garbage_collection_cuda()
+        reset_peaks()
+        self._before = peak_rss_mb()
+
+    def megabytes(self, count: int) -> float | None:
+        """Memory in MiB that a step of so many windows takes beside the model; None = too much."""
+        reset_peaks()
+        fits = self._fits(count)
+        self._module.zero_grad()
+        garbage_collection_cuda()
+        return peak_rss_mb() - self._before if fits else None
+
+    def _fits(self, count: int) -> bool:
+        try:
+            batch = Batch(*(tensor.to(self.device) for tensor in self._batch(count)))
+            with self._precision.forward_context():
+                loss = self._module.loss(batch)
+            loss.backward()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return False
+        return True
+
+    def _batch(self, count: int) -> Batch:
+        """The first training batch of such a size."""
+        values = {"training.batch_size": count, "training.steps_per_epoch": 1}
+        config = with_values(self._config, values)
+        plan = self._windows.plan_epoch(config, 0)
+        return next(self._windows.training_batches(config, plan))

@@ -1,0 +1,113 @@
+"""What the figures draw, against the same hand-made table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from stage1.comparison.figures import (
+    cost_figure,
+    curves_figure,
+    differences_figure,
+    draw_curves,
+    draw_figures,
+    draw_seeds,
+)
+from stage1.comparison.summary import summarize
+from stage1.comparison.tables import read_experiment
+from stage1.figures.drawn import REFERENCE, arm_styles
+
+
+@pytest.fixture(scope="module")
+def summary(experiment):
+    return summarize(read_experiment(experiment))
+
+
+def lines_of(axes):
+    return {line.get_label(): line for line in axes.get_lines()}
+
+
+def drawn_curves(summary, metric):
+    axes = Figure().add_subplot()
+    draw_curves(axes, summary.scores[metric], metric=metric, baseline=summary.baseline[metric])
+    return axes
+
+
+def test_a_curve_is_the_mean_over_seeds_and_its_band_their_range(summary):
+    axes = drawn_curves(summary, "val_correlation")
+
+    np.testing.assert_array_equal(lines_of(axes)["plain"].get_xdata(), range(6))
+    np.testing.assert_allclose(lines_of(axes)["plain"].get_ydata(), [0.0, 0.3, 0.5, 0.7, 0.8, 0.82])
+    heights = axes.collections[1].get_paths()[0].vertices[:, 1]  # of plain, the second
+    assert {0.2, 0.4, 0.6, 0.8, 0.84} <= set(heights.round(12))
+
+
+def test_the_baseline_is_a_black_dashed_line_across(summary):
+    baseline = lines_of(drawn_curves(summary, "val_loss"))["interpolation 0.300"]
+
+    assert set(baseline.get_ydata()) == {0.3}
+    assert baseline.get_color() == REFERENCE["color"]
+    assert baseline.get_linestyle() == "--"
+
+
+def test_configurations_can_be_told_apart_without_colour(summary):
+    lines = [line for name, line in lines_of(drawn_curves(summary, "val_loss")).items()][:3]
+
+    assert len({line.get_marker() for line in lines}) == 3
+    assert len({str(line.get_linestyle()) + str(line._dash_pattern) for line in lines}) == 3
+    assert len({to_rgb(line.get_color()) for line in lines}) == 3
+
+
+def test_each_seed_is_a_point_in_its_configurations_row_and_the_mean_a_stroke():
+    axes = Figure().add_subplot()
+    values = {"a": np.array([1.0, 3.0, np.nan]), "b": np.array([5.0, 5.0, 8.0])}
+
+    draw_seeds(axes, values, arm_styles(["a", "b"]))
+
+    a_points, a_mean, b_points, b_mean = axes.get_lines()
+    np.testing.assert_array_equal(a_points.get_xdata(), values["a"])
+    assert list(a_mean.get_xdata()) == [2.0, 2.0]
+    assert list(b_mean.get_xdata()) == [6.0, 6.0]
+    assert all(abs(y - 1) < 0.2 for y in b_points.get_ydata())
+    assert axes.yaxis_inverted()  # the first one on top
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+
+
+def test_differences_are_drawn_for_all_but_the_reference(summary):
+    drawn = differences_figure(summary)
+
+    correlation, loss = drawn.figure.axes
+    labels = [text.get_text() for text in correlation.get_yticklabels()]
+    assert labels == ["late", "free"]
+    free = correlation.get_lines()[2]
+    np.testing.assert_allclose(free.get_xdata(), [0.06, 0.02, 0.01])
+    assert "plain = 0" in lines_of(loss)
+
+
+def test_the_cost_figure_has_each_seeds_ratio_and_the_plans_limit(summary):
+    axes = cost_figure(summary).figure.axes[0]
+
+    lines = lines_of(axes)
+    assert set(lines["plan's limit 1.15"].get_xdata()) == {1.15}
+    assert set(lines["plain = 1"].get_xdata()) == {1}
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["late", "free"]
+    np.testing.assert_allclose(axes.get_lines()[2].get_xdata(), [1.1, 1.1, 1.3])
+
+
+def test_figures_without_data_say_why(write_experiment):
+    summary = summarize(read_experiment(write_experiment(only=())))
+
+    figures = draw_figures(summary)
+
+    assert list(figures) == ["correlation", "loss", "differences", "cost"]
+    assert all(drawn.figure is None and drawn.missing for drawn in figures.values())
+
+
+def test_without_the_reference_there_are_curves_and_no_differences(write_experiment):
+    summary = summarize(read_experiment(write_experiment(only=(("free", 1),))))
+
+    assert curves_figure(summary, "val_loss").figure is not None
+    assert differences_figure(summary).figure is None
+    assert cost_figure(summary).figure is None

@@ -1,0 +1,180 @@
+"""The page: what it says, and that it says no more than that."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from stage1.comparison.record import MachineRecord
+from stage1.comparison.report import page_blocks
+from stage1.comparison.summary import summarize
+from stage1.comparison.tables import read_experiment
+from stage1.config import Config, with_values
+from stage1.document.blocks import Picture
+from stage1.document.markdown import markdown
+
+
+@pytest.fixture
+def page_of(experiment, write_experiment):
+    """Writes an experiment and gives its page as Markdown, figures left out."""
+
+    def write(**options):
+        tables = read_experiment(write_experiment(**options) if options else experiment)
+        names = ("correlation", "loss", "differences", "cost")
+        pictures = {name: Picture(name, "", "", b"", "left out") for name in names}
+        return markdown(page_blocks(tables, summarize(tables), pictures))
+
+    return write
+
+
+def rows_below(text, heading):
+    """The cells of the first table below a heading or a caption."""
+    table = re.search(r"(?:^\|.*\n?)+", text[text.index(heading) :], flags=re.MULTILINE)
+    lines = table[0].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_the_main_table_has_a_row_per_configuration_and_the_baseline(page_of):
+    rows = rows_below(page_of(), "## Result")
+
+    assert rows == [
+        ["late", "2 / 3", "0.5200 ± 0.0283", "0.4200 ± 0.0283", "−0.500", "×0.50"],
+        ["plain", "3 / 3", "0.2200 ± 0.0200", "0.8200 ± 0.0200", "0.200", "×1.00"],
+        ["free", "3 / 3", "0.1700 ± 0.0755", "0.8500 ± 0.0173", "0.300", "×1.17"],
+        ["interpolation", "", "0.3000", "0.5000", "0.000", ""],
+    ]
+
+
+def test_both_metrics_are_told_at_the_plans_epochs_and_the_end(page_of):
+    text = page_of()
+
+    assert "| configuration | 1 | 3 | 5 (end) |" in text
+    correlations = rows_below(text, "**val_correlation after epoch")
+    assert correlations[1] == ["plain", "0.3000 ± 0.1000", "0.7000 ± 0.1000", "0.8200 ± 0.0200"]
+    assert correlations[-1] == ["interpolation", "0.5000", "0.5000", "0.5000"]
+    losses = rows_below(text, "**val_loss after epoch")
+    assert losses[2][:2] == ["free", "0.5000 ± 0.0000"]
+
+
+def test_convergence_names_the_levels_and_the_epochs(page_of):
+    text = page_of()
+
+    assert "reaches 0.8200 (end of plain)" in text
+    assert "reaches 0.5000 (interpolation)" in text
+    assert [row[:3] for row in rows_below(text, "## Convergence")] == [
+        ["late", "never", "never"],
+        ["plain", "5", "2"],
+        ["free", "3", "1"],
+    ]
+
+
+def test_differences_show_mean_and_range_with_their_sign_and_test_nothing(page_of):
+    text = page_of()
+
+    late, free = rows_below(text, "## Differences to plain")
+    assert free == [
+        *("free", "3", "−0.0500", "−0.1000", "+0.0100"),
+        *("+0.0300", "+0.0100", "+0.0600"),
+    ]
+    assert late[1] == "2"
+    assert "stage1.tune" in text
+    for verdict in ("supported", "significant", "refuted"):
+        assert verdict not in text.lower()
+
+
+def test_cost_is_told_against_the_plans_margin(page_of):
+    text = page_of()
+
+    free = rows_below(text, "## Time, memory and cost")[2]
+    assert free == ["free", "12.0", "25.2", "×1.17", "×1.10 to ×1.30", "2 of 3", "630"]
+    assert "The plan allows ×1.15" in text
+    assert "late: its T5 is frozen for 3 of 5 epochs" in text
+    assert "free: its T5" not in text
+
+
+def test_gpu_memory_has_a_column_where_there_is_a_gpu(page_of):
+    machine = MachineRecord(cores=8, gpu="NVIDIA H200")
+
+    text = page_of(of={"machine": machine}, peak_vram_mb=512.0)
+
+    assert "| GPU memory, MB |" in text
+    assert rows_below(text, "## Time, memory and cost")[0][-1] == "512"
+    assert "8 cores, NVIDIA H200, torch 2.13.0" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "order"),
+    [
+        pytest.param(50.0, "in turn", id="begun a minute apart, done within it"),
+        pytest.param(90.0, "up to 2 side by side", id="begun a minute apart, done after it"),
+    ],
+)
+def test_trainings_side_by_side_come_with_a_note_on_their_times(page_of, seconds, order):
+    text = page_of(seconds=seconds)
+
+    assert f"trainings ran {order}." in text
+    assert ("these times are noisier" in text) == (order != "in turn")
+
+
+def test_every_configuration_below_the_baseline_has_its_warning(page_of):
+    text = page_of()
+
+    assert "> **Warning.** late does not beat drawing a straight line" in text
+    assert "> **Warning.** late: 1 diverged and 0 failed of 3" in text
+    assert text.count("**Warning.**") == 2
+
+
+def test_without_a_vanilla_configuration_the_page_says_who_stands_in(page_of):
+    configs = {name: Config() for name in ("late", "plain", "free")}
+    text = page_of(
+        of={"configs": {k: with_values(c, {"training.epochs": 5}) for k, c in configs.items()}}
+    )
+
+    assert "No configuration has the vanilla encoder, so late" in text
+    assert "## Differences to late" in text
+    assert "In nothing: whatever differs above is chance." in text
+
+
+@pytest.mark.parametrize(
+    ("pairs", "told"),
+    [
+        pytest.param(None, True, id="left to the encoder"),
+        pytest.param([["m1", "m5"]], False, id="the same in all"),
+    ],
+)
+def test_cross_scale_attention_that_no_key_shows_is_told(page_of, record, pairs, told):
+    configs = {
+        name: with_values(config, {"model.cross_pairs": pairs})
+        for name, config in record().configs.items()
+    }
+
+    text = page_of(of={"configs": configs})
+
+    assert ("not behind those of a T5" in text) == told
+
+
+def test_what_was_run_and_how_to_run_it_again_is_told(page_of):
+    text = page_of()
+
+    assert "3 configurations x 3 seeds (1, 2, 3), 5 epochs each: 9 of 9 trainings ended, 8" in text
+    assert "the bundled sample (ffffffffffff)" in text
+    assert "2 cores, torch 2.13.0" in text
+    assert "| `transfer_learning.use_pretrained_lm` | `True` | `False` | `True` |" in text
+    (command,) = re.findall(r"^    (python -m stage1\.compare .*)$", text, flags=re.MULTILINE)
+    words = shlex.split(command)
+    assert [word.rpartition("/")[2] for word in words[3:6]] == [
+        "late.yaml",
+        "plain.yaml",
+        "free.yaml",
+    ]
+    assert words[6:] == ["--seeds", "3", "--seed", "0", "--out", "again"]
+
+
+def test_an_experiment_that_has_just_begun_has_a_page_too(page_of):
+    text = page_of(only=(("plain", 1), ("free", 1)))
+
+    assert "2 of 9 trainings ended, 2 completed" in text
+    assert rows_below(text, "## Result")[1][:4] == ["plain", "1 / 3", "0.2000", "0.8000"]
+    assert rows_below(text, "## Result")[0][1:4] == ["0 / 3", "–", "–"]

@@ -1,0 +1,212 @@
+"""The numbers of the page, against a table small enough for a pencil."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stage1.comparison.summary import (
+    cautions,
+    choose_reference,
+    convergence_of,
+    first_epoch,
+    largest_rise,
+    spread_of,
+    summarize,
+)
+from stage1.comparison.tables import measured, most_at_once, read_experiment, scores_by_epoch
+from stage1.config import Config, with_values
+
+
+@pytest.fixture(scope="module")
+def tables(experiment):
+    return read_experiment(experiment)
+
+
+@pytest.fixture(scope="module")
+def summary(tables):
+    return summarize(tables)
+
+
+# --- tables ---
+
+
+def test_scores_are_by_seed_and_epoch_in_the_order_of_the_record(tables):
+    scores = scores_by_epoch(tables, "val_correlation")
+
+    assert list(scores) == ["late", "plain", "free"]
+    np.testing.assert_array_equal(scores["plain"][1], [0.0, 0.4, 0.6, 0.8, 0.8, 0.84])
+
+
+def test_a_training_that_diverged_has_no_score_but_for_the_asking(tables):
+    left_out = scores_by_epoch(tables, "val_loss")["late"]
+    kept = scores_by_epoch(tables, "val_loss", completed=False)["late"]
+
+    assert np.isnan(left_out[1]).all()
+    np.testing.assert_array_equal(kept[1, :3], [1.0, 0.9, 9.0])
+    assert np.isnan(kept[1, 3:]).all()
+
+
+def test_a_metric_that_no_table_has_is_nan(tables):
+    assert np.isnan(scores_by_epoch(tables, "val_corr_h4")["plain"]).all()
+
+
+def test_what_was_measured_is_by_seed_and_only_of_completed_trainings(tables):
+    seconds = measured(tables, "seconds")
+
+    np.testing.assert_array_equal(seconds["plain"], [11, 12, 13])
+    np.testing.assert_array_equal(seconds["late"], [11, math.nan, 13])
+    assert np.isnan(measured(tables, "peak_vram_mb")["plain"]).all()
+
+
+@pytest.mark.parametrize(
+    ("starts", "seconds", "most"),
+    [
+        pytest.param([0, 10, 20], [10, 10, 10], 1, id="in turn"),
+        pytest.param([0, 5, 12], [10, 10, 10], 2, id="two overlap at a time"),
+        pytest.param([0, 1, 2], [10, 10, 10], 3, id="all at once"),
+        pytest.param([0, 5], [math.nan, 10], 1, id="one that failed at once"),
+    ],
+)
+def test_how_many_ran_side_by_side_is_read_off_their_times(starts, seconds, most):
+    begun = [datetime(2026, 11, 1, tzinfo=UTC) + timedelta(seconds=start) for start in starts]
+    trials = pd.DataFrame({"started_at": begun, "seconds": np.array(seconds, dtype=float)})
+
+    assert most_at_once(trials) == most
+
+
+# --- pieces ---
+
+
+def test_a_spread_has_the_deviation_of_a_sample():
+    spread = spread_of(np.array([0.80, math.nan, 0.84, 0.82]))
+
+    assert spread == pytest.approx((0.82, 0.02, 0.80, 0.84, 3))
+
+
+def test_one_number_has_no_deviation_and_none_has_nothing():
+    assert math.isnan(spread_of(np.array([0.5])).deviation)
+    assert spread_of(np.array([math.nan])).seeds == 0
+    assert math.isnan(spread_of(np.array([])).mean)
+
+
+def test_the_first_epoch_at_a_level_counts_though_the_curve_falls_again():
+    curve = np.array([0.0, 0.5, 0.9, 0.4, 0.95])
+
+    assert first_epoch(curve, 0.5) == 1
+    assert first_epoch(curve, 0.9) == 2
+    assert first_epoch(curve, 1.0) is None
+    assert first_epoch(curve, math.nan) is None
+
+
+def test_the_largest_rise_is_between_neighbouring_epochs_and_never_negative():
+    falling = np.array([[3.0, 2.0, 1.0]])
+    rising = np.array([[3.0, 3.5, 1.0, 2.25], [1.0, 0.9, math.nan, 0.9]])
+
+    assert largest_rise(falling) == 0.0
+    assert largest_rise(rising) == 1.25
+    assert math.isnan(largest_rise(np.full((2, 3), math.nan)))
+
+
+def test_a_configuration_without_a_curve_never_converges():
+    convergence = convergence_of(np.full((3, 6), math.nan), goal=0.5, baseline=0.1)
+
+    assert (convergence.to_reference, convergence.to_baseline) == (None, None)
+    assert math.isnan(convergence.mean_height)
+
+
+# --- the whole ---
+
+
+def test_the_reference_is_the_first_vanilla_configuration(record):
+    assert choose_reference(record()) == ("plain", True)
+
+
+def test_without_a_vanilla_configuration_the_first_one_stands_in(record):
+    configs = {"x": Config(), "y": with_values(Config(), {"model.dropout": 0.5})}
+
+    assert choose_reference(record(configs=configs)) == ("x", False)
+
+
+def test_the_plans_epochs_are_shown_as_far_as_there_are_so_many(summary):
+    assert summary.epochs == [1, 3, 5]
+    assert summary._replace(horizon=15).epochs == [1, 3, 5, 15]
+    assert summary._replace(horizon=2).epochs == [1, 2]
+
+
+def test_means_and_deviations_are_over_the_seeds_that_completed(summary):
+    assert summary.at("val_correlation", "plain", 3).mean == pytest.approx(0.7)
+    assert summary.final("val_correlation", "plain")[:2] == pytest.approx((0.82, 0.02))
+    assert summary.final("val_loss", "late").mean == pytest.approx(0.52)
+    assert summary.completed == {"late": 2, "plain": 3, "free": 3}
+    assert summary.baseline == {"val_loss": 0.3, "val_correlation": 0.5, "val_skill": 0.0}
+
+
+def test_convergence_is_that_of_the_mean_curve(summary):
+    plain, free, late = (summary.convergence[name] for name in ("plain", "free", "late"))
+
+    # plain: means 0, 0.3, 0.5, 0.7, 0.8, 0.82; free: 0, 0.5, 0.8, 0.84, 0.85, 0.85
+    assert (plain.to_reference, plain.to_baseline) == (5, 2)
+    assert (free.to_reference, free.to_baseline) == (3, 1)
+    assert (late.to_reference, late.to_baseline) == (None, None)
+    assert plain.mean_height == pytest.approx((0.3 + 0.5 + 0.7 + 0.8 + 0.82 / 2) / 5)
+
+
+def test_stability_counts_what_went_wrong_and_the_largest_rise_of_any_training(summary):
+    late, free = summary.stability["late"], summary.stability["free"]
+
+    assert (late.diverged, late.failed, free.diverged) == (1, 0, 0)
+    assert late.largest_rise == pytest.approx(8.1)  # the one that diverged, 0.9 -> 9.0
+    assert free.largest_rise == pytest.approx(0.07)  # seed 2, 0.30 -> 0.37
+    assert summary.stability["plain"].largest_rise == 0
+    assert free.loss_deviation == pytest.approx(np.std([0.10, 0.16, 0.25], ddof=1))
+
+
+def test_differences_are_taken_seed_by_seed(summary):
+    correlation = summary.differences("val_correlation", "free")
+    loss = summary.differences("val_loss", "late")
+
+    np.testing.assert_allclose(correlation, [0.06, 0.02, 0.01])
+    np.testing.assert_allclose(loss, [0.30, math.nan, 0.30])
+    assert summary.others == ["late", "free"]
+
+
+def test_cost_is_a_ratio_of_each_seeds_own_steps(summary):
+    cost = summary.costs["free"]
+
+    np.testing.assert_allclose(cost.ratio, [1.1, 1.1, 1.3])
+    assert cost.seconds == 12
+    assert cost.peak_rss_mb == 630
+    assert math.isnan(cost.peak_vram_mb)
+
+
+@pytest.mark.parametrize(("freeze", "frozen"), [(0, 0), (3, 3), (9, 5), (-1, 5)])
+def test_frozen_epochs_are_at_most_those_that_are_trained(write_experiment, record, freeze, frozen):
+    configs = dict(record().configs)
+    change = {"transfer_learning.freeze_lm_epochs": freeze}
+    configs = {name: with_values(config, change) for name, config in configs.items()}
+
+    summary = summarize(read_experiment(write_experiment(of={"configs": configs})))
+
+    assert summary.costs["free"].frozen_epochs == frozen
+    assert summary.costs["plain"].frozen_epochs == 0  # no T5
+
+
+def test_who_does_not_beat_a_straight_line_or_lost_a_training_is_named(summary):
+    late, lost = cautions(summary)
+
+    assert late.startswith("late does not beat drawing a straight line")
+    assert "−0.500" in late
+    assert lost == "late: 1 diverged and 0 failed of 3; the numbers are of the other 2."
+
+
+def test_an_experiment_of_which_nothing_has_ended_has_no_numbers(write_experiment):
+    summary = summarize(read_experiment(write_experiment(only=())))
+
+    assert summary.final("val_loss", "plain").seeds == 0
+    assert summary.at_once == 0
+    assert cautions(summary) == []

@@ -1,0 +1,340 @@
+"""The command that trains configurations side by side, from its options to its page."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from command_line import ROOT, stage1
+
+from stage1.command import run_command
+from stage1.compare import compare
+from stage1.config import load_config
+from stage1.data.bars import Bars
+from stage1.data.store import write_parquet
+from stage1.results import RunFolder, read_curves, read_trials
+from stage1.run_writer import RunWriter
+
+SHIPPED = [f"configs/t5_{name}.yaml" for name in ("baseline", "freeze", "nofreeze")]
+CONFIG = """\
+data: {timeframes: [m1], seq_len: 16, validation_windows: 16}
+masking: {mask_ratio: 0.25}
+transfer_learning: {lm_name_or_path: english-t5-nano, patch_len: 4}
+training: {epochs: 2, steps_per_epoch: 2, batch_size: 4}
+"""
+PLAIN = CONFIG.replace("{lm_name", "{use_pretrained_lm: false, lm_name")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with two small configurations and bars of their own; the command runs in it."""
+    monkeypatch.chdir(tmp_path)
+    write_inputs(tmp_path)
+    return tmp_path
+
+
+def write_inputs(folder):
+    (folder / "plain.yaml").write_text(PLAIN)
+    (folder / "t5.yaml").write_text(CONFIG)
+    write_bars(folder / "bars", count=600)
+
+
+def write_bars(folder, *, count):
+    folder.mkdir()
+    closes = 100 + np.random.default_rng(0).normal(size=count).cumsum() * 0.01
+    prices = np.stack([closes, closes + 0.01, closes - 0.01, closes], axis=1)
+    write_parquet(Bars(60 * np.arange(count, dtype=np.int64), prices), folder / "m1.parquet")
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Call the command with arguments; gives status, stdout and stderr."""
+
+    def call_compare(*arguments):
+        monkeypatch.setattr("sys.argv", ["python -m stage1.compare", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            run_command(compare)
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err
+
+    return call_compare
+
+
+SMALL = ("plain.yaml", "t5.yaml", "--data-dir", "bars", "--seeds", "2")
+IN_TURN = (*SMALL, "--workers", "1")
+OUT = RunFolder(Path("runs/experiment_t5_vs_random"))
+PAGE = OUT.path / "experiment_t5_vs_random.md"
+
+
+# --- before the first training ---
+
+
+def test_check_is_one_line_and_leaves_nothing(call, folder):
+    status, out, err = call(*SMALL, "--check")
+
+    assert (status, err) == (0, "")
+    assert re.fullmatch(
+        r"plain, t5: sound\. 4 trainings, [\d,]+ training and 16 validation windows; language "
+        r"models: english-t5-nano\.\n",
+        out,
+    )
+    assert not Path("runs").exists()
+
+
+def test_the_shipped_configurations_can_be_compared(call, tmp_path):
+    files = [ROOT / name for name in (*SHIPPED, "configs/t5_frozen_all.yaml")]
+
+    status, out, _ = call(*files, "--check", "--out", tmp_path / "out")
+
+    assert status == 0
+    assert "t5_frozen_all: sound. 12 trainings" in out
+
+
+def test_the_shipped_vanilla_encoder_is_as_large_as_the_t5_it_is_compared_with():
+    vanilla = load_config(ROOT / SHIPPED[0]).model.encoder
+    t5 = yaml.safe_load((ROOT / "stage1/language_models/english-t5-nano/config.json").read_text())
+
+    assert vanilla.model_dump() == {
+        **{"d_model": t5["d_model"], "layers": t5["num_layers"]},
+        **{"heads": t5["num_heads"], "d_ff": t5["d_ff"]},
+    }
+
+
+def fault_of(call, folder, *arguments):
+    """What stderr says of a call that must fail without leaving anything."""
+    before = sorted(folder.rglob("*"))
+
+    status, out, err = call(*arguments)
+
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ")
+    assert sorted(folder.rglob("*")) == before
+    return err.removeprefix("error: ").removesuffix("\n")
+
+
+@pytest.mark.parametrize("check", [(), ("--check",)], ids=["run", "check"])
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        pytest.param([], "Missing argument", id="no configuration"),
+        pytest.param(["t5.yaml"], "at least two configurations, got 1", id="a single one"),
+        pytest.param(["t5.yaml", "no.yaml"], "no.yaml: must be an existing file", id="no file"),
+        pytest.param(["t5.yaml", "t5.yaml"], "a file name that no other", id="one twice"),
+        pytest.param([*SMALL[:2], "--data-dir", "nope"], "nope", id="no such bars"),
+        pytest.param([*SMALL, "--seeds", "0"], "--seeds", id="no seeds"),
+        pytest.param([*SMALL, "--workers", "0"], "--workers", id="no workers"),
+        pytest.param([*SMALL, "--max-epochs", "0"], "--max-epochs", id="no epochs"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_and_no_folder(call, folder, arguments, fault, check):
+    said = fault_of(call, folder, *arguments, *check)
+
+    assert fault in said
+    assert "\n" not in said
+
+
+def test_configurations_that_cannot_be_compared_are_refused_key_by_key(call, folder):
+    Path("t5.yaml").write_text(CONFIG.replace("0.25", "0.5").replace("epochs: 2", "epochs: 3"))
+
+    faults = fault_of(call, folder, *SMALL).splitlines()
+
+    assert [fault.split(":")[0] for fault in faults] == ["masking.mask_ratio", "training.epochs"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        pytest.param("english-t5-nano", "google-t5/t5-nowhere", "t5-nowhere", id="no such model"),
+        pytest.param("patch_len: 4", "patch_len: 4, n_pretrained_blocks: 9", "9", id="too shallow"),
+    ],
+)
+def test_a_language_model_that_does_not_fit_is_told_before_anything_is_trained(
+    call, folder, old, new, fault
+):
+    Path("t5.yaml").write_text(CONFIG.replace(old, new))
+
+    assert fault in fault_of(call, folder, *SMALL)
+
+
+def test_a_folder_that_exists_is_refused_without_resume(call, folder):
+    OUT.path.mkdir(parents=True)
+
+    assert "must not exist yet; go on with it by --resume" in fault_of(call, folder, *SMALL)
+
+
+def test_an_experiment_that_never_began_cannot_be_resumed(call, folder):
+    fault = fault_of(call, folder, *SMALL, "--resume")
+
+    assert "must be the folder of an experiment" in fault
+
+
+# --- an experiment ---
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A whole experiment of two configurations and two seeds, trained in turn, and its output."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_inputs(folder)
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
+        patch.chdir(folder)
+        patch.setattr("sys.argv", ["python -m stage1.compare", *IN_TURN])
+        with pytest.raises(SystemExit) as ended:
+            run_command(compare)
+    assert ended.value.code == 0
+    return RunFolder(folder / OUT.path), printed.getvalue()
+
+
+def test_an_experiment_ends_with_its_tables_its_page_and_where_they_are(finished):
+    run, printed = finished
+
+    trials = read_trials(run)
+    assert trials["trial_id"].tolist() == [
+        f"design-compare000-{name}-{seed}" for seed in (1, 2) for name in ("plain", "t5")
+    ]
+    assert set(trials["status"]) == {"completed"}
+    assert len(read_curves(run)) == 4 * 3
+    assert printed.count("completed at epoch 2") == 4
+    assert f"Report: {PAGE}" in printed
+    configs = sorted(path.name for path in (run.path / "configs").iterdir())
+    assert configs == ["plain.yaml", "t5.yaml"]
+    assert len(list(run.tensorboard.rglob("design-compare000-*"))) == 4
+
+
+def test_the_page_tells_what_was_run(finished):
+    run, _ = finished
+
+    text = (run.path / PAGE.name).read_text(encoding="utf-8")
+
+    assert "# Comparison of plain and t5" in text
+    assert "4 of 4 trainings ended, 4 completed" in text
+    assert "trainings ran in turn" in text
+    assert text.count("](figures/") == 4
+
+
+def test_all_configurations_of_a_seed_see_the_same_windows_and_hidden_bars(finished):
+    trials = read_trials(finished[0])
+
+    for column in ("order_sha256", "mask_sha256"):
+        assert trials.groupby("seed")[column].nunique().tolist() == [1, 1]
+        assert trials[column].nunique() == 2
+
+
+@pytest.fixture
+def without_training(monkeypatch):
+    """In place of trainings: notes the options that reach them."""
+    noted = []
+
+    def run_experiment(experiment, run, inputs, **options):
+        RunWriter(run)
+        noted.append({"experiment": experiment, **options})
+
+    monkeypatch.setattr("stage1.comparison.run.run_experiment", run_experiment)
+    return noted
+
+
+def test_options_reach_the_experiment(call, folder, without_training):
+    call(*SMALL, "--seed", "6", "--max-epochs", "9", "--workers", "3", "--out", "elsewhere")
+
+    (asked,) = without_training
+    assert asked["experiment"].seeds == (7, 8)
+    assert asked["experiment"].first.training.epochs == 9
+    assert asked["workers"] == 3
+    assert Path("elsewhere/experiment_t5_vs_random.md").exists()
+
+
+def test_the_record_says_what_is_run_before_it_runs(call, folder, without_training):
+    call("plain.yaml", "t5.yaml", "--data_dir", "bars")
+
+    record = yaml.safe_load((OUT.path / "experiment.yaml").read_text())
+    assert list(record["configs"]) == ["plain", "t5"]
+    assert record["seeds"] == [1, 2, 3]
+    assert record["data"]["data_dir"] == "bars"
+    assert record["language_models"].keys() == {"english-t5-nano"}
+    assert {"torch", "stage1"} <= record["versions"].keys()
+
+
+def test_ctrl_c_says_how_to_go_on_and_resume_goes_on(call, folder, without_training, monkeypatch):
+    def interrupted(experiment, run, *arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stage1.comparison.run.run_experiment", interrupted)
+        status, out, err = call(*SMALL)
+    resumed, _, _ = call(*SMALL, "--resume")
+
+    assert status == 130
+    assert "Traceback" not in err
+    assert f"every training that had ended is in {OUT.path}" in out
+    assert "--resume" in out
+    assert resumed == 0
+    assert PAGE.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        pytest.param(["--seeds", "3"], "seeds ([1, 2] -> [1, 2, 3])", id="more seeds"),
+        pytest.param(["--max-epochs", "9"], "t5: training.epochs (2 -> 9)", id="another horizon"),
+        pytest.param(["--data-dir", "more"], "data.fingerprint", id="other bars"),
+    ],
+)
+def test_another_experiment_does_not_resume_a_folder(
+    call, folder, without_training, arguments, told
+):
+    call(*SMALL)
+    write_bars(Path("more"), count=700)
+
+    assert told in fault_of(call, folder, *SMALL, "--resume", *arguments)
+
+
+# --- as a user does it ---
+
+
+@pytest.mark.slow
+def test_side_by_side_gives_the_scores_of_trainings_in_turn_to_the_last_bit(folder):
+    stage1("stage1.compare", *SMALL, "--workers", "2", "--out", "wide", cwd=folder)
+    stage1("stage1.compare", *SMALL, "--workers", "1", "--out", "narrow", cwd=folder)
+
+    columns = ["val_loss", "val_correlation", "val_skill", "train_loss"]
+    wide, narrow = (
+        read_curves(RunFolder(folder / name)).set_index(["trial_id", "epoch"])[columns].sort_index()
+        for name in ("wide", "narrow")
+    )
+    assert len(wide) == 12
+    assert wide.equals(narrow)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_in_the_middle_keeps_what_had_ended_and_resume_does_the_rest(folder, workers):
+    command = [*SMALL, "--workers", str(workers), "--max-epochs", "20"]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    words = [sys.executable, "-m", "stage1.compare", *command]
+    with subprocess.Popen(words, start_new_session=True, **options) as process:
+        first = process.stdout.readline()
+
+        os.killpg(process.pid, signal.SIGINT)  # to all of them, as a terminal does
+        rest = process.stdout.read()
+        status = process.wait(timeout=60)
+
+    kept = read_trials(OUT)["trial_id"].tolist()
+    assert "completed" in first
+    assert status == 130
+    assert "Go on with the same command and --resume" in rest
+    assert "Traceback" not in rest
+    assert 1 <= len(kept) < 4
+    resumed = stage1("stage1.compare", *command, "--resume", cwd=folder)
+    assert resumed.stdout.count("completed at epoch 20") == 4 - len(kept)
+    assert read_trials(OUT)["trial_id"].tolist()[: len(kept)] == kept
+    assert len(read_trials(OUT)) == 4

@@ -1,0 +1,247 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from command_line import ROOT
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from stage1.command import run_command
+from stage1.config import load_config
+from stage1.train import train
+from stage1.training import batch_size
+from stage1.training.module import Stage1Module
+
+SMALL = """
+extends: {root}/configs/sample.yaml
+data: {{validation_windows: 16, seq_len: 32}}
+transfer_learning: {{patch_len: 8}}
+training: {{epochs: 2, steps_per_epoch: 2, batch_size: {size}}}
+"""
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Writes a configuration that takes a blink to train."""
+
+    def write(size=4, more=""):
+        path = tmp_path / "small.yaml"
+        path.write_text(SMALL.format(root=ROOT, size=size) + more)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Runs the command in this process; gives its status, what it printed and its errors."""
+
+    def command(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setattr(sys, "argv", ["stage1.train", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            run_command(train)
+        return end.value.code, *capsys.readouterr()
+
+    return command
+
+
+@pytest.fixture
+def quick_auto(monkeypatch):
+    """A search of few steps, without looks for forgotten tensors in a process full of tests."""
+    monkeypatch.setattr(batch_size, "AUTO_CAP", 16)
+    monkeypatch.setattr(batch_size, "garbage_collection_cuda", lambda: None)
+
+
+@pytest.fixture
+def nothing_opened(monkeypatch):
+    """Bars, weights and the network cannot be had."""
+
+    def never(*arguments, **options):
+        raise AssertionError
+
+    for name in ("load_bars", "resolve", "MarketWindows"):
+        monkeypatch.setattr(f"stage1.training.session.{name}", never)
+    monkeypatch.setattr("safetensors.torch.load_file", never)
+    monkeypatch.setattr("socket.socket.connect", never)
+
+
+CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_dry_run_counts_parameters_without_data_weights_or_network(run, nothing_opened, name):
+    status, out, errors = run(
+        "--config", ROOT / "configs" / name, "--data_dir", "/does/not/exist", "--devices", "1",
+        "--dry-run",
+    )  # fmt: skip
+
+    assert (status, errors) == (0, "")
+    config = load_config(ROOT / "configs" / name)
+    assert ("one per timeframe" in out) is config.transfer_learning.use_pretrained_lm
+    assert "total" in out
+
+
+def test_a_dry_run_takes_a_batch_size_that_is_still_to_be_found(run, small, nothing_opened):
+    status, out, errors = run(small("auto"), "--dry-run")
+
+    assert (status, errors) == (0, "")
+    assert "total" in out
+
+
+def test_the_predecessor_s_spelling_trains(run, small, tmp_path):
+    status, out, errors = run("--config", small(), "--devices", 1, "--out", tmp_path / "out")
+
+    assert (status, errors) == (0, "")
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("epoch")] == [
+        "0",
+        "1",
+        "2",
+    ]
+    assert (tmp_path / "out" / "last.ckpt").is_file()
+
+
+@pytest.mark.parametrize("spelling", ["--data_dir", "--data-dir"])
+def test_a_folder_without_bars_is_an_error_in_one_line(run, small, tmp_path, spelling):
+    status, _, errors = run("--config", small(), spelling, tmp_path / "none", "--devices", 1)
+
+    assert status == 2
+    assert errors.count("\n") == 1
+    assert "none" in errors
+
+
+def test_two_devices_are_refused(run, small):
+    status, _, errors = run(small(), "--devices", 2)
+
+    assert status == 2
+    assert "devices" in errors
+
+
+def test_auto_is_printed_and_what_was_found_is_trained_and_kept(run, small, tmp_path, quick_auto):
+    status, out, errors = run(small("auto"), "--out", tmp_path / "out")
+
+    assert (status, errors) == (0, "")
+    assert out.splitlines()[0] == "batch_size auto: 16 windows (auto takes no more)"
+    kept = yaml.safe_load((tmp_path / "out" / "config.yaml").read_text())
+    assert kept["training"]["batch_size"] == 16
+    state = torch.load(tmp_path / "out" / "last.ckpt", weights_only=True)
+    assert state["stage1"]["config"]["training"]["batch_size"] == 16
+
+
+def test_going_on_with_auto_keeps_the_number_found_then(
+    run, small, tmp_path, quick_auto, monkeypatch
+):
+    config, out = small("auto"), tmp_path / "out"
+    run(config, "--out", out)
+
+    def never(*arguments, **options):
+        raise AssertionError
+
+    monkeypatch.setattr("stage1.training.session.find_batch_size", never)
+    status, _, errors = run(config, "--out", out, "--resume", out / "last.ckpt")
+
+    assert (status, errors) == (0, "")
+    assert yaml.safe_load((out / "config.yaml").read_text())["training"]["batch_size"] == 16
+
+
+def test_a_checkpoint_of_another_batch_size_is_refused(run, small, tmp_path):
+    out = tmp_path / "out"
+    run(small(), "--out", out)
+
+    status, _, errors = run(small(5), "--out", out, "--resume", out / "last.ckpt")
+
+    assert status == 2
+    assert "differs in training.batch_size" in errors
+
+
+def test_a_step_in_parts_is_told_on_the_console(run, small, tmp_path, monkeypatch):
+    decode = Stage1Module.decode
+
+    def limited(self, batch):
+        if self.training and len(batch.scored) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(self, batch)
+
+    monkeypatch.setattr(Stage1Module, "decode", limited)
+
+    status, out, errors = run(small(), "--out", tmp_path / "out")
+
+    assert (status, errors) == (0, "")
+    (line,) = [line for line in out.splitlines() if line.startswith("Warning")]
+    assert line == (
+        "Warning: a training step did not fit into memory with 4 windows at a time; from here on "
+        "it takes 2 at a time, and stays one of all 4"
+    )
+
+
+@pytest.mark.parametrize("size", [4, "auto"])
+def test_a_fast_run_takes_one_step_and_writes_nothing(run, small, tmp_path, quick_auto, size):
+    status, out, errors = run(small(size), "--out", tmp_path / "out", "--fast-dev-run")
+
+    assert (status, errors) == (0, "")
+    assert "epoch   1" in out
+    assert "epoch   2" not in out
+    assert not (tmp_path / "out").exists()
+
+
+def test_curves_and_steps_are_kept_for_tensorboard(run, small, tmp_path):
+    run(small(), "--out", tmp_path / "out")
+
+    curves = EventAccumulator(str(tmp_path / "out" / "tensorboard"))
+    curves.Reload()
+    points = curves.Scalars("val_loss")
+    assert [point.step for point in points] == [1, 3]  # the last step of each epoch, from 0
+    assert all(0 < point.value < 10 for point in points)
+
+
+MEMORY_LIMIT = """
+import json, re, resource, sys
+from pathlib import Path
+from rich.console import Console
+from stage1.config import load_config
+from stage1.training import session
+
+load = session.load_language_model
+
+def loaded_and_limited(config):
+    model = load(config)
+    status = Path("/proc/self/status").read_text()
+    used = int(re.search(r"VmSize:\\s+(\\d+)", status)[1]) * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[2]) * 2**20, -1))
+    return model
+session.load_language_model = loaded_and_limited
+config = load_config(Path(sys.argv[1]))
+rows = session.run_training(config, Path("out"), data_dir=None, checkpoint=None, fast_dev_run=True,
+                            console=Console())
+names = ("accumulation", "steps", "train_loss", "val_loss")
+print(json.dumps({name: rows[-1][name] for name in names}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits and /proc are Linux's")
+def test_under_a_real_limit_a_step_in_parts_is_the_step_it_would_have_been(small, tmp_path):
+    config = small(512, "model: {encoder: {layers: 12, d_model: 128, heads: 4}}\n")
+    config.write_text(config.read_text().replace("{patch_len: 8}", "{use_pretrained_lm: false}"))
+    script = tmp_path / "limited.py"
+    script.write_text(MEMORY_LIMIT)
+
+    ends = []
+    for megabytes in ("100000", "500"):
+        result = subprocess.run(
+            [sys.executable, script, config, megabytes],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        ends.append(json.loads(result.stdout.splitlines()[-1]))
+
+    free, limited = ends
+    assert free["accumulation"] == 1 < limited["accumulation"]
+    assert free["steps"] == limited["steps"] == 1
+    assert limited["train_loss"] == pytest.approx(free["train_loss"], rel=1e-5)
+    assert limited["val_loss"] == pytest.approx(free["val_loss"], rel=1e-4)

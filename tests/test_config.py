@@ -65,6 +65,16 @@ def test_a_configuration_does_not_change():
         config.training.epochs = 3
 
 
+def test_equal_configurations_have_equal_hashes_whatever_the_order_of_a_mapping():
+    one, other = (
+        with_values(Config(), {"evaluation.tf_specific_mask_ratios": dict(pairs)})
+        for pairs in ([("m1", 0.1), ("m5", 0.2)], [("m5", 0.2), ("m1", 0.1)])
+    )
+
+    assert one == other
+    assert hash(one) == hash(other)
+
+
 def test_every_key_says_what_it_is():
     sections = [Config]
     silent = []
@@ -239,6 +249,26 @@ def test_a_fault_names_file_line_key_rule_and_value(write, text, line, fault):
             id="a word that is not auto",
         ),
         pytest.param(
+            "training:\n  batch_size: .inf\n",
+            2,
+            "training.batch_size: must be a whole number or auto, got inf",
+            id="all windows in a batch",
+        ),
+        pytest.param(
+            "model:\n  cross_pairs: [[m1, m5, m15]]\n",
+            2,
+            "model.cross_pairs: must be a list of pairs such as [[m1, m5]], or null, got "
+            "[['m1', 'm5', 'm15']]",
+            id="three timeframes in a pair",
+        ),
+        pytest.param(
+            "model:\n  cross_pairs: [m1, m5]\n",
+            2,
+            "model.cross_pairs: must be a list of pairs such as [[m1, m5]], or null, got "
+            "['m1', 'm5']",
+            id="timeframes in place of pairs",
+        ),
+        pytest.param(
             "training:\n  batch_size: 0\n",
             2,
             "training.batch_size: must be >= 1, got 0",
@@ -280,7 +310,8 @@ def test_a_fault_names_file_line_key_rule_and_value(write, text, line, fault):
         pytest.param(
             "data:\n  timeframes: [m1, m5]\nevaluation:\n  tf_specific_mask_ratios: {h1: 0.2}\n",
             4,
-            "evaluation.tf_specific_mask_ratios.h1: must be among data.timeframes=['m1', 'm5']",
+            "evaluation.tf_specific_mask_ratios.h1: must be among data.timeframes=['m1', 'm5'], "
+            "got 'h1'",
             id="a ratio for a timeframe that is not there",
         ),
         pytest.param(

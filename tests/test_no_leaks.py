@@ -11,6 +11,7 @@ from tiny_training import tiny_config, tiny_language_model
 
 from stage1.data.bars import Bars
 from stage1.data.batches import MarketWindows
+from stage1.data.resample import resample_all
 from stage1.errors import DataError
 from stage1.model.by_timeframe import model_inputs
 from stage1.model.losses import total_loss
@@ -148,10 +149,55 @@ def test_no_hidden_bar_leaks_into_an_output(training):
         assert torch.equal(other.features[window], batch.features[window])
         assert torch.equal(other.center[window], batch.center[window])
         assert torch.equal(other.scale[window], batch.scale[window])
-    changed = (other.targets != batch.targets)[window].any(dim=-1)
-    if config.data.normalization == "instance":
+        changed = (other.targets != batch.targets)[window].any(dim=-1)
         assert changed.nonzero().tolist() == [[timeframe, bar]]
+        before, after = (decode(config, some)[1][window] for some in (batch, other))
+        assert torch.equal(before[batch.real[window]], after[batch.real[window]])
     assert torch.equal(other.hidden, batch.hidden)
+
+
+@given(trainings())
+@MANY
+def test_no_padding_leaks_into_an_output(training):
+    config, minutes, seed = training
+    batch = first_batch(config, market(minutes, config.data.timeframes), seed)
+    noise = torch.full_like(batch.features, 1e6 * (seed - 50))
+    noisy = batch._replace(
+        features=torch.where(batch.real.unsqueeze(-1), batch.features, noise),
+        hidden=batch.hidden ^ ~batch.real,
+    )
+
+    before, after = (decode(config, some)[1] for some in (batch, noisy))
+
+    assert torch.equal(before[batch.real], after[batch.real])
+
+
+@given(minutes=gappy_minutes(longest_gap=30, runs=8), seed=st.integers(0, 99), data=st.data())
+@MANY
+def test_what_happens_in_the_minutes_of_a_scored_bar_changes_no_input(minutes, seed, data):
+    calendar = data.draw(st.booleans())
+    config = tiny_config(
+        data={"timeframes": ["m1", "m5", "m15"], "validation_share": 0.5},
+        model={"async_sampler": calendar},
+    )
+    bars = market(minutes, config.data.timeframes)
+    batch = first_batch(config, bars, seed)
+    assume(batch.scored.any())
+    window, timeframe, bar = batch.scored.nonzero()[seed % int(batch.scored.sum())].tolist()
+    opens = int(batch.open_time[window, timeframe, bar])
+    length = 60 * MINUTES[config.data.timeframes[timeframe]]
+    inside = (bars["m1"].open_time >= opens) & (bars["m1"].open_time < opens + length)
+    prices = bars["m1"].prices.copy()
+    prices[inside] *= 1.05
+
+    other = first_batch(
+        config,
+        resample_all(Bars(bars["m1"].open_time, prices), config.data.timeframes),
+        seed,
+    )
+
+    for name in ("features", "center", "scale", "hidden"):
+        assert torch.equal(getattr(batch, name)[window], getattr(other, name)[window])
 
 
 @pytest.mark.parametrize("calendar", [False, True], ids=["equal lengths", "calendar"])

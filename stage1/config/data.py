@@ -17,7 +17,7 @@ class DataConfig(Section):
     timeframes: tuple[str, ...] = ("m1", "m5", "m15", "m30", "h1", "h4")
     """Timeframes of a window, fine to coarse, the first one m1."""
     seq_len: int = Field(64, ge=8, le=65_536)
-    """Bars of each timeframe in a window."""
+    """Bars of each timeframe in a window; its minutes, with `model.async_sampler`."""
     stride: int = Field(1, ge=1)
     """Minutes between the ends of consecutive windows."""
     max_gap: int = Field(4320, ge=0)
@@ -51,7 +51,8 @@ class DataConfig(Section):
         for name, chance in self.sampling_probs.items():
             key = f"sampling_probs.{name}"
             if name not in self.timeframes:
-                faults.append((key, f"must be one of data.timeframes={list(self.timeframes)}"))
+                among = f"must be among data.timeframes={list(self.timeframes)}"
+                faults.append((key, f"{among}, got {name!r}"))
             elif not 0 <= chance <= 1:
                 faults.append((key, f"must be from 0 to 1, got {chance}"))
             elif name == "m1" and chance != 1:
@@ -65,7 +66,8 @@ class MaskingConfig(Section):
     """Which bars are hidden from the encoder."""
 
     mask_ratio: float = Field(0.15, gt=0, lt=1)
-    """Share of each timeframe's bars that is drawn, hidden and scored."""
+    """Share of a timeframe's bars that is drawn, hidden and scored: of every timeframe of a window,
+    or, with `model.async_sampler` and `sync_across_tf`, of one."""
     mask_span_min: int = Field(3, ge=1)
     """Bars in the shortest hidden span."""
     mask_span_max: int = Field(7, ge=1)
@@ -79,7 +81,8 @@ class EvaluationConfig(Section):
 
     tf_specific_mask_ratios: dict[str, float] = Field({})
     """Share of a timeframe's bars that is drawn and scored, in (0, 1), in place of
-    `masking.mask_ratio`; at least one bar. Training hides `masking.mask_ratio` in all."""
+    `masking.mask_ratio`; at least one bar where it is drawn from. Training hides
+    `masking.mask_ratio` in all."""
 
     @model_validator(mode="after")
     def _ratios_are_shares(self) -> Self:

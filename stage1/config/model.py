@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from stage1.config.section import Section
 from stage1.faults import RuleError
@@ -46,6 +46,17 @@ class EncoderConfig(Section):
         return self
 
 
+def _pairs_or_none(value: Any) -> Any:
+    """Refuse what is no list of pairs, before pydantic counts its entries."""
+    is_pairs = isinstance(value, (list, tuple)) and all(
+        isinstance(pair, (list, tuple)) and [type(name) for name in pair] == [str, str]
+        for pair in value
+    )
+    if value is not None and not is_pairs:
+        raise ValueError(f"must be a list of pairs such as [[m1, m5]], or null, got {value!r}")
+    return value
+
+
 class ModelConfig(Section):
     """Everything around the encoder."""
 
@@ -62,7 +73,9 @@ class ModelConfig(Section):
     """Bars that share one code between encoder and decoder; 1 = no bottleneck."""
     encoder: EncoderConfig = EncoderConfig()
     """The vanilla encoder."""
-    cross_pairs: tuple[tuple[str, str], ...] | None = None
+    cross_pairs: Annotated[tuple[tuple[str, str], ...] | None, BeforeValidator(_pairs_or_none)] = (
+        None
+    )
     """Timeframes whose tokens see each other behind the encoder's blocks, in pairs such as
     [m1, m5]; null = all of them with the vanilla encoder and none with a T5."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -14,4 +16,4 @@ class Section(BaseModel):
 
     def __hash__(self) -> int:
         """Equal sections have equal hashes, those with mappings too."""
-        return hash(self.model_dump_json())
+        return hash(json.dumps(self.model_dump(mode="json"), sort_keys=True))

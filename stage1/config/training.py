@@ -10,10 +10,10 @@ from stage1.config.section import Section
 
 
 class LossWeights(Section):
-    """Weights of the loss terms; a term of weight 0 is not computed."""
+    """Weights of the loss terms; a term of weight 0 is not computed. The first must be above 0."""
 
     recon_tf: float = Field(1.0, gt=0)
-    """Huber loss on the scored bars."""
+    """Huber loss, mean over the scored bars: a timeframe counts as much as it has of them."""
     spec_tf: float = Field(0.0, ge=0)
     """Multi-resolution STFT of each timeframe's series, hidden bars as decoded."""
     cross: float = Field(0.0, ge=0)
@@ -48,7 +48,7 @@ def _size_or_auto(value: Any) -> int | Literal["auto"]:
     if value == "auto":
         return "auto"
     number = value if not isinstance(value, str) else int(value) if value.isdecimal() else None
-    if isinstance(number, bool) or not isinstance(number, int | float) or number != int(number):
+    if isinstance(number, bool) or not (isinstance(number, int | float) and number % 1 == 0):
         raise ValueError(f"must be a whole number or auto, got {value!r}")
     if number < 1:
         raise ValueError(f"must be >= 1, got {value}")

@@ -62,7 +62,8 @@ class Config(Section):
         among = f"must be among data.timeframes={list(known)}"
         for name in self.evaluation.tf_specific_mask_ratios:
             if name not in known:
-                faults.append((f"evaluation.tf_specific_mask_ratios.{name}", among))
+                key = f"evaluation.tf_specific_mask_ratios.{name}"
+                faults.append((key, f"{among}, got {name!r}"))
         for pair in self.model.cross_pairs or ():
             if not set(pair) <= set(known) or pair[0] == pair[1]:
                 rule = f"must be pairs of two of data.timeframes={list(known)}"

@@ -13,11 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stage1.config import Config, DataConfig, MaskingConfig
-from stage1.data.calendar_hiding import (
-    EXTRA_NUMBERS,
-    draw_calendar_hiding,
-    draw_presence,
-)
+from stage1.data.calendar_hiding import EXTRA_NUMBERS, draw_calendar_hiding, draw_presence
 from stage1.data.features import SMALLEST_SCALE, normalise, visible_features, window_statistics
 from stage1.data.hiding import NO_TIME, Hiding, draw_hiding, numbers_needed
 from stage1.data.store import Bars
@@ -28,6 +24,8 @@ from stage1.timeframes import MINUTES
 
 VALIDATION_BATCH = 256
 """Windows per validation batch: large, since no gradient is kept."""
+VALIDATION_BARS = VALIDATION_BATCH * 6 * 64
+"""Bars per validation batch at most: long windows come in smaller ones."""
 
 
 class Batch(NamedTuple):
@@ -157,10 +155,13 @@ class MarketWindows:
         few = visible.sum(dim=2) < FEWEST_BARS
         return torch.where(few, center[:, :1], center), torch.where(few, scale[:, :1], scale)
 
-    def _numbers(self, masking: MaskingConfig, ratios: tuple[float, ...]) -> int:
-        """Uniform random numbers per window and timeframe."""
-        spans = numbers_needed(self.config.seq_len, masking, ratios)
-        return spans + (EXTRA_NUMBERS if self.calendar else 0)
+    def _uniforms(
+        self, masking: MaskingConfig, windows: int, random: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """(windows, timeframes, numbers) random numbers that hiding uses."""
+        numbers = numbers_needed(self.config.seq_len, masking, (masking.mask_ratio,))
+        extra = EXTRA_NUMBERS if self.calendar else 0
+        return random.random((windows, len(self.minutes), numbers + extra))
 
     def batch(
         self,
@@ -206,21 +207,22 @@ class MarketWindows:
         Raises:
             DataError: A timeframe has no scored bar, so that nothing can be said about it.
         """
-        given = ratios or {}
-        shares = tuple(given.get(name, masking.mask_ratio) for name in self.config.timeframes)
+        names, given = self.config.timeframes, ratios or {}
+        shares = tuple(given.get(name, masking.mask_ratio) for name in names)
         if (masking, shares) not in self._validation:
             self._validation[masking, shares] = self._draw_validation(masking, shares)
         return self._validation[masking, shares]
 
     def _draw_validation(self, masking: MaskingConfig, ratios: tuple[float, ...]) -> list[Batch]:
         windows = self.split.validation
-        shape = (len(self.minutes), self._numbers(masking, ratios))
         uniforms = np.stack(
-            [generator(Stream.VALIDATION_MASKS, int(end)).random(shape) for end in windows.ends]
+            [self._validation_uniforms(masking, ratios, int(end)) for end in windows.ends]
         )
+        bars = self.config.seq_len * len(self.minutes)
+        size = min(VALIDATION_BATCH, max(VALIDATION_BARS // bars, 1))
         batches = [
             self.batch(windows.take(part), masking, uniforms[part], ratios)
-            for part in _slices(len(windows.ends), VALIDATION_BATCH)
+            for part in _slices(len(windows.ends), size)
         ]
         scored = torch.cat([batch.scored for batch in batches]).any(dim=2).any(dim=0)
         # In calendar windows some timeframes are context only.
@@ -231,11 +233,34 @@ class MarketWindows:
             if may_be and not is_scored
         ]
         if never:
+            advice = "lower masking.mask_span_min or raise data.seq_len"
+            if self.calendar:
+                advice = "raise data.validation_windows, since one timeframe is drawn per window"
             raise DataError(
                 f"masking must leave bars to score in every timeframe, got none in "
-                f"{', '.join(never)}; lower masking.mask_span_min or raise data.seq_len"
+                f"{', '.join(never)} of {len(windows.ends)} validation windows; {advice}"
             )
         return batches
+
+    def _validation_uniforms(
+        self, masking: MaskingConfig, ratios: tuple[float, ...], end: int
+    ) -> NDArray[np.float64]:
+        """(timeframes, numbers) of one window.
+
+        What a timeframe's own ratio needs beyond the masking's is drawn after all the rest, and so
+        changes nothing in the others.
+        """
+        random = generator(Stream.VALIDATION_MASKS, end)
+        numbers = self._uniforms(masking, 1, random)[0]
+        spans = numbers_needed(self.config.seq_len, masking, (masking.mask_ratio,))
+        more = numbers_needed(self.config.seq_len, masking, ratios) - spans
+        if more <= 0:
+            return numbers
+        lengths, places, extra = np.split(numbers, [spans // 2, spans], axis=1)
+        own = np.split(random.random((len(self.minutes), more)), 2, axis=1)
+        parts = [lengths, own[0], places, own[1], extra]
+        together: NDArray[np.float64] = np.concatenate(parts, axis=1)
+        return together
 
     def plan_epoch(self, config: Config, epoch: int) -> EpochPlan:
         """Order and random numbers of one epoch: a function of `training.seed` and the epoch.
@@ -250,10 +275,8 @@ class MarketWindows:
             generator(Stream.ORDER, training.seed, turn).permutation(count) for turn in turns
         ]
         order = np.concatenate(permutations)[offset : offset + size]
-        numbers = self._numbers(config.masking, (config.masking.mask_ratio,))
-        uniforms = generator(Stream.MASKS, training.seed, epoch).random(
-            (size, len(self.minutes), numbers)
-        )
+        random = generator(Stream.MASKS, training.seed, epoch)
+        uniforms = self._uniforms(config.masking, size, random)
         shape = (training.steps_per_epoch, training.windows_per_step)
         return EpochPlan(order.reshape(shape), uniforms.reshape(*shape, *uniforms.shape[1:]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,28 +67,23 @@ def draw_calendar_hiding(
         drawn_from &= rank == rank.max(axis=1, keepdims=True)
     scored = np.zeros(open_times.shape, dtype=bool)
     for index in range(len(minutes)):
-        bars = count[:, index]
-        spans = draw_spans(
-            uniforms[:, index, :-1],
+        drawn = drawn_from[:, index]
+        bars = count[drawn, index]
+        scored[drawn, index] = draw_spans(
+            uniforms[drawn, index, :-1],
             bars_to_hide(bars, ratios[index]),
             masking,
             last=bars - 2,
             seq_len=open_times.shape[2],
         )
-        scored[:, index] = spans & drawn_from[:, index, None]
     hidden = scored.copy()
     if masking.sync_across_tf:
-        for drawn in range(len(minutes)):
-            times = open_times[:, drawn]
-            for other in range(len(minutes)):
-                if other > drawn:
-                    hidden[:, other] |= overlapping(
-                        open_times[:, other], minutes[other], times, scored[:, drawn]
-                    )
-                elif other < drawn:
-                    hidden[:, other] |= beneath(
-                        open_times[:, other], times, minutes[drawn], scored[:, drawn]
-                    )
+        for own, other in permutations(range(len(minutes)), 2):
+            times, others = open_times[:, own], open_times[:, other]
+            if other > own:
+                hidden[:, other] |= overlapping(others, minutes[other], times, scored[:, own])
+            else:
+                hidden[:, other] |= beneath(others, times, minutes[own], scored[:, own])
     return Hiding(hidden, scored)
 
 

@@ -141,6 +141,8 @@ def split_windows(
     validation = windows.take(windows.starts >= boundary)
     if not (len(training.ends) and len(validation.ends)):
         raise DataError(_too_little_data(config, last - first, calendar=calendar))
+    if calendar:
+        _check_every_timeframe(windows, config)
     count = min(config.validation_windows, len(validation.ends))
     evenly = np.linspace(0, len(validation.ends) - 1, count).round().astype(np.int64)
     return Split(training, validation.take(evenly), boundary)
@@ -155,12 +157,26 @@ def days_needed(config: DataConfig, *, calendar: bool = False) -> float:
     return float(np.ceil(minutes * 60 / smaller_share / DAY * 10) / 10)
 
 
+def _check_every_timeframe(windows: WindowIndex, config: DataConfig) -> None:
+    """Calendar windows take what bars there are: that a timeframe has none at all must be told."""
+    for column, timeframe in enumerate(config.timeframes):
+        if not windows.lengths[:, column].any():
+            first, last = (np.datetime64(int(end), "s") for end in windows.ends[[0, -1]])
+            raise DataError(
+                f"{timeframe} must have a bar in some window, got none in the "
+                f"{len(windows.ends):,} that end from {first} to {last}; make the bars of all "
+                "timeframes anew from the same 1-minute ones: python -m stage1.prepare"
+            )
+
+
 def _too_little_data(config: DataConfig, seconds: int, *, calendar: bool) -> str:
-    length = "minutes" if calendar else f"bars of {config.timeframes[-1]}"
+    length, further, advice = f"bars of {config.timeframes[-1]}", "", "drop coarse timeframes or "
+    if calendar:
+        length, advice = "minutes", ""
+        further = f" and with at least {FEWEST_BARS} bars of m1 in each window"
     return (
         f"the bars must span at least {days_needed(config, calendar=calendar):.1f} days without a "
-        f"gap over {config.max_gap} minutes (data.seq_len={config.seq_len} {length} on either side "
-        f"of the split, data.validation_share={config.validation_share}), got "
-        f"{seconds / DAY:.1f} days; add data, lower data.seq_len, drop coarse timeframes or "
-        "raise data.max_gap"
+        f"gap over {config.max_gap} minutes{further} (data.seq_len={config.seq_len} {length} on "
+        f"either side of the split, data.validation_share={config.validation_share}), got "
+        f"{seconds / DAY:.1f} days; add data, change data.seq_len, {advice}raise data.max_gap"
     )

@@ -12,6 +12,21 @@ Parts = dict[str, Tensor]
 """Tensors (batch, bars, ...) by timeframe; a timeframe that no window has may be absent."""
 
 
+def check_parts(features: Parts, *others: Parts) -> None:
+    """Require the same timeframes, windows and bars in all.
+
+    Raises:
+        ValueError: They differ.
+    """
+    wanted = {name: tuple(part.shape[:2]) for name, part in features.items()}
+    for other in others:
+        given = {name: tuple(part.shape[:2]) for name, part in other.items()}
+        if given != wanted:
+            raise ValueError(
+                f"windows and bars must be those of the features, {wanted}, got {given}"
+            )
+
+
 def stacked(parts: Parts, timeframes: Sequence[str], length: int) -> Tensor:
     """All timeframes in one tensor, filled up with zeros.
 

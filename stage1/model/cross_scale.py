@@ -57,17 +57,26 @@ class CrossScaleAttention(nn.Module):
             exists: True for tokens with a real bar, the only ones that are attended to; None = all.
         """
         flat = rearrange(self.norm(tokens) + self.timeframe, "b f p d -> b (f p) d")
-        blocked = self.blocked
-        if exists is not None:
-            blocked = blocked | ~rearrange(exists, "b f p -> b 1 (f p)")
+        if exists is None:
+            seen = self._attend(flat, self.blocked)
+            return tokens + seen.reshape(tokens.shape)
+        there = rearrange(exists, "b f p -> b (f p)")
+        some = there.any(dim=0)  # what no window has is most of it, and left out
+        seen = torch.zeros_like(flat)
+        blocked = self.blocked[some][:, some] | ~there[:, None, some]
+        seen[:, some] = self._attend(flat[:, some], blocked)
+        return tokens + seen.reshape(tokens.shape)
+
+    def _attend(
+        self, flat: Float[Tensor, "batch token width"], blocked: Bool[Tensor, "... token token"]
+    ) -> Float[Tensor, "batch token width"]:
         alone = blocked.all(dim=-1, keepdim=True)  # a softmax over nothing is no number
-        blocked = blocked & ~alone
-        if exists is not None:
-            blocked = blocked.repeat_interleave(self.attention.num_heads, dim=0)
-        seen, _ = self.attention(flat, flat, flat, attn_mask=blocked, need_weights=False)
-        seen = seen.masked_fill(alone, 0.0)
-        result: Tensor = tokens + seen.reshape(tokens.shape)
-        return result
+        mask = blocked & ~alone
+        if mask.ndim == 3:
+            mask = mask.repeat_interleave(self.attention.num_heads, dim=0)
+        seen: Tensor
+        seen, _ = self.attention(flat, flat, flat, attn_mask=mask, need_weights=False)
+        return seen.masked_fill(alone, 0.0)
 
 
 def _blocked(

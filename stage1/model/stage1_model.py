@@ -15,7 +15,7 @@ from stage1.config import Config, StemConfig
 from stage1.data.features import FEATURES, TARGETS
 from stage1.errors import ModelError
 from stage1.model.adapter import T5TimeSeriesAdapter
-from stage1.model.by_timeframe import Parts, stacked
+from stage1.model.by_timeframe import Parts, check_parts, stacked
 from stage1.model.cross_scale import all_pairs
 from stage1.model.initialization import build_t5
 from stage1.model.language_models import LanguageModel
@@ -150,15 +150,18 @@ class Stage1Model(nn.Module):
             timeframe's real bars means nothing.
 
         Raises:
-            ValueError: A timeframe is none of the configuration's, or has too many bars.
+            ValueError: A timeframe is none of the configuration's, or has too many bars, or the
+                arguments do not belong together.
         """
         if isinstance(features, Tensor):
-            assert isinstance(hidden, Tensor)
-            assert not isinstance(real, dict)
+            if not isinstance(hidden, Tensor) or isinstance(real, dict):
+                raise ValueError("features, hidden and real must all be tensors, or all dicts")
             return self._decode(features, hidden, real)
-        assert isinstance(hidden, dict)
-        assert not isinstance(real, Tensor)
-        real = real or {name: torch.ones_like(mask) for name, mask in hidden.items()}
+        if not isinstance(hidden, dict) or isinstance(real, Tensor):
+            raise ValueError("features, hidden and real must all be tensors, or all dicts")
+        if real is None:
+            real = {name: torch.ones_like(mask) for name, mask in hidden.items()}
+        check_parts(features, hidden, real)
         whole = (
             stacked(parts, self.timeframes, self.seq_len) for parts in (features, hidden, real)
         )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from synthetic_bars import MIDNIGHT, data_config, gappy_minutes, market
 
 from stage1.config import Config, MaskingConfig, with_values
+from stage1.data.bars import Bars
 from stage1.data.batches import MarketWindows
 from stage1.data.hiding import NO_TIME
 from stage1.data.windows import FEWEST_BARS, days_needed, find_windows, split_windows
@@ -83,8 +84,25 @@ def test_too_little_data_says_how_many_days_calendar_windows_need():
     enough, short = (market(round(wanted * share * 1440), ALL) for share in (1, 0.5))
 
     MarketWindows(enough, data, calendar=True)
-    with pytest.raises(DataError, match=rf"at least {wanted} days .*=256 minutes"):
+    with pytest.raises(DataError, match=rf"at least {wanted} days .*8 bars of m1 .*=256 minutes"):
         MarketWindows(short, data, calendar=True)
+
+
+def test_a_timeframe_that_ends_before_all_windows_is_an_error_and_not_left_out():
+    data = data_config(timeframes=("m1", "m5", "m15"), seq_len=64)
+    bars = market(1500, data.timeframes)
+    early = {**bars, "m15": Bars(bars["m15"].open_time - 10**6 // 900 * 900, bars["m15"].prices)}
+
+    with pytest.raises(DataError, match=r"m15 must have a bar in some window, got none"):
+        MarketWindows(early, data, calendar=True)
+
+
+def test_too_few_validation_windows_to_draw_every_timeframe_name_the_key():
+    data = data_config(timeframes=("m1", "m5", "m15"), seq_len=256, validation_windows=1)
+    windows = MarketWindows(market(3000, data.timeframes), data, calendar=True)
+
+    with pytest.raises(DataError, match=r"of 1 validation windows; raise data.validation_windows"):
+        windows.validation_batches(MASKING)
 
 
 def test_padding_is_not_real_not_hidden_not_scored_and_zero():

@@ -204,3 +204,15 @@ def test_an_unknown_timeframe_and_too_many_bars_are_refused():
         model({"m2": bars}, {"m2": masks})
     with pytest.raises(ValueError, match="m1 must have at most 64 bars, got 65"):
         model({"m1": torch.zeros(1, 65, 6)}, {"m1": torch.zeros(1, 65, dtype=torch.bool)})
+
+
+def test_parts_that_do_not_belong_together_are_refused():
+    model = built(calendar_config())
+    bars, masks = torch.zeros(1, 8, 6), torch.zeros(1, 8, dtype=torch.bool)
+
+    with pytest.raises(ValueError, match="must all be tensors, or all dicts"):
+        model({"m1": bars}, masks)
+    with pytest.raises(ValueError, match="must be those of the features"):
+        model({"m1": bars, "m5": bars}, {"m1": masks})
+    with pytest.raises(ValueError, match="must be those of the features"):
+        model({"m1": bars}, {"m1": masks}, {"m1": masks[:, :5]})

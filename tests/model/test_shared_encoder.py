@@ -71,3 +71,19 @@ def test_evaluation_gives_what_training_gives_without_dropout():
         evaluated = model.eval()(bars())  # torch takes another, fused path here
 
     torch.testing.assert_close(trained.detach(), evaluated, rtol=1e-4, atol=1e-5)
+
+
+def test_real_tokens_come_out_as_they_do_without_padding():
+    model = encoder(timeframes=1)
+    real = torch.ones(2, 1, 16, dtype=torch.bool)
+    real[1, 0, 6:] = False  # one and a half patches of four
+    values = bars(timeframes=1).masked_fill(~real.unsqueeze(-1), 0.0)
+
+    padded = model(values, real)
+
+    tokens = model.embedding(values)[1, :, :2]
+    for block in model.blocks:
+        tokens = block(tokens)
+    alone = model.unpatch(model.norm(tokens.unsqueeze(0)))
+    torch.testing.assert_close(padded[1:, :, :8], alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(padded[0], model(values)[0], rtol=1e-4, atol=1e-5)

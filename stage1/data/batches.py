@@ -251,7 +251,7 @@ class MarketWindows:
         changes nothing in the others.
         """
         random = generator(Stream.VALIDATION_MASKS, end)
-        numbers = self._uniforms(masking, 1, random)[0]
+        numbers: NDArray[np.float64] = self._uniforms(masking, 1, random)[0]
         spans = numbers_needed(self.config.seq_len, masking, (masking.mask_ratio,))
         more = numbers_needed(self.config.seq_len, masking, ratios) - spans
         if more <= 0:

@@ -16,10 +16,9 @@ def scored_by(calendar, sync, ratios):
     windows = MarketWindows(MARKET, data, calendar=calendar)
     masking = MaskingConfig(sync_across_tf=sync)
     sets = [windows.validation_batches(masking, some) for some in (None, ratios)]
-    scored, real = (
-        [torch.cat([getattr(b, n) for b in s]) for s in sets] for n in ("scored", "real")
-    )
-    return scored, real[0].sum(dim=2)
+    scored = [torch.cat([batch.scored for batch in batches]) for batches in sets]
+    lengths = torch.cat([batch.real for batch in sets[0]]).sum(dim=2)
+    return scored, lengths
 
 
 MARKET = market(24_000, TIMEFRAMES)

@@ -62,9 +62,10 @@ class CrossScaleAttention(nn.Module):
             return tokens + seen.reshape(tokens.shape)
         there = rearrange(exists, "b f p -> b (f p)")
         some = there.any(dim=0)  # what no window has is most of it, and left out
-        seen = torch.zeros_like(flat)
         blocked = self.blocked[some][:, some] | ~there[:, None, some]
-        seen[:, some] = self._attend(flat[:, some], blocked)
+        attended = self._attend(flat[:, some], blocked)
+        seen = attended.new_zeros(flat.shape)
+        seen[:, some] = attended
         return tokens + seen.reshape(tokens.shape)
 
     def _attend(

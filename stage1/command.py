@@ -5,12 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
 
 from stage1.errors import ConfigError, user_errors
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        "--data_dir",
+        help="Folder made by stage1.prepare; the bundled sample without.",
+    ),
+]
+"""The option that names the bars."""
 
 
 def run_command(function: Callable[..., Any]) -> None:
@@ -47,6 +58,11 @@ def _run(app: typer.Typer) -> int:
         message = " ".join(error.format_message().split()).rstrip(".")
         raise ConfigError(f"{message}; --help lists arguments and options") from None
     return status if isinstance(status, int) else 0
+
+
+def duration_text(seconds: float) -> str:
+    """A duration as hours, minutes and seconds, such as 0:01:30."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 def parse_duration(text: str) -> timedelta:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stage1.command import run_command
+from stage1.command import DataDir, run_command
 from stage1.comparison.experiment import load_experiment
 from stage1.comparison.page import write_page
 from stage1.comparison.record import begin_folder, check_same
@@ -20,14 +20,7 @@ def compare(
         list[Path], typer.Argument(metavar="CONFIG.yaml...", help="Two configurations or more.")
     ],
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each configuration.")] = 3,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--data-dir",
-            "--data_dir",
-            help="Folder made by stage1.prepare; the bundled sample without.",
-        ),
-    ] = None,
+    data_dir: DataDir = None,
     out: Annotated[Path, typer.Option(help="Folder of the experiment.")] = Path(
         "runs/experiment_t5_vs_random"
     ),

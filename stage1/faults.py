@@ -9,6 +9,8 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from stage1.errors import Stage1Error
+
 KeyPath = tuple[str, ...]
 Fault = tuple[KeyPath, str]
 """A key and the rule it breaks."""
@@ -152,6 +154,13 @@ def one_line(text: str) -> str:
     """Text of any origin without line breaks and control codes."""
     words = " ".join(text.split())
     return words if words.isprintable() else repr(words)
+
+
+def reason_of(error: BaseException) -> str:
+    """An exception in one line of bounded length; a user's error in its own words alone."""
+    first = next(iter(str(error).strip().splitlines()), "")
+    text = first if isinstance(error, Stage1Error) else f"{type(error).__name__}: {first}"
+    return one_line(text)[:LONGEST_VALUE].rstrip(". ")
 
 
 def did_you_mean(word: str, known: list[str]) -> str:

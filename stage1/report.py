@@ -12,12 +12,12 @@ from stage1.claims.evaluate import Evaluation, evaluate
 from stage1.claims.inputs import RunTables, read_run
 from stage1.claims.record import claims_json
 from stage1.command import run_command
-from stage1.document.blocks import Picture
 from stage1.document.contents import report_blocks
 from stage1.document.html import html
 from stage1.document.markdown import markdown
+from stage1.document.pictures import saved_picture
 from stage1.document.terminal import show_end
-from stage1.figures import DrawnFigure, draw_all, save_figure
+from stage1.figures import draw_all
 from stage1.files import write_text
 from stage1.results import RunFolder
 
@@ -44,22 +44,11 @@ def write_report(run: RunFolder) -> Report:
     tables = read_run(run)
     evaluation = evaluate(tables)
     write_text(run.claims, claims_json(evaluation.claims, evaluation.beside, facts(evaluation)))
-    pictures = [_picture(drawn, run) for drawn in draw_all(tables, evaluation)]
+    pictures = [saved_picture(drawn, run) for drawn in draw_all(tables, evaluation)]
     blocks = report_blocks(tables, evaluation, pictures)
     write_text(run.report, markdown(blocks))
     write_text(run.report_html, html(blocks))
     return Report(tables, evaluation)
-
-
-def _picture(drawn: DrawnFigure, run: RunFolder) -> Picture:
-    """A figure as its file; the file of an earlier report goes where there is no figure now."""
-    path = run.figures / f"{drawn.name}.png"
-    if drawn.figure is None:
-        path.unlink(missing_ok=True)
-        return Picture(drawn.title, drawn.caption, "", b"", drawn.missing)
-    save_figure(drawn.figure, path)
-    shown = path.relative_to(run.path).as_posix()
-    return Picture(drawn.title, drawn.caption, shown, path.read_bytes(), "")
 
 
 def facts(evaluation: Evaluation) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stage1.command import run_command
+from stage1.command import DataDir, run_command
 from stage1.config import Config, load_config, with_values
 from stage1.errors import ConfigError, ResultsError
 
@@ -20,14 +20,7 @@ def train(
         Path | None, typer.Argument(metavar="CONFIG.yaml", help="The configuration.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="The same, as an option.")] = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--data-dir",
-            "--data_dir",
-            help="Folder made by stage1.prepare; the bundled sample without.",
-        ),
-    ] = None,
+    data_dir: DataDir = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the training; default runs/train/CONFIG.")
     ] = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stage1.command import parse_duration, run_command
+from stage1.command import DataDir, parse_duration, run_command
 from stage1.data.batches import MarketWindows
 from stage1.data.store import fingerprint, load_bars
 from stage1.model.language_models import resolve
@@ -20,9 +20,7 @@ from stage1.search.study import language_model_names, load_study
 
 def tune(
     space: Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="The search space.")],
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder made by stage1.prepare; the bundled sample without.")
-    ] = None,
+    data_dir: DataDir = None,
     out: Annotated[Path, typer.Option(help="Where run folders go: OUT/name.")] = Path("runs"),
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the study in OUT/name.")

@@ -11,6 +11,8 @@ import pytest
 import torch
 from command_line import stage1
 
+from stage1.command import run_command
+
 
 def pytest_configure() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
@@ -57,3 +59,19 @@ def finished_study(tmp_path_factory: pytest.TempPathFactory) -> FinishedStudy:
     out = tmp_path_factory.mktemp("runs")
     result = stage1("stage1.tune", "search_spaces/smoke.yaml", "--out", out, "--workers", 2)
     return FinishedStudy(out / "smoke", result.stdout)
+
+
+@pytest.fixture
+def call_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[object, str, str]]:
+    """Calls a command's function in this process; gives status, stdout and stderr."""
+
+    def call(function: Callable[..., object], *arguments: object) -> tuple[object, str, str]:
+        monkeypatch.setattr("sys.argv", [function.__name__, *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            run_command(function)
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err
+
+    return call

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from stage1.config import DataConfig
 from stage1.data.bars import Bars
 from stage1.data.resample import resample_all
+from stage1.data.store import write_parquet
 
 MIDNIGHT = 1_514_851_200
 """2018-01-02 00:00 UTC, where every timeframe opens a bar."""
@@ -51,6 +53,14 @@ def gappy_minutes(draw: st.DrawFn, *, longest_gap: int = 40, runs: int = 6) -> l
         kept = np.random.default_rng(draw(st.integers(0, 999))).random(len(minutes)) < 0.9
         minutes = [minute for minute, keep in zip(minutes, kept, strict=True) if keep]
     return minutes
+
+
+def write_bars(folder: Path, *, count: int) -> None:
+    """A new folder with so many m1 bars from the first minute of 1970 on."""
+    folder.mkdir()
+    closes = 100 + np.random.default_rng(0).normal(size=count).cumsum() * 0.01
+    prices = np.stack([closes, closes + 0.01, closes - 0.01, closes], axis=1)
+    write_parquet(Bars(60 * np.arange(count, dtype=np.int64), prices), folder / "m1.parquet")
 
 
 def data_config(**changes: object) -> DataConfig:

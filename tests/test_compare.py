@@ -9,18 +9,17 @@ import signal
 import subprocess
 import sys
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 from command_line import ROOT, stage1
+from synthetic_bars import write_bars
 
 from stage1.command import run_command
 from stage1.compare import compare
 from stage1.config import load_config
-from stage1.data.bars import Bars
-from stage1.data.store import write_parquet
 from stage1.results import RunFolder, read_curves, read_trials
 from stage1.run_writer import RunWriter
 
@@ -48,25 +47,10 @@ def write_inputs(folder):
     write_bars(folder / "bars", count=600)
 
 
-def write_bars(folder, *, count):
-    folder.mkdir()
-    closes = 100 + np.random.default_rng(0).normal(size=count).cumsum() * 0.01
-    prices = np.stack([closes, closes + 0.01, closes - 0.01, closes], axis=1)
-    write_parquet(Bars(60 * np.arange(count, dtype=np.int64), prices), folder / "m1.parquet")
-
-
 @pytest.fixture
-def call(monkeypatch, capsys):
+def call(call_command):
     """Call the command with arguments; gives status, stdout and stderr."""
-
-    def call_compare(*arguments):
-        monkeypatch.setattr("sys.argv", ["python -m stage1.compare", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            run_command(compare)
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return call_compare
+    return partial(call_command, compare)
 
 
 SMALL = ("plain.yaml", "t5.yaml", "--data-dir", "bars", "--seeds", "2")

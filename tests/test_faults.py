@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from stage1.faults import LONGEST_VALUE, RuleError, did_you_mean, dotted, one_line, shown
+from stage1.errors import TrialError
+from stage1.faults import (
+    LONGEST_VALUE,
+    RuleError,
+    did_you_mean,
+    dotted,
+    one_line,
+    reason_of,
+    shown,
+)
 
 
 def test_a_rule_of_several_keys_keeps_each_with_its_path():
@@ -61,3 +70,19 @@ def test_words_of_any_origin_are_printable():
     assert "\x1b" not in one_line("\x1b[31mred")
     assert dotted(("a", "b")) == "a.b"
     assert "\n" not in dotted(("a\n", "b"))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        pytest.param(ValueError("a\x1bb"), r"'ValueError: a\x1bb'", id="control codes"),
+        pytest.param(ValueError(), "ValueError:", id="nothing said"),
+        pytest.param(TrialError("memory must suffice."), "memory must suffice", id="one of ours"),
+    ],
+)
+def test_a_reason_is_one_printable_line(error, told):
+    assert reason_of(error) == told
+
+
+def test_a_long_reason_is_cut():
+    assert len(reason_of(ValueError("x" * 10_000))) <= 200

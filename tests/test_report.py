@@ -47,7 +47,7 @@ def unpainted(monkeypatch):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(PIXEL)
 
-    monkeypatch.setattr("stage1.report.save_figure", save)
+    monkeypatch.setattr("stage1.document.pictures.save_figure", save)
 
 
 def begun(path, *, arms=("pretrained", "random"), configurations=2, seeds=2):

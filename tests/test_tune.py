@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 from simulated_study import ROOT, engine_of, simulate
+from synthetic_bars import write_bars
 
-from stage1.command import run_command
-from stage1.data.bars import Bars
-from stage1.data.store import write_parquet
 from stage1.errors import TrialError
 from stage1.results import RunFolder, read_space, read_trials
 from stage1.run_writer import RunWriter
@@ -50,25 +48,10 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def write_bars(folder, *, count):
-    folder.mkdir()
-    closes = 100 + np.random.default_rng(0).normal(size=count).cumsum() * 0.01
-    prices = np.stack([closes, closes + 0.01, closes - 0.01, closes], axis=1)
-    write_parquet(Bars(60 * np.arange(count, dtype=np.int64), prices), folder / "m1.parquet")
-
-
 @pytest.fixture
-def call(monkeypatch, capsys):
+def call(call_command):
     """Call the command with arguments; gives status, stdout and stderr."""
-
-    def call_tune(*arguments):
-        monkeypatch.setattr("sys.argv", ["python -m stage1.tune", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            run_command(tune)
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return call_tune
+    return partial(call_command, tune)
 
 
 SMALL = ("space.yaml", "--data-dir", "bars")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 import platform
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,11 +11,10 @@ from pytorch_lightning.callbacks import Callback
 
 from stage1.config import Config
 from stage1.data.batches import MarketWindows
-from stage1.errors import Stage1Error
-from stage1.faults import LONGEST_VALUE, one_line
+from stage1.faults import reason_of
 from stage1.model.language_models import LanguageModel
 from stage1.results import COMPLETED, DIVERGED, FAILED
-from stage1.search.trials import RunningTrial
+from stage1.search.trials import RunningTrial, not_finite
 from stage1.training.fit import EpochRow, fit
 
 
@@ -83,7 +81,7 @@ def train_once(
     def report(row: EpochRow) -> None:
         curve.append({**row, "node": platform.node()})
         on_epoch()
-        reason = divergence(row)
+        reason = not_finite(row, "val_correlation")
         if reason is not None:
             raise _DivergedError(reason)
 
@@ -101,19 +99,3 @@ def train_once(
     except Exception as error:  # the border of a training: the others go on
         return Outcome(curve, FAILED, reason_of(error))
     return Outcome(curve, COMPLETED, None)
-
-
-def divergence(row: EpochRow) -> str | None:
-    """Why an epoch is out of the range of useful numbers, or None."""
-    names = ["val_loss", "val_correlation", *(["train_loss"] if row["epoch"] > 0 else [])]
-    for name in names:
-        if not math.isfinite(row[name]):
-            return f"{name} must stay finite, got {row[name]} at epoch {row['epoch']}"
-    return None
-
-
-def reason_of(error: BaseException) -> str:
-    """An exception in one line of bounded length."""
-    first = next(iter(str(error).strip().splitlines()), "")
-    text = first if isinstance(error, Stage1Error) else f"{type(error).__name__}: {first}"
-    return one_line(text)[:LONGEST_VALUE].rstrip(". ")

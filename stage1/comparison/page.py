@@ -15,9 +15,8 @@ from stage1.comparison.figures import draw_figures
 from stage1.comparison.report import main_note, main_table, page_blocks
 from stage1.comparison.summary import Summary, cautions, summarize
 from stage1.comparison.tables import read_experiment
-from stage1.document.blocks import Picture
 from stage1.document.markdown import markdown
-from stage1.figures import DrawnFigure, save_figure
+from stage1.document.pictures import saved_picture
 from stage1.files import write_text
 from stage1.results import RunFolder
 
@@ -51,21 +50,10 @@ def write_page(run: RunFolder) -> Page:
     """
     tables = read_experiment(run)
     summary = summarize(tables)
-    pictures = {name: _picture(drawn, run) for name, drawn in draw_figures(summary).items()}
+    pictures = {name: saved_picture(drawn, run) for name, drawn in draw_figures(summary).items()}
     path = run.path / PAGE_FILE
     write_text(path, markdown(page_blocks(tables, summary, pictures)))
     return Page(path, run, summary)
-
-
-def _picture(drawn: DrawnFigure, run: RunFolder) -> Picture:
-    """A figure as its file; the file of an earlier page goes where there is no figure now."""
-    path = run.figures / f"{drawn.name}.png"
-    if drawn.figure is None:
-        path.unlink(missing_ok=True)
-        return Picture(drawn.title, drawn.caption, "", b"", drawn.missing)
-    save_figure(drawn.figure, path)
-    shown = path.relative_to(run.path).as_posix()
-    return Picture(drawn.title, drawn.caption, shown, path.read_bytes(), "")
 
 
 def _terminal_table(summary: Summary) -> Table:

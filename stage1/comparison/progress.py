@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from stage1.command import duration_text
 from stage1.results import COMPLETED
 from stage1.search.trials import TrialSpec
 
@@ -74,8 +74,8 @@ class ExperimentProgress:
         task = self._bar.tasks[0]
         self._bar.update(self._task, completed=(task.total or 0) - left_out)
         self._console.print(
-            f"{_clock(time.monotonic() - self._started)} [{ended}/{self._total}] {row['arm']}, "
-            f"seed {row['seed']}: {_told(row)}; remaining {self._remaining()}",
+            f"{duration_text(time.monotonic() - self._started)} [{ended}/{self._total}] "
+            f"{row['arm']}, seed {row['seed']}: {_told(row)}; remaining {self._remaining()}",
             soft_wrap=True,
             highlight=False,
             markup=False,
@@ -83,7 +83,7 @@ class ExperimentProgress:
 
     def _remaining(self) -> str:
         seconds = self.remaining_seconds()
-        return "?" if seconds is None else _clock(seconds)
+        return "?" if seconds is None else duration_text(seconds)
 
     def remaining_seconds(self) -> float | None:
         """Expected time to the end; None before the first training was completed."""
@@ -104,7 +104,3 @@ def _told(row: dict[str, Any]) -> str:
         f"{row['status']} at epoch {row['epochs']}, val_loss {row['val_loss']:.4f}, "
         f"val_correlation {row['val_correlation']:.4f}"
     )
-
-
-def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))

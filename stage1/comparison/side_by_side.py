@@ -12,8 +12,9 @@ from ray.exceptions import RayError, RayTaskError
 
 from stage1.comparison.experiment import Experiment
 from stage1.comparison.inputs import Inputs
-from stage1.comparison.outcome import OnEnd, Outcome, reason_of, train_once
+from stage1.comparison.outcome import OnEnd, Outcome, train_once
 from stage1.config import Config
+from stage1.faults import reason_of
 from stage1.results import FAILED
 from stage1.search.launch import ray_cluster
 from stage1.search.space import Resources

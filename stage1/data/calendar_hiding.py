@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stage1.config import MaskingConfig
-from stage1.data.hiding import ROWS_APART, Hiding, bars_to_hide, draw_spans, overlapping
+from stage1.data.hiding import Hiding, bars_to_hide, draw_spans, look_up, overlapping
 from stage1.data.windows import FEWEST_BARS
 
 EXTRA_NUMBERS = 2
@@ -104,9 +104,6 @@ def beneath(
     Returns:
         (windows, bars) True where a fine bar lies in a drawn one.
     """
-    apart = np.arange(len(coarse_times))[:, None] * ROWS_APART
-    keys = (coarse_times + apart).ravel()
-    owners = (fine_times - fine_times % (coarse_minutes * 60) + apart).ravel()
-    places = np.minimum(np.searchsorted(keys, owners), keys.size - 1)
-    inside: NDArray[np.bool_] = (keys[places] == owners) & drawn.ravel()[places]
-    return inside.reshape(fine_times.shape)
+    owners = fine_times - fine_times % (coarse_minutes * 60)
+    places, found = look_up(owners, np.arange(len(fine_times))[:, None], coarse_times)
+    return found & drawn.ravel()[places]

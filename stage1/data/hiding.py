@@ -215,9 +215,26 @@ def overlapping(
     rows, columns = np.nonzero(drawn)
     moments = fine_times[rows, columns]
     owners = moments - moments % (coarse_minutes * 60)
-    keys = (coarse_times + np.arange(len(coarse_times))[:, None] * ROWS_APART).ravel()
-    wanted = owners + rows * ROWS_APART
-    places = np.minimum(np.searchsorted(keys, wanted), keys.size - 1)
+    places, found = look_up(owners, rows, coarse_times)
     result = np.zeros(coarse_times.shape, dtype=bool)
-    result.ravel()[places[keys[places] == wanted]] = True
+    result.ravel()[places[found]] = True
     return result
+
+
+def look_up(
+    moments: NDArray[np.int64], rows: NDArray[np.int64], times: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Find moments among the times of their windows, of all windows at once.
+
+    Args:
+        moments: Unix seconds, of any shape.
+        rows: The window of each; broadcasts to the same shape.
+        times: (windows, bars) increasing in each window.
+
+    Returns:
+        Of each moment its place in the flattened times, and whether it stands there.
+    """
+    keys = (times + np.arange(len(times))[:, None] * ROWS_APART).ravel()
+    wanted = moments + rows * ROWS_APART
+    places = np.minimum(np.searchsorted(keys, wanted), keys.size - 1)
+    return places, keys[places] == wanted

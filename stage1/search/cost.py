@@ -11,7 +11,7 @@ from rich.console import Console
 
 from stage1.config import Config
 from stage1.errors import TrialError
-from stage1.faults import LONGEST_VALUE, one_line
+from stage1.faults import reason_of
 from stage1.preregistration import COST_ROUNDS
 from stage1.results import RunFolder, read_cost
 from stage1.run_writer import write_cost
@@ -78,7 +78,8 @@ def time_on_cluster(config: Config, shared: SharedInputs, resources: Resources) 
     try:
         rows: Rows = ray.get(task.remote(config.model_dump(mode="json"), shared, resources.gpus))
     except RayError as error:
-        raise TrialError(_reason(error)) from None
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        raise TrialError(reason_of(cause)) from None
     return rows
 
 
@@ -91,9 +92,3 @@ def _time(config: dict[str, Any], shared: SharedInputs, gpus: float) -> Rows:
         rounds=COST_ROUNDS,
         accelerator="gpu" if gpus > 0 else "cpu",
     )
-
-
-def _reason(error: RayError) -> str:
-    cause = error.cause if isinstance(error, RayTaskError) else error
-    lines = str(cause).strip().splitlines() or [""]
-    return one_line(f"{type(cause).__name__}: {lines[0]}")[:LONGEST_VALUE].rstrip(". ")

@@ -26,6 +26,7 @@ from stage1.search.trials import (
     TrialSpec,
     block_rows,
     curve_rows,
+    not_finite,
     trial_row,
 )
 
@@ -188,13 +189,9 @@ class StudyEngine:
     def _divergence(self, trial: RunningTrial) -> str | None:
         """Why the trial's last epoch is out of the range of useful numbers, or None."""
         first, last = trial.curve[0], trial.curve[-1]
-        names = ["val_loss", self.study.space.objective.metric]
-        if last["epoch"] > 0:
-            names.append("train_loss")
-        for name in names:
-            value = last.get(name, math.nan)
-            if not math.isfinite(value):
-                return f"{name} must stay finite, got {value} at epoch {last['epoch']}"
+        reason = not_finite(last, self.study.space.objective.metric)
+        if reason is not None:
+            return reason
         if trial.spec.stage == SEARCH and last["val_loss"] > EXPLODED * first["val_loss"]:
             return (
                 f"val_loss must stay below {EXPLODED:g} x its first value {first['val_loss']:.4g}, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from stage1.command import duration_text
 from stage1.results import COMPLETED, DIVERGED, FAILED, SEARCH, STOPPED
 from stage1.search.engine import StudyEngine
 from stage1.search.trials import EndedTrial
@@ -72,9 +73,9 @@ class Progress:
             return
         done, total = len(self._engine.ended), self._engine.expected_trials()
         self._console.print(
-            f"{_clock(self._elapsed())} [{done}/{total}] {trial.spec.trial_id}: {trial.status} at "
-            f"epoch {max(trial.curve, default=0)}, {self._metric()} {trial.value:.4f}; "
-            f"remaining {self._remaining_text()}",
+            f"{duration_text(self._elapsed())} [{done}/{total}] {trial.spec.trial_id}: "
+            f"{trial.status} at epoch {max(trial.curve, default=0)}, {self._metric()} "
+            f"{trial.value:.4f}; remaining {self._remaining_text()}",
             soft_wrap=True,
             highlight=False,
             markup=False,
@@ -90,7 +91,7 @@ class Progress:
             f"{len(engine.ended)}/{engine.expected_trials()}",
             str(len(engine.running)),
             *(str(counts[status]) for status in (STOPPED, DIVERGED, FAILED)),
-            _clock(self._elapsed()),
+            duration_text(self._elapsed()),
             self._remaining_text(),
         )
         lines = [Text(self._best_text())]
@@ -120,7 +121,7 @@ class Progress:
 
     def _remaining_text(self) -> str:
         seconds = self.remaining_seconds()
-        return "?" if seconds is None else _clock(seconds)
+        return "?" if seconds is None else duration_text(seconds)
 
     def remaining_seconds(self) -> float | None:
         """Expected time to the end of the study; None before the first full trial."""
@@ -135,7 +136,3 @@ class Progress:
         now = datetime.now(UTC)
         begun = sum((now - r.started_at).total_seconds() for r in list(engine.running.values()))
         return max(work - begun, 0.0) / self._workers
-
-
-def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -71,6 +72,21 @@ class EndedTrial(NamedTuple):
     """Of the objective, by epoch."""
     seconds: float
     """Wall time of the trial."""
+
+
+def not_finite(row: Mapping[str, Any], objective: str) -> str | None:
+    """Why an epoch's loss or objective is no number to go on with, or None.
+
+    Args:
+        row: Of an epoch; before the first step there is no training loss.
+        objective: Name of the metric that trials are judged by.
+    """
+    names = ["val_loss", objective, *(["train_loss"] if row["epoch"] > 0 else [])]
+    for name in names:
+        value = row.get(name, math.nan)
+        if not math.isfinite(value):
+            return f"{name} must stay finite, got {value} at epoch {row['epoch']}"
+    return None
 
 
 _CURVE_ONLY = {"epoch", "train_loss", "lr"}

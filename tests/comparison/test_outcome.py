@@ -8,9 +8,9 @@ import pytest
 from tiny_training import tiny_config, tiny_language_model, tiny_windows
 
 from stage1.comparison import outcome
-from stage1.comparison.outcome import divergence, reason_of, train_once
-from stage1.errors import TrialError
+from stage1.comparison.outcome import train_once
 from stage1.results import COMPLETED, DIVERGED, FAILED
+from stage1.search.trials import not_finite
 from stage1.training.fit import fit
 
 METRICS = ("epoch", "val_loss", "val_correlation", "head_sha256", "order_sha256", "steps")
@@ -103,20 +103,4 @@ def test_every_epoch_is_told(outcome_of):
 
 
 def test_before_the_first_step_there_is_no_training_loss_to_diverge():
-    assert divergence(epoch_row(0, train_loss=math.nan)) is None
-
-
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [
-        pytest.param(ValueError("a\x1bb"), r"'ValueError: a\x1bb'", id="control codes"),
-        pytest.param(ValueError(), "ValueError:", id="nothing said"),
-        pytest.param(TrialError("memory must suffice."), "memory must suffice", id="one of ours"),
-    ],
-)
-def test_a_reason_is_one_printable_line(error, told):
-    assert reason_of(error) == told
-
-
-def test_a_long_reason_is_cut():
-    assert len(reason_of(ValueError("x" * 10_000))) <= 200
+    assert not_finite(epoch_row(0, train_loss=math.nan), "val_correlation") is None

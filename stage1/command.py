@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,7 +35,7 @@ def run_command(function: Callable[..., Any]) -> None:
     """
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
     app.command()(function)
-    with user_errors():
+    with user_errors(), log_on_stderr():
         raise SystemExit(_run(app))
 
 
@@ -46,8 +49,32 @@ def run_commands(functions: dict[str, Callable[..., Any]]) -> None:
     app.callback()(lambda: None)  # with one command alone, Typer would not ask for its name
     for name, function in functions.items():
         app.command(name)(function)
-    with user_errors():
+    with user_errors(), log_on_stderr():
         raise SystemExit(_run(app))
+
+
+@contextmanager
+def log_on_stderr() -> Iterator[None]:
+    """Show the package's log, notices and above, as plain lines on stderr."""
+    log = logging.getLogger("stage1")
+    level, propagate = log.level, log.propagate
+    lines = _Lines()
+    log.addHandler(lines)
+    log.setLevel(logging.INFO)
+    log.propagate = False  # or a handler of the root's would show each line once more
+    try:
+        yield
+    finally:
+        log.removeHandler(lines)
+        log.setLevel(level)
+        log.propagate = propagate
+
+
+class _Lines(logging.Handler):
+    """Prints on the stderr of the moment, which a progress bar may have taken over."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
 
 
 def _run(app: typer.Typer) -> int:

@@ -11,7 +11,7 @@ from rich.console import Console
 from stage1.command import DataDir, parse_duration, run_command
 from stage1.data.batches import MarketWindows
 from stage1.data.store import fingerprint, load_bars
-from stage1.model.language_models import resolve
+from stage1.language_models.resolver import resolve
 from stage1.report import write_report
 from stage1.results import RunFolder
 from stage1.search.resume import begin_run, check_new, check_same_study, data_description

@@ -1,5 +1,6 @@
 """Running the package's commands as a user does."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,3 +21,9 @@ def stage1(*arguments, check=True, cwd=ROOT):
     if check:
         assert result.returncode == 0, result.stdout + result.stderr
     return result
+
+
+def without_loading_lines(text):
+    """What was printed but for the line that each loading of a language model logs."""
+    line = r"^.*: sha256 [0-9a-f]{12}, .* blocks (pretrained|shuffled)\n"
+    return re.sub(line, "", text, flags=re.MULTILINE)

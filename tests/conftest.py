@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from command_line import stage1
+from command_line import stage1, without_loading_lines
 
 from stage1.command import run_command
 
@@ -65,13 +65,16 @@ def finished_study(tmp_path_factory: pytest.TempPathFactory) -> FinishedStudy:
 def call_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[object, str, str]]:
-    """Calls a command's function in this process; gives status, stdout and stderr."""
+    """Calls a command's function in this process; gives status, stdout and stderr.
+
+    Without the lines that loading a language model logs.
+    """
 
     def call(function: Callable[..., object], *arguments: object) -> tuple[object, str, str]:
         monkeypatch.setattr("sys.argv", [function.__name__, *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             run_command(function)
         printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
+        return ended.value.code, printed.out, without_loading_lines(printed.err)
 
     return call

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import logging
+import sys
 from datetime import timedelta
 from typing import Annotated
 
@@ -88,6 +91,66 @@ def test_an_exit_of_the_command_itself_keeps_its_status(call):
         raise typer.Exit(3)
 
     assert call(leave)[0] == 3
+
+
+# --- the log ---
+
+_log = logging.getLogger("stage1.some.module")
+
+
+def say() -> None:
+    """Log at three levels."""
+    _log.debug("for developers")
+    _log.info("a line of %s", "notice")
+    _log.warning("a warning")
+
+
+def test_notices_and_warnings_of_the_package_are_plain_lines_on_stderr(call):
+    assert call(say) == (0, "", "a line of notice\na warning\n")
+
+
+def test_other_packages_do_not_speak_through_it(call):
+    def others() -> None:
+        logging.getLogger("stage10").info("not ours")
+
+    assert call(others) == (0, "", "")
+
+
+def test_a_handler_of_the_root_s_shows_no_line_once_more(call, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    logging.basicConfig(stream=sys.stdout, level=logging.DEBUG)
+
+    assert call(say) == (0, "", "a line of notice\na warning\n")
+
+
+@pytest.mark.parametrize("end", [None, DataError("wrong"), KeyboardInterrupt(), typer.Exit(3)])
+def test_the_log_is_left_as_it_was_however_the_command_ends(call, end):
+    log = logging.getLogger("stage1")
+    before = (log.level, log.propagate, list(log.handlers))
+
+    def run() -> None:
+        if end is not None:
+            raise end
+
+    call(run)
+
+    assert (log.level, log.propagate, log.handlers) == before
+
+
+def test_lines_go_to_the_stderr_of_the_moment(call, monkeypatch):
+    taken = io.StringIO()
+
+    def redirect() -> None:
+        """As a progress bar does while it is shown."""
+        monkeypatch.setattr(sys, "stderr", taken)
+        say()
+
+    call(redirect)
+
+    assert taken.getvalue() == "a line of notice\na warning\n"
+
+
+# --- durations ---
 
 
 @pytest.mark.parametrize(

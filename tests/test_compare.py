@@ -85,7 +85,8 @@ def test_the_shipped_configurations_can_be_compared(call, tmp_path):
 
 def test_the_shipped_vanilla_encoder_is_as_large_as_the_t5_it_is_compared_with():
     vanilla = load_config(ROOT / SHIPPED[0]).model.encoder
-    t5 = yaml.safe_load((ROOT / "stage1/language_models/english-t5-nano/config.json").read_text())
+    folder = ROOT / "stage1/language_models/bundled/english-t5-nano"
+    t5 = yaml.safe_load((folder / "config.json").read_text())
 
     assert vanilla.model_dump() == {
         **{"d_model": t5["d_model"], "layers": t5["num_layers"]},

@@ -3,14 +3,15 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+from command_line import without_loading_lines
 from planned_claims import made_up
 from simulated_study import ROOT, SPACE, write_space
 from synthetic_run import write_synthetic_run
 
-from stage1.command import run_command
 from stage1.plan import __main__ as command
 from stage1.plan import duration, timed
 from stage1.training.timing import TrialTiming
@@ -30,17 +31,9 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
+def call(call_command):
     """Call the command with arguments; gives status, stdout and stderr."""
-
-    def call_plan(*arguments):
-        monkeypatch.setattr("sys.argv", ["python -m stage1.plan", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            run_command(command.plan)
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return call_plan
+    return partial(call_command, command.plan)
 
 
 @pytest.fixture
@@ -332,7 +325,7 @@ def test_the_smoke_study_is_planned_for_80_columns():
         env=os.environ | {"COLUMNS": "80"},
     )
 
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, without_loading_lines(done.stderr)) == (0, "")
     lines = done.stdout.splitlines()
     assert max(len(line.rstrip()) for line in lines if "stage1.tune" not in line) <= 80
     assert "…" not in done.stdout

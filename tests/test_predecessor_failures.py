@@ -19,13 +19,13 @@ from stage1.data.batches import MarketWindows
 from stage1.data.features import FEATURES
 from stage1.data.windows import find_windows, split_windows
 from stage1.errors import DataError, ModelError
+from stage1.language_models.initialization import t5_stack
+from stage1.language_models.resolver import resolve, weights_sha256
+from stage1.language_models.t5_dimensions import PUBLIC_CONFIGS
 from stage1.model.by_timeframe import model_inputs, stacked
 from stage1.model.consistency import cross_timeframe_loss
-from stage1.model.initialization import t5_stack
-from stage1.model.language_models import resolve, weights_sha256
 from stage1.model.losses import reconstruction_loss
 from stage1.model.stage1_model import T5_PREFIX, Stage1Model, build_model
-from stage1.model.t5_dimensions import PUBLIC_CONFIGS
 from stage1.training.fit import fit
 
 MINUTES = (1, 5, 15)

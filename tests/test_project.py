@@ -58,6 +58,8 @@ def test_no_module_is_longer_than_a_reader_holds_in_mind():
 
 def test_the_import_contracts_hold(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
+    # it would switch off every logger that there is, for the tests that come after
+    monkeypatch.setattr("logging.config.dictConfig", lambda configuration: None)
 
     status = lint_imports(no_cache=True, no_logo=True)
 

@@ -10,8 +10,8 @@ from synthetic_bars import market
 
 from stage1.config import Config, DataConfig, with_values
 from stage1.data.batches import Batch, MarketWindows
-from stage1.model.initialization import t5_stack
-from stage1.model.language_models import LanguageModel, weights_sha256
+from stage1.language_models.initialization import t5_stack
+from stage1.language_models.resolver import LanguageModel, weights_sha256
 
 T5: dict[str, Any] = {
     "d_model": 16,
@@ -49,7 +49,7 @@ def tiny_language_model(*, embedding_rms: float | None = 2.5) -> LanguageModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(17)
         weights = t5_stack(T5).state_dict()
-    return LanguageModel("tiny", T5, weights, embedding_rms, weights_sha256(weights))
+    return LanguageModel("tiny", T5, weights, embedding_rms, weights_sha256(weights), dropped=0)
 
 
 def tiny_config(**sections: dict[str, Any]) -> Config:

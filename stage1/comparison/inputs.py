@@ -14,7 +14,7 @@ from stage1.config import Config
 from stage1.data.bars import Bars
 from stage1.data.batches import MarketWindows
 from stage1.data.store import fingerprint, load_bars
-from stage1.model.language_models import LanguageModel, resolve
+from stage1.language_models.resolver import LanguageModel, resolve
 from stage1.model.stage1_model import build_model
 from stage1.search.resume import data_description
 from stage1.search.workers import usable_cores

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from stage1.config import Config
 from stage1.data.batches import MarketWindows
 from stage1.faults import reason_of
-from stage1.model.language_models import LanguageModel
+from stage1.language_models.resolver import LanguageModel
 from stage1.results import COMPLETED, DIVERGED, FAILED
 from stage1.search.trials import RunningTrial, not_finite
 from stage1.training.fit import EpochRow, fit

@@ -18,7 +18,7 @@ from stage1.faults import reason_of
 from stage1.results import FAILED
 from stage1.search.launch import ray_cluster
 from stage1.search.space import Resources
-from stage1.search.trainable import SharedInputs
+from stage1.search.trainable import SharedInputs, share_inputs
 from stage1.search.trials import RunningTrial, TrialSpec
 
 _PATIENCE = 0.5
@@ -50,12 +50,7 @@ def train_side_by_side(
         TrialError: Ray does not start.
     """
     with ray_cluster(resources, workers=workers, address=None, storage=None) as cluster:
-        shared = SharedInputs(
-            bars=ray.put(inputs.bars),
-            language_models={
-                name: ray.put(model) for name, model in inputs.language_models.items()
-            },
-        )
+        shared = share_inputs(inputs.bars, inputs.language_models.values())
         task = ray.remote(num_cpus=resources.cpus, num_gpus=resources.gpus, max_retries=0)(_train)
         waiting, running = iter(trainings), dict[Any, RunningTrial]()
         while True:

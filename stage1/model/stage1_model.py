@@ -14,11 +14,11 @@ from transformers.models.t5.modeling_t5 import T5Stack
 from stage1.config import Config, StemConfig
 from stage1.data.features import FEATURES, TARGETS
 from stage1.errors import ModelError
+from stage1.language_models.initialization import build_t5
+from stage1.language_models.resolver import LanguageModel
 from stage1.model.adapter import T5TimeSeriesAdapter
 from stage1.model.by_timeframe import Parts, check_parts, stacked
 from stage1.model.cross_scale import all_pairs
-from stage1.model.initialization import build_t5
-from stage1.model.language_models import LanguageModel
 from stage1.model.patching import TimeframeLinear
 from stage1.model.shared_encoder import SharedEncoder
 from stage1.seeds import Stream, integer_seed

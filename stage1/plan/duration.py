@@ -11,7 +11,7 @@ from stage1.config import Config, DataConfig
 from stage1.data.batches import MarketWindows
 from stage1.data.store import Bars
 from stage1.errors import TrialError
-from stage1.model.language_models import LanguageModel
+from stage1.language_models.resolver import LanguageModel
 from stage1.plan.stages import Kind, kind_of
 from stage1.preregistration import COST_ROUNDS
 from stage1.results import CONFIRM, DESIGN, SEARCH

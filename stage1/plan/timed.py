@@ -9,7 +9,7 @@ from rich.console import Console
 
 from stage1.config import Config
 from stage1.data.store import Bars
-from stage1.model.language_models import LanguageModel, resolve
+from stage1.language_models.resolver import LanguageModel, resolve
 from stage1.plan.duration import (
     MOST_TIMED,
     OVERHEAD_SECONDS,

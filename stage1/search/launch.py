@@ -23,7 +23,7 @@ from rich.console import Console
 
 from stage1.data.store import Bars
 from stage1.errors import TrialError
-from stage1.model.language_models import LanguageModel
+from stage1.language_models.resolver import LanguageModel
 from stage1.results import RunFolder
 from stage1.run_writer import RunWriter
 from stage1.search.cost import record_cost, time_on_cluster
@@ -33,7 +33,7 @@ from stage1.search.resume import ended_trials
 from stage1.search.space import Resources
 from stage1.search.study import Study
 from stage1.search.tensorboard import write_trial
-from stage1.search.trainable import SharedInputs, train_trial
+from stage1.search.trainable import SharedInputs, share_inputs, train_trial
 from stage1.search.tune_bridge import EngineScheduler, EngineSearcher
 from stage1.search.workers import wanted_workers
 
@@ -103,7 +103,7 @@ def run_study(
     run.journal.unlink(missing_ok=True)  # rebuilt from the tables: no trial is left running in it
     storage = JournalStorage(JournalFileBackend(str(run.journal)))
     engine = StudyEngine(study, storage, _Recorder(run), ended_trials(run, study))
-    shared = _shared_inputs(bars, language_models)
+    shared = share_inputs(bars, language_models)
     with (
         Progress(engine, console, workers=cluster.workers),
         tempfile.TemporaryDirectory() as scratch,
@@ -200,13 +200,6 @@ def _fitting(resources: Resources) -> int:
             f"GPUs, got {cpus:g} and {gpus:g} here; lower resources in the search space"
         )
     return int(fitting)
-
-
-def _shared_inputs(bars: dict[str, Bars], language_models: list[LanguageModel]) -> SharedInputs:
-    return SharedInputs(
-        bars=ray.put(bars),
-        language_models={model.name: ray.put(model) for model in language_models},
-    )
 
 
 def _trainable(study: Study, shared: SharedInputs) -> Any:

@@ -14,7 +14,7 @@ import yaml
 from stage1.errors import ResultsError
 from stage1.faults import dotted, one_line, shown
 from stage1.files import atomic_path, sha256_of_file, write_text
-from stage1.model.language_models import LanguageModel
+from stage1.language_models.resolver import LanguageModel
 from stage1.preregistration import (
     REGISTERED_CLAIMS,
     SEARCHED,

@@ -4,20 +4,47 @@ from __future__ import annotations
 
 import gc
 import platform
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import ray
+import torch
 from ray import tune
+from torch import Tensor
 
 from stage1.config import Config, DataConfig
 from stage1.data.batches import MarketWindows
 from stage1.data.store import Bars
-from stage1.model.language_models import LanguageModel
+from stage1.language_models.resolver import LanguageModel
 from stage1.training.fit import EpochRow, fit
 
 ROW = "row"
 """Key under which an epoch's row is reported."""
+
+
+class SharedWeights(Mapping[str, Tensor]):
+    """Weights whose memory all processes of a node share; each look gives a copy of its own.
+
+    Ray maps NumPy arrays from the object store into a process, read-only, while a tensor is copied
+    into every process. A tensor over such an array could be written to, and every other process
+    would find its weights changed: therefore the copies.
+
+    Args:
+        weights: On the CPU, without gradients. Not copied: whoever changes them, changes these.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        self._arrays = {name: tensor.numpy() for name, tensor in weights.items()}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return torch.from_numpy(self._arrays[name].copy())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
 
 
 class SharedInputs(NamedTuple):
@@ -26,7 +53,7 @@ class SharedInputs(NamedTuple):
     bars: ray.ObjectRef[dict[str, Bars]]
     """`dict[str, Bars]`."""
     language_models: dict[str, ray.ObjectRef[LanguageModel]]
-    """`LanguageModel` by name."""
+    """`LanguageModel` by name, its weights a `SharedWeights`."""
 
     def windows(self, config: Config) -> MarketWindows:
         """The windows over the bars, made once per process and kind of window."""
@@ -35,6 +62,22 @@ class SharedInputs(NamedTuple):
     def language_model(self, name: str) -> LanguageModel:
         """A language model, fetched once per process."""
         return _language_model(self.language_models[name])
+
+
+def share_inputs(bars: dict[str, Bars], language_models: Iterable[LanguageModel]) -> SharedInputs:
+    """Put what all trials need into the object store, from which each node takes it once.
+
+    Args:
+        bars: Per timeframe.
+        language_models: All that trials may ask for.
+    """
+    return SharedInputs(
+        bars=ray.put(bars),
+        language_models={
+            model.name: ray.put(model._replace(weights=SharedWeights(model.weights)))
+            for model in language_models
+        },
+    )
 
 
 @lru_cache(maxsize=4)

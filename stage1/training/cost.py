@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from stage1.config import Config, with_values
 from stage1.data.batches import MarketWindows
-from stage1.model.language_models import LanguageModel
+from stage1.language_models.resolver import LanguageModel
 from stage1.results import PRETRAINED, VANILLA
 from stage1.training.timing import timed_fit
 

@@ -16,8 +16,8 @@ from pytorch_lightning.callbacks import Callback
 
 from stage1.config import Config
 from stage1.data.batches import MarketWindows
+from stage1.language_models.resolver import LanguageModel
 from stage1.model.blocks import BLOCKS
-from stage1.model.language_models import LanguageModel
 from stage1.model.stage1_model import build_model
 from stage1.seeds import Stream, integer_seed
 from stage1.training.batch_guard import Warn, log_warning, out_of_memory_is_a_trial_error

@@ -6,9 +6,9 @@ import torch
 from rich.table import Table
 
 from stage1.config import Config
-from stage1.model.initialization import t5_stack
+from stage1.language_models.initialization import t5_stack
+from stage1.language_models.t5_dimensions import encoder_config
 from stage1.model.stage1_model import T5_PREFIX, Stage1Model
-from stage1.model.t5_dimensions import encoder_config
 
 T5 = "T5 (one, shared)"
 

@@ -17,7 +17,7 @@ from stage1.data.batches import MarketWindows
 from stage1.data.store import load_bars
 from stage1.errors import ResultsError, TrialError
 from stage1.files import write_text
-from stage1.model.language_models import LanguageModel, resolve
+from stage1.language_models.resolver import LanguageModel, resolve
 from stage1.training.batch_size import find_batch_size
 from stage1.training.fit import EpochRow, fit
 from stage1.training.module import CHECKPOINT_KEY
@@ -135,7 +135,13 @@ def load_language_model(config: Config) -> LanguageModel | None:
         ModelError: It cannot be had.
     """
     transfer = config.transfer_learning
-    return resolve(transfer.lm_name_or_path) if transfer.use_pretrained_lm else None
+    if not transfer.use_pretrained_lm:
+        return None
+    return resolve(
+        transfer.lm_name_or_path,
+        initialization=transfer.initialization,
+        n_pretrained_blocks=transfer.n_pretrained_blocks,
+    )
 
 
 def _kept_in(folder: Path, config: Config) -> dict[str, Any]:

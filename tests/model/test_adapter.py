@@ -2,8 +2,8 @@ import pytest
 import torch
 from tiny_training import T5, tiny_language_model
 
+from stage1.language_models.initialization import build_t5
 from stage1.model.adapter import T5TimeSeriesAdapter, scale_tokens
-from stage1.model.initialization import build_t5
 
 
 def adapter(*, timeframes=3, input_scale=2.5, patch_len=4, seq_len=16, **changes):

@@ -3,10 +3,10 @@ import math
 import pytest
 from tiny_training import tiny_config, tiny_language_model, tiny_windows
 
-from stage1.model.language_models import resolve
+from stage1.language_models.resolver import resolve
+from stage1.language_models.t5_dimensions import PUBLIC_CONFIGS
 from stage1.model.shared_encoder import SharedEncoder
 from stage1.model.stage1_model import build_model
-from stage1.model.t5_dimensions import PUBLIC_CONFIGS
 from stage1.training import cost
 from stage1.training.cost import StepTiming, time_rounds, time_steps, vanilla_counterpart
 

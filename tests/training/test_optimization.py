@@ -5,8 +5,8 @@ import torch
 from tiny_training import T5, tiny_config, tiny_language_model
 
 from stage1.config import with_values
-from stage1.model.initialization import t5_stack
-from stage1.model.language_models import LanguageModel, weights_sha256
+from stage1.language_models.initialization import t5_stack
+from stage1.language_models.resolver import LanguageModel, weights_sha256
 from stage1.model.stage1_model import T5_PREFIX, build_model
 from stage1.training.optimization import build_optimizer, build_schedule, parameter_groups
 
@@ -65,7 +65,7 @@ def four_blocks():
     """A language model of four blocks."""
     config = T5 | {"num_layers": 4}
     weights = t5_stack(config).state_dict()
-    return LanguageModel("four", config, weights, 2.5, weights_sha256(weights))
+    return LanguageModel("four", config, weights, 2.5, weights_sha256(weights), dropped=0)
 
 
 def layerwise(decay):

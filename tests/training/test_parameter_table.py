@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from stage1.config import Config, with_values
-from stage1.model.language_models import resolve
+from stage1.language_models.resolver import resolve
 from stage1.model.stage1_model import build_model
 from stage1.training.parameter_table import T5, parameter_counts, parameter_table
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 import yaml
-from command_line import ROOT
+from command_line import ROOT, without_loading_lines
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stage1.command import run_command
@@ -13,6 +13,7 @@ from stage1.config import load_config
 from stage1.train import train
 from stage1.training import batch_size
 from stage1.training.module import Stage1Module
+from stage1.training.session import load_language_model
 
 SMALL = """
 extends: {root}/configs/sample.yaml
@@ -44,7 +45,8 @@ def run(monkeypatch, capsys, tmp_path):
         monkeypatch.setattr(sys, "argv", ["stage1.train", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
             run_command(train)
-        return end.value.code, *capsys.readouterr()
+        out, err = capsys.readouterr()
+        return end.value.code, out, without_loading_lines(err)
 
     return command
 
@@ -245,3 +247,25 @@ def test_under_a_real_limit_a_step_in_parts_is_the_step_it_would_have_been(small
     assert free["steps"] == limited["steps"] == 1
     assert limited["train_loss"] == pytest.approx(free["train_loss"], rel=1e-5)
     assert limited["val_loss"] == pytest.approx(free["val_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("transfer", "said"),
+    [
+        pytest.param("", "2 of 2 blocks pretrained", id="pretrained"),
+        pytest.param("n_pretrained_blocks: 1", "1 of 2 blocks pretrained", id="in part"),
+        pytest.param("initialization: random", "0 of 2 blocks pretrained", id="random"),
+        pytest.param("initialization: shuffled", "2 of 2 blocks shuffled", id="shuffled"),
+    ],
+)
+def test_one_line_says_what_a_training_takes_of_its_language_model(
+    tmp_path, caplog, transfer, said
+):
+    path = tmp_path / "small.yaml"
+    path.write_text(f"extends: {ROOT}/configs/sample.yaml\ntransfer_learning: {{{transfer}}}\n")
+    caplog.set_level("INFO", logger="stage1")
+
+    load_language_model(load_config(path))
+
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].endswith(said)

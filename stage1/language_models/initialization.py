@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,9 +12,9 @@ from transformers.models.t5.modeling_t5 import T5Stack
 
 from stage1.config import Initialization
 from stage1.errors import ConfigError
-from stage1.model.language_models import LanguageModel, weights_sha256
-
-_RELATIVE_BIAS = "relative_attention_bias"
+from stage1.language_models.resolver import LanguageModel, weights_sha256
+from stage1.language_models.t5_dimensions import RELATIVE_BIAS
+from stage1.language_models.t5_tensors import block_of
 
 
 def build_t5(
@@ -30,13 +31,14 @@ def build_t5(
     Args:
         language_model: Where config and weights come from; left as it is.
         initialization: `pretrained` takes the weights; `random` draws fresh ones as `transformers`
-            does; `shuffled` permutes the values of each tensor within it, so that scale and
-            distribution stay and structure goes. The relative attention bias is not shuffled.
+            does; `shuffled` permutes the entries inside each matrix, so that scale and
+            distribution stay and structure goes. The norms and the relative attention bias are
+            kept as they are.
         seed: Of the fresh weights and the permutations.
         initializer_factor: Scale of fresh weights, > 0; 1 is T5's own.
-        n_pretrained_blocks: Only the first so many blocks are taken (or shuffled), the rest is
-            fresh, the same as in the random arm of this seed; the final norm belongs to the last
-            block. None takes all.
+        n_pretrained_blocks: Only the first so many blocks are taken (or shuffled, the same as if
+            all were), the rest is fresh, the same as in the random arm of this seed and factor;
+            the final norm belongs to the last block. None takes all.
         dropout: Share dropped in training, in [0, 1).
 
     Returns:
@@ -46,28 +48,42 @@ def build_t5(
     Raises:
         ConfigError: The language model has no such number of blocks.
     """
-    config = language_model.config
-    blocks = _blocks_taken(language_model, n_pretrained_blocks)
-    taken = {
-        name: tensor
-        for name, tensor in language_model.weights.items()
-        if _block_of(name, config["num_layers"]) < blocks
-    }
+    config, given = language_model.config, language_model.weights
+    names = _names_taken(language_model, n_pretrained_blocks)
     match initialization:
         case "pretrained":
-            weights = {name: tensor.clone() for name, tensor in taken.items()}
+            weights = {name: given[name].clone() for name in names}
         case "shuffled":
-            weights = _shuffled(taken, seed=seed)
+            weights = _shuffled(given, names, seed=seed)
         case "random":
             weights = {}
         case _:
             raise ValueError(f"initialization must be an arm's, got {initialization!r}")
-    if len(weights) < len(language_model.weights):
-        weights = _fresh(config, seed=seed, initializer_factor=initializer_factor) | weights
+    if len(weights) < len(given):
+        weights = fresh_weights(config, seed=seed, initializer_factor=initializer_factor) | weights
     with torch.device("meta"):
         stack = t5_stack(config, initializer_factor=initializer_factor, dropout=dropout)
     stack.load_state_dict(weights, assign=True)
     return stack.train(), weights_sha256(weights)
+
+
+def fresh_weights(
+    config: dict[str, Any], *, seed: int, initializer_factor: float = 1.0
+) -> dict[str, Tensor]:
+    """Weights as `transformers` initialises them; global randomness untouched.
+
+    Args:
+        config: As `encoder_config` or a `LanguageModel` gives it.
+        seed: Of the weights, alone.
+        initializer_factor: Scale of the weights, > 0; 1 is T5's own.
+
+    Returns:
+        float32, keys as in `T5Stack.state_dict()`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU too
+        stack = t5_stack(config, initializer_factor=initializer_factor)
+    return {name: tensor.detach() for name, tensor in stack.state_dict().items()}
 
 
 def t5_stack(
@@ -102,38 +118,28 @@ def t5_stack(
     return stack
 
 
-def _blocks_taken(language_model: LanguageModel, n_pretrained_blocks: int | None) -> int:
+def _names_taken(language_model: LanguageModel, n_pretrained_blocks: int | None) -> list[str]:
+    """Names of the weights in the first blocks, block by block."""
     layers = int(language_model.config["num_layers"])
-    if n_pretrained_blocks is None:
-        return layers
-    if not 1 <= n_pretrained_blocks <= layers:
+    blocks = layers if n_pretrained_blocks is None else n_pretrained_blocks
+    if not 1 <= blocks <= layers:
         raise ConfigError(
             f"transfer_learning.n_pretrained_blocks must be from 1 to {layers}, the blocks of "
             f"{language_model.name}, got {n_pretrained_blocks}; null takes all"
         )
-    return n_pretrained_blocks
+    in_order = sorted((block_of(name, layers), name) for name in language_model.weights)
+    return [name for block, name in in_order if block < blocks]
 
 
-def _block_of(name: str, layers: int) -> int:
-    """Index of the block a weight belongs to; the final norm goes with the last."""
-    return int(name.split(".")[1]) if name.startswith("block.") else layers - 1
-
-
-def _fresh(config: dict[str, Any], *, seed: int, initializer_factor: float) -> dict[str, Tensor]:
-    """Weights as `transformers` initialises them, from a generator state of their own."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU too
-        stack = t5_stack(config, initializer_factor=initializer_factor)
-    return {name: tensor.detach() for name, tensor in stack.state_dict().items()}
-
-
-def _shuffled(weights: dict[str, Tensor], *, seed: int) -> dict[str, Tensor]:
-    """Every tensor permuted within itself, the relative attention bias kept."""
+def _shuffled(
+    weights: Mapping[str, Tensor], names: Sequence[str], *, seed: int
+) -> dict[str, Tensor]:
+    """The named weights, every matrix permuted within itself; norms and relative bias copied."""
     generator = torch.Generator().manual_seed(seed)
     shuffled = {}
-    for name in sorted(weights):
+    for name in names:
         tensor = weights[name]
-        if _RELATIVE_BIAS in name:
+        if tensor.dim() < 2 or RELATIVE_BIAS in name:
             shuffled[name] = tensor.clone()
             continue
         order = torch.randperm(tensor.numel(), generator=generator)

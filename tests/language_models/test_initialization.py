@@ -8,9 +8,9 @@ from transformers import T5Config
 from transformers.models.t5.modeling_t5 import T5Stack
 
 from stage1.errors import ConfigError
-from stage1.model.initialization import build_t5, t5_stack
-from stage1.model.language_models import LanguageModel, weights_sha256
-from stage1.model.t5_dimensions import encoder_shapes
+from stage1.language_models.initialization import build_t5, fresh_weights, t5_stack
+from stage1.language_models.resolver import LanguageModel, weights_sha256
+from stage1.language_models.t5_dimensions import encoder_shapes
 
 CONFIG = {
     "d_model": 16,
@@ -35,7 +35,7 @@ def language_model(**changes):
         size = torch.Size(shape).numel()
         weights[name] = (torch.arange(start, start + size) * 1e-4).view(shape)
         start += size
-    return LanguageModel("tiny", config, weights, 13.5, weights_sha256(weights))
+    return LanguageModel("tiny", config, weights, 13.5, weights_sha256(weights), dropped=0)
 
 
 def inputs(requires_grad=False):
@@ -147,15 +147,23 @@ def test_random_weights_have_the_spread_that_t5_defines():
         assert kstest(values, "norm", (0, spread)).pvalue > 1e-3
 
 
-def test_shuffling_keeps_each_tensor_s_values_and_moves_them():
-    model = language_model()
+@pytest.mark.parametrize("feed_forward", ["relu", "gated-gelu"])
+def test_shuffling_moves_the_entries_of_each_matrix_and_keeps_norms_and_relative_bias(
+    feed_forward,
+):
+    model = language_model(feed_forward_proj=feed_forward)
 
     stack, _ = build_t5(model, initialization="shuffled", seed=2)
 
-    for name, shuffled in stack.state_dict().items():
+    state = stack.state_dict()
+    kept = {name for name in state if torch.equal(state[name], model.weights[name])}
+    norms = {
+        f"block.{block}.layer.{layer}.layer_norm.weight" for block in range(3) for layer in (0, 1)
+    }
+    assert kept == norms | {"final_layer_norm.weight", BIAS}
+    for name, shuffled in state.items():
         original = model.weights[name]
         assert sorted(shuffled.flatten().tolist()) == sorted(original.flatten().tolist())
-        assert torch.equal(shuffled, original) == (name == BIAS)
 
 
 def test_shuffling_leaves_a_value_in_place_no_more_often_than_chance():
@@ -196,6 +204,77 @@ def test_the_first_blocks_are_the_arm_s_and_the_rest_the_random_arm_s(arm, block
         assert sorted(tensor.flatten().tolist()) == sorted(source[name].flatten().tolist()), name
         assert first or torch.equal(tensor, fresh[name])
     assert sha256 == weights_sha256(stack.state_dict())
+
+
+@pytest.mark.parametrize("arm", ["pretrained", "shuffled"])
+def test_a_block_begins_the_same_however_many_blocks_are_taken_with_it(arm):
+    model = language_model(num_layers=12)  # by name, blocks 10 and 11 come before block 2
+    every = build_t5(model, initialization=arm, seed=3)[0].state_dict()
+
+    first = build_t5(model, initialization=arm, seed=3, n_pretrained_blocks=3)[0].state_dict()
+
+    of_the_first = [name for name in every if name.startswith(("block.0.", "block.1.", "block.2."))]
+    assert len(of_the_first) == 3 * 9 + 1
+    assert all(torch.equal(first[name], every[name]) for name in of_the_first)
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_the_fresh_blocks_of_a_seed_and_factor_are_the_same_in_every_arm(arm):
+    fresh = fresh_weights(CONFIG, seed=3, initializer_factor=0.05)
+    choice = {"initialization": arm, "n_pretrained_blocks": 1, "initializer_factor": 0.05}
+
+    stack, _ = build_t5(language_model(), seed=3, **choice)
+
+    later = [name for name in fresh if not name.startswith("block.0.")]
+    assert len(later) == 2 * 9 + 1
+    assert all(torch.equal(stack.state_dict()[name], fresh[name]) for name in later)
+
+
+CONTROLS = [
+    {"initialization": "random", "initializer_factor": 1.0},
+    {"initialization": "random", "initializer_factor": 0.05},
+] + [
+    {"initialization": arm, "n_pretrained_blocks": blocks, "initializer_factor": factor}
+    for arm in ("pretrained", "shuffled")
+    for blocks, factor in ((1, 1.0), (1, 0.05), (2, 1.0), (2, 0.05), (None, 1.0))
+]
+
+
+def test_every_control_and_seed_has_its_own_fingerprint_and_has_it_again():
+    model = language_model()
+
+    first, again = (
+        [build_t5(model, seed=seed, **control)[1] for control in CONTROLS for seed in (0, 1)]
+        for _ in range(2)
+    )
+
+    assert first == again
+    assert len(set(first)) == 2 * len(CONTROLS) - 1  # all pretrained weights need no seed
+
+
+@pytest.mark.parametrize("arm", ["pretrained", "shuffled"])
+def test_where_nothing_is_fresh_the_factor_of_fresh_weights_has_no_effect(arm):
+    model = language_model()
+
+    found = {
+        build_t5(model, initialization=arm, seed=0, initializer_factor=factor)[1]
+        for factor in (1.0, 0.05)
+    }
+
+    assert len(found) == 1
+
+
+def test_fresh_weights_are_the_random_arm_s_and_leave_global_randomness_as_it_was():
+    before = torch.get_rng_state()
+    stack, sha256 = build_t5(
+        language_model(), initialization="random", seed=6, initializer_factor=0.5
+    )
+
+    drawn = fresh_weights(CONFIG, seed=6, initializer_factor=0.5)
+
+    assert weights_sha256(drawn) == sha256
+    assert drawn.keys() == stack.state_dict().keys()
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_as_many_blocks_as_there_are_is_the_same_as_all():

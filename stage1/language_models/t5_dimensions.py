@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import re
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import try_to_load_from_cache
-
 from stage1.errors import ModelError
+from stage1.faults import shown
+from stage1.language_models.names import (
+    CONFIG_FILE,
+    cached_snapshot,
+    find_folder,
+    hub_reference,
+    ways_to_get_a_model,
+)
+from stage1.language_models.whole_files import read_json
 
-BUNDLED_FOLDER = Path(__file__).parent.parent / "language_models"
-CONFIG_FILE = "config.json"
-
+RELATIVE_BIAS = "relative_attention_bias"
+"""In the name of the encoder's one table of biases; it belongs to the first block."""
 _SIZES = ("d_model", "d_kv", "d_ff", "num_layers", "num_heads")
+_MOST = dict.fromkeys(_SIZES, 2**20) | {"num_layers": 1000}
+"""Far beyond every T5; without them a config.json could ask for a list of any length."""
+_BUCKETS, _DISTANCE = "relative_attention_num_buckets", "relative_attention_max_distance"
 _DEFAULTS: dict[str, Any] = {
-    "relative_attention_num_buckets": 32,
-    "relative_attention_max_distance": 128,
+    _BUCKETS: 32,
+    _DISTANCE: 128,
     "layer_norm_epsilon": 1e-6,
     "feed_forward_proj": "relu",
 }
@@ -47,55 +56,6 @@ PUBLIC_CONFIGS: dict[str, dict[str, Any]] = {
     for name, row in _PUBLIC.items()
 }
 """Encoder configs of public T5 sizes, by hub name."""
-_OLD_SPELLINGS = {f"t5-{size}": f"google-t5/t5-{size}" for size in ("small", "base", "large", "3b")}
-
-_HUB_NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?", re.ASCII)
-
-
-def bundled_names() -> list[str]:
-    """Names of the language models inside the package, sorted."""
-    return sorted(path.parent.name for path in BUNDLED_FOLDER.glob(f"*/{CONFIG_FILE}"))
-
-
-def ways_to_get_a_model() -> str:
-    """The three ways to name a language model, as the end of an error message."""
-    return (
-        f"name a bundled model ({', '.join(bundled_names()) or 'none here'}), a local folder with "
-        "config.json and model.safetensors, or a hub model such as google-t5/t5-small (with "
-        "network, or already in the Hugging Face cache)"
-    )
-
-
-def find_folder(name: str) -> Path | None:
-    """The folder of a bundled or local model; None where the name can only be a hub model's.
-
-    Raises:
-        ModelError: The name is a path, and no folder is there.
-    """
-    if name in bundled_names():
-        return BUNDLED_FOLDER / name
-    path = Path(name).expanduser()
-    if name and path.is_dir():
-        return path
-    is_path = path.is_absolute() or name.startswith((".", "~")) or "\\" in name
-    if is_path or path.exists():
-        raise ModelError(f"{name}: must be a folder, none is there; {ways_to_get_a_model()}")
-    return None
-
-
-def hub_reference(name: str) -> tuple[str, str | None]:
-    """Split a hub name, `owner/model` or `owner/model@revision`, and mend T5's old spellings.
-
-    Returns:
-        The repository and the branch, tag, commit or `refs/pr/N`; None for the main branch.
-
-    Raises:
-        ModelError: Not a hub name, or one that would walk out of the cache's folder.
-    """
-    match = _HUB_NAME.fullmatch(_OLD_SPELLINGS.get(name, name))
-    if match is None or ".." in name:
-        raise ModelError(f"lm_name_or_path must be a model, got {name!r}; {ways_to_get_a_model()}")
-    return match["repository"], match["revision"]
 
 
 def encoder_config(name: str) -> dict[str, Any]:
@@ -113,12 +73,12 @@ def encoder_config(name: str) -> dict[str, Any]:
     folder = find_folder(name)
     if folder is not None:
         return read_config(folder)
-    repository, revision = hub_reference(name)
+    repository, _ = hub_reference(name)
     if repository in PUBLIC_CONFIGS:
         return dict(PUBLIC_CONFIGS[repository])
-    cached = try_to_load_from_cache(repository, CONFIG_FILE, revision=revision)
-    if isinstance(cached, str):
-        return read_config(Path(cached).parent)
+    snapshot = cached_snapshot(name)
+    if snapshot is not None:
+        return read_config(snapshot)
     raise ModelError(
         f"{name}: must be in the cache or a known size ({', '.join(PUBLIC_CONFIGS)}) to be counted "
         "without weights; fetch it first"
@@ -129,35 +89,65 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Read and check the encoder's fields of a folder's config.json.
 
     Raises:
-        ModelError: The file is missing, not JSON, not a T5's, or lacks a dimension.
+        ModelError: The file is missing, not JSON, not a T5's, or a field is out of range.
     """
     path = folder / CONFIG_FILE
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{folder}: must hold config.json; {ways_to_get_a_model()}") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: must be a JSON file, got {error}; fetch it again") from None
-    found = stored.get("model_type") if isinstance(stored, dict) else None
-    if found != "t5":
-        raise ModelError(f"{path}: model_type must be 't5', got {found!r}; choose a T5")
-    return _checked_fields(stored, path)
-
-
-def _checked_fields(stored: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The encoder's fields, completed by T5's defaults; a dimension out of range is an error."""
-    fields = {key: stored.get(key) for key in _SIZES}
-    fields |= {key: stored.get(key, default) for key, default in _DEFAULTS.items()}
-    for key in (*_SIZES, "relative_attention_num_buckets", "relative_attention_max_distance"):
-        value = fields[key]
-        if type(value) is not int or value < 1:
-            raise ModelError(f"{path}: {key} must be a positive integer, got {value!r}")
-    if fields["feed_forward_proj"] not in FEED_FORWARDS:
+    given = _DEFAULTS | _stored_fields(path)
+    buckets = _integer(given, _BUCKETS, path, least=4)  # both directions, near and far
+    # The nearest distances have a bucket each, a quarter of all; the rest shares those beyond.
+    distance = _integer(given, _DISTANCE, path, least=buckets // 4 + 1)
+    epsilon, feed_forward = given["layer_norm_epsilon"], given["feed_forward_proj"]
+    if type(epsilon) not in (int, float) or not 0 < epsilon <= sys.float_info.max:
+        raise ModelError(
+            f"{path}: layer_norm_epsilon must be a finite number > 0, got {shown(epsilon)}; "
+            "choose a T5"
+        )
+    if feed_forward not in FEED_FORWARDS:
         raise ModelError(
             f"{path}: feed_forward_proj must be one of {', '.join(FEED_FORWARDS)}, "
-            f"got {fields['feed_forward_proj']!r}"
+            f"got {shown(feed_forward)}; choose a T5"
         )
-    return fields
+    return {
+        **{key: _integer(given, key, path, most=_MOST[key]) for key in _SIZES},
+        _BUCKETS: buckets,
+        _DISTANCE: distance,
+        "layer_norm_epsilon": float(epsilon),  # `transformers` refuses an integer
+        "feed_forward_proj": feed_forward,
+    }
+
+
+def decoder_blocks(folder: Path) -> int:
+    """Blocks of the whole T5's decoder: as many as the encoder has where config.json is silent.
+
+    Raises:
+        ModelError: As `read_config`, or there is no such number.
+    """
+    path = folder / CONFIG_FILE
+    stored = _stored_fields(path)
+    key = "num_layers" if stored.get("num_decoder_layers") is None else "num_decoder_layers"
+    return _integer(stored, key, path, most=_MOST["num_layers"])
+
+
+def _stored_fields(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ModelError(f"{path.parent}: must hold {path.name}; {ways_to_get_a_model()}")
+    stored = read_json(path)
+    found = stored.get("model_type") if isinstance(stored, dict) else None
+    if not isinstance(stored, dict) or found != "t5":
+        raise ModelError(f"{path}: model_type must be 't5', got {shown(found)}; choose a T5")
+    return stored
+
+
+def _integer(
+    fields: Mapping[str, Any], key: str, path: Path, *, least: int = 1, most: int = 2**20
+) -> int:
+    value = fields.get(key)
+    if type(value) is not int or not least <= value <= most:
+        raise ModelError(
+            f"{path}: {key} must be an integer in [{least}, {most}], got {shown(value)}; "
+            "choose a T5"
+        )
+    return value
 
 
 def encoder_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -185,7 +175,7 @@ def encoder_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         shapes[f"block.{index}.layer.0.layer_norm.weight"] = (width,)
         shapes[f"block.{index}.layer.1.layer_norm.weight"] = (width,)
     shapes["final_layer_norm.weight"] = (width,)
-    shapes["block.0.layer.0.SelfAttention.relative_attention_bias.weight"] = (
+    shapes[f"block.0.layer.0.SelfAttention.{RELATIVE_BIAS}.weight"] = (
         config["relative_attention_num_buckets"],
         config["num_heads"],
     )

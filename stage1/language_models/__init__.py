@@ -1,0 +1,1 @@
+"""Language models: name -> folder (bundled, local, hub) -> checked T5 encoder -> each arm's T5."""

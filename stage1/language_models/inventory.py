@@ -1,0 +1,138 @@
+"""Which language models there are: in the package, in the Hugging Face cache, known by name."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from huggingface_hub import CachedRepoInfo, constants, metadata_load, scan_cache_dir
+from huggingface_hub.errors import CacheNotFound
+from yaml import YAMLError
+
+from stage1.errors import ModelError
+from stage1.faults import LONGEST_VALUE, one_line, reason_of
+from stage1.language_models.hub import CARD_FILE, is_whole
+from stage1.language_models.names import BUNDLED_FOLDER, bundled_names
+from stage1.language_models.t5_dimensions import PUBLIC_CONFIGS, encoder_shapes, read_config
+from stage1.language_models.whole_files import NotWholeError, read_json
+
+NUMBERS_FILE = "card.json"
+NOT_STATED = "not stated"
+# PyYAML lets Python's own errors out for odd tags, and for lists inside lists without end.
+_YAML_FAULTS = (YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
+
+class Entry(NamedTuple):
+    """One language model that can be named."""
+
+    name: str
+    where: str
+    """`bundled`, `cached`, `in part` (a download that was not finished), or `hub`."""
+    encoder_parameters: int
+    """Without the token table."""
+    bytes_on_disk: int | None
+    """None where nothing is on disk."""
+    licence: str
+
+
+def inventory() -> tuple[list[Entry], list[str]]:
+    """Every bundled and cached T5, and the public sizes that are not here; asks no network.
+
+    Returns:
+        The entries, and a line for each entry of the cache that cannot be read.
+    """
+    bundled = sorted(map(_bundled, bundled_names()), key=lambda entry: entry.encoder_parameters)
+    cached, faults = _cached()
+    here = {entry.name for entry in cached}
+    public = [
+        Entry(name, "hub", encoder_parameters(config), None, "on the hub")
+        for name, config in PUBLIC_CONFIGS.items()
+        if name not in here
+    ]
+    return [*bundled, *cached, *public], faults
+
+
+def encoder_parameters(config: dict[str, Any]) -> int:
+    """Number of the encoder's weights, the token table left out.
+
+    Args:
+        config: As `encoder_config` gives it.
+    """
+    return sum(prod(shape) for shape in encoder_shapes(config).values())
+
+
+def licence_of(folder: Path) -> str:
+    """The licence that a model's card states, in card.json or on top of README.md.
+
+    Args:
+        folder: Of the model.
+
+    Returns:
+        One line; `not stated` where no card says any.
+    """
+    stated = _stated(folder)
+    if isinstance(stated, list):
+        stated = ", ".join(licence for licence in stated if isinstance(licence, str))
+    if not isinstance(stated, str) or not stated.strip():
+        return NOT_STATED
+    return one_line(stated)[:LONGEST_VALUE]
+
+
+def bytes_on_disk(folder: Path) -> int:
+    """Size of the files in a folder, those in folders below left out."""
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+
+
+def _stated(folder: Path) -> object:
+    numbers, card = folder / NUMBERS_FILE, folder / CARD_FILE
+    try:
+        content = read_json(numbers) if numbers.is_file() else None
+        if isinstance(content, dict) and "license" in content:
+            return content["license"]
+        return (metadata_load(card) or {}).get("license") if card.is_file() else None
+    except (OSError, ModelError, *_YAML_FAULTS):
+        return None  # a card that cannot be read states nothing
+
+
+def _bundled(name: str) -> Entry:
+    folder = BUNDLED_FOLDER / name
+    parameters = encoder_parameters(read_config(folder))
+    return Entry(name, "bundled", parameters, bytes_on_disk(folder), licence_of(folder))
+
+
+def _cached() -> tuple[list[Entry], list[str]]:
+    try:
+        scan = scan_cache_dir(constants.HF_HUB_CACHE)
+    except CacheNotFound:
+        return [], []
+    except (OSError, ValueError) as error:
+        return [], [reason_of(error)]
+    entries, faults = [], [one_line(str(warning)) for warning in scan.warnings]
+    for repository in scan.repos:
+        if repository.repo_type == "model":
+            found, broken = _snapshots(repository)
+            entries += found
+            faults += broken
+    return sorted(entries), sorted(faults)
+
+
+def _snapshots(repository: CachedRepoInfo) -> tuple[list[Entry], list[str]]:
+    """The T5s among a repository's snapshots, by names that `resolve` takes, and broken ones."""
+    entries, faults = [], []
+    for revision in repository.revisions:
+        folder = revision.snapshot_path
+        try:
+            parameters = encoder_parameters(read_config(folder))
+        except NotWholeError as error:
+            faults.append(one_line(str(error)))
+            continue
+        except ModelError:
+            continue  # another architecture, or not even a config
+        name = repository.repo_id
+        if "main" not in revision.refs:
+            name += f"@{min(revision.refs, default=revision.commit_hash)}"
+        where = "cached" if is_whole(folder) else "in part"
+        size, licence = revision.size_on_disk, licence_of(folder)
+        entries.append(Entry(one_line(name), where, parameters, size, licence))
+    return entries, faults

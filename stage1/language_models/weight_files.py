@@ -1,0 +1,156 @@
+"""The safetensors files of a folder: which tensors they hold, and their values.
+
+Pickled weights are never read: whoever unpickles a file runs the code that it holds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from stage1.errors import ModelError
+from stage1.faults import one_line, reason_of, shown
+from stage1.language_models.names import ways_to_get_a_model
+from stage1.language_models.whole_files import NotWholeError, read_json
+
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+_OTHER_FORMATS = ("pytorch_model*.bin", "model.pt", "tf_model.h5", "flax_model.msgpack")
+_FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""Formats that are read, as the file's header names them and as people do."""
+
+
+class StoredTensor(NamedTuple):
+    """A tensor in a file, as the file's header describes it."""
+
+    file: Path
+    shape: tuple[int, ...]
+    format: str
+    """safetensors' name of the numbers' format, such as F16."""
+
+    @property
+    def parameters(self) -> int:
+        """Number of values."""
+        return prod(self.shape)
+
+
+def find_weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a folder: one, or the shards of its index, or none.
+
+    Raises:
+        ModelError: The index is unreadable, or names a file that is not in its folder.
+    """
+    if (folder / WEIGHTS_FILE).is_file():
+        return [folder / WEIGHTS_FILE]
+    index = folder / INDEX_FILE
+    if not index.is_file():
+        return []
+    content = read_json(index)
+    weight_map = content.get("weight_map") if isinstance(content, dict) else content
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise NotWholeError(
+            f"{index}: weight_map must map tensors to files, got {shown(weight_map)}; "
+            "fetch it again or mend it"
+        )
+    for name in weight_map.values():
+        # os.path.isfile: a name that no file can have is an error for Path.is_file
+        if Path(str(name)).name != name or not os.path.isfile(folder / name):
+            raise NotWholeError(
+                f"{index}: must name files in its folder, got {shown(name)}; fetch it again"
+            )
+    return sorted({folder / name for name in weight_map.values()})
+
+
+def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
+    """Every tensor of a folder's weights by name; reads the files' headers alone.
+
+    Raises:
+        ModelError: There are no weights, pickled ones alone, or a file is not whole.
+    """
+    files = find_weight_files(folder)
+    if not files:
+        raise ModelError(_no_weights(folder))
+    stored: dict[str, StoredTensor] = {}
+    for file in files:
+        with _opened(file) as content:
+            for name in content.keys():  # noqa: SIM118  (not a dict)
+                if name in stored:
+                    raise ModelError(
+                        f"{file}: must hold tensors of its own, got {shown(name)} once more; "
+                        "remove the file that is none of its index"
+                    )
+                part = content.get_slice(name)
+                stored[name] = StoredTensor(file, tuple(part.get_shape()), part.get_dtype())
+    return stored
+
+
+def read_tensors(
+    stored: Mapping[str, StoredTensor], names: Iterable[str]
+) -> Iterator[tuple[str, Tensor]]:
+    """Read tensors by name, one at a time.
+
+    Args:
+        stored: As `stored_tensors` gives it.
+        names: Among those of `stored`.
+
+    Yields:
+        Name and values, a view of the file in its format.
+
+    Raises:
+        ModelError: A tensor is not of float32, float16 or bfloat16, not finite, or all zeros.
+    """
+    by_file: dict[Path, list[str]] = {}
+    for name in names:
+        by_file.setdefault(stored[name].file, []).append(name)
+    for file in sorted(by_file):
+        with _opened(file) as content:
+            for name in by_file[file]:
+                what = f"{file.parent}: {shown(name)}"
+                if stored[name].format not in _FLOATS:
+                    raise ModelError(
+                        f"{what} must be {', '.join(_FLOATS.values())}, got "
+                        f"{stored[name].format}; choose a model in one of these"
+                    )
+                values = content.get_tensor(name)
+                _check_values(what, values)
+                yield name, values
+
+
+def _check_values(what: str, values: Tensor) -> None:
+    if not values.isfinite().all():
+        raise NotWholeError(f"{what} must be finite, got NaN or infinity; fetch it again")
+    if not values.any():
+        raise NotWholeError(f"{what} must hold trained weights, got zeros only; fetch it again")
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    if not os.access(file, os.R_OK):  # safetensors would say that there is no such file
+        raise ModelError(
+            f"{one_line(str(file))}: must be readable, got no permission; change its mode or owner"
+        )
+    try:
+        with safe_open(file, framework="pt") as content:
+            yield content
+    except (SafetensorError, OSError) as error:
+        raise NotWholeError(
+            f"{one_line(str(file))}: must be a whole safetensors file, got {reason_of(error)}; "
+            "fetch it again"
+        ) from None
+
+
+def _no_weights(folder: Path) -> str:
+    others = [path.name for pattern in _OTHER_FORMATS for path in sorted(folder.glob(pattern))]
+    if others:
+        return (
+            f"{folder}: must hold {WEIGHTS_FILE}, got {one_line(others[0])}, which is never read; "
+            "convert it where you trust it, with transformers' save_pretrained"
+        )
+    return f"{folder}: must hold {WEIGHTS_FILE}, got none; {ways_to_get_a_model()}"

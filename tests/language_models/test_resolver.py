@@ -1,0 +1,546 @@
+import hashlib
+import json
+import logging
+import os
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
+from tiny_t5 import (
+    cache_snapshot,
+    change_config,
+    fault_of,
+    rewrite,
+    save_model,
+    tiny_config,
+    tiny_t5,
+)
+from transformers import BertConfig, BertModel, T5EncoderModel, T5ForConditionalGeneration
+from transformers.models.t5.modeling_t5 import T5Stack
+
+from stage1.language_models import names
+from stage1.language_models.initialization import build_t5
+from stage1.language_models.resolver import resolve, weights_sha256
+
+Q = "encoder.block.0.layer.0.SelfAttention.q.weight"
+NORM = "encoder.block.1.layer.0.layer_norm.weight"
+QS = torch.ones(24, 16)
+
+
+@pytest.fixture
+def model():
+    return tiny_t5()
+
+
+@pytest.fixture
+def folder(tmp_path, model):
+    return save_model(tmp_path / "model", model)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """An empty Hugging Face cache, and no way out."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def fault(name):
+    return fault_of(resolve, str(name))
+
+
+def encode(stack, seed=3):
+    inputs = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(seed))
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    with torch.no_grad():
+        return stack(inputs_embeds=inputs, attention_mask=mask).last_hidden_state
+
+
+# --- what is read ---
+
+
+@pytest.mark.parametrize("feed_forward", ["relu", "gated-gelu"])
+@pytest.mark.parametrize("kind", [T5ForConditionalGeneration, T5EncoderModel])
+def test_the_encoder_gives_what_transformers_own_loading_gives(tmp_path, kind, feed_forward):
+    name = save_model(tmp_path / "model", tiny_t5(tiny_config(feed_forward), kind=kind))
+    reference = kind.from_pretrained(name).get_encoder().eval()
+
+    stack, _ = build_t5(resolve(str(name)), initialization="pretrained", seed=0)
+
+    # gelu_new and its fused kernel round differently; everything else is the same arithmetic
+    torch.testing.assert_close(encode(stack.eval()), encode(reference), rtol=1e-5, atol=1e-6)
+
+
+def bare_stack(config):
+    """An encoder alone, as whoever saves `model.encoder` has it."""
+    config.is_encoder_decoder = False
+    return T5Stack(config)
+
+
+@pytest.mark.parametrize("with_table", [True, False], ids=["with table", "without table"])
+@pytest.mark.parametrize("sharded", [False, True], ids=["one file", "shards"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("feed_forward", ["relu", "gated-gelu"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(T5ForConditionalGeneration, id="whole"),
+        pytest.param(T5EncoderModel, id="encoder"),
+        pytest.param(bare_stack, id="bare stack"),
+    ],
+)
+def test_every_way_to_store_a_t5_gives_the_same_encoder(
+    tmp_path, kind, feed_forward, dtype, sharded, with_table
+):
+    model = tiny_t5(tiny_config(feed_forward), kind=kind).to(dtype)
+    encoder = model if isinstance(model, T5Stack) else model.encoder
+    expected = {k: v.float() for k, v in encoder.state_dict().items() if "embed" not in k}
+    store(tmp_path, model, sharded=sharded, with_table=with_table)
+
+    language_model = resolve(str(tmp_path))
+
+    assert language_model.weights.keys() == expected.keys()
+    assert all(torch.equal(language_model.weights[key], expected[key]) for key in expected)
+    assert all(weight.dtype == torch.float32 for weight in language_model.weights.values())
+    assert (language_model.embedding_rms is not None) == with_table
+
+
+def store(folder, model, *, sharded, with_table):
+    """Save by hand what `save_pretrained` would save, in one file or in two with their index."""
+    model.config.save_pretrained(folder)
+    names = {"shared.weight", "encoder.embed_tokens.weight", "embed_tokens.weight"}
+    tied = {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"}
+    stored = {
+        key: values.contiguous()
+        for key, values in model.state_dict().items()
+        if (key not in tied or "shared.weight" not in model.state_dict())
+        and (with_table or key not in names)
+    }
+    if not sharded:
+        save_file(stored, folder / "model.safetensors")
+        return
+    keys, weight_map = sorted(stored), {}
+    for part, shard in ((keys[::2], "model-1-of-2"), (keys[1::2], "model-2-of-2")):
+        save_file({key: stored[key] for key in part}, folder / f"{shard}.safetensors")
+        weight_map |= dict.fromkeys(part, f"{shard}.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+
+
+def test_shards_as_transformers_saves_them_are_the_model_in_one_file(tmp_path, model):
+    single = resolve(str(save_model(tmp_path / "single", model)))
+    sharded = save_model(tmp_path / "sharded", model, max_shard_size="4KB")
+    assert not (sharded / "model.safetensors").exists()
+
+    assert resolve(str(sharded)).sha256 == single.sha256
+    assert resolve(str(sharded)).embedding_rms == single.embedding_rms
+
+
+@pytest.mark.parametrize("table", ["shared.weight", "encoder.embed_tokens.weight"])
+def test_the_embedding_rms_is_that_of_the_token_table_which_is_dropped(folder, model, table):
+    def rename(tensors):
+        tensors[table] = tensors.pop("shared.weight")
+
+    rewrite(folder, rename)
+
+    language_model = resolve(str(folder))
+
+    values = model.shared.weight.detach().numpy().astype(np.float64)
+    assert language_model.embedding_rms == pytest.approx(np.sqrt((values**2).mean()), rel=1e-12)
+    assert not any("embed" in key or "shared" in key for key in language_model.weights)
+
+
+def test_a_large_float16_table_does_not_overflow_the_rms(folder):
+    def enlarge(tensors):
+        tensors["shared.weight"] = torch.full((11, 16), 6e4, dtype=torch.float16)
+
+    rewrite(folder, enlarge)
+
+    assert resolve(str(folder)).embedding_rms == pytest.approx(6e4, rel=1e-3)
+
+
+def test_a_folder_without_a_token_table_has_no_embedding_rms(folder):
+    rewrite(folder, lambda tensors: tensors.pop("shared.weight"))
+
+    assert resolve(str(folder)).embedding_rms is None
+
+
+def test_the_fingerprint_is_the_sha256_of_names_shapes_and_float32_bytes(folder):
+    language_model = resolve(str(folder))
+
+    digest = hashlib.sha256()
+    for key, value in sorted(language_model.weights.items()):
+        digest.update(f"{key} {tuple(value.shape)}\n".encode() + value.numpy().tobytes())
+    assert language_model.sha256 == digest.hexdigest()
+
+
+def test_the_fingerprint_sees_one_changed_value_a_name_and_a_shape_but_not_the_order():
+    weights = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(2)}
+    same = {"b": torch.ones(2), "a": torch.arange(6.0).view(2, 3)}
+    others = [
+        weights | {"b": torch.tensor([1.0, 1.0000001])},
+        weights | {"a": torch.arange(6.0).view(3, 2)},
+        {"a": weights["a"], "c": weights["b"]},
+    ]
+
+    fingerprints = {weights_sha256(other) for other in others}
+
+    assert weights_sha256(same) == weights_sha256(weights)
+    assert len(fingerprints | {weights_sha256(weights)}) == 4
+
+
+def test_the_weights_do_not_change_with_the_file_they_came_from(folder):
+    language_model = resolve(str(folder))
+
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.write(bytes((folder / "model.safetensors").stat().st_size))
+
+    assert weights_sha256(language_model.weights) == language_model.sha256
+
+
+def test_a_bundled_name_is_read_from_the_package(folder, monkeypatch):
+    monkeypatch.setattr(names, "BUNDLED_FOLDER", folder.parent)
+
+    assert resolve("model").name == "model"
+
+
+@pytest.mark.parametrize("name", names.bundled_names())
+def test_every_bundled_model_is_whole_and_knows_its_input_scale(name):
+    assert resolve(name).embedding_rms > 0
+
+
+def test_a_cached_hub_model_is_read_offline_under_its_old_and_new_name(hub, folder):
+    expected = resolve(str(folder)).sha256
+    save_model(cache_snapshot(hub, "google-t5/t5-small"))
+
+    assert resolve("t5-small").sha256 == expected
+    assert resolve("google-t5/t5-small").sha256 == expected
+
+
+def test_a_revision_of_a_hub_model_can_be_named(hub):
+    save_model(cache_snapshot(hub, "google/t5-efficient-tiny", revision="refs/pr/1"))
+
+    assert resolve("google/t5-efficient-tiny@refs/pr/1").embedding_rms is not None
+    assert "HF_HUB_OFFLINE is set" in fault("google/t5-efficient-tiny")
+
+
+def test_the_offline_switch_of_the_environment_works_in_a_fresh_process(hub):
+    save_model(cache_snapshot(hub, "google-t5/t5-small"))
+    code = "from stage1.language_models.resolver import resolve; print(resolve('t5-small').sha256)"
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(hub)}
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == resolve("t5-small").sha256
+
+
+def test_without_network_or_cache_the_error_names_three_ways_and_no_model_is_made_up(hub):
+    message = fault("google/flan-t5-small")
+
+    assert message.startswith("google/flan-t5-small: must be in the Hugging Face cache")
+    assert "HF_HUB_OFFLINE is set" in message
+    assert all(way in message for way in ("bundled", "local folder", "hub model"))
+
+
+# --- what is said ---
+
+
+@pytest.fixture
+def log(caplog):
+    caplog.set_level(logging.INFO, logger="stage1")
+    return caplog
+
+
+def count(model, chosen):
+    """Parameters of a whole T5 as transformers counts them, each tied table once."""
+    return sum(p.numel() for name, p in model.named_parameters() if chosen(name))
+
+
+def test_loading_says_one_line_what_was_kept_and_what_was_dropped(folder, model, log):
+    language_model = resolve(str(folder))
+
+    kept = count(model, lambda name: name.startswith("encoder."))
+    dropped = count(model, lambda name: not name.startswith("encoder."))
+    assert log.messages == [
+        f"{folder}: sha256 {language_model.sha256[:12]}, {kept:,} parameters kept, {dropped:,} "
+        "dropped (token table, decoder), 2 of 2 blocks pretrained"
+    ]
+    assert language_model.dropped == dropped
+
+
+def test_blocks_that_are_not_used_are_counted_as_dropped(folder, model, log):
+    language_model = resolve(str(folder), n_pretrained_blocks=1)
+
+    kept = count(model, lambda name: name.startswith("encoder.block.0."))
+    everything = count(model, lambda name: True)
+    assert f", {kept:,} parameters kept, {everything - kept:,} dropped (" in log.messages[0]
+    assert log.messages[0].endswith(
+        "(token table, decoder, other blocks), 1 of 2 blocks pretrained"
+    )
+    assert language_model.dropped == count(model, lambda name: not name.startswith("encoder."))
+
+
+def test_of_a_model_whose_weights_are_drawn_anew_nothing_is_kept(folder, model, log):
+    resolve(str(folder), initialization="random")
+
+    everything = count(model, lambda name: True)
+    assert f", 0 parameters kept, {everything:,} dropped (" in log.messages[0]
+    assert log.messages[0].endswith("0 of 2 blocks pretrained")
+
+
+def test_shuffled_blocks_are_not_called_pretrained(folder, log):
+    resolve(str(folder), initialization="shuffled", n_pretrained_blocks=1)
+
+    assert log.messages[0].endswith("1 of 2 blocks shuffled")
+
+
+def test_an_untied_output_layer_is_dropped_too(folder, log):
+    rewrite(folder, lambda tensors: tensors.update({"lm_head.weight": torch.ones(11, 16)}))
+
+    resolve(str(folder))
+
+    assert "dropped (token table, decoder, output layer), 2 of 2 blocks" in log.messages[0]
+
+
+def test_an_encoder_without_its_table_drops_nothing(tmp_path, log):
+    store(tmp_path, tiny_t5(kind=T5EncoderModel), sharded=False, with_table=False)
+
+    assert resolve(str(tmp_path)).dropped == 0
+    assert "parameters kept, 0 dropped, 2 of 2 blocks pretrained" in log.messages[0]
+
+
+def test_a_model_that_does_not_load_says_nothing_but_its_error(tmp_path, log):
+    fault(tmp_path)
+
+    assert log.messages == []
+
+
+# --- what is refused ---
+
+
+def test_an_empty_folder_is_an_error_that_names_three_ways(tmp_path):
+    message = fault(tmp_path)
+
+    assert "must hold config.json; name a bundled model" in message
+
+
+def test_a_folder_without_weights_is_an_error(folder):
+    (folder / "model.safetensors").unlink()
+
+    assert "must hold model.safetensors, got none; name a bundled model" in fault(folder)
+
+
+def test_pickled_weights_are_never_read(folder, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "trapped"),))
+
+    (folder / "model.safetensors").unlink()
+    torch.save(Trap(), folder / "pytorch_model.bin")
+
+    (folder / "training_args.bin").write_bytes(b"not weights")
+
+    assert "got pytorch_model.bin, which is never read; convert" in fault(folder)
+    assert not (tmp_path / "trapped").exists()
+
+
+@pytest.mark.parametrize("kept", [0, 7, 100, 5000])
+def test_a_truncated_file_is_an_error(folder, kept):
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[:kept])
+
+    assert "must be a whole safetensors file, got" in fault(folder)
+
+
+def test_a_file_that_is_no_safetensors_is_an_error(folder):
+    (folder / "model.safetensors").write_bytes(b"<html>404</html>" * 100)
+
+    assert "must be a whole safetensors file, got" in fault(folder)
+
+
+def header(entry):
+    """A file whose header describes one float32 tensor in 16 bytes; `entry` changes that."""
+    described = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]} | entry
+    text = json.dumps({Q: described}).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(16)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(header({"data_offsets": [0, 1600]}), id="an end beyond the file's"),
+        pytest.param(header({"data_offsets": [4, 20]}), id="a hole at the beginning"),
+        pytest.param(header({"data_offsets": [16, 0]}), id="an end before the beginning"),
+        pytest.param(header({"shape": [8]}), id="a shape of another size"),
+        pytest.param(header({"shape": [2**40, 2**40]}), id="a shape beyond all memory"),
+        pytest.param(header({"dtype": "F99"}), id="an unknown format"),
+        pytest.param(header({}) + b"more", id="bytes that nobody described"),
+        pytest.param(struct.pack("<Q", 2**60) + b"{}", id="a header longer than the file"),
+        pytest.param(struct.pack("<Q", 3) + b"\xff\xfe{", id="a header that is no text"),
+    ],
+)
+def test_a_header_that_lies_is_an_error(folder, content):
+    (folder / "model.safetensors").write_bytes(content)
+
+    assert (
+        "must be a whole safetensors file, got SafetensorError: Error while deserializing"
+        in fault(folder)
+    )
+
+
+def test_another_architecture_is_an_error(folder):
+    BertConfig(hidden_size=16).save_pretrained(folder)
+
+    assert "model_type must be 't5', got 'bert'" in fault(folder)
+
+
+def test_another_architecture_s_weights_under_a_t5_s_config_are_an_error(tmp_path, folder):
+    with torch.random.fork_rng():
+        bert = BertModel(
+            BertConfig(
+                vocab_size=11,
+                hidden_size=16,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                intermediate_size=8,
+            )
+        )
+    as_saved = bert.state_dict()
+    save_file({f"bert.{key}": value for key, value in as_saved.items()}, tmp_path / "x")
+    (tmp_path / "x").rename(folder / "model.safetensors")
+
+    assert "must hold a T5's encoder, got no tensor that begins with encoder.;" in fault(folder)
+
+    save_file(as_saved, folder / "model.safetensors")
+
+    assert "must hold exactly the encoder of its config.json, got" in fault(folder)
+
+
+def test_a_missing_encoder_tensor_is_an_error_that_names_it(folder):
+    rewrite(folder, lambda tensors: tensors.pop(Q))
+
+    assert f"got 1 tensor missing: '{Q}'; " in fault(folder)
+
+
+def test_an_unexpected_encoder_tensor_is_an_error_that_names_it(folder):
+    def add(tensors):
+        tensors["encoder.block.2.layer.0.layer_norm.weight"] = torch.ones(16)
+
+    rewrite(folder, add)
+
+    message = fault(folder)
+    assert "1 tensor that config.json's T5 has not: 'encoder.block.2.layer.0.layer_norm" in message
+
+
+def test_of_a_bare_stack_tensors_are_named_as_its_file_names_them(tmp_path):
+    save_model(tmp_path, tiny_t5(kind=bare_stack))
+    rewrite(tmp_path, lambda tensors: tensors.pop("final_layer_norm.weight"))
+
+    assert "got 1 tensor missing: 'final_layer_norm.weight'; " in fault(tmp_path)
+
+
+def test_a_tensor_s_name_reaches_the_terminal_as_one_printable_word(folder):
+    rewrite(folder, lambda tensors: tensors.update({"encoder.\x1b[31m\n" + "x" * 3000: QS}))
+
+    assert r"has not: 'encoder.\x1b[31m\nxxx" in fault(folder)
+
+
+def test_a_tensor_of_another_shape_than_the_config_s_is_an_error(folder):
+    change_config(folder, d_ff=25)
+
+    message = fault(folder)
+
+    assert "must have shape (25, 16), got (24, 16)" in message
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        pytest.param(torch.zeros(24, 16), "got zeros only", id="zeros"),
+        pytest.param(torch.full((24, 16), torch.nan), "got NaN or infinity", id="NaN"),
+        pytest.param(torch.full((24, 16), torch.inf), "got NaN or infinity", id="infinity"),
+        pytest.param(torch.ones(24, 16, dtype=torch.int8), "got I8", id="quantised"),
+        pytest.param(torch.ones(24, 16, dtype=torch.float64), "got F64", id="double precision"),
+    ],
+)
+@pytest.mark.parametrize("key", [Q, NORM, "shared.weight"])
+def test_values_that_no_training_leaves_are_an_error(folder, key, value, message):
+    def spoil(tensors):
+        tensors[key] = value.flatten()[: tensors[key].numel()].view(tensors[key].shape).clone()
+
+    rewrite(folder, spoil)
+
+    assert message in fault(folder)
+    assert key in fault(folder)
+
+
+def test_one_non_finite_value_among_many_is_found(folder):
+    def spoil(tensors):
+        tensors[Q][3, 4] = torch.nan
+
+    rewrite(folder, spoil)
+
+    assert f"'{Q}' must be finite" in fault(folder)
+
+
+def test_a_token_table_of_another_width_is_an_error(folder):
+    rewrite(folder, lambda tensors: tensors.update({"shared.weight": torch.ones(11, 15)}))
+
+    assert "'shared.weight' must have shape (11, 16), got (11, 15)" in fault(folder)
+
+
+def test_a_tensor_in_two_shards_is_an_error(tmp_path, model):
+    save_model(tmp_path, model, max_shard_size="4KB")
+    first, second = sorted(tmp_path.glob("model-*.safetensors"))[:2]
+    save_file(load_file(second) | load_file(first), second)
+
+    assert f"{second}: must hold tensors of its own, got " in fault(tmp_path)
+
+
+def test_a_missing_shard_is_an_error_that_names_it(tmp_path, model):
+    save_model(tmp_path, model, max_shard_size="4KB")
+    shard = sorted(tmp_path.glob("model-*.safetensors"))[0]
+    shard.unlink()
+
+    assert f"must name files in its folder, got '{shard.name}'" in fault(tmp_path)
+
+
+def test_an_index_cannot_lead_out_of_its_folder(folder):
+    (folder / "model.safetensors").rename(folder.parent / "elsewhere.safetensors")
+    index = {"weight_map": {Q: "../elsewhere.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+    assert "must name files in its folder, got '../elsewhere.safetensors'" in fault(folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"weight_map": 3}',
+        '{"weight_map": {}}',
+        '{"weight_map": {"a": []}}',
+        pytest.param('{"weight_map": {"a": "' + 5000 * "x" + '"}}', id="long name"),
+        pytest.param("[" * 100_000, id="too deep"),
+    ],
+)
+def test_an_index_that_is_no_map_is_one_line(folder, text):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(text)
+
+    message = fault(folder)
+    assert "model.safetensors.index.json" in message
+    assert "fetch it again" in message
+
+
+def test_weights_that_may_not_be_read_are_an_error_that_says_so(folder, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may read everything
+
+    assert "model.safetensors: must be readable, got no permission; " in fault(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -14,9 +15,21 @@ import torch
 import typer
 
 from stage1.command import parse_duration, run_command
-from stage1.errors import EXIT_INTERRUPTED, ResultsError, TrialError
-from stage1.pretrain import card, corpus, training
-from stage1.pretrain.state import STATE_FILE, Plan, Size, check_plan, read_state
+from stage1.errors import EXIT_INTERRUPTED, ConfigError, ResultsError, TrialError
+from stage1.faults import reason_of
+from stage1.pretrain import card, corpus, finish, training
+from stage1.pretrain.sources import read_sources
+from stage1.pretrain.state import (
+    STATE_FILE,
+    Accelerator,
+    Plan,
+    Precision,
+    Saved,
+    Size,
+    check_plan,
+    read_state,
+    remove_state,
+)
 
 GO_ON = "go on with the same command and --resume"
 
@@ -30,11 +43,13 @@ def check_folder(out: Path, *, resume: bool) -> None:
     state = out / STATE_FILE
     if out.exists() and not out.is_dir():
         raise ResultsError(f"{out}: must be a folder, got a file; use another --out")
+    if not state.exists() and (out / card.NUMBERS_FILE).exists():
+        raise ResultsError(f"{out}: already holds a finished training; use another --out")
     if resume:
         if not state.exists():
-            raise ResultsError(f"{state}: must exist for --resume; run without it to begin")
+            raise ResultsError(f"{state}: must exist for --resume; begin again in a new --out")
         return
-    if state.exists() or (out / card.WEIGHTS_FILE).exists():
+    if state.exists():
         raise ResultsError(f"{out}: already holds a training; use --resume or another --out")
     found = sorted(path.name for path in out.iterdir()) if out.exists() else []
     if found:
@@ -54,12 +69,74 @@ def interruptible(out: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        kept = f"nothing to go on from is saved yet; remove {out} to begin again"
+        kept = "nothing to go on from is saved yet"
+        if out.exists():
+            kept += f"; remove {out} to begin again"
         if (out / STATE_FILE).exists():
             saved = read_state(out / STATE_FILE)
             kept = f"the state after step {saved.step:,} of {saved.plan.steps:,} is saved; {GO_ON}"
         print(f"interrupted: {kept}", file=sys.stderr)
         raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def check_accelerator(accelerator: Accelerator) -> None:
+    """Refuse a GPU that is not there.
+
+    Raises:
+        ConfigError: PyTorch finds none.
+    """
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise ConfigError("--accelerator gpu must find a GPU with CUDA, got none; use cpu")
+
+
+@contextmanager
+def writable(out: Path) -> Iterator[None]:
+    """Make one line of what the file system says against the folder.
+
+    Raises:
+        ResultsError: It cannot be written, or the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ResultsError(
+            f"{out}: must be a folder that can be written, got {reason_of(error)}; make room or "
+            "use another --out"
+        ) from None
+
+
+def with_steps(
+    asked: Plan, saved: Saved | None, budget: timedelta, streams: corpus.TokenStreams
+) -> Plan:
+    """The plan with its number of steps: as asked, else as saved, else as many as the budget holds.
+
+    Raises:
+        ResultsError: The saved training is another one.
+    """
+    if saved is not None:
+        plan = asked if asked.steps else asked._replace(steps=saved.plan.steps)
+        check_plan(saved.plan, plan)
+        return plan
+    if asked.steps:
+        return asked
+    return asked._replace(steps=training.steps_within(budget, asked, streams))
+
+
+def remaking_command(plan: Plan, name: str, texts: list[str], license: str) -> str:
+    """The command line that gives the same weights again, under the same name and licence."""
+    options = {
+        "--out": name,
+        "--size": plan.size,
+        "--steps": plan.steps,
+        "--seed": plan.seed,
+        "--threads": plan.threads,
+        "--precision": plan.precision,
+        "--accelerator": plan.accelerator,
+        "--time-budget": "24h",
+        "--license": license,
+    }
+    words = [str(word) for option in options.items() for word in option]
+    return shlex.join(["python", "-m", "stage1.pretrain", *texts, *words])
 
 
 def pretrain(
@@ -81,45 +158,69 @@ def pretrain(
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Of weights, rows and spans.")
     ] = 0,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="CPU threads.")] = 2,
+    precision: Annotated[
+        Precision, typer.Option(help="bf16-mixed is faster on GPUs and on CPUs with AMX.")
+    ] = "32-true",
+    accelerator: Annotated[Accelerator, typer.Option(help="Where to train.")] = "cpu",
+    shorter: Annotated[
+        Path | None,
+        typer.Option(help="A finished training with fewer steps, for the card's comparison."),
+    ] = None,
+    license: Annotated[
+        str, typer.Option(help="Of the weights, for the card: apache-2.0, cc0-1.0, ...")
+    ] = "unknown",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the state in --out.")
     ] = False,
 ) -> None:
-    """Train a vocabulary and a small T5 by span corruption, and write a model card."""
+    """Train a vocabulary and a small T5 by span corruption, and write a model card.
+
+    The bundled models' corpus comes from `python -m stage1.pretrain.fetch corpus`; their cards
+    (stage1/language_models/bundled/*/README.md) have the command that remakes each.
+    """
     torch.set_num_threads(threads)
     budget = parse_duration(time_budget)
-    check_folder(out, resume=resume)
-    started, seconds_before = time.monotonic(), 0.0
-    with interruptible(out):
+    check_accelerator(accelerator)
+    started = time.monotonic()
+    with interruptible(out), writable(out):
+        check_folder(out, resume=resume)
+        made_of = read_sources(sources)
         text = corpus.read_corpus(sources)
-        if resume:
-            saved = read_state(out / STATE_FILE)
-            check_plan(saved.plan, size=size, steps=steps, seed=seed, corpus_sha256=text.sha256)
-            steps, seconds_before = saved.plan.steps, saved.seconds
-        streams = corpus.token_streams(text, out)
-        if steps is None:
-            steps = training.steps_within(budget, size, streams.training, seed)
-        print(f"{len(streams.training):,} tokens of text; {steps:,} steps, at most {time_budget}")
-        plan = Plan(size, steps, seed, text.sha256)
+        asked = Plan(size, steps or 0, seed, text.sha256, accelerator, precision, threads)
+        saved = read_state(out / STATE_FILE) if resume else None
+        begun_with = saved.vocabulary_sha256 if saved else None
+        streams = corpus.token_streams(text, out, begun_with=begun_with)
+        plan = with_steps(asked, saved, budget, streams)
+        for_scale = finish.shorter_run(shorter, plan) if shorter else None
+        print(f"{len(streams.training):,} tokens; {plan.steps:,} steps, at most {time_budget}")
         module = training.train(plan, streams, out, budget=budget, resume=resume)
         done = module.trainer.global_step
-        if done < steps:
+        if done < plan.steps:
             raise TrialError(
                 f"--time-budget must cover the training, got {time_budget} for {done:,} of "
-                f"{steps:,} steps; the state is saved, {GO_ON}"
+                f"{plan.steps:,} steps; the state is saved, {GO_ON}"
             )
         card.save_model(module.model, out)
-        losses = card.measure_losses(size, streams, out, seed=seed)
-        numbers = card.card_numbers(module, text, streams, losses, out)
-        command = (
-            f"python -m stage1.pretrain corpus --out {out.name} --size {size} --steps {steps} "
-            f"--seed {seed} --threads {threads} --time-budget {time_budget}"
+        # a fetched corpus can be had again under any name
+        texts = ["corpus"] if made_of else [str(source) for source in sources]
+        described = finish.describe(
+            plan,
+            out,
+            corpus=text,
+            streams=streams,
+            sources=made_of,
+            curve=module.curve,
+            shorter=for_scale,
+            license=license,
+            command=remaking_command(plan, out.resolve().name, texts, license),
+            seconds=time.monotonic() - started + (saved.seconds if saved else 0.0),
         )
-        spent = timedelta(seconds=seconds_before + time.monotonic() - started)
-        card.write_card(numbers, out, size=size, command=command, spent=spent)
-        (out / STATE_FILE).unlink()
+        card.write_card(described, out)
+        remove_state(out)
+    losses = described.held_out_loss
     print(f"{out}: held-out loss {losses.model:.3f}, unigram {losses.unigram:.3f}")
+    print(f"sha256 of the weights: {described.weights_sha256}")
 
 
 if __name__ == "__main__":

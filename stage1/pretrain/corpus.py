@@ -12,7 +12,8 @@ import numpy as np
 import sentencepiece
 from numpy.typing import NDArray
 
-from stage1.errors import DataError
+from stage1.errors import DataError, ResultsError
+from stage1.faults import reason_of
 from stage1.files import atomic_path
 from stage1.pretrain.spans import EOS_ID, PAD_ID, UNKNOWN_ID, SpanCorruption
 
@@ -38,6 +39,7 @@ class TokenStreams(NamedTuple):
 
     training: NDArray[np.int32]
     held_out: NDArray[np.int32]
+    vocabulary_sha256: str
 
 
 def text_files(sources: list[Path]) -> list[Path]:
@@ -51,7 +53,10 @@ def text_files(sources: list[Path]) -> list[Path]:
         if source.is_file():
             files.append(source)
             continue
-        found = sorted(source.rglob("*.txt"), key=lambda path: path.relative_to(source).as_posix())
+        found = sorted(
+            (path for path in source.rglob("*.txt") if not path.is_dir()),
+            key=lambda path: path.relative_to(source).as_posix(),
+        )
         if not found:
             raise DataError(
                 f"{source}: must be a text file or a folder with .txt files; none found"
@@ -64,13 +69,17 @@ def read_text(path: Path) -> str:
     """Read a text file as UTF-8 or, as many old texts are, as Windows-1252 (then says so).
 
     Raises:
-        DataError: The bytes are neither.
+        DataError: The bytes are neither, or cannot be read.
     """
     for encoding in ("utf-8", "cp1252"):
         try:
             text = path.read_text(encoding=encoding)
         except UnicodeDecodeError:
             continue
+        except OSError as error:
+            raise DataError(f"{path}: must be readable, got {reason_of(error)}") from None
+        if "\0" in text:  # UTF-16, or no text at all
+            break
         if encoding != "utf-8":
             print(f"{path.name}: not UTF-8, read as {encoding}")
         return text
@@ -94,7 +103,10 @@ def read_corpus(sources: list[Path]) -> Corpus:
     kept_back = set(held_out)
     training = [p for p in seen if p not in kept_back]
     if not held_out:
-        raise DataError(f"the corpus must have some hundred paragraphs, got {len(seen)}; add text")
+        raise DataError(
+            "the corpus must have a paragraph to hold out, which is one in "
+            f"{HELD_OUT_EVERY}, got none among {len(seen)}; add text"
+        )
     return Corpus(training, held_out, hashlib.sha256(b"".join(digests.values())).hexdigest())
 
 
@@ -134,16 +146,30 @@ def encode(paragraphs: list[str], vocabulary: bytes) -> NDArray[np.int32]:
     return np.concatenate([np.asarray(row, dtype=np.int32) for row in rows])
 
 
-def token_streams(corpus: Corpus, out: Path) -> TokenStreams:
+def token_streams(corpus: Corpus, out: Path, *, begun_with: str | None = None) -> TokenStreams:
     """Encode both parts of the corpus, training the vocabulary in `out` first where it is missing.
+
+    Args:
+        corpus: The text.
+        out: Folder of the vocabulary.
+        begun_with: SHA-256 that the vocabulary must have, to go on with a training.
 
     Raises:
         DataError: The text is too short for a vocabulary, or for one row of tokens; then nothing is
             written.
+        ResultsError: The vocabulary is another one.
     """
     path = out / VOCABULARY_FILE
     vocabulary = path.read_bytes() if path.exists() else train_vocabulary(corpus)
-    streams = TokenStreams(encode(corpus.training, vocabulary), encode(corpus.held_out, vocabulary))
+    sha256 = hashlib.sha256(vocabulary).hexdigest()
+    if begun_with not in (None, sha256):
+        raise ResultsError(
+            f"{path}: must be the vocabulary that the training began with, sha256 {begun_with}, "
+            f"got {sha256}; restore it, or begin again in another --out"
+        )
+    streams = TokenStreams(
+        encode(corpus.training, vocabulary), encode(corpus.held_out, vocabulary), sha256
+    )
     row = SpanCorruption.row_tokens
     for name, stream in (("training", streams.training), ("held-out", streams.held_out)):
         if len(stream) <= row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -21,16 +22,22 @@ from stage1.files import atomic_path
 STATE_FILE = "training_state.ckpt"
 EVALUATIONS = 20
 
-Size = Literal["nano", "micro"]
+Size = Literal["nano", "micro", "mini"]
+Precision = Literal["32-true", "bf16-mixed"]
+Accelerator = Literal["cpu", "gpu"]
 
 
 class Plan(NamedTuple):
-    """What decides the weights: two trainings with the same plan and threads are one."""
+    """What decides the weights: on one computer, two trainings with the same plan are one."""
 
     size: Size
     steps: int
     seed: int
     corpus_sha256: str
+    accelerator: Accelerator = "cpu"
+    precision: Precision = "32-true"
+    threads: int = 2
+    """Of the CPU."""
 
 
 class Saved(NamedTuple):
@@ -40,6 +47,8 @@ class Saved(NamedTuple):
     step: int
     seconds: float
     """Spent on training so far, over all sessions."""
+    vocabulary_sha256: str
+    """Of the vocabulary it began with."""
 
 
 def read_state(state: Path) -> Saved:
@@ -50,7 +59,12 @@ def read_state(state: Path) -> Saved:
     """
     stored = load_checkpoint(state, made_by="stage1.pretrain")
     try:
-        return Saved(Plan(**stored["plan"]), int(stored["global_step"]), float(stored["seconds"]))
+        return Saved(
+            Plan(**stored["plan"]),
+            int(stored["global_step"]),
+            float(stored["seconds"]),
+            str(stored["vocabulary_sha256"]),
+        )
     except (KeyError, TypeError) as error:
         raise ResultsError(
             f"{state}: must be a state that stage1.pretrain saved, got {type(error).__name__} on "
@@ -58,28 +72,25 @@ def read_state(state: Path) -> Saved:
         ) from None
 
 
-def check_plan(
-    saved: Plan, *, size: Size, steps: int | None, seed: int, corpus_sha256: str
-) -> None:
-    """Refuse to go on with another training than the saved one.
+def remove_state(folder: Path) -> None:
+    """Remove the state of a training that is finished, and what a killed session was writing."""
+    for half_written in folder.glob(f".{STATE_FILE}.*"):
+        shutil.rmtree(half_written)
+    (folder / STATE_FILE).unlink()
 
-    Args:
-        saved: Of the state.
-        size: As asked for now.
-        steps: As asked for now; None asks for as many as the state's.
-        seed: As asked for now.
-        corpus_sha256: Of the text given now.
+
+def check_plan(saved: Plan, asked: Plan) -> None:
+    """Refuse to go on with another training than the saved one.
 
     Raises:
         ResultsError: Something differs; names all that does.
     """
-    asked = Plan(size, saved.steps if steps is None else steps, seed, corpus_sha256)
     faults = [
         f"--{name} must be {getattr(saved, name)} as when it began, got {getattr(asked, name)}"
-        for name in ("size", "steps", "seed")
+        for name in ("size", "steps", "seed", "accelerator", "precision", "threads")
         if getattr(saved, name) != getattr(asked, name)
     ]
-    if saved.corpus_sha256 != corpus_sha256:
+    if saved.corpus_sha256 != asked.corpus_sha256:
         faults.append("the corpus must be the one it began with, got other text")
     if faults:
         raise ResultsError(f"--resume: {'; '.join(faults)}; or begin another training without it")
@@ -95,9 +106,16 @@ class StateKeeper(Callback):
     """
 
     def __init__(
-        self, state: Path, plan: Plan, *, budget: timedelta | None, seconds: float = 0.0
+        self,
+        state: Path,
+        plan: Plan,
+        *,
+        vocabulary_sha256: str,
+        budget: timedelta | None,
+        seconds: float = 0.0,
     ) -> None:
         self.state, self.plan = state, plan
+        self.vocabulary_sha256 = vocabulary_sha256
         self.seconds_before = seconds
         self.started = time.monotonic()
         self.budget_seconds = math.inf if budget is None else budget.total_seconds()
@@ -112,7 +130,8 @@ class StateKeeper(Callback):
         self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, batch_index: int
     ) -> None:
         """Evaluate, save and end, in this order, what is due after this step."""
-        due = trainer.global_step % max(self.plan.steps // EVALUATIONS, 1) == 0
+        step, steps = trainer.global_step, self.plan.steps
+        due = step * EVALUATIONS // steps > (step - 1) * EVALUATIONS // steps
         ending = self.interrupted or self.seconds >= self.budget_seconds
         if due:
             module.evaluate()
@@ -128,6 +147,7 @@ class StateKeeper(Callback):
         """Say whose state it is."""
         checkpoint["plan"] = self.plan._asdict()
         checkpoint["seconds"] = self.seconds_before + self.seconds
+        checkpoint["vocabulary_sha256"] = self.vocabulary_sha256
 
     @contextmanager
     def listening(self) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,48 +13,40 @@ import numpy as np
 import pytorch_lightning as lightning
 import torch
 from numpy.typing import NDArray
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
-from transformers import T5Config, T5ForConditionalGeneration
+from transformers import T5ForConditionalGeneration
 
+from stage1.pretrain.architecture import make_optimizer, new_model
 from stage1.pretrain.corpus import VOCABULARY_SIZE, TokenStreams
 from stage1.pretrain.progress import StepProgress, quiet
-from stage1.pretrain.spans import EOS_ID, PAD_ID, SENTINELS, SpanCorruption, corrupted_batch
-from stage1.pretrain.state import STATE_FILE, Plan, Size, StateKeeper, read_state
+from stage1.pretrain.spans import EOS_ID, SENTINELS, SpanCorruption, corrupted_batch
+from stage1.pretrain.state import EVALUATIONS, STATE_FILE, Plan, Size, StateKeeper, read_state
 
 ROWS_PER_STEP = 16
-PEAK_LEARNING_RATE = 1e-1
-WARMUP_SHARE = 0.3
+WARMUP_SHARE = 0.1
 HELD_OUT_BATCHES = 13
-
-DIMENSIONS: dict[Size, dict[str, int]] = {
-    "nano": {"d_model": 64, "d_kv": 32, "num_heads": 2, "d_ff": 192, "num_layers": 2},
-    "micro": {"d_model": 96, "d_kv": 32, "num_heads": 3, "d_ff": 256, "num_layers": 3},
-}
+_TIMED_STEPS = 9
 
 
-class Losses(NamedTuple):
+class CurvePoint(NamedTuple):
+    """One evaluation during the training; losses in nats per token."""
+
+    step: int
+    held_out: float
+    """On non-sentinel targets of the held-out text."""
+    training: float
+    """On all targets, mean of the steps since the last evaluation."""
+
+
+@dataclass(frozen=True)
+class Losses:
     """Held-out cross-entropy, in nats per non-sentinel target token."""
 
     model: float
     unigram: float
     untrained: float
-
-
-def t5_config(size: Size) -> T5Config:
-    """T5 v1.1 (gated GELU, no biases) with tied embeddings and a decoder of one block."""
-    tokens = VOCABULARY_SIZE + SENTINELS
-    return T5Config(
-        **DIMENSIONS[size],
-        vocab_size=-(-tokens // 64) * 64,  # T5's own habit: rows padded to a round number
-        num_decoder_layers=1,
-        feed_forward_proj="gated-gelu",
-        tie_word_embeddings=True,
-        dropout_rate=0.0,
-        pad_token_id=PAD_ID,
-        eos_token_id=EOS_ID,
-        decoder_start_token_id=PAD_ID,
-    )
 
 
 def span_objective() -> SpanCorruption:
@@ -63,10 +56,13 @@ def span_objective() -> SpanCorruption:
 
 def token_losses(model: T5ForConditionalGeneration, inputs: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy of every target token, teacher-forced: (batch, target)."""
-    logits = model(input_ids=inputs, labels=targets, use_cache=False).logits
-    return torch.nn.functional.cross_entropy(
-        logits.float().transpose(1, 2), targets, reduction="none"
+    # not by `labels`, with which transformers would compute a loss of its own beside this one
+    shifted = model.prepare_decoder_input_ids_from_labels(targets)
+    logits = model(input_ids=inputs, decoder_input_ids=shifted, use_cache=False).logits
+    losses = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1).float(), targets.flatten(), reduction="none"
     )
+    return losses.view_as(targets)
 
 
 def is_word(targets: Tensor) -> Tensor:
@@ -87,7 +83,8 @@ def held_out_batches(stream: NDArray[np.int32]) -> list[tuple[Tensor, Tensor]]:
 def held_out_loss(model: T5ForConditionalGeneration, stream: NDArray[np.int32]) -> float:
     """Mean cross-entropy on the held-out text's hidden word pieces, in nats."""
     total, count = 0.0, 0
-    for inputs, targets in held_out_batches(stream):
+    for batch in held_out_batches(stream):
+        inputs, targets = (ids.to(model.device) for ids in batch)
         words = is_word(targets)
         total += float(token_losses(model, inputs, targets)[words].sum())
         count += int(words.sum())
@@ -117,32 +114,37 @@ class _Batches(IterableDataset[tuple[Tensor, Tensor]]):
 
 
 class SpanCorruptionModule(lightning.LightningModule):
-    """T5 under T5's optimiser: Adafactor with steps relative to each tensor's size.
+    """T5 under AdamW, with a learning rate for each kind of weight.
 
     Source:
-        Shazeer and Stern 2018, "Adafactor"; Raffel et al. 2020, section 3.1.2. Cosine decay in
-        place of the inverse square root is ours.
+        Ours. T5's own Adafactor (Shazeer and Stern 2018, section 8) makes every step the same share
+        of its tensor; a share that lets the token table learn in some thousand steps is ten times
+        what the matrices of a deep encoder bear.
     """
 
     def __init__(self, size: Size, *, steps: int, held_out: NDArray[np.int32]) -> None:
         super().__init__()
-        self.model = T5ForConditionalGeneration(t5_config(size)).train()
+        self.model = new_model(size)
         self.steps = steps
         self.held_out = held_out
-        self.curve: list[tuple[int, float]] = []
+        self.curve: list[CurvePoint] = []
+        self._since_last_point: list[float] = []
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         """Mean loss of every target token, sentinels too."""
-        return token_losses(self.model, *batch).mean()
+        loss = token_losses(self.model, *batch).mean()
+        self._since_last_point.append(float(loss.detach()))
+        return loss
 
     def configure_optimizers(self) -> Any:
-        """Adafactor; the learning rate rises, then falls as a cosine, step by step."""
-        optimizer = torch.optim.Adafactor(self.model.parameters(), lr=PEAK_LEARNING_RATE)
+        """AdamW; the learning rates rise, then fall as a cosine, step by step."""
+        optimizer = make_optimizer(self.model)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
-            PEAK_LEARNING_RATE,
+            [group["lr"] for group in optimizer.param_groups],
             total_steps=self.steps,
-            pct_start=WARMUP_SHARE,
+            # OneCycleLR divides by zero where the rise would end at step 0
+            pct_start=WARMUP_SHARE if self.steps * WARMUP_SHARE > 1 else 0.0,
             cycle_momentum=False,
         )
         return {
@@ -151,31 +153,77 @@ class SpanCorruptionModule(lightning.LightningModule):
         }
 
     def evaluate(self) -> None:
-        """Take the held-out loss of this step into the curve."""
-        loss = held_out_loss(self.model, self.held_out)
-        self.curve.append((self.global_step, round(loss, 4)))
+        """Take the losses of this step into the curve."""
+        held_out = held_out_loss(self.model, self.held_out)
+        training = float(np.mean(self._since_last_point))
+        self._since_last_point.clear()
+        self.curve.append(CurvePoint(self.global_step, round(held_out, 4), round(training, 4)))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the curve with the weights."""
         checkpoint["curve"] = [list(point) for point in self.curve]
+        checkpoint["since_last_point"] = list(self._since_last_point)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the curve up where it was kept."""
-        self.curve = [(int(step), float(loss)) for step, loss in checkpoint["curve"]]
+        self.curve = [CurvePoint(*point) for point in checkpoint["curve"]]
+        self._since_last_point = list(checkpoint["since_last_point"])
 
 
-def steps_within(budget: timedelta, size: Size, stream: NDArray[np.int32], seed: int) -> int:
-    """How many steps fit the budget, from a few measured ones; a tenth is kept in reserve."""
-    module = SpanCorruptionModule(size, steps=1, held_out=stream)
-    optimizer = torch.optim.Adafactor(module.model.parameters(), lr=PEAK_LEARNING_RATE)
-    seconds = []
-    for batch in _Batches(stream, first=0, steps=8, seed=seed):
-        started = time.perf_counter()
-        token_losses(module.model, *batch).mean().backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        seconds.append(time.perf_counter() - started)
-    return max(int(0.9 * budget.total_seconds() / float(np.median(seconds))), 1)
+class _StepTimes(Callback):
+    """When each step ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[float] = []
+
+    def on_train_batch_end(self, *arguments: object) -> None:
+        self.ended.append(time.perf_counter())
+
+
+def steps_within(budget: timedelta, plan: Plan, streams: TokenStreams) -> int:
+    """How many steps fit the budget beside the evaluations; a tenth of it is kept in reserve.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C, or a request to terminate.
+    """
+    times = _StepTimes()
+    module = SpanCorruptionModule(plan.size, steps=_TIMED_STEPS, held_out=streams.held_out)
+    batches = _Batches(streams.training, first=0, steps=_TIMED_STEPS, seed=plan.seed)
+    with quiet():
+        trainer = _trainer(plan, steps=_TIMED_STEPS, callbacks=[times])
+        _fit(trainer, module, batches)
+    step = float(np.median(np.diff(times.ended)))
+    started = time.perf_counter()
+    held_out_loss(module.model, streams.held_out)
+    evaluations = EVALUATIONS * (time.perf_counter() - started)
+    return max(int((0.9 * budget.total_seconds() - evaluations) / step), 1)
+
+
+def _fit(
+    trainer: lightning.Trainer,
+    module: SpanCorruptionModule,
+    batches: _Batches,
+    **options: Any,
+) -> None:
+    try:
+        trainer.fit(module, DataLoader(batches, batch_size=None), **options)
+    except SystemExit:  # what Lightning makes of Ctrl-C, and of a request to terminate
+        raise KeyboardInterrupt from None
+
+
+def _trainer(plan: Plan, *, steps: int, callbacks: list[Callback]) -> lightning.Trainer:
+    return lightning.Trainer(
+        accelerator=plan.accelerator,
+        precision=plan.precision,
+        devices=1,
+        max_steps=steps,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        deterministic=True,
+    )
 
 
 def train(
@@ -200,29 +248,19 @@ def train(
     state = out / STATE_FILE
     saved = read_state(state) if resume else None
     first, seconds = (saved.step, saved.seconds) if saved else (0, 0.0)
-    keeper = StateKeeper(state, plan, budget=budget, seconds=seconds)
+    keeper = StateKeeper(
+        state,
+        plan,
+        vocabulary_sha256=streams.vocabulary_sha256,
+        budget=budget,
+        seconds=seconds,
+    )
     lightning.seed_everything(plan.seed, verbose=False)
     module = SpanCorruptionModule(plan.size, steps=plan.steps, held_out=streams.held_out)
-    batches = DataLoader(
-        _Batches(streams.training, first=first, steps=plan.steps, seed=plan.seed), batch_size=None
-    )
+    batches = _Batches(streams.training, first=first, steps=plan.steps, seed=plan.seed)
     with quiet(), keeper.listening():
-        trainer = lightning.Trainer(
-            accelerator="cpu",
-            devices=1,
-            max_steps=plan.steps,
-            callbacks=[keeper, StepProgress(plan.steps)],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            gradient_clip_val=None,
-            deterministic=True,
-        )
-        try:
-            trainer.fit(module, batches, ckpt_path=state if resume else None, weights_only=True)
-        except SystemExit:  # what Lightning makes of Ctrl-C, and of a request to terminate
-            raise KeyboardInterrupt from None
+        trainer = _trainer(plan, steps=plan.steps, callbacks=[keeper, StepProgress(plan.steps)])
+        _fit(trainer, module, batches, ckpt_path=state if resume else None, weights_only=True)
     if keeper.interrupted:
         raise KeyboardInterrupt
     return module

@@ -89,7 +89,7 @@ def test_the_fingerprint_is_the_corpus_s_own(tmp_path):
 def test_a_corpus_too_small_to_hold_text_out_is_an_error(tmp_path):
     texts = read_corpus([write(tmp_path / "a.txt", paragraphs(300))]).training[:5]
 
-    with pytest.raises(DataError, match="some hundred paragraphs, got 5; add text"):
+    with pytest.raises(DataError, match="got none among 5; add text"):
         read_corpus([write(tmp_path / "b.txt", texts)])
 
 
@@ -133,6 +133,23 @@ def test_a_file_that_is_no_text_is_an_error(tmp_path):
 
     with pytest.raises(DataError, match=r"a\.txt: must be text in UTF-8 or Windows-1252"):
         read_corpus([tmp_path / "a.txt"])
+
+
+def test_a_file_in_utf_16_is_an_error(tmp_path):
+    (tmp_path / "a.txt").write_text("A paragraph of some words.", encoding="utf-16")
+
+    with pytest.raises(DataError, match=r"a\.txt: must be text in UTF-8 or Windows-1252; convert"):
+        read_corpus([tmp_path])
+
+
+def test_a_folder_named_as_a_text_file_is_searched_and_a_broken_link_is_an_error(tmp_path):
+    (tmp_path / "book.txt").mkdir()
+    (tmp_path / "book.txt" / "a.txt").write_text("A paragraph of some words.")
+    assert text_files([tmp_path]) == [tmp_path / "book.txt" / "a.txt"]
+    (tmp_path / "b.txt").symlink_to(tmp_path / "absent")
+
+    with pytest.raises(DataError, match=r"b\.txt: must be readable"):
+        read_corpus([tmp_path])
 
 
 def test_the_vocabulary_has_t5s_special_ids_and_the_streams_give_back_the_text(

@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -7,25 +8,26 @@ import warnings
 import numpy as np
 import pytest
 import torch
+import yaml
 from transformers import T5ForConditionalGeneration
 
 from stage1.command import run_command
 from stage1.files import sha256_of_file
-from stage1.model.language_models import resolve
-from stage1.pretrain import corpus, state, training
+from stage1.language_models.resolver import resolve
+from stage1.pretrain import architecture, corpus, state, training
 from stage1.pretrain.__main__ import pretrain
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """A vocabulary, model and evaluation that train in milliseconds."""
-    for module in (corpus, training):
+    for module in (architecture, corpus, training):
         monkeypatch.setattr(module, "VOCABULARY_SIZE", 60)
     monkeypatch.setattr(corpus, "HELD_OUT_EVERY", 5)
     monkeypatch.setattr(training, "HELD_OUT_BATCHES", 1)
     monkeypatch.setattr(state, "EVALUATIONS", 2)
     tiny = {"d_model": 16, "d_kv": 8, "num_heads": 2, "d_ff": 24, "num_layers": 2}
-    monkeypatch.setitem(training.DIMENSIONS, "nano", tiny)
+    monkeypatch.setitem(architecture.DIMENSIONS, "nano", tiny)
     monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
     with torch.random.fork_rng():
         yield
@@ -77,14 +79,12 @@ def test_the_card_holds_the_measured_numbers(run, text, tmp_path):
     numbers = json.loads((tmp_path / "out" / "card.json").read_text())
     card = (tmp_path / "out" / "README.md").read_text()
     model = resolve(str(tmp_path / "out"))
-    assert numbers["steps"] == 2
-    assert numbers["tokens_seen"] == 2 * 16 * 160
+    assert numbers["training"]["steps"] == 2
+    assert f"{2 * 16 * 160:,}" in card  # tokens seen
     assert numbers["weights_sha256"] == sha256_of_file(tmp_path / "out" / "model.safetensors")
     assert numbers["embedding_rms"] == pytest.approx(model.embedding_rms, rel=1e-3)
-    assert numbers["encoder_parameters_without_embeddings"] == sum(
-        weight.numel() for weight in model.weights.values()
-    )
-    assert [step for step, _ in numbers["curve"]] == [1, 2]
+    assert numbers["encoder_parameters"] == sum(weight.numel() for weight in model.weights.values())
+    assert [point[0] for point in numbers["curve"]] == [1, 2]
     assert f"**{numbers['held_out_loss']['model']:.3f}**" in card
     assert "--steps 2 --seed 0" in card
 
@@ -125,7 +125,9 @@ def test_a_training_says_what_matters_and_nothing_else(text, tmp_path, monkeypat
         "step 2 of 4",
         "step 4 of 4",
         str(tmp_path / "out"),
+        "sha256 of the weights",
     ]
+    assert written.out.split()[-1] == sha256_of_file(tmp_path / "out" / "model.safetensors")
     assert written.err == ""
     assert caplog.text == ""
     assert [str(warning.message) for warning in caught] == []
@@ -205,6 +207,22 @@ def test_an_interruption_before_anything_is_saved_says_so(run, text, tmp_path, m
     assert error.startswith("interrupted: nothing to go on from is saved yet")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_steps_are_timed_is_no_success(run, text, tmp_path, monkeypatch, number):
+    original = training.SpanCorruptionModule.training_step
+
+    def interrupt(self, batch, batch_index):
+        signal.raise_signal(number)
+        return original(self, batch, batch_index)
+
+    monkeypatch.setattr(training.SpanCorruptionModule, "training_step", interrupt)
+
+    status, error = run(text, "--out", tmp_path / "out")
+
+    assert status == 130
+    assert error.startswith("interrupted: nothing to go on from is saved yet")
+
+
 def test_a_request_to_terminate_is_no_success(run, text, tmp_path, monkeypatch):
     original = training.SpanCorruptionModule.training_step
 
@@ -227,14 +245,99 @@ def test_a_finished_training_is_not_overwritten(run, text, tmp_path):
     status, error = run(text, "--out", tmp_path / "out", "--steps", 1, "--seed", 1)
 
     assert status == 2
-    assert "already holds a training; use --resume or another --out" in error
+    assert "already holds a finished training; use another --out" in error
     assert sha256_of_file(tmp_path / "out" / "model.safetensors") == weights
+
+
+def test_a_finished_training_is_not_gone_on_with(run, text, tmp_path):
+    run(text, "--out", tmp_path / "out", "--steps", 1)
+
+    status, error = run(text, "--out", tmp_path / "out", "--resume")
+
+    assert status == 2
+    assert "already holds a finished training; use another --out" in error
+
+
+def test_an_unfinished_training_is_not_overwritten(run, text, tmp_path):
+    run(text, "--out", tmp_path / "out", "--steps", 2, "--time-budget", "0.01s")
+
+    status, error = run(text, "--out", tmp_path / "out", "--steps", 2)
+
+    assert status == 2
+    assert "already holds a training; use --resume or another --out" in error
+
+
+@pytest.mark.parametrize("content", [b"garbage", b""])
+def test_going_on_with_another_vocabulary_is_refused(run, text, tmp_path, content):
+    run(text, "--out", tmp_path / "out", "--steps", 2, "--time-budget", "0.01s")
+    (tmp_path / "out" / "spiece.model").write_bytes(content)
+
+    status, error = run(text, "--out", tmp_path / "out", "--resume")
+
+    assert status == 2
+    assert "spiece.model: must be the vocabulary that the training began with" in error
+    assert "Traceback" not in error
+
+
+def test_what_a_killed_session_was_writing_does_not_stay(run, text, tmp_path):
+    run(text, "--out", tmp_path / "out", "--steps", 2, "--time-budget", "0.01s")
+    left = tmp_path / "out" / ".training_state.ckpt.abc"
+    left.mkdir()
+    (left / "training_state.ckpt").write_bytes(b"half")
+
+    status, _ = run(text, "--out", tmp_path / "out", "--resume")
+
+    assert status == 0
+    assert not left.exists()
+
+
+def test_a_gpu_that_is_not_there_is_missed_before_anything_is_written(
+    run, text, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    status, error = run(text, "--out", tmp_path / "out", "--accelerator", "gpu")
+
+    assert status == 2
+    assert "--accelerator gpu must find a GPU" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line_and_status_2(run, text):
+    status, error = run(text, "--out", text / "below", "--steps", 1)
+
+    assert status == 2
+    assert "must be a folder that can be written" in error
+    assert "Traceback" not in error
+
+
+def test_a_licence_of_any_form_is_valid_front_matter(run, text, tmp_path):
+    run(text, "--out", tmp_path / "out", "--steps", 1, "--license", "mine: all [of it]")
+
+    front_matter = (tmp_path / "out" / "README.md").read_text().split("---\n")[1]
+    assert yaml.safe_load(front_matter)["license"] == "mine: all [of it]"
+
+
+def test_the_card_s_command_remakes_the_weights(run, text, tmp_path, monkeypatch):
+    out = tmp_path / "a model"
+    run(text, "--out", out, "--steps", 2, "--seed", 3, "--license", "mit")
+    command = json.loads((out / "card.json").read_text())["training"]["command"]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    status, _ = run(*shlex.split(command)[3:])
+
+    assert status == 0
+    again = tmp_path / "elsewhere" / "a model"
+    assert sha256_of_file(again / "model.safetensors") == sha256_of_file(out / "model.safetensors")
+    assert json.loads((again / "card.json").read_text())["license"] == "mit"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         pytest.param(["absent.txt"], "must be a text file or a folder", id="no corpus"),
+        pytest.param(["{text}", "--threads", "9999999"], "--threads", id="threads"),
         pytest.param(["{text}", "--resume"], "must exist for --resume", id="nothing to resume"),
         pytest.param(["{text}", "--time-budget", "soon"], "must look like 90s", id="budget"),
         pytest.param(["{text}", "--size", "huge"], "nano", id="size"),
@@ -272,6 +375,8 @@ def test_a_corpus_shorter_than_a_row_of_tokens_is_one_line_and_status_2(run, tex
         pytest.param("--seed", 1, id="seed"),
         pytest.param("--size", "micro", id="size"),
         pytest.param("--steps", 3, id="steps"),
+        pytest.param("--precision", "bf16-mixed", id="precision"),
+        pytest.param("--threads", 3, id="threads"),
     ],
 )
 def test_resuming_another_training_than_the_state_s_is_refused(run, text, tmp_path, option, value):
@@ -281,6 +386,47 @@ def test_resuming_another_training_than_the_state_s_is_refused(run, text, tmp_pa
 
     assert status == 2
     assert option.removeprefix("--") in error
+
+
+def test_a_shorter_training_of_the_same_kind_stands_in_the_card(run, text, tmp_path):
+    run(text, "--out", tmp_path / "shorter", "--steps", 2)
+
+    run(text, "--out", tmp_path / "out", "--steps", 8, "--shorter", tmp_path / "shorter")
+
+    losses = [
+        json.loads((tmp_path / name / "card.json").read_text())["held_out_loss"]["model"]
+        for name in ("shorter", "out")
+    ]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"| same training with 2 steps | {losses[0]:.3f} |" in card
+    assert f"{(losses[0] - losses[1]) / 2:.3f} for every doubling" in card  # 2 to 8 are two
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        pytest.param(["--seed", 1], "must be of the same size, corpus, seed", id="seed"),
+        pytest.param(["--steps", 3], "must have fewer steps than 3, got 3", id="not shorter"),
+    ],
+)
+def test_another_training_is_no_measure_of_what_more_steps_gain(
+    run, text, tmp_path, changed, message
+):
+    run(text, "--out", tmp_path / "shorter", "--steps", 3)
+    arguments = ["--steps", 4, *changed, "--shorter", tmp_path / "shorter"]
+
+    status, error = run(text, "--out", tmp_path / "out", *arguments)
+
+    assert status == 2
+    assert message in error
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_a_folder_without_a_card_is_no_shorter_training(run, text, tmp_path):
+    status, error = run(text, "--out", tmp_path / "out", "--steps", 4, "--shorter", tmp_path)
+
+    assert status == 2
+    assert "card.json: must be a finished training's card, got no file" in error
 
 
 def test_resuming_on_another_corpus_is_refused_and_leaves_the_state(run, text, tmp_path):
@@ -327,3 +473,4 @@ def test_help_names_every_option(run, capsys, monkeypatch):
         option in shown
         for option in ("--out", "--size", "--steps", "--time-budget", "--seed", "--resume")
     )
+    assert "stage1.pretrain.fetch" in shown

@@ -1,13 +1,15 @@
 import signal
 from datetime import timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from stage1.errors import ResultsError
-from stage1.model.language_models import weights_sha256
-from stage1.pretrain import corpus, state, training
+from stage1.language_models.resolver import weights_sha256
+from stage1.pretrain import architecture, corpus, state, training
+from stage1.pretrain.architecture import make_optimizer, new_model, t5_config
 from stage1.pretrain.corpus import TokenStreams
 from stage1.pretrain.state import STATE_FILE, Plan, read_state
 from stage1.pretrain.training import (
@@ -17,7 +19,6 @@ from stage1.pretrain.training import (
     is_word,
     span_objective,
     steps_within,
-    t5_config,
     token_losses,
     train,
     unigram_loss,
@@ -30,11 +31,12 @@ WORDS = 50
 def small(monkeypatch):
     """A vocabulary, model and evaluation that train in milliseconds."""
     monkeypatch.setattr(corpus, "VOCABULARY_SIZE", WORDS)
+    monkeypatch.setattr(architecture, "VOCABULARY_SIZE", WORDS)
     monkeypatch.setattr(training, "VOCABULARY_SIZE", WORDS)
     monkeypatch.setattr(training, "HELD_OUT_BATCHES", 1)
     monkeypatch.setattr(training, "ROWS_PER_STEP", 4)
     tiny = {"d_model": 16, "d_kv": 8, "num_heads": 2, "d_ff": 24, "num_layers": 2}
-    monkeypatch.setitem(training.DIMENSIONS, "nano", tiny)
+    monkeypatch.setitem(architecture.DIMENSIONS, "nano", tiny)
     with torch.random.fork_rng():
         yield
 
@@ -44,7 +46,7 @@ def streams():
     generator = np.random.default_rng(0)
     shares = np.arange(1, WORDS - 2)[::-1] ** 2.0
     tokens = generator.choice(np.arange(3, WORDS), size=4000, p=shares / shares.sum())
-    return TokenStreams(tokens[:3000].astype(np.int32), tokens[3000:].astype(np.int32))
+    return TokenStreams(tokens[:3000].astype(np.int32), tokens[3000:].astype(np.int32), "abc")
 
 
 def run(streams, out, *, steps=6, seed=0, budget=None, resume=False):
@@ -118,7 +120,7 @@ def test_a_killed_training_resumes_to_the_same_curve(streams, tmp_path, killed_a
     resumed = run(streams, tmp_path / "killed", resume=True)
 
     assert resumed.curve == whole.curve
-    assert [step for step, _ in whole.curve] == [1, 2, 3, 4, 5, 6]
+    assert [point.step for point in whole.curve] == [1, 2, 3, 4, 5, 6]
 
 
 def test_the_state_remembers_whose_it_is_and_how_far_it_got(streams, tmp_path, killed_at):
@@ -156,7 +158,43 @@ def test_the_curve_does_not_depend_on_where_a_budget_cut_the_training(
     assert last.trainer.global_step == 6
     assert sha256(last) == sha256(whole)
     assert last.curve == whole.curve
-    assert [step for step, _ in whole.curve] == [3, 6]
+    assert [point.step for point in whole.curve] == [3, 6]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 9, 10, 11, 12])
+def test_a_training_may_be_of_any_length(streams, tmp_path, steps):
+    module = run(streams, tmp_path, steps=steps)
+
+    assert module.trainer.global_step == steps
+    assert module.curve[-1].step == steps
+
+
+def test_the_last_step_is_evaluated_however_the_others_fall(streams, tmp_path, monkeypatch):
+    monkeypatch.setattr(state, "EVALUATIONS", 3)
+
+    curve = run(streams, tmp_path, steps=8).curve
+
+    assert [point.step for point in curve] == [3, 6, 8]
+
+
+def test_the_curve_s_training_loss_is_the_mean_of_the_steps_since_the_last_point(
+    streams, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(state, "EVALUATIONS", 2)  # every third step
+    original = SpanCorruptionModule.training_step
+    losses = []
+
+    def listen(self, batch, batch_index):
+        loss = original(self, batch, batch_index)
+        losses.append(float(loss.detach()))
+        return loss
+
+    monkeypatch.setattr(SpanCorruptionModule, "training_step", listen)
+
+    curve = run(streams, tmp_path).curve
+
+    means = [np.mean(losses[:3]), np.mean(losses[3:])]
+    assert [point.training for point in curve] == pytest.approx(means, abs=5e-5)
 
 
 def test_ctrl_c_is_heard_at_the_end_of_the_step_and_resumes_to_the_same_weights(
@@ -220,12 +258,62 @@ def test_training_learns_the_frequencies_of_the_words(streams, tmp_path):
 
 
 def test_the_steps_of_a_budget_fill_nine_tenths_of_it(streams, monkeypatch):
-    clock = iter(np.arange(0.0, 1000.0, 0.5))
-    monkeypatch.setattr(training.time, "perf_counter", lambda: next(clock))
+    clock = SimpleNamespace(perf_counter=iter(np.arange(0.0, 1000.0, 0.5)).__next__)
+    monkeypatch.setattr(training, "time", clock)
 
-    steps = steps_within(timedelta(seconds=100), "nano", streams.training, 0)
+    steps = steps_within(timedelta(seconds=100), Plan("nano", 0, 0, "abc"), streams)
 
-    assert steps == 180  # half a second each, 90 seconds
+    assert steps == 160  # half a second each; 90 seconds less 20 evaluations of half a second
+
+
+def test_every_weight_has_the_learning_rate_of_its_kind():
+    model = SpanCorruptionModule("nano", steps=1, held_out=np.empty(0, np.int32)).model
+
+    optimizer = make_optimizer(model)
+
+    rates = {
+        weight.data_ptr(): group["lr"]
+        for group in optimizer.param_groups
+        for weight in group["params"]
+    }
+    attention = model.encoder.block[0].layer[0].SelfAttention
+    assert len(rates) == len(list(model.parameters()))
+    assert rates[model.shared.weight.data_ptr()] == 0.2
+    assert rates[model.decoder.final_layer_norm.weight.data_ptr()] == 0.01
+    assert rates[attention.q.weight.data_ptr()] == 0.128 / 16
+    assert rates[attention.relative_attention_bias.weight.data_ptr()] == 0.05
+
+
+def test_a_new_model_s_decoder_finds_the_sentinel_that_it_is_given():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = new_model("micro").eval()
+    model.set_attn_implementation("eager")
+    first = span_objective().first_sentinel
+    inputs = torch.tensor([[5, 6, first, 7, 8, first - 1, 9, 1]])
+
+    attentions = model(
+        input_ids=inputs,
+        decoder_input_ids=torch.tensor([[0, first, 3, first - 1]]),
+        output_attentions=True,
+    ).cross_attentions
+
+    looked_at = attentions[0].mean(dim=1)[0].argmax(dim=-1)
+    assert looked_at[1] == 2
+    assert looked_at[3] == 5
+
+
+def test_a_training_in_bf16_is_another_one_and_the_same_each_time(streams, tmp_path):
+    plans = [Plan("nano", 3, 0, "abc", precision=name) for name in ("32-true", *["bf16-mixed"] * 2)]
+
+    trained = [
+        train(plan, streams, tmp_path / str(number), budget=None, resume=False)
+        for number, plan in enumerate(plans)
+    ]
+
+    full, first, second = map(sha256, trained)
+    assert full != first == second
+    assert trained[1].model.shared.weight.dtype == torch.float32
 
 
 def test_the_unigram_loss_is_the_mean_surprise_of_the_hidden_words(streams):

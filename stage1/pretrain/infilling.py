@@ -1,0 +1,99 @@
+"""What a pretrained T5 puts into a gap of held-out text, for people to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sentencepiece
+import torch
+from transformers import T5ForConditionalGeneration
+
+from stage1.pretrain.progress import quiet
+from stage1.pretrain.spans import EOS_ID, PAD_ID
+
+EXAMPLES = 3
+GAP_WORDS = 2
+_LEAST_WORDS, _MOST_WORDS = 12, 30
+_LONGEST_ANSWER = 12
+"""In word pieces."""
+_GUESSES = 5
+
+
+@dataclass(frozen=True)
+class Infilling:
+    """One gap: `before ... after` is what the model saw."""
+
+    before: str
+    after: str
+    hidden: str
+    answer: str
+    """The likeliest piece at every place."""
+    guesses: list[tuple[str, float]]
+    """The likeliest word pieces to begin with, and their probabilities."""
+    rank: int
+    """Of what the hidden words begin with, among all pieces; 1 is the likeliest."""
+
+
+def infill(
+    model: T5ForConditionalGeneration, paragraphs: list[str], vocabulary: bytes, *, sentinel: int
+) -> list[Infilling]:
+    """Let the model fill a gap of two words in the middle of the first short paragraphs.
+
+    The likeliest word piece at every place is taken, so the same weights give the same answers.
+
+    Args:
+        model: In evaluation mode, on the CPU.
+        paragraphs: Held-out text; the first three of 12 to 30 words are taken, or as many as there
+            are.
+        vocabulary: The SentencePiece model.
+        sentinel: Token id that stands for the gap.
+    """
+    short = [words for words in map(str.split, paragraphs) if _suits(words)]
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=vocabulary)
+    return [_filled(model, words, pieces, sentinel) for words in short[:EXAMPLES]]
+
+
+def _suits(words: list[str]) -> bool:
+    return _LEAST_WORDS <= len(words) <= _MOST_WORDS
+
+
+def _filled(
+    model: T5ForConditionalGeneration,
+    words: list[str],
+    pieces: sentencepiece.SentencePieceProcessor,
+    sentinel: int,
+) -> Infilling:
+    start = (len(words) - GAP_WORDS) // 2
+    before, after = " ".join(words[:start]), " ".join(words[start + GAP_WORDS :])
+    hidden = " ".join(words[start : start + GAP_WORDS])
+    inputs = torch.tensor([[*pieces.encode(before), sentinel, *pieces.encode(after), EOS_ID]])
+    with quiet(), torch.no_grad():
+        written = model.generate(
+            inputs, do_sample=False, num_beams=1, max_new_tokens=_LONGEST_ANSWER + 1
+        )[0].tolist()
+        begun = torch.tensor([[PAD_ID, sentinel]])
+        first = model(input_ids=inputs, decoder_input_ids=begun).logits[0, -1].softmax(-1)
+    likeliest = first.topk(_GUESSES)
+    return Infilling(
+        before,
+        after,
+        hidden,
+        answer=pieces.decode(_answer(written[1:], sentinel, words=pieces.get_piece_size())),
+        guesses=_named(likeliest.indices.tolist(), likeliest.values.tolist(), pieces),
+        rank=1 + int((first > first[pieces.encode(hidden)[0]]).sum()),
+    )
+
+
+def _named(
+    tokens: list[int], shares: list[float], pieces: sentencepiece.SentencePieceProcessor
+) -> list[tuple[str, float]]:
+    words = pieces.get_piece_size()
+    names = [pieces.id_to_piece(token) if token < words else "(no word)" for token in tokens]
+    return [(name, round(share, 4)) for name, share in zip(names, shares, strict=True)]
+
+
+def _answer(written: list[int], sentinel: int, *, words: int) -> list[int]:
+    """What was written for the gap: up to the next token that is not text."""
+    body = written[1:] if written[:1] == [sentinel] else written
+    ends = [place for place, token in enumerate(body) if token >= words or token == EOS_ID]
+    return body[: min(ends, default=len(body))]

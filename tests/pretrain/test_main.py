@@ -210,6 +210,8 @@ def test_an_interruption_before_anything_is_saved_says_so(run, text, tmp_path, m
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_steps_are_timed_is_no_success(run, text, tmp_path, monkeypatch, number):
     original = training.SpanCorruptionModule.training_step
+    # as in a shell's foreground: what runs in the background ignores Ctrl-C
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def interrupt(self, batch, batch_index):
         signal.raise_signal(number)
@@ -218,6 +220,7 @@ def test_a_signal_while_steps_are_timed_is_no_success(run, text, tmp_path, monke
     monkeypatch.setattr(training.SpanCorruptionModule, "training_step", interrupt)
 
     status, error = run(text, "--out", tmp_path / "out")
+    signal.signal(signal.SIGINT, before)
 
     assert status == 130
     assert error.startswith("interrupted: nothing to go on from is saved yet")

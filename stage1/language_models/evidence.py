@@ -58,8 +58,6 @@ class Evidence(NamedTuple):
     """What all blocks' weights tell."""
 
     blocks: list[BlockEvidence]
-    fresh_score: float
-    """The largest score, either way, of the matrices of fresh draws."""
 
     @property
     def verdict(self) -> str:
@@ -89,7 +87,7 @@ def gather_evidence(
     blocks: list[dict[str, Tensor]] = [{} for _ in range(config["num_layers"])]
     for name, values in weights.items():
         blocks[block_of(name, len(blocks))][name] = values
-    return Evidence([_block(block, MARGIN * fresh_score) for block in blocks], fresh_score)
+    return Evidence([_block(block, MARGIN * fresh_score) for block in blocks])
 
 
 def normal_scores(
@@ -202,9 +200,14 @@ def _matrices(weights: Mapping[str, Tensor]) -> dict[str, MatrixEvidence]:
     for name, values in weights.items():
         if RELATIVE_BIAS in name:  # small, and the shuffled arm keeps it
             continue
-        if values.ndim == 2 and values.numel() >= _FEWEST_ENTRIES:
-            rows, columns = values.shape
-            concentration = spectral_concentration(normal_scores(values))
-            score = standard_score(concentration, rows=rows, columns=columns)
-            evidence[".".join(name.split(".")[-3:-1])] = MatrixEvidence(concentration, score)
+        if values.ndim == 2:
+            evidence[".".join(name.split(".")[-3:-1])] = _matrix(values)
     return evidence
+
+
+def _matrix(values: Tensor) -> MatrixEvidence:
+    rows, columns = values.shape
+    if rows * columns < _FEWEST_ENTRIES:
+        return MatrixEvidence(1.0, 0.0)  # no room for a pattern
+    concentration = spectral_concentration(normal_scores(values))
+    return MatrixEvidence(concentration, standard_score(concentration, rows=rows, columns=columns))

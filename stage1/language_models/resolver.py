@@ -67,14 +67,15 @@ def resolve(
     Raises:
         ModelError: The model is not to be had, or is not a whole T5 in safetensors.
     """
-    language_model, dropped = read_encoder(model_folder(name), name)
+    language_model, others = read_encoder(model_folder(name), name)
     taken = 0 if initialization == "random" else n_pretrained_blocks
     done = "shuffled" if initialization == "shuffled" else "pretrained"
-    _log.info(_loading_line(language_model, list(dropped), taken, done))
+    parts = parameters_by_part({key: tensor.shape for key, tensor in others.items()})
+    _log.info(_loading_line(language_model, list(parts), taken, done))
     return language_model
 
 
-def read_encoder(folder: Path, name: str) -> tuple[LanguageModel, dict[str, int]]:
+def read_encoder(folder: Path, name: str) -> tuple[LanguageModel, dict[str, StoredTensor]]:
     """Read and check the encoder of a folder, and say nothing.
 
     Args:
@@ -82,7 +83,7 @@ def read_encoder(folder: Path, name: str) -> tuple[LanguageModel, dict[str, int]
         name: As the model was asked for.
 
     Returns:
-        The language model, and the number of its dropped parameters by part.
+        The language model, and what is stored beside its encoder.
 
     Raises:
         ModelError: The folder does not hold a whole T5 in safetensors.
@@ -97,10 +98,10 @@ def read_encoder(folder: Path, name: str) -> tuple[LanguageModel, dict[str, int]
     }
     weights = {short: read[names[short]] for short in sorted(names)}
     others = {key: stored[key] for key in stored if key not in read}
-    dropped = parameters_by_part({key: tensor.parameters for key, tensor in others.items()})
     rms = _embedding_rms(folder, others, config["d_model"])
     fingerprint = weights_sha256(weights)
-    return LanguageModel(name, config, weights, rms, fingerprint, sum(dropped.values())), dropped
+    dropped = sum(tensor.parameters for tensor in others.values())
+    return LanguageModel(name, config, weights, rms, fingerprint, dropped), others
 
 
 def model_folder(name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from math import prod
 from typing import Any
 
 from stage1.faults import shown
@@ -57,18 +58,18 @@ def block_of(name: str, blocks: int) -> int:
     return int(name.split(".")[1]) if name.startswith("block.") else blocks - 1
 
 
-def parameters_by_part(parameters: Mapping[str, int]) -> dict[str, int]:
+def parameters_by_part(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
     """Sum up what is not the encoder's.
 
     Args:
-        parameters: Number of values by full name.
+        shapes: By full name.
 
     Returns:
         Number of values by part, those of `PARTS` that are there, in that order.
     """
     sums = dict.fromkeys(PARTS, 0)
-    for name, number in parameters.items():
-        sums[_part_of(name)] += number
+    for name, shape in shapes.items():
+        sums[_part_of(name)] += prod(shape)
     return {part: number for part, number in sums.items() if number}
 
 

@@ -12,8 +12,12 @@ from stage1.language_models.evidence import DRAWS, MARGIN, BlockEvidence, Eviden
 from stage1.language_models.inventory import NUMBERS_FILE, encoder_parameters
 from stage1.language_models.resolver import LanguageModel, model_folder, read_encoder
 from stage1.language_models.t5_dimensions import decoder_blocks
-from stage1.language_models.t5_tensors import encoder_names, expected_beside_the_encoder, listed
-from stage1.language_models.weight_files import find_weight_files, read_tensors, stored_tensors
+from stage1.language_models.t5_tensors import (
+    expected_beside_the_encoder,
+    listed,
+    parameters_by_part,
+)
+from stage1.language_models.weight_files import find_weight_files, read_tensors
 from stage1.language_models.whole_files import read_json
 
 _FINGERPRINT = "weights_sha256"
@@ -46,14 +50,10 @@ def verify(name: str) -> Verification:
             config's, not finite, all zeros, or no T5's; or card.json tells of other weights.
     """
     folder = model_folder(name)
-    language_model, dropped = read_encoder(folder, name)
-    stored = stored_tensors(folder)
-    inside = set(encoder_names(stored).values())
-    others = {key: tensor for key, tensor in stored.items() if key not in inside}
+    language_model, others = read_encoder(folder, name)
+    shapes = {key: tensor.shape for key, tensor in others.items()}
     missing, unexpected = expected_beside_the_encoder(
-        {key: tensor.shape for key, tensor in others.items()},
-        language_model.config,
-        decoder_blocks=decoder_blocks(folder),
+        shapes, language_model.config, decoder_blocks=decoder_blocks(folder)
     )
     for names, what in ((unexpected, "that config.json's T5 has not"), (missing, "missing")):
         if names:
@@ -61,14 +61,14 @@ def verify(name: str) -> Verification:
                 f"{folder}: must hold a T5 and nothing else, got {listed(names, what)}; "
                 "choose a whole T5"
             )
-    for _ in read_tensors(stored, others):
+    for _ in read_tensors(others, others):
         pass  # each is checked as it is read
     sha256 = {file.name: sha256_of_file(file) for file in find_weight_files(folder)}
     return Verification(
         folder,
         language_model,
-        len(stored),
-        dropped,
+        len(language_model.weights) + len(others),
+        parameters_by_part(shapes),
         sha256,
         _agrees_with_card(folder, sha256),
         gather_evidence(language_model.weights, language_model.config),

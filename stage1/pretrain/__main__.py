@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -122,23 +121,6 @@ def with_steps(
     return asked._replace(steps=training.steps_within(budget, asked, streams))
 
 
-def remaking_command(plan: Plan, name: str, texts: list[str], license: str) -> str:
-    """The command line that gives the same weights again, under the same name and licence."""
-    options = {
-        "--out": name,
-        "--size": plan.size,
-        "--steps": plan.steps,
-        "--seed": plan.seed,
-        "--threads": plan.threads,
-        "--precision": plan.precision,
-        "--accelerator": plan.accelerator,
-        "--time-budget": "24h",
-        "--license": license,
-    }
-    words = [str(word) for option in options.items() for word in option]
-    return shlex.join(["python", "-m", "stage1.pretrain", *texts, *words])
-
-
 def pretrain(
     sources: Annotated[
         list[Path],
@@ -201,7 +183,7 @@ def pretrain(
                 f"--time-budget must cover the training, got {time_budget} for {done:,} of "
                 f"{plan.steps:,} steps; the state is saved, {GO_ON}"
             )
-        card.save_model(module.model, out)
+        finish.save_model(module.model, out)
         # a fetched corpus can be had again under any name
         texts = ["corpus"] if made_of else [str(source) for source in sources]
         described = finish.describe(
@@ -213,7 +195,7 @@ def pretrain(
             curve=module.curve,
             shorter=for_scale,
             license=license,
-            command=remaking_command(plan, out.resolve().name, texts, license),
+            command=finish.remaking_command(plan, out.resolve().name, texts, license),
             seconds=time.monotonic() - started + (saved.seconds if saved else 0.0),
         )
         card.write_card(described, out)

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict, ValidationError
-from transformers import T5ForConditionalGeneration
 
 from stage1.errors import ResultsError
-from stage1.files import atomic_path, write_text
+from stage1.files import write_text
 from stage1.pretrain.infilling import Infilling
-from stage1.pretrain.progress import quiet
 from stage1.pretrain.sources import Source
 from stage1.pretrain.state import Accelerator, Precision, Size
 from stage1.pretrain.training import HELD_OUT_BATCHES, ROWS_PER_STEP, CurvePoint, Losses
 
-CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 NUMBERS_FILE = "card.json"
@@ -119,15 +114,6 @@ class Card(_Part):
             return None
         gain = self.shorter.held_out_loss - self.held_out_loss.model
         return gain / math.log2(self.training.steps / self.shorter.steps)
-
-
-def save_model(model: T5ForConditionalGeneration, out: Path) -> None:
-    """Write config and float16 weights where `transformers` finds them, each file atomically."""
-    with quiet(), tempfile.TemporaryDirectory() as folder:
-        model.half().save_pretrained(folder)
-        for name in (CONFIG_FILE, WEIGHTS_FILE):
-            with atomic_path(out / name) as path:
-                shutil.copyfile(Path(folder) / name, path)
 
 
 def write_card(card: Card, out: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import torch
 from transformers import T5ForConditionalGeneration
 
 from stage1.errors import ResultsError
-from stage1.files import sha256_of_file
+from stage1.files import atomic_path, sha256_of_file
 from stage1.pretrain.architecture import new_model
 from stage1.pretrain.card import (
     WEIGHTS_FILE,
@@ -33,6 +36,17 @@ from stage1.pretrain.training import (
     span_objective,
     unigram_loss,
 )
+
+CONFIG_FILE = "config.json"
+
+
+def save_model(model: T5ForConditionalGeneration, out: Path) -> None:
+    """Write config and float16 weights where `transformers` finds them, each file atomically."""
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        model.half().save_pretrained(folder)
+        for name in (CONFIG_FILE, WEIGHTS_FILE):
+            with atomic_path(out / name) as path:
+                shutil.copyfile(Path(folder) / name, path)
 
 
 def load_saved(folder: Path) -> T5ForConditionalGeneration:
@@ -120,6 +134,23 @@ def describe(
         torch=version("torch"),
         transformers=version("transformers"),
     )
+
+
+def remaking_command(plan: Plan, name: str, texts: list[str], license: str) -> str:
+    """The command line that gives the same weights again, under the same name and licence."""
+    options = {
+        "--out": name,
+        "--size": plan.size,
+        "--steps": plan.steps,
+        "--seed": plan.seed,
+        "--threads": plan.threads,
+        "--precision": plan.precision,
+        "--accelerator": plan.accelerator,
+        "--time-budget": "24h",
+        "--license": license,
+    }
+    words = [str(word) for option in options.items() for word in option]
+    return shlex.join(["python", "-m", "stage1.pretrain", *texts, *words])
 
 
 def _training_facts(plan: Plan, *, command: str, seconds: float) -> TrainingFacts:

@@ -10,7 +10,7 @@ from tiny_t5 import change_config, fault_of, rewrite, save_model, tiny_config, t
 from transformers import T5EncoderModel
 
 from stage1.language_models.resolver import resolve
-from stage1.language_models.verification import verify
+from stage1.language_models.verification import described, verify
 
 LEGACY = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 
@@ -202,3 +202,12 @@ def test_safetensors_of_another_name_are_none_of_the_model_s(folder):
     save_file({"x": torch.ones(1)}, folder / "other.safetensors")
 
     assert list(verify(str(folder)).sha256) == ["model.safetensors"]
+
+
+def test_a_t5_too_narrow_for_any_pattern_is_called_random(tmp_path):
+    narrow = tiny_t5(tiny_config(d_model=1, d_kv=1, d_ff=1, num_heads=1))
+
+    lines = described(verify(str(save_model(tmp_path, narrow))))
+
+    assert ("verdict", "random") in lines
+    assert any("0 of 7 matrices stand out" in text for _, text in lines)

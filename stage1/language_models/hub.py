@@ -24,15 +24,16 @@ from huggingface_hub.utils.tqdm import tqdm
 from stage1.errors import ModelError
 from stage1.faults import reason_of
 from stage1.language_models.names import (
+    CARD_FILE,
     CONFIG_FILE,
+    WEIGHTS_FILE,
     cached_snapshot,
     hub_reference,
     ways_to_get_a_model,
 )
 from stage1.language_models.t5_dimensions import read_config
-from stage1.language_models.weight_files import INDEX_FILE, WEIGHTS_FILE, find_weight_files
+from stage1.language_models.weight_files import INDEX_FILE, find_weight_files
 
-CARD_FILE = "README.md"
 _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 
 

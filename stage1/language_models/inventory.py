@@ -12,12 +12,16 @@ from yaml import YAMLError
 
 from stage1.errors import ModelError
 from stage1.faults import LONGEST_VALUE, one_line, reason_of
-from stage1.language_models.hub import CARD_FILE, is_whole
-from stage1.language_models.names import BUNDLED_FOLDER, bundled_names
+from stage1.language_models.hub import is_whole
+from stage1.language_models.names import (
+    BUNDLED_FOLDER,
+    CARD_FILE,
+    NUMBERS_FILE,
+    bundled_names,
+)
 from stage1.language_models.t5_dimensions import PUBLIC_CONFIGS, encoder_shapes, read_config
 from stage1.language_models.whole_files import NotWholeError, read_json
 
-NUMBERS_FILE = "card.json"
 NOT_STATED = "not stated"
 # PyYAML lets Python's own errors out for odd tags, and for lists inside lists without end.
 _YAML_FAULTS = (YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError)

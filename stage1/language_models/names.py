@@ -15,6 +15,10 @@ from stage1.faults import LONGEST_VALUE, did_you_mean, reason_of, shown
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "README.md"
+NUMBERS_FILE = "card.json"
+"""What the card says, for programs: of models that `stage1.pretrain` made."""
 
 _OTHER_WAYS = (
     "a local folder with config.json and model.safetensors, or a hub model such as "

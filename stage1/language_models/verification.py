@@ -9,7 +9,8 @@ from stage1.errors import ModelError
 from stage1.faults import shown
 from stage1.files import sha256_of_file
 from stage1.language_models.evidence import DRAWS, MARGIN, BlockEvidence, Evidence, gather_evidence
-from stage1.language_models.inventory import NUMBERS_FILE, encoder_parameters
+from stage1.language_models.inventory import encoder_parameters
+from stage1.language_models.names import NUMBERS_FILE
 from stage1.language_models.resolver import LanguageModel, model_folder, read_encoder
 from stage1.language_models.t5_dimensions import decoder_blocks
 from stage1.language_models.t5_tensors import (

@@ -17,10 +17,9 @@ from torch import Tensor
 
 from stage1.errors import ModelError
 from stage1.faults import one_line, reason_of, shown
-from stage1.language_models.names import ways_to_get_a_model
+from stage1.language_models.names import WEIGHTS_FILE, ways_to_get_a_model
 from stage1.language_models.whole_files import NotWholeError, read_json
 
-WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 _OTHER_FORMATS = ("pytorch_model*.bin", "model.pt", "tf_model.h5", "flax_model.msgpack")
 _FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}

@@ -16,6 +16,7 @@ import typer
 from stage1.command import parse_duration, run_command
 from stage1.errors import EXIT_INTERRUPTED, ConfigError, ResultsError, TrialError
 from stage1.faults import reason_of
+from stage1.language_models.names import NUMBERS_FILE
 from stage1.pretrain import card, corpus, finish, training
 from stage1.pretrain.sources import read_sources
 from stage1.pretrain.state import (
@@ -42,7 +43,7 @@ def check_folder(out: Path, *, resume: bool) -> None:
     state = out / STATE_FILE
     if out.exists() and not out.is_dir():
         raise ResultsError(f"{out}: must be a folder, got a file; use another --out")
-    if not state.exists() and (out / card.NUMBERS_FILE).exists():
+    if not state.exists() and (out / NUMBERS_FILE).exists():
         raise ResultsError(f"{out}: already holds a finished training; use another --out")
     if resume:
         if not state.exists():

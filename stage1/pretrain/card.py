@@ -12,14 +12,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stage1.errors import ResultsError
 from stage1.files import write_text
+from stage1.language_models.names import CARD_FILE, NUMBERS_FILE
 from stage1.pretrain.infilling import Infilling
 from stage1.pretrain.sources import Source
 from stage1.pretrain.state import Accelerator, Precision, Size
 from stage1.pretrain.training import HELD_OUT_BATCHES, ROWS_PER_STEP, CurvePoint, Losses
 
-WEIGHTS_FILE = "model.safetensors"
-CARD_FILE = "README.md"
-NUMBERS_FILE = "card.json"
 _TEMPLATE = "card.md.jinja"
 
 

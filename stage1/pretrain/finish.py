@@ -13,9 +13,9 @@ from transformers import T5ForConditionalGeneration
 
 from stage1.errors import ResultsError
 from stage1.files import atomic_path, sha256_of_file
+from stage1.language_models.names import CONFIG_FILE, WEIGHTS_FILE
 from stage1.pretrain.architecture import new_model
 from stage1.pretrain.card import (
-    WEIGHTS_FILE,
     Architecture,
     Card,
     CorpusFacts,
@@ -36,8 +36,6 @@ from stage1.pretrain.training import (
     span_objective,
     unigram_loss,
 )
-
-CONFIG_FILE = "config.json"
 
 
 def save_model(model: T5ForConditionalGeneration, out: Path) -> None:

@@ -14,6 +14,7 @@ EXIT_DEFECT = 1
 """The software found itself wrong."""
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 
 class Stage1Error(Exception):

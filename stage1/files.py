@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import re
@@ -31,6 +32,16 @@ def atomic_path(target: Path) -> Iterator[Path]:
         os.replace(path, target)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove what processes that were killed inside `atomic_path(target)` have left beside it.
+
+    Nobody may be writing `target`.
+    """
+    for holder in target.parent.glob(f".{glob.escape(target.name)}.????????"):
+        if holder.is_dir() and not holder.is_symlink():
+            shutil.rmtree(holder, ignore_errors=True)
 
 
 def write_text(target: Path, text: str) -> None:

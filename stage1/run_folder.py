@@ -57,6 +57,25 @@ class RunFolder:
         """Folder of the best trials' weights."""
         return self.path / "checkpoints"
 
+    def checkpoint(self, trial_id: str) -> Path:
+        """The weights of one of the best trials, with all that its training had in memory."""
+        return self.checkpoints / f"{trial_id}.ckpt"
+
+    @property
+    def running(self) -> Path:
+        """Folder of the states of trials that run, where no other storage was given."""
+        return self.path / "running"
+
+    @property
+    def begun(self) -> Path:
+        """Trials that have begun and are in no table yet."""
+        return self.path / "begun.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one process that runs the study."""
+        return self.path / ".lock"
+
     @property
     def claims(self) -> Path:
         """The verdicts, for programs."""

@@ -1,7 +1,7 @@
 """Writing the tables of a run folder while the study runs, so that readers find them whole.
 
-A table is rewritten whole and atomically after every trial, `trials.parquet` last: a trial in it
-always has its curve and its blocks.
+A table is written whole and atomically, `trials.parquet` last: a trial in it always has its curve
+and its blocks.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stage1.files import atomic_path
+from stage1.files import atomic_path, remove_leftovers
 from stage1.results import load_table
 from stage1.run_folder import RunFolder
 from stage1.run_tables import (
@@ -33,14 +34,52 @@ from stage1.run_tables import (
 )
 
 
+class _Table:
+    """A table that grows by few rows at a time and is written whole, now and then.
+
+    Rows are kept in pieces until the table is written: to join them for every trial would take
+    longer and longer.
+    """
+
+    def __init__(self, file: Path, columns: Sequence[Column], table: pa.Table) -> None:
+        self.file, self.columns = file, columns
+        self._pieces, self._schema = [table], table.schema
+
+    def piece(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+        """Rows as the table would hold them.
+
+        Raises:
+            ValueError: A name or value is none of the table's.
+        """
+        piece = _arrow_table(rows, self.columns)
+        _joined_schema([self._schema, piece.schema])
+        return piece
+
+    def add(self, piece: pa.Table) -> None:
+        """Add rows made by `piece`."""
+        self._schema = _joined_schema([self._schema, piece.schema])
+        self._pieces.append(piece)
+
+    def joined(self) -> pa.Table:
+        """The table with all rows so far; integers become numbers where a column has both."""
+        pieces = list(self._pieces)
+        whole = pa.concat_tables(pieces, promote_options="permissive")
+        whole = whole.select(_ordered(whole.column_names, self.columns)).combine_chunks()
+        self._pieces[: len(pieces)] = [whole]
+        return whole
+
+
 class RunWriter:
-    """Adds trials to a run folder while the study runs; the only writer of its tables."""
+    """Adds trials to a run folder while the study runs; the only writer of its tables.
+
+    One thread may add trials while another saves them.
+    """
 
     def __init__(self, run: RunFolder) -> None:
         """Continue the tables of `run`, or begin them empty.
 
-        Curves and blocks whose trial is not in `trials.parquet` are leftovers of a crash and are
-        dropped.
+        What a crash has left behind is dropped: curves and blocks whose trial is not in
+        `trials.parquet`, and files that were never finished.
 
         Args:
             run: May be new; created with its parents.
@@ -48,30 +87,27 @@ class RunWriter:
         Raises:
             ResultsError: A table exists but cannot be read.
         """
-        self._run = run
-        self._blocks = _arrow_table([], BLOCK_COLUMNS)
-        if run.trials.exists():
-            self._trials = load_table(run.trials)
-            self._curves = self._of_written_trials(load_table(run.curves))
-            if run.blocks.exists():
-                blocks = load_table(run.blocks)
-                self._blocks = self._of_written_trials(blocks)
-                if len(self._blocks) < len(blocks):  # unlike curves, not every trial writes them
-                    _save(self._blocks, run.blocks)
-        else:
-            self._trials = _arrow_table([], TRIAL_COLUMNS)
-            self._curves = _arrow_table([], CURVE_COLUMNS)
-            _save(self._blocks, run.blocks)
-            _save(self._curves, run.curves)
-            _save(self._trials, run.trials)
-
-    def _of_written_trials(self, table: pa.Table) -> pa.Table:
-        return table.filter(pc.is_in(table["trial_id"], value_set=self._trials["trial_id"]))
+        begun = run.trials.exists()
+        for file in (run.trials, run.curves, run.blocks):
+            remove_leftovers(file)
+        trials = load_table(run.trials) if begun else _arrow_table([], TRIAL_COLUMNS)
+        curves = load_table(run.curves) if begun else _arrow_table([], CURVE_COLUMNS)
+        has_blocks = begun and run.blocks.exists()
+        blocks = load_table(run.blocks) if has_blocks else _arrow_table([], BLOCK_COLUMNS)
+        known = trials["trial_id"]
+        self._trial_ids = set(known.to_pylist())
+        self._trials = _Table(run.trials, TRIAL_COLUMNS, trials)
+        self._curves = _Table(run.curves, CURVE_COLUMNS, _of_trials(curves, known))
+        self._blocks = _Table(run.blocks, BLOCK_COLUMNS, _of_trials(blocks, known))
+        self._lock = Lock()
+        self._has_new_blocks = not begun or len(self._blocks.joined()) < len(blocks)
+        if not begun or self._has_new_blocks:
+            self.save()
 
     @property
     def trial_ids(self) -> frozenset[str]:
-        """The trials that are written."""
-        return frozenset(self._trials["trial_id"].to_pylist())
+        """The trials that were added, saved or not."""
+        return frozenset(self._trial_ids)
 
     def add_trial(
         self,
@@ -79,7 +115,17 @@ class RunWriter:
         curve: Iterable[Mapping[str, Any]],
         blocks: Iterable[Mapping[str, Any]] = (),
     ) -> None:
-        """Write one ended trial, its curve and its blocks.
+        """Write one ended trial, its curve and its blocks: `add` and `save`."""
+        self.add(row, curve, blocks)
+        self.save()
+
+    def add(
+        self,
+        row: Mapping[str, Any],
+        curve: Iterable[Mapping[str, Any]],
+        blocks: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
+        """Take one ended trial, its curve and its blocks; `save` writes them.
 
         Args:
             row: By names of `TRIAL_COLUMNS`; absent ones are null, non-finite numbers too.
@@ -91,20 +137,49 @@ class RunWriter:
             ValueError: The trial is there already, or a name or value is none of the table's. The
                 tables stay as they were.
         """
-        if row.get("trial_id") in self.trial_ids:
+        if row.get("trial_id") in self._trial_ids:
             raise ValueError(f"trial_id must be new, got {row['trial_id']!r}, already written")
         identity = {column.name: row.get(column.name) for column in IDENTITY_COLUMNS}
         epochs = [{**epoch, **identity} for epoch in curve]
         _check_epochs([epoch.get("epoch") for epoch in epochs])
         sums = [{**block, **identity} for block in blocks]
-        added = _extended(self._blocks, sums, BLOCK_COLUMNS) if sums else self._blocks
-        curves = _extended(self._curves, epochs, CURVE_COLUMNS)
-        trials = _extended(self._trials, [row], TRIAL_COLUMNS)
-        if sums:
-            _save(added, self._run.blocks)
-        _save(curves, self._run.curves)
-        _save(trials, self._run.trials)
-        self._blocks, self._curves, self._trials = added, curves, trials
+        with self._lock:
+            pieces = [
+                (table, table.piece(rows))
+                for table, rows in (
+                    (self._blocks, sums),
+                    (self._curves, epochs),
+                    (self._trials, [row]),
+                )
+                if rows
+            ]
+            for table, piece in pieces:
+                table.add(piece)
+            self._has_new_blocks = self._has_new_blocks or bool(sums)
+            self._trial_ids.add(row["trial_id"])
+
+    def save(self) -> None:
+        """Write the tables, each whole or not at all, that of the trials last.
+
+        Raises:
+            OSError: A table cannot be written; what was there before is still there.
+        """
+        with self._lock:
+            tables = [self._curves, self._trials]
+            if self._has_new_blocks:
+                tables.insert(0, self._blocks)
+            joined = [(table.joined(), table.file) for table in tables]
+            self._has_new_blocks, had_new_blocks = False, self._has_new_blocks
+        try:
+            for whole, file in joined:
+                _save(whole, file)
+        except OSError:
+            self._has_new_blocks = had_new_blocks
+            raise
+
+
+def _of_trials(table: pa.Table, trial_ids: pa.ChunkedArray) -> pa.Table:
+    return table.filter(pc.is_in(table["trial_id"], value_set=trial_ids))
 
 
 def write_cost(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -128,16 +203,11 @@ def _save(table: pa.Table, file: Path) -> None:
         pq.write_table(table, path)
 
 
-def _extended(
-    table: pa.Table, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]
-) -> pa.Table:
-    """The table with rows added; integers become numbers where a column has both."""
+def _joined_schema(schemas: list[pa.Schema]) -> pa.Schema:
     try:
-        both = [table, _arrow_table(rows, columns)]
-        joined = pa.concat_tables(both, promote_options="permissive")
+        return pa.unify_schemas(schemas, promote_options="permissive")
     except pa.ArrowException as error:
         raise ValueError(f"values must keep to one type in a column, got: {error}") from None
-    return joined.select(_ordered(joined.column_names, columns)).combine_chunks()
 
 
 def _arrow_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> pa.Table:

@@ -66,7 +66,8 @@ def tune(
     else:
         check_new(run)
     # Ray takes seconds to import and start: a mistake in the input should not have to wait for it.
-    from stage1.search.launch import ray_cluster, run_study
+    from stage1.search.cluster import ray_cluster
+    from stage1.search.launch import run_study
 
     with ray_cluster(
         study.space.resources, workers=workers, address=address, storage=storage
@@ -77,7 +78,7 @@ def tune(
             finished = run_study(
                 study, run, bars, models, cluster=cluster, console=console, time_budget=budget
             )
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             console.print(
                 f"Stopped; every trial that had ended is in {run.path}. Go on with the same "
                 "command and --resume.",

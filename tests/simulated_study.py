@@ -8,6 +8,7 @@ from pathlib import Path
 from optuna.storages import InMemoryStorage
 
 from stage1.results import DESIGN
+from stage1.run_writer import RunWriter
 from stage1.search.engine import StudyEngine
 from stage1.search.study import load_study
 
@@ -51,11 +52,21 @@ def simulated_study(folder, *, seed=0, trials=None, **replaced):
     return load_study(write_space(folder, "\n".join(lines)), seed=seed, trials=trials)
 
 
+class WrittenTables(RunWriter):
+    """Writes every trial at once."""
+
+    def begin(self, spec):
+        """A trial that has begun leaves nothing."""
+
+
 class Tables:
     """Keeps the rows of ended trials."""
 
     def __init__(self):
-        self.rows, self.curves, self.blocks = [], {}, {}
+        self.rows, self.curves, self.blocks, self.begun = [], {}, {}, []
+
+    def begin(self, spec):
+        self.begun.append(spec)
 
     def add_trial(self, row, curve, blocks=()):
         self.rows.append(row)

@@ -10,9 +10,9 @@ from rich.console import Console
 from stage1.comparison.experiment import Experiment
 from stage1.comparison.in_turn import train_in_turn
 from stage1.comparison.inputs import Inputs
-from stage1.comparison.interrupt import Interrupt
 from stage1.comparison.outcome import Outcome
 from stage1.comparison.progress import ExperimentProgress
+from stage1.interrupt import Interrupt
 from stage1.results import RunFolder
 from stage1.run_writer import RunWriter
 from stage1.search.space import Resources

@@ -16,7 +16,7 @@ from stage1.comparison.outcome import OnEnd, Outcome, train_once
 from stage1.config import Config
 from stage1.faults import reason_of
 from stage1.results import FAILED
-from stage1.search.launch import ray_cluster
+from stage1.search.cluster import ray_cluster
 from stage1.search.space import Resources
 from stage1.search.trainable import SharedInputs, share_inputs
 from stage1.search.trials import RunningTrial, TrialSpec

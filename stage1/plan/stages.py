@@ -43,6 +43,9 @@ class Kind(NamedTuple):
 class _Nowhere:
     """Tables that keep nothing: nothing runs here."""
 
+    def begin(self, spec: TrialSpec) -> None:
+        raise AssertionError("a plan runs no trials")
+
     def add_trial(
         self,
         row: dict[str, Any],

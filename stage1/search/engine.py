@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import product
 from typing import Any
@@ -21,6 +21,7 @@ from stage1.search.space import active
 from stage1.search.study import Study
 from stage1.search.trials import (
     EndedTrial,
+    Loss,
     RunningTrial,
     Tables,
     TrialSpec,
@@ -49,12 +50,18 @@ class StudyEngine:
     Args:
         study: What to run.
         storage: Where the arms' Optuna studies are created.
-        tables: Where ended trials are written.
+        tables: Where trials are written.
         ended: Trials of an earlier session, in the order of their ends.
+        begun: Trials that had begun in that session and not ended, in order: they come first.
     """
 
     def __init__(
-        self, study: Study, storage: BaseStorage, tables: Tables, ended: list[EndedTrial]
+        self,
+        study: Study,
+        storage: BaseStorage,
+        tables: Tables,
+        ended: Sequence[EndedTrial],
+        begun: Sequence[TrialSpec] = (),
     ) -> None:
         self.study, self._tables = study, tables
         space, arms = study.space, list(study.space.arms)
@@ -66,33 +73,51 @@ class StudyEngine:
         self.running: dict[str, RunningTrial] = {}
         self.ended: dict[str, EndedTrial] = {}
         self.observers: list[Callable[[], None]] = []
+        self.notes: list[str] = []
+        self._lost: deque[str] = deque()
+        self._ends: Counter[tuple[str, str, str]] = Counter()
         self._design = self._design_specs()
         self._told: set[tuple[str, str]] = set()
         for trial in ended:
             self._replay(trial)
-        self._waiting = self._specs()
+        self._waiting = self._specs([spec for spec in begun if spec.trial_id not in self.ended])
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether a trial that lost its process waits for another one."""
+        return bool(self._lost)
 
     # What is next -------------------------------------------------------------------------------
 
     def next_trial(self) -> TrialSpec | None:
-        """The next trial to start, or None while others must end first.
+        """The next trial to start, or to start again, or None while others must end first.
 
         Raises:
             StopIteration: There is no further trial.
         """
+        if self._lost:
+            return self.running[self._lost.popleft()].spec
         spec = next(self._waiting)
         if spec is not None:
+            self._tables.begin(spec)
             self.running[spec.trial_id] = RunningTrial(spec, datetime.now(UTC))
             self._notify()
         return spec
 
-    def _specs(self) -> Iterator[TrialSpec | None]:
+    def _specs(self, begun: list[TrialSpec]) -> Iterator[TrialSpec | None]:
+        for spec in begun:
+            if spec.stage == SEARCH:
+                self._samplers[spec.arm].ask(spec.search_point, spec.values)
+            yield spec
         for stage in (self._design, self._search_specs(), self._confirm_specs()):
             for spec in stage:
-                if spec.trial_id not in self.ended:
+                if self._is_new(spec):
                     yield spec
             while self.running:
                 yield None
+
+    def _is_new(self, spec: TrialSpec) -> bool:
+        return spec.trial_id not in self.ended and spec.trial_id not in self.running
 
     def _design_specs(self) -> list[TrialSpec]:
         """Configuration by configuration, so that an unfinished design is still a paired one."""
@@ -109,7 +134,7 @@ class StudyEngine:
             number, arm = index // len(arms), arms[index % len(arms)]
             config_id = f"{arm}-{number:03d}"
             known = TrialSpec(SEARCH, arm, config_id, self.study.seed, {})
-            if known.trial_id not in self.ended:
+            if self._is_new(known):
                 yield known._replace(values=self._samplers[arm].ask(number))
 
     def _confirm_specs(self) -> Iterator[TrialSpec]:
@@ -133,12 +158,11 @@ class StudyEngine:
     def expected_by_stage(self) -> dict[str, int]:
         """How many trials each stage has at most, by what is known so far."""
         trials, arms = self.study.space.search.trials, list(self.study.space.arms)
-        lost = Counter(
-            trial.spec.arm
-            for trial in list(self.ended.values())
-            if trial.spec.stage == SEARCH and trial.status != COMPLETED
-        )
         points = {arm: len(range(index, trials, len(arms))) for index, arm in enumerate(arms)}
+        lost = {
+            arm: sum(self._ends[SEARCH, arm, status] for status in (STOPPED, DIVERGED, FAILED))
+            for arm in arms
+        }
         confirmed = sum(min(CONFIRMED_PER_ARM, points[arm] - lost[arm]) for arm in arms)
         return {
             DESIGN: len(self._design),
@@ -146,13 +170,32 @@ class StudyEngine:
             CONFIRM: confirmed * self.study.space.design.seeds,
         }
 
+    def ended_by_stage(self) -> Counter[str]:
+        """How many trials of each stage have ended."""
+        count: Counter[str] = Counter()
+        for (stage, _, _), number in self._ends.items():
+            count[stage] += number
+        return count
+
+    def ended_by_status(self) -> Counter[str]:
+        """How many trials have ended in each way."""
+        count: Counter[str] = Counter()
+        for (_, _, status), number in self._ends.items():
+            count[status] += number
+        return count
+
     # What happens -------------------------------------------------------------------------------
 
     def on_epoch(self, trial_id: str, row: dict[str, Any]) -> bool:
-        """Take the row of a completed epoch; says whether the trial is to be stopped."""
+        """Take the row of a completed epoch; says whether the trial is to be stopped.
+
+        A trial that goes on from its last state reports once more what came before: what is known
+        already changes nothing.
+        """
         trial = self.running.get(trial_id)
-        if trial is None:
+        if trial is None or int(row["epoch"]) <= trial.completed():
             return False
+        trial.deaths = 0
         value, epoch = self._objective(row), int(row["epoch"])
         trial.curve.append({key: row[key] for key in row if key != BLOCKS})
         if BLOCKS in row:
@@ -177,11 +220,27 @@ class StudyEngine:
         self._notify()
         return False
 
-    def on_error(self, trial_id: str, reason: str) -> None:
-        """Record a trial that ended by an error."""
+    def on_error(self, trial_id: str, reason: str, loss: Loss = Loss.ERROR) -> None:
+        """Record a trial that has failed, or have it begun again if it only lost its process."""
         trial = self.running.get(trial_id)
-        if trial is not None:
+        if trial is None:
+            return
+        if trial.goes_on(loss):
+            self._lost.append(trial_id)
+            self.note(f"{trial_id}: {loss.value}; it goes on from its last state ({reason})")
+        else:
             self._end(trial, FAILED, error=reason)
+
+    def note(self, text: str) -> None:
+        """Tell the observers something that a person should see."""
+        self.notes.append(text)
+        self._notify()
+
+    def close(self) -> None:
+        """Leave no trial running in Optuna's studies; who goes on asks for it again."""
+        for trial in self.running.values():
+            if trial.spec.stage == SEARCH:
+                self._samplers[trial.spec.arm].tell(trial.spec.search_point, TrialState.FAIL, None)
 
     def _objective(self, row: dict[str, Any]) -> float:
         return float(row.get(self.study.space.objective.metric, math.nan))
@@ -208,16 +267,20 @@ class StudyEngine:
         seconds = float(trial.curve[-1]["seconds"]) if trial.curve else 0.0
         ended = EndedTrial(spec, status, value, curve, seconds)
         del self.running[spec.trial_id]
-        self.ended[spec.trial_id] = ended
+        self._keep(ended)
         if spec.stage == SEARCH:
             told = value if status == COMPLETED else None
             self._samplers[spec.arm].tell(spec.search_point, _OPTUNA_STATE[status], told)
         self._tell_design(spec)
         self._notify()
 
+    def _keep(self, trial: EndedTrial) -> None:
+        self.ended[trial.spec.trial_id] = trial
+        self._ends[trial.spec.stage, trial.spec.arm, trial.status] += 1
+
     def _replay(self, trial: EndedTrial) -> None:
         """Take a trial of an earlier session into rungs and Optuna study, as it was then."""
-        self.ended[trial.spec.trial_id] = trial
+        self._keep(trial)
         spec = trial.spec
         if spec.stage == CONFIRM:
             return

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
-from datetime import UTC, datetime
+from itertools import islice
 from types import TracebackType
 from typing import Self
 
@@ -37,7 +36,7 @@ class Progress:
     def __init__(self, engine: StudyEngine, console: Console, *, workers: int) -> None:
         self._engine, self._console, self._workers = engine, console, workers
         self._started = time.monotonic()
-        self._shown: set[str] = set(engine.ended)
+        self._shown, self._notes_shown = len(engine.ended), 0
         self._seconds = [t.seconds for t in engine.ended.values() if t.status == COMPLETED]
         self._live: Live | None = None
         if console.is_terminal:
@@ -61,10 +60,13 @@ class Progress:
             self._live.stop()
 
     def _on_change(self) -> None:
-        for trial_id in list(self._engine.ended):
-            if trial_id not in self._shown:
-                self._shown.add(trial_id)
-                self._note(self._engine.ended[trial_id])
+        while self._notes_shown < len(self._engine.notes):
+            self._print(self._engine.notes[self._notes_shown])
+            self._notes_shown += 1
+        if len(self._engine.ended) > self._shown:
+            for trial in list(islice(self._engine.ended.values(), self._shown, None)):
+                self._shown += 1
+                self._note(trial)
 
     def _note(self, trial: EndedTrial) -> None:
         if trial.status == COMPLETED:
@@ -72,18 +74,18 @@ class Progress:
         if self._live:
             return
         done, total = len(self._engine.ended), self._engine.expected_trials()
-        self._console.print(
+        self._print(
             f"{duration_text(self._elapsed())} [{done}/{total}] {trial.spec.trial_id}: "
             f"{trial.status} at epoch {max(trial.curve, default=0)}, {self._metric()} "
-            f"{trial.value:.4f}; remaining {self._remaining_text()}",
-            soft_wrap=True,
-            highlight=False,
-            markup=False,
+            f"{trial.value:.4f}; remaining {self._remaining_text()}"
         )
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
 
     def _table(self) -> Group:
         engine = self._engine
-        counts = Counter(trial.status for trial in list(engine.ended.values()))
+        counts = engine.ended_by_status()
         table = Table(box=None, pad_edge=False)
         for column in ("done", "running", "stopped", "diverged", "failed", "elapsed", "remaining"):
             table.add_column(column, justify="right")
@@ -128,11 +130,11 @@ class Progress:
         if not self._seconds:
             return None
         engine, mean = self._engine, sum(self._seconds) / len(self._seconds)
-        stages = Counter(trial.spec.stage for trial in list(engine.ended.values()))
+        stages = engine.ended_by_stage()
         left = engine.expected_by_stage()
         every = sum(max(count - stages[stage], 0) for stage, count in left.items())
         search = max(left[SEARCH] - stages[SEARCH], 0)
         work = mean * (every - search + search * STOPPED_SHARE)
-        now = datetime.now(UTC)
-        begun = sum((now - r.started_at).total_seconds() for r in list(engine.running.values()))
+        now = time.monotonic()
+        begun = sum(now - running.begun for running in list(engine.running.values()))
         return max(work - begun, 0.0) / self._workers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +26,15 @@ from stage1.preregistration import (
     is_untouched,
     preregistration_text,
 )
-from stage1.results import PARAMETER_PREFIX, RANDOM, RunFolder, read_curves, read_trials
+from stage1.results import (
+    PARAMETER_PREFIX,
+    RANDOM,
+    STAGES,
+    RunFolder,
+    read_curves,
+    read_trials,
+)
+from stage1.search.begun import read_begun
 from stage1.search.space import FloatParameter, IntParameter, Parameter, Space, Value
 from stage1.search.study import (
     Study,
@@ -193,6 +202,24 @@ def ended_trials(run: RunFolder, study: Study) -> list[EndedTrial]:
         _ended(row, by_trial.get(row["trial_id"]), study.space, metric)
         for _, row in trials.iterrows()
     ]
+
+
+def begun_trials(run: RunFolder, study: Study) -> list[TrialSpec]:
+    """The trials that had begun when the study was cut off, in that order; they go on first.
+
+    Raises:
+        ResultsError: The file is not as the study has written it.
+    """
+    written = set(read_trials(run)["trial_id"])
+    specs = [spec for spec in read_begun(run.begun) if spec.trial_id not in written]
+    arms, names = list(study.space.arms), re.compile(r"[A-Za-z0-9_]+(-\d+)?")
+    for spec in specs:
+        known = spec.stage in STAGES and spec.arm in arms and names.fullmatch(spec.config_id)
+        if not known or not spec.values.keys() <= study.space.space.keys():
+            raise ResultsError(
+                f"{run.begun}: must hold trials of this study, got {spec.trial_id!r}"
+            )
+    return specs
 
 
 def _ended(row: pd.Series, curve: pd.DataFrame | None, space: Space, metric: str) -> EndedTrial:

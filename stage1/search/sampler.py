@@ -63,8 +63,15 @@ class ArmSampler:
             direction="maximize" if space.objective.mode == "max" else "minimize",
         )
 
-    def ask(self, number: int) -> dict[str, Value]:
-        """Propose search point `number`: a value for every parameter whose `when` holds."""
+    def ask(self, number: int, known: Mapping[str, Value] | None = None) -> dict[str, Value]:
+        """Propose search point `number`: a value for every parameter whose `when` holds.
+
+        Args:
+            number: Of the proposal.
+            known: What it was when it was proposed first, in an earlier session; None = new.
+        """
+        if known is not None:
+            self.study.enqueue_trial(dict(known))
         self.study.sampler = self._sampler(number)
         trial = self.study.ask()
         trial.set_user_attr("search_point", number)

@@ -19,7 +19,9 @@ from stage1.faults import RuleError, shown
 Value = float | int | str | bool
 MOST = 2**53
 """Whole numbers up to here are exact as floats, which Optuna makes of them."""
-ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+LONGEST_NAME = 100
+"""Characters; names of arms and studies become parts of file names, which hold 255 bytes."""
+ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$", max_length=LONGEST_NAME)]
 
 
 class Conditional(Section):
@@ -181,10 +183,19 @@ class Resources(Section):
     """GPUs, or a share of one."""
 
 
+class Checkpoints(Section):
+    """Which trainings' last states are kept."""
+
+    keep: int = Field(3, ge=0)
+    """Best completed trials of the whole study; 0 = none."""
+    gigabytes: float = Field(10, gt=0)
+    """Of all of them together, in 10^9 bytes; the best one is kept even if it is larger."""
+
+
 class Space(Section):
     """A study as written in its file."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=LONGEST_NAME)
     """Name of the run folder."""
     base: str
     """Configuration file, relative to this one."""
@@ -202,6 +213,8 @@ class Space(Section):
     """The adaptive part."""
     resources: Resources = Resources()
     """Per trial."""
+    checkpoints: Checkpoints = Checkpoints()
+    """What is kept of the best trials."""
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ _IDENTITY = {column.name for column in IDENTITY_COLUMNS}
 
 
 def write_trial(folder: Path, row: dict[str, Any], curve: list[dict[str, Any]]) -> None:
-    """Write one ended trial as a TensorBoard run named by stage, arm and trial.
+    """Write an ended trial as a TensorBoard run named by stage, arm and trial, in place of an old one.
 
     Args:
         folder: `tensorboard/` of the run folder.
@@ -30,7 +31,9 @@ def write_trial(folder: Path, row: dict[str, Any], curve: list[dict[str, Any]]) 
     final = {
         f"final/{name}": row[name] for name in _FINAL if math.isfinite(row.get(name, math.nan))
     }
-    with SummaryWriter(folder / row["stage"] / row["arm"] / row["trial_id"]) as writer:
+    trial = folder / row["stage"] / row["arm"] / row["trial_id"]
+    shutil.rmtree(trial, ignore_errors=True)  # TensorBoard would show the curves of both
+    with SummaryWriter(trial) as writer:
         for point in curve:
             for name, value in point.items():
                 if name not in _IDENTITY and name != "epoch" and math.isfinite(value):

@@ -17,10 +17,12 @@ from stage1.config import Config, DataConfig
 from stage1.data.batches import MarketWindows
 from stage1.data.store import Bars
 from stage1.language_models.resolver import LanguageModel
-from stage1.training.fit import EpochRow, fit
+from stage1.search.states import TrialStates
 
 ROW = "row"
 """Key under which an epoch's row is reported."""
+WARNING = "warning"
+"""Key of what went wrong on the way without harming the trial."""
 
 
 class SharedWeights(Mapping[str, Tensor]):
@@ -92,30 +94,42 @@ def _language_model(reference: ray.ObjectRef[LanguageModel]) -> LanguageModel:
     return ray.get(reference)
 
 
-def train_trial(tune_config: dict[str, Any], *, shared: SharedInputs, gpu: bool) -> None:
-    """Train one trial and report every epoch; what happens next is the scheduler's business.
+def train_trial(
+    tune_config: dict[str, Any], *, shared: SharedInputs, states: TrialStates, gpu: bool
+) -> None:
+    """Train one trial from its last state, or from its beginning, and report every epoch.
+
+    What happens next is the scheduler's business.
 
     Args:
-        tune_config: `config`, the complete configuration as JSON values; `block_epochs`, as `fit`
-            takes them.
+        tune_config: `trial_id`; `config`, the complete configuration as JSON; `block_epochs` and
+            `parts`, as `fit` takes them.
         shared: References into the object store.
+        states: Where the trial's state is kept after every epoch.
         gpu: Whether the trial has a GPU, or a share of one.
     """
+    # In the worker alone: the process that runs the study does not need what takes seconds to load.
+    from stage1.search.training import train_on
+
     gc.collect()  # the last trial's tensors hang in cycles between Lightning's objects
-    config = Config.model_validate(tune_config["config"])
+    config = Config.model_validate_json(tune_config["config"])
     transfer = config.transfer_learning
     language_model = None
     if transfer.use_pretrained_lm:
         language_model = shared.language_model(transfer.lm_name_or_path)
 
-    def report(row: EpochRow) -> None:
-        tune.report({ROW: {**row, "node": platform.node()}})
+    def report(row: dict[str, Any], warning: str | None) -> None:
+        told = {} if warning is None else {WARNING: warning}
+        tune.report({ROW: {**row, "node": platform.node()}, **told})
 
-    fit(
+    train_on(
         config,
         shared.windows(config),
         language_model,
+        trial_id=tune_config["trial_id"],
+        states=states,
         report=report,
         block_epochs=tune_config["block_epochs"],
+        parts=tune_config["parts"],
         accelerator="gpu" if gpu else "cpu",
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 from itertools import product
 from typing import Any, NamedTuple, Protocol
 
@@ -38,7 +40,10 @@ class TrialSpec(NamedTuple):
 
 
 class Tables(Protocol):
-    """Where ended trials are written."""
+    """Where trials are written."""
+
+    def begin(self, spec: TrialSpec) -> None:
+        """Note a trial that begins."""
 
     def add_trial(
         self,
@@ -49,16 +54,52 @@ class Tables(Protocol):
         """Write one ended trial, its curve and its blocks."""
 
 
+class Loss(Enum):
+    """How a trial lost its process."""
+
+    ERROR = "its training raised an error"
+    DEATH = "its process or machine died"
+    MEMORY = "its process was killed for memory"
+
+
+MOST_DEATHS = 3
+"""A trial whose process dies so often without completing an epoch in between has failed."""
+
+
 @dataclass
 class RunningTrial:
     """A trial that has begun."""
 
     spec: TrialSpec
     started_at: datetime
+    begun: float = field(default_factory=time.monotonic)
+    """The same by a clock that never jumps."""
+    deaths: int = 0
+    """Of its processes, since it last completed an epoch."""
+    parts: int = 1
+    """In which its batches are worked on; more than 1 once memory has cost it a process."""
     curve: list[dict[str, Any]] = field(default_factory=list)
     blocks: dict[int, NDArray[np.float64]] = field(default_factory=dict)
     """(timeframe, channel, block, sum) by epoch, where they were asked for."""
     would_stop_epoch: int | None = None
+
+    def completed(self) -> int:
+        """The last epoch that was completed; -1 before any."""
+        return int(self.curve[-1]["epoch"]) if self.curve else -1
+
+    def goes_on(self, loss: Loss) -> bool:
+        """Whether the trial is begun again after its process was lost, from its last state.
+
+        An error would come again. What died may have been unlucky. What was killed for memory is
+        given one more chance, with its batches in twice as many parts.
+        """
+        if loss == Loss.MEMORY:
+            if self.parts > 1:
+                return False
+            self.parts = 2 * int(self.curve[-1].get("accumulation", 1) if self.curve else 1)
+            return True
+        self.deaths += 1
+        return loss == Loss.DEATH and self.deaths < MOST_DEATHS
 
 
 class EndedTrial(NamedTuple):

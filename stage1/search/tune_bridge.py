@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -15,8 +18,8 @@ from stage1.faults import dotted, faults_of
 from stage1.results import DESIGN
 from stage1.search.engine import StudyEngine
 from stage1.search.study import trial_config
-from stage1.search.trainable import ROW
-from stage1.search.trials import TrialSpec
+from stage1.search.trainable import ROW, WARNING
+from stage1.search.trials import EndedTrial, Loss, TrialSpec
 
 _ROW_PREFIX = f"{ROW}/"  # Ray flattens nested results with a slash
 
@@ -36,8 +39,8 @@ class EngineSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The next trial's settings, None to wait, or FINISHED. Called by Ray."""
-        if self._deadline is not None and time.monotonic() > self._deadline:
-            return Searcher.FINISHED
+        if self._is_late():
+            return None if self._engine.running else Searcher.FINISHED
         try:
             while spec := self._engine.next_trial():
                 settings = self._settings(spec)
@@ -46,6 +49,11 @@ class EngineSearcher(Searcher):
         except StopIteration:
             return Searcher.FINISHED
         return None
+
+    def _is_late(self) -> bool:
+        """Whether no trial starts any more; one that has lost its process does."""
+        late = self._deadline is not None and time.monotonic() > self._deadline
+        return late and not self._engine.has_lost
 
     def _settings(self, spec: TrialSpec) -> dict[str, Any] | None:
         try:
@@ -58,7 +66,9 @@ class EngineSearcher(Searcher):
             return None
         return {
             "trial_id": spec.trial_id,
-            "config": config.model_dump(mode="json"),
+            # As text: Tune copies and flattens whatever has an inside, several times per trial.
+            "config": config.model_dump_json(),
+            "parts": self._engine.running[spec.trial_id].parts,
             "block_epochs": self._engine.study.block_epochs if spec.stage == DESIGN else [],
         }
 
@@ -82,11 +92,12 @@ class EngineScheduler(FIFOScheduler):
 
     Args:
         engine: The study.
+        on_return: Takes a trial that has ended, once its worker has done with it.
     """
 
-    def __init__(self, engine: StudyEngine) -> None:
+    def __init__(self, engine: StudyEngine, on_return: Callable[[EndedTrial], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._engine = engine
+        self._engine, self._on_return = engine, on_return
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as above
@@ -98,20 +109,53 @@ class EngineScheduler(FIFOScheduler):
             for key, value in result.items()
             if key.startswith(_ROW_PREFIX)
         }
-        if self._engine.on_epoch(trial.config["trial_id"], row):
+        trial_id = trial.config["trial_id"]
+        if WARNING in result:
+            self._engine.note(f"{trial_id}: {result[WARNING]}")
+        if self._engine.on_epoch(trial_id, row):
+            self._on_return(self._engine.ended[trial_id])
             return str(TrialScheduler.STOP)
         return str(TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Called by Ray when a training has returned; that is an error before the horizon."""
         self._engine.on_error(trial.config["trial_id"], "the training ended before its last epoch")
+        self._return(trial)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Called by Ray when a trial has raised or its process has died."""
-        self._engine.on_error(trial.config["trial_id"], _reason(trial))
+        self._engine.on_error(trial.config["trial_id"], *reason_and_loss(trial))
+        self._return(trial)
+
+    def _return(self, trial: Trial) -> None:
+        ended = self._engine.ended.get(trial.config["trial_id"])
+        if ended is not None:
+            self._on_return(ended)
 
 
-def _reason(trial: Trial) -> str:
-    """The last line of the error, which names it."""
-    lines = [line.strip() for line in str(trial.get_error() or "unknown").splitlines()]
-    return next((line for line in reversed(lines) if line), "unknown")
+class Watch(Callback):
+    """Looks after the study between Ray's events, several times a second.
+
+    Args:
+        checks: May raise what ends the study.
+    """
+
+    def __init__(self, *checks: Callable[[], None]) -> None:
+        self._checks = checks
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Called by Ray at every turn of its loop."""
+        for check in self._checks:
+            check()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as above
+
+
+def reason_and_loss(trial: Trial) -> tuple[str, Loss]:
+    """Why Ray gave a trial up, in one line, and what that means."""
+    noted = Path(str(trial.error_file)).read_text(encoding="utf-8") if trial.error_file else ""
+    lines = [line.strip() for line in noted.splitlines() if line.strip()][1:]  # 0 is a headline
+    if lines and lines[0].startswith("The actor "):
+        return f"{Loss.DEATH.value}: {lines[-1]}", Loss.DEATH
+    return (lines[-1] if lines else "unknown"), Loss.ERROR

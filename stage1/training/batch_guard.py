@@ -61,10 +61,11 @@ class BatchGuard:
     Args:
         what: What is done with a batch, for the warning.
         warn: Called whenever the parts become smaller.
+        parts: To begin with.
     """
 
-    def __init__(self, what: str, warn: Warn) -> None:
-        self.parts = 1
+    def __init__(self, what: str, warn: Warn, *, parts: int = 1) -> None:
+        self.parts = parts
         self._what, self._warn = what, warn
 
     def run(

@@ -13,9 +13,12 @@ from typing import Any
 import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.callbacks import Callback
+from torch import Tensor
 
+from stage1.checkpoints import load_checkpoint
 from stage1.config import Config
 from stage1.data.batches import MarketWindows
+from stage1.errors import ResultsError
 from stage1.language_models.resolver import LanguageModel
 from stage1.model.blocks import BLOCKS
 from stage1.model.stage1_model import build_model
@@ -82,6 +85,9 @@ def _finish_queued(device: torch.device) -> None:
 class EpochReports(Callback):
     """Hands every completed epoch to `report`, with what was measured on the way.
 
+    Checkpoints carry the rows, so that who goes on from one knows what came before it, and what the
+    epochs took: the clocks go on from there.
+
     Args:
         report: Takes the row.
         clock: Of the same training.
@@ -89,29 +95,68 @@ class EpochReports(Callback):
 
     def __init__(self, report: Callable[[EpochRow], None], clock: StepClock) -> None:
         self.report, self.clock = report, clock
+        self.rows: list[EpochRow] = []
         self.started = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rows, their block sums as tensors, which are safe to read. Called by Lightning."""
+        return {
+            "rows": [_with_blocks(row, torch.from_numpy) for row in self.rows],
+            "seconds": time.perf_counter() - self.started,
+            "step_seconds": self.clock.seconds,
+            "steps": self.clock.steps,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take them back. Called by Lightning."""
+        self.rows = [_with_blocks(row, Tensor.numpy) for row in state_dict["rows"]]
+        self.started = time.perf_counter() - state_dict["seconds"]
+        self.clock.seconds, self.clock.steps = state_dict["step_seconds"], state_dict["steps"]
 
     def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
         """Report the epoch that was just validated. Called by Lightning."""
+        row = self._row(trainer, module)
+        self.rows.append(row)
+        self.report(row)
+
+    def _row(self, trainer: lightning.Trainer, module: Any) -> EpochRow:
         before = trainer.sanity_checking
-        self.report(
-            {
-                "epoch": 0 if before else trainer.current_epoch + 1,
-                **module.metrics,
-                **module.baseline,
-                "train_loss": module.train_loss(),
-                "lr": _head_learning_rate(trainer),
-                "seconds": time.perf_counter() - self.started,
-                "seconds_per_step": self.clock.seconds_per_step,
-                "steps": trainer.global_step,
-                "peak_rss_mb": peak_rss_mb(),
-                "peak_vram_mb": peak_vram_mb(),
-                "parameters": sum(p.numel() for p in module.model.parameters()),
-                "accumulation": module.accumulation,
-                **module.fingerprints,
-                **({} if module.blocks is None else {BLOCKS: module.blocks.numpy()}),
-            }
-        )
+        return {
+            "epoch": 0 if before else trainer.current_epoch + 1,
+            **module.metrics,
+            **module.baseline,
+            "train_loss": module.train_loss(),
+            "lr": _head_learning_rate(trainer),
+            "seconds": time.perf_counter() - self.started,
+            "seconds_per_step": self.clock.seconds_per_step,
+            "steps": trainer.global_step,
+            "peak_rss_mb": peak_rss_mb(),
+            "peak_vram_mb": peak_vram_mb(),
+            "parameters": sum(p.numel() for p in module.model.parameters()),
+            "accumulation": module.accumulation,
+            **module.fingerprints,
+            **({} if module.blocks is None else {BLOCKS: module.blocks.numpy()}),
+        }
+
+
+def _with_blocks(row: EpochRow, convert: Callable[[Any], Any]) -> EpochRow:
+    return row | {BLOCKS: convert(row[BLOCKS])} if BLOCKS in row else row
+
+
+def kept_rows(checkpoint: Path) -> list[EpochRow]:
+    """The rows of all epochs up to a checkpoint, as they were reported.
+
+    Args:
+        checkpoint: Written by a training of `fit`.
+
+    Raises:
+        ResultsError: Missing, damaged, or not made by `fit`.
+    """
+    content = load_checkpoint(checkpoint, made_by="stage1")
+    state = content.get("callbacks", {}).get(EpochReports.__qualname__)
+    if state is None:
+        raise ResultsError(f"{checkpoint}: must be a checkpoint of stage1, got another program's")
+    return [_with_blocks(row, Tensor.numpy) for row in state["rows"]]
 
 
 def _head_learning_rate(trainer: lightning.Trainer) -> float:
@@ -128,6 +173,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     checkpoint: Path | None = None,
     block_epochs: Collection[int] = (),
+    parts: int = 1,
     warn: Warn = log_warning,
     **trainer_options: Any,
 ) -> Stage1Module:
@@ -143,6 +189,7 @@ def fit(
         callbacks: Further Lightning callbacks.
         checkpoint: Lightning checkpoint to go on from.
         block_epochs: Epochs whose rows are to hold the sums of their validation blocks.
+        parts: In which a batch is worked on at least, for one that is known not to fit into memory.
         warn: Takes a line when a batch does not fit into memory and is worked on in parts.
         trainer_options: For Lightning's Trainer, over the lean defaults.
 
@@ -155,7 +202,7 @@ def fit(
     clock = StepClock()
     reports = EpochReports(report, clock)
     built = build_model(config, language_model)
-    module = Stage1Module(config, windows, built, block_epochs=block_epochs, warn=warn)
+    module = Stage1Module(config, windows, built, block_epochs=block_epochs, parts=parts, warn=warn)
     torch.manual_seed(integer_seed(Stream.DROPOUT, config.training.seed))
     options: dict[str, Any] = {
         "max_epochs": config.training.epochs,

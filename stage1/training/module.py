@@ -51,6 +51,7 @@ class Stage1Module(lightning.LightningModule):
         built: The model and the fingerprints of its weights.
         block_epochs: Epochs after whose validation `blocks` holds their sums; 0 is before the
             first step.
+        parts: In which a batch is worked on from the start.
         warn: Takes a line whenever memory makes the parts of a batch smaller.
     """
 
@@ -61,6 +62,7 @@ class Stage1Module(lightning.LightningModule):
         built: Built,
         *,
         block_epochs: Collection[int] = (),
+        parts: int = 1,
         warn: Warn = log_warning,
     ) -> None:
         super().__init__()
@@ -79,8 +81,8 @@ class Stage1Module(lightning.LightningModule):
         self.baseline: dict[str, float] = {}
         self.block_epochs = frozenset(block_epochs)
         self.blocks: Tensor | None = None
-        self._steps = BatchGuard("a training step", warn)
-        self._validation = BatchGuard("a validation batch", warn)
+        self._steps = BatchGuard("a training step", warn, parts=parts)
+        self._validation = BatchGuard("a validation batch", warn, parts=parts)
         self._plan: EpochPlan | None = None
         self._decoded: list[Tensor] = []
         self._losses: list[Tensor] = []
@@ -253,4 +255,4 @@ class Stage1Module(lightning.LightningModule):
         kept = checkpoint[CHECKPOINT_KEY]
         self.fingerprints = dict(kept["fingerprints"])
         torch.set_rng_state(kept["rng"])
-        self._steps.parts = kept["accumulation"]
+        self._steps.parts = max(kept["accumulation"], self._steps.parts)

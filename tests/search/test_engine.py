@@ -14,6 +14,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 from simulated_study import (
     Tables,
+    WrittenTables,
     design_rows,
     engine_of,
     epoch_row,
@@ -24,7 +25,6 @@ from simulated_study import (
 
 from stage1.model.blocks import BLOCKS
 from stage1.results import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED, RunFolder
-from stage1.run_writer import RunWriter
 from stage1.search.design import sobol_configurations
 from stage1.search.resume import ended_trials
 
@@ -440,7 +440,7 @@ def test_a_study_interrupted_after_every_trial_ends_as_if_it_had_not_been(study,
 def test_the_tables_of_a_run_are_all_that_is_needed_to_go_on(study, tmp_path, ended, row):
     _, whole, _ = run(study, row=row)
     folder = RunFolder(tmp_path / "run")
-    simulate(engine_of(study, tables=RunWriter(folder)), trials=ended, row=row)
+    simulate(engine_of(study, tables=WrittenTables(folder)), trials=ended, row=row)
     tables = Tables()
 
     known = ended_trials(folder, study)

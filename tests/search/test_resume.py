@@ -11,7 +11,7 @@ import optuna
 import pytest
 import torch
 import yaml
-from simulated_study import engine_of, epoch_row, simulate, simulated_study
+from simulated_study import WrittenTables, engine_of, epoch_row, simulate, simulated_study
 
 from stage1.errors import ResultsError
 from stage1.preregistration import preregistration_deviations, read_preregistration
@@ -295,7 +295,7 @@ def test_what_the_bars_were_is_their_folder_and_fingerprint(data_dir, written):
 
 
 def test_ended_trials_come_back_as_they_were(run, study):
-    engine = simulate(engine_of(study, tables=RunWriter(run)))
+    engine = simulate(engine_of(study, tables=WrittenTables(run)))
 
     read = ended_trials(run, study)
 
@@ -319,7 +319,7 @@ def test_values_without_a_condition_met_stay_absent(tmp_path):
         **{"  transfer_learning.patch_len": f"{{type: choice, options: [4, 8], {condition}}}"},
     )
     run = RunFolder(tmp_path / "run")
-    engine = simulate(engine_of(study, tables=RunWriter(run)))
+    engine = simulate(engine_of(study, tables=WrittenTables(run)))
 
     read = ended_trials(run, study)
 
@@ -336,12 +336,12 @@ def test_a_parameter_that_was_never_active_has_no_column_and_no_value(tmp_path):
         **{"  transfer_learning.patch_len": f"{{type: choice, options: [4, 8], {condition}}}"},
     )
     run = RunFolder(tmp_path / "run")
-    first = engine_of(study, tables=RunWriter(run))
+    first = engine_of(study, tables=WrittenTables(run))
     while (spec := first.next_trial()) and len(spec.values) == 3:
         first.on_error(spec.trial_id, "skipped")
 
     run = RunFolder(tmp_path / "only_one")
-    engine = engine_of(study, tables=RunWriter(run))
+    engine = engine_of(study, tables=WrittenTables(run))
     engine.running[spec.trial_id] = first.running[spec.trial_id]
     engine.on_error(spec.trial_id, "broken")
 
@@ -357,7 +357,7 @@ def test_trials_that_failed_before_their_first_epoch_have_no_value(tmp_path, met
     def row(spec, epoch):
         raise RuntimeError("no such file")
 
-    simulate(engine_of(study, tables=RunWriter(run)), trials=3, row=row)
+    simulate(engine_of(study, tables=WrittenTables(run)), trials=3, row=row)
 
     read = ended_trials(run, study)
     assert [(trial.status, trial.curve, trial.seconds) for trial in read] == [("failed", {}, 0)] * 3
@@ -365,7 +365,7 @@ def test_trials_that_failed_before_their_first_epoch_have_no_value(tmp_path, met
 
 
 def test_a_broken_table_is_one_line(run, study):
-    simulate(engine_of(study, tables=RunWriter(run)), trials=2, row=epoch_row)
+    simulate(engine_of(study, tables=WrittenTables(run)), trials=2, row=epoch_row)
     run.trials.write_bytes(b"PAR1 broken")
 
     with pytest.raises(ResultsError, match=r"trials\.parquet") as raised:

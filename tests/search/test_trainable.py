@@ -18,7 +18,7 @@ from tiny_training import T5, tiny_config, tiny_language_model, tiny_windows
 from stage1.language_models.initialization import build_t5
 from stage1.language_models.resolver import resolve, weights_sha256
 from stage1.search import trainable
-from stage1.search.launch import ray_cluster
+from stage1.search.cluster import ray_cluster
 from stage1.search.space import Resources
 from stage1.search.trainable import ROW, SharedWeights, share_inputs, train_trial
 from stage1.training.fit import fit

@@ -3,7 +3,7 @@ import socket
 import pytest
 
 from stage1.errors import TrialError
-from stage1.search.launch import ray_cluster
+from stage1.search.cluster import ray_cluster
 from stage1.search.space import Resources
 
 

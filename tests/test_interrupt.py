@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from stage1.comparison.interrupt import Interrupt
+from stage1.interrupt import Interrupt
 
 
 def test_ctrl_c_is_raised_where_it_is_asked_for_and_not_before():

@@ -1,0 +1,107 @@
+"""A trial's training in a worker: from its last state on, its state kept after every epoch."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as lightning
+from pytorch_lightning.callbacks import Callback
+
+from stage1.config import Config
+from stage1.data.batches import MarketWindows
+from stage1.errors import ResultsError
+from stage1.language_models.resolver import LanguageModel
+from stage1.search.states import TrialStates
+from stage1.training.fit import EpochRow, fit, kept_rows
+
+Report = Callable[[EpochRow, str | None], None]
+"""Takes the row of an epoch, and what went wrong on the way, if anything did."""
+
+
+class StateKeeper(Callback):
+    """Keeps the training's state after every epoch, where any worker finds it.
+
+    A state that cannot be kept costs nothing but time, should the process die: it is told, and the
+    training goes on.
+
+    Args:
+        trial_id: Of the trial.
+        states: Where to.
+    """
+
+    def __init__(self, trial_id: str, states: TrialStates) -> None:
+        self._trial_id, self._states = trial_id, states
+        self.fault: str | None = None
+        """Why the last state could not be kept; whoever tells it sets it to None."""
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Save. Called by Lightning after the validation of the epoch."""
+        try:
+            self._states.save(self._trial_id, trainer.save_checkpoint)
+        except OSError as error:
+            self.fault = f"its state could not be kept: {error.strerror or error}"
+
+
+def train_on(
+    config: Config,
+    windows: MarketWindows,
+    language_model: LanguageModel | None,
+    *,
+    trial_id: str,
+    states: TrialStates,
+    report: Report,
+    block_epochs: Collection[int],
+    parts: int,
+    accelerator: str,
+) -> None:
+    """Train to the horizon, from the trial's last state or from the beginning.
+
+    The epochs that the state has behind it are reported once more, from the state.
+
+    Args:
+        config: Complete.
+        windows: The bars, resident.
+        language_model: As `fit` takes it.
+        trial_id: Names the state.
+        states: Where it is kept.
+        report: Called with every epoch in order.
+        block_epochs: As `fit` takes them.
+        parts: As `fit` takes them.
+        accelerator: Lightning's name of the device.
+    """
+    keeper = StateKeeper(trial_id, states)
+
+    def tell(row: EpochRow) -> None:
+        fault, keeper.fault = keeper.fault, None
+        report(row, fault)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        state = Path(scratch) / "state.ckpt"
+        behind = _rows_of(states, trial_id, state, keeper)
+        for row in behind:
+            tell(row)
+        if behind and behind[-1]["epoch"] >= config.training.epochs:
+            return
+        fit(
+            config,
+            windows,
+            language_model,
+            report=tell,
+            callbacks=[keeper],
+            checkpoint=state if behind else None,
+            block_epochs=block_epochs,
+            parts=parts,
+            accelerator=accelerator,
+        )
+
+
+def _rows_of(states: TrialStates, trial_id: str, path: Path, keeper: StateKeeper) -> list[EpochRow]:
+    """Fetch the trial's state to `path`; its rows, or none if there is no state to go on from."""
+    try:
+        return kept_rows(path) if states.fetch(trial_id, path) else []
+    except (OSError, ResultsError) as error:
+        keeper.fault = f"its last state could not be read, so it begins again: {error}"
+        return []

@@ -1,0 +1,268 @@
+"""Nothing is lost: workers and drivers killed with SIGKILL in the middle of a study.
+
+The study is that of `tiny_study`: real but for its trainings. All tests share one Ray.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import optuna
+import pandas as pd
+import psutil
+import pytest
+import tiny_study
+from command_line import ROOT
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from simulated_study import BASE, write_space
+
+from stage1.run_folder import RunFolder
+
+START_RAY = """
+import os, sys, ray
+from stage1.search.cluster import RAY_SETTINGS
+os.environ.update(RAY_SETTINGS)
+ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False,
+         _node_ip_address="127.0.0.1")
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+"""
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a-token-that-both-sides-know-0123456789"}
+PATIENCE = 90
+"""Seconds to wait for anything."""
+
+
+def wait_until(condition):
+    end = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return found
+
+
+@pytest.fixture(scope="module")
+def ray_process():
+    process = subprocess.Popen(
+        [sys.executable, "-c", START_RAY],
+        cwd=ROOT,
+        env=os.environ | TOKEN,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    process.address = process.stdout.readline().strip()
+    yield process
+    process.communicate(timeout=PATIENCE)
+
+
+class Driver:
+    """The process that runs a tiny study, on the shared Ray."""
+
+    def __init__(self, ray_process, folder, **options):
+        write_space(folder, tiny_study.SPACE, base=BASE)
+        self.ray, self.options = ray_process, options
+        self.space, self.run = folder / "space.yaml", RunFolder(folder / "tiny")
+
+    def start(self, *further):
+        options = [f"--{name.replace('_', '-')}={value}" for name, value in self.options.items()]
+        script = ROOT / "tests" / "tiny_study.py"
+        command = [sys.executable, script, self.space, self.run.path, self.ray.address]
+        return subprocess.Popen(
+            [*map(str, command), *options, *further],
+            cwd=ROOT,
+            env=os.environ | TOKEN,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def finish(self, process):
+        printed, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, printed
+        return printed
+
+    def written(self):
+        """How many trials are in the table, which can be read at any time."""
+        return len(pd.read_parquet(self.run.trials)) if self.run.trials.exists() else 0
+
+    def trials(self):
+        return pd.read_parquet(self.run.trials)
+
+    def curves(self):
+        return pd.read_parquet(self.run.curves)
+
+    def work(self):
+        """How often each epoch of each trial was worked out."""
+        return {
+            file.name: Counter(map(int, file.read_text().split()))
+            for file in self.run.path.with_suffix(".work").iterdir()
+            if not file.suffix
+        }
+
+    def optuna_trials(self, arm):
+        storage = JournalStorage(JournalFileBackend(str(self.run.journal)))
+        return optuna.load_study(study_name=f"tiny-{arm}", storage=storage).trials
+
+
+def workers_of(ray_process):
+    """Processes in which trials run."""
+    family = psutil.Process(ray_process.pid).children(recursive=True)
+    return [process for process in family if "ImplicitFunc" in "".join(cmdline(process))]
+
+
+def cmdline(process):
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+@pytest.fixture(scope="module")
+def undisturbed(ray_process, tmp_path_factory):
+    driver = Driver(ray_process, tmp_path_factory.mktemp("undisturbed"))
+    driver.finish(driver.start())
+    return driver
+
+
+@pytest.fixture(scope="module")
+def killed(ray_process, tmp_path_factory):
+    """The same study whose driver was killed three times: in the design, twice in the search."""
+    driver = Driver(ray_process, tmp_path_factory.mktemp("killed"))
+    for number, trials in enumerate((1, 5, 8)):
+        process = driver.start(*(["--resume"] if number else []))
+        wait_until(lambda enough=trials: driver.written() >= enough)
+        process.kill()
+        process.communicate(timeout=PATIENCE)
+    driver.finish(driver.start("--resume"))
+    return driver
+
+
+def test_after_its_driver_was_killed_a_study_ends_with_the_trials_of_an_undisturbed_one(
+    undisturbed, killed
+):
+    expected, found = (
+        driver.trials().drop(columns="started_at") for driver in (undisturbed, killed)
+    )
+
+    pd.testing.assert_frame_equal(found, expected)
+    pd.testing.assert_frame_equal(killed.curves(), undisturbed.curves())
+
+
+@pytest.mark.parametrize("arm", ["pretrained", "random"])
+def test_after_its_driver_was_killed_a_study_has_the_sampler_state_of_an_undisturbed_one(
+    undisturbed, killed, arm
+):
+    def state(driver):
+        return [
+            (trial.state, trial.params, trial.values, trial.intermediate_values, trial.user_attrs)
+            for trial in driver.optuna_trials(arm)
+        ]
+
+    assert state(killed) == state(undisturbed)
+
+
+def test_no_more_than_one_epoch_is_repeated_for_each_kill_of_the_driver(killed):
+    repeated = [sum(count - 1 for count in epochs.values()) for epochs in killed.work().values()]
+
+    assert sum(repeated) <= 3 * 2  # the epoch it was in, and the first, whose row is made twice
+
+
+@pytest.mark.parametrize("driver", ["undisturbed", "killed"])
+def test_at_the_end_nothing_is_left_running_or_lying_about(driver, request):
+    driver = request.getfixturevalue(driver)
+
+    left = {path.name for path in driver.run.path.iterdir()}
+    assert left <= {
+        ".lock",
+        "blocks.parquet",
+        "checkpoints",
+        "curves.parquet",
+        "optuna.journal",
+        "prereg.yaml",
+        "space.yaml",
+        "tensorboard",
+        "trials.parquet",
+    }
+    for arm in ("pretrained", "random"):
+        assert {t.state for t in driver.optuna_trials(arm)} <= {
+            TrialState.COMPLETE,
+            TrialState.PRUNED,
+        }
+
+
+@pytest.mark.parametrize("driver", ["undisturbed", "killed"])
+def test_the_states_of_the_three_best_trials_are_kept(driver, request):
+    driver = request.getfixturevalue(driver)
+    trials = driver.trials()
+
+    done = trials[trials["status"] == "completed"]
+    best = done.nlargest(3, "val_correlation")["trial_id"]
+    assert {path.stem for path in driver.run.checkpoints.iterdir()} == set(best)
+
+
+def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_epoch(
+    ray_process, undisturbed, tmp_path
+):
+    driver = Driver(ray_process, tmp_path, seconds_per_epoch=0.4, trials=0)
+    process = driver.start()
+    wait_until(lambda: any(driver.run.running.glob("*.ckpt")))
+    (worker,) = workers_of(ray_process)
+    worker.kill()
+
+    printed = driver.finish(process)
+
+    trials = driver.trials()
+    assert trials["status"].tolist() == ["completed"] * 4
+    design = undisturbed.trials().head(4)
+    assert trials["val_correlation"].tolist() == design["val_correlation"].tolist()
+    repeated = [sum(count - 1 for count in epochs.values()) for epochs in driver.work().values()]
+    assert sum(repeated) <= 1
+    assert printed.count("it goes on from its last state") == 1
+
+
+def test_a_trial_whose_workers_die_again_and_again_has_failed(ray_process, tmp_path):
+    driver = Driver(ray_process, tmp_path, seconds_per_epoch=0.05, trials=0)
+    process = driver.start("--deadly=design-design000-random-1")
+
+    driver.finish(process)
+
+    trials = driver.trials().set_index("trial_id")
+    failed = trials[trials["status"] == "failed"]
+    assert failed.index.tolist() == ["design-design000-random-1"]
+    assert "died" in failed["error"].iloc[0]
+    assert (trials["status"] == "completed").sum() == 3
+
+
+def test_sigterm_ends_a_study_as_ctrl_c_does(ray_process, tmp_path):
+    driver = Driver(ray_process, tmp_path, seconds_per_epoch=0.2)
+    process = driver.start()
+    wait_until(lambda: driver.written() >= 1)
+    process.send_signal(signal.SIGTERM)
+    printed, _ = process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == 143
+    assert "Traceback" not in printed
+    states = Counter(t.state for arm in ("pretrained", "random") for t in driver.optuna_trials(arm))
+    assert TrialState.RUNNING not in states
+
+
+def test_a_study_is_run_by_one_process_at_a_time(ray_process, tmp_path):
+    driver = Driver(ray_process, tmp_path, seconds_per_epoch=0.2)
+    process = driver.start()
+    wait_until(lambda: driver.written() >= 1)
+
+    second, _ = driver.start("--resume").communicate(timeout=PATIENCE)
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate(timeout=PATIENCE)
+
+    assert "must be run by one process at a time" in second
+    assert "Traceback" not in second
+    assert process.returncode == 130

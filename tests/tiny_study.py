@@ -1,0 +1,122 @@
+"""A whole study on Ray in seconds: everything is real but the training, which makes its epochs up.
+
+    python tests/tiny_study.py SPACE.yaml RUN [--resume] --address ADDRESS [--workers 1]
+
+The training keeps a state after every epoch, as the real one does, and goes on from it. Each epoch
+that it works out is noted in a file of RUN.work/, so that tests see what was done twice.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import ray
+from ray import tune
+from rich.console import Console
+
+from stage1.command import run_command
+from stage1.results import RunFolder
+from stage1.search import launch
+from stage1.search.cluster import RAY_SETTINGS, Cluster
+from stage1.search.resume import begin_run, check_same_study
+from stage1.search.study import load_study
+
+DATA = {"data_dir": None, "fingerprint": "d" * 64}
+SPACE = """\
+name: tiny
+base: base.yaml
+objective: {metric: val_correlation, mode: max}
+horizon_epochs: 4
+arms:
+  pretrained: {transfer_learning.initialization: pretrained}
+  random: {transfer_learning.initialization: random}
+space:
+  training.optimizer.lr: {type: float, low: 1.0e-4, high: 1.0e-1, log: true}
+  transfer_learning.freeze_lm_epochs: {type: int, low: 0, high: 3}
+  transfer_learning.patch_len: {type: choice, options: [4, 8, 16]}
+design: {configurations: 2, seeds: 1}
+search: {trials: 8, sampler: tpe, scheduler: {asha: {grace_epochs: 1, reduction_factor: 2}}}
+"""
+
+
+def made_up_epoch(config: dict, epoch: int) -> dict:
+    """A row that depends on the configuration and the epoch alone."""
+    lr, seed = config["training"]["optimizer"]["lr"], config["training"]["seed"]
+    arm = config["transfer_learning"]["initialization"]
+    distance = abs(math.log10(lr) + 2.5) + 0.05 * (arm == "random") + 0.01 * math.sin(7 * seed)
+    correlation = math.exp(-distance) * (1 - math.exp(-(epoch + 1) / 3))
+    return {
+        "epoch": epoch,
+        "val_loss": 1 - correlation,
+        "val_correlation": correlation,
+        "val_skill": correlation - 0.5,
+        "train_loss": math.nan if epoch == 0 else 1 - correlation,
+        "seconds": 2.0 * epoch,
+        "steps": 30 * epoch,
+    }
+
+
+def train_trial(tune_config, *, shared, states, gpu):
+    """Take the place of `stage1.search.trainable.train_trial`."""
+    trial_id, config = tune_config["trial_id"], json.loads(tune_config["config"])
+    work = Path(shared["work"]) / trial_id
+    state = work.with_suffix(f".{os.getpid()}.state")
+    rows = json.loads(state.read_text()) if states.fetch(trial_id, state) else []
+    state.unlink(missing_ok=True)
+    for row in rows:
+        tune.report({"row": row})
+    if trial_id == shared["deadly"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    for epoch in range(len(rows), config["training"]["epochs"] + 1):
+        time.sleep(shared["seconds_per_epoch"])
+        with work.open("a") as done:
+            done.write(f"{epoch}\n")
+        rows.append(made_up_epoch(config, epoch))
+        tune.report({"row": rows[-1]})
+        if epoch > 0:
+            states.save(trial_id, lambda path: path.write_text(json.dumps(rows)))
+
+
+def run(
+    space: Path,
+    folder: Path,
+    address: str,
+    resume: bool = False,
+    workers: int = 1,
+    seconds_per_epoch: float = 0.02,
+    trials: int | None = None,
+    deadly: str = "",
+) -> None:
+    """Run the study in a Ray that runs already."""
+    study, run = load_study(space, trials=trials), RunFolder(folder)
+    if resume:
+        check_same_study(run, study, data=DATA)
+    else:
+        weights = SimpleNamespace(numel=lambda: 1)
+        model = SimpleNamespace(name="english-t5-nano", sha256="a" * 64, weights={"w": weights})
+        begin_run(run, study, data=DATA, models=[model])
+    work = folder.with_suffix(".work")
+    work.mkdir(exist_ok=True)
+    launch.train_trial = train_trial
+    launch.share_inputs = lambda *_: {
+        "work": str(work),
+        "seconds_per_epoch": seconds_per_epoch,
+        "deadly": deadly,
+    }
+    launch.record_cost = lambda *_, **__: None
+    ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    cluster = Cluster(workers, None)
+    finished = launch.run_study(study, run, {}, [], cluster=cluster, console=Console())
+    sys.exit(0 if finished else 3)
+
+
+if __name__ == "__main__":
+    os.environ.update(RAY_SETTINGS)
+    run_command(run)

@@ -9,6 +9,7 @@ TORCH_OPTIONS ?=
 
 BIN := .venv/bin
 STAMP := .venv/installed
+STAMP_ALL := .venv/installed-all
 PIP_INSTALL := $(BIN)/python -m pip install -qq --progress-bar off --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=10
 export RAY_USAGE_STATS_ENABLED := 0
@@ -27,7 +28,7 @@ tune: $(STAMP) ## run the study (SPACE=..., OUT=..., ARGS='--workers 4'); a seco
 test: lint ## style, types, import order and every test but the slow ones
 	$(PYTEST) $(ARGS)
 
-test-all: lint ## the same with the slow tests
+test-all: lint $(STAMP_ALL) ## the same with the slow tests
 	$(PYTEST) -m '' $(ARGS)
 
 lint: $(STAMP) ## style, types and import order
@@ -37,7 +38,8 @@ lint: $(STAMP) ## style, types and import order
 	$(BIN)/lint-imports --no-logo
 
 lock: $(STAMP) ## write requirements.lock from what .venv/ holds
-	@$(BIN)/python -m pip freeze --all --exclude-editable | sed '/^pip==/d; s/+cpu$$//' > .venv/pins
+	@$(BIN)/python -m pip freeze --all --exclude-editable | sed '/^pip==/d; s/+cpu$$//' \
+		| grep -vxFf requirements-all.lock > .venv/pins
 	@{ grep '^#' requirements.lock; cat .venv/pins; } > .venv/lock
 	@mv .venv/lock requirements.lock
 
@@ -49,4 +51,9 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP_INSTALL) $(TORCH_OPTIONS) "$$(grep '^torch==' requirements.lock)"
 	@$(PIP_INSTALL) --requirement requirements.lock
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# botocore asks for an older python-dateutil than pandas is tested with, and works with ours.
+$(STAMP_ALL): requirements-all.lock $(STAMP)
+	@$(PIP_INSTALL) --no-deps --requirement requirements-all.lock
 	@touch $@

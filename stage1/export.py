@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from stage1.command import run_command
 from stage1.config import Config, config_yaml, with_values
 from stage1.errors import ResultsError
+from stage1.faults import brief, shown
 from stage1.files import checksum_holds, sha256_of_file, with_checksum, write_text
 from stage1.results import RunFolder, read_space, read_trials
 from stage1.summary import (
@@ -54,6 +55,12 @@ def export_text(run: RunFolder) -> str:
     """
     space, trials = read_space(run), read_trials(run)
     best = best_configuration(trials, space)
+    if best.arm not in space["arms"]:
+        raise ResultsError(
+            f"{run.trials}: arm of the best configuration must be one of "
+            f"{', '.join(space['arms'])}, as {run.space.name} has them, got {shown(best.arm)}; "
+            "restore the file that was edited"
+        )
     try:
         config = best_config(best, space)
     except ValidationError as error:
@@ -81,6 +88,17 @@ def export(run: RunFolder, out: Path, *, force: bool = False) -> Path:
         ConfigError: The study does not fit the configuration of this version.
     """
     text = export_text(run)
+    try:
+        _replace(out, text, force=force)
+    except OSError as error:
+        reason = brief(str(error))
+        raise ResultsError(
+            f"{out} must be a file that can be written, got {reason}; give another --out"
+        ) from None
+    return out
+
+
+def _replace(out: Path, text: str, *, force: bool) -> None:
     if out.is_dir():
         raise ResultsError(f"{out} must be a file name, got a folder; give --out DIR/NAME.yaml")
     if out.exists() and not force and not is_untouched_export(_content(out)):
@@ -89,7 +107,6 @@ def export(run: RunFolder, out: Path, *, force: bool = False) -> Path:
             "give another --out, or --force to replace it"
         )
     write_text(out, text)
-    return out
 
 
 def _base_source(run: RunFolder) -> YamlSource:
@@ -103,7 +120,7 @@ def _provenance(
     run: RunFolder, space: dict[str, Any], best: BestConfiguration, *, trials: int
 ) -> list[str]:
     by_seed = ", ".join(f"{value!r} (seed {seed})" for seed, value in best.by_seed.items())
-    prereg = sha256_of_file(run.prereg) if run.prereg.exists() else "no such file"
+    prereg = sha256_of_file(run.prereg) if run.prereg.is_file() else "no such file"
     return [
         f"run: {space['name']}",
         f"trials in the run: {trials}; complete configurations considered: {best.candidates}",
@@ -112,7 +129,7 @@ def _provenance(
         f"{space['objective']['metric']}, mean over seeds: {best.mean!r}",
         f"{space['objective']['metric']} by seed: {by_seed}",
         f"val_skill, mean over seeds: {best.skill:.4f}",
-        f"data fingerprint: {space['data']['fingerprint']}",
+        f"data fingerprint: {space['data'].get('fingerprint', 'not recorded')}",
         f"sha256 of {run.trials.name}: {sha256_of_file(run.trials)}",
         f"sha256 of {run.prereg.name}: {prereg}",
         f"date: {datetime.now(UTC):%Y-%m-%d}",

@@ -100,7 +100,7 @@ def broken_rules(fault: Any, model: type[BaseModel]) -> list[Fault]:
         return [((), f"must match {context['pattern']}, got {value}")]
     if kind == "too_short":
         return [((), f"must have at least {context['min_length']} entries, got {value}")]
-    message = re.sub(r"^Input should", "must", one_line(fault["msg"]))
+    message = re.sub(r"^\w+ should", "must", one_line(fault["msg"]))
     return [((), f"{_RULES.get(kind, message)}, got {value}")]
 
 
@@ -140,7 +140,10 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
 def shown(value: Any) -> str:
     """A value as an error message shows it: as Python writes it, cut where it is long."""
-    text = one_line(_SHORT.repr(value))
+    try:
+        text = one_line(_SHORT.repr(value))
+    except ValueError:  # Python writes no number of more than some thousand digits
+        text = "a number with too many digits to show"
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
@@ -156,11 +159,16 @@ def one_line(text: str) -> str:
     return words if words.isprintable() else repr(words)
 
 
+def brief(text: str) -> str:
+    """Text of any origin as one line of bounded length, for an error message."""
+    return one_line(text)[:LONGEST_VALUE].rstrip(". ")
+
+
 def reason_of(error: BaseException) -> str:
     """An exception in one line of bounded length; a user's error in its own words alone."""
     first = next(iter(str(error).strip().splitlines()), "")
     text = first if isinstance(error, Stage1Error) else f"{type(error).__name__}: {first}"
-    return one_line(text)[:LONGEST_VALUE].rstrip(". ")
+    return brief(text)
 
 
 def did_you_mean(word: str, known: list[str]) -> str:

@@ -13,11 +13,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stage1.config import Config, with_values
-from stage1.errors import ResultsError
-from stage1.faults import RuleError, dotted, faults_of, one_line, shown
+from stage1.errors import ConfigError, ResultsError
+from stage1.faults import RuleError, brief, dotted, faults_of, shown
 from stage1.files import checksum_holds, sha256_of_file, with_checksum
 from stage1.run_folder import RunFolder
+from stage1.run_space import MOST_EPOCHS, Word
 from stage1.run_tables import RANDOM, RANDOM_AGAIN, RANDOM_FIXED, VANILLA
+from stage1.yaml_source import read_yaml
 
 CLAIMS = 6
 """Claims that share the error rate."""
@@ -80,7 +82,7 @@ class RandomArm(Part):
 class CostPlan(Part):
     """What the claim about cost is about."""
 
-    size: str
+    size: Word
     """Language model whose ratio decides."""
     patch_len: int = Field(ge=1)
     """Bars per token."""
@@ -97,21 +99,21 @@ class Preregistration(Part):
     """Of space.yaml, the resolved study."""
     written_at: datetime
     """When, with its time zone."""
-    arms: list[str] = Field(min_length=1)
+    arms: list[Word] = Field(min_length=1)
     """All arms, in the study's order."""
-    roles: dict[str, str]
+    roles: dict[str, Word]
     """Arm by its role in the comparisons."""
     configurations: int = Field(ge=1)
     """Of the design."""
     seeds: list[int] = Field(min_length=1)
     """Of the design; every configuration is trained with each."""
-    horizon_epoch: int = Field(ge=1)
+    horizon_epoch: int = Field(ge=1, le=MOST_EPOCHS)
     """Last epoch."""
     early_epoch: int = Field(ge=1)
     """Epoch of the claims about the beginning."""
     looks: Literal[1] = 1
     """How often verdicts are given: at the end of the design."""
-    claims: dict[str, float] | None = None
+    claims: dict[Word, float] | None = None
     """Lower end of what is claimed, by claim; null where an earlier version wrote the file."""
     level: float = Field(ERROR_RATE, gt=0, lt=1)
     """Two-sided error rate of the interval that decides a claim."""
@@ -119,16 +121,26 @@ class Preregistration(Part):
     """Of the role random; null without that role."""
     cost: CostPlan | None
     """Null without a pretrained T5."""
-    language_models: dict[str, str]
+    language_models: dict[Word, Word]
     """SHA-256 of the weights by name."""
-    versions: dict[str, str]
+    versions: dict[Word, Word]
     """Of the packages that the numbers depend on."""
 
     @model_validator(mode="after")
-    def _early_comes_before_the_end(self) -> Self:
+    def _parts_fit(self) -> Self:
+        faults = []
         if self.early_epoch > self.horizon_epoch:
             rule = f"must be <= horizon_epoch={self.horizon_epoch}, got {self.early_epoch}"
-            raise RuleError(("early_epoch", rule))
+            faults.append(("early_epoch", rule))
+        for key, values in (("arms", self.arms), ("seeds", self.seeds)):
+            if len(set(values)) < len(values):
+                faults.append((key, f"must differ from each other, got {shown(values)}"))
+        strangers = set(self.roles.values()) - set(self.arms)
+        if strangers:
+            rule = f"must be of arms={shown(self.arms)}, got {shown(min(strangers))}"
+            faults.append(("roles", rule))
+        if faults:
+            raise RuleError(*faults)
         return self
 
 
@@ -206,10 +218,12 @@ _RESTORE = "restore the file as it was written before the first trial, or run th
 
 
 def _content(run: RunFolder) -> dict[str, Any]:
+    if not run.prereg.is_file():
+        raise ResultsError(f"{run.prereg}: must be readable, got no file; {_RESTORE}")
     try:
-        content = yaml.safe_load(run.prereg.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = one_line(str(error))
+        content, _ = read_yaml(run.prereg)
+    except ConfigError as error:
+        reason = brief(str(error).removeprefix(f"{run.prereg}:"))
         raise ResultsError(f"{run.prereg}: must be readable, got {reason}; {_RESTORE}") from None
     if not isinstance(content, dict):
         raise ResultsError(

@@ -17,6 +17,8 @@ from stage1.document.html import html
 from stage1.document.markdown import markdown
 from stage1.document.pictures import saved_picture
 from stage1.document.terminal import show_end
+from stage1.errors import ResultsError
+from stage1.faults import brief
 from stage1.figures import draw_all
 from stage1.files import write_text
 from stage1.results import RunFolder
@@ -39,16 +41,30 @@ def write_report(run: RunFolder) -> Report:
     Figures of an earlier report that this one does not have are removed.
 
     Raises:
-        ResultsError: The folder is not a run, or its tables cannot be read.
+        ResultsError: The folder is not a run, its tables cannot be read, or it cannot be written.
     """
     tables = read_run(run)
     evaluation = evaluate(tables)
+    if run.figures.is_symlink():
+        raise ResultsError(
+            f"{run.figures}: must be a folder inside the run, got a link to another; remove it"
+        )
+    try:
+        _write(run, tables, evaluation)
+    except OSError as error:
+        raise ResultsError(
+            f"{run.path}: must be a folder that can be written, got {brief(str(error))}; remove "
+            "what is in the way, or copy the run to another place"
+        ) from None
+    return Report(tables, evaluation)
+
+
+def _write(run: RunFolder, tables: RunTables, evaluation: Evaluation) -> None:
     write_text(run.claims, claims_json(evaluation.claims, evaluation.beside, facts(evaluation)))
     pictures = [saved_picture(drawn, run) for drawn in draw_all(tables, evaluation)]
     blocks = report_blocks(tables, evaluation, pictures)
     write_text(run.report, markdown(blocks))
     write_text(run.report_html, html(blocks))
-    return Report(tables, evaluation)
 
 
 def facts(evaluation: Evaluation) -> dict[str, Any]:

@@ -15,11 +15,13 @@ import pandas as pd
 import pandera.pandas as pandera
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 from pandera.errors import SchemaErrors
+from pydantic import ValidationError
 
-from stage1.errors import ResultsError
+from stage1.errors import ConfigError, ResultsError
+from stage1.faults import brief
 from stage1.run_folder import RunFolder
+from stage1.run_space import ResolvedSpace
 from stage1.run_tables import (
     BLOCK_COLUMNS,
     BLOCK_SUMS,
@@ -51,6 +53,8 @@ from stage1.run_tables import (
     VANILLA,
     Column,
 )
+from stage1.table_checks import MOST_ROWS, table_faults
+from stage1.yaml_source import YamlSource, fault_lines, read_yaml
 
 __all__ = [
     "BLOCK_COLUMNS",
@@ -160,12 +164,18 @@ def read_space(run: RunFolder) -> dict[str, Any]:
     """
     _require(run, run.space)
     try:
-        space = yaml.safe_load(run.space.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        space, origins = read_yaml(run.space)
+    except ConfigError as error:
         raise _unreadable(run.space, error) from None
     missing = [key for key in SPACE_KEYS if not isinstance(space, dict) or key not in space]
     if missing:
         raise ResultsError(f"{run.space}: must have the keys {', '.join(missing)}; {_ADVICE}")
+    try:
+        ResolvedSpace.model_validate(space)
+    except ValidationError as error:
+        source = YamlSource(run.space, space, origins)
+        faults = fault_lines(error, source, ResolvedSpace)
+        raise ResultsError("\n".join(f"{line}; {_ADVICE}" for line in faults)) from None
     return dict(space)
 
 
@@ -187,20 +197,27 @@ def _require(run: RunFolder, file: Path) -> None:
 
 
 def _unreadable(file: Path, error: Exception) -> ResultsError:
-    reason = " ".join(str(error).split())
+    reason = brief(str(error).removeprefix(f"{file}:"))
     return ResultsError(f"{file}: must be readable, got {reason}; {_ADVICE}")
 
 
 def load_table(file: Path) -> pa.Table:
-    """A table as it lies in its file, unchecked.
+    """A table as it lies in its file, unchecked, without what others have noted of it beside.
 
     Raises:
-        ResultsError: The file is missing or broken.
+        ResultsError: The file is missing, broken or too large.
     """
     try:
-        return pq.ParquetFile(file).read()
-    except (OSError, pa.ArrowException) as error:
+        with pq.ParquetFile(file) as stored:
+            rows = stored.metadata.num_rows
+            if rows > MOST_ROWS:
+                told = f"must have at most {MOST_ROWS:,} rows, got {rows:,}"
+                raise ResultsError(f"{file}: {told}; {_ADVICE}")
+            table = stored.read()
+        table.validate(full=True)
+    except (OSError, pa.ArrowException, ValueError) as error:
         raise _unreadable(file, error) from None
+    return table.replace_schema_metadata(None)
 
 
 def _read_optional(
@@ -216,7 +233,11 @@ def _read_checked(
     run: RunFolder, file: Path, columns: Sequence[Column], *, unique: list[str]
 ) -> pd.DataFrame:
     _require(run, file)
-    frame = load_table(file).to_pandas(types_mapper={INTEGER: pd.Int64Dtype()}.get)
+    table = load_table(file)
+    faults = [f"{file}: {fault}; {_ADVICE}" for fault in table_faults(table, columns)]
+    if faults:
+        raise ResultsError("\n".join(faults))
+    frame = table.to_pandas(types_mapper={INTEGER: pd.Int64Dtype()}.get)
     for column in columns:
         if column.added_later and column.name not in frame:
             frame[column.name] = None
@@ -253,6 +274,7 @@ def _fault_lines(file: Path, cases: pd.DataFrame) -> list[str]:
         return [f"{file}: must have the columns {', '.join(missing)}; {_ADVICE}"]
     first = cases.drop_duplicates("column")
     return [
-        f"{file}: {case.column} must satisfy {case.check}, got {case.failure_case}; {_ADVICE}"
+        f"{file}: {case.column} must satisfy {brief(str(case.check))}, "
+        f"got {brief(str(case.failure_case))}; {_ADVICE}"
         for case in first.itertuples()
     ]

@@ -83,6 +83,13 @@ _METRICS = (
     Column("consistency_ratio", NUMBER, added_later=True),
     Column("spectral_delta", NUMBER, added_later=True),
 )
+
+
+def is_metric(name: str) -> bool:
+    """Whether a name is that of a metric in the tables."""
+    return any(re.fullmatch(column.pattern, name) for column in _METRICS)
+
+
 TRIAL_COLUMNS = (
     *IDENTITY_COLUMNS,
     Column("status", TEXT, required=True, allowed=STATUSES),

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
@@ -41,7 +42,7 @@ class _Table:
     longer and longer.
     """
 
-    def __init__(self, file: Path, columns: Sequence[Column], table: pa.Table) -> None:
+    def __init__(self, file: Path, columns: tuple[Column, ...], table: pa.Table) -> None:
         self.file, self.columns = file, columns
         self._pieces, self._schema = [table], table.schema
 
@@ -210,7 +211,7 @@ def _joined_schema(schemas: list[pa.Schema]) -> pa.Schema:
         raise ValueError(f"values must keep to one type in a column, got: {error}") from None
 
 
-def _arrow_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> pa.Table:
+def _arrow_table(rows: Sequence[Mapping[str, Any]], columns: tuple[Column, ...]) -> pa.Table:
     fixed = [column.name for column in columns if not column.is_family]
     names = _ordered(dict.fromkeys([*fixed, *(name for row in rows for name in row)]), columns)
     arrays = {}
@@ -222,11 +223,12 @@ def _arrow_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -
     return pa.table(arrays)
 
 
-def _ordered(names: Iterable[str], columns: Sequence[Column]) -> list[str]:
+def _ordered(names: Iterable[str], columns: tuple[Column, ...]) -> list[str]:
     return sorted(names, key=lambda name: _position(name, columns))
 
 
-def _position(name: str, columns: Sequence[Column]) -> int:
+@lru_cache(maxsize=1024)
+def _position(name: str, columns: tuple[Column, ...]) -> int:
     """Place of the column of that name, or of the first family it belongs to."""
     for place, column in enumerate(columns):
         if re.match(column.pattern, name):

@@ -12,7 +12,6 @@ from stage1.command import DataDir, parse_duration, run_command
 from stage1.data.batches import MarketWindows
 from stage1.data.store import fingerprint, load_bars
 from stage1.language_models.resolver import resolve
-from stage1.report import write_report
 from stage1.results import RunFolder
 from stage1.search.resume import begin_run, check_new, check_same_study, data_description
 from stage1.search.study import language_model_names, load_study
@@ -85,6 +84,9 @@ def tune(
                 soft_wrap=True,
             )
             raise
+    # What draws and computes takes seconds to load, which the first trial should not wait for.
+    from stage1.report import write_report
+
     write_report(run).show(console)
     if not finished:
         console.print("Not finished: go on with the same command and --resume.")

@@ -23,6 +23,7 @@ PACKAGE = ROOT / "stage1"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+LOCK_ALL = (ROOT / "requirements-all.lock").read_text(encoding="utf-8")
 
 LONGEST_MODULE = 300
 UNPICKLERS = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
@@ -36,7 +37,17 @@ UNSAFE_CALLS = {
 }
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:work|root|farm|home/\w+|Users/\w+)/")
 
-FOLDERS = (".ci", "analysis", "benchmarks", "configs", "search_spaces", "stage1", "tests")
+FOLDERS = (
+    ".ci",
+    "analysis",
+    "benchmarks",
+    "cluster",
+    "configs",
+    "docs",
+    "search_spaces",
+    "stage1",
+    "tests",
+)
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
@@ -145,8 +156,8 @@ def runtime_requirements() -> list[Requirement]:
     return [Requirement(entry) for entry in PROJECT["project"]["dependencies"]]
 
 
-def pins() -> dict[str, str]:
-    lines = [line.split("==") for line in LOCK.splitlines() if not line.startswith("#")]
+def pins(lock: str = LOCK) -> dict[str, str]:
+    lines = [line.split("==") for line in lock.splitlines() if not line.startswith("#")]
     return {canonicalize_name(name): version for name, version in lines}
 
 
@@ -162,8 +173,33 @@ def test_the_lock_pins_every_dependency_at_a_version_the_project_allows():
     assert refused == []
 
 
-def test_the_lock_holds_exact_versions_only():
-    lines = [line for line in LOCK.splitlines() if not line.startswith("#")]
+def test_the_lock_of_the_slow_tests_pins_what_only_they_need():
+    pinned, more = pins(), pins(LOCK_ALL)
+
+    refused = [
+        str(requirement)
+        for requirement in requirements_of("test-all")
+        if not requirement.specifier.contains(
+            (pinned | more).get(canonicalize_name(requirement.name), "0")
+        )
+    ]
+
+    assert refused == []
+    assert pinned.keys() & more.keys() == set()
+
+
+@needs_make
+def test_only_make_test_all_installs_what_only_the_slow_tests_need():
+    dry = ["make", "--dry-run", "--always-make"]
+
+    assert "requirements-all.lock" not in run([*dry, "test"])
+    assert "requirements-all.lock" not in run([*dry, "tune"])
+    assert "requirements-all.lock" in run([*dry, "test-all"])
+
+
+@pytest.mark.parametrize("lock", [pytest.param(LOCK, id="all"), pytest.param(LOCK_ALL, id="slow")])
+def test_the_lock_holds_exact_versions_only(lock):
+    lines = [line for line in lock.splitlines() if not line.startswith("#")]
 
     inexact = [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+", line)]
 

@@ -19,6 +19,7 @@ from stage1.results import (
     read_space,
     read_trials,
 )
+from stage1.run_space import require_timeframes
 
 
 class RunTables(NamedTuple):
@@ -45,9 +46,11 @@ def read_run(run: RunFolder) -> RunTables:
         ResultsError: The folder is not a run, or a file in it cannot be read.
     """
     trials = read_trials(run)  # first: then every trial has its curve and its blocks
+    space = read_space(run)
+    require_timeframes(run.space, space)
     return RunTables(
         run=run,
-        space=read_space(run),
+        space=space,
         registration=read_preregistration(run),
         trials=trials,
         curves=read_curves(run),

@@ -8,10 +8,11 @@ import yaml
 from pydantic import ValidationError
 
 from stage1.config import Config, Section, config_yaml
-from stage1.errors import ResultsError
-from stage1.faults import dotted, faults_of, one_line, shown
+from stage1.errors import ConfigError, ResultsError
+from stage1.faults import brief, dotted, faults_of, shown
 from stage1.files import atomic_path, write_text
 from stage1.run_folder import RunFolder
+from stage1.yaml_source import read_yaml
 
 RECORD_FILE = "experiment.yaml"
 CONFIG_FOLDER = "configs"
@@ -109,19 +110,19 @@ def read_record(run: RunFolder) -> ExperimentRecord:
         ResultsError: Missing, broken, or not as it was written.
     """
     file = run.path / RECORD_FILE
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        return ExperimentRecord.model_validate(content)
-    except FileNotFoundError:
+    if not file.exists():
         raise ResultsError(
             f"{run.path}: must be the folder of an experiment, got none with {RECORD_FILE}; name "
             "the one that stage1.compare made, its --out"
-        ) from None
+        )
+    try:
+        content, _ = read_yaml(file)
+        return ExperimentRecord.model_validate(content)
     except ValidationError as error:
         keys, rule = faults_of(error, ExperimentRecord)[0]
         reason = f"{dotted(keys)}: {rule}"
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = one_line(str(error))
+    except ConfigError as error:
+        reason = brief(str(error).removeprefix(f"{file}:"))
     raise ResultsError(
         f"{file}: must be as it was written before the first training, got {reason}; restore it, "
         "or start a new experiment with another --out"

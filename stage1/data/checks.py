@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from stage1.data.bars import PRICES, UNREADABLE, Bars, Fault, Repair, Rows, faults_where
 from stage1.errors import DataError
+from stage1.faults import shown
 
 SHOWN = 20
 """At most this many faults are written out; the rest are counted."""
@@ -119,7 +120,7 @@ def _price_faults(rows: Rows) -> Iterator[Fault]:
     open_, high, low, close = rows.prices.T
 
     def written(name: str) -> Callable[[int], str]:
-        return lambda row: repr(rows.cell(int(rows.lines[row]), name))
+        return lambda row: shown(rows.cell(int(rows.lines[row]), name))
 
     for name, prices in zip(PRICES, rows.prices.T, strict=True):
         yield from faults_where(
@@ -159,7 +160,7 @@ def _time_faults(rows: Rows, minutes: int) -> Iterator[Fault]:
         lines,
         times % 60 != 0,
         rule="time must be on a whole minute",
-        value=lambda row: repr(rows.cell(int(lines[row]), "time")),
+        value=lambda row: shown(rows.cell(int(lines[row]), "time")),
     )
     yield from faults_where(
         lines,

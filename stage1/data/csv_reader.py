@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +24,7 @@ from stage1.data.text_columns import (
 )
 from stage1.data.time_zones import to_instants
 from stage1.errors import DataError
+from stage1.faults import brief, shown
 
 HEAD_BYTES = 65_536
 """The first two lines of a file lie within its first so many bytes."""
@@ -96,7 +99,9 @@ def _read_head(path: Path) -> Head:
         with pa.input_stream(str(path), compression=compression) as stream:
             data = stream.read(HEAD_BYTES)
     except OSError as error:
-        raise DataError(f"{path}: must be text or gzip, and cannot be read ({error})") from None
+        raise DataError(
+            f"{path}: must be text or gzip, and cannot be read ({brief(str(error))})"
+        ) from None
     encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
     lines = data.decode(encoding, errors="replace").splitlines()
     filled = [number for number, line in enumerate(lines) if line.strip()]
@@ -111,7 +116,7 @@ def _require_layout(path: Path, head: Head, dialect: Dialect) -> Layout:
         wanted = "of a known dialect" if dialect == "auto" else f"of the dialect {dialect}"
         raise DataError(
             f"{path}: line {head.number}: header or first row must be {wanted}, "
-            f"got {head.line[:80]!r}; give it the header timestamp,open,high,low,close"
+            f"got {shown(head.line)}; give it the header timestamp,open,high,low,close"
         )
     return layout
 
@@ -128,9 +133,10 @@ def _read_table(path: Path, head: Head, layout: Layout) -> Table:
     used = [names[column] for column in (*layout.time, *layout.prices)]
     if layout.has_header and not head.has_more:
         return Table({}, np.empty(0, np.int64), [])
-    try:
+
+    def parsed(handler: Callable[[Any], str] | None) -> pa.Table:
         with pa.input_stream(str(path), compression=head.compression) as stream:
-            table = pyarrow.csv.read_csv(
+            return pyarrow.csv.read_csv(
                 stream,
                 # Serial: only then are rows that are set aside numbered.
                 pyarrow.csv.ReadOptions(
@@ -142,7 +148,7 @@ def _read_table(path: Path, head: Head, layout: Layout) -> Table:
                 pyarrow.csv.ParseOptions(
                     delimiter=layout.delimiter,
                     ignore_empty_lines=False,
-                    invalid_row_handler=set_aside,
+                    invalid_row_handler=handler,
                 ),
                 pyarrow.csv.ConvertOptions(
                     include_columns=used,
@@ -150,13 +156,35 @@ def _read_table(path: Path, head: Head, layout: Layout) -> Table:
                     strings_can_be_null=False,
                 ),
             )
-    except (pa.ArrowInvalid, OSError, UnicodeError) as error:
-        raise DataError(f"{path}: must be text with one bar a line ({error})") from None
+
+    try:
+        try:
+            table = parsed(None)
+        except pa.ArrowInvalid:  # rows to set aside, which Arrow hands over as text
+            _require_text(path, head)
+            table = parsed(set_aside)
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        raise DataError(
+            f"{path}: must be text with one bar a line, got {brief(str(error))}; mend the file"
+        ) from None
     columns = [table.column(name) for name in used]
     time, prices = columns[: len(layout.time)], columns[len(layout.time) :]
     joined = time[0] if len(time) == 1 else pc.binary_join_element_wise(*time, " ")
     texts = dict(zip(("time", *PRICES), (joined, *prices), strict=True))
     return _without_blank_lines(texts, *_number_lines(skip, table.num_rows, ragged))
+
+
+def _require_text(path: Path, head: Head) -> None:
+    """Read the file once as text.
+
+    Raises:
+        UnicodeError: It is none.
+    """
+    decoder = codecs.getincrementaldecoder(head.encoding)()
+    with pa.input_stream(str(path), compression=head.compression) as stream:
+        while data := stream.read(HEAD_BYTES):
+            decoder.decode(data)
+        decoder.decode(b"", final=True)
 
 
 def _number_lines(skip: int, rows: int, ragged: list[Any]) -> tuple[NDArray[np.int64], list[Fault]]:
@@ -214,7 +242,7 @@ def _read_times(
     if template is None:
         raise DataError(
             f"{path}: line {table.lines[0]}: time must be a unix time or begin like "
-            f"{', '.join(TEMPLATES)}, got {example!r}"
+            f"{', '.join(TEMPLATES)}, got {shown(example)}"
         )
     instants = to_instants(parse_times(texts, template), timezone, path)
     return instants.seconds, instants.faults(table.lines, table.cell), template

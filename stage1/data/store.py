@@ -19,6 +19,7 @@ from stage1.data.resample import resample_all
 from stage1.data.text_columns import UNIX_UNITS, Times, to_numpy, unix_seconds
 from stage1.data.time_zones import to_instants
 from stage1.errors import DataError
+from stage1.faults import brief
 from stage1.timeframes import MINUTES
 
 __all__ = ["Bars", "fingerprint", "load_bars", "read_parquet", "write_parquet"]
@@ -84,9 +85,13 @@ def read_parquet(path: Path, *, timezone: str = "UTC") -> Rows:
 
     def cell(line: int, column: str) -> str:
         name = "timestamp" if column == "time" else column
-        return str(table.column(name)[line - 1])
+        value = table.column(name)[line - 1]
+        try:
+            return str(value)
+        except (OverflowError, ValueError):  # a time that Python's years do not reach
+            return str(value.cast(pa.int64()))
 
-    kind = str(table.schema.field("timestamp").type)
+    kind = brief(str(table.schema.field("timestamp").type))
     return Rows(
         path=path,
         unit="row",
@@ -134,12 +139,12 @@ def _read_columns(path: Path) -> pa.Table:
         missing = [name for name in COLUMNS if name not in names]
         if missing:
             raise DataError(
-                f"{path}: must have the columns {', '.join(COLUMNS)}, got {', '.join(names)}; "
-                "write it with `python -m stage1.prepare`"
+                f"{path}: must have the columns {', '.join(COLUMNS)}, "
+                f"got {brief(', '.join(names))}; write it with `python -m stage1.prepare`"
             )
         table = pq.read_table(path, columns=list(COLUMNS))
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: must be a Parquet file ({error})") from None
+        raise DataError(f"{path}: must be a Parquet file ({brief(str(error))})") from None
     if table.num_rows == 0:
         raise DataError(f"{path}: must hold bars, got none")
     return table
@@ -148,9 +153,13 @@ def _read_columns(path: Path) -> pa.Table:
 def _parquet_times(column: pa.ChunkedArray, path: Path) -> Times:
     kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return Times(unix_seconds(_filled(column, pa.float64())), in_utc=True)
+        # Nanoseconds are beyond the whole numbers that floats hold; whole minutes stay exact.
+        numbers = pc.cast(column, pa.float64(), safe=False)
+        return Times(unix_seconds(_filled(numbers, pa.float64())), in_utc=True)
     if not pa.types.is_timestamp(kind):
-        raise DataError(f"{path}: timestamp must be a datetime or a unix time, got {kind}")
+        raise DataError(
+            f"{path}: timestamp must be a datetime or a unix time, got {brief(str(kind))}"
+        )
     ticks = _filled(column, pa.int64())
     seconds, rest = np.divmod(ticks, TICKS[kind.unit])
     # A fraction of a second is off the minute, as a full second is.
@@ -163,7 +172,7 @@ def _prices(column: pa.ChunkedArray, path: Path) -> NDArray[np.float64]:
     try:
         return _filled(column, pa.float64())
     except pa.ArrowException as error:
-        raise DataError(f"{path}: prices must be numbers ({error})") from None
+        raise DataError(f"{path}: prices must be numbers ({brief(str(error))})") from None
 
 
 def _filled(column: pa.ChunkedArray, kind: pa.DataType) -> NDArray[Any]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from stage1.data.bars import UNREADABLE, Fault, faults_where
 from stage1.data.text_columns import Times
 from stage1.errors import DataError
+from stage1.faults import shown
 
 HALF_A_DAY = 43_200
 
@@ -35,7 +36,7 @@ class Instants(NamedTuple):
                 lines,
                 broken,
                 rule=rule,
-                value=lambda row: repr(cell(int(lines[row]), "time")),
+                value=lambda row: shown(cell(int(lines[row]), "time")),
             )
         ]
 

@@ -22,6 +22,8 @@ from stage1.document.blocks import (
     Table,
 )
 
+_UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
+
 
 def markdown(blocks: Iterable[Block]) -> str:
     """The report as GitHub's Markdown; text is escaped, pictures are links to their files."""
@@ -43,7 +45,8 @@ def _block(block: Block) -> str:
         case Items(lines):
             return "\n".join(f"- {_line(line)}" for line in lines)
         case Commands(lines):
-            return "\n".join(f"    {line}" for line in lines)
+            inside = [text for line in lines for text in line.splitlines()]
+            return "\n".join(f"    {text}" for text in inside)
         case Details(summary, inner):
             return (
                 f"<details><summary>{escaped(summary)}</summary>\n\n{markdown(inner)}\n</details>"
@@ -77,12 +80,26 @@ def _line(parts: Iterable[Inline]) -> str:
 def _inline(part: Inline) -> str:
     match part:
         case Code(text):
-            fence = "``" if "`" in text else "`"
-            return f"{fence}{text}{fence}"
+            return _code(text)
         case Strong(text) | Mark(text):
             return f"**{escaped(text)}**"
         case str():
             return escaped(part)
+
+
+def _code(text: str) -> str:
+    """Text letter by letter, on one line, between more backticks than it has in a row."""
+    text = _on_one_line(text)
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    room = " " if text.startswith("`") or text.endswith("`") or not text.strip() else ""
+    return f"{fence}{room}{text}{room}{fence}"
+
+
+def _on_one_line(text: str) -> str:
+    """Any white space as a blank, and no control codes."""
+    text = re.sub(r"\s+", " ", text)
+    return "".join(letter if letter.isprintable() else _UNPRINTABLE for letter in text)
 
 
 def escaped(text: str) -> str:
@@ -91,7 +108,7 @@ def escaped(text: str) -> str:
     What means nothing to Markdown stays readable: an underscore inside a word, `<` before a number,
     brackets around an interval.
     """
-    text = re.sub(r"\s+", " ", text)
+    text = _on_one_line(text)
     text = re.sub(r"([\\`*])", r"\\\1", text)
     text = re.sub(r"\](?=[(\[:])", r"\\]", text)  # else a link
     text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)

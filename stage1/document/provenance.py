@@ -25,6 +25,8 @@ from stage1.summary import (
 
 _PREFIX = 12
 """Digits of a checksum that are shown."""
+_LONGEST = 1e9
+"""Seconds that a trial may seem to have taken; a table of unknown origin can say anything."""
 
 
 def next_commands(tables: RunTables) -> list[str]:
@@ -99,7 +101,7 @@ def environment_blocks(tables: RunTables) -> list[Block]:
 
 def _duration(trials: pd.DataFrame) -> tuple[datetime | None, datetime | None]:
     begun = trials["started_at"]
-    ended = begun + pd.to_timedelta(trials["seconds"].fillna(0.0), unit="s")
+    ended = begun + pd.to_timedelta(trials["seconds"].fillna(0.0).clip(0.0, _LONGEST), unit="s")
     return begun.min(), ended.max()
 
 

@@ -26,6 +26,7 @@ WIDTH = 5.4
 TEXT_SIZE, SMALL_SIZE = 10.5, 9.5
 """Points."""
 LOOK: dict[Any, Any] = {
+    "text.parse_math": False,  # a name may hold a dollar
     "font.size": TEXT_SIZE,
     "axes.axisbelow": True,
     "axes.labelsize": TEXT_SIZE,

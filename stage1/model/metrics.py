@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -17,20 +16,6 @@ from stage1.model.consistency import compare, consistency_ratio
 from stage1.model.losses import total_loss
 from stage1.model.spectral import completed, spectral_delta
 from stage1.timeframes import MINUTES
-
-LOWER_IS_BETTER = frozenset({"val_loss", "spectral_delta"})
-"""Of all metrics; of the others higher is better."""
-
-
-def metric_names(timeframes: tuple[str, ...]) -> list[str]:
-    """Names of all metrics that `evaluate` gives."""
-    pooled = ["val_loss", "val_correlation", "val_skill", "consistency_ratio", "spectral_delta"]
-    return pooled + [f"val_{kind}_{name}" for kind in ("corr", "skill") for name in timeframes]
-
-
-def better(metric: str) -> Literal["min", "max"]:
-    """The direction in which one of `metric_names` improves."""
-    return "min" if metric in LOWER_IS_BETTER else "max"
 
 
 def correlations(

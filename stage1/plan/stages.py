@@ -16,6 +16,7 @@ from stage1.search.design import sobol_configurations
 from stage1.search.engine import StudyEngine
 from stage1.search.space import Space, active
 from stage1.search.study import Study, trial_config
+from stage1.search.trials import TrialSpec
 
 VANILLA_ENCODER = "vanilla encoder"
 _COSTLESS = (

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from stage1.config import Config, Section, with_values
 from stage1.data.windows import FEWEST_BARS
 from stage1.faults import Fault, did_you_mean, dotted, faults_of, shown
-from stage1.model.metrics import better, metric_names
+from stage1.metric_names import better, metric_names
 from stage1.search.design import sobol_configurations
 from stage1.search.space import (
     ChoiceParameter,

@@ -18,7 +18,6 @@ from stage1.run_writer import write_cost
 from stage1.search.space import Resources
 from stage1.search.study import Study, cost_config, pretrained_language_models
 from stage1.search.trainable import SharedInputs
-from stage1.training.cost import time_rounds
 
 Rows = list[dict[str, Any]]
 
@@ -84,6 +83,9 @@ def time_on_cluster(config: Config, shared: SharedInputs, resources: Resources) 
 
 
 def _time(config: dict[str, Any], shared: SharedInputs, gpus: float) -> Rows:
+    # Not where the study runs: it takes seconds to load what trains.
+    from stage1.training.cost import time_rounds
+
     checked = Config.model_validate(config)
     return time_rounds(
         checked,

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from itertools import product
 from typing import Any
 
 from optuna.storages import BaseStorage
@@ -14,10 +13,9 @@ from optuna.trial import TrialState
 
 from stage1.model.blocks import BLOCKS
 from stage1.results import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
-from stage1.search.design import sobol_configurations
 from stage1.search.halving import ArmHalving
 from stage1.search.sampler import ArmSampler
-from stage1.search.space import active
+from stage1.search.stages import Stages, expected_by_stage
 from stage1.search.study import Study
 from stage1.search.trials import (
     EndedTrial,
@@ -31,8 +29,6 @@ from stage1.search.trials import (
     trial_row,
 )
 
-CONFIRMED_PER_ARM = 2
-"""Best search points of each arm that are trained again on the design's seeds."""
 EXPLODED = 10.0
 """A search trial whose loss exceeds its step-0 value by this factor has diverged."""
 
@@ -76,11 +72,11 @@ class StudyEngine:
         self.notes: list[str] = []
         self._lost: deque[str] = deque()
         self._ends: Counter[tuple[str, str, str]] = Counter()
-        self._design = self._design_specs()
         self._told: set[tuple[str, str]] = set()
         for trial in ended:
             self._replay(trial)
-        self._waiting = self._specs([spec for spec in begun if spec.trial_id not in self.ended])
+        stages = Stages(study, self._samplers, running=self.running, ended=self.ended)
+        self._waiting = stages.specs([spec for spec in begun if spec.trial_id not in self.ended])
 
     @property
     def has_lost(self) -> bool:
@@ -104,71 +100,13 @@ class StudyEngine:
             self._notify()
         return spec
 
-    def _specs(self, begun: list[TrialSpec]) -> Iterator[TrialSpec | None]:
-        for spec in begun:
-            if spec.stage == SEARCH:
-                self._samplers[spec.arm].ask(spec.search_point, spec.values)
-            yield spec
-        for stage in (self._design, self._search_specs(), self._confirm_specs()):
-            for spec in stage:
-                if self._is_new(spec):
-                    yield spec
-            while self.running:
-                yield None
-
-    def _is_new(self, spec: TrialSpec) -> bool:
-        return spec.trial_id not in self.ended and spec.trial_id not in self.running
-
-    def _design_specs(self) -> list[TrialSpec]:
-        """Configuration by configuration, so that an unfinished design is still a paired one."""
-        space = self.study.space
-        points = [active(space, p) for p in sobol_configurations(space, self.study.seed)]
-        return [
-            TrialSpec(DESIGN, arm, f"design{index:03d}", seed, points[index])
-            for index, seed, arm in product(range(len(points)), self.study.design_seeds, space.arms)
-        ]
-
-    def _search_specs(self) -> Iterator[TrialSpec]:
-        arms = list(self.study.space.arms)
-        for index in range(self.study.space.search.trials):
-            number, arm = index // len(arms), arms[index % len(arms)]
-            config_id = f"{arm}-{number:03d}"
-            known = TrialSpec(SEARCH, arm, config_id, self.study.seed, {})
-            if self._is_new(known):
-                yield known._replace(values=self._samplers[arm].ask(number))
-
-    def _confirm_specs(self) -> Iterator[TrialSpec]:
-        sign = 1 if self.study.space.objective.mode == "max" else -1
-        for arm in self.study.space.arms:
-            points = [
-                trial
-                for trial in self.ended.values()
-                if trial.spec.stage == SEARCH
-                and trial.spec.arm == arm
-                and trial.status == COMPLETED
-            ]
-            points.sort(key=lambda trial: (-sign * trial.value, trial.spec.config_id))
-            for trial, seed in product(points[:CONFIRMED_PER_ARM], self.study.design_seeds):
-                yield trial.spec._replace(stage=CONFIRM, seed=seed)
-
     def expected_trials(self) -> int:
         """How many trials the whole study has at most."""
         return sum(self.expected_by_stage().values())
 
     def expected_by_stage(self) -> dict[str, int]:
         """How many trials each stage has at most, by what is known so far."""
-        trials, arms = self.study.space.search.trials, list(self.study.space.arms)
-        points = {arm: len(range(index, trials, len(arms))) for index, arm in enumerate(arms)}
-        lost = {
-            arm: sum(self._ends[SEARCH, arm, status] for status in (STOPPED, DIVERGED, FAILED))
-            for arm in arms
-        }
-        confirmed = sum(min(CONFIRMED_PER_ARM, points[arm] - lost[arm]) for arm in arms)
-        return {
-            DESIGN: len(self._design),
-            SEARCH: trials,
-            CONFIRM: confirmed * self.study.space.design.seeds,
-        }
+        return expected_by_stage(self.study, self._ends)
 
     def ended_by_stage(self) -> Counter[str]:
         """How many trials of each stage have ended."""

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from stage1.errors import ResultsError
-from stage1.faults import dotted, one_line, shown
+from stage1.errors import ConfigError, ResultsError
+from stage1.faults import dotted, shown
 from stage1.files import atomic_path, sha256_of_file, write_text
 from stage1.language_models.resolver import LanguageModel
 from stage1.preregistration import (
@@ -44,6 +44,7 @@ from stage1.search.study import (
     trial_config,
 )
 from stage1.search.trials import EndedTrial, TrialSpec
+from stage1.yaml_source import read_yaml
 
 _PACKAGES = (
     "stage1",
@@ -110,6 +111,11 @@ def check_same_study(run: RunFolder, study: Study, *, data: dict[str, Any]) -> N
         )
     if not is_untouched(run):
         raise ResultsError(f"{run.prereg}: {_WHOLE}, got a text that its checksum does not fit")
+    for folder in (run.checkpoints, run.running, run.tensorboard):
+        if folder.is_symlink():
+            raise ResultsError(
+                f"{folder}: must be a folder of the run itself, got a link; remove it"
+            )
     then = _flat(_mapping(run.space))
     now = _flat(yaml.safe_load(space_yaml(study, {"data": data})))
     keys = {*then, *now} - {"data.data_dir"}  # the fingerprint decides, however the path is written
@@ -124,9 +130,9 @@ def check_same_study(run: RunFolder, study: Study, *, data: dict[str, Any]) -> N
 
 def _mapping(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ResultsError(f"{file}: {_WHOLE}, got {one_line(str(error))}") from None
+        content, _ = read_yaml(file)
+    except ConfigError as error:
+        raise ResultsError(f"{error}; {_WHOLE}") from None
     if not isinstance(content, dict):
         raise ResultsError(f"{file}: {_WHOLE}, got {shown(content)}")
     return content

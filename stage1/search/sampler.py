@@ -15,7 +15,7 @@ from optuna.distributions import (
 )
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from stage1.search.space import Space, Value, distributions, is_active
 from stage1.seeds import Stream, integer_seed
@@ -34,6 +34,20 @@ def suggest(trial: optuna.Trial, key: str, distribution: BaseDistribution) -> Va
         case CategoricalDistribution(choices=choices):
             return cast(Value, trial.suggest_categorical(key, choices))
     raise ValueError(f"{key} must have a float, int or choice distribution, got {distribution}")
+
+
+class _KnownSpaceTPE(TPESampler):
+    """TPE that is told which parameters every trial has, which it would look for in all trials."""
+
+    def __init__(self, parameters: dict[str, BaseDistribution], **options: Any) -> None:
+        super().__init__(**options)
+        self._parameters = parameters
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """The parameters that are sampled together. Called by Optuna."""
+        return self._parameters
 
 
 class ArmSampler:
@@ -55,6 +69,11 @@ class ArmSampler:
     ) -> None:
         self._space = space
         self._distributions = distributions(space)
+        self._unconditional = {
+            key: distribution
+            for key, distribution in sorted(self._distributions.items())
+            if not space.space[key].when and not distribution.single()
+        }
         self._key = (seed, arm_index)
         self._asked: dict[int, optuna.Trial] = {}
         self.study = optuna.create_study(
@@ -125,4 +144,4 @@ class ArmSampler:
         seed = integer_seed(Stream.SAMPLER, *self._key, number) % 2**32
         if self._space.search.sampler == "random":
             return RandomSampler(seed=seed)
-        return TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
+        return _KnownSpaceTPE(self._unconditional, seed=seed, n_startup_trials=STARTUP_TRIALS)

@@ -93,12 +93,15 @@ def check_place(storage: str) -> None:
         ConfigError: Neither a path nor a URI of a known kind.
     """
     try:
-        _filesystem(storage)
+        _, folder = _filesystem(storage)
+        reason = "" if folder else "it names no bucket"
     except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+    if reason:
         raise ConfigError(
             f"--storage must be a folder or a URI such as s3://bucket/prefix, got {storage}; "
-            f"{str(error).splitlines()[0]}"
-        ) from None
+            f"{reason}"
+        )
 
 
 @lru_cache(maxsize=4)

@@ -16,7 +16,7 @@ _IDENTITY = {column.name for column in IDENTITY_COLUMNS}
 
 
 def write_trial(folder: Path, row: dict[str, Any], curve: list[dict[str, Any]]) -> None:
-    """Write an ended trial as a TensorBoard run named by stage, arm and trial, in place of an old one.
+    """Write an ended trial as a TensorBoard run by stage, arm and trial, in place of an old one.
 
     Args:
         folder: `tensorboard/` of the run folder.

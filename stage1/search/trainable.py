@@ -111,6 +111,8 @@ def train_trial(
     # In the worker alone: the process that runs the study does not need what takes seconds to load.
     from stage1.search.training import train_on
 
+    if not gc.get_freeze_count():
+        gc.freeze()  # what was imported stays; looking through it takes longer than all the rest
     gc.collect()  # the last trial's tensors hang in cycles between Lightning's objects
     config = Config.model_validate_json(tune_config["config"])
     transfer = config.transfer_learning

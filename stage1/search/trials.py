@@ -72,16 +72,16 @@ class RunningTrial:
 
     spec: TrialSpec
     started_at: datetime
-    begun: float = field(default_factory=time.monotonic)
-    """The same by a clock that never jumps."""
-    deaths: int = 0
-    """Of its processes, since it last completed an epoch."""
-    parts: int = 1
-    """In which its batches are worked on; more than 1 once memory has cost it a process."""
     curve: list[dict[str, Any]] = field(default_factory=list)
     blocks: dict[int, NDArray[np.float64]] = field(default_factory=dict)
     """(timeframe, channel, block, sum) by epoch, where they were asked for."""
     would_stop_epoch: int | None = None
+    begun: float = field(default_factory=time.monotonic)
+    """When it began, by a clock that never jumps."""
+    deaths: int = 0
+    """Of its processes, since it last completed an epoch."""
+    parts: int = 1
+    """In which its batches are worked on; more than 1 once memory has cost it a process."""
 
     def completed(self) -> int:
         """The last epoch that was completed; -1 before any."""

@@ -102,6 +102,11 @@ class EngineScheduler(FIFOScheduler):
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as above
 
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The trial that waits, if one does. Called by Ray, whose own way looks at all trials."""
+        live = tune_controller.get_live_trials()
+        return next((trial for trial in live if trial.status == Trial.PENDING), None)
+
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Continue or stop. Called by Ray after every epoch."""
         row = {

@@ -1,6 +1,6 @@
 """Nothing is lost: workers and drivers killed with SIGKILL in the middle of a study.
 
-The study is that of `tiny_study`: real but for its trainings. All tests share one Ray.
+The study is that of `benchmarks/made_up_study.py`, real but for its trainings. All share one Ray.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import sys
 import time
 from collections import Counter
 
+import made_up_study
 import optuna
 import pandas as pd
 import psutil
 import pytest
-import tiny_study
 from command_line import ROOT
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -67,13 +67,13 @@ class Driver:
     """The process that runs a tiny study, on the shared Ray."""
 
     def __init__(self, ray_process, folder, **options):
-        write_space(folder, tiny_study.SPACE, base=BASE)
+        write_space(folder, made_up_study.SPACE, base=BASE)
         self.ray, self.options = ray_process, options
         self.space, self.run = folder / "space.yaml", RunFolder(folder / "tiny")
 
     def start(self, *further):
         options = [f"--{name.replace('_', '-')}={value}" for name, value in self.options.items()]
-        script = ROOT / "tests" / "tiny_study.py"
+        script = ROOT / "benchmarks" / "made_up_study.py"
         command = [sys.executable, script, self.space, self.run.path, self.ray.address]
         return subprocess.Popen(
             [*map(str, command), *options, *further],

@@ -20,6 +20,7 @@ from stage1.language_models.resolver import resolve, weights_sha256
 from stage1.search import trainable
 from stage1.search.cluster import ray_cluster
 from stage1.search.space import Resources
+from stage1.search.states import TrialStates
 from stage1.search.trainable import ROW, SharedWeights, share_inputs, train_trial
 from stage1.training.fit import fit
 
@@ -51,6 +52,21 @@ def rows(monkeypatch):
 
 
 @pytest.fixture
+def states(tmp_path):
+    return TrialStates(str(tmp_path / "states"))
+
+
+def settings(config, trial_id="a"):
+    """What Ray hands to a trial."""
+    return {
+        "trial_id": trial_id,
+        "config": config.model_dump_json(),
+        "block_epochs": [],
+        "parts": 1,
+    }
+
+
+@pytest.fixture
 def folder(tmp_path):
     """A language model as it lies on disk."""
     path = tmp_path / "tiny"
@@ -71,30 +87,31 @@ def bits(tensor):
     return tensor.view(torch.int32)
 
 
-def test_trials_train_on_when_the_language_model_s_folder_is_gone(folder, object_store, rows):
+def test_trials_train_on_when_the_language_model_s_folder_is_gone(
+    folder, object_store, rows, states
+):
     config = tiny_config(transfer_learning={"lm_name_or_path": str(folder)}, training={"epochs": 1})
     bars = market(2000, config.data.timeframes)
     model = resolve(str(folder))
     shared = share_inputs(bars, [model])
     shutil.rmtree(folder)
-    trial = {"config": config.model_dump(mode="json"), "block_epochs": []}
 
-    for _ in range(2):
-        train_trial(trial, shared=shared, gpu=False)
+    for trial_id in ("a", "b"):
+        train_trial(settings(config, trial_id), shared=shared, states=states, gpu=False)
 
     assert [row["epoch"] for row in rows] == [0, 1, 0, 1]
     assert {row["lm_sha256"] for row in rows} == {model.sha256}
 
 
-def test_trials_on_shared_weights_learn_what_a_training_by_itself_learns(object_store, rows):
+def test_trials_on_shared_weights_learn_what_a_training_by_itself_learns(
+    object_store, rows, states
+):
     config = tiny_config(training={"epochs": 1})
     alone = []
     fit(config, tiny_windows(config), tiny_language_model(), report=alone.append)
     shared = share_inputs(market(2000, config.data.timeframes), [tiny_language_model()])
 
-    train_trial(
-        {"config": config.model_dump(mode="json"), "block_epochs": []}, shared=shared, gpu=False
-    )
+    train_trial(settings(config), shared=shared, states=states, gpu=False)
 
     same = ("train_loss", "val_loss", "val_correlation", "lm_sha256", "head_sha256")
     assert len(rows) == len(alone) == 2

@@ -1,6 +1,6 @@
 """A whole study on Ray in seconds: everything is real but the training, which makes its epochs up.
 
-    python tests/tiny_study.py SPACE.yaml RUN [--resume] --address ADDRESS [--workers 1]
+    python benchmarks/made_up_study.py SPACE.yaml RUN [--resume] --address ADDRESS [--workers 1]
 
 The training keeps a state after every epoch, as the real one does, and goes on from it. Each epoch
 that it works out is noted in a file of RUN.work/, so that tests see what was done twice.
@@ -26,7 +26,7 @@ from stage1.results import RunFolder
 from stage1.search import launch
 from stage1.search.cluster import RAY_SETTINGS, Cluster
 from stage1.search.resume import begin_run, check_same_study
-from stage1.search.study import load_study
+from stage1.search.study import Study, load_study
 
 DATA = {"data_dir": None, "fingerprint": "d" * 64}
 SPACE = """\
@@ -99,22 +99,35 @@ def run(
     if resume:
         check_same_study(run, study, data=DATA)
     else:
-        weights = SimpleNamespace(numel=lambda: 1)
-        model = SimpleNamespace(name="english-t5-nano", sha256="a" * 64, weights={"w": weights})
-        begin_run(run, study, data=DATA, models=[model])
-    work = folder.with_suffix(".work")
-    work.mkdir(exist_ok=True)
-    launch.train_trial = train_trial
-    launch.share_inputs = lambda *_: {
-        "work": str(work),
-        "seconds_per_epoch": seconds_per_epoch,
-        "deadly": deadly,
-    }
-    launch.record_cost = lambda *_, **__: None
+        begin(run, study)
     ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    cluster = Cluster(workers, None)
-    finished = launch.run_study(study, run, {}, [], cluster=cluster, console=Console())
+    finished = run_made_up(
+        study,
+        run,
+        Cluster(workers, None),
+        seconds_per_epoch=seconds_per_epoch,
+        deadly=deadly,
+        console=Console(),
+    )
     sys.exit(0 if finished else 3)
+
+
+def begin(run: RunFolder, study: Study) -> None:
+    """Write what comes before the first trial, of data and models that do not exist."""
+    weights = {"w": SimpleNamespace(numel=lambda: 1)}
+    model = SimpleNamespace(name="english-t5-nano", sha256="a" * 64, weights=weights)
+    begin_run(run, study, data=DATA, models=[model])
+
+
+def run_made_up(study, run, cluster, *, console, seconds_per_epoch=0.0, deadly=""):
+    """`run_study` with made-up trainings; those of the trial `deadly` kill their process."""
+    work = run.path.with_suffix(".work")
+    work.mkdir(exist_ok=True)
+    shared = {"work": str(work), "seconds_per_epoch": seconds_per_epoch, "deadly": deadly}
+    launch.train_trial = train_trial
+    launch.share_inputs = lambda *_: shared
+    launch.record_cost = lambda *_, **__: None
+    return launch.run_study(study, run, {}, [], cluster=cluster, console=console)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,86 @@
+"""The benchmark of trials an hour: its arithmetic, and one tiny run of all its ways."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = ROOT / "benchmarks"
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """The modules that hold a trial and a round."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import throughput_parts.record
+    import throughput_parts.tables
+
+    def trial(started, ended, *, lr=1e-5, val_loss=0.5, steps=90):
+        return throughput_parts.record.Trial(
+            lr, 1, started, started + 0.5, ended, val_loss, steps, 8 * steps, 100
+        )
+
+    def one_round(trials, *, way="a", number=0, began=0.0):
+        return throughput_parts.tables.Round(way, number, "32-true", 2, began, math.nan, trials)
+
+    return trial, one_round, throughput_parts.tables
+
+
+def test_the_steady_rate_begins_where_the_first_trial_of_each_slot_ends(benchmark):
+    trial, one_round, _ = benchmark
+    slow = [trial(10, 30), trial(30, 40), trial(40, 50)]  # 2 trials in 20 s behind the first
+    fast = [trial(11, 20.5), trial(21, 25.5)]  # 1 in 5 s
+
+    measured = one_round([*slow, *fast], began=4.0)
+
+    assert measured.trials_per_hour == pytest.approx(3600 * (2 / 20 + 1 / 5))
+    assert measured.startup == pytest.approx(6.5)
+    assert measured.whole == pytest.approx(46)
+
+
+def test_a_ratio_is_taken_within_each_round(benchmark):
+    trial, one_round, tables = benchmark
+    rounds = [
+        one_round([trial(0, t), trial(0, t), trial(t, 2 * t), trial(t, 2 * t)], way=w, number=n)
+        for w, n, t in (("a", 0, 1), ("b", 0, 3), ("a", 1, 10), ("b", 1, 20))
+    ]
+
+    line = tables.throughput_table(rounds).splitlines()[-1]
+
+    assert "| 2.50 (2.00-3.00) |" in line
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        pytest.param({"val_loss": 0.501}, "val_loss of c", id="another loss"),
+        pytest.param({"steps": 89}, "steps must be the same", id="fewer steps"),
+        pytest.param({"lr": 2e-5}, "must run the trials", id="another trial"),
+    ],
+)
+def test_ways_that_do_not_do_the_same_are_refused(benchmark, changed, complaint):
+    trial, one_round, tables = benchmark
+    rounds = [one_round([trial(0, 1)]), one_round([trial(0, 1, **changed)], way="c")]
+
+    with pytest.raises(SystemExit, match=complaint):
+        tables.check_same_work(rounds)
+
+
+@pytest.mark.slow
+def test_a_quick_run_of_all_ways_gives_both_tables():
+    command = [sys.executable, str(BENCHMARKS / "throughput.py"), "--quick"]
+
+    result = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+
+    assert result.returncode == 0, result.stderr
+    ways, parts = (
+        [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+        for table in result.stdout.strip().split("\n\n")[1:]
+    )
+    assert [line[0][:2] for line in ways] == ["wa", "--", "a:", "b:", "c:", "d:"]
+    assert {len(line) for line in ways} == {8}
+    assert {len(line) for line in parts} == {3}
+    assert {"steps", "validation", "checkpoint", "sum"} <= {line[0] for line in parts}

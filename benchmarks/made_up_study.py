@@ -3,7 +3,8 @@
     python benchmarks/made_up_study.py SPACE.yaml RUN [--resume] --address ADDRESS [--workers 1]
 
 The training keeps a state after every epoch, as the real one does, and goes on from it. Each epoch
-that it works out is noted in a file of RUN.work/, so that tests see what was done twice.
+that it works out is noted in a file of RUN.work/, so that tests see what was done twice; a second
+file names the node of each attempt, as the environment variable MADE_UP_NODE there calls it.
 """
 
 from __future__ import annotations
@@ -72,16 +73,30 @@ def train_trial(tune_config, *, shared, states, gpu):
     state.unlink(missing_ok=True)
     for row in rows:
         tune.report({"row": row})
+    with work.with_suffix(".nodes").open("a") as nodes:
+        nodes.write(os.environ.get("MADE_UP_NODE", "unnamed") + "\n")
     if trial_id == shared["deadly"]:
         os.kill(os.getpid(), signal.SIGKILL)
+    if trial_id == shared["hungry"] and tune_config["parts"] <= shared["hungry_parts"]:
+        take_memory()
     for epoch in range(len(rows), config["training"]["epochs"] + 1):
         time.sleep(shared["seconds_per_epoch"])
         with work.open("a") as done:
             done.write(f"{epoch}\n")
-        rows.append(made_up_epoch(config, epoch))
+        made_up = made_up_epoch(config, epoch)
+        rows.append(made_up | {"accumulation": tune_config["parts"]})
         tune.report({"row": rows[-1]})
         if epoch > 0:
             states.save(trial_id, lambda path: path.write_text(json.dumps(rows)))
+
+
+def take_memory(most: int = 60) -> None:
+    """Take 100 MiB after 100 MiB until Ray kills the process, or `most` of them were taken."""
+    taken = []
+    for _ in range(most):
+        taken.append(b"x" * (100 << 20))
+        time.sleep(0.05)
+    time.sleep(30)
 
 
 def run(
@@ -93,6 +108,9 @@ def run(
     seconds_per_epoch: float = 0.02,
     trials: int | None = None,
     deadly: str = "",
+    hungry: str = "",
+    hungry_parts: int = 1,
+    storage: str | None = None,
 ) -> None:
     """Run the study in a Ray that runs already."""
     study, run = load_study(space, trials=trials), RunFolder(folder)
@@ -104,9 +122,11 @@ def run(
     finished = run_made_up(
         study,
         run,
-        Cluster(workers, None),
+        Cluster(workers, storage),
         seconds_per_epoch=seconds_per_epoch,
         deadly=deadly,
+        hungry=hungry,
+        hungry_parts=hungry_parts,
         console=Console(),
     )
     sys.exit(0 if finished else 3)
@@ -119,11 +139,23 @@ def begin(run: RunFolder, study: Study) -> None:
     begin_run(run, study, data=DATA, models=[model])
 
 
-def run_made_up(study, run, cluster, *, console, seconds_per_epoch=0.0, deadly=""):
-    """`run_study` with made-up trainings; those of the trial `deadly` kill their process."""
+def run_made_up(
+    study, run, cluster, *, console, seconds_per_epoch=0.0, deadly="", hungry="", hungry_parts=1
+):
+    """`run_study` with made-up trainings.
+
+    Those of the trial `deadly` kill their process; those of `hungry` take memory until they are
+    killed, as long as their batches are in no more than `hungry_parts` parts.
+    """
     work = run.path.with_suffix(".work")
     work.mkdir(exist_ok=True)
-    shared = {"work": str(work), "seconds_per_epoch": seconds_per_epoch, "deadly": deadly}
+    shared = {
+        "work": str(work),
+        "seconds_per_epoch": seconds_per_epoch,
+        "deadly": deadly,
+        "hungry": hungry,
+        "hungry_parts": hungry_parts,
+    }
     launch.train_trial = train_trial
     launch.share_inputs = lambda *_: shared
     launch.record_cost = lambda *_, **__: None

@@ -44,7 +44,7 @@ def compare(
     # torch takes seconds to import: a mistake in a configuration should not have to wait for it.
     from stage1.comparison.inputs import experiment_record, load_inputs
     from stage1.comparison.run import run_experiment
-    from stage1.search.resume import check_new
+    from stage1.run_folder import check_new
 
     run = RunFolder(out)
     if not (check or resume):

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_SCRATCH = "stage1-"
+
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
@@ -32,6 +34,32 @@ def atomic_path(target: Path) -> Iterator[Path]:
         os.replace(path, target)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A temporary folder of this process, gone when the block ends.
+
+    Removes those that killed processes have left behind: nobody else ever would.
+    """
+    for folder in Path(tempfile.gettempdir()).glob(_SCRATCH + "*-*"):
+        pid = folder.name.removeprefix(_SCRATCH).partition("-")[0]
+        if pid.isdigit() and not _is_running(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f"{_SCRATCH}{os.getpid()}-", ignore_cleanup_errors=True
+    ) as path:
+        yield Path(path)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def remove_leftovers(target: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from stage1.errors import ResultsError
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -95,3 +97,15 @@ class RunFolder:
     def figures(self) -> Path:
         """Folder of the report's figures."""
         return self.path / "figures"
+
+
+def check_new(run: RunFolder) -> None:
+    """Refuse to begin a study where one has begun.
+
+    Raises:
+        ResultsError: The folder exists.
+    """
+    if run.path.exists():
+        raise ResultsError(
+            f"{run.path}: must not exist yet; go on with it by --resume, or give another --out"
+        )

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from stage1.command import DataDir, parse_duration, run_command
-from stage1.data.batches import MarketWindows
-from stage1.data.store import fingerprint, load_bars
-from stage1.language_models.resolver import resolve
-from stage1.results import RunFolder
-from stage1.search.resume import begin_run, check_new, check_same_study, data_description
-from stage1.search.study import language_model_names, load_study
+from stage1.run_folder import RunFolder, check_new
+from stage1.search.cluster import Cluster, ray_cluster
+from stage1.search.study import Study, load_study
 
 
 def tune(
@@ -47,49 +47,76 @@ def tune(
     console = Console()
     budget = parse_duration(time_budget) if time_budget else None
     study = load_study(space, seed=seed, trials=trials)
-    bars = load_bars(data_dir, study.config.data.timeframes)
-    windows = MarketWindows(bars, study.config.data, calendar=study.config.model.async_sampler)
-    models = [resolve(name) for name in language_model_names(study)]
     run = RunFolder(out / study.space.name)
-    data = data_description(fingerprint(bars), data_dir)
     if check:
-        console.print(
-            f"{space}: sound. {len(windows.split.training.ends):,} training and "
-            f"{len(windows.split.validation.ends):,} validation windows; language models: "
-            f"{', '.join(model.name for model in models) or 'none'}.",
-            soft_wrap=True,
-        )
+        _check(console, space, study, data_dir)
         return
-    if resume:
-        check_same_study(run, study, data=data)
-    else:
+    if not resume:
         check_new(run)
-    # Ray takes seconds to import and start: a mistake in the input should not have to wait for it.
-    from stage1.search.cluster import ray_cluster
-    from stage1.search.launch import run_study
-
+    # To load what computes takes seconds, and so does the start of Ray: both at once. Only what
+    # needs neither has been imported so far, so that a mistake in the space shows at once.
+    loading = Thread(target=import_module, args=("stage1.search.launch",))
+    loading.start()
     with ray_cluster(
         study.space.resources, workers=workers, address=address, storage=storage
     ) as cluster:
-        if not resume:
-            begin_run(run, study, data=data, models=models)
-        try:
-            finished = run_study(
-                study, run, bars, models, cluster=cluster, console=console, time_budget=budget
-            )
-        except (KeyboardInterrupt, SystemExit):
-            console.print(
-                f"Stopped; every trial that had ended is in {run.path}. Go on with the same "
-                "command and --resume.",
-                soft_wrap=True,
-            )
-            raise
-    # What draws and computes takes seconds to load, which the first trial should not wait for.
+        loading.join()
+        finished = _run(
+            console, study, run, data_dir, cluster=cluster, resume=resume, budget=budget
+        )
+    # What draws and tests takes seconds to load, which the first trial should not wait for.
     from stage1.report import write_report
 
     write_report(run).show(console)
     if not finished:
         console.print("Not finished: go on with the same command and --resume.")
+
+
+def _check(console: Console, space: Path, study: Study, data_dir: Path | None) -> None:
+    from stage1.search.inputs import load_inputs
+
+    inputs = load_inputs(study, data_dir)
+    console.print(
+        f"{space}: sound. {len(inputs.windows.split.training.ends):,} training and "
+        f"{len(inputs.windows.split.validation.ends):,} validation windows; language models: "
+        f"{', '.join(model.name for model in inputs.language_models) or 'none'}.",
+        soft_wrap=True,
+    )
+
+
+def _run(
+    console: Console,
+    study: Study,
+    run: RunFolder,
+    data_dir: Path | None,
+    *,
+    cluster: Cluster,
+    resume: bool,
+    budget: timedelta | None,
+) -> bool:
+    """Begin or resume the study; says whether all of it has ended now."""
+    from stage1.search.inputs import load_inputs
+    from stage1.search.launch import run_study
+    from stage1.search.resume import begin_run, check_same_study, data_description
+
+    inputs = load_inputs(study, data_dir)
+    bars, models = inputs.bars, inputs.language_models
+    data = data_description(inputs.data_fingerprint, data_dir)
+    if resume:
+        check_same_study(run, study, data=data)
+    else:
+        begin_run(run, study, data=data, models=models)
+    try:
+        return run_study(
+            study, run, bars, models, cluster=cluster, console=console, time_budget=budget
+        )
+    except (KeyboardInterrupt, SystemExit):
+        console.print(
+            f"Stopped; every trial that had ended is in {run.path}. Go on with the same command "
+            "and --resume.",
+            soft_wrap=True,
+        )
+        raise
 
 
 if __name__ == "__main__":

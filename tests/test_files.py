@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
 
 import pytest
 
 from stage1.files import (
     atomic_path,
     checksum_holds,
+    scratch_folder,
     sha256_of_file,
     with_checksum,
     write_text,
@@ -131,3 +134,26 @@ def test_an_edit_shows(change, holds):
     text = change(with_checksum("a: 1\n", "Written; "))
 
     assert checksum_holds(text, "Written; ") is holds
+
+
+def test_a_scratch_folder_is_gone_afterwards(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    with scratch_folder() as folder:
+        (folder / "file").write_text("x")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_has_left_is_removed_and_what_others_use_stays(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    kept = [f"stage1-{os.getpid()}-abc", "stage1-notes-abc", "stage1-"]
+    for name in [f"stage1-{ended.pid}-abc", *kept]:
+        (tmp_path / name).mkdir()
+
+    with scratch_folder():
+        pass
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import gc
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
+from command_line import ROOT
 
 from stage1.interrupt import Interrupt
 
@@ -66,3 +70,48 @@ def test_afterwards_ctrl_c_is_what_it_was_before():
         assert signal.getsignal(signal.SIGINT) != before
 
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_sigterm_is_raised_in_the_same_way_with_its_own_status():
+    def work():
+        with Interrupt() as interrupt:
+            signal.raise_signal(signal.SIGTERM)
+            interrupt.check()
+
+    with pytest.raises(SystemExit) as ended:
+        work()
+
+    assert ended.value.code == 143
+
+
+DEAF = """
+import time
+from stage1.interrupt import Interrupt
+
+with Interrupt():
+    print("begun", flush=True)
+    while True:
+        time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize(
+    ("numbers", "status"),
+    [
+        ([signal.SIGINT, signal.SIGINT], 130),
+        ([signal.SIGTERM, signal.SIGTERM], 143),
+        ([signal.SIGINT, signal.SIGTERM], 143),
+    ],
+)
+def test_who_asks_twice_does_not_wait(numbers, status):
+    process = subprocess.Popen(
+        [sys.executable, "-c", DEAF], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.readline()
+    for number in numbers:
+        process.send_signal(number)
+        time.sleep(0.1)
+    _, printed = process.communicate(timeout=10)
+
+    assert process.returncode == status
+    assert printed == b""

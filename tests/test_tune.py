@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from simulated_study import ROOT, engine_of, simulate
+from simulated_study import ROOT, WrittenTables, engine_of, simulate
 from synthetic_bars import write_bars
 
 from stage1.errors import TrialError
 from stage1.results import RunFolder, read_space, read_trials
-from stage1.run_writer import RunWriter
 from stage1.search.launch import Cluster
 from stage1.search.resume import ended_trials
 from stage1.tune import tune
@@ -180,14 +179,14 @@ def studies(monkeypatch):
         noted.append({"study": study, "models": models, "time_budget": time_budget})
         write_trials(study, run)
 
-    monkeypatch.setattr("stage1.search.launch.ray_cluster", no_ray)
+    monkeypatch.setattr("stage1.tune.ray_cluster", no_ray)
     monkeypatch.setattr("stage1.search.launch.run_study", run_study)
     return noted
 
 
 def write_trials(study, run, **until):
     known = ended_trials(run, study) if run.trials.exists() else []
-    return simulate(engine_of(study, tables=RunWriter(run), ended=known), **until)
+    return simulate(engine_of(study, tables=WrittenTables(run), ended=known), **until)
 
 
 def test_a_study_ends_with_its_table_its_report_and_what_to_run_next(call, folder, studies):
@@ -274,6 +273,6 @@ def test_where_not_even_one_trial_fits_no_run_folder_is_begun(call, folder, monk
         raise TrialError("resources must fit: a trial needs 64 CPUs")
         yield
 
-    monkeypatch.setattr("stage1.search.launch.ray_cluster", too_small)
+    monkeypatch.setattr("stage1.tune.ray_cluster", too_small)
 
     assert "must fit" in fault_of(call, folder, *SMALL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from rich.console import Console
 
 from stage1.data.store import Bars
 from stage1.errors import ResultsError
-from stage1.files import sha256_of_file
+from stage1.files import scratch_folder, sha256_of_file
 from stage1.interrupt import Interrupt
 from stage1.language_models.resolver import LanguageModel
 from stage1.results import RunFolder
@@ -27,6 +26,7 @@ from stage1.search.best import BestCheckpoints
 from stage1.search.cluster import Cluster
 from stage1.search.cost import record_cost, time_on_cluster
 from stage1.search.engine import StudyEngine
+from stage1.search.memory_kills import outlived_memory_kills
 from stage1.search.progress import Progress
 from stage1.search.recorder import Recorder
 from stage1.search.resume import begun_trials, ended_trials
@@ -165,7 +165,7 @@ def _fit(
 
     Its own files stay on this machine and are forgotten: the run folder is the state.
     """
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch, outlived_memory_kills():
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -176,7 +176,10 @@ def _fit(
                 reuse_actors=True,  # a worker keeps its imports, bars and weights between trials
             ),
             run_config=tune.RunConfig(
-                name=engine.study.space.name, storage_path=scratch, verbose=0, callbacks=[watch]
+                name=engine.study.space.name,
+                storage_path=str(scratch),
+                verbose=0,
+                callbacks=[watch],
             ),
         ).fit()
 

@@ -34,6 +34,7 @@ from stage1.results import (
     read_curves,
     read_trials,
 )
+from stage1.run_folder import check_new
 from stage1.search.begun import read_begun
 from stage1.search.space import FloatParameter, IntParameter, Parameter, Space, Value
 from stage1.search.study import (
@@ -56,18 +57,6 @@ _PACKAGES = (
     "numpy",
     "scipy",
 )
-
-
-def check_new(run: RunFolder) -> None:
-    """Refuse to begin a study where one has begun.
-
-    Raises:
-        ResultsError: The folder exists.
-    """
-    if run.path.exists():
-        raise ResultsError(
-            f"{run.path}: must not exist yet; go on with it by --resume, or give another --out"
-        )
 
 
 def begin_run(

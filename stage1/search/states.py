@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import NamedTuple
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
 from stage1.errors import ConfigError
-from stage1.files import atomic_path
+from stage1.files import atomic_path, scratch_folder
 
 _SUFFIX = ".ckpt"
 
@@ -38,8 +37,8 @@ class TrialStates(NamedTuple):
             with atomic_path(Path(folder) / (trial_id + _SUFFIX)) as path:
                 write(path)
             return
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / "state"
+        with scratch_folder() as scratch:
+            path = scratch / "state"
             write(path)
             # What is uploaded to a bucket appears there whole, when the stream is closed.
             with (

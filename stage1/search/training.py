@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from stage1.config import Config
 from stage1.data.batches import MarketWindows
 from stage1.errors import ResultsError
+from stage1.files import scratch_folder
 from stage1.language_models.resolver import LanguageModel
 from stage1.search.states import TrialStates
 from stage1.training.fit import EpochRow, fit, kept_rows
@@ -78,8 +78,8 @@ def train_on(
         fault, keeper.fault = keeper.fault, None
         report(row, fault)
 
-    with tempfile.TemporaryDirectory() as scratch:
-        state = Path(scratch) / "state.ckpt"
+    with scratch_folder() as scratch:
+        state = scratch / "state.ckpt"
         behind = _rows_of(states, trial_id, state, keeper)
         for row in behind:
             tell(row)

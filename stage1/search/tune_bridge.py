@@ -17,6 +17,7 @@ from stage1.config import Config
 from stage1.faults import dotted, faults_of
 from stage1.results import DESIGN
 from stage1.search.engine import StudyEngine
+from stage1.search.memory_kills import shortage
 from stage1.search.study import trial_config
 from stage1.search.trainable import ROW, WARNING
 from stage1.search.trials import EndedTrial, Loss, TrialSpec
@@ -163,4 +164,6 @@ def reason_and_loss(trial: Trial) -> tuple[str, Loss]:
     lines = [line.strip() for line in noted.splitlines() if line.strip()][1:]  # 0 is a headline
     if lines and lines[0].startswith("The actor "):
         return f"{Loss.DEATH.value}: {lines[-1]}", Loss.DEATH
+    if lines and (short := shortage(lines[0])):
+        return f"{Loss.MEMORY.value}: {short}", Loss.MEMORY
     return (lines[-1] if lines else "unknown"), Loss.ERROR

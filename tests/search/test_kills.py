@@ -9,21 +9,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 
-import made_up_study
-import optuna
 import pandas as pd
-import psutil
 import pytest
 from command_line import ROOT
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from driven_study import PATIENCE, TOKEN, Driver, finish, wait_until, workers_of
 from optuna.trial import TrialState
-from simulated_study import BASE, write_space
-
-from stage1.run_folder import RunFolder
 
 START_RAY = """
 import os, sys, ray
@@ -34,17 +26,6 @@ ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=Fal
 print(ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()
 """
-TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a-token-that-both-sides-know-0123456789"}
-PATIENCE = 90
-"""Seconds to wait for anything."""
-
-
-def wait_until(condition):
-    end = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -63,85 +44,23 @@ def ray_process():
     process.communicate(timeout=PATIENCE)
 
 
-class Driver:
-    """The process that runs a tiny study, on the shared Ray."""
-
-    def __init__(self, ray_process, folder, **options):
-        write_space(folder, made_up_study.SPACE, base=BASE)
-        self.ray, self.options = ray_process, options
-        self.space, self.run = folder / "space.yaml", RunFolder(folder / "tiny")
-
-    def start(self, *further):
-        options = [f"--{name.replace('_', '-')}={value}" for name, value in self.options.items()]
-        script = ROOT / "benchmarks" / "made_up_study.py"
-        command = [sys.executable, script, self.space, self.run.path, self.ray.address]
-        return subprocess.Popen(
-            [*map(str, command), *options, *further],
-            cwd=ROOT,
-            env=os.environ | TOKEN,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def finish(self, process):
-        printed, _ = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 0, printed
-        return printed
-
-    def written(self):
-        """How many trials are in the table, which can be read at any time."""
-        return len(pd.read_parquet(self.run.trials)) if self.run.trials.exists() else 0
-
-    def trials(self):
-        return pd.read_parquet(self.run.trials)
-
-    def curves(self):
-        return pd.read_parquet(self.run.curves)
-
-    def work(self):
-        """How often each epoch of each trial was worked out."""
-        return {
-            file.name: Counter(map(int, file.read_text().split()))
-            for file in self.run.path.with_suffix(".work").iterdir()
-            if not file.suffix
-        }
-
-    def optuna_trials(self, arm):
-        storage = JournalStorage(JournalFileBackend(str(self.run.journal)))
-        return optuna.load_study(study_name=f"tiny-{arm}", storage=storage).trials
-
-
-def workers_of(ray_process):
-    """Processes in which trials run."""
-    family = psutil.Process(ray_process.pid).children(recursive=True)
-    return [process for process in family if "ImplicitFunc" in "".join(cmdline(process))]
-
-
-def cmdline(process):
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
-
-
 @pytest.fixture(scope="module")
 def undisturbed(ray_process, tmp_path_factory):
-    driver = Driver(ray_process, tmp_path_factory.mktemp("undisturbed"))
-    driver.finish(driver.start())
+    driver = Driver(ray_process.address, tmp_path_factory.mktemp("undisturbed"))
+    finish(driver.start())
     return driver
 
 
 @pytest.fixture(scope="module")
 def killed(ray_process, tmp_path_factory):
     """The same study whose driver was killed three times: in the design, twice in the search."""
-    driver = Driver(ray_process, tmp_path_factory.mktemp("killed"))
+    driver = Driver(ray_process.address, tmp_path_factory.mktemp("killed"))
     for number, trials in enumerate((1, 5, 8)):
         process = driver.start(*(["--resume"] if number else []))
         wait_until(lambda enough=trials: driver.written() >= enough)
         process.kill()
         process.communicate(timeout=PATIENCE)
-    driver.finish(driver.start("--resume"))
+    finish(driver.start("--resume"))
     return driver
 
 
@@ -211,13 +130,13 @@ def test_the_states_of_the_three_best_trials_are_kept(driver, request):
 def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_epoch(
     ray_process, undisturbed, tmp_path
 ):
-    driver = Driver(ray_process, tmp_path, seconds_per_epoch=0.4, trials=0)
+    driver = Driver(ray_process.address, tmp_path, seconds_per_epoch=0.4, trials=0)
     process = driver.start()
     wait_until(lambda: any(driver.run.running.glob("*.ckpt")))
     (worker,) = workers_of(ray_process)
     worker.kill()
 
-    printed = driver.finish(process)
+    printed = finish(process)
 
     trials = driver.trials()
     assert trials["status"].tolist() == ["completed"] * 4
@@ -229,10 +148,10 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_epoch(
 
 
 def test_a_trial_whose_workers_die_again_and_again_has_failed(ray_process, tmp_path):
-    driver = Driver(ray_process, tmp_path, seconds_per_epoch=0.05, trials=0)
+    driver = Driver(ray_process.address, tmp_path, seconds_per_epoch=0.05, trials=0)
     process = driver.start("--deadly=design-design000-random-1")
 
-    driver.finish(process)
+    finish(process)
 
     trials = driver.trials().set_index("trial_id")
     failed = trials[trials["status"] == "failed"]
@@ -242,7 +161,7 @@ def test_a_trial_whose_workers_die_again_and_again_has_failed(ray_process, tmp_p
 
 
 def test_sigterm_ends_a_study_as_ctrl_c_does(ray_process, tmp_path):
-    driver = Driver(ray_process, tmp_path, seconds_per_epoch=0.2)
+    driver = Driver(ray_process.address, tmp_path, seconds_per_epoch=0.2)
     process = driver.start()
     wait_until(lambda: driver.written() >= 1)
     process.send_signal(signal.SIGTERM)
@@ -255,7 +174,7 @@ def test_sigterm_ends_a_study_as_ctrl_c_does(ray_process, tmp_path):
 
 
 def test_a_study_is_run_by_one_process_at_a_time(ray_process, tmp_path):
-    driver = Driver(ray_process, tmp_path, seconds_per_epoch=0.2)
+    driver = Driver(ray_process.address, tmp_path, seconds_per_epoch=0.2)
     process = driver.start()
     wait_until(lambda: driver.written() >= 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from datetime import timedelta
 
 import pytest
 from rich.console import Console
@@ -217,3 +218,15 @@ def test_an_error_inside_gives_the_terminal_back(study):
         raise KeyboardInterrupt
 
     assert printed(console).endswith("\x1b[?25h") or "\x1b[?25h" in printed(console)
+
+
+def test_a_clock_that_is_set_anew_does_not_change_the_remaining_time(study):
+    engine = engine_of(study)
+    progress = Progress(engine, console_of(terminal=False), workers=1)
+    simulate(engine, trials=6)
+    running = engine.next_trial()
+    before = progress.remaining_seconds()
+
+    engine.running[running.trial_id].started_at += timedelta(days=10)
+
+    assert progress.remaining_seconds() == pytest.approx(before, abs=1)

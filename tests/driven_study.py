@@ -1,0 +1,114 @@
+"""A made-up study in a process of its own, which tests can kill, on a Ray that runs already."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import made_up_study
+import optuna
+import pandas as pd
+import psutil
+from command_line import ROOT
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from simulated_study import BASE, write_space
+
+from stage1.run_folder import RunFolder
+
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a-token-that-both-sides-know-0123456789"}
+PATIENCE = 90
+"""Seconds to wait for anything."""
+
+
+def wait_until(condition):
+    end = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return found
+
+
+def start_process(*command):
+    """Start a program that knows the token; what it prints is kept."""
+    return subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        cwd=ROOT,
+        env=os.environ | TOKEN,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process, timeout=PATIENCE):
+    """Wait for its end, which must be a good one; what it printed."""
+    printed, _ = process.communicate(timeout=timeout)
+    assert process.returncode == 0, printed
+    return printed
+
+
+class Driver:
+    """The process that runs a tiny study at an address of Ray."""
+
+    def __init__(self, address, folder, **options):
+        write_space(folder, made_up_study.SPACE, base=BASE)
+        self.address, self.options = address, options
+        self.space, self.run = folder / "space.yaml", RunFolder(folder / "tiny")
+
+    def start(self, *further):
+        options = [f"--{name.replace('_', '-')}={value}" for name, value in self.options.items()]
+        script = ROOT / "benchmarks" / "made_up_study.py"
+        return start_process(script, self.space, self.run.path, self.address, *options, *further)
+
+    def written(self):
+        """How many trials are in the table, which can be read at any time."""
+        return len(pd.read_parquet(self.run.trials)) if self.run.trials.exists() else 0
+
+    def trials(self):
+        return pd.read_parquet(self.run.trials)
+
+    def curves(self):
+        return pd.read_parquet(self.run.curves)
+
+    def work(self):
+        """How often each epoch of each trial was worked out."""
+        return {
+            file.name: Counter(map(int, file.read_text().split()))
+            for file in self.run.path.with_suffix(".work").iterdir()
+            if not file.suffix
+        }
+
+    def repeated(self):
+        """How many epochs were worked out more than once, by trial."""
+        return {
+            trial_id: sum(count - 1 for count in epochs.values())
+            for trial_id, epochs in self.work().items()
+        }
+
+    def nodes(self):
+        """The nodes that each trial has run on, in order."""
+        return {
+            file.stem: file.read_text().split()
+            for file in self.run.path.with_suffix(".work").glob("*.nodes")
+        }
+
+    def optuna_trials(self, arm):
+        storage = JournalStorage(JournalFileBackend(str(self.run.journal)))
+        return optuna.load_study(study_name=f"tiny-{arm}", storage=storage).trials
+
+
+def workers_of(process):
+    """Processes of a Ray in which trials run."""
+    family = psutil.Process(process.pid).children(recursive=True)
+    return [process for process in family if "ImplicitFunc" in "".join(cmdline(process))]
+
+
+def cmdline(process):
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []

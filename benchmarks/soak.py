@@ -154,7 +154,7 @@ def lying_about() -> set[str]:
     }
     files = {
         f"file {path}"
-        for folder, pattern in (("/dev/shm", "plasma*"), (tempfile.gettempdir(), "stage1-*"))
+        for folder, pattern in (("/dev/shm", "plasma*"), (tempfile.gettempdir(), "s1-*"))
         for path in Path(folder).glob(pattern)
     }
     return processes | files

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import platform
 import re
 import shutil
 import tempfile
@@ -12,7 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_SCRATCH = "stage1-"
+_SCRATCH = "s1-"
+"""Short, for Ray's sockets lie in such a folder, and a socket's path has 107 characters."""
 
 
 @contextmanager
@@ -42,14 +44,22 @@ def scratch_folder() -> Iterator[Path]:
 
     Removes those that killed processes have left behind: nobody else ever would.
     """
-    for folder in Path(tempfile.gettempdir()).glob(_SCRATCH + "*-*"):
-        pid = folder.name.removeprefix(_SCRATCH).partition("-")[0]
-        if pid.isdigit() and not _is_running(int(pid)):
+    own = _SCRATCH + _machine()
+    for folder in Path(tempfile.gettempdir()).glob(f"{own}-*-????????"):
+        match = re.fullmatch(re.escape(own) + r"-(\d{1,9})-\w{8}", folder.name)
+        if match and not _is_running(int(match[1])):
             shutil.rmtree(folder, ignore_errors=True)
     with tempfile.TemporaryDirectory(
-        prefix=f"{_SCRATCH}{os.getpid()}-", ignore_cleanup_errors=True
+        prefix=f"{own}-{os.getpid()}-", ignore_cleanup_errors=True
     ) as path:
         yield Path(path)
+
+
+def _machine() -> str:
+    """Where a process number means what it means here: this host, and this container of it."""
+    namespace = Path("/proc/self/ns/pid")
+    number = namespace.stat().st_ino if namespace.exists() else 0
+    return hashlib.sha256(f"{platform.node()} {number}".encode()).hexdigest()[:6]
 
 
 def _is_running(pid: int) -> bool:

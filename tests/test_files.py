@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 
 import pytest
@@ -147,10 +146,19 @@ def test_a_scratch_folder_is_gone_afterwards(monkeypatch, tmp_path):
 
 def test_what_a_killed_process_has_left_is_removed_and_what_others_use_stays(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with scratch_folder() as folder:
+        own, machine = folder.name, folder.name.split("-")[1]
     ended = subprocess.Popen(["true"])
     ended.wait()
-    kept = [f"stage1-{os.getpid()}-abc", "stage1-notes-abc", "stage1-"]
-    for name in [f"stage1-{ended.pid}-abc", *kept]:
+    left = f"s1-{machine}-{ended.pid}-abcdefgh"
+    kept = [
+        own,  # of a process that runs
+        f"s1-000000-{ended.pid}-abcdefgh",  # of another machine or container
+        f"s1-{machine}-20251101120000-abcdefgh",
+        "s1-20251101-backup",
+        "s1-",
+    ]
+    for name in (left, *kept):
         (tmp_path / name).mkdir()
 
     with scratch_folder():

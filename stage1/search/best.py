@@ -38,6 +38,8 @@ class BestCheckpoints:
     def offer(self, trial: EndedTrial) -> None:
         """Take over the state of a trial that has ended if it is among the best; else remove it."""
         trial_id = trial.spec.trial_id
+        # It may be kept already, by a study that was killed before it had removed the state.
+        self._kept = [kept for kept in self._kept if kept.spec.trial_id != trial_id]
         if trial.status == COMPLETED:
             best = sorted([*self._kept, trial], key=self._rank)[: self._policy.keep]
             if trial in best and self._states.fetch(trial_id, self._run.checkpoint(trial_id)):

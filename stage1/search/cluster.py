@@ -35,6 +35,8 @@ RAY_SETTINGS = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the row of the trial says it in one line
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the run folder is the state, Tune's snapshot is not read
     "RAY_worker_niceness": "0",  # trials are what the machine is for; Ray's own default is 15
+    # A stopped trial is waited for: were it given up, Tune would forget the one that comes next.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
     # Each trial runs in a thread of its own; glibc gives every new thread an arena and keeps it.
     "MALLOC_ARENA_MAX": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -132,7 +134,8 @@ def _existing_ray(address: str) -> Iterator[None]:
     # The mode is read when ray is imported; with an address Ray itself does not look for a token.
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     _check_authentication(address)
-    worker_environment = {"MALLOC_ARENA_MAX": RAY_SETTINGS["MALLOC_ARENA_MAX"]}
+    for_workers = ("MALLOC_ARENA_MAX", "TUNE_FUNCTION_THREAD_TIMEOUT_S")
+    worker_environment = {name: RAY_SETTINGS[name] for name in for_workers}
     _start(
         f"--address must be a running Ray cluster, got {address}",
         address=address,
@@ -147,7 +150,7 @@ def _existing_ray(address: str) -> Iterator[None]:
 def _start(rule: str, **options: Any) -> None:
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (ConnectionError, ValueError, RuntimeError, AuthenticationError) as error:
+    except (OSError, ValueError, RuntimeError, AuthenticationError) as error:
         reason = str(error).splitlines()[0]
         raise TrialError(f"{rule}; {reason}") from None
 

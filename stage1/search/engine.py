@@ -111,14 +111,14 @@ class StudyEngine:
     def ended_by_stage(self) -> Counter[str]:
         """How many trials of each stage have ended."""
         count: Counter[str] = Counter()
-        for (stage, _, _), number in self._ends.items():
+        for (stage, _, _), number in list(self._ends.items()):
             count[stage] += number
         return count
 
     def ended_by_status(self) -> Counter[str]:
         """How many trials have ended in each way."""
         count: Counter[str] = Counter()
-        for (_, _, status), number in self._ends.items():
+        for (_, _, status), number in list(self._ends.items()):
             count[status] += number
         return count
 

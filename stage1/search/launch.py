@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -99,7 +99,8 @@ def _run_trials(
                     watch=Watch(interrupt.check, recorder.check),
                 )
         finally:
-            engine.close()
+            with suppress(OSError):  # the journal is rebuilt from the tables
+                engine.close()
     finished = len(engine.ended) >= engine.expected_trials()
     if finished:
         states.clear()

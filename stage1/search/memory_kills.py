@@ -32,11 +32,11 @@ def outlived_memory_kills() -> Iterator[None]:
             exception = RayActorError(error_msg=_told(str(exception), actor_id))
         handle(self, tracked_actor_task, exception)
 
-    RayActorManager._actor_task_failed = handle_all
+    RayActorManager._actor_task_failed = handle_all  # type: ignore[method-assign]
     try:
         yield
     finally:
-        RayActorManager._actor_task_failed = handle
+        RayActorManager._actor_task_failed = handle  # type: ignore[method-assign]
 
 
 def _told(message: str, actor_id: str) -> str:

@@ -36,10 +36,11 @@ class Recorder:
 
     def __init__(self, run: RunFolder) -> None:
         self._run, self._tables, self._begun = run, RunWriter(run), BegunTrials(run.begun)
+        self._begun.remove(self._tables.trial_ids)  # killed between the two writings
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
         self._jobs: list[Future[None]] = []
         self._waiting: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
-        self._writing_is_due = False
+        self._writing_is_due = self._failed = False
         self._written = time.monotonic() - INTERVAL
         self._closing = Event()
 
@@ -54,7 +55,7 @@ class Recorder:
     ) -> None:
         self._closing.set()
         self._thread.shutdown()
-        if error is None:
+        if error is None or isinstance(error, KeyboardInterrupt | SystemExit):
             self.check()
 
     def begin(self, spec: TrialSpec) -> None:
@@ -80,7 +81,17 @@ class Recorder:
 
     def submit(self, job: Callable[[], None]) -> None:
         """Have something done by the thread, after what it was given before."""
-        self._jobs.append(self._thread.submit(job))
+        self._jobs.append(self._thread.submit(self._unless_failed, job))
+
+    def _unless_failed(self, job: Callable[[], None]) -> None:
+        """Nothing is done after what could not be: a state goes only when its row is written."""
+        if self._failed:
+            return
+        try:
+            job()
+        except BaseException:
+            self._failed = True
+            raise
 
     def check(self) -> None:
         """Do nothing, or say what the thread could not do.

@@ -108,6 +108,8 @@ def check_same_study(run: RunFolder, study: Study, *, data: dict[str, Any]) -> N
     then = _flat(_mapping(run.space))
     now = _flat(yaml.safe_load(space_yaml(study, {"data": data})))
     keys = {*then, *now} - {"data.data_dir"}  # the fingerprint decides, however the path is written
+    # What is kept of the trials changes none of them, and runs of earlier versions do not say it.
+    keys = {key for key in keys if not key.startswith("checkpoints.")}
     differing = sorted(key for key in keys if then.get(key) != now.get(key))
     if differing:
         told = [f"{key} ({shown(then.get(key))} -> {shown(now.get(key))})" for key in differing]

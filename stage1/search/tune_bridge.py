@@ -119,12 +119,14 @@ class EngineScheduler(FIFOScheduler):
         if WARNING in result:
             self._engine.note(f"{trial_id}: {result[WARNING]}")
         if self._engine.on_epoch(trial_id, row):
-            self._on_return(self._engine.ended[trial_id])
             return str(TrialScheduler.STOP)
         return str(TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
-        """Called by Ray when a training has returned; that is an error before the horizon."""
+        """Called by Ray when a trial was stopped, or its training has returned.
+
+        That is an error before the horizon.
+        """
         self._engine.on_error(trial.config["trial_id"], "the training ended before its last epoch")
         self._return(trial)
 

@@ -103,3 +103,16 @@ def test_a_resumed_study_knows_what_it_has_kept(tmp_path, run, states):
     offer(again, states, trials[4])
 
     assert kept(run) == [3, 4]
+
+
+def test_a_study_killed_between_copy_and_removal_counts_the_trial_once(tmp_path, run, states):
+    trials = [trial(number, 0.1 * number) for number in range(3)]
+    first = best_of(tmp_path, run, states)
+    for ended in trials:
+        offer(first, states, ended)
+
+    again = best_of(tmp_path, run, states, ended=trials)
+    offer(again, states, trials[0])
+    offer(again, states, trials[2])
+
+    assert kept(run) == [0, 1, 2]

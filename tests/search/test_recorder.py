@@ -76,6 +76,8 @@ def test_a_trial_counts_as_begun_until_its_row_is_written(run):
 
 
 def test_a_file_that_cannot_be_written_ends_the_study_with_what_to_do(run):
+    removed = []
+
     def record():
         with Recorder(run) as recorder:
             recorder.add_trial(synthetic_trial("a"), synthetic_curve(0.9))
@@ -83,8 +85,22 @@ def test_a_file_that_cannot_be_written_ends_the_study_with_what_to_do(run):
             run.tensorboard.rename(run.path / "elsewhere")
             run.tensorboard.write_text("a file in the way")
             recorder.add_trial(synthetic_trial("b"), synthetic_curve(0.9))
+            recorder.submit(lambda: removed.append("the state of b"))
 
     with pytest.raises(ResultsError, match=r"must be writable, got .*--resume"):
         record()
 
     assert written(run) == ["a"]
+    assert removed == []
+
+
+def test_a_trial_whose_row_was_written_just_before_a_kill_is_no_longer_begun(run):
+    spec = TrialSpec("design", "random", "design000", 1, {"x": 1.5})
+    with Recorder(run) as recorder:
+        recorder.begin(spec)
+        begun = run.begun.read_bytes()
+        recorder.add_trial(synthetic_trial(spec.trial_id), synthetic_curve(0.9))
+    run.begun.write_bytes(begun)
+
+    with Recorder(run):
+        assert not run.begun.exists()

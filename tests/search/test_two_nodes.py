@@ -230,7 +230,7 @@ def test_a_real_study_on_two_nodes_repeats_one_on_one_machine_bit_by_bit(nodes, 
     process = start_process(
         *tune, "--out", tmp_path / "two", "--address", nodes.address, "--storage", storage
     )
-    wait_until(lambda: any(storage.rglob("*.ckpt")))
+    wait_until(lambda: len([*storage.rglob("*.ckpt")]) > 1)  # both have one to go on from
     worker = wait_until(lambda: workers_of(nodes.processes[SECOND]))[0]
     worker.kill()
     printed = finish(process, timeout=300)

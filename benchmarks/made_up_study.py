@@ -85,9 +85,9 @@ def train_trial(tune_config, *, shared, states, gpu):
             done.write(f"{epoch}\n")
         made_up = made_up_epoch(config, epoch)
         rows.append(made_up | {"accumulation": tune_config["parts"]})
-        tune.report({"row": rows[-1]})
         if epoch > 0:
             states.save(trial_id, lambda path: path.write_text(json.dumps(rows)))
+        tune.report({"row": rows[-1]})
 
 
 def take_memory(most: int = 60) -> None:

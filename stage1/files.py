@@ -18,20 +18,24 @@ _SCRATCH = "s1-"
 
 
 @contextmanager
-def atomic_path(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path, *, replace: bool = True) -> Iterator[Path]:
     """Give a temporary path beside `target` that replaces it when the block ends without an error.
 
     Works for a file and, when the block creates a folder at the path, for a folder.
 
     Args:
         target: Where the result belongs; its parent is created.
+        replace: Whether a folder that is there already gives way.
+
+    Raises:
+        OSError: It cannot be written, or is there and may not be replaced; it stays as it was.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     path = holder / target.name
     try:
         yield path
-        if path.is_dir() and target.is_dir():
+        if replace and path.is_dir() and target.is_dir():
             os.replace(target, holder / "previous")
         os.replace(path, target)
     finally:

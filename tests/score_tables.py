@@ -179,7 +179,7 @@ def _registration(
         "space_sha256": "0" * 64,
         "written_at": datetime(2026, 11, 1, tzinfo=UTC),
         "arms": arms,
-        "roles": {role: role for role in ROLES if role in arms},
+        "roles": {role: role for role in ROLES if role in registered.get("arms", arms)},
         "configurations": configurations,
         "seeds": list(range(1, seeds + 1)),
         "horizon_epoch": HORIZON,

@@ -82,6 +82,19 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
     assert names_in(tmp_path) == ["model"]
 
 
+def test_a_folder_that_may_not_be_replaced_stays(tmp_path):
+    target = tmp_path / "run"
+    target.mkdir()
+    (target / "file").write_text("old")
+
+    with pytest.raises(OSError), atomic_path(target, replace=False) as path:
+        path.mkdir()
+        (path / "file").write_text("new")
+
+    assert (target / "file").read_text() == "old"
+    assert names_in(tmp_path) == ["run"]
+
+
 def test_a_folder_stays_where_its_replacement_fails(tmp_path):
     target = tmp_path / "model"
     target.mkdir()

@@ -77,6 +77,6 @@ def measured(tables: ExperimentTables, column: str) -> dict[str, Values]:
 
 def most_at_once(trials: pd.DataFrame) -> int:
     """How many trainings ran beside each other at the busiest moment; 0 without any."""
-    seconds = pd.to_timedelta(trials["seconds"].fillna(0.0), unit="s")
-    begun, ended = trials["started_at"], trials["started_at"] + seconds
+    begun = (trials["started_at"] - trials["started_at"].min()).dt.total_seconds()
+    ended = begun + trials["seconds"].fillna(0.0)
     return max((int(((begun <= moment) & (ended > moment)).sum()) for moment in begun), default=0)

@@ -10,7 +10,7 @@ from threading import Lock
 from pydantic import TypeAdapter, ValidationError
 
 from stage1.errors import ResultsError
-from stage1.files import write_text
+from stage1.files import remove_leftovers, write_text
 from stage1.search.trials import TrialSpec
 
 _SPECS = TypeAdapter(list[TrialSpec])
@@ -27,6 +27,7 @@ class BegunTrials:
     """
 
     def __init__(self, file: Path) -> None:
+        remove_leftovers(file)
         self._file, self._lock = file, Lock()
         self._specs = {spec.trial_id: spec for spec in read_begun(file)}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from stage1.files import remove_leftovers
 from stage1.results import COMPLETED, RunFolder
 from stage1.search.space import Space
 from stage1.search.states import TrialStates
@@ -27,13 +28,15 @@ class BestCheckpoints:
     ) -> None:
         self._run, self._states, self._policy = run, states, space.checkpoints
         self._sign = 1 if space.objective.mode == "max" else -1
-        self._kept = [trial for trial in ended if self._file_exists(trial)]
+        self._kept = [trial for trial in ended if self._is_kept(trial)]
 
     def _rank(self, trial: EndedTrial) -> tuple[float, str]:
         return -self._sign * trial.value, trial.spec.trial_id
 
-    def _file_exists(self, trial: EndedTrial) -> bool:
-        return self._run.checkpoint(trial.spec.trial_id).exists()
+    def _is_kept(self, trial: EndedTrial) -> bool:
+        file = self._run.checkpoint(trial.spec.trial_id)
+        remove_leftovers(file)
+        return file.exists()
 
     def offer(self, trial: EndedTrial) -> None:
         """Take over the state of a trial that has ended if it is among the best; else remove it."""

@@ -95,8 +95,8 @@ class StudyEngine:
             return self.running[self._lost.popleft()].spec
         spec = next(self._waiting)
         if spec is not None:
-            self._tables.begin(spec)
             self.running[spec.trial_id] = RunningTrial(spec, datetime.now(UTC))
+            self._tables.begin(spec)
             self._notify()
         return spec
 

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from ray import tune
+from ray.tune.error import TuneError
 from rich.console import Console
 
 from stage1.data.store import Bars
@@ -66,12 +67,33 @@ def run_study(
     """
     deadline = time.monotonic() + time_budget.total_seconds() if time_budget else None
     shared = share_inputs(bars, language_models)
-    with _alone_in(run):
-        finished = _run_trials(study, run, shared, cluster, console, deadline)
-    if finished:
-        timed = partial(time_on_cluster, shared=shared, resources=study.space.resources)
-        record_cost(study, run, console, time_size=timed)
+    with _told_what_cannot_be_written(run):
+        with _alone_in(run):
+            finished = _run_trials(study, run, shared, cluster, console, deadline)
+        if finished:
+            timed = partial(time_on_cluster, shared=shared, resources=study.space.resources)
+            record_cost(study, run, console, time_size=timed)
     return finished
+
+
+@contextmanager
+def _told_what_cannot_be_written(run: RunFolder) -> Iterator[None]:
+    """Say in one line what a full disk, a folder without rights or a lost bucket has ended.
+
+    Raises:
+        ResultsError: A file or state cannot be read or written.
+    """
+    try:
+        yield
+    except (OSError, TuneError) as error:
+        # Tune wraps what comes out of its callbacks.
+        fault = error.__context__ if isinstance(error, TuneError) else error
+        if not isinstance(fault, OSError) or isinstance(fault, ConnectionError):
+            raise
+        raise ResultsError(
+            f"{fault.filename or run.path}: must be writable, got {fault.strerror or fault}; make "
+            "room or mend it, and go on with --resume: nothing that was written is lost"
+        ) from None
 
 
 def _run_trials(

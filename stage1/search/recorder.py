@@ -9,7 +9,6 @@ from threading import Event
 from types import TracebackType
 from typing import Any, Self
 
-from stage1.errors import ResultsError
 from stage1.results import RunFolder
 from stage1.run_writer import RunWriter
 from stage1.search.begun import BegunTrials
@@ -94,19 +93,13 @@ class Recorder:
             raise
 
     def check(self) -> None:
-        """Do nothing, or say what the thread could not do.
+        """Do nothing, or raise what the thread could not do.
 
         Raises:
-            ResultsError: A file cannot be written.
+            OSError: A file cannot be written.
         """
         while self._jobs and self._jobs[0].done():
             error = self._jobs.pop(0).exception()
-            if isinstance(error, OSError):
-                raise ResultsError(
-                    f"{error.filename or self._run.path}: must be writable, got "
-                    f"{error.strerror or error}; make room or mend it, and go on with --resume: "
-                    "nothing that was written is lost"
-                ) from None
             if error is not None:
                 raise error
 

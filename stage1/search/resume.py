@@ -75,7 +75,7 @@ def begin_run(
     """
     check_new(run)
     try:
-        with atomic_path(run.path) as path:
+        with atomic_path(run.path, replace=False) as path:
             new = RunFolder(path)
             write_text(new.space, space_yaml(study, {"data": data}))
             write_text(new.prereg, preregistration_text(_preregistration(new, study, models)))
@@ -123,7 +123,7 @@ def _mapping(file: Path) -> dict[str, Any]:
     try:
         content, _ = read_yaml(file)
     except ConfigError as error:
-        raise ResultsError(f"{error}; {_WHOLE}") from None
+        raise ResultsError(f"{file}: {_WHOLE} ({error})") from None
     if not isinstance(content, dict):
         raise ResultsError(f"{file}: {_WHOLE}, got {shown(content)}")
     return content
@@ -202,13 +202,14 @@ def ended_trials(run: RunFolder, study: Study) -> list[EndedTrial]:
 
 
 def begun_trials(run: RunFolder, study: Study) -> list[TrialSpec]:
-    """The trials that had begun when the study was cut off, in that order; they go on first.
+    """The trials that had begun when the study was cut off, in that order.
+
+    The last of them may have rows already, if it was cut off between the two writings.
 
     Raises:
         ResultsError: The file is not as the study has written it.
     """
-    written = set(read_trials(run)["trial_id"])
-    specs = [spec for spec in read_begun(run.begun) if spec.trial_id not in written]
+    specs = read_begun(run.begun)
     arms, names = list(study.space.arms), re.compile(r"[A-Za-z0-9_]+(-\d+)?")
     for spec in specs:
         known = spec.stage in STAGES and spec.arm in arms and names.fullmatch(spec.config_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -94,6 +95,19 @@ def _language_model(reference: ray.ObjectRef[LanguageModel]) -> LanguageModel:
     return ray.get(reference)
 
 
+class EndsWhenStuck:
+    """Has a worker end itself when the training it was told to stop does not.
+
+    Ray would tell the study nothing of the trial that comes next; a process that died, it tells.
+    """
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Make ready for another trial. Called by Ray, in the worker."""
+        if not super().reset_config(new_config):  # type: ignore[misc]
+            os._exit(1)
+        return True
+
+
 def train_trial(
     tune_config: dict[str, Any], *, shared: SharedInputs, states: TrialStates, gpu: bool
 ) -> None:
@@ -135,3 +149,6 @@ def train_trial(
         parts=tune_config["parts"],
         accelerator="gpu" if gpu else "cpu",
     )
+
+
+train_trial.__mixins__ = (EndsWhenStuck,)  # type: ignore[attr-defined]  # Tune looks for it

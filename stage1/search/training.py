@@ -22,27 +22,43 @@ Report = Callable[[EpochRow, str | None], None]
 
 
 class StateKeeper(Callback):
-    """Keeps the training's state after every epoch, where any worker finds it.
+    """Keeps the training's state after every epoch, where any worker finds it, and then reports.
 
-    A state that cannot be kept costs nothing but time, should the process die: it is told, and the
-    training goes on.
+    In this order no epoch is known of that would have to be repeated, and what a trial leaves
+    behind is the state of its last report. A state that cannot be kept costs nothing but time,
+    should the process die: it is told, and the training goes on.
 
     Args:
         trial_id: Of the trial.
         states: Where to.
+        report: Takes the row of every epoch.
+        fault: What went wrong before the training, to be told with the first row.
     """
 
-    def __init__(self, trial_id: str, states: TrialStates) -> None:
+    def __init__(
+        self, trial_id: str, states: TrialStates, report: Report, fault: str | None
+    ) -> None:
         self._trial_id, self._states = trial_id, states
-        self.fault: str | None = None
-        """Why the last state could not be kept; whoever tells it sets it to None."""
+        self._report, self._fault = report, fault
+        self._row: EpochRow = {}
+
+    def take(self, row: EpochRow) -> None:
+        """Take the row of the epoch that was just validated."""
+        self._row = row
+        if row["epoch"] == 0:  # nothing is trained yet that could be lost
+            self._tell()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: Any) -> None:
-        """Save. Called by Lightning after the validation of the epoch."""
+        """Save, and report. Called by Lightning after the validation of the epoch."""
         try:
             self._states.save(self._trial_id, trainer.save_checkpoint)
         except OSError as error:
-            self.fault = f"its state could not be kept: {error.strerror or error}"
+            self._fault = f"its state could not be kept: {error.strerror or error}"
+        self._tell()
+
+    def _tell(self) -> None:
+        fault, self._fault = self._fault, None
+        self._report(self._row, fault)
 
 
 def train_on(
@@ -72,24 +88,19 @@ def train_on(
         parts: As `fit` takes them.
         accelerator: Lightning's name of the device.
     """
-    keeper = StateKeeper(trial_id, states)
-
-    def tell(row: EpochRow) -> None:
-        fault, keeper.fault = keeper.fault, None
-        report(row, fault)
-
     with scratch_folder() as scratch:
         state = scratch / "state.ckpt"
-        behind = _rows_of(states, trial_id, state, keeper)
+        behind, fault = _rows_of(states, trial_id, state)
         for row in behind:
-            tell(row)
+            report(row, None)
         if behind and behind[-1]["epoch"] >= config.training.epochs:
             return
+        keeper = StateKeeper(trial_id, states, report, fault)
         fit(
             config,
             windows,
             language_model,
-            report=tell,
+            report=keeper.take,
             callbacks=[keeper],
             checkpoint=state if behind else None,
             block_epochs=block_epochs,
@@ -98,10 +109,11 @@ def train_on(
         )
 
 
-def _rows_of(states: TrialStates, trial_id: str, path: Path, keeper: StateKeeper) -> list[EpochRow]:
-    """Fetch the trial's state to `path`; its rows, or none if there is no state to go on from."""
+def _rows_of(
+    states: TrialStates, trial_id: str, path: Path
+) -> tuple[list[EpochRow], str | None]:
+    """Fetch the trial's state to `path`; its rows, none if there is none to go on from, and why."""
     try:
-        return kept_rows(path) if states.fetch(trial_id, path) else []
+        return (kept_rows(path) if states.fetch(trial_id, path) else []), None
     except (OSError, ResultsError) as error:
-        keeper.fault = f"its last state could not be read, so it begins again: {error}"
-        return []
+        return [], f"its last state could not be read, so it begins again: {error}"

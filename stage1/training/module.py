@@ -249,10 +249,14 @@ class Stage1Module(lightning.LightningModule):
             "rng": torch.get_rng_state(),
             "accumulation": self._steps.parts,
         }
+        if self.device.type == "cuda":
+            checkpoint[CHECKPOINT_KEY]["cuda_rng"] = torch.cuda.get_rng_state(self.device)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take fingerprints, random state and parts per step back."""
         kept = checkpoint[CHECKPOINT_KEY]
         self.fingerprints = dict(kept["fingerprints"])
         torch.set_rng_state(kept["rng"])
+        if self.device.type == "cuda" and "cuda_rng" in kept:
+            torch.cuda.set_rng_state(kept["cuda_rng"].cpu(), self.device)
         self._steps.parts = max(kept["accumulation"], self._steps.parts)

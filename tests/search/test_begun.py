@@ -53,6 +53,15 @@ def test_the_next_session_goes_on_with_the_file(file):
     assert read_begun(file) == [A, B]
 
 
+def test_what_a_killed_process_has_left_half_written_is_removed(file):
+    half = file.with_name(".begun.json.abcd1234")
+    half.mkdir()
+
+    BegunTrials(file)
+
+    assert not half.exists()
+
+
 @pytest.mark.parametrize(
     "text", ["", "[", "{}", "[1]", '[{"stage": "search"}]', '[{"stage": 1, "arm": "a"}]', "\0"]
 )

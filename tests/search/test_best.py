@@ -105,6 +105,16 @@ def test_a_resumed_study_knows_what_it_has_kept(tmp_path, run, states):
     assert kept(run) == [3, 4]
 
 
+def test_what_a_killed_study_has_left_half_copied_is_removed(tmp_path, run, states):
+    half = run.checkpoints / f".{trial(0, 0.9).spec.trial_id}.ckpt.abcd1234"
+    half.mkdir(parents=True)
+    (half / "half.ckpt").write_bytes(b"half")
+
+    best_of(tmp_path, run, states, ended=[trial(0, 0.9)])
+
+    assert not half.exists()
+
+
 def test_a_study_killed_between_copy_and_removal_counts_the_trial_once(tmp_path, run, states):
     trials = [trial(number, 0.1 * number) for number in range(3)]
     first = best_of(tmp_path, run, states)

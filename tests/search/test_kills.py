@@ -5,11 +5,14 @@ The study is that of `benchmarks/made_up_study.py`, real but for its trainings. 
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
 
 import pandas as pd
 import pytest
@@ -127,6 +130,14 @@ def test_the_states_of_the_three_best_trials_are_kept(driver, request):
     assert {path.stem for path in driver.run.checkpoints.iterdir()} == set(best)
 
 
+@pytest.mark.parametrize("driver", ["undisturbed", "killed"])
+def test_the_states_that_are_kept_are_of_the_last_epoch(driver, request):
+    driver = request.getfixturevalue(driver)
+
+    for state in driver.run.checkpoints.iterdir():
+        assert [row["epoch"] for row in json.loads(state.read_text())] == [0, 1, 2, 3, 4]
+
+
 def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_epoch(
     ray_process, undisturbed, tmp_path
 ):
@@ -163,14 +174,42 @@ def test_a_trial_whose_workers_die_again_and_again_has_failed(ray_process, tmp_p
 def test_sigterm_ends_a_study_as_ctrl_c_does(ray_process, tmp_path):
     driver = Driver(ray_process.address, tmp_path, seconds_per_epoch=0.2)
     process = driver.start()
-    wait_until(lambda: driver.written() >= 1)
+    wait_until(lambda: driver.written() >= 5)  # the search has begun
     process.send_signal(signal.SIGTERM)
     printed, _ = process.communicate(timeout=PATIENCE)
 
     assert process.returncode == 143
     assert "Traceback" not in printed
     states = Counter(t.state for arm in ("pretrained", "random") for t in driver.optuna_trials(arm))
+    assert states[TrialState.COMPLETE] >= 4  # the design's, and what of the search has ended
     assert TrialState.RUNNING not in states
+
+
+@pytest.mark.parametrize("name", ["optuna.journal", "begun.json", "trials.parquet"])
+def test_what_cannot_be_written_ends_a_study_in_one_line_and_costs_nothing(
+    ray_process, undisturbed, tmp_path, name
+):
+    driver = Driver(ray_process.address, tmp_path, seconds_per_epoch=0.05)
+    process = driver.start()
+    wait_until(lambda: driver.written() >= 2)
+    file = driver.run.path / name
+    aside = tmp_path / "aside"
+    while True:  # it may be replaced at the very moment
+        with suppress(OSError):
+            file.rename(aside)
+            file.mkdir()
+            break
+    printed, _ = process.communicate(timeout=PATIENCE)
+    file.rmdir()
+    aside.rename(file)
+
+    assert process.returncode == 2
+    assert "Traceback" not in printed
+    assert re.search(rf"{name}: must be writable, got .*--resume", " ".join(printed.split()))
+    finish(driver.start("--resume"))
+    expected = undisturbed.trials().sort_values("trial_id")
+    trials = driver.trials().sort_values("trial_id")
+    assert trials["val_correlation"].tolist() == expected["val_correlation"].tolist()
 
 
 def test_a_study_is_run_by_one_process_at_a_time(ray_process, tmp_path):

@@ -30,6 +30,17 @@ def test_the_last_state_that_was_saved_is_fetched(states, tmp_path):
     assert sorted(states.trial_ids()) == ["a", "b"]
 
 
+def test_what_was_fetched_stays_as_it_was_whatever_is_saved_or_removed(states, tmp_path):
+    saved(states, "a", "first")
+    states.fetch("a", tmp_path / "copy")
+
+    saved(states, "a", "second")
+    assert (tmp_path / "copy").read_text() == "first"
+    states.remove("a")
+
+    assert (tmp_path / "copy").read_text() == "first"
+
+
 def test_without_a_state_there_is_nothing_to_fetch_or_to_remove(states, tmp_path):
     assert states.trial_ids() == []
     assert not states.fetch("a", tmp_path / "copy")

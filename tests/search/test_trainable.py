@@ -11,6 +11,8 @@ import psutil
 import pytest
 import ray
 import torch
+from ray import tune
+from ray.tune.trainable.function_trainable import FunctionTrainable, wrap_function
 from safetensors.torch import save_file
 from synthetic_bars import market
 from tiny_training import T5, tiny_config, tiny_language_model, tiny_windows
@@ -199,3 +201,19 @@ def test_two_processes_of_ray_share_the_memory_of_the_weights():
     assert len({*pids, os.getpid()}) == 3
     assert {*sha256s, last} == {model.sha256}
     assert max(private) < values.nbytes / 4
+
+
+def test_a_worker_whose_training_does_not_stop_ends_itself(monkeypatch):
+    """Ray's own answer, False, would leave the next trial waiting for ever."""
+    trainable = wrap_function(tune.with_parameters(train_trial, shared=None, states=None, gpu=False))
+    worker = object.__new__(trainable)
+    exits = []
+    monkeypatch.setattr("os._exit", exits.append)
+
+    monkeypatch.setattr(FunctionTrainable, "reset_config", lambda self, config: True)
+    assert worker.reset_config({})
+    assert exits == []
+    monkeypatch.setattr(FunctionTrainable, "reset_config", lambda self, config: False)
+    worker.reset_config({})
+
+    assert exits == [1]

@@ -87,9 +87,13 @@ def test_a_folder_that_may_not_be_replaced_stays(tmp_path):
     target.mkdir()
     (target / "file").write_text("old")
 
-    with pytest.raises(OSError), atomic_path(target, replace=False) as path:
-        path.mkdir()
-        (path / "file").write_text("new")
+    def replace():
+        with atomic_path(target, replace=False) as path:
+            path.mkdir()
+            (path / "file").write_text("new")
+
+    with pytest.raises(OSError, match="not empty"):
+        replace()
 
     assert (target / "file").read_text() == "old"
     assert names_in(tmp_path) == ["run"]

@@ -22,10 +22,13 @@ from stage1.errors import DataError
 from stage1.seeds import Stream, generator
 from stage1.timeframes import MINUTES
 
-VALIDATION_BATCH = 256
-"""Windows per validation batch: large, since no gradient is kept."""
+VALIDATION_BATCH = 64
+"""Windows per validation batch: larger ones have each result of a layer come in fresh memory, which
+takes longer to get than the arithmetic saves."""
 VALIDATION_BARS = VALIDATION_BATCH * 6 * 64
 """Bars per validation batch at most: long windows come in smaller ones."""
+GATHERED_WINDOWS = 256
+"""Gathered at once, for several steps: of a small batch the calls take longer than the work."""
 
 
 class Batch(NamedTuple):
@@ -281,13 +284,17 @@ class MarketWindows:
         return EpochPlan(order.reshape(shape), uniforms.reshape(*shape, *uniforms.shape[1:]))
 
     def training_batches(self, config: Config, plan: EpochPlan) -> Iterator[Batch]:
-        """The batches of a planned epoch, gathered one at a time."""
+        """The batches of a planned epoch, one per step."""
         ratios = (config.masking.mask_ratio,) * len(self.minutes)
         given = config.data.sampling_probs
         chances = tuple(given.get(name, 1.0) for name in config.data.timeframes)
-        for order, uniforms in zip(plan.order, plan.uniforms, strict=True):
-            windows = self.split.training.take(order)
-            yield self.batch(windows, config.masking, uniforms, ratios, chances=chances)
+        steps, size = plan.order.shape
+        for part in _slices(steps, max(GATHERED_WINDOWS // size, 1)):
+            windows = self.split.training.take(plan.order[part].reshape(-1))
+            uniforms = plan.uniforms[part].reshape(-1, *plan.uniforms.shape[2:])
+            gathered = self.batch(windows, config.masking, uniforms, ratios, chances=chances)
+            for tensors in zip(*(tensor.split(size) for tensor in gathered), strict=True):
+                yield Batch(*tensors)
 
 
 def chained_sha256(previous: str, array: NDArray[np.generic]) -> str:

@@ -28,6 +28,14 @@ from stage1.search.space import Resources
 from stage1.search.states import TrialStates, check_place
 from stage1.search.workers import wanted_workers
 
+_MALLOC = {
+    # Each trial runs in a thread of its own; glibc gives every new thread an arena and keeps it.
+    "MALLOC_ARENA_MAX": "1",
+    # Memory that every step frees and wants again is kept, where the system would clear it anew.
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
 RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: it ends the study at once, saved
@@ -37,8 +45,7 @@ RAY_SETTINGS = {
     "RAY_worker_niceness": "0",  # trials are what the machine is for; Ray's own default is 15
     # A stopped trial is waited for: were it given up, Tune would forget the one that comes next.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
-    # Each trial runs in a thread of its own; glibc gives every new thread an arena and keeps it.
-    "MALLOC_ARENA_MAX": "1",
+    **_MALLOC,
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
@@ -134,7 +141,7 @@ def _existing_ray(address: str) -> Iterator[None]:
     # The mode is read when ray is imported; with an address Ray itself does not look for a token.
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
     _check_authentication(address)
-    for_workers = ("MALLOC_ARENA_MAX", "TUNE_FUNCTION_THREAD_TIMEOUT_S")
+    for_workers = (*_MALLOC, "TUNE_FUNCTION_THREAD_TIMEOUT_S")
     worker_environment = {name: RAY_SETTINGS[name] for name in for_workers}
     _start(
         f"--address must be a running Ray cluster, got {address}",

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as lightning
+import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from stage1.config import Config
 from stage1.data.batches import MarketWindows
@@ -61,6 +63,25 @@ class StateKeeper(Callback):
         self._report(self._row, fault)
 
 
+class PlainFiles(TorchCheckpointIO):
+    """Writes states straight into their files, where Lightning would make a copy in memory first.
+
+    And without the checksums of the zip format, which nobody compares.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write a state. Called by Lightning."""
+        before = torch.serialization.get_crc32_options()
+        torch.serialization.set_crc32_options(False)
+        try:
+            with open(path, "wb") as file:  # given a path, torch tells of a full disk as a defect
+                torch.save(checkpoint, file)
+        finally:
+            torch.serialization.set_crc32_options(before)
+
+
 def train_on(
     config: Config,
     windows: MarketWindows,
@@ -106,12 +127,11 @@ def train_on(
             block_epochs=block_epochs,
             parts=parts,
             accelerator=accelerator,
+            plugins=[PlainFiles()],
         )
 
 
-def _rows_of(
-    states: TrialStates, trial_id: str, path: Path
-) -> tuple[list[EpochRow], str | None]:
+def _rows_of(states: TrialStates, trial_id: str, path: Path) -> tuple[list[EpochRow], str | None]:
     """Fetch the trial's state to `path`; its rows, none if there is none to go on from, and why."""
     try:
         return (kept_rows(path) if states.fetch(trial_id, path) else []), None

@@ -205,7 +205,9 @@ def test_two_processes_of_ray_share_the_memory_of_the_weights():
 
 def test_a_worker_whose_training_does_not_stop_ends_itself(monkeypatch):
     """Ray's own answer, False, would leave the next trial waiting for ever."""
-    trainable = wrap_function(tune.with_parameters(train_trial, shared=None, states=None, gpu=False))
+    trainable = wrap_function(
+        tune.with_parameters(train_trial, shared=None, states=None, gpu=False)
+    )
     worker = object.__new__(trainable)
     exits = []
     monkeypatch.setattr("os._exit", exits.append)

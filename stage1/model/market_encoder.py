@@ -83,11 +83,13 @@ class MarketEncoder(nn.Module):
             (batch, timeframes, d_model), float32; 0 for a timeframe without a bar in the window.
         """
         codes = self(features, real=real).float()
+        mean: Tensor
         if real is None:
-            mean: Tensor = codes.mean(dim=2)
+            mean = codes.mean(dim=2)
             return mean
         total = codes.masked_fill(~real.unsqueeze(-1), 0.0).sum(dim=2)
-        return total / real.sum(dim=2).clamp_min(1).unsqueeze(-1)
+        mean = total / real.sum(dim=2).clamp_min(1).unsqueeze(-1)
+        return mean
 
     def windows(self, bars: dict[str, Bars], *, stride: int | None = None) -> WholeWindows:
         """All windows of some bars, whole and normalised as in the training.

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from stage1 import __version__
 from stage1.data.batches import slices, windows_at_once
 from stage1.data.gathering import Batch
 from stage1.data.store import fingerprint
@@ -28,7 +29,7 @@ from stage1.training.batch_guard import BatchGuard, Warn
 
 ROW_GROUP_BYTES = 16 * 2**20
 """Of vectors in a row group, about: what is held before it is written."""
-_MARK = b"stage1.encode"
+_MARK = "stage1.encode"
 """Key of the file's metadata that says who wrote it."""
 
 
@@ -86,7 +87,7 @@ def encode_to_file(
     first, last = (np.datetime64(int(end), "s") for end in windows.ends[[0, -1]])
     return (
         f"{out}: {rows:,} vectors of {encoder.d_model} numbers, {len(windows):,} windows that end "
-        f"from {first} to {last} UTC, every {windows.config.stride} minutes"
+        f"from {first} to {last} UTC, {windows.config.stride} min apart"
     )
 
 
@@ -149,14 +150,12 @@ def write_embeddings(
         pa.field("timeframe", pa.string(), nullable=False),
         pa.field("vector", pa.list_(element, d_model), nullable=False),
     ]
-    schema = pa.schema(fields, metadata={_MARK: b"1", **origin})
+    schema = pa.schema(fields, metadata={_MARK: __version__, **origin})
     names = np.array(timeframes)
     rows = 0
     with (
         atomic_path(out) as path,
-        pq.ParquetWriter(
-            path, schema, compression="zstd", use_dictionary=["timeframe"]
-        ) as writer,
+        pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=["timeframe"]) as writer,
     ):
         for group in _groups(parts, max(ROW_GROUP_BYTES // (4 * d_model), 1)):
             stamps = pa.array(group.window_end * 1_000_000, schema.field("window_end").type)
@@ -199,6 +198,6 @@ def check_target(out: Path) -> None:
 
 def _is_embeddings(path: Path) -> bool:
     try:
-        return _MARK in (pq.read_schema(path).metadata or {})
+        return _MARK.encode() in (pq.read_schema(path).metadata or {})
     except (pa.ArrowException, OSError):
         return False

@@ -89,7 +89,7 @@ def _decoded(trained: Trained, windows: MarketWindows, warn: Warn) -> tuple[Tens
     record = trained.record
     prints = record.fingerprints
     built = Built(
-        trained_model(trained), prints["lm_sha256"], prints["head_sha256"] or "", record.t5_shape
+        trained_model(trained), prints.lm_sha256, prints.head_sha256, record.t5_shape
     )
     torch.set_num_threads(record.config.training.threads)
     module = Stage1Module(record.config, windows, built, warn=warn)

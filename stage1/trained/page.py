@@ -182,8 +182,8 @@ def _names(evaluation: Evaluation) -> str:
     return ", ".join(evaluation.record.config.data.timeframes)
 
 
-def _prints(evaluation: Evaluation) -> list[tuple[str, str | None]]:
-    return [(name, value) for name, value in evaluation.record.fingerprints.items() if value]
+def _prints(evaluation: Evaluation) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in evaluation.record.fingerprints if value]
 
 
 def _moment(seconds: int) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from torch import Tensor
 
 from stage1.checkpoints import load_checkpoint
@@ -14,7 +14,8 @@ from stage1.config import Config, Section
 from stage1.data.batches import MarketWindows
 from stage1.data.gathering import PriceStatistics
 from stage1.errors import ResultsError
-from stage1.faults import brief, dotted, faults_of
+from stage1.faults import RuleError, brief, dotted, faults_of
+from stage1.language_models.t5_dimensions import checked_fields
 from stage1.model.stage1_model import T5Shape
 
 CHECKPOINT_KEY = "stage1"
@@ -54,15 +55,38 @@ class T5Record(Section):
     """Root mean square of the tokens that enter."""
 
 
+class Fingerprints(Section):
+    """SHA-256 of what tells one training from another."""
+
+    lm_sha256: str | None
+    """Of the T5's weights before the first step; None for the vanilla encoder."""
+    head_sha256: str
+    """Of all other weights before the first step."""
+    order_sha256: str
+    """Of the order of windows so far; empty before the first epoch."""
+    mask_sha256: str
+    """Of what their masks were drawn from; likewise."""
+
+
 class Record(Section):
     """All of it."""
 
     config: Config
-    fingerprints: dict[str, str | None]
-    """SHA-256 of weights, order and masks."""
+    fingerprints: Fingerprints
     bars: BarsRecord
     t5: T5Record | None
     """None for the vanilla encoder."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        missing = [name for name in self.config.data.timeframes if name not in self.bars.timeframes]
+        if missing:
+            rule = f"must hold every timeframe of the configuration, got no {', '.join(missing)}"
+            raise RuleError(("bars.timeframes", rule))
+        if (self.t5 is not None) != self.config.transfer_learning.use_pretrained_lm:
+            rule = "must be given if and only if transfer_learning.use_pretrained_lm is true"
+            raise RuleError(("t5", rule))
+        return self
 
     @property
     def t5_shape(self) -> T5Shape | None:
@@ -101,7 +125,7 @@ def new_record(
     }
     record = Record(
         config=config,
-        fingerprints=fingerprints,
+        fingerprints=Fingerprints.model_validate(fingerprints),
         bars=BarsRecord(
             sha256=windows.fingerprint, split_at=windows.split.boundary, timeframes=timeframes
         ),
@@ -128,32 +152,34 @@ def read_trained(path: Path) -> Trained:
     Raises:
         ResultsError: Missing, damaged, holding anything but tensors and plain values, not made
             here, or by a version whose record said less.
+        ModelError: Its T5 is none.
     """
     content = load_checkpoint(path, made_by=_MADE_BY)
     kept, state = content.get(CHECKPOINT_KEY), content.get("state_dict")
     if not (isinstance(kept, dict) and isinstance(state, dict)):
         raise ResultsError(f"{path}: must be a checkpoint of {_MADE_BY}, got another program's")
+    weights = {
+        name.removeprefix(_MODEL): tensor
+        for name, tensor in state.items()
+        if str(name).startswith(_MODEL)
+    }
+    return Trained(path, _checked(kept, path), weights)
+
+
+def _checked(kept: dict[str, Any], path: Path) -> Record:
+    missing = [name for name in Record.model_fields if name not in kept]
+    if missing:
+        raise ResultsError(
+            f"{path}: must say what it was trained on, got no {' and no '.join(missing)}, which "
+            "earlier versions left out; train again"
+        )
     try:
         record = Record.model_validate({name: kept[name] for name in Record.model_fields})
-    except KeyError as error:
-        raise ResultsError(
-            f"{path}: must say what it was trained on, got no record of {error}, as earlier "
-            "versions left it out; train again"
-        ) from None
     except ValidationError as error:
         keys, rule = faults_of(error, Record)[0]
         raise ResultsError(
             f"{path}: {brief(f'{dotted(keys)}: {rule}')}; train again with this version"
         ) from None
-    missing = set(record.config.data.timeframes) - record.bars.timeframes.keys()
-    if missing:
-        raise ResultsError(
-            f"{path}: must hold the statistics of every timeframe, got none of "
-            f"{', '.join(sorted(missing))}; take another checkpoint"
-        )
-    weights = {
-        name.removeprefix(_MODEL): tensor
-        for name, tensor in state.items()
-        if name.startswith(_MODEL)
-    }
-    return Trained(path, record, weights)
+    if record.t5 is not None:
+        checked_fields(record.t5.config, path)
+    return record

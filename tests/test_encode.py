@@ -147,9 +147,7 @@ def test_what_is_no_checkpoint_is_refused(places, tmp_path, call_command):
     assert errors.count("\n") == 1
 
 
-def test_an_earlier_file_of_embeddings_is_replaced_and_nothing_else(
-    places, tmp_path, call_command
-):
+def test_an_earlier_file_of_embeddings_is_replaced_and_nothing_else(places, tmp_path, call_command):
     checkpoint, bars = places
     out = tmp_path / "e.parquet"
     arguments = (checkpoint, "--data-dir", bars, "--out")

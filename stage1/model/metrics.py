@@ -65,42 +65,45 @@ def evaluate_each(
     """The metrics of each timeframe by itself, and those of `ALL`.
 
     Returns:
-        By timeframe: `scored_bars`; `huber` (the loss's first term, >= 0); `correlation`, `skill`
-        and `spectral_delta` as in `evaluate`; `consistency_ratio` with all finer timeframes, so the
-        finest has none. What nothing can be said about is NaN.
+        By timeframe: `huber` (the loss's first term, >= 0); `correlation`, `skill` and
+        `spectral_delta` as in `evaluate`; `consistency_ratio` with all finer timeframes, so the
+        finest has none. What nothing can be said about is NaN. `ALL` has `val_loss` too, the
+        whole objective.
     """
     pooled = evaluate(decoded, batch, config)
     whole = completed(decoded, batch.targets, batch.hidden)
     compared = list(compare(whole, batch.open_time, batch.center, batch.scale, _minutes(config)))
     found = {
-        ALL: _huber(decoded, batch, batch.scored, config)
-        | {
+        ALL: {
+            "val_loss": pooled["val_loss"],
+            "huber": _huber(decoded, batch, batch.scored, config),
             "correlation": pooled["val_correlation"],
             "skill": pooled["val_skill"],
-            "consistency_ratio": pooled["consistency_ratio"],
             "spectral_delta": pooled["spectral_delta"],
+            "consistency_ratio": pooled["consistency_ratio"],
         }
     }
     for index, name in enumerate(config.data.timeframes):
         scored = torch.zeros_like(batch.scored)
         scored[:, index] = batch.scored[:, index]
         own = [one for one in compared if one.coarse == index]
-        found[name] = _huber(decoded, batch, scored, config) | {
+        found[name] = {
+            "huber": _huber(decoded, batch, scored, config),
             "correlation": pooled[f"val_corr_{name}"],
             "skill": pooled[f"val_skill_{name}"],
-            "consistency_ratio": consistency_ratio(own, batch.hidden),
             "spectral_delta": spectral_delta(
                 decoded, batch.targets, hidden=batch.hidden, scored=scored, real=batch.real
             ),
+            "consistency_ratio": consistency_ratio(own, batch.hidden),
         }
     return found
 
 
-def _huber(decoded: Tensor, batch: Batch, scored: Tensor, config: Config) -> dict[str, float]:
-    """How many bars are scored, and their loss."""
-    count = int(scored.sum())
-    loss = reconstruction_loss(decoded, batch.targets, scored, delta=config.loss.huber_delta)
-    return {"scored_bars": count, "huber": float(loss) if count else float("nan")}
+def _huber(decoded: Tensor, batch: Batch, scored: Tensor, config: Config) -> float:
+    if not scored.any():
+        return float("nan")
+    delta = config.loss.huber_delta
+    return float(reconstruction_loss(decoded, batch.targets, scored, delta=delta))
 
 
 def _of_scored_bars(decoded: Tensor, batch: Batch, timeframes: tuple[str, ...]) -> dict[str, float]:

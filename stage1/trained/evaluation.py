@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stage1.data.batches import Batch, MarketWindows
 from stage1.figures.reconstructions import Reconstruction
-from stage1.model.metrics import ALL, evaluate, evaluate_each, interpolated
+from stage1.model.metrics import ALL, evaluate_each, interpolated
 from stage1.model.stage1_model import Built
 from stage1.trained.loading import bars_for, trained_model
 from stage1.trained.reconstructions import chosen_windows, reconstructions
@@ -88,9 +88,7 @@ def _decoded(trained: Trained, windows: MarketWindows, warn: Warn) -> tuple[Tens
     """The validation set, decoded in the training's precision, on the GPU where there is one."""
     record = trained.record
     prints = record.fingerprints
-    built = Built(
-        trained_model(trained), prints.lm_sha256, prints.head_sha256, record.t5_shape
-    )
+    built = Built(trained_model(trained), prints.lm_sha256, prints.head_sha256, record.t5_shape)
     torch.set_num_threads(record.config.training.threads)
     module = Stage1Module(record.config, windows, built, warn=warn)
     batches = module.val_dataloader()
@@ -102,12 +100,17 @@ def _decoded(trained: Trained, windows: MarketWindows, warn: Warn) -> tuple[Tens
 
 
 def _scores(decoded: Tensor, batch: Batch, record: Record) -> pd.DataFrame:
-    rows = []
-    for of, bars in ((MODEL, decoded), (INTERPOLATION, interpolated(batch))):
-        val_loss = evaluate(bars, batch, record.config)["val_loss"]
-        for timeframe, metrics in evaluate_each(bars, batch, record.config).items():
-            own = val_loss if timeframe == ALL else float("nan")
-            rows.append({"timeframe": timeframe, "of": of, **metrics, "val_loss": own})
-    order = [ALL, *record.config.data.timeframes]
-    table = pd.DataFrame(rows)
-    return table.sort_values("timeframe", key=lambda names: names.map(order.index), kind="stable")
+    names = record.config.data.timeframes
+    counts = dict(zip(names, batch.scored.sum(dim=(0, 2)).tolist(), strict=True))
+    counts[ALL] = sum(counts.values())
+    metrics = {
+        of: evaluate_each(bars, batch, record.config)
+        for of, bars in ((MODEL, decoded), (INTERPOLATION, interpolated(batch)))
+    }
+    return pd.DataFrame(
+        [
+            {"timeframe": name, "of": of, "scored_bars": counts[name], **metrics[of][name]}
+            for name in (ALL, *names)
+            for of in metrics
+        ]
+    )

@@ -78,10 +78,10 @@ def reconstructions_figure(shown: Sequence[Reconstruction]) -> DrawnFigure:
         _legend(figure, any((one.hidden & ~one.scored).any() for one in shown))
     caption = (
         f"{plural(len(shown), 'excerpt')} of validation windows, evenly spaced in time, not chosen "
-        "by how well they came out. Grey: the true bars, from low to high, with the close as a "
-        "line. Where bars are hidden: the close as the model decodes it, and on a straight line "
-        "between the visible neighbours. Bars that are hidden and not scored overlap hidden finer "
-        "ones."
+        "by how well they came out; of long windows, the part with most scored bars. Grey: the "
+        "true bars, from low to high, with the close as a line. Where bars are hidden: the close "
+        "as the model decodes it, and on a straight line between the visible neighbours. Bars that "
+        "are hidden and not scored overlap hidden finer ones."
     )
     return DrawnFigure(NAME, TITLE, caption, figure, "")
 

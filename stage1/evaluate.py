@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +33,8 @@ def evaluate(
     from stage1.trained.page import show_evaluation, write_evaluation
 
     console = Console()
-    evaluation = evaluate_checkpoint(checkpoint, data_dir, warn=console.print)
+    warn = partial(console.print, soft_wrap=True, markup=False)
+    evaluation = evaluate_checkpoint(checkpoint, data_dir, warn=warn)
     folder = out or checkpoint.parent / FOLDER
     write_evaluation(evaluation, folder)
     show_evaluation(evaluation, folder, console)

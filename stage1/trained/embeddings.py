@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,7 +68,8 @@ def encode_to_file(
         "stride_minutes": str(windows.config.stride),
     }
     encoder.to(torch.accelerator.current_accelerator(check_available=True) or "cpu")
-    parts = embeddings(encoder, windows, warn=console.print)
+    warn = partial(console.print, soft_wrap=True, markup=False)
+    parts = embeddings(encoder, windows, warn=warn)
     shown = track(
         parts,
         description="windows",

@@ -180,6 +180,7 @@ def _checked(kept: dict[str, Any], path: Path) -> Record:
         raise ResultsError(
             f"{path}: {brief(f'{dotted(keys)}: {rule}')}; train again with this version"
         ) from None
-    if record.t5 is not None:
-        checked_fields(record.t5.config, path)
-    return record
+    if record.t5 is None:
+        return record
+    fields = checked_fields(record.t5.config, path)  # and no others, whatever the file holds
+    return record.model_copy(update={"t5": record.t5.model_copy(update={"config": fields})})

@@ -47,6 +47,13 @@ def test_a_checkpoint_says_what_it_was_trained_on(checkpoint):
         assert found.log_price_std == pytest.approx(log_prices.std(), rel=1e-9)
 
 
+def test_of_a_t5_nothing_is_taken_but_its_shape(tmp_path, checkpoint):
+    change = with_("eager", "stage1", "t5", "config", "attn_implementation")
+    path = changed_checkpoint(checkpoint, tmp_path / "x.ckpt", change)
+
+    assert read_trained(path).record.t5.config == T5
+
+
 def test_statistics_come_back_to_the_last_bit(checkpoint):
     mine, theirs = read_trained(checkpoint).record.statistics, tiny_windows(CONFIG)
 

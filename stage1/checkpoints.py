@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import warnings
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -9,6 +11,12 @@ from typing import Any
 import torch
 
 from stage1.errors import ResultsError
+
+_UNREADABLE = (
+    *(UnpicklingError, RuntimeError, EOFError, OSError, ValueError, struct.error),
+    *(KeyError, IndexError, TypeError, AttributeError, AssertionError, OverflowError),
+)
+"""What torch raises over bytes that are no checkpoint, or only a part of one."""
 
 
 def load_checkpoint(path: Path, *, made_by: str) -> dict[str, Any]:
@@ -24,8 +32,10 @@ def load_checkpoint(path: Path, *, made_by: str) -> dict[str, Any]:
     if not path.is_file():
         raise ResultsError(f"{path}: must be a checkpoint file of {made_by}, got no file")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
         # The library's own words advise to load it unsafely: they are not passed on.
         raise ResultsError(
             f"{path}: must be a checkpoint of {made_by}, got a file that cannot be read as one "

@@ -56,6 +56,7 @@ def train(
             "another --out"
         )
     # torch takes seconds to import: a mistake in the configuration should not have to wait for it.
+    from stage1.trained.callback import ReconstructionPicture
     from stage1.training.session import run_training
 
     run_training(
@@ -65,6 +66,7 @@ def train(
         checkpoint=resume,
         fast_dev_run=fast_dev_run,
         console=console,
+        callbacks=[ReconstructionPicture()],
     )
 
 

@@ -17,6 +17,8 @@ from optuna.trial import TrialState
 
 from stage1.preregistration import preregistration_deviations, read_preregistration
 from stage1.results import BLOCK_SUMS, RunFolder, read_blocks, read_cost
+from stage1.trained.loading import load_encoder
+from stage1.training.record import read_trained
 
 PAIRED = ["head_sha256", "order_sha256", "mask_sha256"]
 
@@ -177,6 +179,18 @@ def test_tensorboard_has_a_run_for_every_trial(finished_study, trials):
     }
 
     assert runs == set(trials["trial_id"])
+
+
+def test_the_kept_states_of_the_best_trials_hold_their_encoders(finished_study, trials):
+    by_id = trials.set_index("trial_id")
+
+    kept = list((finished_study.folder / "checkpoints").iterdir())
+
+    assert len(kept) == 3
+    for path in kept:
+        row, fingerprints = by_id.loc[path.stem], read_trained(path).record.fingerprints
+        assert dict(fingerprints) == {name: row[name] for name in ["lm_sha256", *PAIRED]}
+        assert load_encoder(path).timeframes == ("m1", "m5", "m15")
 
 
 def test_the_end_table_names_arms_baseline_and_what_to_run_next(finished_study):

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from stage1.comparison.figures import draw_figures
@@ -17,6 +15,7 @@ from stage1.comparison.summary import Summary, cautions, summarize
 from stage1.comparison.tables import read_experiment
 from stage1.document.markdown import markdown
 from stage1.document.pictures import saved_picture
+from stage1.document.terminal import plain_table
 from stage1.files import write_text
 from stage1.results import RunFolder
 
@@ -32,7 +31,7 @@ class Page(NamedTuple):
 
     def show(self, console: Console) -> None:
         """Print the main table, the warnings, and where the rest lies."""
-        console.print(_terminal_table(self.summary))
+        console.print(plain_table(main_table(self.summary), main_note(self.summary)))
         for text in cautions(self.summary):
             console.print(Padding(Text(f"Warning: {text}", style="yellow"), (0, 0, 0, 2)))
         for line in (
@@ -54,15 +53,3 @@ def write_page(run: RunFolder) -> Page:
     path = run.path / PAGE_FILE
     write_text(path, markdown(page_blocks(tables, summary, pictures)))
     return Page(path, run, summary)
-
-
-def _terminal_table(summary: Summary) -> Table:
-    """The main table, for 80 columns."""
-    content = main_table(summary)
-    caption = Text(main_note(summary))
-    table = Table(caption=caption, caption_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for place, name in enumerate(content.header):
-        table.add_column(name, justify="left" if place == 0 else "right", no_wrap=place > 0)
-    for row in content.rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    return table

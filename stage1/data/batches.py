@@ -8,19 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
-from torch import Tensor
 
 from stage1.config import Config, DataConfig, MaskingConfig
 from stage1.data.calendar_hiding import EXTRA_NUMBERS, draw_calendar_hiding, draw_presence
-from stage1.data.features import SMALLEST_SCALE, normalise, visible_features, window_statistics
-from stage1.data.hiding import NO_TIME, Hiding, draw_hiding, numbers_needed
-from stage1.data.store import Bars
+from stage1.data.gathering import Batch, PriceStatistics, ResidentBars
+from stage1.data.hiding import draw_hiding, numbers_needed
+from stage1.data.store import Bars, fingerprint
 from stage1.data.windows import FEWEST_BARS, Split, WindowIndex, find_windows, split_windows
 from stage1.errors import DataError
 from stage1.seeds import Stream, generator
-from stage1.timeframes import MINUTES
+
+__all__ = ["Batch", "EpochPlan", "MarketWindows", "chained_sha256", "slices", "windows_at_once"]
 
 VALIDATION_BATCH = 64
 """Windows per validation batch: larger ones have each result of a layer come in fresh memory, which
@@ -29,30 +28,6 @@ VALIDATION_BARS = VALIDATION_BATCH * 6 * 64
 """Bars per validation batch at most: long windows come in smaller ones."""
 GATHERED_WINDOWS = 256
 """Gathered at once, for several steps: of a small batch the calls take longer than the work."""
-
-
-class Batch(NamedTuple):
-    """Windows as the model sees them.
-
-    All timeframes have room for the same number of bars. A calendar window fills it from the left
-    as far as it has bars; the rest is padding: not real, not hidden, not scored, 0.
-    """
-
-    features: Float[Tensor, "batch timeframe time 6"]
-    hidden: Bool[Tensor, "batch timeframe time"]
-    """True where the model sees nothing."""
-    scored: Bool[Tensor, "batch timeframe time"]
-    """True where the model's bar is compared with the truth."""
-    targets: Float[Tensor, "batch timeframe time 4"]
-    """True prices, normalised."""
-    center: Float[Tensor, "batch timeframe"]
-    """Log price at 0 of the normalised scale, float64."""
-    scale: Float[Tensor, "batch timeframe"]
-    """Log price of one normalised unit, float64."""
-    open_time: Int[Tensor, "batch timeframe time"]
-    """Unix seconds; later than any real bar's at padding."""
-    real: Bool[Tensor, "batch timeframe time"]
-    """True where a bar exists."""
 
 
 class EpochPlan(NamedTuple):
@@ -72,91 +47,31 @@ class MarketWindows:
         config: Windows, normalisation, split.
         calendar: Whether all timeframes of a window span the same minutes
             (`model.async_sampler`), or have the same number of bars.
+        statistics: Of the bars that a model was trained on, for `zscore`; None = of the training
+            side of these.
 
     Raises:
         DataError: Too few bars for both sides of the split.
     """
 
     def __init__(
-        self, bars: dict[str, Bars], config: DataConfig, *, calendar: bool = False
+        self,
+        bars: dict[str, Bars],
+        config: DataConfig,
+        *,
+        calendar: bool = False,
+        statistics: PriceStatistics | None = None,
     ) -> None:
         self.config, self.calendar = config, calendar
-        self.minutes = tuple(MINUTES[name] for name in config.timeframes)
-        series = [bars[name] for name in config.timeframes]
-        self.times = [one.open_time for one in series]
-        self.log_prices = [torch.from_numpy(np.log(one.prices)) for one in series]
+        self.resident = ResidentBars(bars, config, calendar=calendar)
+        self.minutes = self.resident.minutes
+        self.fingerprint = fingerprint({name: bars[name] for name in config.timeframes})
         windows = find_windows(bars, config, calendar=calendar)
         self.split: Split = split_windows(windows, bars, config, calendar=calendar)
-        self.training_statistics = self._training_statistics()
+        if statistics is None:
+            statistics = self.resident.statistics(until=self.split.boundary)
+        self.training_statistics = statistics
         self._validation: dict[tuple[MaskingConfig, tuple[float, ...]], list[Batch]] = {}
-
-    def _training_statistics(self) -> tuple[Tensor, Tensor]:
-        """(timeframe,) mean and standard deviation of the log prices completed by the split."""
-        parts = [
-            prices[torch.from_numpy(times + 60 * minutes <= self.split.boundary)]
-            for times, minutes, prices in zip(
-                self.times, self.minutes, self.log_prices, strict=True
-            )
-        ]
-        deviation = torch.stack([part.std(correction=0) for part in parts])
-        return torch.stack([part.mean() for part in parts]), deviation.clamp_min(SMALLEST_SCALE)
-
-    def open_times(self, windows: WindowIndex) -> NDArray[np.int64]:
-        """(windows, timeframes, bars) unix seconds of every bar's open; `NO_TIME` at padding."""
-        rows = self._rows(windows)
-        times = np.stack([times[rows[:, i]] for i, times in enumerate(self.times)], axis=1)
-        return np.where(self._real(windows), times, NO_TIME) if self.calendar else times
-
-    def _rows(self, windows: WindowIndex) -> NDArray[np.int64]:
-        """(windows, timeframes, bars) where each bar lies; any bar's place at padding."""
-        first = windows.last - windows.lengths + 1
-        rows: NDArray[np.int64] = first[:, :, None] + np.arange(self.config.seq_len)
-        return np.maximum(np.minimum(rows, windows.last[:, :, None]), 0)
-
-    def _real(self, windows: WindowIndex) -> NDArray[np.bool_]:
-        """(windows, timeframes, bars) True where a bar exists."""
-        real: NDArray[np.bool_] = np.arange(self.config.seq_len) < windows.lengths[:, :, None]
-        return real
-
-    def gather(self, windows: WindowIndex, hiding: Hiding, open_times: NDArray[np.int64]) -> Batch:
-        """Collect the windows' bars, hide, then compute what the model sees."""
-        rows = torch.from_numpy(self._rows(windows))
-        log_prices = torch.stack(
-            [prices[rows[:, i]] for i, prices in enumerate(self.log_prices)], dim=1
-        )
-        hidden, scored = torch.from_numpy(hiding.hidden), torch.from_numpy(hiding.scored)
-        real = torch.from_numpy(self._real(windows))
-        center, scale = self._statistics(log_prices, real & ~hidden)
-        targets = normalise(log_prices, center, scale)
-        if self.calendar:
-            targets = targets.masked_fill(~real.unsqueeze(-1), 0.0)
-        return Batch(
-            features=visible_features(targets, hidden | ~real),
-            hidden=hidden,
-            scored=scored,
-            targets=targets,
-            center=center,
-            scale=scale,
-            open_time=torch.from_numpy(open_times),
-            real=real,
-        )
-
-    def _statistics(
-        self, log_prices: Float[Tensor, "b f t 4"], visible: Bool[Tensor, "b f t"]
-    ) -> tuple[Float[Tensor, "b f"], Float[Tensor, "b f"]]:
-        """Center and scale of each window and timeframe.
-
-        In a calendar window a timeframe with few visible bars takes those of m1, which spans the
-        same minutes: a scale from a bar or two is none.
-        """
-        if self.config.normalization == "zscore":
-            mean, deviation = self.training_statistics
-            return mean.expand(len(visible), -1), deviation.expand(len(visible), -1)
-        center, scale = window_statistics(log_prices, visible)
-        if not self.calendar:
-            return center, scale
-        few = visible.sum(dim=2) < FEWEST_BARS
-        return torch.where(few, center[:, :1], center), torch.where(few, scale[:, :1], scale)
 
     def _uniforms(
         self, masking: MaskingConfig, windows: int, random: np.random.Generator
@@ -185,18 +100,18 @@ class MarketWindows:
             chances: Of each timeframe to be in a calendar window; None = all are.
         """
         if not self.calendar:
-            open_times = self.open_times(windows)
+            open_times = self.resident.open_times(windows)
             hiding = draw_hiding(open_times, self.minutes, masking, uniforms, ratios)
-            return self.gather(windows, hiding, open_times)
+            return self.resident.gather(windows, hiding, open_times, self.training_statistics)
         if chances is not None:
             count = draw_presence(windows.lengths, uniforms[..., -2], chances)
             windows = windows._replace(lengths=count)
-        open_times = self.open_times(windows)
+        open_times = self.resident.open_times(windows)
         numbers = np.delete(uniforms, -2, axis=2)
         hiding = draw_calendar_hiding(
             open_times, windows.lengths, self.minutes, masking, numbers, ratios
         )
-        return self.gather(windows, hiding, open_times)
+        return self.resident.gather(windows, hiding, open_times, self.training_statistics)
 
     def validation_batches(
         self, masking: MaskingConfig, ratios: Mapping[str, float] | None = None
@@ -221,11 +136,9 @@ class MarketWindows:
         uniforms = np.stack(
             [self._validation_uniforms(masking, ratios, int(end)) for end in windows.ends]
         )
-        bars = self.config.seq_len * len(self.minutes)
-        size = min(VALIDATION_BATCH, max(VALIDATION_BARS // bars, 1))
         batches = [
             self.batch(windows.take(part), masking, uniforms[part], ratios)
-            for part in _slices(len(windows.ends), size)
+            for part in slices(len(windows.ends), windows_at_once(self.config))
         ]
         scored = torch.cat([batch.scored for batch in batches]).any(dim=2).any(dim=0)
         # In calendar windows some timeframes are context only.
@@ -302,5 +215,12 @@ def chained_sha256(previous: str, array: NDArray[np.generic]) -> str:
     return hashlib.sha256(previous.encode() + array.tobytes()).hexdigest()
 
 
-def _slices(count: int, size: int) -> list[NDArray[np.int64]]:
+def windows_at_once(config: DataConfig) -> int:
+    """Windows per batch where no gradient is kept."""
+    bars = config.seq_len * len(config.timeframes)
+    return min(VALIDATION_BATCH, max(VALIDATION_BARS // bars, 1))
+
+
+def slices(count: int, size: int) -> list[NDArray[np.int64]]:
+    """The numbers below `count` in order, `size` at a time."""
     return [np.arange(start, min(start + size, count)) for start in range(0, count, size)]

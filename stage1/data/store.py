@@ -22,7 +22,14 @@ from stage1.errors import DataError
 from stage1.faults import brief
 from stage1.timeframes import MINUTES
 
-__all__ = ["Bars", "fingerprint", "load_bars", "read_parquet", "write_parquet"]
+__all__ = [
+    "Bars",
+    "fingerprint",
+    "found_timeframes",
+    "load_bars",
+    "read_parquet",
+    "write_parquet",
+]
 
 SAMPLE = Path(__file__).parents[1] / "sample" / "bitstamp_btcusd_1min_14d.csv.gz"
 FILE_NAMES = ("{timeframe}.parquet", "simple_gap_aware_{timeframe}.parquet")
@@ -52,6 +59,11 @@ def load_bars(data_dir: Path | None, timeframes: tuple[str, ...]) -> dict[str, B
         name: sound_bars(read_parquet(file), minutes=MINUTES[name], advice=_advice(data_dir))
         for name, file in files.items()
     }
+
+
+def found_timeframes(data_dir: Path) -> tuple[str, ...]:
+    """The timeframes that a folder has a file of, fine to coarse."""
+    return tuple(name for name in MINUTES if _file_of(data_dir, name).is_file())
 
 
 def fingerprint(bars: dict[str, Bars]) -> str:
@@ -114,10 +126,7 @@ def write_parquet(bars: Bars, path: Path) -> None:
 def _find_files(data_dir: Path, timeframes: tuple[str, ...]) -> dict[str, Path]:
     if not data_dir.is_dir():
         raise DataError(f"{data_dir}: must be a folder of bars, got no folder; {_advice(data_dir)}")
-    files = {}
-    for name in timeframes:
-        candidates = [data_dir / pattern.format(timeframe=name) for pattern in FILE_NAMES]
-        files[name] = next((file for file in candidates if file.is_file()), candidates[0])
+    files = {name: _file_of(data_dir, name) for name in timeframes}
     missing = [file.name for file in files.values() if not file.is_file()]
     if missing:
         found = ", ".join(sorted(file.name for file in data_dir.glob("*.parquet"))) or "none"
@@ -125,6 +134,12 @@ def _find_files(data_dir: Path, timeframes: tuple[str, ...]) -> dict[str, Path]:
             f"{data_dir}: must hold {', '.join(missing)}, got {found}; {_advice(data_dir)}"
         )
     return files
+
+
+def _file_of(data_dir: Path, timeframe: str) -> Path:
+    """The first that exists of the names a timeframe's file may have; else the first name."""
+    candidates = [data_dir / pattern.format(timeframe=timeframe) for pattern in FILE_NAMES]
+    return next((file for file in candidates if file.is_file()), candidates[0])
 
 
 def _advice(data_dir: Path) -> str:

@@ -16,6 +16,7 @@ from stage1.claims.inputs import RunTables
 from stage1.claims.record import Claim
 from stage1.claims.verdicts import Verdict
 from stage1.document.arms import NOTE, end_rows, progress_text
+from stage1.document.blocks import Table as Content
 from stage1.document.contents import warnings
 from stage1.document.provenance import next_commands
 from stage1.document.verdicts import in_order, is_beside, verdict_row
@@ -53,6 +54,21 @@ def verdict_table(evaluation: Evaluation) -> Table:
         name = f"{row.claim}{' *' if is_beside(claim) else ''}"
         verdict = Text(row.verdict, style=_STYLES.get(claim.verdict, ""))
         table.add_row(Text(name), Text(row.estimate), Text(row.interval), verdict)
+    return table
+
+
+def plain_table(content: Content, caption: str) -> Table:
+    """A table of a report, for 80 columns.
+
+    Args:
+        content: Its cells are text.
+        caption: Below it.
+    """
+    table = Table(caption=Text(caption), caption_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for place, name in enumerate(content.header):
+        table.add_column(name, justify="left" if place == 0 else "right", no_wrap=place > 0)
+    for row in content.rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
     return table
 
 

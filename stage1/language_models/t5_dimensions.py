@@ -92,7 +92,20 @@ def read_config(folder: Path) -> dict[str, Any]:
         ModelError: The file is missing, not JSON, not a T5's, or a field is out of range.
     """
     path = folder / CONFIG_FILE
-    given = _DEFAULTS | _stored_fields(path)
+    return checked_fields(_stored_fields(path), path)
+
+
+def checked_fields(stored: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The encoder's fields among those that a file holds.
+
+    Args:
+        stored: Whatever the file says.
+        path: The file, for the error.
+
+    Raises:
+        ModelError: A field is missing or out of range.
+    """
+    given = {**_DEFAULTS, **stored}
     buckets = _integer(given, _BUCKETS, path, least=4)  # both directions, near and far
     # The nearest distances have a bucket each, a quarter of all; the rest shares those beyond.
     distance = _integer(given, _DISTANCE, path, least=buckets // 4 + 1)

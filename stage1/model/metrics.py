@@ -13,7 +13,7 @@ from stage1.config import Config
 from stage1.data.batches import Batch
 from stage1.data.features import interpolate
 from stage1.model.consistency import compare, consistency_ratio
-from stage1.model.losses import total_loss
+from stage1.model.losses import reconstruction_loss, total_loss
 from stage1.model.spectral import completed, spectral_delta
 from stage1.timeframes import MINUTES
 
@@ -55,10 +55,61 @@ def evaluate(
     return metrics
 
 
+ALL = "all"
+"""Stands for the timeframes together in `evaluate_each`."""
+
+
+def evaluate_each(
+    decoded: Float[Tensor, "batch timeframe time 4"], batch: Batch, config: Config
+) -> dict[str, dict[str, float]]:
+    """The metrics of each timeframe by itself, and those of `ALL`.
+
+    Returns:
+        By timeframe: `huber` (the loss's first term, >= 0); `correlation`, `skill` and
+        `spectral_delta` as in `evaluate`; `consistency_ratio` with all finer timeframes, so the
+        finest has none. What nothing can be said about is NaN. `ALL` has `val_loss` too, the
+        whole objective.
+    """
+    pooled = evaluate(decoded, batch, config)
+    whole = completed(decoded, batch.targets, batch.hidden)
+    compared = list(compare(whole, batch.open_time, batch.center, batch.scale, _minutes(config)))
+    found = {
+        ALL: {
+            "val_loss": pooled["val_loss"],
+            "huber": _huber(decoded, batch, batch.scored, config),
+            "correlation": pooled["val_correlation"],
+            "skill": pooled["val_skill"],
+            "spectral_delta": pooled["spectral_delta"],
+            "consistency_ratio": pooled["consistency_ratio"],
+        }
+    }
+    for index, name in enumerate(config.data.timeframes):
+        scored = torch.zeros_like(batch.scored)
+        scored[:, index] = batch.scored[:, index]
+        own = [one for one in compared if one.coarse == index]
+        found[name] = {
+            "huber": _huber(decoded, batch, scored, config),
+            "correlation": pooled[f"val_corr_{name}"],
+            "skill": pooled[f"val_skill_{name}"],
+            "spectral_delta": spectral_delta(
+                decoded, batch.targets, hidden=batch.hidden, scored=scored, real=batch.real
+            ),
+            "consistency_ratio": consistency_ratio(own, batch.hidden),
+        }
+    return found
+
+
+def _huber(decoded: Tensor, batch: Batch, scored: Tensor, config: Config) -> float:
+    if not scored.any():
+        return float("nan")
+    delta = config.loss.huber_delta
+    return float(reconstruction_loss(decoded, batch.targets, scored, delta=delta))
+
+
 def _of_scored_bars(decoded: Tensor, batch: Batch, timeframes: tuple[str, ...]) -> dict[str, float]:
     """Correlations and skills."""
     metrics: dict[str, float] = {}
-    line = _interpolated(batch)
+    line = interpolated(batch)
     squared, squared_line = 0.0, 0.0
     correlated = []
     for index, name in enumerate(timeframes):
@@ -77,7 +128,7 @@ def _of_scored_bars(decoded: Tensor, batch: Batch, timeframes: tuple[str, ...]) 
     return metrics
 
 
-def _interpolated(batch: Batch) -> Tensor:
+def interpolated(batch: Batch) -> Tensor:
     """The baseline, from the bars that the model sees."""
     return interpolate(batch.targets, batch.hidden | ~batch.real)
 
@@ -94,5 +145,5 @@ def zero_loss(batch: Batch, config: Config) -> float:
 
 def evaluate_baseline(batch: Batch, config: Config) -> dict[str, float]:
     """The same metrics of linear interpolation, as `baseline_<metric>`; its skill is 0."""
-    metrics = evaluate(_interpolated(batch), batch, config)
+    metrics = evaluate(interpolated(batch), batch, config)
     return {f"baseline_{name}": value for name, value in metrics.items() if "skill" not in name}

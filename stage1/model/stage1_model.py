@@ -3,77 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any, NamedTuple, overload
 
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers.models.t5.modeling_t5 import T5Stack
 
-from stage1.config import Config, StemConfig
+from stage1.config import Config
 from stage1.data.features import FEATURES, TARGETS
 from stage1.errors import ModelError
-from stage1.language_models.initialization import build_t5
+from stage1.language_models.initialization import build_t5, t5_stack
 from stage1.language_models.resolver import LanguageModel
 from stage1.model.adapter import T5TimeSeriesAdapter
 from stage1.model.by_timeframe import Parts, check_parts, stacked
+from stage1.model.convolutions import Bottleneck, Stem
 from stage1.model.cross_scale import all_pairs
 from stage1.model.patching import TimeframeLinear
 from stage1.model.shared_encoder import SharedEncoder
 from stage1.seeds import Stream, integer_seed
 
 T5_PREFIX = "encoder.t5."
-
-
-class Stem(nn.Module):
-    """A convolution over the bars of each timeframe, with its own filters for each.
-
-    Args:
-        config: Channels and kernel.
-        timeframes: How many.
-        channels: Values per bar that enter.
-    """
-
-    def __init__(self, config: StemConfig, *, timeframes: int, channels: int) -> None:
-        super().__init__()
-        self.convolution = nn.Conv1d(
-            timeframes * channels,
-            timeframes * config.width,
-            config.kernel,
-            padding="same",
-            groups=timeframes,
-        )
-
-    def forward(
-        self, bars: Float[Tensor, "batch timeframe time channels"]
-    ) -> Float[Tensor, "batch timeframe time width"]:
-        """Look at the bars around each bar."""
-        folded = rearrange(bars, "b f t c -> b (f c) t")
-        wide = nn.functional.gelu(self.convolution(folded))
-        return rearrange(wide, "b (f c) t -> b f t c", f=bars.shape[1])
-
-
-class Bottleneck(nn.Module):
-    """`stride` neighbouring bars share one code.
-
-    Args:
-        width: Values per bar, and per code.
-        stride: Bars per code.
-    """
-
-    def __init__(self, width: int, stride: int) -> None:
-        super().__init__()
-        self.down = nn.Conv1d(width, width, stride, stride)
-        self.up = nn.ConvTranspose1d(width, width, stride, stride)
-
-    def forward(
-        self, bars: Float[Tensor, "batch timeframe time width"]
-    ) -> Float[Tensor, "batch timeframe time width"]:
-        """Squeeze the bars through the codes and back."""
-        folded = rearrange(bars, "b f t c -> (b f) c t")
-        restored: Tensor = self.up(nn.functional.gelu(self.down(folded)))
-        return rearrange(restored, "(b f) c t -> b f t c", b=len(bars))
 
 
 class Stage1Model(nn.Module):
@@ -174,13 +125,33 @@ class Stage1Model(nn.Module):
         hidden: Bool[Tensor, "batch timeframe time"],
         real: Bool[Tensor, "batch timeframe time"] | None,
     ) -> Float[Tensor, "batch timeframe time 4"]:
-        if real is not None:
-            features = features.masked_fill(~real.unsqueeze(-1), 0.0)
-            hidden = hidden | ~real
-        seen = torch.cat([features, hidden.unsqueeze(-1).to(features.dtype)], dim=-1)
-        encoded = self.encoder(self.stem(seen), real)
+        encoded = encode_bars(self.stem, self.encoder, features, hidden, real)
         decoded: Tensor = self.decoder(self.bottleneck(encoded))
         return decoded.float()
+
+
+def encode_bars(
+    stem: nn.Module,
+    encoder: nn.Module,
+    features: Float[Tensor, "batch timeframe time 6"],
+    hidden: Bool[Tensor, "batch timeframe time"],
+    real: Bool[Tensor, "batch timeframe time"] | None,
+) -> Float[Tensor, "batch timeframe time width"]:
+    """What a model makes of every bar before it decodes.
+
+    Args:
+        stem: Of a `Stage1Model`.
+        encoder: Of the same.
+        features: As `Stage1Model` takes them.
+        hidden: True where the model sees nothing.
+        real: False at padding, whose features are not read; None = all real.
+    """
+    if real is not None:
+        features = features.masked_fill(~real.unsqueeze(-1), 0.0)
+        hidden = hidden | ~real
+    seen = torch.cat([features, hidden.unsqueeze(-1).to(features.dtype)], dim=-1)
+    encoded: Tensor = encoder(stem(seen), real)
+    return encoded
 
 
 def _pairs(config: Config) -> list[tuple[int, int]]:
@@ -191,6 +162,15 @@ def _pairs(config: Config) -> list[tuple[int, int]]:
     return [(names.index(one), names.index(other)) for one, other in pairs]
 
 
+class T5Shape(NamedTuple):
+    """All that a checkpoint's weights do not say about their T5."""
+
+    config: dict[str, Any]
+    """As `t5_stack` takes it."""
+    input_scale: float
+    """Root mean square of the tokens that enter."""
+
+
 class Built(NamedTuple):
     """A model and the fingerprints of its weights before the first step."""
 
@@ -199,6 +179,8 @@ class Built(NamedTuple):
     """Of the T5's weights; None for the vanilla encoder."""
     head_sha256: str
     """Of all other weights: equal between arms of one configuration and seed."""
+    t5: T5Shape | None
+    """None for the vanilla encoder."""
 
 
 def build_model(config: Config, language_model: LanguageModel | None) -> Built:
@@ -216,9 +198,9 @@ def build_model(config: Config, language_model: LanguageModel | None) -> Built:
         ModelError: The language model has no token embeddings and no input scale is set.
     """
     transfer = config.transfer_learning
-    t5, lm_sha256, scale = None, None, 1.0
+    t5, lm_sha256, shape = None, None, None
     if language_model is not None:
-        scale = input_scale(config, language_model)
+        shape = T5Shape(language_model.config, input_scale(config, language_model))
         t5, lm_sha256 = build_t5(
             language_model,
             initialization=transfer.initialization,
@@ -231,8 +213,31 @@ def build_model(config: Config, language_model: LanguageModel | None) -> Built:
             t5.activation_checkpointing_enable({"use_reentrant": False})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(integer_seed(Stream.HEAD, config.training.seed))
-        model = Stage1Model(config, t5=t5, input_scale=scale)
-    return Built(model, lm_sha256, _head_sha256(model))
+        model = Stage1Model(config, t5=t5, input_scale=shape.input_scale if shape else 1.0)
+    return Built(model, lm_sha256, _head_sha256(model), shape)
+
+
+def model_of_weights(
+    config: Config, shape: T5Shape | None, weights: Mapping[str, Tensor]
+) -> Stage1Model:
+    """A model around weights that were trained; needs no language model.
+
+    Args:
+        config: Of the training.
+        shape: Of its T5; None for the vanilla encoder.
+        weights: The model's `state_dict`; taken over, not copied.
+
+    Raises:
+        RuntimeError: They are not the weights of such a model.
+    """
+    t5 = None
+    if shape is not None:
+        with torch.device("meta"):
+            t5 = t5_stack(shape.config, dropout=config.model.dropout)
+    with torch.random.fork_rng(devices=[]):
+        model = Stage1Model(config, t5=t5, input_scale=shape.input_scale if shape else 1.0)
+    model.load_state_dict(weights, assign=True)
+    return model
 
 
 def weights_seed(config: Config) -> int:

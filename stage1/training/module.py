@@ -25,8 +25,7 @@ from stage1.model.stage1_model import T5_PREFIX, Built
 from stage1.timeframes import MINUTES
 from stage1.training.batch_guard import BatchGuard, Warn, log_warning, shares
 from stage1.training.optimization import build_optimizer, build_schedule
-
-CHECKPOINT_KEY = "stage1"
+from stage1.training.record import CHECKPOINT_KEY, new_record
 
 
 class _Batches:
@@ -69,7 +68,7 @@ class Stage1Module(lightning.LightningModule):
         self.automatic_optimization = False
         self.config = config
         self.windows = windows
-        self.model = built.model
+        self.model, self.t5 = built.model, built.t5
         self.minutes = tuple(MINUTES[name] for name in config.data.timeframes)
         self.fingerprints = {
             "lm_sha256": built.lm_sha256,
@@ -212,6 +211,10 @@ class Stage1Module(lightning.LightningModule):
         """Decode one batch; the metrics wait for all of them."""
         self._decoded.append(self._validation.run(batch, self._decode_parts))
 
+    def predict_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Decode one batch for whoever wants the bars themselves, on the CPU."""
+        return self._validation.run(batch, self._decode_parts).cpu()
+
     def _decode_parts(self, parts: list[Batch]) -> Tensor:
         return torch.cat([self.decode(part) for part in parts])
 
@@ -242,10 +245,9 @@ class Stage1Module(lightning.LightningModule):
     # Checkpoints --------------------------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what our checkpoints carry: configuration, fingerprints, random state, parts."""
+        """Add what our checkpoints carry: the record of the training, random state, parts."""
         checkpoint[CHECKPOINT_KEY] = {
-            "config": self.config.model_dump(mode="json"),
-            "fingerprints": dict(self.fingerprints),
+            **new_record(self.config, self.windows, self.t5, self.fingerprints),
             "rng": torch.get_rng_state(),
             "accumulation": self._steps.parts,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressB
 from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
-from stage1.checkpoints import load_checkpoint
 from stage1.config import Config, config_yaml, with_values
 from stage1.data.batches import MarketWindows
 from stage1.data.store import load_bars
@@ -20,7 +20,7 @@ from stage1.files import write_text
 from stage1.language_models.resolver import LanguageModel, resolve
 from stage1.training.batch_size import find_batch_size
 from stage1.training.fit import EpochRow, fit
-from stage1.training.module import CHECKPOINT_KEY
+from stage1.training.record import Trained, read_trained
 
 CHECKPOINT_STEM = "last"
 CONFIG_COPY = "config.yaml"
@@ -37,6 +37,7 @@ def run_training(
     checkpoint: Path | None,
     fast_dev_run: bool,
     console: Console,
+    callbacks: Sequence[Callback] = (),
 ) -> list[EpochRow]:
     """Train, showing and keeping what a person wants; returns the rows of all epochs run.
 
@@ -49,15 +50,13 @@ def run_training(
         checkpoint: To go on from; must belong to the same configuration.
         fast_dev_run: One step of each kind; nothing is written.
         console: Where to show.
+        callbacks: Further ones of Lightning, left out of a fast run.
 
     Raises:
         ResultsError: The checkpoint cannot be read, or is another configuration's.
         TrialError: The loss is no longer a number, or memory does not suffice.
     """
-    if checkpoint is not None:
-        config = resumed_config(checkpoint, config)
-    bars = load_bars(data_dir, config.data.timeframes)
-    windows = MarketWindows(bars, config.data, calendar=config.model.async_sampler)
+    config, windows = _inputs(config, data_dir, checkpoint)
     language_model = load_language_model(config)
     if config.training.batch_size == "auto":
         config = _with_found_batch_size(config, windows, language_model, console)
@@ -68,11 +67,11 @@ def run_training(
         _tell(console, epoch_line(row))
         _check_loss(row)
 
-    callbacks: list[Callback] = [RichProgressBar()] if console.is_terminal else []
+    watching: list[Callback] = [RichProgressBar()] if console.is_terminal else []
     options: dict[str, Any] = {}
     if not fast_dev_run:
         write_text(folder / CONFIG_COPY, config_yaml(config))
-        callbacks.append(_epoch_checkpoints(folder))
+        watching += [_epoch_checkpoints(folder), *callbacks]
         options = _kept_in(folder, config)
     try:
         fit(
@@ -80,7 +79,7 @@ def run_training(
             windows,
             language_model,
             report=report,
-            callbacks=callbacks,
+            callbacks=watching,
             checkpoint=checkpoint,
             warn=partial(_tell, console),
             accelerator=ACCELERATOR,
@@ -95,6 +94,21 @@ def run_training(
         _tell(console, f"Checkpoint: {folder / CHECKPOINT_STEM}.ckpt")
         _tell(console, f"Curves: tensorboard --logdir {folder}")
     return rows
+
+
+def _inputs(
+    config: Config, data_dir: Path | None, checkpoint: Path | None
+) -> tuple[Config, MarketWindows]:
+    """The configuration and the bars of a training, both the checkpoint's own if there is one."""
+    trained = None
+    if checkpoint is not None:
+        trained = read_trained(checkpoint)
+        config = resumed_config(trained, config)
+    bars = load_bars(data_dir, config.data.timeframes)
+    windows = MarketWindows(bars, config.data, calendar=config.model.async_sampler)
+    if trained is not None:
+        check_bars(trained, windows)
+    return config, windows
 
 
 def _tell(console: Console, text: str) -> None:
@@ -163,36 +177,50 @@ def _epoch_checkpoints(folder: Path) -> ModelCheckpoint:
     )
 
 
-def resumed_config(path: Path, config: Config) -> Config:
+def resumed_config(trained: Trained, config: Config) -> Config:
     """The configuration that a checkpoint goes on with: this one, with the batch size found then.
 
     Args:
-        path: The checkpoint.
+        trained: The checkpoint.
         config: Must be the checkpoint's own, but for a `training.batch_size` of auto.
 
     Raises:
-        ResultsError: Missing, unreadable, not made here, or of another configuration (names the
-            sections that differ).
+        ResultsError: It is of another configuration (names the keys that differ).
     """
-    content = load_checkpoint(path, made_by="stage1.train")
-    if CHECKPOINT_KEY not in content:
-        raise ResultsError(f"{path}: must be a checkpoint of stage1.train, got another program's")
-    stored = content[CHECKPOINT_KEY]["config"]
+    then = trained.record.config
     if config.training.batch_size == "auto":
-        config = with_values(config, {_BATCH_SIZE: stored["training"]["batch_size"]})
-    now = config.model_dump(mode="json")
+        config = with_values(config, {_BATCH_SIZE: then.training.batch_size})
+    stored, now = (one.model_dump(mode="json") for one in (then, config))
     differing = [
         f"{section}.{key}"
         for section, values in now.items()
         for key in values
-        if stored.get(section, {}).get(key) != values[key]
+        if stored[section][key] != values[key]
     ]
     if differing:
         raise ResultsError(
-            f"{path}: must belong to this configuration, differs in {', '.join(differing)}; resume "
-            f"with {path.parent / CONFIG_COPY}"
+            f"{trained.path}: must belong to this configuration, differs in "
+            f"{', '.join(differing)}; resume with {trained.path.parent / CONFIG_COPY}"
         )
     return config
+
+
+def check_bars(trained: Trained, windows: MarketWindows) -> None:
+    """Refuse to go on with other bars than a training began with.
+
+    Args:
+        trained: The checkpoint.
+        windows: Over the bars that are there now.
+
+    Raises:
+        ResultsError: They are others.
+    """
+    then, now = trained.record.bars.sha256, windows.fingerprint
+    if now != then:
+        raise ResultsError(
+            f"{trained.path}: must go on with the bars it began with (sha256 {then[:12]}), got "
+            f"others ({now[:12]}); give the --data-dir of then"
+        )
 
 
 def epoch_line(row: EpochRow) -> str:

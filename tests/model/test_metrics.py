@@ -10,9 +10,11 @@ from stage1.data.features import interpolate
 from stage1.metric_names import better, metric_names
 from stage1.model.losses import total_loss
 from stage1.model.metrics import (
+    ALL,
     correlations,
     evaluate,
     evaluate_baseline,
+    evaluate_each,
     zero_loss,
 )
 from stage1.model.spectral import spectral_delta
@@ -264,3 +266,59 @@ def test_it_is_the_loss_of_a_model_that_says_0(batch):
     zeros = torch.zeros_like(batch.targets)
 
     assert zero_loss(batch, CONFIG) == evaluate(zeros, batch, CONFIG)["val_loss"]
+
+
+def only(batch, index):
+    """The batch with the scored bars of one timeframe alone."""
+    scored = torch.zeros_like(batch.scored)
+    scored[:, index] = batch.scored[:, index]
+    return batch._replace(scored=scored)
+
+
+def test_each_timeframe_s_metrics_are_those_of_its_own_scored_bars(decoded, batch):
+    config = tiny_config(loss={"huber_delta": 0.3})
+
+    each = evaluate_each(decoded, batch, config)
+
+    for index, name in enumerate(NAMES):
+        alone = evaluate(decoded, only(batch, index), config)
+        mine, truth = (pooled(values, batch, index) for values in (decoded, batch.targets))
+        error = np.abs(mine - truth)
+        huber = np.where(error <= 0.3, error**2 / 2, 0.3 * (error - 0.15)).mean()
+        assert each[name]["huber"] == pytest.approx(huber, rel=1e-5)
+        assert each[name]["correlation"] == pytest.approx(alone["val_correlation"])
+        assert each[name]["skill"] == pytest.approx(alone["val_skill"])
+        assert each[name]["spectral_delta"] == pytest.approx(alone["spectral_delta"])
+
+
+def test_all_timeframes_together_have_the_metrics_of_a_training(decoded, batch):
+    together = evaluate_each(decoded, batch, CONFIG)[ALL]
+
+    metrics = evaluate(decoded, batch, CONFIG)
+    assert together["correlation"] == metrics["val_correlation"]
+    for name in ("consistency_ratio", "spectral_delta"):
+        assert together[name] == metrics[name]
+    plain = evaluate(decoded, batch, tiny_config())
+    assert together["huber"] == pytest.approx(plain["val_loss"])
+
+
+def test_a_timeframe_is_consistent_with_the_finer_ones_and_the_finest_with_none(batch):
+    coarsest = len(NAMES) - 1
+    decoded = batch.targets.clone()
+    decoded[:, coarsest] += 5.0  # far from what the finer bars say
+
+    each = evaluate_each(decoded, batch, CONFIG)
+
+    assert math.isnan(each["m1"]["consistency_ratio"])
+    assert each["m5"]["consistency_ratio"] == 1
+    assert each["m15"]["consistency_ratio"] < 1
+
+
+def test_a_timeframe_that_is_context_has_no_metrics_of_its_own(calendar_batch):
+    scored = calendar_batch.scored.clone()
+    scored[:, 2] = False
+
+    each = evaluate_each(calendar_batch.targets, calendar_batch._replace(scored=scored), CALENDAR)
+
+    for name in ("huber", "correlation", "skill", "spectral_delta"):
+        assert math.isnan(each["m15"][name])

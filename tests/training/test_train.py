@@ -6,11 +6,13 @@ import pytest
 import torch
 import yaml
 from command_line import ROOT, without_loading_lines
+from small_checkpoint import write_market
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stage1.command import run_command
 from stage1.config import load_config
 from stage1.train import train
+from stage1.trained.callback import ReconstructionPicture
 from stage1.training import batch_size
 from stage1.training.module import Stage1Module
 from stage1.training.session import load_language_model
@@ -197,6 +199,71 @@ def test_curves_and_steps_are_kept_for_tensorboard(run, small, tmp_path):
     points = curves.Scalars("val_loss")
     assert [point.step for point in points] == [1, 3]  # the last step of each epoch, from 0
     assert all(0 < point.value < 10 for point in points)
+
+
+def test_a_finished_training_shows_reconstructions_in_tensorboard(run, small, tmp_path):
+    run(small(), "--out", tmp_path / "out")
+
+    log = EventAccumulator(str(tmp_path / "out" / "tensorboard"), size_guidance={"images": 0})
+    log.Reload()
+    (picture,) = log.Images("reconstructions")
+    assert picture.step == 4  # after two epochs of two steps
+    assert picture.encoded_image_string.startswith(b"\x89PNG")
+    assert picture.width == 1080
+
+
+def test_the_picture_changes_nothing_of_the_training(run, small, tmp_path, monkeypatch):
+    run(small(), "--out", tmp_path / "with")
+    monkeypatch.setattr(ReconstructionPicture, "on_train_end", lambda *arguments: None)
+    run(small(), "--out", tmp_path / "without")
+
+    one, other = (weights_in(tmp_path / name) for name in ("with", "without"))
+    assert all(torch.equal(one[name], other[name]) for name in other)
+
+
+def weights_in(folder):
+    return torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def test_an_interrupted_training_goes_on_to_the_weights_of_an_undisturbed_one(
+    run, small, tmp_path, monkeypatch
+):
+    config = small(more="model: {dropout: 0.1}\n")
+    _, undisturbed, _ = run(config, "--out", tmp_path / "whole")
+    step = Stage1Module.training_step
+
+    def interrupted(self, batch, batch_index):
+        if self.current_epoch == 1:
+            raise KeyboardInterrupt
+        return step(self, batch, batch_index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stage1Module, "training_step", interrupted)
+        status, out, _ = run(config, "--out", tmp_path / "out")
+    advice = next(line for line in out.splitlines() if line.startswith("Stopped"))
+    resumed = run(*advice.partition("stage1.train ")[2].split())
+
+    assert (status, resumed[0]) == (130, 0)
+    lines = [line for line in undisturbed.splitlines() if line.startswith("epoch")]
+    assert [line for line in resumed[1].splitlines() if line.startswith("epoch")] == lines[2:]
+    one, other = (weights_in(tmp_path / name) for name in ("whole", "out"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_training_does_not_go_on_with_other_bars(run, small, tmp_path):
+    first = write_market(tmp_path / "first", 6000)
+    other = write_market(tmp_path / "other", 6000, seed=1)
+    config, out = small(), tmp_path / "out"
+    run(config, "--data-dir", first, "--out", out)
+
+    status, _, errors = run(
+        config, "--data-dir", other, "--out", out, "--resume", out / "last.ckpt"
+    )
+
+    assert status == 2
+    assert "must go on with the bars it began with" in errors
+    assert errors.count("\n") == 1
 
 
 MEMORY_LIMIT = """

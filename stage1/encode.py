@@ -1,0 +1,45 @@
+"""`python -m stage1.encode CHECKPOINT --data-dir DIR`: bars to vectors, by a trained encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from stage1.command import DataDir, run_command
+
+
+def encode(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="Of stage1.train, or of a study.")
+    ],
+    data_dir: DataDir = None,
+    out: Annotated[Path, typer.Option(help="The Parquet file to write.")] = Path(
+        "embeddings.parquet"
+    ),
+    stride: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="MINUTES", help="Between the ends of windows; default data.stride."
+        ),
+    ] = None,
+) -> None:
+    """Write a vector of every window and timeframe that the bars have, nothing hidden.
+
+    Columns: window_end (UTC, when the window's bars are completed), timeframe,
+    vector. A vector is the mean of the encoder's codes over the timeframe's
+    bars. As in a training, no window lies across a gap longer than data.max_gap.
+    """
+    # torch takes seconds to import: --help should not have to wait for it.
+    from stage1.trained.embeddings import check_target, encode_to_file
+
+    check_target(out)
+    console = Console()
+    written = encode_to_file(checkpoint, data_dir, out, stride=stride, console=console)
+    console.print(written, soft_wrap=True, highlight=False, markup=False)
+
+
+if __name__ == "__main__":
+    run_command(encode)

@@ -1,0 +1,44 @@
+"""`python -m stage1.evaluate CHECKPOINT --data-dir DIR`: what a trained model is worth, to see."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from stage1.command import DataDir, run_command
+
+FOLDER = "evaluation"
+
+
+def evaluate(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="Of stage1.train, or of a study.")
+    ],
+    data_dir: DataDir = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the report; default evaluation beside the checkpoint."),
+    ] = None,
+) -> None:
+    """Score the validation windows per timeframe, linear interpolation beside.
+
+    Writes metrics.parquet, reconstructions.png, report.md and report.html.
+    """
+    # torch takes seconds to import: --help should not have to wait for it.
+    from stage1.trained.evaluation import evaluate_checkpoint
+    from stage1.trained.page import show_evaluation, write_evaluation
+
+    console = Console()
+    warn = partial(console.print, soft_wrap=True, markup=False)
+    evaluation = evaluate_checkpoint(checkpoint, data_dir, warn=warn)
+    folder = out or checkpoint.parent / FOLDER
+    write_evaluation(evaluation, folder)
+    show_evaluation(evaluation, folder, console)
+
+
+if __name__ == "__main__":
+    run_command(evaluate)

@@ -1,0 +1,205 @@
+"""Embeddings of all windows of some bars as a Parquet file, written as they are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from stage1 import __version__
+from stage1.data.batches import slices, windows_at_once
+from stage1.data.gathering import Batch
+from stage1.data.store import fingerprint
+from stage1.data.whole_windows import WholeWindows
+from stage1.errors import ResultsError
+from stage1.faults import brief
+from stage1.files import atomic_path, sha256_of_file
+from stage1.model.market_encoder import MarketEncoder
+from stage1.trained.loading import bars_for, load_encoder
+from stage1.training.batch_guard import BatchGuard, Warn
+
+ROW_GROUP_BYTES = 16 * 2**20
+"""Of vectors in a row group, about: what is held before it is written."""
+_MARK = "stage1.encode"
+"""Key of the file's metadata that says who wrote it."""
+
+
+class Vectors(NamedTuple):
+    """Embeddings, a row each."""
+
+    window_end: NDArray[np.int64]  # (rows) unix seconds
+    timeframe: NDArray[np.int8]  # (rows) place among the encoder's
+    vector: NDArray[np.float32]  # (rows, d_model)
+
+
+def encode_to_file(
+    checkpoint: Path, data_dir: Path | None, out: Path, *, stride: int | None, console: Console
+) -> str:
+    """Embed all windows of some bars, on the GPU where there is one; says what was written.
+
+    Args:
+        checkpoint: Of a training.
+        data_dir: Folder of prepared bars; None for the bundled sample.
+        out: The file.
+        stride: Minutes between the ends of windows; None = as trained.
+        console: Where to show the progress.
+
+    Raises:
+        ResultsError: The checkpoint cannot be read, or the file not be written.
+        DataError: The bars lack a timeframe, or are too few.
+        TrialError: Memory does not suffice for a single window.
+    """
+    encoder = load_encoder(checkpoint)
+    bars = bars_for(encoder.timeframes, data_dir)
+    windows = encoder.windows(bars, stride=stride)
+    origin = {
+        "checkpoint_sha256": sha256_of_file(checkpoint),
+        "bars_sha256": fingerprint(bars),
+        "stride_minutes": str(windows.config.stride),
+    }
+    encoder.to(torch.accelerator.current_accelerator(check_available=True) or "cpu")
+    warn = partial(console.print, soft_wrap=True, markup=False)
+    parts = embeddings(encoder, windows, warn=warn)
+    shown = track(
+        parts,
+        description="windows",
+        total=-(-len(windows) // windows_at_once(windows.config)),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    try:
+        rows = write_embeddings(
+            shown, out, timeframes=encoder.timeframes, d_model=encoder.d_model, origin=origin
+        )
+    except OSError as error:
+        raise ResultsError(
+            f"{out}: must be a file that can be written, got {brief(str(error))}; give another "
+            "--out"
+        ) from None
+    first, last = (np.datetime64(int(end), "s") for end in windows.ends[[0, -1]])
+    return (
+        f"{out}: {rows:,} vectors of {encoder.d_model} numbers, {len(windows):,} windows that end "
+        f"from {first} to {last} UTC, {windows.config.stride} min apart"
+    )
+
+
+def embeddings(encoder: MarketEncoder, windows: WholeWindows, *, warn: Warn) -> Iterator[Vectors]:
+    """Embed window after window, in order of time.
+
+    Args:
+        encoder: In evaluation mode.
+        windows: Its own.
+        warn: Takes a line when a batch does not fit into memory and is worked on in parts.
+
+    Yields:
+        The vectors of a batch of windows; none for a timeframe without a bar in its window.
+    """
+    device = next(encoder.parameters()).device
+    guard = BatchGuard("an encoded batch", warn)
+    size = windows_at_once(encoder.config.data)
+
+    @torch.inference_mode()
+    def embed(parts: list[Batch]) -> Tensor:
+        return torch.cat([_embed(encoder, part, device) for part in parts])
+
+    for chosen in slices(len(windows), size):
+        batch = windows.batch(chosen)
+        vectors = guard.run(batch, embed).numpy()
+        window, timeframe = np.nonzero(batch.real.any(dim=2).numpy())
+        yield Vectors(
+            windows.ends[chosen][window], timeframe.astype(np.int8), vectors[window, timeframe]
+        )
+
+
+def _embed(encoder: MarketEncoder, batch: Batch, device: torch.device) -> Tensor:
+    # Windows of equal length have no padding, and need no mask.
+    real = batch.real.to(device) if encoder.config.model.async_sampler else None
+    return encoder.embed(batch.features.to(device), real).cpu()
+
+
+def write_embeddings(
+    parts: Iterable[Vectors],
+    out: Path,
+    *,
+    timeframes: tuple[str, ...],
+    d_model: int,
+    origin: dict[str, str],
+) -> int:
+    """Write embeddings as they come, atomically; gives the number of rows.
+
+    Columns: `window_end` (timestamp, UTC), `timeframe` (text), `vector` (`d_model` times float32).
+
+    Args:
+        parts: Of any size each.
+        out: The file.
+        timeframes: The encoder's.
+        d_model: Length of a vector.
+        origin: Kept as metadata of the file.
+    """
+    element = pa.field("element", pa.float32(), nullable=False)
+    fields = [
+        pa.field("window_end", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("timeframe", pa.string(), nullable=False),
+        pa.field("vector", pa.list_(element, d_model), nullable=False),
+    ]
+    schema = pa.schema(fields, metadata={_MARK: __version__, **origin})
+    names = np.array(timeframes)
+    rows = 0
+    with (
+        atomic_path(out) as path,
+        pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=["timeframe"]) as writer,
+    ):
+        for group in _groups(parts, max(ROW_GROUP_BYTES // (4 * d_model), 1)):
+            stamps = pa.array(group.window_end * 1_000_000, schema.field("window_end").type)
+            flat = pa.array(group.vector.reshape(-1))
+            vectors = pa.FixedSizeListArray.from_arrays(flat, type=schema.field("vector").type)
+            columns = [stamps, pa.array(names[group.timeframe]), vectors]
+            writer.write_table(pa.table(columns, schema=schema))
+            rows += len(group.window_end)
+    return rows
+
+
+def _groups(parts: Iterable[Vectors], rows: int) -> Iterator[Vectors]:
+    """Join parts until they have so many rows."""
+    held: list[Vectors] = []
+    for part in parts:
+        held.append(part)
+        if sum(len(one.window_end) for one in held) >= rows:
+            yield _joined(held)
+            held = []
+    if held:
+        yield _joined(held)
+
+
+def _joined(parts: list[Vectors]) -> Vectors:
+    return Vectors(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def check_target(out: Path) -> None:
+    """Refuse to replace anything but an earlier file of embeddings.
+
+    Raises:
+        ResultsError: Something else is there.
+    """
+    if out.exists() and not _is_embeddings(out):
+        raise ResultsError(
+            f"{out}: must not exist, or be embeddings that stage1.encode wrote, got something "
+            "else; give another --out"
+        )
+
+
+def _is_embeddings(path: Path) -> bool:
+    try:
+        return _MARK.encode() in (pq.read_schema(path).metadata or {})
+    except (pa.ArrowException, OSError):
+        return False

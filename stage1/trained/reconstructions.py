@@ -1,0 +1,105 @@
+"""Excerpts of validation windows as a model completes them, for the eye."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stage1.data.gathering import Batch
+from stage1.figures.reconstructions import Reconstruction
+from stage1.model.metrics import interpolated
+
+TIMEFRAMES = 3
+"""Shown at most: the finest, the coarsest, and one between."""
+WINDOWS = 2
+"""Shown of each of them."""
+LONGEST = 64
+"""Bars shown of a window."""
+
+
+def chosen_windows(scored: Tensor) -> list[tuple[int, int]]:
+    """Which windows to show of which timeframes, as pairs: evenly spaced, whatever came of them.
+
+    Args:
+        scored: (windows, timeframes, bars) True where a bar is compared with the truth.
+    """
+    there = scored.any(dim=2).numpy()
+    timeframes = np.flatnonzero(there.any(axis=0))
+    pairs = []
+    for timeframe in _evenly(timeframes, TIMEFRAMES):
+        windows = np.flatnonzero(there[:, timeframe])
+        # Neither the first nor the last: the middle of so many equal parts.
+        places = (np.arange(WINDOWS) + 0.5) / WINDOWS * len(windows)
+        pairs += [(int(w), int(timeframe)) for w in np.unique(windows[places.astype(int)])]
+    return pairs
+
+
+def _evenly(values: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """At most so many of the values, from the first to the last."""
+    places = np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int)
+    chosen: NDArray[np.int64] = values[places]
+    return chosen
+
+
+def reconstructions(
+    decoded: Tensor, batch: Batch, pairs: list[tuple[int, int]], timeframes: tuple[str, ...]
+) -> list[Reconstruction]:
+    """The excerpts, in units of price.
+
+    Args:
+        decoded: (windows, timeframes, bars, 4) normalised.
+        batch: The same windows.
+        pairs: Window and timeframe of each excerpt, by place.
+        timeframes: Names.
+    """
+    line = interpolated(batch)
+    return [
+        _excerpt(decoded, line, batch, window=window, index=index, name=timeframes[index])
+        for window, index in pairs
+    ]
+
+
+def _excerpt(
+    decoded: Tensor, line: Tensor, batch: Batch, *, window: int, index: int, name: str
+) -> Reconstruction:
+    bars = int(batch.real[window, index].sum())
+    scored = batch.scored[window, index].numpy()
+    part = excerpt_of(scored[:bars])
+    center, scale = batch.center[window, index], batch.scale[window, index]
+
+    def prices(normalised: Tensor) -> NDArray[np.float64]:
+        log_prices = center + scale * normalised[window, index, part].double()
+        return log_prices.exp().numpy()
+
+    return Reconstruction(
+        timeframe=name,
+        open_time=batch.open_time[window, index, part].numpy(),
+        truth=prices(batch.targets),
+        model=prices(decoded),
+        line=prices(line),
+        hidden=batch.hidden[window, index, part].numpy(),
+        scored=scored[part],
+    )
+
+
+def excerpt_of(scored: NDArray[np.bool_]) -> slice:
+    """The `LONGEST` bars with most scored ones among them; all, if there are no more.
+
+    Args:
+        scored: Of the bars of a window.
+    """
+    length = min(LONGEST, len(scored))
+    counts = np.convolve(scored, np.ones(length, dtype=int), mode="valid")
+    best = np.flatnonzero(counts == counts.max())
+    first = int(best[len(best) // 2])
+    return slice(first, first + length)
+
+
+def taken(batch: Batch) -> tuple[Batch, list[tuple[int, int]]]:
+    """The windows to show alone, and window and timeframe of each excerpt among them."""
+    pairs = chosen_windows(batch.scored)
+    windows = sorted({window for window, _ in pairs})
+    some = Batch(*(tensor[torch.tensor(windows)] for tensor in batch))
+    return some, [(windows.index(window), index) for window, index in pairs]

@@ -1,0 +1,186 @@
+"""What a checkpoint says about itself: configuration, bars, T5, fingerprints; checked when read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import torch
+from pydantic import Field, ValidationError, model_validator
+from torch import Tensor
+
+from stage1.checkpoints import load_checkpoint
+from stage1.config import Config, Section
+from stage1.data.batches import MarketWindows
+from stage1.data.gathering import PriceStatistics
+from stage1.errors import ResultsError
+from stage1.faults import RuleError, brief, dotted, faults_of
+from stage1.language_models.t5_dimensions import checked_fields
+from stage1.model.stage1_model import T5Shape
+
+CHECKPOINT_KEY = "stage1"
+_MADE_BY = "stage1.train"
+_MODEL = "model."
+"""Where a module's state has the model's weights."""
+
+
+class TimeframeRecord(Section):
+    """The training bars of a timeframe."""
+
+    bars: int = Field(ge=0)
+    """How many."""
+    log_price_mean: float
+    """Of all four prices."""
+    log_price_std: float = Field(gt=0)
+    """Likewise; not 0, even where no price moves."""
+
+
+class BarsRecord(Section):
+    """The bars of a training."""
+
+    sha256: str
+    """Of all of them, as `stage1.data.store.fingerprint` has it."""
+    split_at: int
+    """Unix seconds; bars completed by then were trained on, later ones validated."""
+    timeframes: dict[str, TimeframeRecord]
+    """Of those that were trained on."""
+
+
+class T5Record(Section):
+    """The shape of a T5, without which its weights are no model."""
+
+    config: dict[str, Any]
+    """Fields of `transformers.T5Config`."""
+    input_scale: float = Field(gt=0)
+    """Root mean square of the tokens that enter."""
+
+
+class Fingerprints(Section):
+    """SHA-256 of what tells one training from another."""
+
+    lm_sha256: str | None
+    """Of the T5's weights before the first step; None for the vanilla encoder."""
+    head_sha256: str
+    """Of all other weights before the first step."""
+    order_sha256: str
+    """Of the order of windows so far; empty before the first epoch."""
+    mask_sha256: str
+    """Of what their masks were drawn from; likewise."""
+
+
+class Record(Section):
+    """All of it."""
+
+    config: Config
+    fingerprints: Fingerprints
+    bars: BarsRecord
+    t5: T5Record | None
+    """None for the vanilla encoder."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        missing = [name for name in self.config.data.timeframes if name not in self.bars.timeframes]
+        if missing:
+            rule = f"must hold every timeframe of the configuration, got no {', '.join(missing)}"
+            raise RuleError(("bars.timeframes", rule))
+        if (self.t5 is not None) != self.config.transfer_learning.use_pretrained_lm:
+            rule = "must be given if and only if transfer_learning.use_pretrained_lm is true"
+            raise RuleError(("t5", rule))
+        return self
+
+    @property
+    def t5_shape(self) -> T5Shape | None:
+        """As a model is built from it."""
+        return None if self.t5 is None else T5Shape(self.t5.config, self.t5.input_scale)
+
+    @property
+    def statistics(self) -> PriceStatistics:
+        """Of the training bars, in the order of the configuration's timeframes."""
+        found = [self.bars.timeframes[name] for name in self.config.data.timeframes]
+        return PriceStatistics(
+            mean=torch.tensor([one.log_price_mean for one in found], dtype=torch.float64),
+            deviation=torch.tensor([one.log_price_std for one in found], dtype=torch.float64),
+            bars=torch.tensor([one.bars for one in found]),
+        )
+
+
+def new_record(
+    config: Config,
+    windows: MarketWindows,
+    t5: T5Shape | None,
+    fingerprints: dict[str, str | None],
+) -> dict[str, Any]:
+    """The record of a training, as plain values that are safe to load.
+
+    Args:
+        config: Complete.
+        windows: The bars.
+        t5: The model's.
+        fingerprints: So far.
+    """
+    mean, deviation, bars = (values.tolist() for values in windows.training_statistics)
+    timeframes = {
+        name: TimeframeRecord(bars=bars[i], log_price_mean=mean[i], log_price_std=deviation[i])
+        for i, name in enumerate(config.data.timeframes)
+    }
+    record = Record(
+        config=config,
+        fingerprints=Fingerprints.model_validate(fingerprints),
+        bars=BarsRecord(
+            sha256=windows.fingerprint, split_at=windows.split.boundary, timeframes=timeframes
+        ),
+        t5=None if t5 is None else T5Record(**t5._asdict()),
+    )
+    return record.model_dump(mode="json")
+
+
+class Trained(NamedTuple):
+    """A checkpoint, read."""
+
+    path: Path
+    record: Record
+    weights: dict[str, Tensor]
+    """The model's, on the CPU."""
+
+
+def read_trained(path: Path) -> Trained:
+    """Read a checkpoint of a training, or of a trial.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ResultsError: Missing, damaged, holding anything but tensors and plain values, not made
+            here, or by a version whose record said less.
+        ModelError: Its T5 is none.
+    """
+    content = load_checkpoint(path, made_by=_MADE_BY)
+    kept, state = content.get(CHECKPOINT_KEY), content.get("state_dict")
+    if not (isinstance(kept, dict) and isinstance(state, dict)):
+        raise ResultsError(f"{path}: must be a checkpoint of {_MADE_BY}, got another program's")
+    weights = {
+        name.removeprefix(_MODEL): tensor
+        for name, tensor in state.items()
+        if str(name).startswith(_MODEL)
+    }
+    return Trained(path, _checked(kept, path), weights)
+
+
+def _checked(kept: dict[str, Any], path: Path) -> Record:
+    missing = [name for name in Record.model_fields if name not in kept]
+    if missing:
+        raise ResultsError(
+            f"{path}: must say what it was trained on, got no {' and no '.join(missing)}, which "
+            "earlier versions left out; train again"
+        )
+    try:
+        record = Record.model_validate({name: kept[name] for name in Record.model_fields})
+    except ValidationError as error:
+        keys, rule = faults_of(error, Record)[0]
+        raise ResultsError(
+            f"{path}: {brief(f'{dotted(keys)}: {rule}')}; train again with this version"
+        ) from None
+    if record.t5 is None:
+        return record
+    fields = checked_fields(record.t5.config, path)  # and no others, whatever the file holds
+    return record.model_copy(update={"t5": record.t5.model_copy(update={"config": fields})})

@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+import torch
+from synthetic_bars import market
+from tiny_training import tiny_batch, tiny_config, tiny_language_model, tiny_windows
+
+from stage1.model.market_encoder import MarketEncoder
+from stage1.model.stage1_model import build_model
+
+KINDS = [
+    pytest.param({}, id="T5"),
+    pytest.param({"transfer_learning": {"use_pretrained_lm": False}}, id="vanilla encoder"),
+    pytest.param({"model": {"stem.width": 8, "bottleneck_stride": 2}}, id="stem and bottleneck"),
+    pytest.param(
+        {"data": {"seq_len": 64}, "model": {"async_sampler": True}}, id="calendar windows"
+    ),
+]
+
+
+def built(config):
+    language_model = tiny_language_model() if config.transfer_learning.use_pretrained_lm else None
+    return build_model(config, language_model).model
+
+
+def encoder_of(config, model=None):
+    statistics = tiny_windows(config).training_statistics
+    return MarketEncoder(model or built(config), config, statistics).eval()
+
+
+@pytest.mark.parametrize("sections", KINDS)
+def test_the_decoder_makes_of_the_codes_what_the_whole_model_decodes(sections):
+    config = tiny_config(**sections)
+    model = built(config).eval()
+    batch = tiny_batch(config)
+
+    codes = encoder_of(config, model)(batch.features, batch.hidden, batch.real)
+
+    expected = model(batch.features, batch.hidden, batch.real)
+    decoded = model.decoder(model.bottleneck(codes))
+    assert codes.shape == (4, 3, config.data.seq_len, 8)
+    torch.testing.assert_close(decoded[batch.real], expected[batch.real])
+
+
+@pytest.mark.parametrize("sections", KINDS)
+def test_a_vector_is_the_mean_of_the_codes_of_the_real_bars(sections):
+    config = tiny_config(**sections)
+    encoder = encoder_of(config)
+    batch = encoder.windows(market(600, config.data.timeframes)).batch(np.arange(5))
+
+    vectors = encoder.embed(batch.features, batch.real)
+
+    codes = encoder(batch.features, real=batch.real)
+    for window in range(5):
+        for index in range(3):
+            there = codes[window, index][batch.real[window, index]]
+            torch.testing.assert_close(vectors[window, index], there.mean(dim=0))
+
+
+def test_without_a_mask_all_bars_are_real_and_none_is_hidden():
+    config = tiny_config()
+    encoder = encoder_of(config)
+    batch = encoder.windows(market(600, config.data.timeframes)).batch(np.arange(5))
+
+    everywhere = torch.ones_like(batch.real)
+
+    torch.testing.assert_close(
+        encoder(batch.features), encoder(batch.features, ~everywhere, everywhere)
+    )
+    torch.testing.assert_close(
+        encoder.embed(batch.features), encoder.embed(batch.features, everywhere)
+    )
+
+
+def test_a_timeframe_without_a_bar_in_the_window_has_a_vector_of_zeros():
+    config = tiny_config(data={"seq_len": 64}, model={"async_sampler": True})
+    encoder = encoder_of(config)
+    batch = encoder.windows(market(600, config.data.timeframes)).batch(np.arange(5))
+    real = batch.real.clone()
+    real[:, 2] = False
+
+    vectors = encoder.embed(batch.features, real)
+
+    assert not vectors[:, 2].any()
+    assert vectors[:, :2].all()
+
+
+def test_it_says_what_goes_in_and_comes_out():
+    encoder = encoder_of(tiny_config())
+
+    assert encoder.timeframes == ("m1", "m5", "m15")
+    assert (encoder.seq_len, encoder.d_model) == (16, 8)
+
+
+def test_it_has_no_weights_that_only_reconstruct():
+    names = {name.partition(".")[0] for name, _ in encoder_of(tiny_config()).named_parameters()}
+
+    assert names == {"encoder"}
+
+
+def test_a_stride_of_ones_own_thins_the_windows_out():
+    encoder = encoder_of(tiny_config())
+    bars = market(600, encoder.timeframes)
+
+    every, some = encoder.windows(bars), encoder.windows(bars, stride=15)
+
+    assert some.ends.tolist() == [end for end in every.ends.tolist() if end % 900 == 0]
+
+
+def test_an_agent_s_gradient_reaches_every_weight():
+    config = tiny_config()
+    encoder = encoder_of(config)
+    batch = encoder.windows(market(600, config.data.timeframes)).batch(np.arange(5))
+
+    encoder.embed(batch.features, batch.real).square().sum().backward()
+
+    without = [name for name, p in encoder.named_parameters() if p.grad is None]
+    assert without == []

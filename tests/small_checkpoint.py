@@ -1,0 +1,54 @@
+"""A checkpoint of a training that takes a blink, and its bars as a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.callbacks import Callback
+from synthetic_bars import market
+from tiny_training import tiny_config, tiny_language_model, tiny_windows
+
+from stage1.data.store import write_parquet
+from stage1.training.fit import EpochRow, fit
+
+
+class _Saved(Callback):
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        trainer.save_checkpoint(self.path)
+
+
+def write_checkpoint(path: Path, **sections: dict[str, Any]) -> list[EpochRow]:
+    """Train a `tiny_config` and keep its last state; gives the rows of its epochs."""
+    config = tiny_config(**sections)
+    rows: list[EpochRow] = []
+    language_model = tiny_language_model() if config.transfer_learning.use_pretrained_lm else None
+    callbacks = [_Saved(path)]
+    fit(config, tiny_windows(config), language_model, report=rows.append, callbacks=callbacks)
+    return rows
+
+
+def write_market(
+    folder: Path,
+    minutes: int = 2000,
+    timeframes: tuple[str, ...] = ("m1", "m5", "m15"),
+    *,
+    seed: int = 0,
+) -> Path:
+    """The bars of `tiny_windows`, or others, as `stage1.prepare` would write them."""
+    folder.mkdir()
+    for name, bars in market(minutes, timeframes, seed=seed).items():
+        write_parquet(bars, folder / f"{name}.parquet")
+    return folder
+
+
+def changed_checkpoint(source: Path, target: Path, change: Any) -> Path:
+    """A copy of a checkpoint with its content edited in place by `change`."""
+    content = torch.load(source, weights_only=True)
+    change(content)
+    torch.save(content, target)
+    return target

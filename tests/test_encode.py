@@ -1,0 +1,198 @@
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from small_checkpoint import write_checkpoint, write_market
+from synthetic_bars import market
+
+import stage1
+from stage1.data.store import fingerprint
+from stage1.encode import encode
+from stage1.files import sha256_of_file
+from stage1.trained import embeddings
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """A checkpoint and the bars it was trained on."""
+    folder = tmp_path_factory.mktemp("encode")
+    write_checkpoint(folder / "last.ckpt")
+    return folder / "last.ckpt", write_market(folder / "bars", 600)
+
+
+def vectors_of(table):
+    """(rows, d_model)."""
+    return np.stack(table["vector"].to_numpy())
+
+
+def test_every_window_and_timeframe_of_the_bars_has_its_row(places, tmp_path, call_command):
+    checkpoint, bars = places
+    out = tmp_path / "new" / "e.parquet"
+
+    status, said, errors = call_command(encode, checkpoint, "--data-dir", bars, "--out", out)
+
+    table = pd.read_parquet(out)
+    # The sixteenth bar of m15 ends 240 minutes after midnight; the last bar of m1 after 600.
+    ends = pd.date_range("2018-01-02 04:00", "2018-01-02 10:00", freq="min", tz="UTC")
+    assert (status, errors) == (0, "")
+    assert "1,083 vectors of 8 numbers, 361 windows" in said
+    assert table["window_end"].tolist() == ends.repeat(3).tolist()
+    assert table["timeframe"].tolist() == ["m1", "m5", "m15"] * 361
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_the_vectors_are_those_of_the_loaded_encoder(places, tmp_path, call_command):
+    checkpoint, bars = places
+    call_command(encode, checkpoint, "--data-dir", bars, "--out", tmp_path / "e.parquet")
+
+    encoder = stage1.load_encoder(checkpoint)
+    (batch,) = encoder.windows(market(600, encoder.timeframes)).batches(1000)
+    with torch.no_grad():
+        expected = encoder.embed(batch.features, batch.real)
+
+    found = vectors_of(pd.read_parquet(tmp_path / "e.parquet"))
+    np.testing.assert_allclose(found, expected.flatten(0, 1), atol=1e-5)
+
+
+def test_the_columns_have_the_documented_types_and_the_file_says_where_it_comes_from(
+    places, tmp_path, call_command
+):
+    checkpoint, bars = places
+    out = tmp_path / "e.parquet"
+    call_command(encode, checkpoint, "--data-dir", bars, "--out", out, "--stride", 30)
+
+    schema = pq.read_schema(out)
+
+    assert schema.names == ["window_end", "timeframe", "vector"]
+    assert schema.field("window_end").type == pa.timestamp("us", tz="UTC")
+    assert schema.field("timeframe").type == pa.string()
+    assert schema.field("vector").type.list_size == 8
+    assert schema.field("vector").type.value_type == pa.float32()
+    assert schema.metadata[b"checkpoint_sha256"].decode() == sha256_of_file(checkpoint)
+    bars_sha256 = fingerprint(market(600, ("m1", "m5", "m15")))
+    assert schema.metadata[b"bars_sha256"].decode() == bars_sha256
+    assert schema.metadata[b"stride_minutes"] == b"30"
+
+
+def test_a_stride_gives_the_windows_that_end_on_it(places, tmp_path, call_command):
+    checkpoint, bars = places
+    every, some = tmp_path / "every.parquet", tmp_path / "some.parquet"
+
+    call_command(encode, checkpoint, "--data-dir", bars, "--out", every)
+    call_command(encode, checkpoint, "--data-dir", bars, "--out", some, "--stride", 30)
+
+    every, some = pd.read_parquet(every), pd.read_parquet(some)
+    expected = every[every["window_end"].dt.minute % 30 == 0]
+    assert some["window_end"].tolist() == expected["window_end"].tolist()
+    np.testing.assert_allclose(vectors_of(some), vectors_of(expected), atol=1e-5)
+
+
+def test_rows_are_written_as_they_come_and_are_the_same_however_many_at_a_time(
+    places, tmp_path, call_command, monkeypatch
+):
+    checkpoint, bars = places
+    at_once, in_parts = tmp_path / "at_once.parquet", tmp_path / "in_parts.parquet"
+    call_command(encode, checkpoint, "--data-dir", bars, "--out", at_once)
+    monkeypatch.setattr(embeddings, "windows_at_once", lambda data: 50)
+    monkeypatch.setattr(embeddings, "ROW_GROUP_BYTES", 200 * 4 * 8)
+
+    call_command(encode, checkpoint, "--data-dir", bars, "--out", in_parts)
+
+    groups = pq.ParquetFile(in_parts).metadata
+    sizes = [groups.row_group(place).num_rows for place in range(groups.num_row_groups)]
+    assert sizes == [300, 300, 300, 183]  # two batches of 50 windows in three timeframes
+    one, other = pd.read_parquet(at_once), pd.read_parquet(in_parts)
+    assert one["window_end"].equals(other["window_end"])
+    np.testing.assert_allclose(vectors_of(one), vectors_of(other), atol=1e-5)
+
+
+def test_a_timeframe_without_a_bar_in_a_calendar_window_has_no_row(tmp_path, call_command):
+    sections = {"data": {"seq_len": 16}, "model": {"async_sampler": True}}
+    write_checkpoint(tmp_path / "last.ckpt", **sections, masking={"mask_ratio": 0.25})
+    bars = write_market(tmp_path / "bars", 600)
+    out = tmp_path / "e.parquet"
+
+    call_command(encode, tmp_path / "last.ckpt", "--data-dir", bars, "--out", out)
+
+    table = pd.read_parquet(out)
+    # In 16 minutes lies a whole quarter of an hour if they begin with it, or one minute before.
+    begins = table["window_end"] - pd.Timedelta(minutes=16)
+    whole = begins.dt.minute.mod(15).isin([0, 14])
+    assert set(table["window_end"][table["timeframe"] == "m15"]) == set(table["window_end"][whole])
+
+
+def test_bars_that_lack_a_timeframe_are_refused(places, tmp_path, call_command):
+    bars = write_market(tmp_path / "bars", timeframes=("m1", "m5"))
+
+    status, _, errors = call_command(
+        encode, places[0], "--data-dir", bars, "--out", tmp_path / "e.parquet"
+    )
+
+    assert status == 2
+    assert "trained on, m1, m5, m15, got m1, m5" in errors
+    assert errors.count("\n") == 1
+    assert not (tmp_path / "e.parquet").exists()
+
+
+def test_what_is_no_checkpoint_is_refused(places, tmp_path, call_command):
+    path = tmp_path / "x.ckpt"
+    path.write_text("no checkpoint")
+
+    status, _, errors = call_command(encode, path, "--out", tmp_path / "e.parquet")
+
+    assert status == 2
+    assert errors.startswith(f"error: {path}: must be a checkpoint of stage1.train")
+    assert errors.count("\n") == 1
+
+
+def test_an_earlier_file_of_embeddings_is_replaced_and_nothing_else(places, tmp_path, call_command):
+    checkpoint, bars = places
+    out = tmp_path / "e.parquet"
+    arguments = (checkpoint, "--data-dir", bars, "--out")
+    call_command(encode, *arguments, out)
+
+    again = call_command(encode, *arguments, out, "--stride", 60)
+    others = [call_command(encode, *arguments, path) for path in (bars / "m1.parquet", bars)]
+
+    assert again[0] == 0
+    assert len(pd.read_parquet(out)) == 7 * 3
+    for status, _, errors in others:
+        assert status == 2
+        assert "must not exist, or be embeddings that stage1.encode wrote" in errors
+    assert len(pd.read_parquet(bars / "m1.parquet")) == 600
+
+
+def test_a_place_that_cannot_be_written_is_named_in_one_line(places, tmp_path, call_command):
+    checkpoint, bars = places
+    (tmp_path / "file").touch()
+
+    status, _, errors = call_command(
+        encode, checkpoint, "--data-dir", bars, "--out", tmp_path / "file" / "e.parquet"
+    )
+
+    assert status == 2
+    assert "must be a file that can be written" in errors
+    assert errors.count("\n") == 1
+
+
+def test_what_is_interrupted_leaves_no_file(places, tmp_path, call_command, monkeypatch):
+    checkpoint, bars = places
+    monkeypatch.setattr(embeddings, "windows_at_once", lambda data: 50)
+    embed, calls = embeddings._embed, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return embed(*arguments)
+
+    monkeypatch.setattr(embeddings, "_embed", interrupted)
+
+    status, _, _ = call_command(
+        encode, checkpoint, "--data-dir", bars, "--out", tmp_path / "e.parquet"
+    )
+
+    assert status == 130
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,208 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from small_checkpoint import write_checkpoint, write_market
+from synthetic_bars import market
+from tiny_training import all_validation, tiny_config
+
+from stage1.data.batches import MarketWindows
+from stage1.evaluate import evaluate
+from stage1.model.metrics import ALL
+from stage1.model.metrics import evaluate as evaluate_decoded
+from stage1.trained.evaluation import evaluate_checkpoint
+from stage1.trained.loading import trained_model
+from stage1.trained.page import write_evaluation
+from stage1.training.record import read_trained
+
+CALENDAR = {"data": {"seq_len": 64}, "model": {"async_sampler": True}}
+FILES = ["metrics.parquet", "reconstructions.png", "report.html", "report.md"]
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """A checkpoint, the rows of its training, and its bars."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    rows = write_checkpoint(folder / "last.ckpt", loss={"weights.cross": 0.1})
+    return folder / "last.ckpt", rows, write_market(folder / "bars")
+
+
+@pytest.fixture(scope="module")
+def evaluated(places, tmp_path_factory):
+    """Scores and Markdown of the checkpoint on the bars it was trained on."""
+    checkpoint, _, bars = places
+    out = tmp_path_factory.mktemp("report")
+    write_evaluation(evaluate_checkpoint(checkpoint, bars, warn=print), out)
+    return pd.read_parquet(out / "metrics.parquet"), (out / "report.md").read_text(), out
+
+
+def scores_of(table, of, timeframe):
+    return table[(table["of"] == of) & (table["timeframe"] == timeframe)].iloc[0]
+
+
+def test_the_metrics_are_those_of_the_training_s_last_epoch(evaluated, places):
+    table, _, _ = evaluated
+
+    last = places[1][-1]
+    mine = scores_of(table, "model", ALL)
+    assert mine["val_loss"] == last["val_loss"]
+    assert mine["correlation"] == last["val_correlation"]
+    assert mine["skill"] == last["val_skill"]
+    for name in ("consistency_ratio", "spectral_delta"):
+        assert mine[name] == last[name]
+    for name in ("m1", "m5", "m15"):
+        own = scores_of(table, "model", name)
+        assert (own["correlation"], own["skill"]) == (
+            last[f"val_corr_{name}"],
+            last[f"val_skill_{name}"],
+        )
+
+
+def test_interpolation_stands_beside_every_timeframe(evaluated, places):
+    table, _, _ = evaluated
+
+    last = places[1][-1]
+    for name in (ALL, "m1", "m5", "m15"):
+        assert scores_of(table, "interpolation", name)["skill"] == 0
+    line = scores_of(table, "interpolation", ALL)
+    assert line["val_loss"] == last["baseline_val_loss"]
+    assert line["correlation"] == last["baseline_val_correlation"]
+    assert scores_of(table, "interpolation", "m5")["correlation"] == last["baseline_val_corr_m5"]
+
+
+def test_the_table_counts_the_scored_bars(evaluated):
+    table, _, _ = evaluated
+
+    scored = all_validation(tiny_config()).scored.sum(dim=(0, 2)).tolist()
+    found = [scores_of(table, "model", name)["scored_bars"] for name in ("m1", "m5", "m15")]
+    assert found == scored
+
+
+def test_the_report_shows_the_numbers_and_the_picture(evaluated):
+    table, report, out = evaluated
+
+    assert sorted(path.name for path in out.iterdir()) == FILES
+    assert "](reconstructions.png)" in report
+    assert "data:image/png;base64," in (out / "report.html").read_text()
+    row = next(line for line in report.splitlines() if line.startswith("| m5 |"))
+    mine = scores_of(table, "model", "m5")
+    cells = [cell.strip().replace("−", "-") for cell in row.split("|")[2:-1]]
+    assert cells[0] == f"{mine['scored_bars']:,}"
+    np.testing.assert_allclose(
+        [float(cell) for cell in cells[1:]],
+        mine[["huber", "correlation", "skill", "spectral_delta", "consistency_ratio"]].astype(
+            float
+        ),
+        atol=5e-4,
+    )
+    assert "bars: those of its training" in report
+
+
+def test_the_command_writes_beside_the_checkpoint_and_fits_80_columns(places, call_command):
+    checkpoint, _, bars = places
+
+    status, said, errors = call_command(evaluate, checkpoint, "--data-dir", bars)
+
+    assert (status, errors) == (0, "")
+    folder = checkpoint.parent / "evaluation"
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    table = said[: said.index("Report:")]
+    assert max(map(len, table.splitlines())) <= 80
+    assert "…" not in table
+    assert [line.split()[0] for line in table.splitlines() if line.startswith(" m")] == [
+        "m1",
+        "m5",
+        "m15",
+    ]
+
+
+def test_calendar_windows_are_evaluated_as_they_were_trained(tmp_path, call_command):
+    rows = write_checkpoint(tmp_path / "last.ckpt", **CALENDAR)
+    bars = write_market(tmp_path / "bars")
+
+    status, _, errors = call_command(
+        evaluate, tmp_path / "last.ckpt", "--data-dir", bars, "--out", tmp_path / "out"
+    )
+
+    table = pd.read_parquet(tmp_path / "out" / "metrics.parquet")
+    assert (status, errors) == (0, "")
+    assert scores_of(table, "model", ALL)["val_loss"] == rows[-1]["val_loss"]
+
+
+def test_a_model_that_does_not_beat_the_line_is_said_to(evaluated):
+    table, report, _ = evaluated
+
+    assert scores_of(table, "model", ALL)["skill"] < 0  # after nine steps
+    assert "> **Warning.** The model does not beat linear interpolation" in report
+
+
+def test_windows_over_bars_that_were_trained_on_are_told(places, tmp_path, call_command):
+    bars = write_market(tmp_path / "bars", 1700)  # the training's split was after 1600
+
+    status, said, _ = call_command(
+        evaluate, places[0], "--data-dir", bars, "--out", tmp_path / "out"
+    )
+
+    assert status == 0
+    words = " ".join(said.split())
+    assert "24 of 24 windows begin before the end of the bars that it was trained on" in words
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "bars: others than those of its training" in report
+
+
+def test_zscore_evaluates_other_bars_by_the_statistics_of_the_training(tmp_path, call_command):
+    sections = {"data": {"normalization": "zscore"}}
+    write_checkpoint(tmp_path / "last.ckpt", **sections)
+    later = write_market(tmp_path / "bars", 4000)  # the same bars, and as many behind them
+
+    call_command(evaluate, tmp_path / "last.ckpt", "--data-dir", later, "--out", tmp_path)
+
+    config, trained = tiny_config(**sections), read_trained(tmp_path / "last.ckpt")
+    model, bars = trained_model(trained).eval(), market(4000, config.data.timeframes)
+    losses = []
+    for statistics in (trained.record.statistics, None):
+        windows = MarketWindows(bars, config.data, statistics=statistics)
+        (batch,) = windows.validation_batches(config.masking)
+        with torch.no_grad():
+            decoded = model(batch.features, batch.hidden)
+        losses.append(evaluate_decoded(decoded, batch, config)["val_loss"])
+    found = scores_of(pd.read_parquet(tmp_path / "metrics.parquet"), "model", ALL)["val_loss"]
+    assert found == losses[0] != losses[1]
+
+
+def test_bars_that_lack_a_timeframe_are_refused(places, tmp_path, call_command):
+    bars = write_market(tmp_path / "bars", timeframes=("m1",))
+
+    status, _, errors = call_command(evaluate, places[0], "--data-dir", bars)
+
+    assert status == 2
+    assert "trained on, m1, m5, m15, got m1; make them" in errors
+    assert errors.count("\n") == 1
+
+
+def test_what_is_no_checkpoint_is_refused_and_nothing_written(tmp_path, call_command):
+    path = tmp_path / "x.ckpt"
+    path.write_text("no checkpoint")
+
+    status, _, errors = call_command(evaluate, path)
+
+    assert status == 2
+    assert errors.startswith(f"error: {path}: must be a checkpoint of stage1.train")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.ckpt"]
+
+
+def test_a_place_that_cannot_be_written_is_named_in_one_line(places, tmp_path, call_command):
+    (tmp_path / "file").touch()
+
+    status, _, errors = call_command(
+        evaluate, places[0], "--data-dir", places[2], "--out", tmp_path / "file" / "out"
+    )
+
+    assert status == 2
+    assert "must be a folder that can be written" in errors
+    assert errors.count("\n") == 1

@@ -1,0 +1,182 @@
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from small_checkpoint import changed_checkpoint, write_checkpoint
+from synthetic_bars import market
+from tiny_training import T5, tiny_config, tiny_windows
+
+from stage1.data.store import fingerprint
+from stage1.errors import Stage1Error
+from stage1.training.record import read_trained
+
+CONFIG = tiny_config()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("training") / "last.ckpt"
+    write_checkpoint(path)
+    return path
+
+
+def test_a_checkpoint_says_how_it_was_trained(checkpoint):
+    record = read_trained(checkpoint).record
+
+    assert record.config == CONFIG
+    assert record.t5.config == T5
+    assert record.t5.input_scale == 2.5
+
+
+def test_a_checkpoint_says_what_it_was_trained_on(checkpoint):
+    bars = market(2000, CONFIG.data.timeframes)
+
+    record = read_trained(checkpoint).record
+
+    assert record.bars.sha256 == fingerprint(bars)
+    midnight = bars["m1"].open_time[0]
+    assert record.bars.split_at == midnight + 60 * 1600  # four fifths of 2000 minutes
+    for name, minutes in (("m1", 1), ("m5", 5), ("m15", 15)):
+        count = 1600 // minutes
+        log_prices = np.log(bars[name].prices[:count])
+        found = record.bars.timeframes[name]
+        assert found.bars == count
+        assert found.log_price_mean == pytest.approx(log_prices.mean(), rel=1e-12)
+        assert found.log_price_std == pytest.approx(log_prices.std(), rel=1e-9)
+
+
+def test_of_a_t5_nothing_is_taken_but_its_shape(tmp_path, checkpoint):
+    change = with_("eager", "stage1", "t5", "config", "attn_implementation")
+    path = changed_checkpoint(checkpoint, tmp_path / "x.ckpt", change)
+
+    assert read_trained(path).record.t5.config == T5
+
+
+def test_statistics_come_back_to_the_last_bit(checkpoint):
+    mine, theirs = read_trained(checkpoint).record.statistics, tiny_windows(CONFIG)
+
+    for one, other in zip(mine, theirs.training_statistics, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_vanilla_encoder_has_no_t5_to_describe(tmp_path):
+    write_checkpoint(tmp_path / "x.ckpt", transfer_learning={"use_pretrained_lm": False})
+
+    assert read_trained(tmp_path / "x.ckpt").record.t5_shape is None
+
+
+class Planted:
+    """Would create a file, were it ever unpickled."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return open, (str(self.target), "w")
+
+
+def test_a_planted_object_is_refused_and_not_run(tmp_path, checkpoint):
+    trace = tmp_path / "trace"
+    planted = tmp_path / "planted.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    torch.save({**content, "more": Planted(trace)}, planted)
+
+    with pytest.raises(Stage1Error, match="must be a checkpoint of") as fault:
+        read_trained(planted)
+
+    assert not trace.exists()
+    assert "\n" not in str(fault.value)
+    assert "weights_only" not in str(fault.value)  # torch's advice, which would run it
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"no checkpoint at all", id="text"),
+        pytest.param(pickle.dumps({"state_dict": {}}), id="a bare pickle"),
+        pytest.param(json.dumps({"stage1": {}}).encode(), id="json"),
+    ],
+)
+def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path, content):
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(content)
+
+    with pytest.raises(Stage1Error, match=r"x\.ckpt: must be a checkpoint") as fault:
+        read_trained(path)
+
+    assert "\n" not in str(fault.value)
+
+
+def test_a_checkpoint_that_was_cut_off_is_refused_wherever_it_ends(tmp_path, checkpoint):
+    whole, path = checkpoint.read_bytes(), tmp_path / "x.ckpt"
+
+    for length in range(0, len(whole), len(whole) // 50):
+        path.write_bytes(whole[:length])
+        with pytest.raises(Stage1Error, match=r"x\.ckpt: must be a checkpoint"):
+            read_trained(path)
+
+
+def without(*keys):
+    def change(content):
+        for key in keys:
+            del content["stage1"][key]
+
+    return change
+
+
+def with_(value, *keys):
+    def change(content):
+        *parents, last = keys
+        for key in parents:
+            content = content[key]
+        content[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param(
+            lambda content: content.pop("stage1"), "got another program's", id="another program's"
+        ),
+        pytest.param(
+            without("bars", "t5"),
+            "must say what it was trained on, got no bars and no t5, which earlier versions left "
+            "out; train again",
+            id="an earlier version's",
+        ),
+        pytest.param(
+            with_(-1, "stage1", "config", "data", "seq_len"),
+            r"config\.data\.seq_len: must be >= 8, got -1",
+            id="an impossible configuration",
+        ),
+        pytest.param(
+            with_(0.0, "stage1", "bars", "timeframes", "m5", "log_price_std"),
+            r"bars\.timeframes\.m5\.log_price_std: must be > 0",
+            id="an impossible statistic",
+        ),
+        pytest.param(
+            lambda content: content["stage1"]["bars"]["timeframes"].pop("m5"),
+            r"bars\.timeframes: must hold every timeframe of the configuration, got no m5",
+            id="no statistics of a timeframe",
+        ),
+        pytest.param(with_(None, "stage1", "t5"), "t5: must be given if and only if", id="no T5"),
+        pytest.param(
+            with_(10**9, "stage1", "t5", "config", "num_layers"),
+            r"num_layers must be an integer in \[1, 1000\]",
+            id="an impossible T5",
+        ),
+    ],
+)
+def test_a_record_that_cannot_be_is_refused_in_one_line(tmp_path, checkpoint, change, said):
+    path = changed_checkpoint(checkpoint, tmp_path / "x.ckpt", change)
+
+    with pytest.raises(Stage1Error, match=said) as fault:
+        read_trained(path)
+
+    assert str(fault.value).startswith(f"{path}: ")
+    assert "\n" not in str(fault.value)

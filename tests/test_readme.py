@@ -27,6 +27,7 @@ def places(tmp_path_factory, finished_study):
         "bars.csv": folder / "bars.csv",
         "data/derived": folder / "derived",
         "runs/mine": folder / "runs",
+        "runs/train/best/last.ckpt": next((finished_study.folder / "checkpoints").glob("*.ckpt")),
         "runs/transfer": finished_study.folder,
         "configs/best.yaml": folder / "best.yaml",
         "SPACE.yaml": "search_spaces/smoke.yaml",
@@ -40,8 +41,9 @@ def test_the_readme_shows_every_command_of_a_first_study():
     shown = {command.split()[0] for command in COMMANDS}
 
     study = ("prepare", "plan", "tune", "report", "claims", "export", "train", "compare")
+    encoder = ("evaluate", "encode")
     language_models = ("models", "pretrain", "pretrain.fetch")
-    assert shown == {f"stage1.{name}" for name in (*study, *language_models)}
+    assert shown == {f"stage1.{name}" for name in (*study, *encoder, *language_models)}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -53,6 +55,8 @@ def test_a_command_of_the_readme_runs(command, places, tmp_path):
         "stage1.tune": [] if "--resume" in command else ["--check"],
         "stage1.claims": ["--studies", "100"],
         "stage1.compare": ["--check"],
+        "stage1.evaluate": ["--out", str(tmp_path / "evaluation")],
+        "stage1.encode": ["--out", str(tmp_path / "embeddings.parquet")],
         "stage1.pretrain": ["--help"],  # a quarter of an hour
         "stage1.pretrain.fetch": ["--help"],  # asks npm's registry
         "stage1.train": [] if "--dry-run" in command else ["--fast-dev-run"],

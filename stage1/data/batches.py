@@ -202,7 +202,7 @@ class MarketWindows:
         given = config.data.sampling_probs
         chances = tuple(given.get(name, 1.0) for name in config.data.timeframes)
         steps, size = plan.order.shape
-        for part in _slices(steps, max(GATHERED_WINDOWS // size, 1)):
+        for part in slices(steps, max(GATHERED_WINDOWS // size, 1)):
             windows = self.split.training.take(plan.order[part].reshape(-1))
             uniforms = plan.uniforms[part].reshape(-1, *plan.uniforms.shape[2:])
             gathered = self.batch(windows, config.masking, uniforms, ratios, chances=chances)

@@ -185,7 +185,14 @@ def test_sigterm_ends_a_study_as_ctrl_c_does(ray_process, tmp_path):
     assert TrialState.RUNNING not in states
 
 
-@pytest.mark.parametrize("name", ["optuna.journal", "begun.json", "trials.parquet"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "optuna.journal",
+        pytest.param("begun.json", marks=pytest.mark.slow),
+        pytest.param("trials.parquet", marks=pytest.mark.slow),
+    ],
+)
 def test_what_cannot_be_written_ends_a_study_in_one_line_and_costs_nothing(
     ray_process, undisturbed, tmp_path, name
 ):

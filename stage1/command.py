@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from typer.exceptions import TyperException
 
 from stage1.errors import ConfigError, user_errors
@@ -75,6 +76,11 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         print(self.format(record), file=sys.stderr)
+
+
+def screen() -> Console:
+    """Standard output; what changes in place is for a terminal alone, whatever FORCE_COLOR says."""
+    return Console(force_interactive=None if sys.stdout.isatty() else False)
 
 
 def _run(app: typer.Typer) -> int:

@@ -6,9 +6,12 @@ collected and raised together, one line each.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 EXIT_DEFECT = 1
 """The software found itself wrong."""
@@ -41,6 +44,22 @@ class ResultsError(Stage1Error):
     """A run folder is missing, in the way, or cannot be read."""
 
 
+def leave_on_ctrl_c() -> None:
+    """Have Ctrl-C end the process on the spot, with one line and its status, until `user_errors`.
+
+    For the seconds in which a command does nothing but import: there is nothing to tidy up, and
+    inside an import a KeyboardInterrupt becomes a traceback, or whatever a library makes of it.
+    Changes nothing where Ctrl-C is ignored, as in the background of a shell, or handled already.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os.write(2, b"interrupted\n")
+    os._exit(EXIT_INTERRUPTED)
+
+
 @contextmanager
 def user_errors() -> Iterator[None]:
     """Turn the errors of a command into one line on stderr and its exit status.
@@ -48,6 +67,8 @@ def user_errors() -> Iterator[None]:
     Raises:
         SystemExit: 2 after a `Stage1Error`, 130 after Ctrl-C.
     """
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     except Stage1Error as error:

@@ -11,7 +11,7 @@ from rich.console import Console
 from stage1.claims.evaluate import Evaluation, evaluate
 from stage1.claims.inputs import RunTables, read_run
 from stage1.claims.record import claims_json
-from stage1.command import run_command
+from stage1.command import run_command, screen
 from stage1.document.contents import report_blocks
 from stage1.document.html import html
 from stage1.document.markdown import markdown
@@ -94,7 +94,7 @@ def main(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, OUT/NAME.")],
 ) -> None:
     """Write claims.json, figures, report.md and report.html again from the tables of a run."""
-    write_report(RunFolder(run)).show(Console())
+    write_report(RunFolder(run)).show(screen())
 
 
 if __name__ == "__main__":

@@ -55,6 +55,11 @@ class RunFolder:
         return self.path / "tensorboard"
 
     @property
+    def log(self) -> Path:
+        """What libraries had to say while the study ran; not there if they were silent."""
+        return self.path / "study.log"
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of the best trials' weights."""
         return self.path / "checkpoints"

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stage1.command import DataDir, parse_duration, run_command
+from stage1.command import DataDir, parse_duration, run_command, screen
 from stage1.run_folder import RunFolder, check_new
 from stage1.search.cluster import Cluster, ray_cluster
 from stage1.search.study import Study, load_study
@@ -44,7 +44,7 @@ def tune(
     seed: Annotated[int, typer.Option(min=0, help="Of the whole study.")] = 0,
 ) -> None:
     """Search hyperparameters in every arm of a study, and report."""
-    console = Console()
+    console = screen()
     budget = parse_duration(time_budget) if time_budget else None
     study = load_study(space, seed=seed, trials=trials)
     run = RunFolder(out / study.space.name)
@@ -95,6 +95,7 @@ def _run(
     budget: timedelta | None,
 ) -> bool:
     """Begin or resume the study; says whether all of it has ended now."""
+    from stage1.search.chatter import chatter_in
     from stage1.search.inputs import load_inputs
     from stage1.search.launch import run_study
     from stage1.search.resume import begin_run, check_same_study, data_description
@@ -107,9 +108,10 @@ def _run(
     else:
         begin_run(run, study, data=data, models=models)
     try:
-        return run_study(
-            study, run, bars, models, cluster=cluster, console=console, time_budget=budget
-        )
+        with chatter_in(run.log):
+            return run_study(
+                study, run, bars, models, cluster=cluster, console=console, time_budget=budget
+            )
     except (KeyboardInterrupt, SystemExit):
         console.print(
             f"Stopped; every trial that had ended is in {run.path}. Go on with the same command "

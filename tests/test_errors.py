@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+
 import pytest
+from command_line import ROOT
 
 from stage1.errors import (
     ConfigError,
@@ -50,3 +56,36 @@ def test_every_error_of_a_user_is_caught_by_one_name():
     kinds = (ConfigError, DataError, ModelError, TrialError, ResultsError)
 
     assert all(issubclass(kind, Stage1Error) for kind in kinds)
+
+
+SLOW_IMPORT = """
+import time
+
+print("importing", flush=True)
+time.sleep(60)
+"""
+
+
+def test_ctrl_c_while_a_command_imports_is_one_line_and_status_130(tmp_path):
+    (tmp_path / "typer.py").write_text(SLOW_IMPORT)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stage1.tune", "space.yaml"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=10)
+
+    assert (process.returncode, told) == (130, "interrupted\n")
+
+
+def test_who_only_imports_the_package_keeps_ctrl_c():
+    script = "import signal; before = signal.getsignal(2); import stage1; print(before is signal.getsignal(2))"
+
+    told = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+
+    assert told.stdout == "True\n"

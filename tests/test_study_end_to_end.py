@@ -178,7 +178,7 @@ def test_tensorboard_has_a_run_for_every_trial(finished_study, trials):
         path.parent.name for path in (finished_study.folder / "tensorboard").rglob("events.out.*")
     }
 
-    assert runs == set(trials["trial_id"])
+    assert runs == {"study", *trials["trial_id"]}
 
 
 def test_the_kept_states_of_the_best_trials_hold_their_encoders(finished_study, trials):

@@ -195,7 +195,7 @@ def test_a_study_ends_with_its_table_its_report_and_what_to_run_next(call, folde
     run = RunFolder(Path("runs/small"))
     assert status == 0
     assert "pretrained" in out
-    assert f"Report: {run.report}" in out
+    assert f"Report: {run.report_html}" in out
     assert "python -m stage1.export runs/small" in out
     assert "python -m stage1.train" in out
     assert run.report.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -27,6 +28,8 @@ _PREFIX = 12
 """Digits of a checksum that are shown."""
 _LONGEST = 1e9
 """Seconds that a trial may seem to have taken; a table of unknown origin can say anything."""
+NOTEBOOK = Path("analysis", "transfer_or_random.ipynb")
+"""On the question of a study; lies in the repository, and not in the package."""
 
 
 def next_commands(tables: RunTables) -> list[str]:
@@ -34,6 +37,20 @@ def next_commands(tables: RunTables) -> list[str]:
     if configuration_means(tables.trials, tables.space).empty:
         return []
     return [export_command(tables.run), train_command(EXPORT_TARGET, tables.space)]
+
+
+def look_commands(run: RunFolder) -> list[str]:
+    """Commands that open what is there: the notebook, from the repository, and the dashboards."""
+    commands = []
+    if NOTEBOOK.exists():
+        # It runs in its own folder, so the run is named from the root.
+        setting = f"STAGE1_RUN={shlex.quote(str(run.path.absolute()))}"
+        commands.append(f"{setting} jupyter lab {NOTEBOOK}")
+    if run.journal.exists():
+        commands.append(shlex.join(["optuna-dashboard", str(run.journal)]))
+    if run.tensorboard.exists():
+        commands.append(shlex.join(["tensorboard", "--logdir", str(run.tensorboard)]))
+    return commands
 
 
 def best_blocks(tables: RunTables) -> list[Block]:

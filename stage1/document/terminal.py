@@ -1,4 +1,8 @@
-"""The end of a study on the terminal: the report's rows, its warnings, and where the rest lies."""
+"""The end of a study on the terminal: arms, verdicts, warnings, and the commands that come next.
+
+With three arms and nothing to warn of it fits 24 lines of 80 columns; the reasons of the verdicts
+and all the rest are in the report.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,11 @@ from rich.text import Text
 
 from stage1.claims.evaluate import Evaluation
 from stage1.claims.inputs import RunTables
-from stage1.claims.record import Claim
 from stage1.claims.verdicts import Verdict
-from stage1.document.arms import NOTE, end_rows, progress_text
+from stage1.document.arms import end_rows, progress_text
 from stage1.document.blocks import Table as Content
 from stage1.document.contents import warnings
-from stage1.document.provenance import next_commands
+from stage1.document.provenance import look_commands, next_commands
 from stage1.document.verdicts import in_order, is_beside, verdict_row
 
 _STYLES = {
@@ -27,34 +30,38 @@ _STYLES = {
     Verdict.NOT_SUPPORTED: "red",
     Verdict.CONTRADICTED: "red",
 }
+_TOO_WIDE = "configs"
+"""The column of the end table for which 80 columns have no room."""
 
 
 def end_table(trials: pd.DataFrame, space: dict[str, Any]) -> Table:
     """The end table, for 80 columns."""
     header, rows = end_rows(trials, space)
-    title = f"{space['name']}: {space['objective']['metric']} by arm"
-    caption = f"{progress_text(trials, space)}. {NOTE}"
-    table = _table(title, caption)
+    left_out = header.index(_TOO_WIDE)
+    table = _compact_table()
     for place, name in enumerate(header):
-        table.add_column(name, justify="left" if place < 2 else "right", no_wrap=place != 1)
+        if place != left_out:
+            table.add_column(name, justify="left" if place < 2 else "right", no_wrap=place != 1)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*map(Text, row[:left_out] + row[left_out + 1 :]))
     return table
 
 
 def verdict_table(evaluation: Evaluation) -> Table:
     """The verdicts, for 80 columns; an asterisk marks what is ours and not the plan's."""
-    claims = in_order(evaluation)
-    caption = "* ours, beside the plan's number" if any(map(is_beside, claims)) else ""
-    table = _table("Verdicts", caption)
-    for name in ("claim", "estimate", "interval", "verdict"):
+    table = _compact_table()
+    for name in ("claim", "claimed", "estimate", "interval", "verdict"):
         table.add_column(name, justify="left", no_wrap=name != "claim")
-    for claim in claims:
+    for claim in in_order(evaluation):
         row = verdict_row(claim)
         name = f"{row.claim}{' *' if is_beside(claim) else ''}"
         verdict = Text(row.verdict, style=_STYLES.get(claim.verdict, ""))
-        table.add_row(Text(name), Text(row.estimate), Text(row.interval), verdict)
+        table.add_row(*map(Text, (name, row.claimed, row.estimate, row.interval)), verdict)
     return table
+
+
+def _compact_table() -> Table:
+    return Table(box=None, pad_edge=False, header_style="bold")
 
 
 def plain_table(content: Content, caption: str) -> Table:
@@ -72,10 +79,6 @@ def plain_table(content: Content, caption: str) -> Table:
     return table
 
 
-def _table(title: str, caption: str) -> Table:
-    return Table(title=Text(title), caption=Text(caption), caption_justify="left", box=SIMPLE_HEAD)
-
-
 def show_end(tables: RunTables, evaluation: Evaluation, console: Console) -> None:
     """Print what a study came to.
 
@@ -84,30 +87,26 @@ def show_end(tables: RunTables, evaluation: Evaluation, console: Console) -> Non
         evaluation: Of the same tables.
         console: Where to.
     """
-    console.print(end_table(tables.trials, tables.space))
+    trials, space, run = tables.trials, tables.space, tables.run
+    heading = f"{space['name']}, {space['objective']['metric']}. {progress_text(trials, space)}."
+    console.print(Text(heading, style="bold"))
+    console.print(end_table(trials, space))
+    console.print()
     console.print(verdict_table(evaluation))
-    for reason, names in _by_reason(in_order(evaluation)).items():
-        _print(console, f"{', '.join(names)}: {reason}")
+    if any(map(is_beside, in_order(evaluation))):
+        console.print("* ours, beside the plan's number; reasons are in the report", highlight=False)
     for caution in warnings(tables, evaluation):
-        _print(console, f"{caution.kind}: {caution.text}", style="yellow")
-    console.print(f"Report: {tables.run.report}", markup=False, soft_wrap=True, highlight=False)
-    console.print(f"As a page: {tables.run.report_html}", markup=False, soft_wrap=True)
-    commands = next_commands(tables)
-    if commands:
-        console.print("Next:")
-    for command in commands:
-        console.print(f"  {command}", markup=False, soft_wrap=True, highlight=False)
+        told = Text(f"{caution.kind}: {caution.text}", style="yellow")
+        console.print(Padding(told, (0, 0, 0, 2)))  # goes on indented where it is long
+    _print_whole(console, f"Report: {run.report_html} (as text: {run.report})")
+    for title, commands in (
+        ("Next:", next_commands(tables)),
+        ("To look closer:", look_commands(run)),
+    ):
+        if commands:
+            _print_whole(console, "\n  ".join([title, *commands]))
 
 
-def _by_reason(claims: list[Claim]) -> dict[str, list[str]]:
-    """Numbers of the claims by the reason of their verdict; the same reason is told once."""
-    reasons: dict[str, list[str]] = {}
-    for claim in claims:
-        if claim.reason:
-            reasons.setdefault(claim.reason, []).append(claim.id)
-    return reasons
-
-
-def _print(console: Console, text: str, style: str = "") -> None:
-    """A line that goes on indented where it is long."""
-    console.print(Padding(Text(text, style=style), (0, 0, 0, 2)))
+def _print_whole(console: Console, text: str) -> None:
+    """Print what is to be copied: no line of it is broken."""
+    console.print(text, markup=False, soft_wrap=True, highlight=False)

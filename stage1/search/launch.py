@@ -33,6 +33,7 @@ from stage1.search.recorder import Recorder
 from stage1.search.resume import begun_trials, ended_trials
 from stage1.search.states import TrialStates
 from stage1.search.study import Study
+from stage1.search.tensorboard import write_columns
 from stage1.search.trainable import SharedInputs, share_inputs, train_trial
 from stage1.search.trials import EndedTrial
 from stage1.search.tune_bridge import EngineScheduler, EngineSearcher, Watch
@@ -109,6 +110,7 @@ def _run_trials(
         ended, begun = ended_trials(run, study), begun_trials(run, study)
         best = BestCheckpoints(run, study.space, states, ended)
         _clear_up(states, best, ended)
+        write_columns(run.tensorboard, study)
         engine = StudyEngine(study, _journal(run), recorder, ended, begun)
         try:
             with Progress(engine, console, workers=cluster.workers):

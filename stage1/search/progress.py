@@ -1,31 +1,35 @@
-"""What a person sees while a study runs: a live table in a terminal, a line per trial elsewhere."""
+"""What a person sees while a study runs: a table in a terminal or notebook, lines elsewhere."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from itertools import islice
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from stage1.command import duration_text
-from stage1.results import COMPLETED, DIVERGED, FAILED, SEARCH, STOPPED
+from stage1.results import COMPLETED, DIVERGED, FAILED, STOPPED
 from stage1.search.engine import StudyEngine
-from stage1.search.trials import EndedTrial
+from stage1.search.remaining import RemainingTime
+from stage1.search.trials import EndedTrial, RunningTrial
 
-STOPPED_SHARE = 0.5
-"""What a search trial is expected to take of a full trial's time; halving stops most early."""
+REDRAWN_AFTER = 1.0
+"""Seconds between two drawings of a table."""
 
 
 class Progress:
     """Shows an engine's state; use as a context manager.
 
-    The live table is drawn by a thread of its own, which therefore looks at copies only.
+    A terminal that can move its cursor and a notebook get a table, anything else a line per ended
+    trial. The table of a terminal is drawn by a thread of its own, which therefore looks at copies
+    only.
 
     Args:
         engine: The study.
@@ -34,15 +38,13 @@ class Progress:
     """
 
     def __init__(self, engine: StudyEngine, console: Console, *, workers: int) -> None:
-        self._engine, self._console, self._workers = engine, console, workers
+        self._engine, self._console = engine, console
         self._started = time.monotonic()
-        self._shown, self._notes_shown = len(engine.ended), 0
-        self._seconds = [t.seconds for t in engine.ended.values() if t.status == COMPLETED]
-        self._live: Live | None = None
-        if console.is_terminal:
-            self._live = Live(
-                get_renderable=self._table, console=console, refresh_per_second=1, transient=True
-            )
+        self._remaining = RemainingTime(engine.study, workers=workers)
+        self._best: EndedTrial | None = None
+        self._taken = self._notes_shown = 0
+        self._take_ended()
+        self._live = _live(console, self._table)
         engine.observers.append(self._on_change)
 
     def __enter__(self) -> Self:
@@ -59,31 +61,47 @@ class Progress:
         if self._live:
             self._live.stop()
 
+    # What happens: after every epoch of every trial, so it has to cost nothing ------------------
+
     def _on_change(self) -> None:
         while self._notes_shown < len(self._engine.notes):
             self._print(self._engine.notes[self._notes_shown])
             self._notes_shown += 1
-        if len(self._engine.ended) > self._shown:
-            for trial in list(islice(self._engine.ended.values(), self._shown, None)):
-                self._shown += 1
-                self._note(trial)
+        for trial in self._take_ended():
+            if self._live is None or trial.status == FAILED:
+                self._print(self._line(trial))
+        if isinstance(self._live, NotebookTable):
+            self._live.draw_if_due()
 
-    def _note(self, trial: EndedTrial) -> None:
-        if trial.status == COMPLETED:
-            self._seconds.append(trial.seconds)
-        if self._live:
-            return
+    def _take_ended(self) -> list[EndedTrial]:
+        """Trials that have ended since the last time."""
+        if len(self._engine.ended) == self._taken:
+            return []
+        new = list(islice(self._engine.ended.values(), self._taken, None))
+        self._taken += len(new)
+        sign = 1 if self._engine.study.space.objective.mode == "max" else -1
+        for trial in new:
+            self._remaining.add(trial)
+            if trial.status == COMPLETED:
+                known = [self._best] if self._best else []
+                self._best = max([*known, trial], key=lambda one: sign * one.value)
+        return new
+
+    def _line(self, trial: EndedTrial) -> str:
         done, total = len(self._engine.ended), self._engine.expected_trials()
-        self._print(
+        told = trial.error or f"{self._metric()} {trial.value:.4f}"
+        return (
             f"{duration_text(self._elapsed())} [{done}/{total}] {trial.spec.trial_id}: "
-            f"{trial.status} at epoch {max(trial.curve, default=0)}, {self._metric()} "
-            f"{trial.value:.4f}; remaining {self._remaining_text()}"
+            f"{trial.status} at epoch {max(trial.curve, default=0)}, {told}; "
+            f"remaining {self._remaining_text()}"
         )
 
     def _print(self, text: str) -> None:
         self._console.print(text, soft_wrap=True, highlight=False, markup=False)
 
-    def _table(self) -> Group:
+    # How it looks -------------------------------------------------------------------------------
+
+    def _table(self) -> Table:
         engine = self._engine
         counts = engine.ended_by_status()
         table = Table(box=None, pad_edge=False)
@@ -96,26 +114,27 @@ class Progress:
             duration_text(self._elapsed()),
             self._remaining_text(),
         )
-        lines = [Text(self._best_text())]
-        horizon = engine.study.space.horizon_epochs
+        whole = Table.grid()
+        whole.add_row(table)
+        whole.add_row(_one_line(self._best_text()))
         for running in list(engine.running.values()):
-            state = "starting"
-            if running.curve:
-                row = running.curve[-1]
-                value = row.get(self._metric(), math.nan)
-                state = f"epoch {row['epoch']}/{horizon}  {value:.4f}"
-            lines.append(Text(f"  {running.spec.trial_id}  {state}", style="dim"))
-        return Group(table, *lines)
+            whole.add_row(_one_line(f"  {self._running_text(running)}", style="dim"))
+        return whole
+
+    def _running_text(self, running: RunningTrial) -> str:
+        state = "starting"
+        if running.curve:
+            row, horizon = running.curve[-1], self._engine.study.space.horizon_epochs
+            state = f"epoch {row['epoch']}/{horizon}  {row.get(self._metric(), math.nan):.4f}"
+        return f"{running.spec.trial_id}  {state}"
 
     def _metric(self) -> str:
         return self._engine.study.space.objective.metric
 
     def _best_text(self) -> str:
-        done = [t for t in list(self._engine.ended.values()) if t.status == COMPLETED]
-        if not done:
+        best = self._best
+        if best is None:
             return "best: no trial has reached the horizon yet"
-        sign = 1 if self._engine.study.space.objective.mode == "max" else -1
-        best = max(done, key=lambda trial: sign * trial.value)
         return f"best {self._metric()} {best.value:.4f}, arm {best.spec.arm} ({best.spec.trial_id})"
 
     def _elapsed(self) -> float:
@@ -126,15 +145,52 @@ class Progress:
         return "?" if seconds is None else duration_text(seconds)
 
     def remaining_seconds(self) -> float | None:
-        """Expected time to the end of the study; None before the first full trial."""
-        if not self._seconds:
-            return None
-        engine, mean = self._engine, sum(self._seconds) / len(self._seconds)
-        stages = engine.ended_by_stage()
-        left = engine.expected_by_stage()
-        every = sum(max(count - stages[stage], 0) for stage, count in left.items())
-        search = max(left[SEARCH] - stages[SEARCH], 0)
-        work = mean * (every - search + search * STOPPED_SHARE)
-        now = time.monotonic()
-        begun = sum(now - running.begun for running in list(engine.running.values()))
-        return max(work - begun, 0.0) / self._workers
+        """Expected time to the end of the study's trials; None before one has trained an epoch."""
+        ended, expected = self._engine.ended_by_stage(), self._engine.expected_by_stage()
+        left = {stage: max(count - ended[stage], 0) for stage, count in expected.items()}
+        running = list(self._engine.running.values())
+        return self._remaining.seconds(left, running, now=time.monotonic())
+
+
+def _one_line(text: str, style: str = "") -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def _live(console: Console, draw: Callable[[], Table]) -> Live | NotebookTable | None:
+    """What shows a table that changes; None where nothing that was written can change."""
+    if console.is_jupyter:
+        return NotebookTable(draw)
+    if not console.is_interactive:
+        return None
+    return Live(
+        get_renderable=draw, console=console, refresh_per_second=1 / REDRAWN_AFTER, transient=True
+    )
+
+
+class NotebookTable:
+    """A table in the output of a notebook's cell, drawn anew in place.
+
+    `rich.live` can do that only with ipywidgets.
+
+    Args:
+        draw: Gives the table as it is to be.
+    """
+
+    def __init__(self, draw: Callable[[], Table]) -> None:
+        self._draw, self._handle, self._drawn = draw, None, -math.inf
+
+    def start(self) -> None:
+        """Show the table."""
+        from IPython.display import display  # which is there where a notebook is
+
+        self._handle: Any = display(self._draw(), display_id=True)
+
+    def draw_if_due(self) -> None:
+        """Draw anew, if that was not done just now."""
+        if time.monotonic() - self._drawn >= REDRAWN_AFTER:
+            self.stop()
+
+    def stop(self) -> None:
+        """Leave the table as it is at last."""
+        self._drawn = time.monotonic()
+        self._handle.update(self._draw())

@@ -4,15 +4,66 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from tensorboard.plugins.hparams import summary_v2 as hparams
 from torch.utils.tensorboard import SummaryWriter
 
-from stage1.results import IDENTITY_COLUMNS, PARAMETER_PREFIX
+from stage1.results import IDENTITY_COLUMNS, PARAMETER_PREFIX, STAGES, STATUSES
+from stage1.search.space import FloatParameter, IntParameter, Parameter, Value
+from stage1.search.study import Study
 
-_FINAL = ("val_loss", "val_correlation", "val_skill", "consistency_ratio", "spectral_delta")
+_METRICS = ("val_loss", "val_correlation", "val_skill", "consistency_ratio", "spectral_delta")
 _IDENTITY = {column.name for column in IDENTITY_COLUMNS}
+_OF_TRIAL = ("stage", "arm", "seed", "status")
+
+
+def write_columns(folder: Path, study: Study) -> None:
+    """Write which columns the HParams tab has, in place of what is there.
+
+    Otherwise TensorBoard takes those of any one trial for all, and has no column for parameters
+    that this one does not have.
+
+    Args:
+        folder: `tensorboard/` of the run folder.
+        study: Its arms, seeds, parameters and objective.
+    """
+    space, metric = study.space, study.space.objective.metric
+    domains = {
+        "stage": hparams.Discrete(STAGES),
+        "arm": hparams.Discrete(list(space.arms)),
+        "seed": hparams.IntInterval(study.seed, max(study.design_seeds)),
+        "status": hparams.Discrete(STATUSES),
+        **{key: _domain(parameter) for key, parameter in space.space.items()},
+    }
+    last_parts = Counter(map(_last_part, domains))
+    columns = []
+    for key, domain in domains.items():
+        name = _last_part(key) if last_parts[_last_part(key)] == 1 else key
+        columns.append(hparams.HParam(key, domain, display_name=name, description=key))
+    metrics = [hparams.Metric(name) for name in dict.fromkeys([metric, *_METRICS])]
+    own = folder / "study"
+    shutil.rmtree(own, ignore_errors=True)
+    with SummaryWriter(own) as writer:
+        writer.file_writer.add_summary(hparams.hparams_config_pb(columns, metrics))
+
+
+def _last_part(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _domain(parameter: Parameter) -> hparams.Domain:
+    if isinstance(parameter, FloatParameter):
+        return hparams.RealInterval(parameter.low, parameter.high)
+    if isinstance(parameter, IntParameter):
+        return hparams.IntInterval(parameter.low, parameter.high)
+    return hparams.Discrete(list(map(_number_as_float, parameter.options)))  # of one type
+
+
+def _number_as_float(option: Value) -> Value:
+    return float(option) if isinstance(option, int) and not isinstance(option, bool) else option
 
 
 def write_trial(folder: Path, row: dict[str, Any], curve: list[dict[str, Any]]) -> None:
@@ -28,16 +79,13 @@ def write_trial(folder: Path, row: dict[str, Any], curve: list[dict[str, Any]]) 
         for key, value in row.items()
         if key.startswith(PARAMETER_PREFIX)
     }
-    final = {
-        f"final/{name}": row[name] for name in _FINAL if math.isfinite(row.get(name, math.nan))
-    }
+    values = {name: row[name] for name in _OF_TRIAL} | parameters
     trial = folder / row["stage"] / row["arm"] / row["trial_id"]
     shutil.rmtree(trial, ignore_errors=True)  # TensorBoard would show the curves of both
     with SummaryWriter(trial) as writer:
+        told = hparams.hparams_pb(values, row["trial_id"], row["started_at"].timestamp())
+        writer.file_writer.add_summary(told)
         for point in curve:
             for name, value in point.items():
                 if name not in _IDENTITY and name != "epoch" and math.isfinite(value):
                     writer.add_scalar(name, value, point["epoch"])
-        if final:
-            hparams = {"arm": row["arm"], "seed": row["seed"], **parameters}
-            writer.add_hparams(hparams, final, run_name=".")

@@ -113,6 +113,8 @@ class EndedTrial(NamedTuple):
     """Of the objective, by epoch."""
     seconds: float
     """Wall time of the trial."""
+    error: str | None = None
+    """Why it has failed or diverged, if that happened in this session."""
 
 
 def not_finite(row: Mapping[str, Any], objective: str) -> str | None:

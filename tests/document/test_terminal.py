@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
+from command_line import ROOT
 from hand_made import made_claim, made_evaluation, unknown_claim
 from rich.console import Console
 from synthetic_run import write_synthetic_run
 
+from stage1.claims.evaluate import evaluate
 from stage1.claims.inputs import read_run
 from stage1.claims.intervals import Interval
 from stage1.claims.verdicts import Verdict
 from stage1.document.arms import end_rows
 from stage1.document.terminal import end_table, show_end, verdict_table
+from stage1.results import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +42,15 @@ def printed():
     return capture
 
 
-def test_the_end_table_has_the_rows_of_the_report(tables, printed):
+def test_the_end_table_has_the_rows_of_the_report_but_for_a_column(tables, printed):
     shown = printed(end_table(tables.trials, tables.space))
 
-    _, rows = end_rows(tables.trials, tables.space)
-    cells = {cell for row in rows for cell in row if " " not in cell}
-    assert all(cell in shown for cell in cells)
+    header, rows = end_rows(tables.trials, tables.space)
+    assert shown.split("\n")[0].split("  ")[0] == "arm"
+    for row in rows:
+        kept = [cell for name, cell in zip(header, row, strict=True) if name != "configs"]
+        assert all(cell in shown for cell in kept if " " not in cell)
+    assert "configs" not in shown
     assert "…" not in shown
 
 
@@ -62,18 +69,20 @@ def test_the_widest_verdicts_fit_80_columns_whole(printed):
 
     assert max(map(len, lines)) <= 80
     (line,) = [line for line in lines if line.split()[:1] == ["4"]]
-    assert " ".join(line.split()) == "4 stability <−999% [−∞, >999%] NOT EVALUABLE"
+    assert " ".join(line.split()) == "4 stability ≥ +20% <−999% [−∞, >999%] NOT EVALUABLE"
     assert not any("…" in line for line in lines)
 
 
-def test_what_is_ours_has_an_asterisk_and_the_asterisk_a_word(printed):
-    shown = printed(verdict_table(made_evaluation(beside=[made_claim("2b")])))
+def test_what_is_ours_has_an_asterisk_and_the_asterisk_a_word(tables, printed):
+    evaluation = made_evaluation(beside=[made_claim("2b")])
+
+    shown = printed(lambda console: show_end(tables, evaluation, console))
 
     assert "2b error reduction *" in shown
     assert "* ours, beside the plan's number" in shown
 
 
-def test_the_end_says_verdicts_reasons_warnings_paths_and_commands(tables, printed):
+def test_the_end_says_verdicts_warnings_paths_and_commands(tables, printed):
     claims = [made_claim("1"), *(unknown_claim(str(n), "needs two seeds") for n in (2, 3))]
     evaluation = made_evaluation(
         claims=claims, warnings=["Beware [of] this."], deviations=["space.yaml was edited."]
@@ -83,11 +92,9 @@ def test_the_end_says_verdicts_reasons_warnings_paths_and_commands(tables, print
 
     run = tables.run
     joined = " ".join(shown.split())
-    assert "2, 3: needs two seeds" in joined
     assert "Warning: Beware [of] this." in joined
     assert "Deviation: space.yaml was edited." in joined
-    assert f"Report: {run.report}\n" in shown
-    assert f"As a page: {run.report_html}\n" in shown
+    assert f"Report: {run.report_html} (as text: {run.report})\n" in shown
     assert f"\n  python -m stage1.export {run.path} --out configs/best.yaml\n" in shown
     assert "\n  python -m stage1.train configs/best.yaml\n" in shown
 
@@ -99,3 +106,43 @@ def test_without_a_complete_configuration_there_is_no_next_command(tables, print
 
     assert "stage1.export" not in shown
     assert "No trial has ended yet" in shown
+
+
+LOOKS = """\
+  STAGE1_RUN={path} jupyter lab analysis/transfer_or_random.ipynb
+  optuna-dashboard {run}/optuna.journal
+  tensorboard --logdir {run}/tensorboard
+"""
+
+
+def test_what_the_run_has_can_be_opened_by_commands_that_are_whole(tables, printed, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    run = tables.run
+    run.tensorboard.mkdir(exist_ok=True)
+    run.journal.touch()
+
+    shown = printed(lambda console: show_end(tables, made_evaluation(), console))
+
+    assert shown.endswith("To look closer:\n" + LOOKS.format(path=run.path, run=run.path))
+
+
+def test_what_the_run_does_not_have_is_not_offered(tables, printed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bare = tables._replace(run=RunFolder(tmp_path))
+
+    shown = printed(lambda console: show_end(bare, made_evaluation(), console))
+
+    assert "To look closer" not in shown
+    for word in ("jupyter", "optuna-dashboard", "tensorboard"):
+        assert word not in shown
+
+
+def test_the_end_of_the_default_study_fits_one_screen(printed, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    run = RunFolder(Path("analysis", "sample_run"))
+    tables = read_run(run)
+
+    lines = printed(lambda console: show_end(tables, evaluate(tables), console)).splitlines()
+
+    assert len(lines) <= 23  # and the prompt
+    assert [line for line in lines if len(line) > 80 and "STAGE1_RUN=" not in line] == []

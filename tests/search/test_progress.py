@@ -10,7 +10,9 @@ import pytest
 from rich.console import Console
 from simulated_study import engine_of, epoch_row, simulate, simulated_study
 
-from stage1.search.progress import STOPPED_SHARE, Progress
+from stage1.command import screen
+from stage1.search.progress import Progress
+from stage1.search.remaining import SEARCH_SHARE
 
 FULL = 18.0  # seconds that a made-up trial of 9 epochs takes
 
@@ -88,7 +90,7 @@ def test_the_remaining_time_is_the_work_left_over_the_workers(study, workers):
     simulate(engine, trials=6)
 
     full_left = (16 - 6) + 2 * 2 * 2  # of the design, and the confirmation of both arms
-    expected = (full_left + 12 * STOPPED_SHARE) * FULL / workers
+    expected = (full_left + 12 * SEARCH_SHARE) * FULL / workers
     assert progress.remaining_seconds() == pytest.approx(expected, abs=1)
 
 
@@ -119,7 +121,7 @@ def test_after_a_resume_the_remaining_time_is_known_at_once(study):
 
     progress = Progress(engine, console_of(terminal=False), workers=1)
 
-    expected = (16 - 5 + 8 + 12 * STOPPED_SHARE) * FULL
+    expected = (16 - 5 + 8 + 12 * SEARCH_SHARE) * FULL
     assert progress.remaining_seconds() == pytest.approx(expected, abs=1)
 
 
@@ -143,7 +145,7 @@ def table_lines(study, *, trials, workers=2, row=epoch_row, width=80):
     simulate(engine, trials=trials, workers=workers, row=row)
     shown = Console(file=io.StringIO(), width=width)
     shown.print(progress._table())
-    return printed(shown).splitlines(), engine
+    return [line.rstrip() for line in printed(shown).splitlines()], engine
 
 
 def test_the_table_counts_what_is_done_running_stopped_and_failed(study):
@@ -230,3 +232,74 @@ def test_a_clock_that_is_set_anew_does_not_change_the_remaining_time(study):
     engine.running[running.trial_id].started_at += timedelta(days=10)
 
     assert progress.remaining_seconds() == pytest.approx(before, abs=1)
+
+
+# --- neither a log nor a terminal as it should be ---
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(study, monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    console, engine = console_of(terminal=True), engine_of(study)
+
+    with Progress(engine, console, workers=1):
+        simulate(engine, trials=3)
+
+    assert [line.split()[1] for line in printed(console).splitlines()] == ["[1/36]", "[2/36]", "[3/36]"]
+
+
+def test_a_log_does_not_move_the_cursor_though_colours_were_asked_for(study, monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    engine = engine_of(study)
+
+    with Progress(engine, screen(), workers=1):
+        simulate(engine, trials=3)
+
+    told = capsys.readouterr().out
+    assert len(told.splitlines()) == 3
+    assert "\x1b[?25l" not in told
+
+
+def test_without_colour_a_terminal_gets_none(study, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    console, engine = console_of(terminal=True), engine_of(study)
+
+    with Progress(engine, console, workers=1):
+        simulate(engine, trials=3)
+
+    assert "done" in printed(console)
+    assert not re.search(r"\x1b\[[\d;]*3[0-7]m", printed(console))
+
+
+def test_a_failed_trial_is_told_of_in_a_terminal_too_with_its_reason(study):
+    console, engine = console_of(terminal=True), engine_of(study)
+
+    with Progress(engine, console, workers=1):
+        simulate(engine, trials=6, row=broken_row)
+
+    assert "design-design001-pretrained-1: failed at epoch 0, broken; " in printed(console)
+    assert "design-design000-pretrained-1: completed" not in printed(console)
+
+
+def test_a_notebook_has_one_table_that_changes_in_place(study, monkeypatch):
+    shown, updated = [], []
+
+    class Handle:
+        def update(self, table):
+            updated.append(table)
+
+    def display(table, *, display_id):
+        shown.append(table)
+        return Handle()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    console = Console(file=io.StringIO(), force_jupyter=True)
+    engine = engine_of(study)
+
+    with Progress(engine, console, workers=1):
+        simulate(engine, trials=5)
+
+    (first,) = shown
+    assert "0/36" in first._repr_mimebundle_([], [])["text/plain"]
+    assert 1 <= len(updated) <= 3  # at most once a second, and at the end
+    assert "5/36" in updated[-1]._repr_mimebundle_([], [])["text/html"]
+    assert printed(console) == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from datetime import datetime
 from pathlib import Path
@@ -43,8 +44,8 @@ def look_commands(run: RunFolder) -> list[str]:
     """Commands that open what is there: the notebook, from the repository, and the dashboards."""
     commands = []
     if NOTEBOOK.exists():
-        # It runs in its own folder, so the run is named from the root.
-        setting = f"STAGE1_RUN={shlex.quote(str(run.path.absolute()))}"
+        run_from_there = os.path.relpath(run.path, NOTEBOOK.parent)  # where its kernel runs
+        setting = f"STAGE1_RUN={shlex.quote(run_from_there)}"
         commands.append(f"{setting} jupyter lab {NOTEBOOK}")
     if run.journal.exists():
         commands.append(shlex.join(["optuna-dashboard", str(run.journal)]))

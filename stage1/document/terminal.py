@@ -96,7 +96,8 @@ def show_end(tables: RunTables, evaluation: Evaluation, console: Console) -> Non
     if any(map(is_beside, in_order(evaluation))):
         console.print("* ours, beside the plan's number; reasons are in the report", highlight=False)
     for caution in warnings(tables, evaluation):
-        told = Text(f"{caution.kind}: {caution.text}", style="yellow")
+        first, stop, _ = caution.text.partition(". ")  # the rest is in the report
+        told = Text(f"{caution.kind}: {first}{stop.strip()}", style="yellow")
         console.print(Padding(told, (0, 0, 0, 2)))  # goes on indented where it is long
     _print_whole(console, f"Report: {run.report_html} (as text: {run.report})")
     for title, commands in (

@@ -11,17 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stage1.results import COMPLETED, CONFIRM, DESIGN, SEARCH
-from stage1.search.space import ChoiceParameter, IntParameter
+from stage1.search.space import ChoiceParameter
 from stage1.search.stages import CONFIRMED_PER_ARM, design_specs
 from stage1.search.study import Study
 from stage1.search.trials import EndedTrial, RunningTrial, TrialSpec
 
 Array = NDArray[np.float64]
 
-SEARCH_SHARE = 0.5
-"""Of a full trial: what a search trial is expected to take before any has ended."""
-PRIOR_TRIALS = 4
-"""So many ended search trials weigh as much as what was expected of the search before."""
+PRIOR_TRIALS = 30
+"""So many ended search trials weigh as much as what is expected of the search beforehand: those that
+end first are the ones that were stopped, and later ones go further as the sampler learns."""
 RIDGE = 1.0
 """Penalty on an effect, in trials: what was seen once or twice is not believed whole."""
 
@@ -31,9 +30,12 @@ class RemainingTime:
 
     Trials of a study may differ tenfold in what they take, and the first ones all have the same
     configuration. So the logarithm of an epoch's seconds is fitted by ridge regression on the arm
-    and the searched values, and a configuration that was not seen yet is put together from those
-    that were. The search is expected halfway between the design and the best trials so far, where
-    its sampler goes, and the confirmation at the best ones.
+    and the searched choices, and a configuration that was not seen yet is put together from those
+    that were.
+
+    The confirmation is expected to take what lies between the best trials so far and the slowest
+    kind. Of the search, one half is taken to be like the design, as far as halving would let it go,
+    and one half like the confirmation, since its sampler goes there.
 
     Args:
         study: What is run.
@@ -49,7 +51,8 @@ class RemainingTime:
         size = self._design.shape[1]
         self._gram, self._moments = np.diag([0.0] + [RIDGE] * (size - 1)), np.zeros(size)
         self._best: dict[str, list[EndedTrial]] = {arm: [] for arm in study.space.arms}
-        self._searched, self._full_seconds, self._shares = 0, 0.0, 0.0
+        self._halved: list[float] = []
+        self._searched, self._search_seconds = 0, 0.0
 
     def add(self, trial: EndedTrial) -> None:
         """Learn from a trial that has ended; one without a completed epoch tells nothing."""
@@ -61,10 +64,11 @@ class RemainingTime:
         features, seconds = np.array(self._features(spec)), trial.seconds / epochs
         self._gram += np.outer(features, features)
         self._moments += features * math.log(seconds)
+        if spec.stage == DESIGN:
+            self._halved.append((trial.would_stop_epoch or epochs) / epochs)
         if spec.stage == SEARCH:
             self._searched += 1
-            self._full_seconds += seconds * self._space.horizon_epochs
-            self._shares += epochs / self._space.horizon_epochs
+            self._search_seconds += trial.seconds
         if spec.stage != CONFIRM and trial.status == COMPLETED:
             sign = 1 if self._space.objective.mode == "max" else -1
             known = [*self._best[spec.arm], trial]
@@ -85,18 +89,9 @@ class RemainingTime:
         if self._gram[0, 0] == 0:
             return None
         design = self._design_seconds()
-        best = [trial.seconds for trials in self._best.values() for trial in trials]
-        confirm = fmean(best) if best else float(design.mean())
-        weight = PRIOR_TRIALS + self._searched
-        full = PRIOR_TRIALS * (float(design.mean()) + confirm) / 2 + self._full_seconds
-        share = PRIOR_TRIALS * SEARCH_SHARE + self._shares
-        search = full / weight * share / weight
-        work = {
-            DESIGN: float(design[self._left].sum()),
-            SEARCH: left[SEARCH] * search,
-            CONFIRM: left[CONFIRM] * confirm,
-        }
-        each = {DESIGN: float(design.mean()), SEARCH: search, CONFIRM: confirm}
+        each = self._expected(design)
+        work = {stage: left[stage] * each[stage] for stage in each}
+        work[DESIGN] = float(design[self._left].sum())
         for trial in running:
             stage = trial.spec.stage
             work[stage] -= min(now - trial.begun, each[stage])
@@ -108,15 +103,20 @@ class RemainingTime:
         seconds: Array = self._space.horizon_epochs * np.exp(self._design @ effects)
         return seconds
 
+    def _expected(self, design: Array) -> dict[str, float]:
+        """Seconds of a trial, by stage."""
+        mean, slowest = float(design.mean()), float(design.max())
+        best = [trial.seconds for trials in self._best.values() for trial in trials]
+        confirm = (fmean(best or [mean]) + slowest) / 2
+        halved = fmean(self._halved) if self._halved else 1.0
+        expected = PRIOR_TRIALS * (halved * mean + confirm) / 2
+        search = (expected + self._search_seconds) / (PRIOR_TRIALS + self._searched)
+        return {DESIGN: mean, SEARCH: search, CONFIRM: confirm}
+
     def _features(self, spec: TrialSpec) -> list[float]:
-        """1, then what may change the time of a step: the arm, choices, whole numbers."""
+        """1, then what may change the time of a step: the arm and the choices."""
         features = [1.0, *(float(spec.arm == arm) for arm in self._space.arms)]
         for key, parameter in self._space.space.items():
-            value = spec.values.get(key)
-            match parameter:
-                case ChoiceParameter(options=options):
-                    features += [float(value == option) for option in options]
-                case IntParameter(low=low, high=high):
-                    place = 0.0 if value is None else (float(value) - low) / max(high - low, 1)
-                    features.append(place)
+            if isinstance(parameter, ChoiceParameter):
+                features += [float(spec.values.get(key) == option) for option in parameter.options]
         return features

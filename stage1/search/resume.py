@@ -230,7 +230,15 @@ def _ended(row: pd.Series, curve: pd.DataFrame | None, space: Space, metric: str
     if curve is not None and metric in curve:
         points = dict(zip(curve["epoch"].astype(int), curve[metric].astype(float), strict=True))
     seconds = float(row["seconds"]) if not pd.isna(row["seconds"]) else 0.0
-    return EndedTrial(spec, row["status"], float(row.get(metric, math.nan)), points, seconds)
+    would_stop = row.get("would_stop_epoch")
+    return EndedTrial(
+        spec,
+        row["status"],
+        float(row.get(metric, math.nan)),
+        points,
+        seconds,
+        would_stop_epoch=None if pd.isna(would_stop) else int(would_stop),
+    )
 
 
 def _typed(parameter: Parameter, value: Any) -> Value:

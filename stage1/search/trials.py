@@ -113,6 +113,8 @@ class EndedTrial(NamedTuple):
     """Of the objective, by epoch."""
     seconds: float
     """Wall time of the trial."""
+    would_stop_epoch: int | None = None
+    """Where halving would have stopped a trial of the design."""
     error: str | None = None
     """Why it has failed or diverged, if that happened in this session."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -123,7 +124,7 @@ def test_what_the_run_has_can_be_opened_by_commands_that_are_whole(tables, print
 
     shown = printed(lambda console: show_end(tables, made_evaluation(), console))
 
-    assert shown.endswith("To look closer:\n" + LOOKS.format(path=run.path, run=run.path))
+    assert shown.endswith("To look closer:\n" + LOOKS.format(path=os.path.relpath(run.path, ROOT / "analysis"), run=run.path))
 
 
 def test_what_the_run_does_not_have_is_not_offered(tables, printed, tmp_path, monkeypatch):

@@ -68,6 +68,8 @@ time.sleep(60)
 
 def test_ctrl_c_while_a_command_imports_is_one_line_and_status_130(tmp_path):
     (tmp_path / "typer.py").write_text(SLOW_IMPORT)
+    # as in a shell's foreground: what runs in the background ignores Ctrl-C
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "stage1.tune", "space.yaml"],
         cwd=ROOT,
@@ -76,6 +78,7 @@ def test_ctrl_c_while_a_command_imports_is_one_line_and_status_130(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
+    signal.signal(signal.SIGINT, before)
     assert process.stdout.readline() == "importing\n"
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=10)
@@ -84,7 +87,9 @@ def test_ctrl_c_while_a_command_imports_is_one_line_and_status_130(tmp_path):
 
 
 def test_who_only_imports_the_package_keeps_ctrl_c():
-    script = "import signal; before = signal.getsignal(2); import stage1; print(before is signal.getsignal(2))"
+    script = (
+        "from signal import getsignal; b = getsignal(2); import stage1; print(b is getsignal(2))"
+    )
 
     told = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
 

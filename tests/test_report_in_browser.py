@@ -1,25 +1,17 @@
 """The page of a report in a real browser, on a phone and on a wide screen.
 
-Debian's Chromium (`apt-get install chromium`) or Google Chrome, headless. The page is opened from
-its file, as a reader does who was sent it.
+The page is opened from its file, as a reader does who was sent it.
 """
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
-from playwright.sync_api import sync_playwright
+from browser import headless_browser, needs_browser
 from rich_run import write_rich_run
 
 from stage1.report import write_report
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
-
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason=f"no browser: none of {', '.join(BROWSERS)} is installed"
-)
+pytestmark = needs_browser
 
 OUTSIDE = """() => [...document.body.querySelectorAll('*')]
     .filter(element => !element.parentElement.closest('.scroll') && element.checkVisibility())
@@ -48,10 +40,8 @@ def report(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=BROWSER)
+    with headless_browser() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture(params=[400, 1400], ids=["phone", "wide"])

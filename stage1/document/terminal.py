@@ -91,21 +91,19 @@ def show_end(tables: RunTables, evaluation: Evaluation, console: Console) -> Non
     heading = f"{space['name']}, {space['objective']['metric']}. {progress_text(trials, space)}."
     console.print(Text(heading, style="bold"))
     console.print(end_table(trials, space))
-    console.print()
     console.print(verdict_table(evaluation))
     if any(map(is_beside, in_order(evaluation))):
-        console.print("* ours, beside the plan's number; reasons are in the report", highlight=False)
+        console.print(
+            "* ours, beside the plan's number; reasons are in the report", highlight=False
+        )
     for caution in warnings(tables, evaluation):
         first, stop, _ = caution.text.partition(". ")  # the rest is in the report
         told = Text(f"{caution.kind}: {first}{stop.strip()}", style="yellow")
         console.print(Padding(told, (0, 0, 0, 2)))  # goes on indented where it is long
     _print_whole(console, f"Report: {run.report_html} (as text: {run.report})")
-    for title, commands in (
-        ("Next:", next_commands(tables)),
-        ("To look closer:", look_commands(run)),
-    ):
-        if commands:
-            _print_whole(console, "\n  ".join([title, *commands]))
+    commands = [*next_commands(tables), *look_commands(run)]
+    if commands:
+        _print_whole(console, "\n  ".join(["Next:", *commands]))
 
 
 def _print_whole(console: Console, text: str) -> None:

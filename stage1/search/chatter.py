@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -41,6 +41,11 @@ def chatter_in(file: Path) -> Iterator[None]:
 
 class _Taker(logging.FileHandler):
     """A file whose failure is no reason to speak up, let alone to stop."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, or lose it. Called by `logging`."""
+        with suppress(OSError):  # of the opening; what comes after that goes to `handleError`
+            super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Lose the record. Called by `logging`."""

@@ -203,9 +203,7 @@ class StudyEngine:
         curve = {int(row["epoch"]): self._objective(row) for row in trial.curve}
         value = self._objective(trial.curve[-1]) if trial.curve else math.nan
         seconds = float(trial.curve[-1]["seconds"]) if trial.curve else 0.0
-        ended = EndedTrial(
-            spec, status, value, curve, seconds, trial.would_stop_epoch, error
-        )
+        ended = EndedTrial(spec, status, value, curve, seconds, trial.would_stop_epoch, error)
         del self.running[spec.trial_id]
         self._keep(ended)
         if spec.stage == SEARCH:

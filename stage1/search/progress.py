@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from importlib import import_module
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self
@@ -177,13 +178,13 @@ class NotebookTable:
     """
 
     def __init__(self, draw: Callable[[], Table]) -> None:
-        self._draw, self._handle, self._drawn = draw, None, -math.inf
+        self._draw, self._drawn = draw, -math.inf
+        self._handle: Any = None
 
     def start(self) -> None:
         """Show the table."""
-        from IPython.display import display  # which is there where a notebook is
-
-        self._handle: Any = display(self._draw(), display_id=True)
+        ipython: Any = import_module("IPython.display")  # the notebook has brought it along
+        self._handle = ipython.display(self._draw(), display_id=True)
 
     def draw_if_due(self) -> None:
         """Draw anew, if that was not done just now."""

@@ -19,8 +19,8 @@ from stage1.search.trials import EndedTrial, RunningTrial, TrialSpec
 Array = NDArray[np.float64]
 
 PRIOR_TRIALS = 30
-"""So many ended search trials weigh as much as what is expected of the search beforehand: those that
-end first are the ones that were stopped, and later ones go further as the sampler learns."""
+"""So many ended search trials weigh as much as what is expected of the search beforehand: the first
+to end are those that were stopped, and later ones go further as the sampler learns."""
 RIDGE = 1.0
 """Penalty on an effect, in trials: what was seen once or twice is not believed whole."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -81,6 +83,16 @@ class ArmSampler:
             storage=storage,
             direction="maximize" if space.objective.mode == "max" else "minimize",
         )
+        self._describe(arm)
+
+    def _describe(self, arm: str) -> None:
+        """For whoever looks at the study with Optuna's own tools."""
+        self.study.set_user_attr("arm", arm)
+        for key, value in self._space.arms[arm].items():
+            self.study.set_user_attr(key, value)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            self.study.set_metric_names([self._space.objective.metric])
 
     def ask(self, number: int, known: Mapping[str, Value] | None = None) -> dict[str, Value]:
         """Propose search point `number`: a value for every parameter whose `when` holds.

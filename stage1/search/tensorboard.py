@@ -17,7 +17,9 @@ from stage1.search.study import Study
 
 _METRICS = ("val_loss", "val_correlation", "val_skill", "consistency_ratio", "spectral_delta")
 _IDENTITY = {column.name for column in IDENTITY_COLUMNS}
-_OF_TRIAL = ("stage", "arm", "seed", "status")
+_TRIAL = "trial."
+"""Begins what is no parameter. TensorBoard sorts the columns and shows the first five unasked: so
+these are the arm and parameters. The name that is shown is what comes after the point."""
 
 
 def write_columns(folder: Path, study: Study) -> None:
@@ -32,11 +34,11 @@ def write_columns(folder: Path, study: Study) -> None:
     """
     space, metric = study.space, study.space.objective.metric
     domains = {
-        "stage": hparams.Discrete(STAGES),
         "arm": hparams.Discrete(list(space.arms)),
-        "seed": hparams.IntInterval(study.seed, max(study.design_seeds)),
-        "status": hparams.Discrete(STATUSES),
         **{key: _domain(parameter) for key, parameter in space.space.items()},
+        f"{_TRIAL}seed": hparams.IntInterval(study.seed, max(study.design_seeds)),
+        f"{_TRIAL}stage": hparams.Discrete(STAGES),
+        f"{_TRIAL}status": hparams.Discrete(STATUSES),
     }
     last_parts = Counter(map(_last_part, domains))
     columns = []
@@ -79,7 +81,8 @@ def write_trial(folder: Path, row: dict[str, Any], curve: list[dict[str, Any]]) 
         for key, value in row.items()
         if key.startswith(PARAMETER_PREFIX)
     }
-    values = {name: row[name] for name in _OF_TRIAL} | parameters
+    about = {f"{_TRIAL}{name}": row[name] for name in ("seed", "stage", "status")}
+    values = {"arm": row["arm"], **parameters, **about}
     trial = folder / row["stage"] / row["arm"] / row["trial_id"]
     shutil.rmtree(trial, ignore_errors=True)  # TensorBoard would show the curves of both
     with SummaryWriter(trial) as writer:

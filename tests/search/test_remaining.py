@@ -7,30 +7,24 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-import pandas as pd
 import pytest
-from command_line import ROOT
+from recorded_study import SAMPLE, recorded_study
 from simulated_study import write_space
 
-from stage1.config import Config
 from stage1.results import (
     COMPLETED,
     CONFIRM,
     DESIGN,
     FAILED,
-    PARAMETER_PREFIX,
     SEARCH,
-    RunFolder,
-    read_space,
     read_trials,
 )
 from stage1.search.remaining import RemainingTime
-from stage1.search.space import Space
+from stage1.search.resume import ended_trials
 from stage1.search.stages import expected_by_stage
-from stage1.search.study import Study, load_study
+from stage1.search.study import load_study
 from stage1.search.trials import EndedTrial, RunningTrial, TrialSpec
 
-SAMPLE = RunFolder(ROOT / "analysis" / "sample_run")
 WORKERS = 2
 
 
@@ -44,32 +38,18 @@ class Recorded(NamedTuple):
 
 @pytest.fixture(scope="module")
 def study():
-    resolved = read_space(SAMPLE)
-    fields = {name: resolved[name] for name in Space.model_fields if name in resolved}
-    space = Space.model_validate({**fields, "base": "none"})
-    return Study(space, Config.model_validate(resolved["config"]), resolved["seed"])
+    return recorded_study()
 
 
 @pytest.fixture(scope="module")
 def recorded(study):
-    rows = read_trials(SAMPLE)
+    rows = read_trials(SAMPLE).set_index("trial_id")
     begun = (rows["started_at"] - rows["started_at"].min()).dt.total_seconds()
-    found = [
-        Recorded(start, start + row["seconds"], ended_trial(row))
-        for start, row in zip(begun, rows.to_dict("records"), strict=True)
-    ]
+    found = []
+    for trial in ended_trials(SAMPLE, study):
+        start = begun[trial.spec.trial_id]
+        found.append(Recorded(start, start + trial.seconds, trial))
     return sorted(found, key=lambda one: one.end)
-
-
-def ended_trial(row):
-    values = {
-        key.removeprefix(PARAMETER_PREFIX): value
-        for key, value in row.items()
-        if key.startswith(PARAMETER_PREFIX) and not pd.isna(value)
-    }
-    spec = TrialSpec(row["stage"], row["arm"], row["config_id"], row["seed"], values)
-    value = row["val_correlation"]
-    return EndedTrial(spec, row["status"], value, {row["epochs"]: value}, row["seconds"])
 
 
 def running_at(recorded, time):
@@ -114,7 +94,12 @@ space:
 design: {configurations: 2, seeds: 1}
 search: {trials: 0}
 """
-SECONDS = {("pretrained", 4): 40.0, ("pretrained", 8): 20.0, ("random", 4): 20.0, ("random", 8): 10.0}
+SECONDS = {
+    ("pretrained", 4): 40.0,
+    ("pretrained", 8): 20.0,
+    ("random", 4): 20.0,
+    ("random", 8): 10.0,
+}
 
 
 def test_a_configuration_that_was_not_seen_is_put_together_from_those_that_were(tmp_path):

@@ -59,8 +59,11 @@ def test_hparams_are_what_the_trial_is_and_the_searched_values(written):
 
     told = hparams_of(events)
     assert told.group_name == SPEC.trial_id
-    assert {name: value.string_value or value.number_value for name, value in told.hparams.items()} == {
-        **{"stage": "search", "arm": "random", "seed": 3, "status": "completed"},
+    assert {
+        name: value.string_value or value.number_value for name, value in told.hparams.items()
+    } == {
+        "arm": "random",
+        **{"trial.seed": 3, "trial.stage": "search", "trial.status": "completed"},
         **VALUES,
     }
 
@@ -69,7 +72,7 @@ def test_a_trial_that_failed_before_its_first_epoch_has_its_values_and_no_curve(
     _, events = written(0, status=FAILED)
 
     assert events.Tags()["scalars"] == []
-    assert hparams_of(events).hparams["status"].string_value == "failed"
+    assert hparams_of(events).hparams["trial.status"].string_value == "failed"
 
 
 def test_numbers_that_are_not_finite_are_left_out(written):
@@ -91,9 +94,10 @@ arms:
   random: {transfer_learning.initialization: random}
 space:
   transfer_learning.use_pretrained_lm: {type: choice, options: [true, false]}
-  transfer_learning.patch_len: {type: choice, options: [4, 8], when: {transfer_learning.use_pretrained_lm: true}}
+  transfer_learning.patch_len: 
+    {type: choice, options: [4, 8], when: {transfer_learning.use_pretrained_lm: true}}
   training.optimizer.lr: {type: float, low: 1.0e-3, high: 1.0e-2, log: true}
-  masking.mask_ratio: {type: choice, options: [0.5, 1]}
+  training.gradient_clip: {type: choice, options: [0.5, 1]}
 design: {configurations: 2, seeds: 2}
 """
 
@@ -112,11 +116,12 @@ def test_every_parameter_has_a_column_with_a_short_name_also_one_that_few_trials
     columns = {column.name: column.display_name for column in experiment.hparam_infos}
 
     assert columns == {
-        **{name: name for name in ("stage", "arm", "seed", "status")},
+        "arm": "arm",
+        **{f"trial.{name}": name for name in ("seed", "stage", "status")},
         "transfer_learning.use_pretrained_lm": "use_pretrained_lm",
         "transfer_learning.patch_len": "patch_len",
         "training.optimizer.lr": "lr",
-        "masking.mask_ratio": "mask_ratio",
+        "training.gradient_clip": "gradient_clip",
     }
 
 
@@ -124,10 +129,10 @@ def test_columns_know_their_range(experiment):
     columns = {column.name: column for column in experiment.hparam_infos}
 
     assert columns["training.optimizer.lr"].domain_interval.max_value == 0.01
-    assert list(columns["masking.mask_ratio"].domain_discrete) == [0.5, 1.0]
+    assert list(columns["training.gradient_clip"].domain_discrete) == [0.5, 1.0]
     assert list(columns["arm"].domain_discrete) == ["pretrained", "random"]
-    assert columns["seed"].domain_interval.min_value == 5
-    assert columns["seed"].domain_interval.max_value == 7
+    assert columns["trial.seed"].domain_interval.min_value == 5
+    assert columns["trial.seed"].domain_interval.max_value == 7
 
 
 def test_the_objective_is_the_first_metric(experiment):

@@ -1,0 +1,19 @@
+"""The study of the sample run as it was recorded, whatever the search spaces say today."""
+
+from __future__ import annotations
+
+from command_line import ROOT
+
+from stage1.config import Config
+from stage1.results import RunFolder, read_space
+from stage1.search.space import Space
+from stage1.search.study import Study
+
+SAMPLE = RunFolder(ROOT / "analysis" / "sample_run")
+
+
+def recorded_study():
+    resolved = read_space(SAMPLE)
+    fields = {name: resolved[name] for name in Space.model_fields if name in resolved}
+    space = Space.model_validate({**fields, "base": "resolved already"})
+    return Study(space, Config.model_validate(resolved["config"]), resolved["seed"])

@@ -204,6 +204,7 @@ def _fit(
                 name=engine.study.space.name,
                 storage_path=str(scratch),
                 verbose=0,
+                progress_reporter=tune.CLIReporter(),  # a notebook's would clear what is shown
                 callbacks=[watch],
             ),
         ).fit()

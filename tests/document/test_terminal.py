@@ -110,7 +110,8 @@ def test_without_a_complete_configuration_there_is_no_next_command(tables, print
 
 
 LOOKS = """\
-  STAGE1_RUN={path} jupyter lab analysis/transfer_or_random.ipynb
+  python -m stage1.train configs/best.yaml
+  STAGE1_RUN={from_there} jupyter lab analysis/transfer_or_random.ipynb
   optuna-dashboard {run}/optuna.journal
   tensorboard --logdir {run}/tensorboard
 """
@@ -124,10 +125,8 @@ def test_what_the_run_has_can_be_opened_by_commands_that_are_whole(tables, print
 
     shown = printed(lambda console: show_end(tables, made_evaluation(), console))
 
-    assert shown.endswith(
-        "  python -m stage1.train configs/best.yaml\n"
-        + LOOKS.format(path=os.path.relpath(run.path, ROOT / "analysis"), run=run.path)
-    )
+    from_there = os.path.relpath(run.path, ROOT / "analysis")
+    assert shown.endswith(LOOKS.format(from_there=from_there, run=run.path))
 
 
 def test_what_the_run_does_not_have_is_not_offered(tables, printed, tmp_path, monkeypatch):

@@ -108,5 +108,7 @@ def _table(entries: list[Entry]) -> Table:
     return table
 
 
+COMMANDS = {"list": list_models, "verify": verify_model, "fetch": fetch_model}
+
 if __name__ == "__main__":
-    run_commands({"list": list_models, "verify": verify_model, "fetch": fetch_model})
+    run_commands(COMMANDS)

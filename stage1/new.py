@@ -49,7 +49,9 @@ def new(
     _check_name(name, list(spaces))
     folder = Path(name)
     if os.path.lexists(folder):
-        raise ResultsError(f"{folder}: must not exist yet; give another name, or edit what is there")
+        raise ResultsError(
+            f"{folder}: must not exist yet; give another name, or edit what is there"
+        )
     texts = own_files(spaces[source], name=name)
     try:
         with atomic_path(folder) as made:
@@ -79,8 +81,8 @@ def own_files(space: Path, *, name: str) -> dict[str, str]:
     for key, value in (("name", name), ("base", CONFIG_FILE)):
         text = re.sub(rf"^{key}: .*$", f"{key}: {value}", text, count=1, flags=re.MULTILINE)
     config = (
-        f"# What the trials of {SPACE_FILE} begin with; its arms, parameters and horizon_epochs are laid\n"
-        "# over it, and every trial has a seed of its own.\n"
+        f"# What the trials of {SPACE_FILE} begin with; its arms, parameters and horizon_epochs\n"
+        "# are laid over it, and every trial has a seed of its own.\n"
         f"# Begun as a copy of {base.stem}, stage1 {__version__}, with every key written out.\n"
     )
     return {SPACE_FILE: text, CONFIG_FILE: config + commented_yaml(load_config(base))}

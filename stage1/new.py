@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 
 from stage1 import __version__
 from stage1.command import run_command
@@ -79,7 +80,8 @@ def own_files(space: Path, *, name: str) -> dict[str, str]:
     text = f"# Begun as a copy of {space.stem}, stage1 {__version__}:\n"
     text += space.read_text(encoding="utf-8")
     for key, value in (("name", name), ("base", CONFIG_FILE)):
-        text = re.sub(rf"^{key}: .*$", f"{key}: {value}", text, count=1, flags=re.MULTILINE)
+        line = yaml.safe_dump({key: value}).rstrip()  # in quotes where YAML would read a number
+        text = re.sub(rf"^{key}: .*$", line, text, count=1, flags=re.MULTILINE)
     config = (
         f"# What the trials of {SPACE_FILE} begin with; its arms, parameters and horizon_epochs\n"
         "# are laid over it, and every trial has a seed of its own.\n"

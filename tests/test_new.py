@@ -38,6 +38,13 @@ def test_the_copy_is_the_same_study_under_its_own_name(call, source):
     assert mine.config == copied.config
 
 
+@pytest.mark.parametrize("name", ["2024", "1e5", "0x1F", "no", "null", "2024-01-31", "x" * 100])
+def test_a_name_that_yaml_would_read_as_something_else_stays_a_name(call, name):
+    call(name)
+
+    assert load_study(Path(name, "space.yaml")).space.name == name
+
+
 def test_the_default_study_is_copied_unless_another_is_named(call):
     call("mine")
 

@@ -1,4 +1,4 @@
-"""The commands of the README, run as they stand there, on the smoke study and a small file."""
+"""The commands of README and docs, run as they stand there, on the smoke study and a small file."""
 
 import gzip
 import re
@@ -6,10 +6,15 @@ import shlex
 
 import pandas as pd
 import pytest
+import yaml
 from command_line import ROOT, stage1
 
+from stage1.search.study import load_study
+
 README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"^    python -m (stage1\.[^#\n]+?) *(?:#.*)?$", README, flags=re.MULTILINE)
+LINE = re.compile(r"^    python -m (stage1\.[^#\n]+?) *(?:#.*)?$", flags=re.MULTILINE)
+PAGES = [page.read_text() for page in sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = list(dict.fromkeys(LINE.findall("\n".join([README, *PAGES]))))
 SAMPLE = ROOT / "stage1" / "sample" / "bitstamp_btcusd_1min_14d.csv.gz"
 
 
@@ -38,7 +43,7 @@ def places(tmp_path_factory, finished_study):
 
 
 def test_the_readme_shows_every_command_of_a_first_study():
-    shown = {command.split()[0] for command in COMMANDS}
+    shown = {command.split()[0] for command in LINE.findall(README)}
 
     study = ("prepare", "plan", "tune", "report", "claims", "export", "train", "compare")
     encoder = ("evaluate", "encode", "new")
@@ -76,3 +81,18 @@ def test_the_two_commands_of_the_readme_are_targets():
 
     for target in re.findall(r"^    make (\w+)", README, flags=re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
+
+
+def test_the_page_on_hyperparameters_shows_a_space_that_loads(tmp_path):
+    page = (ROOT / "docs" / "hyperparameter.md").read_text()
+    shown = re.findall(r"^ {4}(.*)$", page, flags=re.MULTILINE)
+    space = yaml.safe_load("\n".join(line for line in shown if line.startswith(("space:", "  "))))
+    smoke = yaml.safe_load((ROOT / "search_spaces" / "smoke.yaml").read_text())
+    file = tmp_path / "space.yaml"
+    base = {"base": str(ROOT / "configs" / "sample.yaml")}
+    file.write_text(yaml.safe_dump(smoke | base | space, sort_keys=False))
+
+    study = load_study(file)
+
+    assert len(study.space.space) == 5
+    assert study.space.space["transfer_learning.layerwise_lr_decay"].when

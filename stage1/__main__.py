@@ -30,9 +30,14 @@ COMMANDS = {
         "Tell what a study takes and what it could see.", "stage1.plan.__main__", "plan"
     ),
     "tune": _Command("Run a study, or go on with it.", "stage1.tune", "tune"),
-    "report": _Command("Write a study's report again.", "stage1.report", "main"),
+    "report": _Command(
+        "Write a study's report again; claims tests its tests.", "stage1.report", "main"
+    ),
     "claims": _Command(
-        "How often the tests err on studies like yours.", "stage1.claims.__main__", "COMMANDS"
+        "How often the tests err on studies like yours.",
+        "stage1.claims.__main__",
+        "COMMANDS",
+        hidden=True,
     ),
     "export": _Command("Write a study's best configuration.", "stage1.export", "main"),
     "train": _Command("Train one configuration.", "stage1.train", "train"),
@@ -40,11 +45,14 @@ COMMANDS = {
     "encode": _Command("Turn bars into vectors with a trained encoder.", "stage1.encode", "encode"),
     "compare": _Command("Train a few configurations, side by side.", "stage1.compare", "compare"),
     "prepare": _Command("Check and resample bars of your own.", "stage1.prepare", "prepare"),
-    "models": _Command("List, fetch and verify language models.", "stage1.models", "COMMANDS"),
+    "models": _Command(
+        "List, fetch, verify language models; pretrain makes one.", "stage1.models", "COMMANDS"
+    ),
     "pretrain": _Command(
         "Train a small T5 on plain text; fetch-corpus gets some.",
         "stage1.pretrain.__main__",
         "pretrain",
+        hidden=True,
     ),
     "fetch-corpus": _Command(
         "Fetch the text of the bundled language models.",

@@ -108,7 +108,8 @@ def main(
         while study.process.poll() is None:
             time.sleep(0.5)
             rows = study.rows()
-            memory += [(rows, mebibytes) for mebibytes in driver_memory(study)]
+            if rows < trials:  # the report that follows takes its own
+                memory += [(rows, mebibytes) for mebibytes in driver_memory(study)]
             if moments and rows >= moments[0]:
                 moments.pop(0)
                 counts["drivers"] += 1

@@ -11,8 +11,8 @@ from collections import Counter
 import made_up_study
 import optuna
 import pandas as pd
-import pyarrow.parquet as pq
 import psutil
+import pyarrow.parquet as pq
 from command_line import ROOT
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend

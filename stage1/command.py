@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -34,10 +34,7 @@ def run_command(function: Callable[..., Any]) -> None:
     Raises:
         SystemExit: Always; with 0 where all went well.
     """
-    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
-    app.command()(function)
-    with user_errors(), log_on_stderr():
-        raise SystemExit(_run(app))
+    run_app(command_line(function))
 
 
 def run_commands(functions: dict[str, Callable[..., Any]]) -> None:
@@ -46,10 +43,27 @@ def run_commands(functions: dict[str, Callable[..., Any]]) -> None:
     Raises:
         SystemExit: Always; with 0 where all went well.
     """
+    run_app(command_line(functions))
+
+
+def command_line(command: Callable[..., Any] | dict[str, Callable[..., Any]]) -> typer.Typer:
+    """The command line of a function, or of several whose name begins it."""
     app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    if not isinstance(command, dict):
+        app.command()(command)
+        return app
     app.callback()(lambda: None)  # with one command alone, Typer would not ask for its name
-    for name, function in functions.items():
+    for name, function in command.items():
         app.command(name)(function)
+    return app
+
+
+def run_app(app: typer.Typer) -> NoReturn:
+    """Run a command line whole: a user's error is one line and status 2.
+
+    Raises:
+        SystemExit: Always; with 0 where all went well.
+    """
     with user_errors(), log_on_stderr():
         raise SystemExit(_run(app))
 

@@ -13,11 +13,17 @@ from stage1.comparison.experiment import load_experiment
 from stage1.comparison.page import write_page
 from stage1.comparison.record import begin_folder, check_same
 from stage1.results import RunFolder
+from stage1.shipped import config_names
 
 
 def compare(
     configs: Annotated[
-        list[Path], typer.Argument(metavar="CONFIG.yaml...", help="Two configurations or more.")
+        list[Path],
+        typer.Argument(
+            metavar="CONFIG.yaml...",
+            help="Two configurations or more: files, or names such as t5_freeze.",
+            autocompletion=config_names,
+        ),
     ],
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each configuration.")] = 3,
     data_dir: DataDir = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated
 
 import typer
@@ -108,5 +108,11 @@ def _table(entries: list[Entry]) -> Table:
     return table
 
 
+COMMANDS: dict[str, Callable[..., None]] = {
+    "list": list_models,
+    "verify": verify_model,
+    "fetch": fetch_model,
+}
+
 if __name__ == "__main__":
-    run_commands({"list": list_models, "verify": verify_model, "fetch": fetch_model})
+    run_commands(COMMANDS)

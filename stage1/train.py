@@ -11,13 +11,19 @@ from rich.console import Console
 from stage1.command import DataDir, run_command
 from stage1.config import Config, load_config, with_values
 from stage1.errors import ConfigError, ResultsError
+from stage1.shipped import config_names
 
 CHECKPOINT = "last.ckpt"
 
 
 def train(
     config_file: Annotated[
-        Path | None, typer.Argument(metavar="CONFIG.yaml", help="The configuration.")
+        Path | None,
+        typer.Argument(
+            metavar="CONFIG.yaml",
+            help="The configuration: a file, or a name such as sample.",
+            autocompletion=config_names,
+        ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="The same, as an option.")] = None,
     data_dir: DataDir = None,

@@ -15,10 +15,18 @@ from stage1.command import DataDir, parse_duration, run_command, screen
 from stage1.run_folder import RunFolder, check_new
 from stage1.search.cluster import Cluster, ray_cluster
 from stage1.search.study import Study, load_study
+from stage1.shipped import space_names
 
 
 def tune(
-    space: Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="The search space.")],
+    space: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SPACE.yaml",
+            help="The search space: a file, or a name such as transfer.",
+            autocompletion=space_names,
+        ),
+    ],
     data_dir: DataDir = None,
     out: Annotated[Path, typer.Option(help="Where run folders go: OUT/name.")] = Path("runs"),
     resume: Annotated[

@@ -232,7 +232,7 @@ def third_party_imports(module: Path) -> Iterator[str]:
         yield from roots - sys.stdlib_module_names - {"stage1", "__future__"}
 
 
-def test_the_wheel_carries_every_file_of_the_package(tmp_path):
+def test_the_wheel_carries_every_file_of_the_package_and_what_lies_beside_it(tmp_path):
     run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)])
 
     (wheel,) = tmp_path.glob("*.whl")
@@ -243,7 +243,12 @@ def test_the_wheel_carries_every_file_of_the_package(tmp_path):
         for path in PACKAGE.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert carried == expected
+    beside = {
+        f"stage1/{folder}/{path.name}"
+        for folder in ("configs", "search_spaces")
+        for path in (ROOT / folder).iterdir()
+    }
+    assert carried == expected | beside
 
 
 # --- commands ---

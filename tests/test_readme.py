@@ -1,4 +1,4 @@
-"""The commands of the README, run as they stand there, on the smoke study and a small file."""
+"""The commands of README and docs, run as they stand there, on the smoke study and a small file."""
 
 import gzip
 import re
@@ -6,10 +6,16 @@ import shlex
 
 import pandas as pd
 import pytest
+import yaml
 from command_line import ROOT, stage1
 
+from stage1.search.study import load_study
+
 README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"^    python -m (stage1\.[^#\n]+?) *(?:#.*)?$", README, flags=re.MULTILINE)
+LINE = re.compile(r"^    python -m (stage1\.[^#\n]+?) *(?:#.*)?$", flags=re.MULTILINE)
+PAGES = [page.read_text() for page in sorted((ROOT / "docs").glob("*.md"))]
+SHOWN = "\n".join([README, *PAGES]).replace("SPACE.yaml", "search_spaces/transfer.yaml")
+COMMANDS = list(dict.fromkeys(LINE.findall(SHOWN)))
 SAMPLE = ROOT / "stage1" / "sample" / "bitstamp_btcusd_1min_14d.csv.gz"
 
 
@@ -30,7 +36,6 @@ def places(tmp_path_factory, finished_study):
         "runs/train/best/last.ckpt": next((finished_study.folder / "checkpoints").glob("*.ckpt")),
         "runs/transfer": finished_study.folder,
         "configs/best.yaml": folder / "best.yaml",
-        "SPACE.yaml": "search_spaces/smoke.yaml",
         "search_spaces/transfer.yaml": "search_spaces/smoke.yaml",
         "google-t5/t5-small": "english-t5-nano",  # there without a network
         "--resume": f"--out {finished_study.folder.parent} --resume",
@@ -38,10 +43,10 @@ def places(tmp_path_factory, finished_study):
 
 
 def test_the_readme_shows_every_command_of_a_first_study():
-    shown = {command.split()[0] for command in COMMANDS}
+    shown = {command.split()[0] for command in LINE.findall(README)}
 
     study = ("prepare", "plan", "tune", "report", "claims", "export", "train", "compare")
-    encoder = ("evaluate", "encode")
+    encoder = ("evaluate", "encode", "new")
     language_models = ("models", "pretrain", "pretrain.fetch")
     assert shown == {f"stage1.{name}" for name in (*study, *encoder, *language_models)}
 
@@ -63,7 +68,8 @@ def test_a_command_of_the_readme_runs(command, places, tmp_path):
     }
     arguments = shlex.split(command)
 
-    result = stage1(*arguments, *extra.get(arguments[0], []), check=False)
+    here = tmp_path if arguments[0] == "stage1.new" else ROOT
+    result = stage1(*arguments, *extra.get(arguments[0], []), check=False, cwd=here)
 
     told = result.stdout + result.stderr
     # A hundred made-up studies may by chance show a rate that is too high, and then say so.
@@ -75,3 +81,18 @@ def test_the_two_commands_of_the_readme_are_targets():
 
     for target in re.findall(r"^    make (\w+)", README, flags=re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
+
+
+def test_the_page_on_hyperparameters_shows_a_space_that_loads(tmp_path):
+    page = (ROOT / "docs" / "hyperparameter.md").read_text()
+    shown = re.findall(r"^ {4}(.*)$", page, flags=re.MULTILINE)
+    space = yaml.safe_load("\n".join(line for line in shown if line.startswith(("space:", "  "))))
+    smoke = yaml.safe_load((ROOT / "search_spaces" / "smoke.yaml").read_text())
+    file = tmp_path / "space.yaml"
+    base = {"base": str(ROOT / "configs" / "sample.yaml")}
+    file.write_text(yaml.safe_dump(smoke | base | space, sort_keys=False))
+
+    study = load_study(file)
+
+    assert len(study.space.space) == 5
+    assert study.space.space["transfer_learning.layerwise_lr_decay"].when

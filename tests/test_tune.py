@@ -89,7 +89,7 @@ def fault_of(call, folder, *arguments):
     ("arguments", "fault"),
     [
         pytest.param(
-            ["nope.yaml"], "nope.yaml: must be an existing file; check the path", id="no space"
+            ["nope.yaml"], "nope.yaml: must be an existing file or the name of", id="no space"
         ),
         pytest.param([*SMALL[:2], "nope"], "nope", id="no such data folder"),
         pytest.param([*SMALL, "--time-budget", "soon"], "'soon'", id="a budget that is none"),

@@ -121,5 +121,7 @@ def _rate(share: Share | None) -> str:
     return "not possible" if share is None else f"{share.value:.2%} ±{share.error:.2%}"
 
 
+COMMANDS = {"selftest": selftest}
+
 if __name__ == "__main__":
-    run_commands({"selftest": selftest})
+    run_commands(COMMANDS)

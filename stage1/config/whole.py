@@ -13,6 +13,7 @@ from stage1.config.model import ModelConfig, TransferConfig
 from stage1.config.section import Section
 from stage1.config.training import LossConfig, TrainingConfig
 from stage1.faults import RuleError
+from stage1.shipped import find
 from stage1.timeframes import MINUTES
 from stage1.yaml_source import YamlSource, load_yaml, merged, raise_faults
 
@@ -80,12 +81,15 @@ class Config(Section):
 
 
 def load_config(path: Path) -> Config:
-    """Read and check a configuration file.
+    """Read and check a configuration.
+
+    Args:
+        path: The file, or the name of one that comes with the package.
 
     Raises:
         ConfigError: All faults of the file, one line each: file, line, key, rule, value.
     """
-    return check_config(load_yaml(path))
+    return check_config(load_yaml(find(path, "configs")))
 
 
 def check_config(source: YamlSource) -> Config:

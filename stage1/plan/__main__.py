@@ -30,12 +30,20 @@ from stage1.plan.timed import show_time_and_memory
 from stage1.preregistration import COST_MARGIN, COST_ROUNDS
 from stage1.results import PRETRAINED, RANDOM, RunFolder
 from stage1.search.study import Study, load_study
+from stage1.shipped import space_names
 
 DEFAULT_OUT = Path("runs")
 
 
 def plan(
-    space: Annotated[Path, typer.Argument(metavar="SPACE.yaml", help="The search space.")],
+    space: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SPACE.yaml",
+            help="The search space: a file, or a name such as transfer.",
+            autocompletion=space_names,
+        ),
+    ],
     data_dir: Annotated[
         Path | None, typer.Option(help="Folder made by stage1.prepare; the bundled sample without.")
     ] = None,

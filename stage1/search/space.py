@@ -21,6 +21,8 @@ MOST = 2**53
 """Whole numbers up to here are exact as floats, which Optuna makes of them."""
 LONGEST_NAME = 100
 """Characters; names of arms and studies become parts of file names, which hold 255 bytes."""
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+"""Of a study; nothing that matches leads out of a folder."""
 ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$", max_length=LONGEST_NAME)]
 
 
@@ -195,7 +197,7 @@ class Checkpoints(Section):
 class Space(Section):
     """A study as written in its file."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=LONGEST_NAME)
+    name: str = Field(pattern=NAME_PATTERN, max_length=LONGEST_NAME)
     """Name of the run folder."""
     base: str
     """Configuration file, relative to this one."""

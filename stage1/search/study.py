@@ -13,6 +13,7 @@ from stage1.preregistration import arm_roles, early_epoch
 from stage1.results import PRETRAINED
 from stage1.search.checks import design_faults, in_configuration_types, space_faults
 from stage1.search.space import ChoiceParameter, Space, Value
+from stage1.shipped import find
 from stage1.yaml_source import existing_file, load_yaml, raise_faults, raise_listed
 
 LANGUAGE_MODEL = "transfer_learning.lm_name_or_path"
@@ -47,14 +48,14 @@ def load_study(path: Path, *, seed: int = 0, trials: int | None = None) -> Study
     """Read a search space, check it whole, and fix its seed.
 
     Args:
-        path: The YAML file.
+        path: The YAML file, or the name of a space that comes with the package.
         seed: Of the design, the samplers and the trials.
         trials: In place of `search.trials`.
 
     Raises:
         ConfigError: All faults that can be told together: file, line, key, rule, value.
     """
-    source = load_yaml(path)
+    source = load_yaml(find(path, "search_spaces"))
     try:
         space = Space.model_validate(source.values)
     except ValidationError as error:

@@ -1,0 +1,112 @@
+"""`python -m stage1.new NAME`: the files of a study of one's own, to edit."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from stage1 import __version__
+from stage1.command import run_command
+from stage1.config import load_config
+from stage1.config.commented import commented_yaml
+from stage1.errors import ConfigError, ResultsError
+from stage1.faults import brief, shown
+from stage1.files import atomic_path
+from stage1.search.space import LONGEST_NAME, NAME_PATTERN
+from stage1.shipped import shipped, space_names
+from stage1.yaml_source import existing_file, load_yaml
+
+SPACE_FILE = "space.yaml"
+CONFIG_FILE = "config.yaml"
+
+
+def new(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Of the study, and of its new folder here.")
+    ],
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="SPACE",
+            help=f"Which to copy: {', '.join(space_names())}.",
+            autocompletion=space_names,
+        ),
+    ] = "transfer",
+) -> None:
+    """Begin a study of your own: a search space that comes with stage1, copied to be edited.
+
+    NAME/space.yaml is the space, NAME/config.yaml the configuration of its
+    trials with every key, its value and what it means.
+    """
+    spaces = shipped("search_spaces")
+    if source not in spaces:
+        raise ConfigError(f"--from must be one of {', '.join(spaces)}, got {shown(source)}")
+    _check_name(name, list(spaces))
+    folder = Path(name)
+    if os.path.lexists(folder):
+        raise ResultsError(
+            f"{folder}: must not exist yet; give another name, or edit what is there"
+        )
+    texts = own_files(spaces[source], name=name)
+    try:
+        with atomic_path(folder) as made:
+            made.mkdir()
+            for file, text in texts.items():
+                (made / file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ResultsError(
+            f"{folder}: must be a folder that can be written, got {brief(str(error))}"
+        ) from None
+    print(f"wrote {folder / SPACE_FILE} and {folder / CONFIG_FILE}; edit them, then")
+    for command, meaning in (("plan", "what it takes"), ("tune", "run it")):
+        print(f"    stage1 {command} {folder / SPACE_FILE}    # {meaning}")
+
+
+def own_files(space: Path, *, name: str) -> dict[str, str]:
+    """What the files of a new study hold, by file name; they depend on no other file.
+
+    Args:
+        space: Comes with the package: `name` and `base` each have a line of their own.
+        name: Of the study.
+    """
+    source = load_yaml(space)
+    base = existing_file(source.values["base"], key="base", source=source)
+    text = f"# Begun as a copy of {space.stem}, stage1 {__version__}:\n"
+    text += space.read_text(encoding="utf-8")
+    for key, value in (("name", name), ("base", CONFIG_FILE)):
+        line = yaml.safe_dump({key: value}).rstrip()  # in quotes where YAML would read a number
+        text = re.sub(rf"^{key}: .*$", line, text, count=1, flags=re.MULTILINE)
+    config = (
+        f"# What the trials of {SPACE_FILE} begin with; its arms, parameters and horizon_epochs\n"
+        "# are laid over it, and every trial has a seed of its own.\n"
+        f"# Begun as a copy of {base.stem}, stage1 {__version__}, with every key written out.\n"
+    )
+    return {SPACE_FILE: text, CONFIG_FILE: config + commented_yaml(load_config(base))}
+
+
+def _check_name(name: str, taken: list[str]) -> None:
+    """Refuse what is no name of a study, and so all that leads out of this folder.
+
+    Raises:
+        ConfigError: Also for a name of the package's own, which `stage1 tune NAME` would take.
+    """
+    if not re.fullmatch(NAME_PATTERN, name) or len(name) > LONGEST_NAME:
+        raise ConfigError(
+            f"NAME must be letters, digits, _ and -, beginning with a letter or digit, at most "
+            f"{LONGEST_NAME}, got {shown(name)}"
+        )
+    if name in taken:
+        raise ConfigError(
+            f"NAME must not be that of a search space that comes with stage1, got {name!r}; "
+            f"give another, such as my_{name}"
+        )
+
+
+if __name__ == "__main__":
+    run_command(new)

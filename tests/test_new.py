@@ -1,0 +1,139 @@
+"""A study of one's own: files to edit, from a space that comes with the package."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from stage1.new import new
+from stage1.search.study import load_study
+from stage1.shipped import space_names
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The command runs in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def call(call_command):
+    """Call the command with arguments; gives status, stdout and stderr."""
+    return partial(call_command, new)
+
+
+@pytest.mark.parametrize("source", space_names())
+def test_the_copy_is_the_same_study_under_its_own_name(call, source):
+    status, _, err = call("mine", "--from", source)
+
+    mine, copied = load_study(Path("mine/space.yaml")), load_study(Path(source))
+    assert (status, err) == (0, "")
+    assert mine.space.name == "mine"
+    own = {"name": "mine", "base": "config.yaml"}
+    assert mine.space == copied.space.model_copy(update=own)
+    assert mine.config == copied.config
+
+
+@pytest.mark.parametrize("name", ["2024", "1e5", "0x1F", "no", "null", "2024-01-31", "x" * 100])
+def test_a_name_that_yaml_would_read_as_something_else_stays_a_name(call, name):
+    call(name)
+
+    assert load_study(Path(name, "space.yaml")).space.name == name
+
+
+def test_the_default_study_is_copied_unless_another_is_named(call):
+    call("mine")
+
+    assert Path("mine/space.yaml").read_text().startswith("# Begun as a copy of transfer, ")
+
+
+def test_the_space_keeps_its_comments_and_every_key_of_the_configuration_has_one(call):
+    call("mine")
+
+    assert "# same weights, structure destroyed" in Path("mine/space.yaml").read_text()
+    assert "# Bars per token; divides data.seq_len.\n" in Path("mine/config.yaml").read_text()
+
+
+def test_the_folder_holds_the_two_files_and_needs_no_other(call, folder):
+    call("mine")
+    Path("mine").rename("moved")
+
+    assert sorted(os.listdir(folder)) == ["moved"]
+    assert sorted(os.listdir("moved")) == ["config.yaml", "space.yaml"]
+    assert load_study(Path("moved/space.yaml")).space.name == "mine"
+
+
+def test_the_next_commands_are_printed(call):
+    _, out, _ = call("mine")
+
+    assert "    stage1 plan mine/space.yaml" in out
+    assert "    stage1 tune mine/space.yaml" in out
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link to nowhere"])
+def test_what_is_there_is_never_overwritten(call, kind):
+    {
+        "file": lambda: Path("mine").write_text("kept"),
+        "folder": lambda: Path("mine").mkdir(),
+        "link to nowhere": lambda: Path("mine").symlink_to("nowhere"),
+    }[kind]()
+    before = Path("mine").lstat()
+
+    status, out, err = call("mine")
+
+    assert (status, out) == (2, "")
+    assert err == ("error: mine: must not exist yet; give another name, or edit what is there\n")
+    assert Path("mine").lstat() == before
+    assert not Path("nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../mine", "/tmp/mine", "a/b", ".", "..", ".hidden", "", "a b", "a\n", "-", "ä", "x" * 101],
+)
+def test_a_name_that_could_lead_elsewhere_is_refused(call, folder, name):
+    status, out, err = call("--", name)
+
+    assert (status, out) == (2, "")
+    assert err.startswith("error: NAME must be letters, digits, _ and -")
+    assert err.count("\n") == 1
+    assert os.listdir(folder) == []
+    assert not (folder.parent / "mine").exists()
+
+
+@pytest.mark.parametrize("name", space_names())
+def test_a_name_that_tune_would_take_for_the_packages_own_is_refused(call, folder, name):
+    status, _, err = call(name)
+
+    assert status == 2
+    assert f"got '{name}'; give another, such as my_{name}" in err
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize("source", ["nope", "../transfer", "sample"])
+def test_an_unknown_source_is_one_line_that_lists_those_there_are(call, folder, source):
+    status, _, err = call("mine", "--from", source)
+
+    assert status == 2
+    assert err == (f"error: --from must be one of smoke, transfer, transfer_full, got '{source}'\n")
+    assert os.listdir(folder) == []
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(call, monkeypatch):
+    def full(*_arguments, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+
+    status, _, err = call("mine")
+
+    assert status == 2
+    assert err == (
+        "error: mine: must be a folder that can be written, got [Errno 28] No space left on "
+        "device\n"
+    )
+    assert os.listdir() == []

@@ -2,13 +2,24 @@
 
 import sys
 from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from stage1.errors import leave_on_ctrl_c
 
 __version__ = "0.1.0"
 
-if sys.argv[:1] == ["-m"]:  # `python -m stage1.NAME` begins, and imports for seconds
+
+def _is_command() -> bool:
+    """Whether this process is `stage1` or `python -m stage1.NAME`, and not one that uses it."""
+    program = "".join(sys.argv[:1])
+    if program == "-m":  # until the module is found
+        program = next((name for flag, name in pairwise(sys.orig_argv) if flag == "-m"), "")
+    return Path(program).name.partition(".")[0] == "stage1"
+
+
+if _is_command():  # and will import for seconds
     leave_on_ctrl_c()
 
 

@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from stage1 import __version__
 from stage1.command import command_line, run_app
+from stage1.errors import raise_on_ctrl_c
 
 
 class _Command(NamedTuple):
@@ -74,6 +75,7 @@ class _Lazy(TyperGroup):
             return name, listed, rest
         command = COMMANDS[name]
         entry = getattr(import_module(command.module), command.entry)
+        raise_on_ctrl_c()
         return name, typer.main.get_command(command_line(entry)), rest
 
 

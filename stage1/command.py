@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from typer.exceptions import TyperException
 
-from stage1.errors import ConfigError, user_errors
+from stage1.errors import ConfigError, raise_on_ctrl_c, user_errors
 
 DataDir = Annotated[
     Path | None,
@@ -34,6 +34,7 @@ def run_command(function: Callable[..., Any]) -> None:
     Raises:
         SystemExit: Always; with 0 where all went well.
     """
+    raise_on_ctrl_c()
     run_app(command_line(function))
 
 
@@ -43,6 +44,7 @@ def run_commands(functions: dict[str, Callable[..., Any]]) -> None:
     Raises:
         SystemExit: Always; with 0 where all went well.
     """
+    raise_on_ctrl_c()
     run_app(command_line(functions))
 
 

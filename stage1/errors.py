@@ -45,7 +45,7 @@ class ResultsError(Stage1Error):
 
 
 def leave_on_ctrl_c() -> None:
-    """Have Ctrl-C end the process on the spot, with one line and its status, until `user_errors`.
+    """Have Ctrl-C end the process on the spot, with one line and its status.
 
     For the seconds in which a command does nothing but import: there is nothing to tidy up, and
     inside an import a KeyboardInterrupt becomes a traceback, or whatever a library makes of it.
@@ -60,6 +60,12 @@ def _leave(number: int, frame: FrameType | None) -> None:
     os._exit(EXIT_INTERRUPTED)
 
 
+def raise_on_ctrl_c() -> None:
+    """Take `leave_on_ctrl_c` back, once a command has imported what it needs."""
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @contextmanager
 def user_errors() -> Iterator[None]:
     """Turn the errors of a command into one line on stderr and its exit status.
@@ -67,8 +73,6 @@ def user_errors() -> Iterator[None]:
     Raises:
         SystemExit: 2 after a `Stage1Error`, 130 after Ctrl-C.
     """
-    if signal.getsignal(signal.SIGINT) is _leave:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     except Stage1Error as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +14,9 @@ import typer
 from rich.console import Console
 
 from stage1.command import DataDir, parse_duration, run_command, screen
+from stage1.interrupt import Interrupt
 from stage1.run_folder import RunFolder, check_new
+from stage1.search.chatter import chatter_in
 from stage1.search.cluster import Cluster, ray_cluster
 from stage1.search.study import Study, load_study
 from stage1.shipped import space_names
@@ -64,20 +68,42 @@ def tune(
     # To load what computes takes seconds, and so does the start of Ray: both at once. Only what
     # needs neither has been imported so far, so that a mistake in the space shows at once.
     loading = Thread(target=import_module, args=("stage1.search.launch",))
-    loading.start()
-    with ray_cluster(
-        study.space.resources, workers=workers, address=address, storage=storage
-    ) as cluster:
-        loading.join()
+    if console.is_interactive:
+        console.print(f"{study.space.name}: starting; results go to {run.path}", soft_wrap=True)
+    with _told_how_to_go_on(console, run), ExitStack() as stack:
+        with Interrupt():  # Ctrl-C may vanish in what Ray does
+            loading.start()
+            cluster = stack.enter_context(
+                ray_cluster(
+                    study.space.resources, workers=workers, address=address, storage=storage
+                )
+            )
+            loading.join()
         finished = _run(
             console, study, run, data_dir, cluster=cluster, resume=resume, budget=budget
         )
     # What draws and tests takes seconds to load, which the first trial should not wait for.
     from stage1.report import write_report
 
-    write_report(run).show(console)
+    with chatter_in(run.log):
+        write_report(run).show(console)
     if not finished:
         console.print("Not finished: go on with the same command and --resume.")
+
+
+@contextmanager
+def _told_how_to_go_on(console: Console, run: RunFolder) -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        kept = "nothing has begun."
+        if run.prereg.exists():
+            kept = (
+                f"every trial that had ended is in {run.path}. Go on with the same command and "
+                "--resume."
+            )
+        console.print(f"Stopped; {kept}", soft_wrap=True)
+        raise
 
 
 def _check(console: Console, space: Path, study: Study, data_dir: Path | None) -> None:
@@ -103,7 +129,6 @@ def _run(
     budget: timedelta | None,
 ) -> bool:
     """Begin or resume the study; says whether all of it has ended now."""
-    from stage1.search.chatter import chatter_in
     from stage1.search.inputs import load_inputs
     from stage1.search.launch import run_study
     from stage1.search.resume import begin_run, check_same_study, data_description
@@ -115,18 +140,10 @@ def _run(
         check_same_study(run, study, data=data)
     else:
         begin_run(run, study, data=data, models=models)
-    try:
-        with chatter_in(run.log):
-            return run_study(
-                study, run, bars, models, cluster=cluster, console=console, time_budget=budget
-            )
-    except (KeyboardInterrupt, SystemExit):
-        console.print(
-            f"Stopped; every trial that had ended is in {run.path}. Go on with the same command "
-            "and --resume.",
-            soft_wrap=True,
+    with chatter_in(run.log):
+        return run_study(
+            study, run, bars, models, cluster=cluster, console=console, time_budget=budget
         )
-        raise
 
 
 if __name__ == "__main__":

@@ -66,14 +66,22 @@ time.sleep(60)
 """
 
 
-def test_ctrl_c_while_a_command_imports_is_one_line_and_status_130(tmp_path):
+@pytest.fixture(params=["-m stage1.tune", "bin/stage1 tune"])
+def command(request, tmp_path):
+    """A command that imports for long; as a module, and as the script that pip installs."""
     (tmp_path / "typer.py").write_text(SLOW_IMPORT)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "stage1").write_text("from stage1.__main__ import main\n\nmain()\n")
+    return [sys.executable, *request.param.split(), "space.yaml"]
+
+
+def test_ctrl_c_while_a_command_imports_is_one_line_and_status_130(command, tmp_path):
     # as in a shell's foreground: what runs in the background ignores Ctrl-C
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
-        [sys.executable, "-m", "stage1.tune", "space.yaml"],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        command,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -86,11 +94,20 @@ def test_ctrl_c_while_a_command_imports_is_one_line_and_status_130(tmp_path):
     assert (process.returncode, told) == (130, "interrupted\n")
 
 
-def test_who_only_imports_the_package_keeps_ctrl_c():
-    script = (
-        "from signal import getsignal; b = getsignal(2); import stage1; print(b is getsignal(2))"
+def test_a_program_that_uses_the_package_keeps_its_ctrl_c(tmp_path):
+    package = tmp_path / "program"
+    package.mkdir()
+    (package / "__init__.py").write_text("import stage1")  # when Python looks for __main__
+    (package / "__main__.py").write_text(
+        "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
     )
 
-    told = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    told = subprocess.run(
+        [sys.executable, "-m", "program"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
 
     assert told.stdout == "True\n"

@@ -210,7 +210,7 @@ def test_the_command_prints_tables_paths_and_what_to_run_next(finished, capsys, 
     shown = capsys.readouterr().out
     for word in ("pretrained", "interpolation", "6 cost", "stage1.export"):
         assert word in shown
-    assert f"Report: {finished.report_html} (as text: {finished.report})\n" in shown
+    assert f"Report: {finished.report_html} (as text: report.md)\n" in shown
 
 
 def test_commands_quote_a_folder_with_spaces(tmp_path, unpainted):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from datetime import datetime
 from pathlib import Path
@@ -44,8 +43,8 @@ def look_commands(run: RunFolder) -> list[str]:
     """Commands that open what is there: the notebook, from the repository, and the dashboards."""
     commands = []
     if NOTEBOOK.exists():
-        run_from_there = os.path.relpath(run.path, NOTEBOOK.parent)  # where its kernel runs
-        setting = f"STAGE1_RUN={shlex.quote(run_from_there)}"
+        from_there = Path("..", run.path)  # its kernel runs in its folder
+        setting = f"STAGE1_RUN={shlex.quote(str(from_there))}"
         commands.append(f"{setting} jupyter lab {NOTEBOOK}")
     if run.journal.exists():
         commands.append(shlex.join(["optuna-dashboard", str(run.journal)]))

@@ -100,7 +100,7 @@ def show_end(tables: RunTables, evaluation: Evaluation, console: Console) -> Non
         first, stop, _ = caution.text.partition(". ")  # the rest is in the report
         told = Text(f"{caution.kind}: {first}{stop.strip()}", style="yellow")
         console.print(Padding(told, (0, 0, 0, 2)))  # goes on indented where it is long
-    _print_whole(console, f"Report: {run.report_html} (as text: {run.report})")
+    _print_whole(console, f"Report: {run.report_html} (as text: {run.report.name})")
     commands = [*next_commands(tables), *look_commands(run)]
     if commands:
         _print_whole(console, "\n  ".join(["Next:", *commands]))

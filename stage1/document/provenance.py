@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from datetime import datetime
-from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pandas as pd
@@ -28,8 +28,6 @@ _PREFIX = 12
 """Digits of a checksum that are shown."""
 _LONGEST = 1e9
 """Seconds that a trial may seem to have taken; a table of unknown origin can say anything."""
-NOTEBOOK = Path("analysis", "transfer_or_random.ipynb")
-"""On the question of a study; lies in the repository, and not in the package."""
 
 
 def next_commands(tables: RunTables) -> list[str]:
@@ -40,14 +38,11 @@ def next_commands(tables: RunTables) -> list[str]:
 
 
 def look_commands(run: RunFolder) -> list[str]:
-    """Commands that open what is there: the notebook, from the repository, and the dashboards."""
+    """Commands that open dashboards on what is there; Optuna's does not come with this package."""
     commands = []
-    if NOTEBOOK.exists():
-        from_there = Path("..", run.path)  # its kernel runs in its folder
-        setting = f"STAGE1_RUN={shlex.quote(str(from_there))}"
-        commands.append(f"{setting} jupyter lab {NOTEBOOK}")
     if run.journal.exists():
-        commands.append(shlex.join(["optuna-dashboard", str(run.journal)]))
+        get = "" if which("optuna-dashboard") else "pip install optuna-dashboard && "
+        commands.append(get + shlex.join(["optuna-dashboard", str(run.journal)]))
     if run.tensorboard.exists():
         commands.append(shlex.join(["tensorboard", "--logdir", str(run.tensorboard)]))
     return commands

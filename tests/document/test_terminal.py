@@ -110,30 +110,34 @@ def test_without_a_complete_configuration_there_is_no_next_command(tables, print
 
 LOOKS = """\
   python -m stage1.train configs/best.yaml
-  STAGE1_RUN={run} jupyter lab analysis/transfer_or_random.ipynb
-  optuna-dashboard {run}/optuna.journal
+  {get}optuna-dashboard {run}/optuna.journal
   tensorboard --logdir {run}/tensorboard
 """
 
 
-def test_what_the_run_has_can_be_opened_by_commands_that_are_whole(tables, printed, monkeypatch):
-    monkeypatch.chdir(ROOT)
+GET = "pip install optuna-dashboard && "
+
+
+@pytest.mark.parametrize(("installed", "get"), [("/bin/optuna-dashboard", ""), (None, GET)])
+def test_what_the_run_has_can_be_opened_by_commands_that_are_whole(
+    installed, get, tables, printed, monkeypatch
+):
+    monkeypatch.setattr("stage1.document.provenance.which", lambda name: installed)
     run = tables.run
     run.tensorboard.mkdir(exist_ok=True)
     run.journal.touch()
 
     shown = printed(lambda console: show_end(tables, made_evaluation(), console))
 
-    assert shown.endswith(LOOKS.format(run=run.path))
+    assert shown.endswith(LOOKS.format(run=run.path, get=get))
 
 
-def test_what_the_run_does_not_have_is_not_offered(tables, printed, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_what_the_run_does_not_have_is_not_offered(tables, printed, tmp_path):
     bare = tables._replace(run=RunFolder(tmp_path))
 
     shown = printed(lambda console: show_end(bare, made_evaluation(), console))
 
-    for word in ("jupyter", "optuna-dashboard", "tensorboard"):
+    for word in ("optuna-dashboard", "tensorboard"):
         assert word not in shown
 
 
@@ -145,4 +149,4 @@ def test_the_end_of_the_default_study_fits_one_screen(printed, monkeypatch):
     lines = printed(lambda console: show_end(tables, evaluate(tables), console)).splitlines()
 
     assert len(lines) + 2 <= 24  # TensorBoard's command, for which the sample has nothing; a prompt
-    assert [line for line in lines if len(line) > 80 and "STAGE1_RUN=" not in line] == []
+    assert [line for line in lines if len(line) > 80] == []

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from stage1.config import Config, DataConfig, MaskingConfig
 from stage1.data.calendar_hiding import EXTRA_NUMBERS, draw_calendar_hiding, draw_presence
-from stage1.data.features import SMALLEST_SCALE, normalise, visible_features, window_statistics
+from stage1.data.features import normalise, window_statistics
 from stage1.data.hiding import NO_TIME, Hiding, draw_hiding, numbers_needed
+from stage1.data.kinds import kind_of
+from stage1.data.scales import TrainingStatistics, training_statistics
 from stage1.data.store import Bars
 from stage1.data.windows import FEWEST_BARS, Split, WindowIndex, find_windows, split_windows
 from stage1.errors import DataError
 from stage1.seeds import Stream, generator
-from stage1.timeframes import MINUTES
 
 VALIDATION_BATCH = 256
 """Windows per validation batch: large, since no gradient is kept."""
@@ -35,17 +36,18 @@ class Batch(NamedTuple):
     as far as it has bars; the rest is padding: not real, not hidden, not scored, 0.
     """
 
-    features: Float[Tensor, "batch timeframe time 6"]
+    features: Float[Tensor, "batch timeframe time feature"]
+    """What the model sees of each bar, six values; of a series two of each channel."""
     hidden: Bool[Tensor, "batch timeframe time"]
     """True where the model sees nothing."""
     scored: Bool[Tensor, "batch timeframe time"]
     """True where the model's bar is compared with the truth."""
-    targets: Float[Tensor, "batch timeframe time 4"]
-    """True prices, normalised."""
-    center: Float[Tensor, "batch timeframe"]
-    """Log price at 0 of the normalised scale, float64."""
-    scale: Float[Tensor, "batch timeframe"]
-    """Log price of one normalised unit, float64."""
+    targets: Float[Tensor, "batch timeframe time channel"]
+    """True prices, or channels of a series, normalised."""
+    center: Float[Tensor, "batch timeframe *channel"]
+    """Log price at 0 of the normalised scale, float64; of a series the value, of each channel."""
+    scale: Float[Tensor, "batch timeframe *channel"]
+    """Log price of one normalised unit, float64; of a series the value, of each channel."""
     open_time: Int[Tensor, "batch timeframe time"]
     """Unix seconds; later than any real bar's at padding."""
     real: Bool[Tensor, "batch timeframe time"]
@@ -77,26 +79,22 @@ class MarketWindows:
     def __init__(
         self, bars: dict[str, Bars], config: DataConfig, *, calendar: bool = False
     ) -> None:
-        self.config, self.calendar = config, calendar
-        self.minutes = tuple(MINUTES[name] for name in config.timeframes)
+        self.config, self.calendar, self.kind = config, calendar, kind_of(config)
+        self.minutes = config.minutes
         series = [bars[name] for name in config.timeframes]
         self.times = [one.open_time for one in series]
-        self.log_prices = [torch.from_numpy(np.log(one.prices)) for one in series]
+        self.levels = [torch.from_numpy(self.kind.level(one.prices)) for one in series]
         windows = find_windows(bars, config, calendar=calendar)
         self.split: Split = split_windows(windows, bars, config, calendar=calendar)
         self.training_statistics = self._training_statistics()
         self._validation: dict[tuple[MaskingConfig, tuple[float, ...]], list[Batch]] = {}
 
-    def _training_statistics(self) -> tuple[Tensor, Tensor]:
-        """(timeframe,) mean and standard deviation of the log prices completed by the split."""
+    def _training_statistics(self) -> TrainingStatistics:
         parts = [
-            prices[torch.from_numpy(times + 60 * minutes <= self.split.boundary)]
-            for times, minutes, prices in zip(
-                self.times, self.minutes, self.log_prices, strict=True
-            )
+            levels[torch.from_numpy(times + 60 * minutes <= self.split.boundary)]
+            for times, minutes, levels in zip(self.times, self.minutes, self.levels, strict=True)
         ]
-        deviation = torch.stack([part.std(correction=0) for part in parts])
-        return torch.stack([part.mean() for part in parts]), deviation.clamp_min(SMALLEST_SCALE)
+        return training_statistics(parts, self.kind)
 
     def open_times(self, windows: WindowIndex) -> NDArray[np.int64]:
         """(windows, timeframes, bars) unix seconds of every bar's open; `NO_TIME` at padding."""
@@ -118,17 +116,15 @@ class MarketWindows:
     def gather(self, windows: WindowIndex, hiding: Hiding, open_times: NDArray[np.int64]) -> Batch:
         """Collect the windows' bars, hide, then compute what the model sees."""
         rows = torch.from_numpy(self._rows(windows))
-        log_prices = torch.stack(
-            [prices[rows[:, i]] for i, prices in enumerate(self.log_prices)], dim=1
-        )
+        levels = torch.stack([whole[rows[:, i]] for i, whole in enumerate(self.levels)], dim=1)
         hidden, scored = torch.from_numpy(hiding.hidden), torch.from_numpy(hiding.scored)
         real = torch.from_numpy(self._real(windows))
-        center, scale = self._statistics(log_prices, real & ~hidden)
-        targets = normalise(log_prices, center, scale)
+        center, scale = self._statistics(levels, real & ~hidden)
+        targets = normalise(levels, center, scale)
         if self.calendar:
             targets = targets.masked_fill(~real.unsqueeze(-1), 0.0)
         return Batch(
-            features=visible_features(targets, hidden | ~real),
+            features=self.kind.see(targets, hidden | ~real),
             hidden=hidden,
             scored=scored,
             targets=targets,
@@ -139,20 +135,24 @@ class MarketWindows:
         )
 
     def _statistics(
-        self, log_prices: Float[Tensor, "b f t 4"], visible: Bool[Tensor, "b f t"]
-    ) -> tuple[Float[Tensor, "b f"], Float[Tensor, "b f"]]:
+        self, levels: Float[Tensor, "b f t channel"], visible: Bool[Tensor, "b f t"]
+    ) -> tuple[Float[Tensor, "b f *channel"], Float[Tensor, "b f *channel"]]:
         """Center and scale of each window and timeframe.
 
         In a calendar window a timeframe with few visible bars takes those of m1, which spans the
         same minutes: a scale from a bar or two is none.
         """
+        mean, deviation, smallest = self.training_statistics
         if self.config.normalization == "zscore":
-            mean, deviation = self.training_statistics
-            return mean.expand(len(visible), -1), deviation.expand(len(visible), -1)
-        center, scale = window_statistics(log_prices, visible)
+            shape = (len(visible), *mean.shape)
+            return mean.expand(shape), deviation.expand(shape)
+        one_scale = self.kind.one_scale
+        center, scale = window_statistics(levels, visible, one_scale=one_scale, smallest=smallest)
         if not self.calendar:
             return center, scale
         few = visible.sum(dim=2) < FEWEST_BARS
+        if not one_scale:
+            few = few.unsqueeze(-1)
         return torch.where(few, center[:, :1], center), torch.where(few, scale[:, :1], scale)
 
     def _uniforms(

@@ -14,7 +14,7 @@ from rich.console import Console
 from stage1.checkpoints import load_checkpoint
 from stage1.config import Config, config_yaml, with_values
 from stage1.data.batches import MarketWindows
-from stage1.data.store import load_bars
+from stage1.data.load import load_data
 from stage1.errors import ResultsError, TrialError
 from stage1.files import write_text
 from stage1.language_models.resolver import LanguageModel, resolve
@@ -54,9 +54,9 @@ def run_training(
         ResultsError: The checkpoint cannot be read, or is another configuration's.
         TrialError: The loss is no longer a number, or memory does not suffice.
     """
+    bars, config = load_data(data_dir, config)
     if checkpoint is not None:
         config = resumed_config(checkpoint, config)
-    bars = load_bars(data_dir, config.data.timeframes)
     windows = MarketWindows(bars, config.data, calendar=config.model.async_sampler)
     language_model = load_language_model(config)
     if config.training.batch_size == "auto":

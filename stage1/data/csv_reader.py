@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -97,11 +97,12 @@ def read_series_csv(
 
 
 def _read_rows(path: Path, head: Head, layout: Layout, timezone: str) -> Rows:
+    row: Literal["bar", "step"] = "step" if layout.dialect == "series" else "bar"
     table = _read_table(path, head, layout)
     if len(table.lines) == 0 and not table.ragged:
-        raise DataError(f"{path}: must hold bars, got none; give a file with rows of bars")
-    is_series = layout.dialect == "series"
-    open_time, time_faults, template = _read_times(path, table, timezone, dates=is_series)
+        raise DataError(f"{path}: must hold {row}s, got none; give a file with rows of {row}s")
+    dates = row == "step"
+    open_time, time_faults, template = _read_times(path, table, timezone, dates=dates)
     header = "with" if layout.has_header else "without"
     return Rows(
         path=path,
@@ -113,7 +114,7 @@ def _read_rows(path: Path, head: Head, layout: Layout, timezone: str) -> Rows:
         faults=(*table.ragged, *time_faults),
         cell=table.cell,
         names=layout.names,
-        row="step" if is_series else "bar",
+        row=row,
     )
 
 

@@ -30,7 +30,7 @@ class TrainingStatistics(NamedTuple):
 
 
 def training_statistics(
-    parts: Sequence[Float[Tensor, "time channel"]], kind: Kind
+    parts: Sequence[Float[Tensor, "_ channel"]], kind: Kind
 ) -> TrainingStatistics:
     """Mean and standard deviation of every timeframe.
 

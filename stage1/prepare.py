@@ -164,7 +164,9 @@ def _prepare_series(
         step = parse_step(step_text)
     except ValueError as error:
         raise ConfigError(f"--step {error}") from None
-    wanted = tuple(name.strip() for name in channels.split(",")) if channels else None
+    wanted = None
+    if channels is not None:
+        wanted = tuple(dict.fromkeys(name.strip() for name in channels.split(",")))
     rows = on_steps(read_series(source, timezone=tz, channels=wanted), step)
     kept, origin = _repaired(rows, tz, repairs, rules_of(step))
     series = sound_rows(kept, rules_of(step))

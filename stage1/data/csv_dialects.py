@@ -90,8 +90,8 @@ def series_layout(line: str, channels: tuple[str, ...] | None) -> Layout:
     if missing or not names:
         wanted = ", ".join(missing) or "a column beside the time"
         raise ValueError(f"must have {wanted}, got {shown(line)}")
-    if not all(names) or "time" in names:
-        raise ValueError(f"must give every column a name other than 'time', got {shown(line)}")
+    if not all(name and name.isprintable() and name != "time" for name in names):
+        raise ValueError(f"must give every column a name, and not 'time', got {shown(line)}")
     places = tuple(map(cells.index, names))
     return Layout("series", True, delimiter, len(cells), (time,), places, names)
 

@@ -116,8 +116,9 @@ def _noted_step(path: Path, advice: str) -> Step:
 
 def _numeric_columns(path: Path) -> tuple[str, ...]:
     schema = read_schema(path)
-    if len(set(schema.names)) < len(schema.names):
-        raise DataError(f"{path}: must name each column once, got {shown(schema.names)}")
+    names = schema.names
+    if len(set(names)) < len(names) or not all(name and name.isprintable() for name in names):
+        raise DataError(f"{path}: must name its columns, each once, got {shown(names)}")
     numeric = tuple(
         field.name
         for field in schema

@@ -21,6 +21,7 @@ from stage1.language_models.resolver import LanguageModel, resolve
 from stage1.training.batch_size import find_batch_size
 from stage1.training.fit import EpochRow, fit
 from stage1.training.module import CHECKPOINT_KEY
+from stage1.yaml_source import merged
 
 CHECKPOINT_STEM = "last"
 CONFIG_COPY = "config.yaml"
@@ -177,7 +178,8 @@ def resumed_config(path: Path, config: Config) -> Config:
     content = load_checkpoint(path, made_by="stage1.train")
     if CHECKPOINT_KEY not in content:
         raise ResultsError(f"{path}: must be a checkpoint of stage1.train, got another program's")
-    stored = content[CHECKPOINT_KEY]["config"]
+    # One of an earlier version does not say keys that came later: it had what are their defaults.
+    stored = merged(Config().model_dump(mode="json"), content[CHECKPOINT_KEY]["config"])
     if config.training.batch_size == "auto":
         config = with_values(config, {_BATCH_SIZE: stored["training"]["batch_size"]})
     now = config.model_dump(mode="json")

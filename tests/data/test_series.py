@@ -293,6 +293,7 @@ def test_rows_that_are_all_further_apart_are_refused(call_command, tmp_path):
         ),
         pytest.param("time,a,a\n1,2,3\n", "line 1: must name the columns, each once", id="twice"),
         pytest.param("time\n2001-01-01\n", "must have a column beside the time", id="one column"),
+        pytest.param("t,\n2001-01-01,1\n", "must give every column a name", id="no name"),
         pytest.param("t,a\nmonday,1\n", "line 2: time must be a unix time or begin", id="no time"),
         pytest.param("t,a\n2001-01-01,x\n", "must have a column of numbers", id="no numbers"),
     ],

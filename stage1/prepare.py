@@ -140,7 +140,7 @@ def _prepare_bars(
     tz: str,
     repairs: Collection[Repair],
 ) -> Prepared:
-    names = _parse_timeframes(timeframes or ",".join(MINUTES))
+    names = list(MINUTES) if timeframes is None else _parse_timeframes(timeframes)
     if source.suffix == ".parquet":
         rows = read_parquet(source, timezone=tz)
     else:

@@ -12,6 +12,7 @@ import made_up_study
 import optuna
 import pandas as pd
 import psutil
+import pyarrow.parquet as pq
 from command_line import ROOT
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -65,8 +66,14 @@ class Driver:
         return start_process(script, self.space, self.run.path, self.address, *options, *further)
 
     def written(self):
-        """How many trials are in the table, which can be read at any time."""
-        return len(pd.read_parquet(self.run.trials)) if self.run.trials.exists() else 0
+        """How many trials are in the table, which can be read at any time.
+
+        Not by `pd.read_parquet(path)`: it opens the file twice, and may find a newer one.
+        """
+        if not self.run.trials.exists():
+            return 0
+        with pq.ParquetFile(self.run.trials) as table:
+            return table.metadata.num_rows
 
     def trials(self):
         return pd.read_parquet(self.run.trials)

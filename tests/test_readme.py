@@ -15,7 +15,8 @@ from stage1.search.study import load_study
 README = (ROOT / "README.md").read_text()
 LINE = re.compile(r"^    python -m (stage1\.[^#\n]+?) *(?:#.*)?$", flags=re.MULTILINE)
 PAGES = [page.read_text() for page in sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = list(dict.fromkeys(LINE.findall("\n".join([README, *PAGES]))))
+SHOWN = "\n".join([README, *PAGES]).replace("SPACE.yaml", "search_spaces/transfer.yaml")
+COMMANDS = list(dict.fromkeys(LINE.findall(SHOWN)))
 SAMPLE = ROOT / "stage1" / "sample" / "bitstamp_btcusd_1min_14d.csv.gz"
 
 
@@ -48,7 +49,6 @@ def places(tmp_path_factory, finished_study):
         "runs/train/best/last.ckpt": next((finished_study.folder / "checkpoints").glob("*.ckpt")),
         "runs/transfer": finished_study.folder,
         "configs/best.yaml": folder / "best.yaml",
-        "SPACE.yaml": "search_spaces/smoke.yaml",
         "search_spaces/transfer.yaml": "search_spaces/smoke.yaml",
         "google-t5/t5-small": "english-t5-nano",  # there without a network
         "--resume": f"--out {finished_study.folder.parent} --resume",

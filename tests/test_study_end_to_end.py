@@ -8,6 +8,7 @@ import time
 
 import optuna
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from command_line import ROOT, stage1
@@ -21,6 +22,12 @@ from stage1.trained.loading import load_encoder
 from stage1.training.record import read_trained
 
 PAIRED = ["head_sha256", "order_sha256", "mask_sha256"]
+
+
+def rows_in(table):
+    """Of a table that may be replaced at any moment, and is therefore opened once."""
+    with pq.ParquetFile(table) as stored:
+        return stored.metadata.num_rows
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +292,7 @@ def test_ctrl_c_and_a_time_budget_keep_what_has_ended_and_resume_runs_the_rest_o
         command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (table.exists() and len(pd.read_parquet(table)) >= 2):
+    while time.monotonic() < deadline and not (table.exists() and rows_in(table) >= 2):
         time.sleep(0.2)
     os.kill(running.pid, signal.SIGINT)
     printed, _ = running.communicate(timeout=60)

@@ -165,7 +165,8 @@ def reason_and_loss(trial: Trial) -> tuple[str, Loss]:
     noted = Path(str(trial.error_file)).read_text(encoding="utf-8") if trial.error_file else ""
     lines = [line.strip() for line in noted.splitlines() if line.strip()][1:]  # 0 is a headline
     if lines and lines[0].startswith("The actor "):
-        return f"{Loss.DEATH.value}: {lines[-1]}", Loss.DEATH
+        # Behind what has happened Ray lists all that may be the cause.
+        return f"{Loss.DEATH.value}: {lines[-1].partition(' Some common causes')[0]}", Loss.DEATH
     if lines and (short := shortage(lines[0])):
         return f"{Loss.MEMORY.value}: {short}", Loss.MEMORY
     return (lines[-1] if lines else "unknown"), Loss.ERROR

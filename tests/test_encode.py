@@ -224,7 +224,9 @@ def test_the_windows_of_a_series_end_when_its_steps_do(tmp_path, call_command, s
 def test_without_its_folder_a_series_is_refused(tmp_path, call_command):
     write_series_checkpoint(tmp_path / "last.ckpt")
 
-    status, _, errors = call_command(encode, tmp_path / "last.ckpt", "--out", tmp_path / "e.parquet")
+    status, _, errors = call_command(
+        encode, tmp_path / "last.ckpt", "--out", tmp_path / "e.parquet"
+    )
 
     assert status == 2
     assert errors.startswith("error: a series must be given with --data-dir, got none")

@@ -119,7 +119,9 @@ def test_an_unknown_source_is_one_line_that_lists_those_there_are(call, folder, 
     status, _, err = call("mine", "--from", source)
 
     assert status == 2
-    assert err == (f"error: --from must be one of series, smoke, transfer, transfer_full, got '{source}'\n")
+    assert err == (
+        f"error: --from must be one of series, smoke, transfer, transfer_full, got '{source}'\n"
+    )
     assert os.listdir(folder) == []
 
 

@@ -21,9 +21,9 @@ in the training split at least."""
 class TrainingStatistics(NamedTuple):
     """Of the bars that are trained on: their four log prices together, or each channel."""
 
-    mean: Float[Tensor, "timeframe *channel"]
+    mean: Float[Tensor, " timeframe *channel"]
     """float64; with channels for a series alone."""
-    deviation: Float[Tensor, "timeframe *channel"]
+    deviation: Float[Tensor, " timeframe *channel"]
     """Standard deviation, float64, > 0."""
     bars: Int[Tensor, " timeframe"]
     """How many bars they are of."""

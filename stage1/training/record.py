@@ -44,7 +44,7 @@ class TimeframeRecord(Section):
     """Of all four prices; None for a series."""
     log_price_std: float | None = Field(None, gt=0)
     """Likewise; not 0, even where no price moves."""
-    channels: dict[str, ChannelRecord] = {}
+    channels: dict[str, ChannelRecord] = Field(default_factory=dict)
     """Of a series, by name; empty for bars."""
 
 

@@ -46,6 +46,7 @@ def places(tmp_path_factory, finished_study):
         "bars.csv": folder / "bars.csv",
         "data/derived": folder / "derived",
         "runs/mine": folder / "runs",
+        "runs/mine/transfer": finished_study.folder,
         "runs/train/best/last.ckpt": next((finished_study.folder / "checkpoints").glob("*.ckpt")),
         "runs/transfer": finished_study.folder,
         "configs/best.yaml": folder / "best.yaml",

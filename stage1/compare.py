@@ -56,10 +56,11 @@ def compare(
     if not (check or resume):
         check_new(run)
     inputs = load_inputs(experiment, data_dir)
+    experiment = inputs.experiment
     if check:
-        console.print(inputs.told(experiment), soft_wrap=True, highlight=False)
+        console.print(inputs.told(), soft_wrap=True, highlight=False)
         return
-    record = experiment_record(experiment, inputs, data_dir)
+    record = experiment_record(inputs, data_dir)
     if resume:
         check_same(run, record)
     else:

@@ -22,7 +22,9 @@ def encode(
     stride: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="MINUTES", help="Between the ends of windows; default data.stride."
+            min=1,
+            metavar="MINUTES",
+            help="Between the ends of windows, of a series steps; default data.stride.",
         ),
     ] = None,
 ) -> None:

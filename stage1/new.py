@@ -5,21 +5,22 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import yaml
 
 from stage1 import __version__
 from stage1.command import run_command
-from stage1.config import load_config
+from stage1.config import Config, check_config, load_config
 from stage1.config.commented import commented_yaml
 from stage1.errors import ConfigError, ResultsError
 from stage1.faults import brief, shown
 from stage1.files import atomic_path
-from stage1.search.space import LONGEST_NAME, NAME_PATTERN
+from stage1.results import RunFolder, read_space
+from stage1.search.space import LONGEST_NAME, NAME_PATTERN, Space
 from stage1.shipped import shipped, space_names
-from stage1.yaml_source import existing_file, load_yaml
+from stage1.yaml_source import YamlSource, existing_file, load_yaml
 
 SPACE_FILE = "space.yaml"
 CONFIG_FILE = "config.yaml"
@@ -34,26 +35,30 @@ def new(
         typer.Option(
             "--from",
             metavar="SPACE",
-            help=f"Which to copy: {', '.join(space_names())}.",
+            help=f"Which to copy: {', '.join(space_names())}, or a run folder.",
             autocompletion=space_names,
         ),
     ] = "transfer",
 ) -> None:
-    """Begin a study of your own: a search space that comes with stage1, copied to be edited.
+    """Begin a study of your own: the space of another, copied to be edited.
 
     NAME/space.yaml is the space, NAME/config.yaml the configuration of its
     trials with every key, its value and what it means.
     """
     spaces = shipped("search_spaces")
-    if source not in spaces:
-        raise ConfigError(f"--from must be one of {', '.join(spaces)}, got {shown(source)}")
+    if source not in spaces and not os.path.isdir(source):
+        wanted = f"one of {', '.join(spaces)} or a run folder"
+        raise ConfigError(f"--from must be {wanted}, got {shown(source)}")
     _check_name(name, list(spaces))
     folder = Path(name)
     if os.path.lexists(folder):
         raise ResultsError(
             f"{folder}: must not exist yet; give another name, or edit what is there"
         )
-    texts = own_files(spaces[source], name=name)
+    if source in spaces:
+        texts = own_files(spaces[source], name=name)
+    else:
+        texts = own_files_of_run(RunFolder(Path(source)), name=name)
     try:
         with atomic_path(folder) as made:
             made.mkdir()
@@ -82,12 +87,36 @@ def own_files(space: Path, *, name: str) -> dict[str, str]:
     for key, value in (("name", name), ("base", CONFIG_FILE)):
         line = yaml.safe_dump({key: value}).rstrip()  # in quotes where YAML would read a number
         text = re.sub(rf"^{key}: .*$", line, text, count=1, flags=re.MULTILINE)
-    config = (
+    return {SPACE_FILE: text, CONFIG_FILE: _config_text(load_config(base), base.stem)}
+
+
+def own_files_of_run(run: RunFolder, *, name: str) -> dict[str, str]:
+    """The same from a study that has run.
+
+    Args:
+        run: Its folder.
+        name: Of the new study.
+
+    Raises:
+        ResultsError: Folder or `space.yaml` is missing or broken.
+        ConfigError: The configuration in it is not sound.
+    """
+    resolved = read_space(run)
+    config = check_config(YamlSource(run.space, resolved["config"]))
+    space: dict[str, Any] = {key: resolved[key] for key in Space.model_fields if key in resolved}
+    text = f"# Begun as a copy of {run.path}, which had --seed {resolved['seed']}"
+    text += f"; stage1 {__version__}:\n"
+    text += yaml.safe_dump({**space, "name": name, "base": CONFIG_FILE}, sort_keys=False)
+    return {SPACE_FILE: text, CONFIG_FILE: _config_text(config, str(run.path))}
+
+
+def _config_text(config: Config, source: str) -> str:
+    return (
         f"# What the trials of {SPACE_FILE} begin with; its arms, parameters and horizon_epochs\n"
         "# are laid over it, and every trial has a seed of its own.\n"
-        f"# Begun as a copy of {base.stem}, stage1 {__version__}, with every key written out.\n"
+        f"# Begun as a copy of {source}, stage1 {__version__}, with every key written out.\n"
+        + commented_yaml(config)
     )
-    return {SPACE_FILE: text, CONFIG_FILE: config + commented_yaml(load_config(base))}
 
 
 def _check_name(name: str, taken: list[str]) -> None:

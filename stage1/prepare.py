@@ -1,36 +1,27 @@
-"""`python -m stage1.prepare M1.csv --out data/derived`: 1-minute bars, checked and resampled."""
+"""`python -m stage1.prepare M1.csv --out data/derived`: 1-minute bars, checked and resampled.
+
+With `--step` any regular series, checked; it is resampled when it is loaded.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
-import numpy as np
 import typer
 
 from stage1.command import run_command
-from stage1.data.bars import Bars, Repair
-from stage1.data.checks import format_time, repair_rows, sound_bars
+from stage1.data.bars import Repair
 from stage1.data.csv_dialects import Dialect
-from stage1.data.csv_reader import read_csv
-from stage1.data.resample import resample_all
-from stage1.data.store import read_parquet, write_parquet
-from stage1.errors import DataError
-from stage1.files import atomic_path, sha256_of_file
+from stage1.data.prepared import Prepared, prepare_bars, prepare_series
+from stage1.data.series_store import FILE
+from stage1.errors import ConfigError, DataError
+from stage1.files import atomic_path
+from stage1.steps import Step, parse_step
 from stage1.timeframes import MINUTES
 
 STATS_FILE = "stats.json"
-
-
-class Gaps(NamedTuple):
-    """Steps between bars that are longer than a bar."""
-
-    number: int
-    longest: int
-    """Minutes without a bar."""
-    after: int
-    """Open time of the bar before the longest gap, unix seconds."""
 
 
 def prepare(
@@ -39,7 +30,8 @@ def prepare(
         typer.Argument(
             metavar="M1.csv",
             help="1-minute bars: CSV, also gzipped, or Parquet with the columns timestamp, open, "
-            "high, low, close.",
+            "high, low, close. With --step a series: CSV whose first line names its columns, or "
+            "Parquet; times in the column timestamp (of a CSV without it, in the first).",
         ),
     ],
     out: Annotated[
@@ -54,9 +46,27 @@ def prepare(
             "that name their own zone and unix times need none.",
         ),
     ] = "UTC",
+    step: Annotated[
+        str | None,
+        typer.Option(
+            help="The rows are a series of any numbers, so far apart: 10s, 15min, 1h, 1d, 1w, 1mo, "
+            "1y. Without it they are 1-minute bars."
+        ),
+    ] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="With --step: columns to take, with commas between; default: all of numbers.",
+        ),
+    ] = None,
     timeframes: Annotated[
-        str, typer.Option(metavar="LIST", help="Which to write, with commas between.")
-    ] = ",".join(MINUTES),
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help=f"Of bars: which to write, with commas between; default: {','.join(MINUTES)}.",
+        ),
+    ] = None,
     dialect: Annotated[
         Dialect,
         typer.Option(help="Refuse a CSV that is of another dialect than this."),
@@ -79,64 +89,40 @@ def prepare(
     order, and are faults where it does not tell. Coarse bars are aligned to the
     UTC clock and made of the minutes that are there; intervals without a bar
     stay out. Volume is not used.
+
+    The rows of a series must be in order, one in a step and a step apart, and
+    hold finite numbers; gaps are allowed. They are written as x1.parquet.
     """
-    names = _parse_timeframes(timeframes)
     _require_own_folder(out, source)
-    if source.suffix == ".parquet":
-        rows = read_parquet(source, timezone=tz)
+    repairs = repair or ()
+    if step is not None:
+        if dialect != "auto" or timeframes is not None:
+            raise ConfigError("--dialect and --timeframes must be left out with --step")
+        wanted = None if channels is None else _names(channels)
+        prepared = prepare_series(source, _parse_step(step), wanted, tz, repairs)
+    elif channels is not None:
+        raise ConfigError("--channels must be left out for bars; a series needs --step as well")
     else:
-        rows = read_csv(source, dialect=dialect, timezone=tz)
-    print(f"{source}: {rows.format}; {len(rows.lines):,} rows, clock {tz}")
-    kept, notes = repair_rows(rows, repair or ())
-    for note in notes:
-        print(f"repair: {note}")
-    m1 = sound_bars(kept, minutes=1)
-    gaps = find_gaps(m1)
-    print(_describe_times(m1, gaps))
-    _require_minutes(source, m1)
-    derived = resample_all(m1, names)
-    origin = {
-        "file": source.name,
-        "sha256": sha256_of_file(source),
-        "format": rows.format,
-        "clock": tz,
-        "rows": len(rows.lines),
-        "repairs": notes,
-    }
-    _write(out, derived, {"source": origin, "timeframes": stats(derived)})
-    print(f"{out}: " + ", ".join(f"{name} {len(derived[name].open_time):,}" for name in names))
+        names = list(MINUTES) if timeframes is None else _parse_timeframes(timeframes)
+        prepared = prepare_bars(source, names, dialect, tz, repairs)
+    _write(out, prepared)
+    print(f"{out}: {prepared.told}")
 
 
-def find_gaps(m1: Bars) -> Gaps:
-    """Count the gaps between 1-minute bars, and find the longest."""
-    missing = np.diff(m1.open_time) // 60 - 1
-    if not (missing > 0).any():
-        return Gaps(0, 0, int(m1.open_time[0]))
-    longest = int(missing.argmax())
-    return Gaps(int((missing > 0).sum()), int(missing[longest]), int(m1.open_time[longest]))
+def _parse_step(text: str) -> Step:
+    try:
+        return parse_step(text)
+    except ValueError as error:
+        raise ConfigError(f"--step {error}") from None
 
 
-def stats(bars: dict[str, Bars]) -> dict[str, dict[str, int | float | str]]:
-    """What there is of each timeframe; log prices are those of all four columns together."""
-    found: dict[str, dict[str, int | float | str]] = {}
-    for name, (open_time, prices) in bars.items():
-        log_prices = np.log(prices)
-        found[name] = {
-            "bars": len(open_time),
-            "first": _iso(open_time[0]),
-            "last": _iso(open_time[-1]),
-            "log_price_mean": float(log_prices.mean()),
-            "log_price_std": float(log_prices.std()),
-        }
-    return found
-
-
-def _iso(seconds: np.int64) -> str:
-    return f"{np.datetime64(int(seconds), 's')}Z"
+def _names(text: str) -> tuple[str, ...]:
+    """What a list with commas names, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",")))
 
 
 def _parse_timeframes(text: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
+    names = _names(text)
     unknown = [name for name in names if name not in MINUTES]
     if unknown:
         raise DataError(f"--timeframes must be among {','.join(MINUTES)}, got {unknown[0]!r}")
@@ -147,7 +133,7 @@ def _require_own_folder(out: Path, source: Path) -> None:
     """The folder is replaced as a whole, so that no file of an earlier run stays among the new."""
     if out.exists() and not out.is_dir():
         raise DataError(f"--out must be a folder, got the file {out}")
-    ours = {STATS_FILE, *(f"{name}.parquet" for name in MINUTES)}
+    ours = {STATS_FILE, FILE, *(f"{name}.parquet" for name in MINUTES)}
     foreign = sorted(
         path.name
         for path in out.glob("*")
@@ -159,32 +145,12 @@ def _require_own_folder(out: Path, source: Path) -> None:
         )
 
 
-def _require_minutes(source: Path, m1: Bars) -> None:
-    steps = np.diff(m1.open_time)
-    if len(steps) and steps.min() > 60:
-        raise DataError(
-            f"{source}: bars must be 1-minute bars, got {int(steps.min()) // 60} minutes or more "
-            "from each to the next"
-        )
-
-
-def _describe_times(m1: Bars, gaps: Gaps) -> str:
-    first, last = format_time(int(m1.open_time[0])), format_time(int(m1.open_time[-1]))
-    text = f"{len(m1.open_time):,} bars from {first} to {last} UTC; "
-    if gaps.number == 0:
-        return text + "no gap"
-    return text + (
-        f"{gaps.number:,} gaps, the longest {gaps.longest:,} minutes after "
-        f"{format_time(gaps.after)}"
-    )
-
-
-def _write(out: Path, bars: dict[str, Bars], contents: dict[str, object]) -> None:
+def _write(out: Path, prepared: Prepared) -> None:
     with atomic_path(out) as folder:
         folder.mkdir()
-        for name in bars:
-            write_parquet(bars[name], folder / f"{name}.parquet")
-        text = json.dumps(contents, indent=2) + "\n"
+        for name, write in prepared.files.items():
+            write(folder / name)
+        text = json.dumps(prepared.stats, indent=2) + "\n"
         (folder / STATS_FILE).write_text(text, encoding="utf-8")
 
 

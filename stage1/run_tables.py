@@ -34,7 +34,7 @@ ROLES = (PRETRAINED, RANDOM, SHUFFLED, VANILLA, RANDOM_AGAIN, RANDOM_FIXED)
 """What an arm can be in a comparison, whatever the study calls it."""
 
 CHANNELS = ("open", "high", "low", "close")
-"""The prices of a bar, in the order of the model's outputs."""
+"""The prices of a bar, in the order of the model's outputs; a series has names of its own."""
 
 PARAMETER_PREFIX = "param."
 """A searched value's column is this and its dotted key."""
@@ -154,7 +154,7 @@ BLOCK_COLUMNS = (
     *IDENTITY_COLUMNS,
     Column("epoch", INTEGER, required=True),
     Column("timeframe", TEXT, required=True),
-    Column("channel", TEXT, required=True, allowed=CHANNELS),
+    Column("channel", TEXT, required=True),
     Column("block", INTEGER, required=True),
     Column("n", INTEGER, required=True),
     *(Column(name, NUMBER) for name in BLOCK_SUMS[1:]),

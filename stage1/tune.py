@@ -134,7 +134,7 @@ def _run(
     from stage1.search.resume import begin_run, check_same_study, data_description
 
     inputs = load_inputs(study, data_dir)
-    bars, models = inputs.bars, inputs.language_models
+    study, bars, models = inputs.study, inputs.bars, inputs.language_models
     data = data_description(inputs.data_fingerprint, data_dir)
     if resume:
         check_same_study(run, study, data=data)

@@ -8,8 +8,11 @@ from typing import Any
 import torch
 from pytorch_lightning.callbacks import Callback
 from synthetic_bars import market
+from synthetic_series import series_config, series_of, waves
 from tiny_training import tiny_config, tiny_language_model, tiny_windows
 
+from stage1.config import Config
+from stage1.data.batches import MarketWindows
 from stage1.data.store import write_parquet
 from stage1.training.fit import EpochRow, fit
 
@@ -25,10 +28,22 @@ class _Saved(Callback):
 def write_checkpoint(path: Path, **sections: dict[str, Any]) -> list[EpochRow]:
     """Train a `tiny_config` and keep its last state; gives the rows of its epochs."""
     config = tiny_config(**sections)
+    return _trained(config, tiny_windows(config), path)
+
+
+def write_series_checkpoint(path: Path, **sections: dict[str, Any]) -> list[EpochRow]:
+    """The same of a `series_config`, on `waves()`."""
+    config = series_config(**sections)
+    bars = series_of(waves(), config.data.timeframes)
+    windows = MarketWindows(bars, config.data, calendar=config.model.async_sampler)
+    return _trained(config, windows, path)
+
+
+def _trained(config: Config, windows: MarketWindows, path: Path) -> list[EpochRow]:
     rows: list[EpochRow] = []
     language_model = tiny_language_model() if config.transfer_learning.use_pretrained_lm else None
     callbacks = [_Saved(path)]
-    fit(config, tiny_windows(config), language_model, report=rows.append, callbacks=callbacks)
+    fit(config, windows, language_model, report=rows.append, callbacks=callbacks)
     return rows
 
 

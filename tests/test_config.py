@@ -335,6 +335,55 @@ def test_a_fault_names_file_line_key_rule_and_value(write, text, line, fault):
             id="timeframes in disorder",
         ),
         pytest.param(
+            "data:\n  step: 1h\n",
+            2,
+            "data.step: must be left out with data.kind: ohlc, got '1h'",
+            id="the step of bars",
+        ),
+        pytest.param(
+            "data:\n  kind: series\n  timeframes: [x1, m5]\n",
+            3,
+            "data.timeframes: must be x1 and multiples of the step such as x4 or x12 with "
+            "data.kind: series, got 'm5'",
+            id="bars' timeframes for a series",
+        ),
+        pytest.param(
+            "data:\n  kind: series\n  timeframes: [x1, x4, x6]\n",
+            3,
+            "data.timeframes: must start with x1 and go from fine to coarse, each a multiple of "
+            "the one before, got ['x1', 'x4', 'x6']",
+            id="groups that overlap",
+        ),
+        pytest.param(
+            "data:\n  kind: series\n  timeframes: [x4, x12]\n",
+            3,
+            "data.timeframes: must start with x1 and go from fine to coarse, each a multiple of "
+            "the one before, got ['x4', 'x12']",
+            id="a series without its own steps",
+        ),
+        pytest.param(
+            "data: {kind: series, timeframes: [x1], channels: [a, a]}\n",
+            1,
+            "data.channels: must be names of columns, each once, got ['a', 'a']",
+            id="a channel twice",
+        ),
+        pytest.param(
+            "data: {kind: series, timeframes: [x1], step: soon}\n",
+            1,
+            "data.step: must be a number and one of s, min, h, d, w, mo, y, such as 1h or 1mo, "
+            "got 'soon'",
+            id="no step",
+        ),
+        pytest.param(
+            "data: {kind: series, timeframes: [x1, x12], seq_len: 8}\n"
+            "model: {async_sampler: true}\n"
+            "transfer_learning: {patch_len: 4}\nmasking: {mask_ratio: 0.5}\n",
+            1,
+            "data.seq_len: must be at least one bar of x12, 12 steps, long with "
+            "model.async_sampler, got 8",
+            id="windows shorter than a coarse step",
+        ),
+        pytest.param(
             "data:\n  timeframes: [m1, m1]\n",
             2,
             "data.timeframes: must start with m1 and go from fine to coarse, each once, "

@@ -4,8 +4,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from small_checkpoint import write_checkpoint, write_market
+from small_checkpoint import write_checkpoint, write_market, write_series_checkpoint
 from synthetic_bars import market
+from synthetic_series import waves, write_folder
 
 import stage1
 from stage1.data.store import fingerprint
@@ -196,3 +197,37 @@ def test_what_is_interrupted_leaves_no_file(places, tmp_path, call_command, monk
 
     assert status == 130
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("step", "freq"), [pytest.param("1h", "h", id="hours"), pytest.param("1mo", "MS", id="months")]
+)
+def test_the_windows_of_a_series_end_when_its_steps_do(tmp_path, call_command, step, freq):
+    write_series_checkpoint(tmp_path / "last.ckpt", data={"step": step})
+    folder, out = write_folder(tmp_path / "waves", waves(100), step), tmp_path / "e.parquet"
+
+    status, said, errors = call_command(
+        encode, tmp_path / "last.ckpt", "--data-dir", folder, "--out", out, "--stride", 4
+    )
+
+    assert (status, errors) == (0, "")
+    assert "10 windows" in said
+    assert said.rstrip().endswith("4 steps apart")
+    table = pd.read_parquet(out)
+    # The sixteenth bar of four steps ends with the 64th, the last one with the hundredth.
+    steps = pd.date_range("1970-01-01", periods=101, freq=freq, tz="UTC")
+    assert table["window_end"].tolist() == steps[64:101:4].repeat(2).tolist()
+    assert table["timeframe"].tolist() == ["x1", "x4"] * 10
+    assert pq.read_schema(out).metadata[b"stride_steps"] == b"4"
+
+
+def test_without_its_folder_a_series_is_refused(tmp_path, call_command):
+    write_series_checkpoint(tmp_path / "last.ckpt")
+
+    status, _, errors = call_command(
+        encode, tmp_path / "last.ckpt", "--out", tmp_path / "e.parquet"
+    )
+
+    assert status == 2
+    assert errors.startswith("error: a series must be given with --data-dir, got none")
+    assert errors.count("\n") == 1

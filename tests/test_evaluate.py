@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small_checkpoint import write_checkpoint, write_market
+from small_checkpoint import write_checkpoint, write_market, write_series_checkpoint
 from synthetic_bars import market
+from synthetic_series import waves, write_folder
 from tiny_training import all_validation, tiny_config
 
 from stage1.data.batches import MarketWindows
@@ -206,3 +207,26 @@ def test_a_place_that_cannot_be_written_is_named_in_one_line(places, tmp_path, c
     assert status == 2
     assert "must be a folder that can be written" in errors
     assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("calendar", [False, True], ids=["equal lengths", "calendar"])
+def test_a_series_is_evaluated_as_its_training_was(tmp_path, call_command, calendar):
+    sections = {"data": {"seq_len": 64}, "model": {"async_sampler": True}} if calendar else {}
+    last = write_series_checkpoint(tmp_path / "last.ckpt", **sections)[-1]
+    folder = write_folder(tmp_path / "waves", waves())
+
+    status, _, errors = call_command(evaluate, tmp_path / "last.ckpt", "--data-dir", folder)
+
+    assert (status, errors) == (0, "")
+    out = tmp_path / "evaluation"
+    assert sorted(path.name for path in out.iterdir()) == FILES
+    table, report = pd.read_parquet(out / "metrics.parquet"), (out / "report.md").read_text()
+    mine = scores_of(table, "model", ALL)
+    assert (mine["val_loss"], mine["skill"]) == (last["val_loss"], last["val_skill"])
+    assert scores_of(table, "model", "x4")["correlation"] == last["val_corr_x4"]
+    assert mine["consistency_ratio"] == last["consistency_ratio"]
+    assert "bars: those of its training" in report
+    assert "trained on bars until 1970-01-12 16:00" in report  # 280 hours
+    assert "1970-01-17 16:00" in report  # all 400
+    assert "begin before the end" not in report
+    assert "decoded and true channels" in report

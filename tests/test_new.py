@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from stage1.errors import ConfigError
 from stage1.new import new
-from stage1.search.study import load_study
+from stage1.results import RunFolder
+from stage1.search.study import load_study, space_yaml
 from stage1.shipped import space_names
 
 
@@ -119,8 +121,49 @@ def test_an_unknown_source_is_one_line_that_lists_those_there_are(call, folder, 
     status, _, err = call("mine", "--from", source)
 
     assert status == 2
-    assert err == (f"error: --from must be one of smoke, transfer, transfer_full, got '{source}'\n")
+    assert err == (
+        "error: --from must be one of series, smoke, transfer, transfer_full or a run folder, "
+        f"got '{source}'\n"
+    )
     assert os.listdir(folder) == []
+
+
+def test_a_study_that_has_run_is_begun_again_under_a_new_name(call):
+    study = load_study(Path("smoke"), seed=3, trials=2)
+    run = RunFolder(Path("runs/theirs"))
+    run.path.mkdir(parents=True)
+    data = {"data": {"data_dir": None, "fingerprint": "0" * 64}}
+    run.space.write_text(space_yaml(study, data))
+
+    status, _, err = call("mine", "--from", run.path)
+
+    mine = load_study(Path("mine/space.yaml"), seed=3)
+    own = {"name": "mine", "base": "config.yaml"}
+    assert (status, err) == (0, "")
+    assert mine.space == study.space.model_copy(update=own)
+    assert mine.config == study.config
+    begun = "# Begun as a copy of runs/theirs, which had --seed 3; stage1 "
+    assert Path("mine/space.yaml").read_text().startswith(begun)
+
+
+def test_the_space_of_a_study_that_has_run_says_how_to_begin_one_like_it():
+    run = RunFolder(Path("runs/theirs"))
+    run.path.mkdir(parents=True)
+    run.space.write_text(space_yaml(load_study(Path("smoke")), {}))
+
+    with pytest.raises(ConfigError, match=r"python -m stage1\.new NAME --from runs/theirs$"):
+        load_study(run.space)
+
+
+def test_a_folder_without_a_study_is_one_line(call):
+    Path("empty").mkdir()
+
+    status, _, err = call("mine", "--from", "empty")
+
+    assert status == 2
+    assert err.startswith("error: empty must hold space.yaml, got no such file; ")
+    assert err.count("\n") == 1
+    assert os.listdir() == ["empty"]
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(call, monkeypatch):

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 from command_line import ROOT, stage1
+from synthetic_series import frame_of, waves, write_frame
 
 from stage1.search.study import load_study
 
@@ -29,10 +30,23 @@ def places(tmp_path_factory, finished_study):
     bars.insert(0, "stamp", local.dt.strftime("%Y%m%d %H%M%S"))
     columns = ["stamp", "open", "high", "low", "close", "volume"]
     bars[columns].to_csv(folder / "bars.csv", sep=";", header=False, index=False)
+    for name, freq in (("loads", "1h"), ("eeg", "1s"), ("co2", "7D")):
+        write_frame(frame_of(waves(400), freq=freq), folder / f"{name}.csv")
     return {
+        "loads.csv": folder / "loads.csv",
+        "data/loads": folder / "loads",
+        "eeg.csv": folder / "eeg.csv",
+        "data/eeg": folder / "eeg",
+        "co2.csv": folder / "co2.csv",
+        "data/co2": folder / "co2",
+        "co2/space.yaml": "search_spaces/series.yaml",
+        "runs/series": finished_study.folder,
+        "stage1.train configs/eeg.yaml": "stage1.train configs/series.yaml",
+        "configs/eeg.yaml": folder / "eeg.yaml",
         "bars.csv": folder / "bars.csv",
         "data/derived": folder / "derived",
         "runs/mine": folder / "runs",
+        "runs/mine/transfer": finished_study.folder,
         "runs/train/best/last.ckpt": next((finished_study.folder / "checkpoints").glob("*.ckpt")),
         "runs/transfer": finished_study.folder,
         "configs/best.yaml": folder / "best.yaml",

@@ -70,7 +70,7 @@ def test_an_unknown_name_is_one_line_that_lists_the_names_there_are(given):
         find(Path(given), "search_spaces")
 
     message = str(raised.value)
-    assert message.endswith("comes with stage1: smoke, transfer, transfer_full")
+    assert message.endswith("comes with stage1: series, smoke, transfer, transfer_full")
     assert "\n" not in message
     assert len(message) < 400
 

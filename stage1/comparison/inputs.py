@@ -10,10 +10,11 @@ import torch
 
 from stage1.comparison.experiment import Experiment
 from stage1.comparison.record import DataRecord, ExperimentRecord, MachineRecord
-from stage1.config import Config
+from stage1.config import Config, with_values
 from stage1.data.bars import Bars
 from stage1.data.batches import MarketWindows
-from stage1.data.store import fingerprint, load_bars
+from stage1.data.load import load_data
+from stage1.data.store import fingerprint
 from stage1.language_models.resolver import LanguageModel, resolve
 from stage1.model.stage1_model import build_model
 from stage1.search.resume import data_description
@@ -25,6 +26,8 @@ _PACKAGES = ("stage1", "torch", "pytorch-lightning", "transformers", "numpy")
 class Inputs(NamedTuple):
     """What all trainings of an experiment share."""
 
+    experiment: Experiment
+    """With channels and step of a series as they were found."""
     bars: dict[str, Bars]
     windows: MarketWindows
     language_models: dict[str, LanguageModel]
@@ -35,9 +38,9 @@ class Inputs(NamedTuple):
         transfer = config.transfer_learning
         return self.language_models[transfer.lm_name_or_path] if _has_t5(config) else None
 
-    def told(self, experiment: Experiment) -> str:
+    def told(self) -> str:
         """That all is there, in one line."""
-        split = self.windows.split
+        experiment, split = self.experiment, self.windows.split
         return (
             f"{', '.join(experiment.configs)}: sound. {len(experiment.trainings())} trainings, "
             f"{len(split.training.ends):,} training and {len(split.validation.ends):,} validation "
@@ -61,29 +64,28 @@ def load_inputs(experiment: Experiment, data_dir: Path | None) -> Inputs:
         ModelError: A language model cannot be had, or does not fit its configuration.
         ConfigError: A language model has fewer blocks than its configuration asks for.
     """
-    data, calendar = experiment.first.data, experiment.first.model.async_sampler
-    bars = load_bars(data_dir, data.timeframes)
-    names = sorted(
-        {c.transfer_learning.lm_name_or_path for c in experiment.configs.values() if _has_t5(c)}
-    )
+    bars, first = load_data(data_dir, experiment.first)
+    found = {"data.channels": first.data.channels, "data.step": first.data.step}
+    configs = {name: with_values(config, found) for name, config in experiment.configs.items()}
+    experiment = experiment._replace(configs=configs)
+    names = sorted({c.transfer_learning.lm_name_or_path for c in configs.values() if _has_t5(c)})
     inputs = Inputs(
+        experiment,
         bars,
-        MarketWindows(bars, data, calendar=calendar),
+        MarketWindows(bars, first.data, calendar=first.model.async_sampler),
         {name: resolve(name) for name in names},
     )
-    for config in experiment.configs.values():
+    for config in configs.values():
         build_model(config, inputs.language_model(config))
     return inputs
 
 
-def experiment_record(
-    experiment: Experiment, inputs: Inputs, data_dir: Path | None
-) -> ExperimentRecord:
+def experiment_record(inputs: Inputs, data_dir: Path | None) -> ExperimentRecord:
     """What makes the experiment what it is, and the machine it is begun on."""
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     return ExperimentRecord(
-        configs=experiment.configs,
-        seeds=experiment.seeds,
+        configs=inputs.experiment.configs,
+        seeds=inputs.experiment.seeds,
         data=DataRecord(**data_description(fingerprint(inputs.bars), data_dir)),
         language_models={name: model.sha256 for name, model in inputs.language_models.items()},
         versions={package: version(package) for package in _PACKAGES},

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from itertools import pairwise
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from stage1.config.section import Section
 from stage1.faults import RuleError
-from stage1.timeframes import MINUTES
+from stage1.steps import parse_step
+from stage1.timeframes import FINEST_OF_SERIES, MINUTES, steps_per_bar
+
+PRICES = ("open", "high", "low", "close")
+"""The channels of bars, in their order everywhere."""
+
+
+def _is_step(text: str) -> str:
+    parse_step(text)
+    return text
 
 
 class DataConfig(Section):
-    """Which bars a window holds, and how they are scaled and split."""
+    """Which bars a window holds, and how they are scaled and split.
 
+    A series has steps where bars have minutes, and its bars are rows, or means of rows.
+    """
+
+    kind: Literal["ohlc", "series"] = "ohlc"
+    """Bars of open, high, low, close; or any regular series of numbers."""
+    channels: tuple[str, ...] | None = Field(None, min_length=1)
+    """Columns of a series, in the order of the model's outputs; null = all that its folder has."""
+    step: Annotated[str, AfterValidator(_is_step)] | None = None
+    """How far the rows of a series are apart, such as 1h, 1d or 1mo; null = as its folder says."""
     timeframes: tuple[str, ...] = ("m1", "m5", "m15", "m30", "h1", "h4")
-    """Timeframes of a window, fine to coarse, the first one m1."""
+    """Timeframes of a window, fine to coarse, the first one m1; of a series x1 and multiples of its
+    step, such as x4 and x12, each a multiple of the one before."""
     seq_len: int = Field(64, ge=8, le=65_536)
     """Bars of each timeframe in a window; its minutes, with `model.async_sampler`."""
     stride: int = Field(1, ge=1)
@@ -23,7 +43,8 @@ class DataConfig(Section):
     max_gap: int = Field(4320, ge=0)
     """Longest gap inside a window, in minutes; 4320 lets weekends pass."""
     normalization: Literal["instance", "zscore"] = "instance"
-    """Log prices scaled by the window's visible bars, or by the training split."""
+    """Log prices scaled by the window's visible bars, or by the training split; of a series, each
+    channel as it is, by its own mean and standard deviation."""
     validation_share: float = Field(0.2, gt=0, lt=1)
     """Share of the time, at the end, that validation windows come from."""
     validation_windows: int = Field(512, ge=1)
@@ -32,8 +53,49 @@ class DataConfig(Section):
     """With `model.async_sampler`: the chance of each timeframe to be in a training window, in
     [0, 1]; 1 where not given. m1 is always in, and validation windows hold all timeframes."""
 
+    @property
+    def minutes(self) -> tuple[int, ...]:
+        """Length of a bar of each timeframe: minutes, or the steps that stand for them."""
+        return tuple(steps_per_bar(name) or MINUTES[name] for name in self.timeframes)
+
+    @property
+    def unit(self) -> str:
+        """What lengths and gaps are counted in."""
+        return "minutes" if self.kind == "ohlc" else "steps"
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """What the model decodes of every bar.
+
+        Raises:
+            ValueError: Those of a series are still null; whoever loads it has to fill them in.
+        """
+        if self.kind == "ohlc":
+            return PRICES
+        if self.channels is None:
+            raise ValueError("data.channels must be known by now, got null")
+        return self.channels
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Self:
+        if self.kind == "ohlc":
+            given = {"channels": self.channels, "step": self.step}
+            rule = "must be left out with data.kind: ohlc, got"
+            faults = [(key, f"{rule} {value!r}") for key, value in given.items() if value]
+            if faults:
+                raise RuleError(*faults)
+            return self
+        names = self.channels or ()
+        if len(set(names)) < len(names) or not all(name and name.isprintable() for name in names):
+            rule = "must be names of columns, each once"
+            raise RuleError(("channels", f"{rule}, got {list(names)}"))
+        return self
+
     @model_validator(mode="after")
     def _timeframes_known_and_ordered(self) -> Self:
+        if self.kind == "series":
+            self._check_multiples()
+            return self
         known = list(MINUTES)
         unknown = [name for name in self.timeframes if name not in known]
         if unknown:
@@ -45,6 +107,20 @@ class DataConfig(Section):
             raise RuleError(("timeframes", f"{rule}, got {list(self.timeframes)}"))
         return self
 
+    def _check_multiples(self) -> None:
+        lengths = [steps_per_bar(name) for name in self.timeframes]
+        for name, length in zip(self.timeframes, lengths, strict=True):
+            if length is None:
+                rule = "must be x1 and multiples of the step such as x4 or x12 with data.kind: "
+                raise RuleError(("timeframes", f"{rule}series, got {name!r}"))
+        found = [length for length in lengths if length]
+        nested = all(b > a and b % a == 0 for a, b in pairwise(found))
+        if self.timeframes[:1] != (FINEST_OF_SERIES,) or not nested:
+            rule = (
+                "must start with x1 and go from fine to coarse, each a multiple of the one before"
+            )
+            raise RuleError(("timeframes", f"{rule}, got {list(self.timeframes)}"))
+
     @model_validator(mode="after")
     def _sampling_probs_are_chances(self) -> Self:
         faults = []
@@ -55,8 +131,8 @@ class DataConfig(Section):
                 faults.append((key, f"{among}, got {name!r}"))
             elif not 0 <= chance <= 1:
                 faults.append((key, f"must be from 0 to 1, got {chance}"))
-            elif name == "m1" and chance != 1:
-                faults.append((key, f"must be 1, since m1 is in every window, got {chance}"))
+            elif name == self.timeframes[0] and chance != 1:
+                faults.append((key, f"must be 1, since {name} is in every window, got {chance}"))
         if faults:
             raise RuleError(*faults)
         return self

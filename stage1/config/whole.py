@@ -14,7 +14,6 @@ from stage1.config.section import Section
 from stage1.config.training import LossConfig, TrainingConfig
 from stage1.faults import RuleError
 from stage1.shipped import find
-from stage1.timeframes import MINUTES
 from stage1.yaml_source import YamlSource, load_yaml, merged, raise_faults
 
 
@@ -70,9 +69,9 @@ class Config(Section):
                 rule = f"must be pairs of two of data.timeframes={list(known)}"
                 faults.append(("model.cross_pairs", f"{rule}, got {list(pair)}"))
         if self.model.async_sampler:
-            coarsest, length = known[-1], self.data.seq_len
-            if MINUTES[coarsest] > length:
-                rule = f"must be at least one bar of {coarsest}, {MINUTES[coarsest]} minutes, long"
+            coarsest, longest, length = known[-1], self.data.minutes[-1], self.data.seq_len
+            if longest > length:
+                rule = f"must be at least one bar of {coarsest}, {longest} {self.data.unit}, long"
                 faults.append(("data.seq_len", f"{rule} with model.async_sampler, got {length}"))
         elif self.data.sampling_probs:
             rule = "must be left out without model.async_sampler: all timeframes are in a window"

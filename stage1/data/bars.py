@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-PRICES = ("open", "high", "low", "close")
-"""Order of the price columns everywhere."""
+from stage1.config.data import PRICES as PRICES
+
 UNREADABLE: int = np.iinfo(np.int64).min
 """Stands for the open time of a row whose stamp names no instant."""
 
@@ -25,12 +25,14 @@ class Repair(StrEnum):
 
 
 class Bars(NamedTuple):
-    """Sound bars of one timeframe, in order of time."""
+    """Sound bars of one timeframe, in order of time; or the rows of a series, or means of them."""
 
     open_time: NDArray[np.int64]
-    """(bars,) UTC, unix seconds of the bar's open, strictly increasing."""
+    """(bars,) UTC, unix seconds of the bar's open, strictly increasing; of a series 60 times the
+    number of its step, as `stage1.data.series` counts them."""
     prices: NDArray[np.float64]
-    """(bars, 4) open, high, low, close; finite and positive."""
+    """(bars, 4) open, high, low, close; finite and positive. (bars, channels) of a series; finite.
+    """
 
 
 class Fault(NamedTuple):
@@ -59,11 +61,15 @@ class Rows(NamedTuple):
     open_time: NDArray[np.int64]
     """(rows,) UTC, unix seconds, or `UNREADABLE`."""
     prices: NDArray[np.float64]
-    """(rows, 4) open, high, low, close; NaN where it is no number."""
+    """(rows, columns) by `names`; NaN where it is no number."""
     faults: tuple[Fault, ...]
     """What the reader could not read."""
     cell: Callable[[int, str], str]
-    """What the file says at a line, in the column `time`, `open`, `high`, `low` or `close`."""
+    """What the file says at a line, in the column `time` or one of `names`."""
+    names: tuple[str, ...] = PRICES
+    """Of the columns of `prices`."""
+    row: Literal["bar", "step"] = "bar"
+    """What a row is to be; of a series, a step."""
 
 
 def faults_where(

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from stage1.config import Config, DataConfig, MaskingConfig
 from stage1.data.calendar_hiding import EXTRA_NUMBERS, draw_calendar_hiding, draw_presence
-from stage1.data.gathering import Batch, PriceStatistics, ResidentBars
+from stage1.data.gathering import Batch, ResidentBars
 from stage1.data.hiding import draw_hiding, numbers_needed
+from stage1.data.scales import TrainingStatistics
 from stage1.data.store import Bars, fingerprint
 from stage1.data.windows import FEWEST_BARS, Split, WindowIndex, find_windows, split_windows
 from stage1.errors import DataError
@@ -47,11 +48,10 @@ class MarketWindows:
         config: Windows, normalisation, split.
         calendar: Whether all timeframes of a window span the same minutes
             (`model.async_sampler`), or have the same number of bars.
-        statistics: Of the bars that a model was trained on, for `zscore`; None = of the training
-            side of these.
+        statistics: Of the bars that a model was trained on; None = of the training side of these.
 
     Raises:
-        DataError: Too few bars for both sides of the split.
+        DataError: Too few bars for both sides of the split, or a channel of a series stands still.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class MarketWindows:
         config: DataConfig,
         *,
         calendar: bool = False,
-        statistics: PriceStatistics | None = None,
+        statistics: TrainingStatistics | None = None,
     ) -> None:
         self.config, self.calendar = config, calendar
         self.resident = ResidentBars(bars, config, calendar=calendar)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stage1.data.bars import PRICES, UNREADABLE, Bars, Fault, Repair, Rows, faults_where
+from stage1.data.bars import UNREADABLE, Bars, Fault, Repair, Rows, faults_where
 from stage1.errors import DataError
 from stage1.faults import shown
 
+FindFaults = Callable[[Rows], list[Fault]]
+"""Tells every rule that some row breaks."""
 SHOWN = 20
 """At most this many faults are written out; the rest are counted."""
 
@@ -30,7 +33,12 @@ def find_faults(rows: Rows, *, minutes: int) -> list[Fault]:
         rows: What a reader made of a file.
         minutes: Length of the bars.
     """
-    return [*rows.faults, *_price_faults(rows), *_time_faults(rows, minutes)]
+    return [*rows.faults, *_price_faults(rows), *_off_the_minute(rows), *time_faults(rows, minutes)]
+
+
+def minute_faults(rows: Rows) -> list[Fault]:
+    """The same, of 1-minute bars."""
+    return find_faults(rows, minutes=1)
 
 
 def sound_bars(rows: Rows, *, minutes: int, advice: str | None = None) -> Bars:
@@ -44,9 +52,17 @@ def sound_bars(rows: Rows, *, minutes: int, advice: str | None = None) -> Bars:
     Raises:
         DataError: No rows, or some break a rule: one line for each fault, up to `SHOWN`.
     """
+    return sound_rows(rows, partial(find_faults, minutes=minutes), advice)
+
+
+def sound_rows(rows: Rows, find: FindFaults, advice: str | None = None) -> Bars:
+    """The same by other rules."""
     if len(rows.lines) == 0 and not rows.faults:
-        raise DataError(f"{rows.path}: must hold bars, got none; give a file with rows of bars")
-    faults = find_faults(rows, minutes=minutes)
+        named = f"{rows.row}s"
+        raise DataError(
+            f"{rows.path}: must hold {named}, got none; give a file with rows of {named}"
+        )
+    faults = find(rows)
     if faults:
         raise DataError(describe(rows, faults, advice))
     return Bars(rows.open_time, rows.prices)
@@ -68,23 +84,30 @@ def describe(rows: Rows, faults: Sequence[Fault], advice: str | None) -> str:
         advice = f"mend the file, or use {' '.join(options)}"
     count = f"{total:,} fault{'s' if total > 1 else ''}"
     counted = f"{count} (the first {SHOWN} below)" if total > SHOWN else count
-    headline = f"{rows.path}: every row must be a sound bar, got {counted}; {advice}"
+    headline = f"{rows.path}: every row must be a sound {rows.row}, got {counted}; {advice}"
     return "\n".join([headline, *shown])
 
 
-def repair_rows(rows: Rows, wanted: Collection[Repair]) -> tuple[Rows, list[str]]:
+def repair_rows(
+    rows: Rows, wanted: Collection[Repair], find: FindFaults = minute_faults
+) -> tuple[Rows, list[str]]:
     """Do the repairs asked for, and no other, in the order of `Repair`.
 
     `drop-invalid` drops every row whose own content breaks a rule (also a local time that the
     change of clocks skips, or leaves undecided), `sort` puts rows in order of time,
     `drop-duplicates` keeps the first row of each time.
 
+    Args:
+        rows: What a reader made of a file.
+        wanted: Which.
+        find: The rules.
+
     Returns:
         The rows that are left, and a line about each repair.
     """
     notes = []
     if Repair.DROP_INVALID in wanted:
-        invalid = [f for f in find_faults(rows, minutes=1) if f.repair == Repair.DROP_INVALID]
+        invalid = [f for f in find(rows) if f.repair == Repair.DROP_INVALID]
         lines = np.unique(np.concatenate([f.lines for f in invalid] or [np.empty(0, np.int64)]))
         rows = _take(rows, ~np.isin(rows.lines, lines))._replace(faults=())
         notes.append(f"dropped {len(lines):,} invalid rows")
@@ -105,7 +128,7 @@ def _drop_duplicates(rows: Rows) -> tuple[Rows, str]:
     differ = (rows.prices != rows.prices[first[inverse]]).any(axis=1) & ~keep
     note = (
         f"dropped {int((~keep).sum()):,} rows with a time that was there already, "
-        f"{int(differ.sum()):,} of them with other prices"
+        f"{int(differ.sum()):,} of them with other {'prices' if rows.row == 'bar' else 'values'}"
     )
     return _take(rows, keep), note
 
@@ -118,17 +141,8 @@ def _take(rows: Rows, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Rows:
 
 def _price_faults(rows: Rows) -> Iterator[Fault]:
     open_, high, low, close = rows.prices.T
-
-    def written(name: str) -> Callable[[int], str]:
-        return lambda row: shown(rows.cell(int(rows.lines[row]), name))
-
-    for name, prices in zip(PRICES, rows.prices.T, strict=True):
-        yield from faults_where(
-            rows.lines,
-            ~((prices > 0) & (prices < np.inf)),
-            rule=f"{name} must be a finite number > 0",
-            value=written(name),
-        )
+    broken = ~((rows.prices > 0) & (rows.prices < np.inf))
+    yield from number_faults(rows, broken, rule="must be a finite number > 0")
     # A price that is no number is NaN, every comparison with it False: it is reported once.
     top, bottom = np.maximum(open_, close), np.minimum(open_, close)
     yield from faults_where(
@@ -145,23 +159,51 @@ def _price_faults(rows: Rows) -> Iterator[Fault]:
     )
 
 
-def _time_faults(rows: Rows, minutes: int) -> Iterator[Fault]:
+def number_faults(rows: Rows, broken: NDArray[np.bool_], *, rule: str) -> Iterator[Fault]:
+    """A fault for each column of numbers that has rows which break a rule.
+
+    Args:
+        rows: What a reader made of a file.
+        broken: (rows, columns) where the rule is broken.
+        rule: As it goes on after the name of a column.
+    """
+
+    def written(name: str) -> Callable[[int], str]:
+        return lambda row: shown(rows.cell(int(rows.lines[row]), name))
+
+    for name, column in zip(rows.names, broken.T, strict=True):
+        yield from faults_where(rows.lines, column, rule=f"{name} {rule}", value=written(name))
+
+
+def _off_the_minute(rows: Rows) -> Iterator[Fault]:
+    yield from faults_where(
+        rows.lines,
+        (rows.open_time != UNREADABLE) & (rows.open_time % 60 != 0),
+        rule="time must be on a whole minute",
+        value=lambda row: shown(rows.cell(int(rows.lines[row]), "time")),
+    )
+
+
+def time_faults(
+    rows: Rows, minutes: int, written: Callable[[int], str] = format_time
+) -> Iterator[Fault]:
+    """Rows out of order, or too near to the one before.
+
+    Args:
+        rows: What a reader made of a file.
+        minutes: Length of the bars.
+        written: How a message tells an open time.
+    """
     readable = rows.open_time != UNREADABLE
     times, lines = rows.open_time[readable], rows.lines[readable]
     steps = np.diff(times, prepend=times[:1] - 60 * minutes)
 
     def beside_previous(row: int) -> str:
         return (
-            f"{format_time(int(times[row]))} UTC after {format_time(int(times[row - 1]))} "
+            f"{written(int(times[row]))} UTC after {written(int(times[row - 1]))} "
             f"({rows.unit} {lines[row - 1]})"
         )
 
-    yield from faults_where(
-        lines,
-        times % 60 != 0,
-        rule="time must be on a whole minute",
-        value=lambda row: shown(rows.cell(int(lines[row]), "time")),
-    )
     yield from faults_where(
         lines,
         steps < 0,

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from stage1.data.bars import PRICES
+from stage1.faults import shown
 
 Dialect = Literal["auto", "metatrader", "histdata", "binance", "dukascopy", "oanda", "generic"]
 
@@ -60,7 +61,39 @@ class Layout(NamedTuple):
     time: tuple[int, ...]
     """Columns that make the time, from 0."""
     prices: tuple[int, ...]
-    """Columns of open, high, low, close, from 0."""
+    """Columns of open, high, low, close, from 0; or of a series' numbers."""
+    names: tuple[str, ...] = PRICES
+    """Of those columns."""
+
+
+TIME = "timestamp"
+"""The column that a series' times are in; if there is none of that name, the first."""
+
+
+def series_layout(line: str, channels: tuple[str, ...] | None) -> Layout:
+    """How the file of a series is to be read, from the line that names its columns.
+
+    Args:
+        line: The first line that is not blank.
+        channels: Columns to take; None for all but the time.
+
+    Raises:
+        ValueError: The line names no columns, or not these, or one twice.
+    """
+    delimiter, cells = _cells(line)
+    named = [cell for cell in cells if cell]
+    if any(NUMBER.fullmatch(cell) for cell in cells) or len(set(named)) < len(named):
+        raise ValueError(f"must name the columns, each once, got {shown(line)}")
+    time = cells.index(TIME) if TIME in cells else 0
+    names = channels or tuple(cell for place, cell in enumerate(cells) if place != time)
+    missing = [name for name in names if name not in cells or cells.index(name) == time]
+    if missing or not names:
+        wanted = ", ".join(missing) or "a column beside the time"
+        raise ValueError(f"must have {wanted}, got {shown(line)}")
+    if not all(name and name.isprintable() and name != "time" for name in names):
+        raise ValueError(f"must give every column a name, and not 'time', got {shown(line)}")
+    places = tuple(map(cells.index, names))
+    return Layout("series", True, delimiter, len(cells), (time,), places, names)
 
 
 def find_layout(line: str, dialect: Dialect = "auto") -> Layout | None:
@@ -73,14 +106,18 @@ def find_layout(line: str, dialect: Dialect = "auto") -> Layout | None:
     Returns:
         None if no dialect fits.
     """
-    delimiter = max(DELIMITERS, key=line.count)
-    cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
+    delimiter, cells = _cells(line)
     has_header = not any(NUMBER.fullmatch(cell) for cell in cells)
     candidates = _by_header(cells) if has_header else _by_look(cells)
     for name, time, prices in candidates:
         if dialect in ("auto", name):
             return Layout(name, has_header, delimiter, len(cells), time, prices)
     return None
+
+
+def _cells(line: str) -> tuple[str, list[str]]:
+    delimiter = max(DELIMITERS, key=line.count)
+    return delimiter, [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter))]
 
 
 def _by_header(cells: list[str]) -> Iterator[tuple[str, tuple[int, ...], tuple[int, ...]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
-from stage1.data.bars import PRICES, Fault, Repair, Rows
-from stage1.data.csv_dialects import Dialect, Layout, find_layout
+from stage1.data.bars import Fault, Repair, Rows
+from stage1.data.csv_dialects import Dialect, Layout, find_layout, series_layout
 from stage1.data.text_columns import (
+    DATES,
     TEMPLATES,
     find_template,
     parse_numbers,
@@ -46,7 +47,7 @@ class Table(NamedTuple):
     """The columns in use, as text."""
 
     texts: dict[str, pa.ChunkedArray]
-    """`time`, `open`, `high`, `low`, `close`."""
+    """`time`, and the layout's names."""
     lines: NDArray[np.int64]
     """(rows,) where each row stands in the file, from 1."""
     ragged: list[Fault]
@@ -69,11 +70,39 @@ def read_csv(path: Path, *, dialect: Dialect = "auto", timezone: str = "UTC") ->
         DataError: Not text, no bars in it, or of no dialect that is known.
     """
     head = _read_head(path)
-    layout = _require_layout(path, head, dialect)
+    return _read_rows(path, head, _require_layout(path, head, dialect), timezone)
+
+
+def read_series_csv(
+    path: Path, *, timezone: str = "UTC", channels: tuple[str, ...] | None = None
+) -> Rows:
+    """Read a text file of a series, plain or gzipped: a line of names, then a line for each row.
+
+    Times are in the column `timestamp`, or if there is none in the first, and may be dates.
+
+    Args:
+        path: The file.
+        timezone: As `read_csv` takes it.
+        channels: Columns to read; None for all that have a number.
+
+    Raises:
+        DataError: Not text, no rows in it, or without these columns.
+    """
+    head = _read_head(path)
+    try:
+        layout = series_layout(head.line, channels)
+    except ValueError as error:
+        raise DataError(f"{path}: line {head.number}: {error}") from None
+    return _read_rows(path, head, layout, timezone)
+
+
+def _read_rows(path: Path, head: Head, layout: Layout, timezone: str) -> Rows:
+    row: Literal["bar", "step"] = "step" if layout.dialect == "series" else "bar"
     table = _read_table(path, head, layout)
     if len(table.lines) == 0 and not table.ragged:
-        raise DataError(f"{path}: must hold bars, got none; give a file with rows of bars")
-    open_time, time_faults, template = _read_times(path, table, timezone)
+        raise DataError(f"{path}: must hold {row}s, got none; give a file with rows of {row}s")
+    dates = row == "step"
+    open_time, time_faults, template = _read_times(path, table, timezone, dates=dates)
     header = "with" if layout.has_header else "without"
     return Rows(
         path=path,
@@ -81,9 +110,11 @@ def read_csv(path: Path, *, dialect: Dialect = "auto", timezone: str = "UTC") ->
         format=f"{layout.dialect}, {header} header, times as {template}",
         lines=table.lines,
         open_time=open_time,
-        prices=_read_prices(table),
+        prices=_read_prices(table, layout.names),
         faults=(*table.ragged, *time_faults),
         cell=table.cell,
+        names=layout.names,
+        row=row,
     )
 
 
@@ -170,7 +201,7 @@ def _read_table(path: Path, head: Head, layout: Layout) -> Table:
     columns = [table.column(name) for name in used]
     time, prices = columns[: len(layout.time)], columns[len(layout.time) :]
     joined = time[0] if len(time) == 1 else pc.binary_join_element_wise(*time, " ")
-    texts = dict(zip(("time", *PRICES), (joined, *prices), strict=True))
+    texts = dict(zip(("time", *layout.names), (joined, *prices), strict=True))
     return _without_blank_lines(texts, *_number_lines(skip, table.num_rows, ragged))
 
 
@@ -222,27 +253,28 @@ def _without_blank_lines(
     )
 
 
-def _read_prices(table: Table) -> NDArray[np.float64]:
-    prices = np.empty((len(table.lines), len(PRICES)))
+def _read_prices(table: Table, names: tuple[str, ...]) -> NDArray[np.float64]:
+    prices = np.empty((len(table.lines), len(names)))
     if len(prices):
-        for column, name in enumerate(PRICES):
+        for column, name in enumerate(names):
             prices[:, column] = parse_numbers(table.texts[name])
     return prices
 
 
 def _read_times(
-    path: Path, table: Table, timezone: str
+    path: Path, table: Table, timezone: str, *, dates: bool
 ) -> tuple[NDArray[np.int64], list[Fault], str]:
     """Open times, what is wrong with them, and the template they are written by."""
     texts = table.texts["time"]
     if len(texts) == 0:
         return np.empty(0, np.int64), [], "none"
     example = str(texts[0])
-    template = find_template(example)
+    template = find_template(example, dates=dates)
     if template is None:
+        known = ", ".join((*TEMPLATES, *(DATES if dates else ())))
         raise DataError(
-            f"{path}: line {table.lines[0]}: time must be a unix time or begin like "
-            f"{', '.join(TEMPLATES)}, got {shown(example)}"
+            f"{path}: line {table.lines[0]}: time must be a unix time or begin like {known}, "
+            f"got {shown(example)}"
         )
     instants = to_instants(parse_times(texts, template), timezone, path)
     return instants.seconds, instants.faults(table.lines, table.cell), template

@@ -7,35 +7,60 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 FEATURES = ("open", "high", "low", "close", "delta close", "body")
-TARGETS = ("open", "high", "low", "close")
+"""Of bars."""
 SMALLEST_SCALE = 1e-6
 """Of log prices: a window without movement is divided by this, not by zero."""
 
 
+def per_bar(
+    statistic: Float[Tensor, "batch timeframe *channel"],
+) -> Float[Tensor, "batch timeframe 1 _"]:
+    """A center or scale, of all channels together or of each, as it goes with bars."""
+    return statistic[:, :, None, None] if statistic.ndim == 2 else statistic[:, :, None]
+
+
 def window_statistics(
-    log_prices: Float[Tensor, "batch timeframe time 4"],
+    levels: Float[Tensor, "batch timeframe time channel"],
     visible: Bool[Tensor, "batch timeframe time"],
-) -> tuple[Float[Tensor, "batch timeframe"], Float[Tensor, "batch timeframe"]]:
-    """Mean and standard deviation of the visible bars' log prices, all four prices together.
+    *,
+    one_scale: bool = True,
+    smallest: Tensor | None = None,
+) -> tuple[
+    Float[Tensor, "batch timeframe *channel"],
+    Float[Tensor, "batch timeframe *channel"],
+]:
+    """Mean and standard deviation of the visible bars.
 
     One scale for the four prices keeps low <= open, close <= high. Without a visible bar the mean
     is 0.
+
+    Args:
+        levels: Log prices; of a series its values.
+        visible: True where a bar counts.
+        one_scale: Of all channels together; else of each.
+        smallest: Standard deviation at least, () of all or (channel,) of each; None =
+            `SMALLEST_SCALE`.
     """
     hidden = ~visible.unsqueeze(-1)
-    count = 4 * visible.sum(dim=2).clamp_min(1)
-    center = log_prices.masked_fill(hidden, 0.0).sum(dim=(2, 3)) / count
-    deviation = (log_prices - center[:, :, None, None]).masked_fill(hidden, 0.0)
-    scale = (deviation.square().sum(dim=(2, 3)) / count).sqrt()
-    return center, scale.clamp_min(SMALLEST_SCALE)
+    over, channels = ((2, 3), levels.shape[3]) if one_scale else ((2,), 1)
+    count = channels * visible.sum(dim=2).clamp_min(1)
+    if not one_scale:
+        count = count.unsqueeze(-1)
+    center = levels.masked_fill(hidden, 0.0).sum(dim=over) / count
+    deviation = (levels - per_bar(center)).masked_fill(hidden, 0.0)
+    scale = (deviation.square().sum(dim=over) / count).sqrt()
+    if smallest is None:
+        smallest = scale.new_tensor(SMALLEST_SCALE)
+    return center, scale.maximum(smallest)
 
 
 def normalise(
-    log_prices: Float[Tensor, "batch timeframe time 4"],
-    center: Float[Tensor, "batch timeframe"],
-    scale: Float[Tensor, "batch timeframe"],
-) -> Float[Tensor, "batch timeframe time 4"]:
-    """Targets: log prices in units of `scale` around `center`, float32."""
-    return ((log_prices - center[:, :, None, None]) / scale[:, :, None, None]).float()
+    levels: Float[Tensor, "batch timeframe time channel"],
+    center: Float[Tensor, "batch timeframe *channel"],
+    scale: Float[Tensor, "batch timeframe *channel"],
+) -> Float[Tensor, "batch timeframe time channel"]:
+    """Targets: log prices, or a series' values, in units of `scale` around `center`, float32."""
+    return ((levels - per_bar(center)) / per_bar(scale)).float()
 
 
 def visible_features(
@@ -56,10 +81,38 @@ def visible_features(
     return torch.stack([open_, high, low, close, delta, body], dim=-1)
 
 
+def features_of_channels(
+    targets: Float[Tensor, "batch timeframe time channel"],
+    hidden: Bool[Tensor, "batch timeframe time"],
+) -> Float[Tensor, "batch timeframe time feature"]:
+    """The channels of every step of a series, then their changes; all 0 where it is hidden.
+
+    A change is that from the step before, 0 unless both are visible.
+    """
+    visible = ~hidden
+    values = targets.masked_fill(hidden.unsqueeze(-1), 0.0)
+    both = visible[..., 1:] & visible[..., :-1]
+    change = torch.zeros_like(values)
+    change[..., 1:, :] = values.diff(dim=-2) * both.unsqueeze(-1)
+    return torch.cat([values, change], dim=-1)
+
+
+def aggregate_bars(parts: Float[Tensor, "bars parts 4"]) -> Float[Tensor, "bars 4"]:
+    """Open, high, low, close of bars that follow each other."""
+    open_, high, low, close = parts.unbind(-1)
+    return torch.stack([open_[:, 0], high.amax(dim=1), low.amin(dim=1), close[:, -1]], dim=-1)
+
+
+def mean_of_parts(parts: Float[Tensor, "bars parts channel"]) -> Float[Tensor, "bars channel"]:
+    """The mean of steps that follow each other, as a coarser timeframe of a series has it."""
+    return parts.mean(dim=1)
+
+
 def interpolate(
-    targets: Float[Tensor, "batch timeframe time 4"], hidden: Bool[Tensor, "batch timeframe time"]
-) -> Float[Tensor, "batch timeframe time 4"]:
-    """The baseline: each price of a hidden bar on the line between its visible neighbours.
+    targets: Float[Tensor, "batch timeframe time channel"],
+    hidden: Bool[Tensor, "batch timeframe time"],
+) -> Float[Tensor, "batch timeframe time channel"]:
+    """The baseline: each channel of a hidden bar on the line between its visible neighbours.
 
     Beyond the first or last visible bar the nearest one's value is repeated, as in `numpy.interp`.
     Where no bar of a timeframe is visible it is 0, the middle of the normalised scale.

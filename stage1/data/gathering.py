@@ -12,10 +12,11 @@ from torch import Tensor
 
 from stage1.config import DataConfig
 from stage1.data.bars import Bars
-from stage1.data.features import SMALLEST_SCALE, normalise, visible_features, window_statistics
+from stage1.data.features import normalise, window_statistics
 from stage1.data.hiding import NO_TIME, Hiding
+from stage1.data.kinds import kind_of
+from stage1.data.scales import TrainingStatistics, training_statistics
 from stage1.data.windows import FEWEST_BARS, WindowIndex
-from stage1.timeframes import MINUTES
 
 
 class Batch(NamedTuple):
@@ -25,32 +26,22 @@ class Batch(NamedTuple):
     as far as it has bars; the rest is padding: not real, not hidden, not scored, 0.
     """
 
-    features: Float[Tensor, "batch timeframe time 6"]
+    features: Float[Tensor, "batch timeframe time feature"]
+    """What the model sees of each bar, six values; of a series two of each channel."""
     hidden: Bool[Tensor, "batch timeframe time"]
     """True where the model sees nothing."""
     scored: Bool[Tensor, "batch timeframe time"]
     """True where the model's bar is compared with the truth."""
-    targets: Float[Tensor, "batch timeframe time 4"]
-    """True prices, normalised."""
-    center: Float[Tensor, "batch timeframe"]
-    """Log price at 0 of the normalised scale, float64."""
-    scale: Float[Tensor, "batch timeframe"]
-    """Log price of one normalised unit, float64."""
+    targets: Float[Tensor, "batch timeframe time channel"]
+    """True prices, or channels of a series, normalised."""
+    center: Float[Tensor, "batch timeframe *channel"]
+    """Log price at 0 of the normalised scale, float64; of a series the value, of each channel."""
+    scale: Float[Tensor, "batch timeframe *channel"]
+    """Log price of one normalised unit, float64; of a series the value, of each channel."""
     open_time: Int[Tensor, "batch timeframe time"]
-    """Unix seconds; later than any real bar's at padding."""
+    """As `Bars` has it, unix seconds; later than any real bar's at padding."""
     real: Bool[Tensor, "batch timeframe time"]
     """True where a bar exists."""
-
-
-class PriceStatistics(NamedTuple):
-    """Of the log prices of each timeframe, its four prices together."""
-
-    mean: Float[Tensor, " timeframe"]
-    """float64."""
-    deviation: Float[Tensor, " timeframe"]
-    """float64, > 0."""
-    bars: Int[Tensor, " timeframe"]
-    """How many bars they are of."""
 
 
 class ResidentBars:
@@ -63,30 +54,26 @@ class ResidentBars:
     """
 
     def __init__(self, bars: dict[str, Bars], config: DataConfig, *, calendar: bool) -> None:
-        self.config, self.calendar = config, calendar
-        self.minutes = tuple(MINUTES[name] for name in config.timeframes)
+        self.config, self.calendar, self.kind = config, calendar, kind_of(config)
+        self.minutes = config.minutes
         series = [bars[name] for name in config.timeframes]
         self.times = [one.open_time for one in series]
-        self.log_prices = [torch.from_numpy(np.log(one.prices)) for one in series]
+        self.levels = [torch.from_numpy(self.kind.level(one.prices)) for one in series]
 
-    def statistics(self, *, until: int) -> PriceStatistics:
+    def statistics(self, *, until: int) -> TrainingStatistics:
         """Statistics of the bars that are completed by then.
 
         Args:
-            until: Unix seconds.
+            until: As `Bars` has times, unix seconds.
+
+        Raises:
+            DataError: A channel of a series stands still in them.
         """
         parts = [
-            prices[torch.from_numpy(times + 60 * minutes <= until)]
-            for times, minutes, prices in zip(
-                self.times, self.minutes, self.log_prices, strict=True
-            )
+            levels[torch.from_numpy(times + 60 * minutes <= until)]
+            for times, minutes, levels in zip(self.times, self.minutes, self.levels, strict=True)
         ]
-        deviation = torch.stack([part.std(correction=0) for part in parts])
-        return PriceStatistics(
-            mean=torch.stack([part.mean() for part in parts]),
-            deviation=deviation.clamp_min(SMALLEST_SCALE),
-            bars=torch.tensor([len(part) for part in parts]),
-        )
+        return training_statistics(parts, self.kind)
 
     def open_times(self, windows: WindowIndex) -> NDArray[np.int64]:
         """(windows, timeframes, bars) unix seconds of every bar's open; `NO_TIME` at padding."""
@@ -110,7 +97,7 @@ class ResidentBars:
         windows: WindowIndex,
         hiding: Hiding,
         open_times: NDArray[np.int64],
-        statistics: PriceStatistics,
+        statistics: TrainingStatistics,
     ) -> Batch:
         """Collect the windows' bars, hide, then compute what the model sees.
 
@@ -118,20 +105,19 @@ class ResidentBars:
             windows: Which.
             hiding: Of each of their bars.
             open_times: Of each of their bars, as `open_times` gives them.
-            statistics: What `zscore` normalises by; not used by `instance`.
+            statistics: What `zscore` normalises by; `instance` takes no more than the smallest
+                scale from them.
         """
         rows = torch.from_numpy(self._rows(windows))
-        log_prices = torch.stack(
-            [prices[rows[:, i]] for i, prices in enumerate(self.log_prices)], dim=1
-        )
+        levels = torch.stack([whole[rows[:, i]] for i, whole in enumerate(self.levels)], dim=1)
         hidden, scored = torch.from_numpy(hiding.hidden), torch.from_numpy(hiding.scored)
         real = torch.from_numpy(self._real(windows))
-        center, scale = self._scales(log_prices, real & ~hidden, statistics)
-        targets = normalise(log_prices, center, scale)
+        center, scale = self._scales(levels, real & ~hidden, statistics)
+        targets = normalise(levels, center, scale)
         if self.calendar:
             targets = targets.masked_fill(~real.unsqueeze(-1), 0.0)
         return Batch(
-            features=visible_features(targets, hidden | ~real),
+            features=self.kind.see(targets, hidden | ~real),
             hidden=hidden,
             scored=scored,
             targets=targets,
@@ -143,20 +129,23 @@ class ResidentBars:
 
     def _scales(
         self,
-        log_prices: Float[Tensor, "b f t 4"],
+        levels: Float[Tensor, "b f t channel"],
         visible: Bool[Tensor, "b f t"],
-        statistics: PriceStatistics,
-    ) -> tuple[Float[Tensor, "b f"], Float[Tensor, "b f"]]:
+        statistics: TrainingStatistics,
+    ) -> tuple[Float[Tensor, "b f *channel"], Float[Tensor, "b f *channel"]]:
         """Center and scale of each window and timeframe.
 
-        In a calendar window a timeframe with few visible bars takes those of m1, which spans the
-        same minutes: a scale from a bar or two is none.
+        In a calendar window a timeframe with few visible bars takes those of the finest, which
+        spans the same minutes: a scale from a bar or two is none.
         """
         if self.config.normalization == "zscore":
-            whole = (len(visible), -1)
-            return statistics.mean.expand(whole), statistics.deviation.expand(whole)
-        center, scale = window_statistics(log_prices, visible)
+            shape = (len(visible), *statistics.mean.shape)
+            return statistics.mean.expand(shape), statistics.deviation.expand(shape)
+        one_scale, smallest = self.kind.one_scale, statistics.smallest
+        center, scale = window_statistics(levels, visible, one_scale=one_scale, smallest=smallest)
         if not self.calendar:
             return center, scale
         few = visible.sum(dim=2) < FEWEST_BARS
+        if not one_scale:
+            few = few.unsqueeze(-1)
         return torch.where(few, center[:, :1], center), torch.where(few, scale[:, :1], scale)

@@ -54,7 +54,7 @@ def load_bars(data_dir: Path | None, timeframes: tuple[str, ...]) -> dict[str, B
         raise DataError(f"timeframes must be among {', '.join(MINUTES)}, got {unknown[0]!r}")
     if data_dir is None:
         return resample_all(sound_bars(read_csv(SAMPLE), minutes=1), timeframes)
-    files = _find_files(data_dir, timeframes)
+    files = find_files(data_dir, timeframes, _advice(data_dir))
     return {
         name: sound_bars(read_parquet(file), minutes=MINUTES[name], advice=_advice(data_dir))
         for name, file in files.items()
@@ -76,7 +76,7 @@ def fingerprint(bars: dict[str, Bars]) -> str:
     return digest.hexdigest()
 
 
-def read_parquet(path: Path, *, timezone: str = "UTC") -> Rows:
+def read_parquet(path: Path, *, timezone: str = "UTC", names: tuple[str, ...] = PRICES) -> Rows:
     """Read a Parquet file with the columns timestamp, open, high, low, close.
 
     The timestamp is a datetime with a zone, a datetime without one, or a unix time in seconds or a
@@ -85,15 +85,16 @@ def read_parquet(path: Path, *, timezone: str = "UTC") -> Rows:
     Args:
         path: The file.
         timezone: IANA name of the clock that datetimes without a zone were read from.
+        names: Of the columns beside the timestamp.
 
     Raises:
         DataError: Not Parquet, or without these columns.
     """
-    table = _read_columns(path)
+    table = _read_columns(path, ("timestamp", *names))
     lines = np.arange(1, table.num_rows + 1)
     times = _parquet_times(table.column("timestamp"), path)
     instants = to_instants(times, timezone, path)
-    prices = np.stack([_prices(table.column(name), path) for name in PRICES], axis=1)
+    prices = np.stack([_prices(table.column(name), path) for name in names], axis=1)
 
     def cell(line: int, column: str) -> str:
         name = "timestamp" if column == "time" else column
@@ -113,6 +114,7 @@ def read_parquet(path: Path, *, timezone: str = "UTC") -> Rows:
         prices=prices,
         faults=tuple(instants.faults(lines, cell)),
         cell=cell,
+        names=names,
     )
 
 
@@ -123,16 +125,24 @@ def write_parquet(bars: Bars, path: Path) -> None:
     pq.write_table(pa.table(columns, names=list(COLUMNS)), path, use_dictionary=False)
 
 
-def _find_files(data_dir: Path, timeframes: tuple[str, ...]) -> dict[str, Path]:
+def find_files(data_dir: Path, timeframes: tuple[str, ...], advice: str) -> dict[str, Path]:
+    """The file of each timeframe.
+
+    Args:
+        data_dir: Folder made by `stage1.prepare`.
+        timeframes: Which.
+        advice: What to run where one is missing.
+
+    Raises:
+        DataError: A folder or file is missing.
+    """
     if not data_dir.is_dir():
-        raise DataError(f"{data_dir}: must be a folder of bars, got no folder; {_advice(data_dir)}")
+        raise DataError(f"{data_dir}: must be a folder of bars, got no folder; {advice}")
     files = {name: _file_of(data_dir, name) for name in timeframes}
     missing = [file.name for file in files.values() if not file.is_file()]
     if missing:
         found = ", ".join(sorted(file.name for file in data_dir.glob("*.parquet"))) or "none"
-        raise DataError(
-            f"{data_dir}: must hold {', '.join(missing)}, got {found}; {_advice(data_dir)}"
-        )
+        raise DataError(f"{data_dir}: must hold {', '.join(missing)}, got {found}; {advice}")
     return files
 
 
@@ -146,20 +156,36 @@ def _advice(data_dir: Path) -> str:
     return f"run `python -m stage1.prepare M1.csv --out {data_dir}`"
 
 
-def _read_columns(path: Path) -> pa.Table:
+def read_schema(path: Path) -> pa.Schema:
+    """Names and types of a Parquet file's columns, and what is noted beside them.
+
+    Raises:
+        DataError: No such file, or not Parquet.
+    """
     if not path.is_file():
         raise DataError(f"{path}: must be a file of bars, got no file; check the path")
     try:
-        names = pq.read_schema(path).names
-        missing = [name for name in COLUMNS if name not in names]
-        if missing:
-            raise DataError(
-                f"{path}: must have the columns {', '.join(COLUMNS)}, "
-                f"got {brief(', '.join(names))}; write it with `python -m stage1.prepare`"
-            )
-        table = pq.read_table(path, columns=list(COLUMNS))
+        return pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: must be a Parquet file ({brief(str(error))})") from None
+        raise _not_parquet(path, error) from None
+
+
+def _not_parquet(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path}: must be a Parquet file ({brief(str(error))})")
+
+
+def _read_columns(path: Path, columns: tuple[str, ...]) -> pa.Table:
+    names = read_schema(path).names
+    missing = [name for name in columns if name not in names]
+    if missing:
+        raise DataError(
+            f"{path}: must have the columns {', '.join(columns)}, "
+            f"got {brief(', '.join(names))}; write it with `python -m stage1.prepare`"
+        )
+    try:
+        table = pq.read_table(path, columns=list(columns))
+    except (pa.ArrowException, OSError) as error:
+        raise _not_parquet(path, error) from None
     if table.num_rows == 0:
         raise DataError(f"{path}: must hold bars, got none")
     return table

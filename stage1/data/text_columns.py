@@ -28,6 +28,16 @@ TEMPLATES = (
     "YYYYMMDDhhmm",
 )
 """How a written time begins; seconds, their fraction and a zone may follow."""
+DATES = (
+    "YYYY-MM-DD",
+    "YYYY/MM/DD",
+    "YYYY.MM.DD",
+    "DD.MM.YYYY",
+    "YYYYMMDD",
+    "YYYY-MM",
+    "YYYY",
+)
+"""How a written date looks, which a series may have in place of times."""
 UNIX = "unix time"
 """Seconds, milliseconds, microseconds or nanoseconds since 1970; the number's size says which."""
 UNIX_UNITS = (1, 10**3, 10**6, 10**9)
@@ -49,10 +59,18 @@ class Times(NamedTuple):
     """Whether the column itself says what instants it means."""
 
 
-def find_template(example: str) -> str | None:
-    """Which of `TEMPLATES`, or `UNIX`, a time is written by; None for none of them."""
+def find_template(example: str, *, dates: bool = False) -> str | None:
+    """Which of `TEMPLATES`, or `UNIX`, a time is written by; None for none of them.
+
+    Args:
+        example: A time.
+        dates: Whether it may be one of `DATES` as well.
+    """
     for template in TEMPLATES:
         if _fits(example, template) and _SUFFIX.fullmatch(example, len(template)):
+            return template
+    for template in DATES if dates else ():
+        if len(example) == len(template) and _fits(example, template):
             return template
     return UNIX if _UNIX_TEXT.fullmatch(example) else None
 
@@ -131,7 +149,9 @@ def _parse_minutes(texts: pa.Array, template: str) -> NDArray[np.int64]:
     characters = np.frombuffer(data_buffer or b"\0", np.uint8)
     starts = offsets[:-1]
     readable = np.diff(offsets) >= len(template)
-    fields = {letter: np.zeros(len(texts), np.int64) for letter in "YMDhm"}
+    # What a date leaves out: its first month or day, its first minute.
+    left_out = {letter: letter in "MD" and letter not in template for letter in "YMDhm"}
+    fields = {letter: np.full(len(texts), int(one)) for letter, one in left_out.items()}
     for position, place in enumerate(template):
         character = characters[np.minimum(starts + position, len(characters) - 1)]
         if place in fields:

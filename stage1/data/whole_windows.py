@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from stage1.config import DataConfig
 from stage1.data.bars import Bars
 from stage1.data.batches import slices, windows_at_once
-from stage1.data.gathering import Batch, PriceStatistics, ResidentBars
+from stage1.data.gathering import Batch, ResidentBars
 from stage1.data.hiding import Hiding
+from stage1.data.scales import TrainingStatistics
 from stage1.data.windows import find_windows
 from stage1.errors import DataError
 
@@ -28,7 +29,7 @@ class WholeWindows:
         statistics: The training's: whatever the bars are, `zscore` normalises as it was trained.
 
     Raises:
-        DataError: A timeframe is missing, or there is no window.
+        DataError: A timeframe or a channel is missing, or there is no window.
     """
 
     def __init__(
@@ -37,9 +38,10 @@ class WholeWindows:
         config: DataConfig,
         *,
         calendar: bool,
-        statistics: PriceStatistics,
+        statistics: TrainingStatistics,
     ) -> None:
-        check_timeframes(tuple(bars), config.timeframes, "the bars")
+        check_timeframes(tuple(bars), config, "the bars")
+        _check_channels(bars, config)
         self.config = config
         self._index = find_windows(bars, config, calendar=calendar)
         if not len(self._index.ends):
@@ -53,7 +55,7 @@ class WholeWindows:
     @property
     def ends(self) -> NDArray[np.int64]:
         """(windows,) unix seconds, increasing: when all bars of each window are completed."""
-        return self._index.ends
+        return self._resident.kind.instants(self._index.ends)
 
     def batch(self, chosen: NDArray[np.int64]) -> Batch:
         """Gather some windows.
@@ -77,29 +79,44 @@ class WholeWindows:
             yield self.batch(chosen)
 
 
-def check_timeframes(given: tuple[str, ...], wanted: tuple[str, ...], where: str) -> None:
+def check_timeframes(given: tuple[str, ...], config: DataConfig, where: str) -> None:
     """Refuse bars that lack a timeframe of a model.
 
     Args:
         given: Timeframes of the bars; further ones do no harm.
-        wanted: Timeframes of the model.
+        config: Of the model.
         where: The bars, for the error.
 
     Raises:
         DataError: A timeframe is missing.
     """
+    wanted = config.timeframes
     if not set(wanted) <= set(given):
+        advice = f"make them with `python -m stage1.prepare M1.csv --timeframes {','.join(wanted)}`"
+        if config.kind == "series":
+            advice = "load them with stage1.trained.loading.bars_for"
         raise DataError(
             f"{where} must have the timeframes that the model was trained on, "
-            f"{', '.join(wanted)}, got {', '.join(given) or 'none'}; make them with "
-            f"`python -m stage1.prepare M1.csv --timeframes {','.join(wanted)}`"
+            f"{', '.join(wanted)}, got {', '.join(given) or 'none'}; {advice}"
         )
 
 
+def _check_channels(bars: dict[str, Bars], config: DataConfig) -> None:
+    wanted = config.channel_names
+    for name in config.timeframes:
+        given = bars[name].prices.shape[1]
+        if given != len(wanted):
+            raise DataError(
+                f"the bars must have the channels that the model was trained on, "
+                f"{', '.join(wanted)}, got {given} in {name}"
+            )
+
+
 def _no_window(bars: dict[str, Bars], config: DataConfig, *, calendar: bool) -> str:
-    kind = "minutes" if calendar else f"bars of {config.timeframes[-1]}"
+    finest, coarsest = config.timeframes[0], config.timeframes[-1]
+    length = config.unit if calendar else f"bars of {coarsest}"
     return (
-        f"the bars must hold a window of {config.seq_len} {kind} without a gap over "
-        f"{config.max_gap} minutes, got {len(bars['m1'].open_time):,} bars of m1 without one; "
-        "add data"
+        f"the bars must hold a window of {config.seq_len} {length} without a gap over "
+        f"{config.max_gap} {config.unit}, got {len(bars[finest].open_time):,} bars of {finest} "
+        "without one; add data"
     )

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from stage1.config import DataConfig
 from stage1.data.store import Bars
 from stage1.errors import DataError
-from stage1.timeframes import MINUTES
 
 DAY = 86_400
 FEWEST_BARS = 8
@@ -48,7 +47,8 @@ def find_windows(
 ) -> WindowIndex:
     """All windows of completed bars that cross no long gap.
 
-    A window ends with an m1 bar, every `stride` minutes of the clock. Of each timeframe it holds
+    A window ends with an m1 bar, every `stride` minutes of the clock; where the data are a series,
+    with a step of it, and its steps count as minutes everywhere. Of each timeframe it holds
     the last `seq_len` bars completed by then, or, if `calendar`, all bars that lie whole in the
     last `seq_len` minutes. Left out are windows in which a timeframe (m1, if `calendar`) has no bar
     for more than `max_gap` minutes, and calendar windows with fewer than `FEWEST_BARS` m1 bars.
@@ -61,7 +61,7 @@ def find_windows(
     Raises:
         DataError: A bar opens off the clock, so that nobody knows what it overlaps.
     """
-    ends = bars["m1"].open_time + 60
+    ends = bars[config.timeframes[0]].open_time + 60
     ends = ends[(ends // 60) % config.stride == 0]
     find = _calendar_windows if calendar else _windows_of_equal_length
     return find(bars, config, ends)
@@ -73,9 +73,9 @@ def _windows_of_equal_length(
     usable = np.ones(len(ends), dtype=bool)
     last = np.empty((len(ends), len(config.timeframes)), dtype=np.int64)
     starts = ends.copy()
-    for column, timeframe in enumerate(config.timeframes):
-        times, length = bars[timeframe].open_time, MINUTES[timeframe] * 60
-        _check_clock(timeframe, times)
+    for column, (timeframe, minutes) in enumerate(_lengths(config)):
+        times, length = bars[timeframe].open_time, minutes * 60
+        _check_clock(timeframe, times, minutes)
         if len(times) == 0:
             return WindowIndex(ends[:0], starts[:0], last[:0], last[:0])
         index = np.searchsorted(times + length, ends, side="right") - 1
@@ -97,13 +97,13 @@ def _calendar_windows(
     starts = ends - config.seq_len * 60
     last = np.empty((len(ends), len(config.timeframes)), dtype=np.int64)
     first = np.empty_like(last)
-    for column, timeframe in enumerate(config.timeframes):
-        times, length = bars[timeframe].open_time, MINUTES[timeframe] * 60
-        _check_clock(timeframe, times)
+    for column, (timeframe, minutes) in enumerate(_lengths(config)):
+        times, length = bars[timeframe].open_time, minutes * 60
+        _check_clock(timeframe, times, minutes)
         last[:, column] = np.searchsorted(times + length, ends, side="right") - 1
         first[:, column] = np.searchsorted(times, starts, side="left")
     count = np.maximum(last - first + 1, 0)
-    times, longest = bars["m1"].open_time, 60 + config.max_gap * 60
+    times, longest = bars[config.timeframes[0]].open_time, 60 + config.max_gap * 60
     gaps = np.concatenate([[0], (np.diff(times) > longest).cumsum()])
     usable = (count[:, 0] >= FEWEST_BARS) & (gaps[last[:, 0]] == gaps[first[:, 0]])
     usable &= times[first[:, 0]] - starts < longest
@@ -111,12 +111,16 @@ def _calendar_windows(
     return WindowIndex(ends, starts, last, count).take(usable)
 
 
-def _check_clock(timeframe: str, times: NDArray[np.int64]) -> None:
-    off = times[times % (MINUTES[timeframe] * 60) != 0]
+def _lengths(config: DataConfig) -> list[tuple[str, int]]:
+    return list(zip(config.timeframes, config.minutes, strict=True))
+
+
+def _check_clock(timeframe: str, times: NDArray[np.int64], minutes: int) -> None:
+    off = times[times % (minutes * 60) != 0]
     if len(off):
         raise DataError(
             f"{timeframe}: every bar must open on the UTC clock at a multiple of "
-            f"{MINUTES[timeframe]} minutes, got {np.datetime64(int(off[0]), 's')}; make the bars "
+            f"{minutes} minutes, got {np.datetime64(int(off[0]), 's')}; make the bars "
             "anew from 1-minute ones: python -m stage1.prepare"
         )
 
@@ -129,12 +133,12 @@ def split_windows(
     Of the validation windows at most `config.validation_windows` are kept, evenly spaced.
 
     Raises:
-        DataError: A side is empty; says how many days the bars must span.
+        DataError: A side is empty; says how many days or steps the bars must span.
 
     Source:
         Purging after Lopez de Prado 2018, "Advances in Financial Machine Learning", section 7.4.1.
     """
-    times = bars["m1"].open_time
+    times = bars[config.timeframes[0]].open_time
     first, last = (int(times[0]), int(times[-1]) + 60) if len(times) else (0, 0)
     boundary = round(last - config.validation_share * (last - first))
     training = windows.take(windows.ends <= boundary)
@@ -150,11 +154,14 @@ def split_windows(
 
 def days_needed(config: DataConfig, *, calendar: bool = False) -> float:
     """Days without gaps that give both sides of the split their first windows, rounded up."""
-    coarsest = 1 if calendar else MINUTES[config.timeframes[-1]]
+    return float(np.ceil(_minutes_needed(config, calendar=calendar) * 60 / DAY * 10) / 10)
+
+
+def _minutes_needed(config: DataConfig, *, calendar: bool) -> float:
+    coarsest = 1 if calendar else config.minutes[-1]
     # One bar more, since the first may have begun too early; one stride, until a window may end.
     minutes = (config.seq_len + 1) * coarsest + config.stride
-    smaller_share = min(config.validation_share, 1 - config.validation_share)
-    return float(np.ceil(minutes * 60 / smaller_share / DAY * 10) / 10)
+    return minutes / min(config.validation_share, 1 - config.validation_share)
 
 
 def _check_every_timeframe(windows: WindowIndex, config: DataConfig) -> None:
@@ -162,21 +169,31 @@ def _check_every_timeframe(windows: WindowIndex, config: DataConfig) -> None:
     for column, timeframe in enumerate(config.timeframes):
         if not windows.lengths[:, column].any():
             first, last = (np.datetime64(int(end), "s") for end in windows.ends[[0, -1]])
+            there = f"that end from {first} to {last}; make the bars of all timeframes anew from "
+            there += "the same 1-minute ones: python -m stage1.prepare"
+            if config.kind == "series":
+                there = "that there are; leave it out of data.timeframes, or raise data.seq_len"
             raise DataError(
                 f"{timeframe} must have a bar in some window, got none in the "
-                f"{len(windows.ends):,} that end from {first} to {last}; make the bars of all "
-                "timeframes anew from the same 1-minute ones: python -m stage1.prepare"
+                f"{len(windows.ends):,} {there}"
             )
 
 
 def _too_little_data(config: DataConfig, seconds: int, *, calendar: bool) -> str:
     length, further, advice = f"bars of {config.timeframes[-1]}", "", "drop coarse timeframes or "
     if calendar:
-        length, advice = "minutes", ""
-        further = f" and with at least {FEWEST_BARS} bars of m1 in each window"
+        length, advice = config.unit, ""
+        further = f" and with at least {FEWEST_BARS} bars of {config.timeframes[0]} in each window"
+    needed, there = (
+        f"{days_needed(config, calendar=calendar):.1f} days",
+        f"{seconds / DAY:.1f} days",
+    )
+    if config.kind == "series":
+        steps = int(np.ceil(_minutes_needed(config, calendar=calendar)))
+        needed, there = f"{steps:,} steps", f"{seconds // 60:,} steps"
     return (
-        f"the bars must span at least {days_needed(config, calendar=calendar):.1f} days without a "
-        f"gap over {config.max_gap} minutes{further} (data.seq_len={config.seq_len} {length} on "
-        f"either side of the split, data.validation_share={config.validation_share}), got "
-        f"{seconds / DAY:.1f} days; add data, change data.seq_len, {advice}raise data.max_gap"
+        f"the bars must span at least {needed} without a gap over {config.max_gap} {config.unit}"
+        f"{further} (data.seq_len={config.seq_len} {length} on either side of the split, "
+        f"data.validation_share={config.validation_share}), got {there}; add data, change "
+        f"data.seq_len, {advice}raise data.max_gap"
     )

@@ -40,26 +40,26 @@ def blocks_of_windows(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDA
 
 
 def block_sums(
-    decoded: Float[Tensor, "batch timeframe time 4"],
+    decoded: Float[Tensor, "batch timeframe time channel"],
     batch: Batch,
     blocks: Int[Tensor, " batch"],
-) -> Float[Tensor, "timeframe 4 block 6"]:
+) -> Float[Tensor, "timeframe channel block 6"]:
     """What correlations need, added up over the scored bars of each block.
 
     Args:
-        decoded: Normalised prices.
+        decoded: Normalised bars.
         batch: What they are to be compared with.
         blocks: Of each window, from 0.
 
     Returns:
-        float64, for each timeframe, price and block: number of bars, sum of the truth, of the
+        float64, for each timeframe, channel and block: number of bars, sum of the truth, of the
         decoded, of the truth squared, of the decoded squared, of the product.
     """
-    timeframes = decoded.shape[1]
-    sums = torch.zeros(timeframes, int(blocks.max()) + 1, 4, 6, dtype=torch.float64)
+    timeframes, channels = decoded.shape[1], decoded.shape[3]
+    sums = torch.zeros(timeframes, int(blocks.max()) + 1, channels, 6, dtype=torch.float64)
     for index in range(timeframes):
         scored = batch.scored[:, index]
-        truth = batch.targets[:, index][scored].double()  # (bars, 4)
+        truth = batch.targets[:, index][scored].double()  # (bars, channel)
         mine = decoded[:, index][scored].double()
         columns = (torch.ones_like(truth), truth, mine, truth**2, mine**2, truth * mine)
         block = blocks[:, None].expand_as(scored)[scored]

@@ -1,8 +1,8 @@
 """Whether decoded bars of different timeframes tell of the same prices.
 
 A coarse bar is the aggregate of the finer bars in its clock interval: open of the first, highest
-high, lowest low, close of the last. Every timeframe is held against every finer one, not only the
-next, which a calendar window may lack.
+high, lowest low, close of the last; of a series their mean. Every timeframe is held against every
+finer one, not only the next, which a calendar window may lack.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from stage1.data.features import per_bar
 from stage1.data.hiding import ROWS_APART
+from stage1.data.kinds import OHLC, Kind
 
 TOLERANCE = 0.1
 """Standard deviations of the coarse timeframe by which consistent prices may differ."""
@@ -40,7 +42,7 @@ class Comparison(NamedTuple):
     coarse: int
     """Index of the other."""
     bars: WholeBars
-    difference: Float[Tensor, "bars 4"]
+    difference: Float[Tensor, "bars channel"]
     """Aggregate less coarse bar, in units of the coarse timeframe."""
 
 
@@ -84,18 +86,13 @@ def whole_bars(
     return WholeBars(place[found], start.unsqueeze(-1) + part)
 
 
-def aggregate(parts: Float[Tensor, "bars parts 4"]) -> Float[Tensor, "bars 4"]:
-    """Open, high, low, close of bars that follow each other."""
-    open_, high, low, close = parts.unbind(-1)
-    return torch.stack([open_[:, 0], high.amax(dim=1), low.amin(dim=1), close[:, -1]], dim=-1)
-
-
 def compare(
-    bars: Float[Tensor, "batch timeframe time 4"],
+    bars: Float[Tensor, "batch timeframe time channel"],
     open_time: Int[Tensor, "batch timeframe time"],
-    center: Float[Tensor, "batch timeframe"],
-    scale: Float[Tensor, "batch timeframe"],
+    center: Float[Tensor, "batch timeframe *channel"],
+    scale: Float[Tensor, "batch timeframe *channel"],
     minutes: tuple[int, ...],
+    kind: Kind = OHLC,
 ) -> Iterator[Comparison]:
     """Hold every timeframe against every finer one, as far as a window can fill its bars.
 
@@ -105,12 +102,14 @@ def compare(
         center: Log price at 0 of each timeframe's units, float64.
         scale: Log price of one unit, float64.
         minutes: Length of a bar, per timeframe.
+        kind: Of the data, which says what bars a coarser one is made of.
 
     Yields:
         One comparison per pair, in float32.
     """
     length = open_time.shape[2]
     series = [one.flatten(0, 1) for one in bars.float().unbind(1)]
+    centers, scales = (per_bar(one).squeeze(2) for one in (center, scale))
     for coarse, finer in _pairs(minutes, length):
         whole = whole_bars(
             open_time[:, finer],
@@ -119,11 +118,11 @@ def compare(
             coarse_minutes=minutes[coarse],
         )
         parts = series[finer].index_select(0, whole.parts.flatten())
-        together = aggregate(parts.unflatten(0, whole.parts.shape))
-        factor = (scale[:, finer] / scale[:, coarse]).float()
-        shift = ((center[:, finer] - center[:, coarse]) / scale[:, coarse]).float()
+        together = kind.aggregate(parts.unflatten(0, whole.parts.shape))
+        factor = (scales[:, finer] / scales[:, coarse]).float()
+        shift = ((centers[:, finer] - centers[:, coarse]) / scales[:, coarse]).float()
         window = whole.places // length
-        in_coarse_units = together * factor[window, None] + shift[window, None]
+        in_coarse_units = together * factor[window] + shift[window]
         difference = in_coarse_units - series[coarse].index_select(0, whole.places)
         yield Comparison(finer, coarse, whole, difference)
 
@@ -137,11 +136,12 @@ def _pairs(minutes: tuple[int, ...], length: int) -> Iterator[tuple[int, int]]:
 
 
 def cross_timeframe_loss(
-    decoded: Float[Tensor, "batch timeframe time 4"],
+    decoded: Float[Tensor, "batch timeframe time channel"],
     open_time: Int[Tensor, "batch timeframe time"],
-    center: Float[Tensor, "batch timeframe"],
-    scale: Float[Tensor, "batch timeframe"],
+    center: Float[Tensor, "batch timeframe *channel"],
+    scale: Float[Tensor, "batch timeframe *channel"],
     minutes: tuple[int, ...],
+    kind: Kind = OHLC,
 ) -> Float[Tensor, ""]:
     """Mean squared difference between bars and the aggregates of finer timeframes' bars.
 
@@ -155,6 +155,7 @@ def cross_timeframe_loss(
         center: Log price at 0 of each timeframe's units, float64.
         scale: Log price of one unit, float64.
         minutes: Length of a bar, per timeframe.
+        kind: Of the data.
 
     Returns:
         Float32, >= 0; exactly 0 for bars that aggregate, in common units, and 0 if none can be
@@ -165,7 +166,7 @@ def cross_timeframe_loss(
     """
     total = decoded.new_zeros((), dtype=torch.float32)
     compared = 0
-    for comparison in compare(decoded, open_time, center, scale, minutes):
+    for comparison in compare(decoded, open_time, center, scale, minutes, kind):
         total = total + comparison.difference.square().sum()
         compared += comparison.difference.numel()
     return total / max(compared, 1)
@@ -195,5 +196,5 @@ def consistency_ratio(
         counts = decoded[coarse][bars.places] | decoded[finer][bars.parts].any(dim=1)
         close = difference.abs() <= TOLERANCE
         agreeing += int((close & counts.unsqueeze(-1)).sum())
-        compared += 4 * int(counts.sum())
+        compared += difference.shape[1] * int(counts.sum())
     return agreeing / compared if compared else float("nan")

@@ -8,21 +8,22 @@ from torch.nn.functional import huber_loss
 
 from stage1.config import LossConfig
 from stage1.data.batches import Batch
+from stage1.data.kinds import OHLC, Kind
 from stage1.model.consistency import cross_timeframe_loss
 from stage1.model.masked_mean import masked_mean
 from stage1.model.spectral import amplitude_phase_loss, stft_loss
 
 
 def reconstruction_loss(
-    decoded: Float[Tensor, "batch timeframe time 4"],
-    targets: Float[Tensor, "batch timeframe time 4"],
+    decoded: Float[Tensor, "batch timeframe time channel"],
+    targets: Float[Tensor, "batch timeframe time channel"],
     scored: Bool[Tensor, "batch timeframe time"],
     *,
     delta: float,
 ) -> Float[Tensor, ""]:
     """Huber loss of the scored bars.
 
-    loss = mean over scored bars and prices of e^2 / 2 where |e| <= delta, else of
+    loss = mean over scored bars and channels of e^2 / 2 where |e| <= delta, else of
     delta (|e| - delta / 2), with e = decoded - true.
 
     Args:
@@ -44,10 +45,11 @@ def reconstruction_loss(
 
 
 def total_loss(
-    decoded: Float[Tensor, "batch timeframe time 4"],
+    decoded: Float[Tensor, "batch timeframe time channel"],
     batch: Batch,
     loss: LossConfig,
     minutes: tuple[int, ...],
+    kind: Kind = OHLC,
 ) -> Float[Tensor, ""]:
     """The weighted sum that is trained on and reported as val_loss; weight 0 computes nothing.
 
@@ -59,6 +61,7 @@ def total_loss(
         batch: The windows.
         loss: Weights, and where the Huber loss turns linear.
         minutes: Length of a bar, per timeframe.
+        kind: Of the data.
 
     Returns:
         Float32, >= 0.
@@ -70,7 +73,9 @@ def total_loss(
         spectral = stft_loss(decoded, batch.targets, scored=scored, real=real)
         total = total + weights.spec_tf * spectral
     if weights.cross:
-        cross = cross_timeframe_loss(decoded, batch.open_time, batch.center, batch.scale, minutes)
+        cross = cross_timeframe_loss(
+            decoded, batch.open_time, batch.center, batch.scale, minutes, kind
+        )
         total = total + weights.cross * cross
     if weights.amp_phase:
         correlated = amplitude_phase_loss(decoded, batch.targets, scored=scored, real=real)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from stage1.config import Config
 from stage1.data.bars import Bars
-from stage1.data.gathering import PriceStatistics
+from stage1.data.scales import TrainingStatistics
 from stage1.data.whole_windows import WholeWindows
 from stage1.model.stage1_model import Stage1Model, encode_bars
 
@@ -25,7 +25,7 @@ class MarketEncoder(nn.Module):
         statistics: Of the bars it was trained on.
     """
 
-    def __init__(self, model: Stage1Model, config: Config, statistics: PriceStatistics) -> None:
+    def __init__(self, model: Stage1Model, config: Config, statistics: TrainingStatistics) -> None:
         super().__init__()
         self.stem, self.encoder = model.stem, model.encoder
         self.config, self.statistics = config, statistics
@@ -47,7 +47,7 @@ class MarketEncoder(nn.Module):
 
     def forward(
         self,
-        features: Float[Tensor, "batch timeframe time 6"],
+        features: Float[Tensor, "batch timeframe time feature"],
         hidden: Bool[Tensor, "batch timeframe time"] | None = None,
         real: Bool[Tensor, "batch timeframe time"] | None = None,
     ) -> Float[Tensor, "batch timeframe time width"]:
@@ -57,7 +57,7 @@ class MarketEncoder(nn.Module):
 
         Args:
             features: Open, high, low, close, delta close, body, normalised as `windows` does it;
-                (batch, timeframes, seq_len, 6).
+                (batch, timeframes, seq_len, 6). Of a series its channels, then their changes.
             hidden: True where the encoder is to see nothing; None = it sees all bars.
             real: False at padding, which calendar windows have; None = all bars are real.
 
@@ -70,7 +70,7 @@ class MarketEncoder(nn.Module):
 
     def embed(
         self,
-        features: Float[Tensor, "batch timeframe time 6"],
+        features: Float[Tensor, "batch timeframe time feature"],
         real: Bool[Tensor, "batch timeframe time"] | None = None,
     ) -> Float[Tensor, "batch timeframe width"]:
         """One vector of each window and timeframe: the mean of the codes of its real bars.
@@ -95,12 +95,13 @@ class MarketEncoder(nn.Module):
         """All windows of some bars, whole and normalised as in the training.
 
         Args:
-            bars: Per timeframe, at least the encoder's, as `stage1.data.store.load_bars` loads
+            bars: Per timeframe, at least the encoder's, as `stage1.trained.loading.bars_for` loads
                 them.
-            stride: Minutes between the ends of consecutive windows, >= 1; None = as trained.
+            stride: Minutes between the ends of consecutive windows, >= 1; None = as trained. Steps,
+                of a series.
 
         Raises:
-            DataError: A timeframe is missing, or the bars are too few for a window.
+            DataError: A timeframe or a channel is missing, or the bars are too few for a window.
         """
         data = self.config.data
         if stride is not None:

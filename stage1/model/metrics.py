@@ -12,15 +12,15 @@ from torchmetrics.functional import pearson_corrcoef
 from stage1.config import Config
 from stage1.data.batches import Batch
 from stage1.data.features import interpolate
+from stage1.data.kinds import kind_of
 from stage1.model.consistency import compare, consistency_ratio
 from stage1.model.losses import reconstruction_loss, total_loss
 from stage1.model.spectral import completed, spectral_delta
-from stage1.timeframes import MINUTES
 
 
 def correlations(
-    decoded: Float[Tensor, "bars 4"], targets: Float[Tensor, "bars 4"]
-) -> Float[Tensor, "4"]:
+    decoded: Float[Tensor, "bars channel"], targets: Float[Tensor, "bars channel"]
+) -> Float[Tensor, " channel"]:
     """Pearson correlation of each price over all bars, in [-1, 1]; 0 where one is constant."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The variance of predictions or target")
@@ -30,7 +30,7 @@ def correlations(
 
 
 def evaluate(
-    decoded: Float[Tensor, "batch timeframe time 4"], batch: Batch, config: Config
+    decoded: Float[Tensor, "batch timeframe time channel"], batch: Batch, config: Config
 ) -> dict[str, float]:
     """All metrics of one set of decoded windows.
 
@@ -43,11 +43,11 @@ def evaluate(
         A timeframe without a scored bar is context: it has no correlation and no skill, and has no
         part in those of all.
     """
-    minutes = _minutes(config)
-    metrics = {"val_loss": float(total_loss(decoded, batch, config.loss, minutes))}
+    minutes, kind = config.data.minutes, kind_of(config.data)
+    metrics = {"val_loss": float(total_loss(decoded, batch, config.loss, minutes, kind))}
     metrics |= _of_scored_bars(decoded, batch, config.data.timeframes)
     whole = completed(decoded, batch.targets, batch.hidden)
-    comparisons = compare(whole, batch.open_time, batch.center, batch.scale, minutes)
+    comparisons = compare(whole, batch.open_time, batch.center, batch.scale, minutes, kind)
     metrics["consistency_ratio"] = consistency_ratio(comparisons, batch.hidden)
     metrics["spectral_delta"] = spectral_delta(
         decoded, batch.targets, hidden=batch.hidden, scored=batch.scored, real=batch.real
@@ -60,7 +60,7 @@ ALL = "all"
 
 
 def evaluate_each(
-    decoded: Float[Tensor, "batch timeframe time 4"], batch: Batch, config: Config
+    decoded: Float[Tensor, "batch timeframe time channel"], batch: Batch, config: Config
 ) -> dict[str, dict[str, float]]:
     """The metrics of each timeframe by itself, and those of `ALL`.
 
@@ -72,7 +72,9 @@ def evaluate_each(
     """
     pooled = evaluate(decoded, batch, config)
     whole = completed(decoded, batch.targets, batch.hidden)
-    compared = list(compare(whole, batch.open_time, batch.center, batch.scale, _minutes(config)))
+    minutes, kind = config.data.minutes, kind_of(config.data)
+    comparisons = compare(whole, batch.open_time, batch.center, batch.scale, minutes, kind)
+    compared = list(comparisons)
     found = {
         ALL: {
             "val_loss": pooled["val_loss"],
@@ -133,14 +135,11 @@ def interpolated(batch: Batch) -> Tensor:
     return interpolate(batch.targets, batch.hidden | ~batch.real)
 
 
-def _minutes(config: Config) -> tuple[int, ...]:
-    return tuple(MINUTES[name] for name in config.data.timeframes)
-
-
 def zero_loss(batch: Batch, config: Config) -> float:
     """The `val_loss` of predicting 0 everywhere, which a training that has learned nothing has."""
     zeros = torch.zeros_like(batch.targets)
-    return float(total_loss(zeros, batch, config.loss, _minutes(config)))
+    kind = kind_of(config.data)
+    return float(total_loss(zeros, batch, config.loss, config.data.minutes, kind))
 
 
 def evaluate_baseline(batch: Batch, config: Config) -> dict[str, float]:

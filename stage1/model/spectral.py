@@ -24,7 +24,7 @@ STILL = 1e-3
 """A completed series that moves by less than this share of the true one's movement has no spectrum
 to correlate: its correlations fall to 0 in proportion instead of changing ever faster."""
 
-Prices = Float[Tensor, "batch timeframe time 4"]
+Prices = Float[Tensor, "batch timeframe time channel"]
 Bars = Bool[Tensor, "batch timeframe time"]
 
 
@@ -217,7 +217,7 @@ def _scored_series(
     return _centred(truth[counts], there), _centred(_series(mine, real)[counts], there)
 
 
-def _series(prices: Prices, real: Bars) -> Float[Tensor, "batch timeframe 4 time"]:
+def _series(prices: Prices, real: Bars) -> Float[Tensor, "batch timeframe channel time"]:
     """Each price along time, float32, 0 at padding."""
     return prices.float().masked_fill(~real.unsqueeze(-1), 0.0).transpose(2, 3)
 

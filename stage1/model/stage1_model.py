@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers.models.t5.modeling_t5 import T5Stack
 
 from stage1.config import Config
-from stage1.data.features import FEATURES, TARGETS
+from stage1.data.kinds import kind_of
 from stage1.errors import ModelError
 from stage1.language_models.initialization import build_t5, t5_stack
 from stage1.language_models.resolver import LanguageModel
@@ -43,7 +43,8 @@ class Stage1Model(nn.Module):
         super().__init__()
         timeframes, model = len(config.data.timeframes), config.model
         self.timeframes, self.seq_len = config.data.timeframes, config.data.seq_len
-        channels = len(FEATURES) + 1
+        kind = kind_of(config.data)
+        channels = kind.features + 1
         self.stem: nn.Module = nn.Identity()
         if model.stem.width:
             self.stem = Stem(model.stem, timeframes=timeframes, channels=channels)
@@ -73,7 +74,7 @@ class Stage1Model(nn.Module):
             nn.GELU(),
             TimeframeLinear(timeframes, model.d_model, model.d_model),
             nn.GELU(),
-            TimeframeLinear(timeframes, model.d_model, len(TARGETS)),
+            TimeframeLinear(timeframes, model.d_model, len(kind.channels)),
         )
 
     @overload
@@ -91,14 +92,14 @@ class Stage1Model(nn.Module):
         """Decode every bar, in normalised units, float32.
 
         Args:
-            features: (batch, timeframe, time, 6), or by timeframe (batch, bars, 6): as many bars as
-                there are, and only timeframes that are there.
+            features: (batch, timeframe, time, feature), or by timeframe (batch, bars, feature): as
+                many bars as there are, and only timeframes that are there.
             hidden: (batch, timeframe, time), or by timeframe (batch, bars).
             real: As `hidden`, False at padding, whose features are not read; None = all real.
 
         Returns:
-            (batch, timeframe, time, 4), or by timeframe (batch, seq_len, 4); what stands beyond a
-            timeframe's real bars means nothing.
+            (batch, timeframe, time, channel), or by timeframe (batch, seq_len, channel); what
+            stands beyond a timeframe's real bars means nothing.
 
         Raises:
             ValueError: A timeframe is none of the configuration's, or has too many bars, or the
@@ -121,10 +122,10 @@ class Stage1Model(nn.Module):
 
     def _decode(
         self,
-        features: Float[Tensor, "batch timeframe time 6"],
+        features: Float[Tensor, "batch timeframe time feature"],
         hidden: Bool[Tensor, "batch timeframe time"],
         real: Bool[Tensor, "batch timeframe time"] | None,
-    ) -> Float[Tensor, "batch timeframe time 4"]:
+    ) -> Float[Tensor, "batch timeframe time channel"]:
         encoded = encode_bars(self.stem, self.encoder, features, hidden, real)
         decoded: Tensor = self.decoder(self.bottleneck(encoded))
         return decoded.float()
@@ -133,7 +134,7 @@ class Stage1Model(nn.Module):
 def encode_bars(
     stem: nn.Module,
     encoder: nn.Module,
-    features: Float[Tensor, "batch timeframe time 6"],
+    features: Float[Tensor, "batch timeframe time feature"],
     hidden: Bool[Tensor, "batch timeframe time"],
     real: Bool[Tensor, "batch timeframe time"] | None,
 ) -> Float[Tensor, "batch timeframe time width"]:

@@ -13,7 +13,7 @@ from stage1.claims.earlier_run import model_of_run, variation
 from stage1.claims.synthetic import TYPICAL, ScoreModel
 from stage1.command import run_command
 from stage1.data.batches import MarketWindows
-from stage1.data.store import load_bars
+from stage1.data.load import load_data
 from stage1.model.blocks import blocks_of_windows
 from stage1.plan.claims import (
     CLAIMS_NOTE,
@@ -67,10 +67,10 @@ def plan(
     """Tell what a study takes and which effects it could see. Writes nothing."""
     console = Console()
     study = load_study(space, seed=seed, trials=trials)
-    bars = load_bars(data_dir, study.config.data.timeframes)
-    validation = MarketWindows(
-        bars, study.config.data, calendar=study.config.model.async_sampler
-    ).split.validation
+    bars, config = load_data(data_dir, study.config)
+    study = study._replace(config=config)
+    windows = MarketWindows(bars, config.data, calendar=config.model.async_sampler)
+    validation = windows.split.validation
     model = model_of_run(like) if like else TYPICAL
     run = RunFolder(out / study.space.name)
     by_stage = trials_by_stage(study)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stage1.results import DESIGN, SEARCH
-from stage1.run_tables import BLOCK_SUMS, CHANNELS
+from stage1.run_tables import BLOCK_SUMS
 from stage1.search.study import Study
 
 RAY_MB = 900
@@ -48,7 +48,8 @@ def disk_bytes(study: Study, trials: dict[str, int], *, blocks: int) -> int:
     timeframes, every = len(study.config.data.timeframes), sum(trials.values())
     points = every * (study.space.horizon_epochs + 1)
     numbers = 5 + 2 * timeframes  # three losses and metrics, two per timeframe, lr and time
-    in_blocks = trials[DESIGN] * len(study.block_epochs) * timeframes * len(CHANNELS) * blocks
+    series = timeframes * len(study.config.data.channel_names)
+    in_blocks = trials[DESIGN] * len(study.block_epochs) * series * blocks
     journal_lines = trials[SEARCH] * (study.space.horizon_epochs + len(study.space.space) + 3)
     journal_lines += trials[DESIGN] // study.space.design.seeds
     return sum(

@@ -20,13 +20,15 @@ from stage1.search.space import (
     Value,
     active,
 )
-from stage1.timeframes import MINUTES
 
 OWN_KEYS = {
     "training.epochs": "must be left to horizon_epochs",
     "training.seed": "must be left to --seed and design.seeds",
     "model.async_sampler": "must be set in the base configuration, the same for all trials",
-    "data.timeframes": "must be set in the base configuration, the same for all trials",
+    **dict.fromkeys(
+        ("data.timeframes", "data.kind", "data.channels", "data.step"),
+        "must be set in the base configuration, the same for all trials",
+    ),
 }
 """Keys that neither an arm nor the search may set, and why."""
 FEW = 64
@@ -193,8 +195,8 @@ def _objective_faults(space: Space, config: Config) -> list[Fault]:
     context = _context_timeframe(metric, config)
     if context is not None:
         rule = f"must be of a timeframe with {FEWEST_BARS} bars in a window, got {metric!r}"
-        longest = config.data.seq_len
-        return [(("objective", "metric"), f"{rule}: {longest} minutes are too few for {context}")]
+        longest = f"{config.data.seq_len} {config.data.unit}"
+        return [(("objective", "metric"), f"{rule}: {longest} are too few for {context}")]
     return []
 
 
@@ -202,8 +204,12 @@ def _context_timeframe(metric: str, config: Config) -> str | None:
     """The timeframe that a metric is of, if it is never scored."""
     if not config.model.async_sampler:
         return None
-    names = (name for name in config.data.timeframes if metric.endswith(f"_{name}"))
-    return next((n for n in names if config.data.seq_len // MINUTES[n] < FEWEST_BARS), None)
+    data = config.data
+    bars = {
+        name: data.seq_len // one for name, one in zip(data.timeframes, data.minutes, strict=True)
+    }
+    names = (name for name in data.timeframes if metric.endswith(f"_{name}"))
+    return next((name for name in names if bars[name] < FEWEST_BARS), None)
 
 
 def _scheduler_faults(space: Space) -> list[Fault]:

@@ -198,7 +198,8 @@ class StudyEngine:
 
     def _end(self, trial: RunningTrial, status: str, *, error: str | None = None) -> None:
         spec = trial.spec
-        blocks = block_rows(trial, self.study.config.data.timeframes)
+        data = self.study.config.data
+        blocks = block_rows(trial, data.timeframes, data.channel_names)
         self._tables.add_trial(trial_row(trial, status, error), curve_rows(trial), blocks)
         curve = {int(row["epoch"]): self._objective(row) for row in trial.curve}
         value = self._objective(trial.curve[-1]) if trial.curve else math.nan

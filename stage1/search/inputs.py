@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stage1.data.batches import MarketWindows
-from stage1.data.store import Bars, fingerprint, load_bars
+from stage1.data.load import load_data
+from stage1.data.store import Bars, fingerprint
 from stage1.language_models.resolver import LanguageModel, resolve
 from stage1.search.study import Study, language_model_names
 
@@ -14,6 +15,8 @@ from stage1.search.study import Study, language_model_names
 class StudyInputs(NamedTuple):
     """All that is read from outside the study's own files."""
 
+    study: Study
+    """With channels and step of a series as they were found."""
     bars: dict[str, Bars]
     """Per timeframe."""
     windows: MarketWindows
@@ -38,7 +41,8 @@ def load_inputs(study: Study, data_dir: Path | None) -> StudyInputs:
         DataError: The bars cannot be read, or are too few.
         ModelError: A language model cannot be had.
     """
-    config = study.config
-    bars = load_bars(data_dir, config.data.timeframes)
+    bars, config = load_data(data_dir, study.config)
+    study = study._replace(config=config)
     windows = MarketWindows(bars, config.data, calendar=config.model.async_sampler)
-    return StudyInputs(bars, windows, [resolve(name) for name in language_model_names(study)])
+    models = [resolve(name) for name in language_model_names(study)]
+    return StudyInputs(study, bars, windows, models)

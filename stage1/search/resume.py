@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from stage1.config import Config
 from stage1.errors import ConfigError, ResultsError
 from stage1.faults import dotted, shown
 from stage1.files import atomic_path, sha256_of_file, write_text
@@ -45,7 +46,7 @@ from stage1.search.study import (
     trial_config,
 )
 from stage1.search.trials import EndedTrial, TrialSpec
-from stage1.yaml_source import read_yaml
+from stage1.yaml_source import merged, read_yaml
 
 _PACKAGES = (
     "stage1",
@@ -105,7 +106,8 @@ def check_same_study(run: RunFolder, study: Study, *, data: dict[str, Any]) -> N
             raise ResultsError(
                 f"{folder}: must be a folder of the run itself, got a link; remove it"
             )
-    then = _flat(_mapping(run.space))
+    # A run of an earlier version does not say keys that came later: it had what are their defaults.
+    then = _flat(merged({"config": Config().model_dump(mode="json")}, _mapping(run.space)))
     now = _flat(yaml.safe_load(space_yaml(study, {"data": data})))
     keys = {*then, *now} - {"data.data_dir"}  # the fingerprint decides, however the path is written
     # What is kept of the trials changes none of them, and runs of earlier versions do not say it.

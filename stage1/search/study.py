@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from stage1.config import Config, load_config, with_values
+from stage1.errors import ConfigError
 from stage1.preregistration import arm_roles, early_epoch
 from stage1.results import PRETRAINED
 from stage1.search.checks import design_faults, in_configuration_types, space_faults
@@ -56,6 +58,11 @@ def load_study(path: Path, *, seed: int = 0, trials: int | None = None) -> Study
         ConfigError: All faults that can be told together: file, line, key, rule, value.
     """
     source = load_yaml(find(path, "search_spaces"))
+    if "config" in source.values and "base" not in source.values:
+        raise ConfigError(
+            f"{path}: must be a search space, got that of a study that has run; begin one like it: "
+            f"python -m stage1.new NAME --from {shlex.quote(str(path.parent))}"
+        )
     try:
         space = Space.model_validate(source.values)
     except ValidationError as error:

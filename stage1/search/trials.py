@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stage1.results import BLOCK_SUMS, CHANNELS, PARAMETER_PREFIX
+from stage1.results import BLOCK_SUMS, PARAMETER_PREFIX
 from stage1.search.space import Value
 
 
@@ -183,19 +183,22 @@ def curve_rows(trial: RunningTrial) -> list[dict[str, Any]]:
     ]
 
 
-def block_rows(trial: RunningTrial, timeframes: Sequence[str]) -> list[dict[str, Any]]:
+def block_rows(
+    trial: RunningTrial, timeframes: Sequence[str], channels: Sequence[str]
+) -> list[dict[str, Any]]:
     """The trial's rows of blocks.parquet; blocks without a scored bar have none.
 
     Args:
         trial: With its sums.
         timeframes: What the first axis of the sums stands for.
+        channels: What the second one does.
     """
     rows = []
     for epoch, sums in trial.blocks.items():
         for timeframe, channel, block in product(*(range(size) for size in sums.shape[:3])):
             n, *others = sums[timeframe, channel, block].tolist()
             if n:
-                identity = (epoch, timeframes[timeframe], CHANNELS[channel], block, int(n))
+                identity = (epoch, timeframes[timeframe], channels[channel], block, int(n))
                 names = ("epoch", "timeframe", "channel", "block", *BLOCK_SUMS)
                 rows.append(dict(zip(names, (*identity, *others), strict=True)))
     return rows

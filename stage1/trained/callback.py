@@ -37,4 +37,4 @@ def excerpts_of(module: Stage1Module) -> list[Reconstruction]:
     module.eval()
     decoded = module.predict_step(Batch(*(tensor.to(module.device) for tensor in batch)), 0)
     module.train(training)
-    return reconstructions(decoded, batch, pairs, module.config.data.timeframes)
+    return reconstructions(decoded, batch, pairs, module.config.data)

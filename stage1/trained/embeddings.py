@@ -49,9 +49,9 @@ def encode_to_file(
 
     Args:
         checkpoint: Of a training.
-        data_dir: Folder of prepared bars; None for the bundled sample.
+        data_dir: Folder of prepared bars, or of a series; None for the bundled sample.
         out: The file.
-        stride: Minutes between the ends of windows; None = as trained.
+        stride: Minutes, or steps of a series, between the ends of windows; None = as trained.
         console: Where to show the progress.
 
     Raises:
@@ -60,12 +60,13 @@ def encode_to_file(
         TrialError: Memory does not suffice for a single window.
     """
     encoder = load_encoder(checkpoint)
-    bars = bars_for(encoder.timeframes, data_dir)
+    bars = bars_for(encoder.config, data_dir)
     windows = encoder.windows(bars, stride=stride)
+    unit = windows.config.unit
     origin = {
         "checkpoint_sha256": sha256_of_file(checkpoint),
         "bars_sha256": fingerprint(bars),
-        "stride_minutes": str(windows.config.stride),
+        f"stride_{unit}": str(windows.config.stride),
     }
     encoder.to(torch.accelerator.current_accelerator(check_available=True) or "cpu")
     warn = partial(console.print, soft_wrap=True, markup=False)
@@ -89,7 +90,7 @@ def encode_to_file(
     first, last = (np.datetime64(int(end), "s") for end in windows.ends[[0, -1]])
     return (
         f"{out}: {rows:,} vectors of {encoder.d_model} numbers, {len(windows):,} windows that end "
-        f"from {first} to {last} UTC, {windows.config.stride} min apart"
+        f"from {first} to {last} UTC, {windows.config.stride} {unit} apart"
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from stage1.data.batches import Batch, MarketWindows
+from stage1.data.kinds import kind_of
 from stage1.figures.reconstructions import Reconstruction
 from stage1.model.metrics import ALL, evaluate_each, interpolated
 from stage1.model.stage1_model import Built
@@ -51,7 +52,7 @@ def evaluate_checkpoint(checkpoint: Path, data_dir: Path | None, *, warn: Warn) 
 
     Args:
         checkpoint: Of a training.
-        data_dir: Folder of prepared bars; None for the bundled sample.
+        data_dir: Folder of prepared bars, or of a series; None for the bundled sample.
         warn: Takes a line when a batch does not fit into memory and is worked on in parts.
 
     Raises:
@@ -62,24 +63,23 @@ def evaluate_checkpoint(checkpoint: Path, data_dir: Path | None, *, warn: Warn) 
     trained = read_trained(checkpoint)
     record, config = trained.record, trained.record.config
     windows = MarketWindows(
-        bars_for(config.data.timeframes, data_dir),
+        bars_for(config, data_dir),
         config.data,
         calendar=config.model.async_sampler,
         statistics=record.statistics,
     )
     decoded, batch = _decoded(trained, windows, warn)
-    validation = windows.split.validation
+    validation, instants = windows.split.validation, kind_of(config.data).instants
+    starts, ends = instants(validation.starts), instants(validation.ends)
     return Evaluation(
         path=checkpoint,
         record=record,
         scores=_scores(decoded, batch, record),
-        excerpts=reconstructions(
-            decoded, batch, chosen_windows(batch.scored), config.data.timeframes
-        ),
-        windows=len(validation.ends),
-        starts_at=int(validation.starts[0]),
-        ends_at=int(validation.ends[-1]),
-        seen=int((validation.starts < record.bars.split_at).sum()),
+        excerpts=reconstructions(decoded, batch, chosen_windows(batch.scored), config.data),
+        windows=len(ends),
+        starts_at=int(starts[0]),
+        ends_at=int(ends[-1]),
+        seen=int((starts < record.bars.split_at).sum()),
         same_bars=windows.fingerprint == record.bars.sha256,
     )
 

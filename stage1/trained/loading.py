@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stage1.config import Config
 from stage1.data.bars import Bars
-from stage1.data.store import found_timeframes, load_bars
+from stage1.data.load import load_data
+from stage1.data.store import found_timeframes
 from stage1.data.whole_windows import check_timeframes
 from stage1.errors import ResultsError
 from stage1.faults import brief
@@ -23,14 +25,15 @@ def load_encoder(checkpoint: str | Path) -> MarketEncoder:
     what it was trained with:
 
         encoder = stage1.load_encoder("runs/train/best/last.ckpt")
-        windows = encoder.windows(load_bars(Path("data/derived"), encoder.timeframes))
+        windows = encoder.windows(bars_for(encoder.config, Path("data/derived")))
         for batch in windows.batches():
             codes = encoder(batch.features, real=batch.real)
             vectors = encoder.embed(batch.features, batch.real)
 
-    with `load_bars` of `stage1.data.store`. `features` are (batch, timeframes, seq_len, 6), `codes`
-    (batch, timeframes, seq_len, d_model), `vectors` (batch, timeframes, d_model); `windows.ends`
-    are the instants (unix seconds) at which the windows' bars are completed.
+    with the `bars_for` of this module. `features` are (batch, timeframes, seq_len, 6), of a series
+    twice its channels in place of the 6; `codes` are (batch, timeframes, seq_len, d_model),
+    `vectors` (batch, timeframes, d_model); `windows.ends` are the instants (unix seconds) at which
+    the windows' bars are completed.
 
     Args:
         checkpoint: Of `stage1.train`, or of a study's `checkpoints/`.
@@ -62,16 +65,17 @@ def trained_model(trained: Trained) -> Stage1Model:
         ) from None
 
 
-def bars_for(timeframes: tuple[str, ...], data_dir: Path | None) -> dict[str, Bars]:
-    """Load the bars that a model reads.
+def bars_for(config: Config, data_dir: Path | None) -> dict[str, Bars]:
+    """Load the bars, or the series, that a model reads.
 
     Args:
-        timeframes: The model's.
-        data_dir: Folder of prepared bars; None for the bundled sample.
+        config: The model's.
+        data_dir: Folder made by `stage1.prepare`; None for the bundled sample.
 
     Raises:
-        DataError: A timeframe is missing, or the bars are not sound.
+        DataError: A timeframe or a channel is missing, the step is another, or a bar is not sound.
     """
-    if data_dir is not None and data_dir.is_dir():
-        check_timeframes(found_timeframes(data_dir), timeframes, f"{data_dir}:")
-    return load_bars(data_dir, timeframes)
+    if config.data.kind == "ohlc" and data_dir is not None and data_dir.is_dir():
+        check_timeframes(found_timeframes(data_dir), config.data, f"{data_dir}:")
+    bars, _ = load_data(data_dir, config)
+    return bars

@@ -45,13 +45,14 @@ _COLUMNS = {
 _WORDS = {
     "interpolation": "A straight line drawn across the hidden bars; learns nothing.",
     "scored": "Hidden bars that are compared with the truth.",
-    "Huber": "Mean loss of the scored bars' four prices, in normalised units; smaller is better.",
-    "corr.": "Pearson correlation of decoded and true prices; 1 is perfect.",
+    "Huber": "Mean loss of the scored bars' {prices}, in normalised units; smaller is better.",
+    "corr.": "Pearson correlation of decoded and true {prices}; 1 is perfect.",
     "skill": "1 - MSE / MSE of linear interpolation; above 0 beats the line.",
     "spectrum": "Error of the amplitudes of the completed series; 0 is the true spectrum.",
-    "consistency": "Share of prices that agree with the finer timeframes' bars beneath; none "
+    "consistency": "Share of {prices} that agree with the finer timeframes' bars beneath; none "
     "beneath the finest.",
 }
+_CHANNELS = {"ohlc": "prices", "series": "channels"}
 _PREFIX = 12
 """Digits of a checksum that are shown."""
 
@@ -131,6 +132,7 @@ def report_blocks(evaluation: Evaluation, picture: Picture) -> list[Block]:
     """The report."""
     bars = "those of its training" if evaluation.same_bars else "others than those of its training"
     config = evaluation.record.config
+    prices = _CHANNELS[config.data.kind]
     return [
         Heading("What a trained model makes of hidden bars", 1),
         paragraph(
@@ -146,7 +148,7 @@ def report_blocks(evaluation: Evaluation, picture: Picture) -> list[Block]:
         Heading("Reconstructions"),
         Gallery([picture]),
         Heading("Words"),
-        Items([(f"{word}: {meaning}",) for word, meaning in _WORDS.items()]),
+        Items([(f"{word}: {text.format(prices=prices)}",) for word, text in _WORDS.items()]),
         Heading("Provenance"),
         Items(
             [
@@ -175,7 +177,8 @@ def _of_all(evaluation: Evaluation, of: str) -> dict[str, float]:
 
 
 def _length(evaluation: Evaluation) -> str:
-    return "minutes" if evaluation.record.config.model.async_sampler else "bars"
+    config = evaluation.record.config
+    return config.data.unit if config.model.async_sampler else "bars"
 
 
 def _names(evaluation: Evaluation) -> str:

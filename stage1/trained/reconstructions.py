@@ -7,7 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stage1.config import DataConfig
 from stage1.data.gathering import Batch
+from stage1.data.kinds import kind_of
 from stage1.figures.reconstructions import Reconstruction
 from stage1.model.metrics import interpolated
 
@@ -44,43 +46,55 @@ def _evenly(values: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 
 def reconstructions(
-    decoded: Tensor, batch: Batch, pairs: list[tuple[int, int]], timeframes: tuple[str, ...]
+    decoded: Tensor, batch: Batch, pairs: list[tuple[int, int]], config: DataConfig
 ) -> list[Reconstruction]:
-    """The excerpts, in units of price.
+    """The excerpts, in units of price, or of the channels of a series, which come in turn.
 
     Args:
-        decoded: (windows, timeframes, bars, 4) normalised.
+        decoded: (windows, timeframes, bars, channels) normalised.
         batch: The same windows.
         pairs: Window and timeframe of each excerpt, by place.
-        timeframes: Names.
+        config: Of the windows.
     """
     line = interpolated(batch)
     return [
-        _excerpt(decoded, line, batch, window=window, index=index, name=timeframes[index])
-        for window, index in pairs
+        _excerpt(decoded, line, batch, config, window=window, index=index, turn=turn)
+        for turn, (window, index) in enumerate(pairs)
     ]
 
 
 def _excerpt(
-    decoded: Tensor, line: Tensor, batch: Batch, *, window: int, index: int, name: str
+    decoded: Tensor,
+    line: Tensor,
+    batch: Batch,
+    config: DataConfig,
+    *,
+    window: int,
+    index: int,
+    turn: int,
 ) -> Reconstruction:
+    kind, channel, columns = kind_of(config), None, slice(None)
+    if config.kind == "series":
+        place = turn % len(kind.channels)
+        channel, columns = kind.channels[place], slice(place, place + 1)
     bars = int(batch.real[window, index].sum())
     scored = batch.scored[window, index].numpy()
     part = excerpt_of(scored[:bars])
     center, scale = batch.center[window, index], batch.scale[window, index]
 
-    def prices(normalised: Tensor) -> NDArray[np.float64]:
-        log_prices = center + scale * normalised[window, index, part].double()
-        return log_prices.exp().numpy()
+    def values(normalised: Tensor) -> NDArray[np.float64]:
+        levels = center + scale * normalised[window, index, part].double()
+        return kind.value(levels)[:, columns].numpy()
 
     return Reconstruction(
-        timeframe=name,
-        open_time=batch.open_time[window, index, part].numpy(),
-        truth=prices(batch.targets),
-        model=prices(decoded),
-        line=prices(line),
+        timeframe=config.timeframes[index],
+        open_time=kind.instants(batch.open_time[window, index, part].numpy()),
+        truth=values(batch.targets),
+        model=values(decoded),
+        line=values(line),
         hidden=batch.hidden[window, index, part].numpy(),
         scored=scored[part],
+        channel=channel,
     )
 
 

@@ -17,12 +17,12 @@ from torch.optim import Optimizer
 
 from stage1.config import Config
 from stage1.data.batches import Batch, EpochPlan, MarketWindows, chained_sha256
+from stage1.data.kinds import kind_of
 from stage1.model.blocks import block_sums, blocks_of_windows
 from stage1.model.by_timeframe import model_inputs, stacked
 from stage1.model.losses import total_loss
 from stage1.model.metrics import evaluate, evaluate_baseline, zero_loss
 from stage1.model.stage1_model import T5_PREFIX, Built
-from stage1.timeframes import MINUTES
 from stage1.training.batch_guard import BatchGuard, Warn, log_warning, shares
 from stage1.training.optimization import build_optimizer, build_schedule
 from stage1.training.record import CHECKPOINT_KEY, new_record
@@ -69,7 +69,7 @@ class Stage1Module(lightning.LightningModule):
         self.config = config
         self.windows = windows
         self.model, self.t5 = built.model, built.t5
-        self.minutes = tuple(MINUTES[name] for name in config.data.timeframes)
+        self.kind = kind_of(config.data)
         self.fingerprints = {
             "lm_sha256": built.lm_sha256,
             "head_sha256": built.head_sha256,
@@ -127,7 +127,7 @@ class Stage1Module(lightning.LightningModule):
             if name.startswith(T5_PREFIX):
                 parameter.requires_grad_(learns)
 
-    def decode(self, batch: Batch) -> Float[Tensor, "batch timeframe time 4"]:
+    def decode(self, batch: Batch) -> Float[Tensor, "batch timeframe time channel"]:
         """All bars of a batch; calendar windows go through the model timeframe by timeframe."""
         if not self.config.model.async_sampler:
             whole: Tensor = self.model(batch.features, batch.hidden)
@@ -138,7 +138,8 @@ class Stage1Module(lightning.LightningModule):
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         """What is minimised, of a batch at once."""
-        return total_loss(self.decode(batch), batch, self.config.loss, self.minutes)
+        minutes = self.config.data.minutes
+        return total_loss(self.decode(batch), batch, self.config.loss, minutes, self.kind)
 
     @property
     def accumulation(self) -> int:

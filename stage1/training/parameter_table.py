@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from rich.table import Table
 
-from stage1.config import Config
+from stage1.config import Config, with_values
 from stage1.language_models.initialization import t5_stack
 from stage1.language_models.t5_dimensions import encoder_config
 from stage1.model.stage1_model import T5_PREFIX, Stage1Model
@@ -18,10 +18,13 @@ def parameter_counts(config: Config) -> dict[str, int]:
 
     Args:
         config: Its language model's dimensions come from its folder or the table of public sizes.
+            A series whose channels are null counts as one with a single channel.
 
     Raises:
         ModelError: The language model's dimensions are not known.
     """
+    if config.data.kind == "series" and config.data.channels is None:
+        config = with_values(config, {"data.channels": ["channel"]})
     transfer = config.transfer_learning
     with torch.device("meta"):
         t5 = None
@@ -50,6 +53,8 @@ def parameter_table(config: Config) -> Table:
     transfer = config.transfer_learning
     encoder = transfer.lm_name_or_path if transfer.use_pretrained_lm else "vanilla encoder"
     title = f"Parameters: {encoder}, {timeframes} timeframes"
+    if config.data.kind == "series" and config.data.channels is None:
+        title += ", 1 channel (data.channels is null)"
     table = Table(title=title, min_width=len(title))
     table.add_column("part")
     table.add_column("parameters", justify="right")

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
 from pydantic import Field, ValidationError, model_validator
 from torch import Tensor
 
 from stage1.checkpoints import load_checkpoint
-from stage1.config import Config, Section
+from stage1.config import Config, DataConfig, Section
 from stage1.data.batches import MarketWindows
-from stage1.data.gathering import PriceStatistics
+from stage1.data.kinds import kind_of
+from stage1.data.scales import TrainingStatistics
 from stage1.errors import ResultsError
 from stage1.faults import RuleError, brief, dotted, faults_of
 from stage1.language_models.t5_dimensions import checked_fields
@@ -24,19 +26,30 @@ _MODEL = "model."
 """Where a module's state has the model's weights."""
 
 
+class ChannelRecord(Section):
+    """A channel of a series in a timeframe."""
+
+    mean: float
+    """Of its values, in their own unit."""
+    std: float = Field(gt=0)
+    """Likewise; at least 1 % of that in the finest timeframe."""
+
+
 class TimeframeRecord(Section):
-    """The training bars of a timeframe."""
+    """The training bars of a timeframe: what they are normalised by."""
 
     bars: int = Field(ge=0)
     """How many."""
-    log_price_mean: float
-    """Of all four prices."""
-    log_price_std: float = Field(gt=0)
+    log_price_mean: float | None = None
+    """Of all four prices; None for a series."""
+    log_price_std: float | None = Field(None, gt=0)
     """Likewise; not 0, even where no price moves."""
+    channels: dict[str, ChannelRecord] = Field(default_factory=dict)
+    """Of a series, by name; empty for bars."""
 
 
 class BarsRecord(Section):
-    """The bars of a training."""
+    """The bars, or the series, of a training."""
 
     sha256: str
     """Of all of them, as `stage1.data.store.fingerprint` has it."""
@@ -79,10 +92,17 @@ class Record(Section):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        missing = [name for name in self.config.data.timeframes if name not in self.bars.timeframes]
+        data, found = self.config.data, self.bars.timeframes
+        missing = [name for name in data.timeframes if name not in found]
         if missing:
             rule = f"must hold every timeframe of the configuration, got no {', '.join(missing)}"
             raise RuleError(("bars.timeframes", rule))
+        if data.kind == "series" and not (data.channels and data.step):
+            raise RuleError(("config.data", "must name the channels and the step of its series"))
+        for name in data.timeframes:
+            if not _has_statistics(found[name], data):
+                rule = f"must hold mean and standard deviation of {', '.join(data.channel_names)}"
+                raise RuleError((f"bars.timeframes.{name}", rule))
         if (self.t5 is not None) != self.config.transfer_learning.use_pretrained_lm:
             rule = "must be given if and only if transfer_learning.use_pretrained_lm is true"
             raise RuleError(("t5", rule))
@@ -94,14 +114,44 @@ class Record(Section):
         return None if self.t5 is None else T5Shape(self.t5.config, self.t5.input_scale)
 
     @property
-    def statistics(self) -> PriceStatistics:
-        """Of the training bars, in the order of the configuration's timeframes."""
-        found = [self.bars.timeframes[name] for name in self.config.data.timeframes]
-        return PriceStatistics(
-            mean=torch.tensor([one.log_price_mean for one in found], dtype=torch.float64),
-            deviation=torch.tensor([one.log_price_std for one in found], dtype=torch.float64),
+    def statistics(self) -> TrainingStatistics:
+        """Of the training bars, in the order of the configuration's timeframes and channels."""
+        data = self.config.data
+        found = [self.bars.timeframes[name] for name in data.timeframes]
+        if data.kind == "ohlc":
+            mean: list[Any] = [one.log_price_mean for one in found]
+            deviation: list[Any] = [one.log_price_std for one in found]
+        else:
+            each = [[one.channels[name] for name in data.channel_names] for one in found]
+            mean = [[channel.mean for channel in row] for row in each]
+            deviation = [[channel.std for channel in row] for row in each]
+        return TrainingStatistics(
+            mean=torch.tensor(mean, dtype=torch.float64),
+            deviation=torch.tensor(deviation, dtype=torch.float64),
             bars=torch.tensor([one.bars for one in found]),
         )
+
+
+def _has_statistics(timeframe: TimeframeRecord, data: DataConfig) -> bool:
+    """Whether a timeframe's are there, as its kind of data has them."""
+    if data.kind == "series":
+        return set(data.channel_names) <= timeframe.channels.keys()
+    return None not in (timeframe.log_price_mean, timeframe.log_price_std)
+
+
+def _timeframe_records(
+    statistics: TrainingStatistics, data: DataConfig
+) -> dict[str, TimeframeRecord]:
+    records = {}
+    rows = zip(data.timeframes, *(values.tolist() for values in statistics), strict=True)
+    for name, mean, deviation, bars in rows:
+        if data.kind == "ohlc":
+            records[name] = TimeframeRecord(bars=bars, log_price_mean=mean, log_price_std=deviation)
+        else:
+            each = zip(data.channel_names, mean, deviation, strict=True)
+            channels = {one: ChannelRecord(mean=m, std=s) for one, m, s in each}
+            records[name] = TimeframeRecord(bars=bars, channels=channels)
+    return records
 
 
 def new_record(
@@ -118,20 +168,20 @@ def new_record(
         t5: The model's.
         fingerprints: So far.
     """
-    mean, deviation, bars = (values.tolist() for values in windows.training_statistics)
-    timeframes = {
-        name: TimeframeRecord(bars=bars[i], log_price_mean=mean[i], log_price_std=deviation[i])
-        for i, name in enumerate(config.data.timeframes)
-    }
+    (split_at,) = kind_of(config.data).instants(np.array([windows.split.boundary])).tolist()
     record = Record(
         config=config,
         fingerprints=Fingerprints.model_validate(fingerprints),
         bars=BarsRecord(
-            sha256=windows.fingerprint, split_at=windows.split.boundary, timeframes=timeframes
+            sha256=windows.fingerprint,
+            split_at=split_at,
+            timeframes=_timeframe_records(windows.training_statistics, config.data),
         ),
         t5=None if t5 is None else T5Record(**t5._asdict()),
     )
-    return record.model_dump(mode="json")
+    # What the other kind of data has in place of its own stays out.
+    bars = record.bars.model_dump(mode="json", exclude_defaults=True)
+    return record.model_dump(mode="json") | {"bars": bars}
 
 
 class Trained(NamedTuple):

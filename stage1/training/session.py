@@ -14,7 +14,7 @@ from rich.console import Console
 
 from stage1.config import Config, config_yaml, with_values
 from stage1.data.batches import MarketWindows
-from stage1.data.store import load_bars
+from stage1.data.load import load_data
 from stage1.errors import ResultsError, TrialError
 from stage1.files import write_text
 from stage1.language_models.resolver import LanguageModel, resolve
@@ -104,7 +104,7 @@ def _inputs(
     if checkpoint is not None:
         trained = read_trained(checkpoint)
         config = resumed_config(trained, config)
-    bars = load_bars(data_dir, config.data.timeframes)
+    bars, config = load_data(data_dir, config)
     windows = MarketWindows(bars, config.data, calendar=config.model.async_sampler)
     if trained is not None:
         check_bars(trained, windows)
@@ -178,18 +178,24 @@ def _epoch_checkpoints(folder: Path) -> ModelCheckpoint:
 
 
 def resumed_config(trained: Trained, config: Config) -> Config:
-    """The configuration that a checkpoint goes on with: this one, with the batch size found then.
+    """The configuration that a checkpoint goes on with: this one, with what was found out then.
 
     Args:
         trained: The checkpoint.
-        config: Must be the checkpoint's own, but for a `training.batch_size` of auto.
+        config: Must be the checkpoint's own, but for a `training.batch_size` of auto, and channels
+            and step of a series, which may be null.
 
     Raises:
         ResultsError: It is of another configuration (names the keys that differ).
     """
     then = trained.record.config
+    found: dict[str, Any] = {}
     if config.training.batch_size == "auto":
-        config = with_values(config, {_BATCH_SIZE: then.training.batch_size})
+        found[_BATCH_SIZE] = then.training.batch_size
+    if config.data.kind == "series":
+        found["data.channels"] = config.data.channels or then.data.channels
+        found["data.step"] = config.data.step or then.data.step
+    config = with_values(config, found)
     stored, now = (one.model_dump(mode="json") for one in (then, config))
     differing = [
         f"{section}.{key}"

@@ -26,7 +26,7 @@ EXPERIMENT = Experiment(
     },
     seeds=(1, 2),
 )
-INPUTS = Inputs({}, None, {"tiny": tiny_language_model()})
+INPUTS = Inputs(EXPERIMENT, {}, None, {"tiny": tiny_language_model()})
 WARM_UP = 1
 """Trainings before the first one, which nobody sees."""
 

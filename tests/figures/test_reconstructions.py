@@ -118,3 +118,54 @@ def test_without_an_excerpt_there_is_no_figure_and_a_reason():
 
     assert drawn.figure is None
     assert drawn.missing
+
+
+def of_channel(name="load", *, apart=3600, count=12):
+    """Values that rise; the model is 1 above the truth, the line 2."""
+    prices = excerpt("x1", count=count)
+    return prices._replace(
+        open_time=1_514_851_200 + apart * np.arange(count),
+        truth=prices.truth[:, :1],
+        model=prices.model[:, :1],
+        line=prices.line[:, :1],
+        channel=name,
+    )
+
+
+def test_of_a_series_one_channel_is_drawn_and_named():
+    figure = reconstructions_figure([of_channel()]).figure
+
+    (axes,) = figure.axes
+    assert axes.get_title(loc="left") == "x1, load, 2018-01-02"
+    assert len(axes.collections) == 0  # no ranges from low to high
+    found = lines(axes, arm_styles(["model"])["model"].color)
+    assert [line.get_ydata().tolist() for line in found] == [[104, 105, 106], [110]]
+    texts = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert {"true value", "model's value"} <= texts
+    assert "true low to high" not in texts
+    assert figure.get_supylabel() == "value"
+
+
+@pytest.mark.parametrize(
+    ("apart", "first", "last"),
+    [
+        pytest.param(5, "00:00:00", "00:00:55", id="seconds"),
+        pytest.param(3600, "00:00", "11:00", id="hours"),
+        pytest.param(7 * 86_400, "2018-01-02", "2018-03-20", id="weeks"),
+    ],
+)
+def test_times_are_told_as_finely_as_the_steps_need(apart, first, last):
+    figure = reconstructions_figure([of_channel(apart=apart)]).figure
+
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert (labels[0], labels[-1]) == (first, last)
+
+
+def test_no_text_of_a_series_is_outside_however_long_its_name():
+    drawn = reconstructions_figure([of_channel("a very long name of a channel" * 4, apart=86_400)])
+    drawn.figure.draw_without_rendering()
+
+    for text in drawn.figure.findobj(Text):
+        if text.get_text().strip():
+            box = text.get_window_extent()
+            assert -3 < box.x0 < box.x1 < drawn.figure.bbox.width + 3, text

@@ -6,10 +6,10 @@ from synthetic_bars import m1_bars, market
 from tiny_training import tiny_batch, tiny_config
 
 from stage1.data.batches import Batch, MarketWindows
+from stage1.data.features import aggregate_bars
 from stage1.data.hiding import NO_TIME
 from stage1.data.resample import resample
 from stage1.model.consistency import (
-    aggregate,
     compare,
     consistency_ratio,
     cross_timeframe_loss,
@@ -82,7 +82,7 @@ def test_bars_are_aggregated_as_when_they_are_prepared():
     whole = whole_bars(*times, fine_minutes=1, coarse_minutes=5)
 
     assert whole.places.tolist() == [1, 2, 3, 4, 5]  # of 7: cut at both ends
-    together = aggregate(torch.from_numpy(bars.prices)[whole.parts])
+    together = aggregate_bars(torch.from_numpy(bars.prices)[whole.parts])
     np.testing.assert_array_equal(together, coarse.prices[1:-1])
 
 

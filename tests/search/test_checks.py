@@ -104,6 +104,11 @@ def test_an_unknown_word_is_reported_with_the_one_that_was_meant(faults, text, f
             "must be set in the base configuration, the same for all trials",
             id="what all trials share",
         ),
+        pytest.param(
+            "data.kind",
+            "must be set in the base configuration, the same for all trials",
+            id="the kind of data",
+        ),
     ],
 )
 def test_a_key_that_cannot_be_set_is_reported_in_space_and_arm(faults, key, fault):

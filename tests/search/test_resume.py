@@ -18,6 +18,7 @@ from stage1.preregistration import preregistration_deviations, read_preregistrat
 from stage1.results import RunFolder, read_space
 from stage1.run_writer import RunWriter
 from stage1.search.resume import begin_run, check_same_study, data_description, ended_trials
+from stage1.search.study import space_yaml
 
 DATA = {"data_dir": None, "fingerprint": "d" * 64}
 NANO = SimpleNamespace(name="english-t5-nano", sha256="a" * 64, weights={"w": torch.zeros(3, 5)})
@@ -177,6 +178,21 @@ def test_the_same_study_is_recognised(run, study):
 
 def test_the_same_bars_from_another_path_are_the_same_bars(run, study):
     check_same_study(run, study, data=DATA | {"data_dir": "./data"})
+
+
+def test_a_study_begun_before_a_key_was_there_goes_on_with_its_default(
+    tmp_path, study, monkeypatch
+):
+    run = RunFolder(tmp_path / "earlier")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "stage1.search.resume.space_yaml",
+            lambda *arguments: space_yaml(*arguments).replace("    kind: ohlc\n", ""),
+        )
+        begin_run(run, study, data=DATA, models=MODELS)
+
+    assert "kind" not in yaml.safe_load(run.space.read_text())["config"]["data"]
+    check_same_study(run, study, data=DATA)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,14 @@ import numpy as np
 import pytest
 import torch
 from command_line import ROOT
-from small_checkpoint import changed_checkpoint, write_checkpoint, write_market
+from small_checkpoint import (
+    changed_checkpoint,
+    write_checkpoint,
+    write_market,
+    write_series_checkpoint,
+)
 from synthetic_bars import market
+from synthetic_series import series_config, series_of, waves, write_folder
 from tiny_training import tiny_batch, tiny_config, tiny_language_model, tiny_windows
 
 import stage1
@@ -135,7 +141,7 @@ def test_a_folder_that_lacks_a_timeframe_is_refused_by_the_names_of_both(tmp_pat
     folder = write_market(tmp_path / "bars", timeframes=("m1", "m15"))
 
     with pytest.raises(DataError) as fault:
-        bars_for(("m1", "m5", "m15"), folder)
+        bars_for(tiny_config(), folder)
 
     assert str(fault.value) == (
         f"{folder}: must have the timeframes that the model was trained on, m1, m5, m15, got m1, "
@@ -146,4 +152,82 @@ def test_a_folder_that_lacks_a_timeframe_is_refused_by_the_names_of_both(tmp_pat
 def test_a_folder_with_more_timeframes_gives_those_of_the_model(tmp_path):
     folder = write_market(tmp_path / "bars")
 
-    assert list(bars_for(("m1", "m15"), folder)) == ["m1", "m15"]
+    config = tiny_config(data={"timeframes": ["m1", "m15"]})
+
+    assert list(bars_for(config, folder)) == ["m1", "m15"]
+
+
+# --- of a series
+
+
+@pytest.fixture(scope="module")
+def series_encoder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("series") / "last.ckpt"
+    write_series_checkpoint(path)
+    return stage1.load_encoder(path)
+
+
+def test_an_encoder_of_a_series_takes_its_folder_to_codes_and_vectors(series_encoder, tmp_path):
+    folder = write_folder(tmp_path / "waves", waves(100))
+    windows = series_encoder.windows(bars_for(series_encoder.config, folder))
+
+    (batch,) = windows.batches(1000)
+
+    # The sixteenth bar of four hours ends after 64; a window every hour from then on.
+    assert windows.ends.tolist() == [3600 * hour for hour in range(64, 101)]
+    assert batch.features.shape == (37, 2, 16, 6)  # three channels and their changes
+    assert series_encoder(batch.features, real=batch.real).shape == (37, 2, 16, 8)
+    assert series_encoder.embed(batch.features, batch.real).shape == (37, 2, 8)
+
+
+def test_a_channel_that_rests_is_measured_by_its_movement_in_the_training(series_encoder):
+    still = waves(64)
+    still[:, 1] = 3.0
+    bars = series_of(still)
+
+    batch = series_encoder.windows(bars).batch(np.array([0]))
+
+    trained = waves()[:280, 1]
+    np.testing.assert_allclose(batch.scale[..., 1], 0.01 * trained.std(), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("step", "channels", "said"),
+    [
+        pytest.param("1d", 3, r"data\.step must be that of .*x1\.parquet, 1d, got 1h", id="step"),
+        pytest.param(
+            "1h", 2, r"data\.channels must be columns of numbers .*, got 'wave2'", id="channel"
+        ),
+    ],
+)
+def test_a_folder_of_another_series_is_refused(tmp_path, step, channels, said):
+    folder = write_folder(tmp_path / "waves", waves(100, channels=channels), step)
+
+    with pytest.raises(DataError, match=said):
+        bars_for(series_config(), folder)
+
+
+def test_there_is_no_bundled_series():
+    with pytest.raises(DataError, match="a series must be given with --data-dir"):
+        bars_for(series_config(), None)
+
+
+def test_further_columns_of_a_series_do_no_harm(tmp_path):
+    folder = write_folder(tmp_path / "waves", waves(100, channels=5))
+
+    assert bars_for(series_config(), folder)["x1"].prices.shape == (100, 3)
+
+
+def test_bars_with_other_channels_are_refused(series_encoder):
+    with pytest.raises(DataError, match=r"trained on, wave0, wave1, wave2, got 2 in x1"):
+        series_encoder.windows(series_of(waves(100, channels=2)))
+
+
+def test_a_series_without_a_window_is_refused(series_encoder):
+    with pytest.raises(DataError, match=r"over 0 steps, got 40 bars of x1 without one; add data"):
+        series_encoder.windows(series_of(waves(40)))
+
+
+def test_a_series_without_a_timeframe_is_refused(series_encoder):
+    with pytest.raises(DataError, match=r"trained on, x1, x4, got x1; load them with"):
+        series_encoder.windows(series_of(waves(100), ["x1"]))

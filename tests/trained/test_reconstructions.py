@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import torch
 from synthetic_bars import market
+from synthetic_series import series_config, series_of, waves
 from tiny_training import all_validation, tiny_config
 
+from stage1.data.batches import MarketWindows
 from stage1.data.features import interpolate
 from stage1.trained.reconstructions import chosen_windows, excerpt_of, reconstructions, taken
 
@@ -64,7 +66,7 @@ def test_excerpts_are_in_units_of_price():
     batch = all_validation(CONFIG)
     decoded = batch.targets + 0.5
 
-    shown = reconstructions(decoded, batch, [(3, 1)], NAMES)[0]
+    shown = reconstructions(decoded, batch, [(3, 1)], CONFIG.data)[0]
 
     bars = market(2000, NAMES)["m5"]
     places = np.searchsorted(bars.open_time, shown.open_time)
@@ -85,7 +87,7 @@ def test_padding_is_not_shown():
     pairs = chosen_windows(batch.scored)
 
     for (window, index), shown in zip(
-        pairs, reconstructions(batch.targets, batch, pairs, NAMES), strict=True
+        pairs, reconstructions(batch.targets, batch, pairs, config.data), strict=True
     ):
         assert len(shown.truth) == batch.real[window, index].sum()
         assert (np.diff(shown.open_time) > 0).all()
@@ -98,8 +100,29 @@ def test_what_is_shown_can_be_taken_out_of_the_validation_set_alone():
     some, places = taken(batch)
 
     assert len(some.scored) <= 6 < len(batch.scored)
-    whole = reconstructions(batch.targets, batch, pairs, NAMES)
-    alone = reconstructions(some.targets, some, places, NAMES)
+    whole = reconstructions(batch.targets, batch, pairs, CONFIG.data)
+    alone = reconstructions(some.targets, some, places, CONFIG.data)
     for one, other in zip(whole, alone, strict=True):
         assert one.timeframe == other.timeframe
         assert np.array_equal(one.truth, other.truth)
+
+
+def test_excerpts_of_a_series_are_in_units_of_their_channels_which_come_in_turn():
+    config = series_config(data={"step": "1mo"})
+    series = series_of(waves())
+    (batch,) = MarketWindows(series, config.data).validation_batches(config.masking)
+    pairs = chosen_windows(batch.scored)
+
+    shown = reconstructions(batch.targets + 0.5, batch, pairs, config.data)
+
+    assert [one.timeframe for one in shown] == ["x1", "x1", "x4", "x4"]
+    assert [one.channel for one in shown] == ["wave0", "wave1", "wave2", "wave0"]
+    months = np.arange("1970-01", "2010-01", dtype="datetime64[M]").astype("datetime64[s]")
+    for turn, (one, (window, index)) in enumerate(zip(shown, pairs, strict=True)):
+        channel, bars = turn % 3, series[one.timeframe]
+        places = np.searchsorted(months[bars.open_time // 60].astype(np.int64), one.open_time)
+        truth = bars.prices[places, channel : channel + 1]
+        size = bars.prices[:, channel].std()
+        np.testing.assert_allclose(one.truth / size, truth / size, atol=1e-5)
+        half = 0.5 * batch.scale[window, index, channel].item()
+        np.testing.assert_allclose((one.model - one.truth) / half, 1, atol=1e-5)

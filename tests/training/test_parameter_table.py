@@ -100,3 +100,17 @@ def test_cross_pairs_have_a_row_of_their_own():
     assert with_pairs == without
     # A norm, a vector per timeframe, queries, keys, values and outputs with their biases.
     assert more == 2 * 512 + 3 * 512 + 4 * (512 * 512 + 512)
+
+
+def test_a_series_whose_channels_are_not_known_counts_as_one_channel_and_says_so():
+    values = {"data__kind": "series", "data__timeframes": ["x1"], "model__stem__width": 0}
+    values |= {"transfer_learning__lm_name_or_path": "english-t5-nano"}
+    unknown = config_of(**values)
+    one, three = (config_of(**values, data__channels=names) for names in (["a"], ["a", "b", "c"]))
+
+    per_channel = (parameter_counts(three)["decoder"] - parameter_counts(one)["decoder"]) // 2
+
+    assert parameter_counts(unknown) == parameter_counts(one)
+    assert per_channel == unknown.model.d_model + 1
+    assert "1 channel (data.channels is null)" in printed(unknown)
+    assert "channel" not in printed(three).splitlines()[0]

@@ -4,10 +4,12 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from small_checkpoint import changed_checkpoint, write_checkpoint
+from small_checkpoint import changed_checkpoint, write_checkpoint, write_series_checkpoint
 from synthetic_bars import market
+from synthetic_series import series_of, waves
 from tiny_training import T5, tiny_config, tiny_windows
 
+from stage1.data.batches import MarketWindows
 from stage1.data.store import fingerprint
 from stage1.errors import Stage1Error
 from stage1.training.record import read_trained
@@ -47,6 +49,37 @@ def test_a_checkpoint_says_what_it_was_trained_on(checkpoint):
         assert found.log_price_std == pytest.approx(log_prices.std(), rel=1e-9)
 
 
+def test_the_statistics_of_bars_are_kept_under_the_same_names_as_ever(checkpoint):
+    kept = torch.load(checkpoint, weights_only=True)["stage1"]["bars"]
+
+    assert list(kept) == ["sha256", "split_at", "timeframes"]
+    for found in kept["timeframes"].values():
+        assert list(found) == ["bars", "log_price_mean", "log_price_std"]
+
+
+@pytest.fixture(scope="module")
+def of_a_series(tmp_path_factory):
+    path = tmp_path_factory.mktemp("series") / "last.ckpt"
+    write_series_checkpoint(path)
+    return path
+
+
+def test_a_checkpoint_of_a_series_has_the_statistics_of_every_channel(of_a_series):
+    series = series_of(waves())
+
+    record = read_trained(of_a_series).record
+
+    assert record.bars.sha256 == fingerprint(series)
+    assert record.bars.split_at == 280 * 3600  # seven tenths of 400 hours, from 1970 on
+    for name, count in (("x1", 280), ("x4", 70)):
+        values, found = series[name].prices[:count], record.bars.timeframes[name]
+        assert found.bars == count
+        assert list(found.channels) == ["wave0", "wave1", "wave2"]
+        each = found.channels.values()
+        np.testing.assert_allclose([one.mean for one in each], values.mean(axis=0), rtol=1e-9)
+        np.testing.assert_allclose([one.std for one in each], values.std(axis=0), rtol=1e-9)
+
+
 def test_of_a_t5_nothing_is_taken_but_its_shape(tmp_path, checkpoint):
     change = with_("eager", "stage1", "t5", "config", "attn_implementation")
     path = changed_checkpoint(checkpoint, tmp_path / "x.ckpt", change)
@@ -58,6 +91,17 @@ def test_statistics_come_back_to_the_last_bit(checkpoint):
     mine, theirs = read_trained(checkpoint).record.statistics, tiny_windows(CONFIG)
 
     for one, other in zip(mine, theirs.training_statistics, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_those_of_a_series_do_too(of_a_series):
+    config = read_trained(of_a_series).record.config
+    theirs = MarketWindows(series_of(waves()), config.data).training_statistics
+
+    mine = read_trained(of_a_series).record.statistics
+
+    assert mine.mean.shape == (2, 3)
+    for one, other in zip((*mine, mine.smallest), (*theirs, theirs.smallest), strict=True):
         assert torch.equal(one, other)
 
 
@@ -179,4 +223,38 @@ def test_a_record_that_cannot_be_is_refused_in_one_line(tmp_path, checkpoint, ch
         read_trained(path)
 
     assert str(fault.value).startswith(f"{path}: ")
+    assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param(
+            lambda content: content["stage1"]["bars"]["timeframes"]["x4"]["channels"].pop("wave1"),
+            r"bars\.timeframes\.x4: must hold mean and standard deviation of wave0, wave1, wave2",
+            id="no statistics of a channel",
+        ),
+        pytest.param(
+            with_(-1.0, "stage1", "bars", "timeframes", "x1", "channels", "wave0", "std"),
+            r"bars\.timeframes\.x1\.channels\.wave0\.std: must be > 0",
+            id="an impossible statistic",
+        ),
+        pytest.param(
+            with_(None, "stage1", "config", "data", "step"),
+            r"config\.data: must name the channels and the step of its series",
+            id="no step",
+        ),
+        pytest.param(
+            with_(None, "stage1", "config", "data", "channels"),
+            r"config\.data: must name the channels and the step of its series",
+            id="no channels",
+        ),
+    ],
+)
+def test_a_record_of_a_series_that_cannot_be_is_refused(tmp_path, of_a_series, change, said):
+    path = changed_checkpoint(of_a_series, tmp_path / "x.ckpt", change)
+
+    with pytest.raises(Stage1Error, match=said) as fault:
+        read_trained(path)
+
     assert "\n" not in str(fault.value)

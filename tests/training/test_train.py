@@ -67,7 +67,7 @@ def nothing_opened(monkeypatch):
     def never(*arguments, **options):
         raise AssertionError
 
-    for name in ("load_bars", "resolve", "MarketWindows"):
+    for name in ("load_data", "resolve", "MarketWindows"):
         monkeypatch.setattr(f"stage1.training.session.{name}", never)
     monkeypatch.setattr("safetensors.torch.load_file", never)
     monkeypatch.setattr("socket.socket.connect", never)

@@ -1,0 +1,143 @@
+"""A series on disk: read from CSV or Parquet, kept as one Parquet file, loaded in any timeframe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stage1.config import DataConfig
+from stage1.data.bars import Bars, Rows
+from stage1.data.checks import sound_rows
+from stage1.data.csv_reader import read_series_csv
+from stage1.data.series import on_steps, resample_means, rules_of
+from stage1.data.store import find_files, read_parquet, read_schema
+from stage1.errors import DataError
+from stage1.faults import shown
+from stage1.steps import Step, parse_step
+from stage1.timeframes import FINEST_OF_SERIES
+
+FILE = f"{FINEST_OF_SERIES}.parquet"
+"""The rows of a series themselves; coarser timeframes are made of them when they are loaded."""
+_TIMESTAMP = "timestamp"
+_STEP = b"stage1.step"
+
+
+class Series(NamedTuple):
+    """A series, loaded."""
+
+    bars: dict[str, Bars]
+    """Per timeframe."""
+    channels: tuple[str, ...]
+    """Names of their columns."""
+    step: str
+    """How far the rows are apart."""
+
+
+def read_series(
+    path: Path, *, timezone: str = "UTC", channels: tuple[str, ...] | None = None
+) -> Rows:
+    """Read a series from CSV, also gzipped, or Parquet; whether it is regular is not known yet.
+
+    Args:
+        path: The file; Parquet must have the column `timestamp`.
+        timezone: IANA name of the clock that times without a zone of their own were read from.
+        channels: Columns to read; None for all that have a number.
+
+    Raises:
+        DataError: Not such a file, no rows in it, or without these columns.
+    """
+    if path.suffix == ".parquet":
+        names = channels or _numeric_columns(path)
+        rows = read_parquet(path, timezone=timezone, names=names)._replace(row="step")
+    else:
+        rows = read_series_csv(path, timezone=timezone, channels=channels)
+    return rows if channels else _with_numbers(rows)
+
+
+def write_series(rows: Bars, names: tuple[str, ...], step: Step, path: Path) -> None:
+    """Write the rows of a series, each with the time at which its step begins, and the step.
+
+    Args:
+        rows: On their steps.
+        names: Of their columns.
+        step: Of the series.
+        path: Of the file.
+    """
+    starts = step.starts(rows.open_time // 60).astype("M8[s]").astype("M8[us]")
+    columns = [pa.array(starts, pa.timestamp("us", tz="UTC")), *map(pa.array, rows.prices.T)]
+    table = pa.table(columns, names=[_TIMESTAMP, *names])
+    noted = table.replace_schema_metadata({_STEP: step.text})
+    pq.write_table(noted, path, use_dictionary=False)
+
+
+def load_series(data_dir: Path | None, config: DataConfig) -> Series:
+    """Load the rows of a series, check every one of them, and average them to coarser timeframes.
+
+    Args:
+        data_dir: Folder made by `stage1.prepare` with a step; there is no bundled series.
+        config: Channels, step and timeframes; null channels are all that the folder has.
+
+    Raises:
+        DataError: A folder, file or column is missing, or a row is not sound; says what to run.
+    """
+    if data_dir is None:
+        raise DataError(f"a series must be given with --data-dir, got none; {_advice('FOLDER')}")
+    advice = _advice(str(data_dir))
+    path = find_files(data_dir, (FINEST_OF_SERIES,), advice)[FINEST_OF_SERIES]
+    step = _noted_step(path, advice)
+    if config.step and parse_step(config.step)[1:] != step[1:]:
+        raise DataError(f"data.step must be that of {path}, {step.text}, got {config.step}")
+    known = _numeric_columns(path)
+    for name in config.channels or ():
+        if name not in known:
+            of = f"columns of numbers in {path} ({', '.join(known)})"
+            raise DataError(f"data.channels must be {of}, got {name!r}")
+    channels = config.channels or known
+    rows = on_steps(read_parquet(path, names=channels)._replace(row="step"), step)
+    bars = resample_means(sound_rows(rows, rules_of(step), advice), config.timeframes)
+    return Series(bars, channels, config.step or step.text)
+
+
+def _advice(data_dir: str) -> str:
+    return f"run `python -m stage1.prepare SERIES.csv --step STEP --out {data_dir}`"
+
+
+def _noted_step(path: Path, advice: str) -> Step:
+    noted = (read_schema(path).metadata or {}).get(_STEP, b"").decode(errors="replace")
+    try:
+        return parse_step(noted)
+    except ValueError:
+        raise DataError(f"{path}: must say its step, got {shown(noted)}; {advice}") from None
+
+
+def _numeric_columns(path: Path) -> tuple[str, ...]:
+    schema = read_schema(path)
+    names = schema.names
+    if len(set(names)) < len(names) or not all(name and name.isprintable() for name in names):
+        raise DataError(f"{path}: must name its columns, each once, got {shown(names)}")
+    numeric = tuple(
+        field.name
+        for field in schema
+        if field.name != _TIMESTAMP
+        and (pa.types.is_integer(field.type) or pa.types.is_floating(field.type))
+    )
+    if not numeric:
+        raise _without_numbers(path)
+    return numeric
+
+
+def _with_numbers(rows: Rows) -> Rows:
+    """The rows without columns that have no number at all."""
+    chosen = np.flatnonzero(~np.isnan(rows.prices).all(axis=0))
+    if len(chosen) == 0:
+        raise _without_numbers(rows.path)
+    names = tuple(rows.names[place] for place in chosen)
+    return rows._replace(prices=rows.prices[:, chosen], names=names)
+
+
+def _without_numbers(path: Path) -> DataError:
+    return DataError(f"{path}: must have a column of numbers beside the time, got none")

@@ -1,0 +1,354 @@
+"""From the file of a series to its bars: columns, steps, means, and what is refused."""
+
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_series import frame_of, waves, write_frame
+
+from stage1.config import Config, DataConfig, with_values
+from stage1.data.checks import sound_rows
+from stage1.data.load import load_data
+from stage1.data.series import on_steps, resample_means, rules_of
+from stage1.data.series_store import load_series, read_series
+from stage1.errors import DataError
+from stage1.prepare import prepare
+from stage1.steps import parse_step
+
+VALUES = waves(60)
+
+
+def settings(**changes):
+    values = {"kind": "series", "timeframes": ["x1"]} | changes
+    return DataConfig.model_validate(values)
+
+
+@pytest.fixture
+def prepared(call_command, tmp_path):
+    """Prepares a frame as hourly rows; gives the folder."""
+
+    def prepare_frame(frame, *options, step="1h"):
+        source = write_frame(frame, tmp_path / "series.csv")
+        status, _, error = call_command(
+            prepare, source, "--step", step, "--out", tmp_path / "out", *options
+        )
+        assert (status, error) == (0, "")
+        return tmp_path / "out"
+
+    return prepare_frame
+
+
+def refusal(call_command, source, *options, step="1h"):
+    """The lines of the error of preparing a file that cannot be."""
+    out = source.parent / "out"
+    status, _, error = call_command(prepare, source, "--step", step, "--out", out, *options)
+    assert status == 2
+    assert not out.exists()
+    return error.removeprefix("error: ").splitlines()
+
+
+# --- columns become channels ---
+
+
+def test_all_columns_of_numbers_are_channels_in_the_order_of_the_file(prepared):
+    frame = frame_of(VALUES)
+    frame.insert(1, "station", "north")
+
+    series = load_series(prepared(frame), settings())
+
+    assert series.channels == ("wave0", "wave1", "wave2")
+    np.testing.assert_array_equal(series.bars["x1"].prices, VALUES)
+    assert series.step == "1h"
+
+
+def test_channels_that_are_named_come_in_the_order_of_their_names(prepared):
+    folder = prepared(frame_of(VALUES))
+
+    series = load_series(folder, settings(channels=["wave2", "wave0"]))
+
+    assert series.channels == ("wave2", "wave0")
+    np.testing.assert_array_equal(series.bars["x1"].prices, VALUES[:, [2, 0]])
+
+
+def test_the_folder_holds_the_columns_that_were_asked_for(prepared):
+    folder = prepared(frame_of(VALUES), "--channels", "wave2, wave1")
+
+    stored = pd.read_parquet(folder / "x1.parquet")
+
+    assert list(stored) == ["timestamp", "wave2", "wave1"]
+    assert list(stored["timestamp"]) == list(frame_of(VALUES).index.tz_localize("UTC"))
+
+
+def test_a_configuration_learns_channels_and_step_from_the_folder(prepared):
+    config = with_values(Config(), {"data.kind": "series", "data.timeframes": ["x1", "x4"]})
+
+    bars, complete = load_data(prepared(frame_of(VALUES)), config)
+
+    assert complete.data.channels == ("wave0", "wave1", "wave2")
+    assert complete.data.step == "1h"
+    assert list(bars) == ["x1", "x4"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(lambda frame, path: frame.to_csv(path), id="csv"),
+        pytest.param(lambda frame, path: frame.to_csv(path, sep=";"), id="semicolons"),
+        pytest.param(
+            lambda frame, path: path.write_bytes(gzip.compress(frame.to_csv().encode())), id="gzip"
+        ),
+        pytest.param(
+            lambda frame, path: frame.rename_axis("day").to_csv(path), id="time by another name"
+        ),
+        pytest.param(
+            lambda frame, path: frame.reset_index()[["wave1", "timestamp", "wave0"]].to_csv(
+                path, index=False
+            ),
+            id="timestamp in the middle",
+        ),
+    ],
+)
+def test_text_is_read_however_it_is_written(tmp_path, write):
+    path = tmp_path / "series.csv"
+    write(frame_of(VALUES, freq="1D"), path)
+
+    rows = on_steps(read_series(path, channels=("wave1", "wave0")), parse_step("1d"))
+    bars = sound_rows(rows, rules_of(parse_step("1d")))
+
+    np.testing.assert_array_equal(bars.prices, VALUES[:, [1, 0]])
+    days = pd.date_range("2001-01-01", periods=60).to_numpy("M8[D]").astype(int)
+    np.testing.assert_array_equal(bars.open_time, 60 * days)
+
+
+@pytest.mark.parametrize(
+    ("written", "step"),
+    [
+        pytest.param("%Y-%m-%d", "1d", id="dates"),
+        pytest.param("%d.%m.%Y", "1d", id="days first"),
+        pytest.param("%Y%m%d", "1d", id="digits"),
+        pytest.param("%Y-%m", "1mo", id="months"),
+        pytest.param("%Y", "1y", id="years"),
+    ],
+)
+def test_times_may_be_dates(tmp_path, written, step):
+    freq = {"1d": "1D", "1mo": "MS", "1y": "YS"}[step]
+    frame = frame_of(VALUES, start="1950-01-01", freq=freq)
+    frame.index = pd.Index(frame.index.strftime(written), name="date")
+
+    rows = on_steps(read_series(write_frame(frame, tmp_path / "series.csv")), parse_step(step))
+
+    assert rows.faults == ()
+    assert (np.diff(rows.open_time) == 60).all()
+
+
+def test_parquet_is_read_as_csv_is(tmp_path):
+    frame = frame_of(VALUES).assign(station="north")
+    frame.reset_index().to_parquet(tmp_path / "series.parquet")
+
+    rows = read_series(tmp_path / "series.parquet")
+
+    assert rows.names == ("wave0", "wave1", "wave2")
+    np.testing.assert_array_equal(rows.prices, VALUES)
+
+
+# --- means ---
+
+
+@pytest.mark.parametrize("multiple", [2, 4, 24])
+@pytest.mark.parametrize("freq", ["1h", "15min"])
+def test_coarser_bars_are_the_means_that_pandas_takes(tmp_path, freq, multiple):
+    random = np.random.default_rng(1)
+    frame = frame_of(waves(300), start="2020-02-28 03:45", freq=freq)
+    frame = frame[random.random(300) < 0.8]  # gaps too
+    step = parse_step(freq)
+    # pandas would begin at the first day, here they are counted from 1970
+    expected = frame.resample(step.seconds * multiple * pd.Timedelta("1s"), origin="epoch").mean()
+    expected = expected.dropna()
+
+    rows = sound_rows(
+        on_steps(read_series(write_frame(frame, tmp_path / "s.csv")), step), rules_of(step)
+    )
+    coarse = resample_means(rows, [f"x{multiple}"])[f"x{multiple}"]
+
+    np.testing.assert_allclose(coarse.prices, expected, rtol=1e-12, atol=1e-12)
+    starts = step.starts(coarse.open_time // 60)
+    np.testing.assert_array_equal(
+        starts, expected.index.to_numpy("M8[s]").astype(np.int64) // step.seconds * step.seconds
+    )
+
+
+@pytest.mark.parametrize(("timeframe", "freq"), [("x3", "QS"), ("x12", "YS")])
+def test_months_make_quarters_and_years(tmp_path, timeframe, freq):
+    frame = frame_of(waves(100), start="1958-03-01", freq="MS")
+    step = parse_step("1mo")
+    rows = sound_rows(
+        on_steps(read_series(write_frame(frame, tmp_path / "s.csv")), step), rules_of(step)
+    )
+
+    coarse = resample_means(rows, [timeframe])[timeframe]
+
+    expected = frame.resample(freq).mean()
+    np.testing.assert_allclose(coarse.prices, expected, rtol=1e-12)
+    starts = step.starts(coarse.open_time // 60)
+    np.testing.assert_array_equal(starts, expected.index.to_numpy("M8[s]").astype(np.int64))
+
+
+# --- what is refused ---
+
+
+def test_a_column_that_is_not_there_is_named(call_command, tmp_path):
+    source = write_frame(frame_of(VALUES), tmp_path / "s.csv")
+
+    (line,) = refusal(call_command, source, "--channels", "wave1,wind")
+
+    assert line == f"{source}: line 1: must have wind, got 'timestamp,wave0,wave1,wave2'"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        pytest.param(
+            "2001-01-01 02:00:00,1,much,3",
+            "wave1 must be a finite number, at most 1e100 in size, got 'much'",
+            id="text in a column",
+        ),
+        pytest.param(
+            "2001-01-01 02:00:00,1,,3",
+            "wave1 must be a finite number, at most 1e100 in size, got ''",
+            id="an empty cell",
+        ),
+        pytest.param(
+            "2001-01-01 02:20:00,1,2,3",
+            "time must be a whole number of steps of 1h from the other rows', "
+            "got '2001-01-01 02:20:00'",
+            id="a row between two steps",
+        ),
+        pytest.param(
+            "2001-01-01 01:00:00,1,2,3",
+            "time must not repeat, got 2001-01-01 01:00 UTC after 2001-01-01 01:00 (line 3)",
+            id="two rows in a step",
+        ),
+        pytest.param(
+            "2000-12-31 23:00:00,1,2,3",
+            "time must be later than the row before, "
+            "got 2000-12-31 23:00 UTC after 2001-01-01 01:00 (line 3)",
+            id="out of order",
+        ),
+        pytest.param(
+            "2001-01-01 02:00:00,1,2",
+            "the line must have 4 cells as the first line has, got 3",
+            id="too few cells",
+        ),
+    ],
+)
+def test_a_fault_is_named_with_its_line(call_command, tmp_path, line, told):
+    source = write_frame(frame_of(VALUES), tmp_path / "s.csv")
+    lines = source.read_text().splitlines()
+    lines[3] = line
+    source.write_text("\n".join(lines) + "\n")
+
+    headline, first, *rest = refusal(call_command, source)
+
+    assert "every row must be a sound step, got 1 fault; mend the file" in headline
+    assert first == f"{source}: line 4: {told}"
+    assert rest == []
+
+
+def test_repairs_take_the_faults_away_and_leave_gaps(call_command, tmp_path):
+    source = write_frame(frame_of(VALUES), tmp_path / "s.csv")
+    lines = source.read_text().splitlines()
+    lines[3] = "2001-01-01 02:20:00,1,2,3"
+    lines[10:12] = ["2001-01-01 09:00:00,,2,3", "2001-01-01 08:00:00,7,7,7"]
+    source.write_text("\n".join(lines) + "\n")
+    out = tmp_path / "out"
+
+    status, told, _ = call_command(
+        prepare, source, "--step", "1h", "--out", out,
+        "--repair", "drop-invalid", "--repair", "drop-duplicates",
+    )  # fmt: skip
+
+    assert status == 0
+    assert "repair: dropped 2 invalid rows" in told
+    kept = np.delete(np.arange(60), [2, 9, 10])
+    bars = load_series(out, settings()).bars["x1"]
+    np.testing.assert_array_equal(np.diff(bars.open_time) // 60, np.diff(kept))
+    np.testing.assert_array_equal(bars.prices, VALUES[kept])
+
+
+def test_rows_that_are_all_further_apart_are_refused(call_command, tmp_path):
+    source = write_frame(frame_of(VALUES, freq="1D"), tmp_path / "s.csv")
+
+    (line,) = refusal(call_command, source)
+
+    assert line == f"{source}: rows must be 1h apart, got 24 steps or more from each to the next"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param("time,a\n", "must hold steps, got none", id="names alone"),
+        pytest.param(
+            "2001-01-01,1\n2001-01-02,2\n", "line 1: must name the columns", id="no names"
+        ),
+        pytest.param("time,a,a\n1,2,3\n", "line 1: must name the columns, each once", id="twice"),
+        pytest.param("time\n2001-01-01\n", "must have a column beside the time", id="one column"),
+        pytest.param("t,\n2001-01-01,1\n", "must give every column a name", id="no name"),
+        pytest.param("t,a\nmonday,1\n", "line 2: time must be a unix time or begin", id="no time"),
+        pytest.param("t,a\n2001-01-01,x\n", "must have a column of numbers", id="no numbers"),
+    ],
+)
+def test_what_is_no_series_is_refused(call_command, write, text, told):
+    first, *_ = refusal(call_command, write(text, "s.csv"), step="1d")
+
+    assert told in first
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        pytest.param(("--step", "soon"), "--step must be a number and one of", id="no step"),
+        pytest.param(
+            ("--step", "1h", "--timeframes", "m1"), "must be left out with --step", id="timeframes"
+        ),
+        pytest.param(("--channels", "a"), "--channels must be left out for bars", id="channels"),
+    ],
+)
+def test_options_of_the_other_kind_are_refused(call_command, tmp_path, options, told):
+    source = write_frame(frame_of(VALUES), tmp_path / "s.csv")
+
+    status, _, error = call_command(prepare, source, "--out", tmp_path / "out", *options)
+
+    assert status == 2
+    assert told in error
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        pytest.param({"step": "1d"}, r"data\.step must be that of .*x1\.parquet, 1h, got 1d"),
+        pytest.param({"channels": ["wind"]}, r"data\.channels must be columns .*, got 'wind'"),
+    ],
+    ids=["another step", "another column"],
+)
+def test_a_folder_must_be_what_the_configuration_says(prepared, changes, told):
+    folder = prepared(frame_of(VALUES))
+
+    with pytest.raises(DataError, match=told):
+        load_series(folder, settings(**changes))
+
+
+def test_a_step_may_be_written_in_another_unit(prepared):
+    assert load_series(prepared(frame_of(VALUES)), settings(step="60min")).step == "60min"
+
+
+def test_there_is_no_bundled_series():
+    with pytest.raises(DataError, match=r"must be given with --data-dir, .*--step STEP"):
+        load_series(None, settings())
+
+
+def test_a_file_without_a_step_is_refused(tmp_path):
+    frame_of(VALUES).reset_index().to_parquet(tmp_path / "x1.parquet")
+
+    with pytest.raises(DataError, match=r"x1\.parquet: must say its step, .*--step STEP"):
+        load_series(tmp_path, settings())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -248,6 +249,27 @@ def test_ctrl_c_says_how_to_go_on_and_resume_goes_on(call, folder, studies, monk
     assert resumed == 0
     assert after[:2] == before
     assert len(after) == len(set(after)) > 2
+
+
+def test_ctrl_c_while_ray_starts_ends_ray_and_begins_nothing(call, folder, monkeypatch):
+    what = []
+
+    @contextmanager
+    def ray(resources, **options):
+        signal.raise_signal(signal.SIGINT)
+        what.append("started")
+        try:
+            yield Cluster(workers=1, storage=None)
+        finally:
+            what.append("ended")
+
+    monkeypatch.setattr("stage1.tune.ray_cluster", ray)
+
+    status, out, _ = call(*SMALL)
+
+    assert (status, out) == (130, "Stopped; nothing has begun.\n")
+    assert what == ["started", "ended"]
+    assert not (folder / "runs").exists()
 
 
 def test_another_study_does_not_resume_a_run(call, folder, studies):

@@ -41,8 +41,9 @@ def look_commands(run: RunFolder) -> list[str]:
     """Commands that open dashboards on what is there; Optuna's does not come with this package."""
     commands = []
     if run.journal.exists():
-        get = "" if which("optuna-dashboard") else "pip install optuna-dashboard && "
-        commands.append(get + shlex.join(["optuna-dashboard", str(run.journal)]))
+        if which("optuna-dashboard") is None:
+            commands.append("pip install optuna-dashboard")
+        commands.append(shlex.join(["optuna-dashboard", str(run.journal)]))
     if run.tensorboard.exists():
         commands.append(shlex.join(["tensorboard", "--logdir", str(run.tensorboard)]))
     return commands

@@ -110,12 +110,12 @@ def test_without_a_complete_configuration_there_is_no_next_command(tables, print
 
 LOOKS = """\
   python -m stage1.train configs/best.yaml
-  {get}optuna-dashboard {run}/optuna.journal
+{get}  optuna-dashboard {run}/optuna.journal
   tensorboard --logdir {run}/tensorboard
 """
 
 
-GET = "pip install optuna-dashboard && "
+GET = "  pip install optuna-dashboard\n"
 
 
 @pytest.mark.parametrize(("installed", "get"), [("/bin/optuna-dashboard", ""), (None, GET)])

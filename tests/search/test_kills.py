@@ -220,7 +220,7 @@ def test_what_cannot_be_written_ends_a_study_in_one_line_and_costs_nothing(
 
 
 def test_a_study_is_run_by_one_process_at_a_time(ray_process, tmp_path):
-    driver = Driver(ray_process.address, tmp_path, seconds_per_epoch=0.2)
+    driver = Driver(ray_process.address, tmp_path, seconds_per_epoch=1.0)  # runs on meanwhile
     process = driver.start()
     wait_until(lambda: driver.written() >= 1)
 

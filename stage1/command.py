@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.text import Text
 from typer.exceptions import TyperException
 
 from stage1.errors import ConfigError, raise_on_ctrl_c, user_errors
@@ -88,10 +89,14 @@ def log_on_stderr() -> Iterator[None]:
 
 
 class _Lines(logging.Handler):
-    """Prints on the stderr of the moment, which a progress bar may have taken over."""
+    """Prints on the stderr of the moment, which a progress bar may have taken over.
+
+    A terminal would break a long line within a word.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
+        line = Text(self.format(record))
+        Console(stderr=True).print(line, soft_wrap=not sys.stderr.isatty())
 
 
 def screen() -> Console:

@@ -150,6 +150,24 @@ def test_lines_go_to_the_stderr_of_the_moment(call, monkeypatch):
     assert taken.getvalue() == "a line of notice\na warning\n"
 
 
+@pytest.mark.parametrize(
+    ("terminal", "shown"), [(True, ["a line of", "notice"]), (False, ["a line of notice"])]
+)
+def test_a_long_line_is_broken_on_a_terminal_alone_and_between_words(
+    call, monkeypatch, terminal, shown
+):
+    monkeypatch.setenv("COLUMNS", "12")
+
+    def say_on_a_screen() -> None:
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+        _log.info("a line of notice")
+
+    status, _, err = call(say_on_a_screen)
+
+    assert status == 0
+    assert [line.rstrip() for line in err.splitlines()] == shown
+
+
 # --- durations ---
 
 

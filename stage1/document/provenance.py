@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from datetime import datetime
-from shutil import which
 from typing import Any
 
 import pandas as pd
@@ -12,41 +11,16 @@ import pandas as pd
 from stage1 import __version__
 from stage1.claims.inputs import RunTables
 from stage1.document.blocks import Block, Code, Commands, Heading, Inline, Strong, Table, paragraph
+from stage1.document.next_commands import final_training
 from stage1.document.numbers import UNDEFINED, moment, number
 from stage1.errors import ResultsError
 from stage1.results import RunFolder
-from stage1.summary import (
-    EXPORT_TARGET,
-    BestConfiguration,
-    best_configuration,
-    configuration_means,
-    export_command,
-    train_command,
-)
+from stage1.summary import BestConfiguration, best_configuration
 
 _PREFIX = 12
 """Digits of a checksum that are shown."""
 _LONGEST = 1e9
 """Seconds that a trial may seem to have taken; a table of unknown origin can say anything."""
-
-
-def next_commands(tables: RunTables) -> list[str]:
-    """Commands that export and train the best configuration; none without a complete one."""
-    if configuration_means(tables.trials, tables.space).empty:
-        return []
-    return [export_command(tables.run), train_command(EXPORT_TARGET, tables.space)]
-
-
-def look_commands(run: RunFolder) -> list[str]:
-    """Commands that open dashboards on what is there; Optuna's does not come with this package."""
-    commands = []
-    if run.journal.exists():
-        if which("optuna-dashboard") is None:
-            commands.append("pip install optuna-dashboard")
-        commands.append(shlex.join(["optuna-dashboard", str(run.journal)]))
-    if run.tensorboard.exists():
-        commands.append(shlex.join(["tensorboard", "--logdir", str(run.tensorboard)]))
-    return commands
 
 
 def best_blocks(tables: RunTables) -> list[Block]:
@@ -61,7 +35,7 @@ def best_blocks(tables: RunTables) -> list[Block]:
         *_best(best, tables.space["objective"]["metric"]),
         Heading("How to go on"),
         paragraph("Write the best configuration to a file, then train it:"),
-        Commands(next_commands(tables)),
+        Commands(final_training(tables)),
         paragraph(
             "The objective of a configuration chosen among many is flattering; the final training "
             "says what it is worth."

@@ -21,7 +21,7 @@ from stage1.claims.verdicts import Verdict
 from stage1.document.arms import end_rows, progress_text
 from stage1.document.blocks import Table as Content
 from stage1.document.contents import warnings
-from stage1.document.provenance import look_commands, next_commands
+from stage1.document.next_commands import activation, dashboards, final_training
 from stage1.document.verdicts import in_order, is_beside, verdict_row
 
 _STYLES = {
@@ -101,9 +101,9 @@ def show_end(tables: RunTables, evaluation: Evaluation, console: Console) -> Non
         told = Text(f"{caution.kind}: {first}{stop.strip()}", style="yellow")
         console.print(Padding(told, (0, 0, 0, 2)))  # goes on indented where it is long
     _print_whole(console, f"Report: {run.report_html} (as text: {run.report.name})")
-    commands = [*next_commands(tables), *look_commands(run)]
+    commands = [*final_training(tables), *dashboards(run)]
     if commands:
-        _print_whole(console, "\n  ".join(["Next:", *commands]))
+        _print_whole(console, "\n  ".join(["Next:", *activation(), *commands]))
 
 
 def _print_whole(console: Console, text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from stage1.claims.inputs import read_run
 from stage1.claims.intervals import Interval
 from stage1.claims.verdicts import Verdict
 from stage1.document.arms import end_rows
+from stage1.document.next_commands import activation
 from stage1.document.terminal import end_table, show_end, verdict_table
 from stage1.results import RunFolder
 
@@ -122,7 +124,7 @@ GET = "  pip install optuna-dashboard\n"
 def test_what_the_run_has_can_be_opened_by_commands_that_are_whole(
     installed, get, tables, printed, monkeypatch
 ):
-    monkeypatch.setattr("stage1.document.provenance.which", lambda name: installed)
+    monkeypatch.setattr("stage1.document.next_commands.which", lambda name, path=None: installed)
     run = tables.run
     run.tensorboard.mkdir(exist_ok=True)
     run.journal.touch()
@@ -150,3 +152,46 @@ def test_the_end_of_the_default_study_fits_one_screen(printed, monkeypatch):
 
     assert len(lines) + 2 <= 24  # TensorBoard's command, for which the sample has nothing; a prompt
     assert [line for line in lines if len(line) > 80] == []
+
+
+@pytest.fixture
+def environment(tmp_path, monkeypatch):
+    """A virtual environment in the current folder, whose Python runs."""
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("python", "activate"):
+        (programs / name).touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(programs / "python"))
+    return programs
+
+
+def test_commands_begin_with_what_makes_them_run_where_python_is_another(
+    environment, tables, printed, monkeypatch
+):
+    monkeypatch.setenv("PATH", "/usr/bin")
+
+    shown = printed(lambda console: show_end(tables, made_evaluation(), console))
+
+    assert "\nNext:\n  source .venv/bin/activate\n  python -m stage1.export " in shown
+
+
+def test_an_activated_environment_is_not_activated_again(environment, monkeypatch):
+    monkeypatch.setenv("PATH", str(environment))
+
+    assert activation() == []
+
+
+def test_outside_its_folder_an_environment_has_its_whole_path(environment, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin")
+    (tmp_path / "else where").mkdir()
+    monkeypatch.chdir(tmp_path / "else where")
+
+    assert activation() == [f"source {tmp_path}/.venv/bin/activate"]
+
+
+def test_a_python_without_an_environment_needs_no_activation(environment, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin")
+    (environment / "activate").unlink()
+
+    assert activation() == []

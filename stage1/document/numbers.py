@@ -16,6 +16,8 @@ _MINUS = "\N{MINUS SIGN}"
 _INFINITY = "\N{INFINITY}"
 _TIMES = "\N{MULTIPLICATION SIGN}"
 _ROUNDING = 1e-12
+_MOST_EXTRA = 2
+"""Digits that are added at most to tell a number from the one that a verdict compares it with."""
 EARLY_SIGNAL_ID, COST_ID = "5", "6"
 """Claims whose effect is a difference of rank correlations, and a ratio; others have a share."""
 
@@ -51,6 +53,9 @@ def p_value(p: float) -> str:
 def effect(claim: Claim, value: float) -> str:
     """An effect in the unit of its claim: per cent, a difference, or a ratio.
 
+    With more digits than usual where rounding would make it what is claimed, or no effect: a
+    verdict may hang on the difference.
+
     Args:
         claim: Whose effect it is.
         value: NaN = undefined, infinite = without an end.
@@ -59,11 +64,22 @@ def effect(claim: Claim, value: float) -> str:
         return UNDEFINED
     if math.isinf(value):
         return _INFINITY if value > 0 else _MINUS + _INFINITY
-    if claim.id == COST_ID:
-        return ratio(value)
-    if abs(value) > MOST_TOLD:
+    if abs(value) > MOST_TOLD and claim.id != COST_ID:
         return f"{'<' + _MINUS if value < 0 else '>'}{MOST_TOLD:.0%}"
-    signed = f"{value:+.2f}" if claim.id == EARLY_SIGNAL_ID else f"{value:+.1%}"
+    none = (1.0,) if claim.id == COST_ID else (0.0, -0.0)  # which is written with either sign
+    marks = (claim.claimed, *none)
+    for extra in range(_MOST_EXTRA):
+        text = _written(claim, value, extra)
+        if all(value == mark or text != _written(claim, mark, extra) for mark in marks):
+            return text
+    return _written(claim, value, _MOST_EXTRA)
+
+
+def _written(claim: Claim, value: float, extra: int) -> str:
+    """With so many digits more than usual."""
+    if claim.id == COST_ID:
+        return f"{_TIMES}{value:.{2 + extra}f}"
+    signed = f"{value:+.{2 + extra}f}" if claim.id == EARLY_SIGNAL_ID else f"{value:+.{1 + extra}%}"
     return signed.replace("-", _MINUS)
 
 

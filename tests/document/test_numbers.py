@@ -42,6 +42,22 @@ def test_an_effect_is_in_the_unit_of_its_claim(claim, value, written):
 
 
 @pytest.mark.parametrize(
+    ("claim", "claimed", "value", "written"),
+    [
+        ("6", 1.15, 1.1549, "×1.155"),
+        ("6", 1.15, 1.15, "×1.15"),
+        ("6", 1.15, 0.996, "×0.996"),
+        ("1", 0.2, 0.1996, "+19.96%"),
+        ("3", 0.1, -0.0004, "−0.04%"),
+        ("3", 0.1, 1e-9, "+0.000%"),
+        ("5", 0.1, 0.0999, "+0.0999"),
+    ],
+)
+def test_rounding_never_makes_a_number_what_it_is_compared_with(claim, claimed, value, written):
+    assert effect(made_claim(claim, claimed=claimed), value) == written
+
+
+@pytest.mark.parametrize(
     ("number_of_claim", "interval", "written"),
     [
         pytest.param("1", Interval(0.1, -0.05, 0.25, 0.1), "[−5.0%, +25.0%]", id="bounded"),

@@ -63,7 +63,6 @@ def serve(*command):
 
 @pytest.fixture(scope="module")
 def optuna_dashboard(tmp_path_factory):
-    pytest.importorskip("optuna_dashboard", reason="`make test-all` installs optuna-dashboard")
     journal, study = tmp_path_factory.mktemp("optuna") / "optuna.journal", recorded_study()
     storage = JournalStorage(JournalFileBackend(str(journal)))
     StudyEngine(study, storage, Tables(), ended_trials(SAMPLE, study))

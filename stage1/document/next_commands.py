@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -35,12 +34,9 @@ def final_training(tables: RunTables) -> list[str]:
 
 
 def dashboards(run: RunFolder) -> list[str]:
-    """Open dashboards on what is there; Optuna's does not come with this package."""
+    """Open dashboards on what is there."""
     commands = []
     if run.journal.exists():
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-        if which("optuna-dashboard", path=path) is None:
-            commands.append("pip install optuna-dashboard")
         commands.append(shlex.join(["optuna-dashboard", str(run.journal)]))
     if run.tensorboard.exists():
         commands.append(shlex.join(["tensorboard", "--logdir", str(run.tensorboard)]))

@@ -189,7 +189,7 @@ def test_tensorboard_has_every_training_with_its_hparams(run, trained):
         content[metadata.SESSION_START_INFO_TAG]
     ).hparams
     assert hparams["arm"].string_value == "t5"
-    assert hparams["seed"].number_value == 2
+    assert hparams["trial.seed"].number_value == 2
     assert hparams["transfer_learning.lm_learning_rate_factor"].number_value == 0.3
     assert [point.step for point in events.Scalars("val_loss")] == [0, 1, 2, 3]
 

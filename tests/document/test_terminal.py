@@ -112,26 +112,19 @@ def test_without_a_complete_configuration_there_is_no_next_command(tables, print
 
 LOOKS = """\
   python -m stage1.train configs/best.yaml
-{get}  optuna-dashboard {run}/optuna.journal
+  optuna-dashboard {run}/optuna.journal
   tensorboard --logdir {run}/tensorboard
 """
 
 
-GET = "  pip install optuna-dashboard\n"
-
-
-@pytest.mark.parametrize(("installed", "get"), [("/bin/optuna-dashboard", ""), (None, GET)])
-def test_what_the_run_has_can_be_opened_by_commands_that_are_whole(
-    installed, get, tables, printed, monkeypatch
-):
-    monkeypatch.setattr("stage1.document.next_commands.which", lambda name, path=None: installed)
+def test_what_the_run_has_can_be_opened_by_commands_that_are_whole(tables, printed):
     run = tables.run
     run.tensorboard.mkdir(exist_ok=True)
     run.journal.touch()
 
     shown = printed(lambda console: show_end(tables, made_evaluation(), console))
 
-    assert shown.endswith(LOOKS.format(run=run.path, get=get))
+    assert shown.endswith(LOOKS.format(run=run.path))
 
 
 def test_what_the_run_does_not_have_is_not_offered(tables, printed, tmp_path):

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.exceptions import TyperException
 
-from stage1.errors import ConfigError, raise_on_ctrl_c, user_errors
+from stage1.errors import EXIT_INTERRUPTED, ConfigError, raise_on_ctrl_c, user_errors
 
 DataDir = Annotated[
     Path | None,
@@ -111,6 +111,8 @@ def _run(app: typer.Typer) -> int:
     except TyperException as error:
         message = " ".join(error.format_message().split()).rstrip(".")
         raise ConfigError(f"{message}; --help lists arguments and options") from None
+    if status == EXIT_INTERRUPTED:  # what Typer makes of a KeyboardInterrupt
+        print("interrupted", file=sys.stderr)
     return status if isinstance(status, int) else 0
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from reprlib import Repr
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from stage1.errors import Stage1Error
+from stage1.errors import ResultsError, Stage1Error
 
 KeyPath = tuple[str, ...]
 Fault = tuple[KeyPath, str]
@@ -177,3 +180,26 @@ def did_you_mean(word: str, known: list[str]) -> str:
     if near:
         return f"; did you mean {near[0]!r}?"
     return f"; known: {', '.join(known)}" if known else ""
+
+
+@contextmanager
+def told_if_unwritable(
+    path: Path, kind: str = "folder", *, advice: str = "give another --out"
+) -> Iterator[None]:
+    """Say in one line that a place cannot be written, or that its disk is full.
+
+    Args:
+        path: The place.
+        kind: What it is to be.
+        advice: What to do.
+
+    Raises:
+        ResultsError: Something in the block could not be read or written.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = brief(str(error))
+        raise ResultsError(
+            f"{path}: must be a {kind} that can be written, got {reason}; {advice}"
+        ) from None

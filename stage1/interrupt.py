@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -58,6 +60,24 @@ class Interrupt:
             signal.signal(number, handler)
         if error is None:
             self.check()
+
+
+@contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """Have SIGTERM raise SystemExit(143) while the block lasts, so that what is open is tidied up.
+
+    Main thread only. Whatever sets a handler of its own inside, as Ray does when it starts, must be
+    inside of an `Interrupt`, which puts this one back.
+    """
+    before = signal.signal(signal.SIGTERM, _exit)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(EXIT_TERMINATED)
 
 
 def _leave_at_once(status: int) -> None:

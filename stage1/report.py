@@ -18,7 +18,7 @@ from stage1.document.markdown import markdown
 from stage1.document.pictures import saved_picture
 from stage1.document.terminal import show_end
 from stage1.errors import ResultsError
-from stage1.faults import brief
+from stage1.faults import told_if_unwritable
 from stage1.figures import draw_all
 from stage1.files import write_text
 from stage1.results import RunFolder
@@ -49,13 +49,9 @@ def write_report(run: RunFolder) -> Report:
         raise ResultsError(
             f"{run.figures}: must be a folder inside the run, got a link to another; remove it"
         )
-    try:
+    advice = "remove what is in the way, or copy the run to another place"
+    with told_if_unwritable(run.path, advice=advice):
         _write(run, tables, evaluation)
-    except OSError as error:
-        raise ResultsError(
-            f"{run.path}: must be a folder that can be written, got {brief(str(error))}; remove "
-            "what is in the way, or copy the run to another place"
-        ) from None
     return Report(tables, evaluation)
 
 

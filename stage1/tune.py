@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from stage1.command import DataDir, parse_duration, run_command, screen
-from stage1.interrupt import Interrupt
+from stage1.interrupt import Interrupt, exit_on_sigterm
 from stage1.run_folder import RunFolder, check_new
 from stage1.search.chatter import chatter_in
 from stage1.search.cluster import Cluster, ray_cluster
@@ -69,9 +69,9 @@ def tune(
     # needs neither has been imported so far, so that a mistake in the space shows at once.
     loading = Thread(target=import_module, args=("stage1.search.launch",))
     if console.is_interactive:
-        console.print(f"{study.space.name}: starting; results go to {run.path}", soft_wrap=True)
-    with _told_how_to_go_on(console, run), ExitStack() as stack:
-        with Interrupt():  # Ctrl-C may vanish in what Ray does
+        _tell(console, f"{study.space.name}: starting; results go to {run.path}")
+    with exit_on_sigterm(), _told_how_to_go_on(console, run), ExitStack() as stack:
+        with Interrupt():  # Ctrl-C may vanish in what Ray does, which also takes SIGTERM over
             loading.start()
             cluster = stack.enter_context(
                 ray_cluster(
@@ -102,7 +102,7 @@ def _told_how_to_go_on(console: Console, run: RunFolder) -> Iterator[None]:
                 f"every trial that had ended is in {run.path}. Go on with the same command and "
                 "--resume."
             )
-        console.print(f"Stopped; {kept}", soft_wrap=True)
+        _tell(console, f"Stopped; {kept}")
         raise
 
 
@@ -110,12 +110,16 @@ def _check(console: Console, space: Path, study: Study, data_dir: Path | None) -
     from stage1.search.inputs import load_inputs
 
     inputs = load_inputs(study, data_dir)
-    console.print(
+    _tell(
+        console,
         f"{space}: sound. {len(inputs.windows.split.training.ends):,} training and "
         f"{len(inputs.windows.split.validation.ends):,} validation windows; language models: "
         f"{', '.join(model.name for model in inputs.language_models) or 'none'}.",
-        soft_wrap=True,
     )
+
+
+def _tell(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _run(

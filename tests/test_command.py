@@ -93,6 +93,13 @@ def test_an_exit_of_the_command_itself_keeps_its_status(call):
     assert call(leave)[0] == 3
 
 
+def test_ctrl_c_is_one_word_and_status_130(call):
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    assert call(interrupted) == (130, "", "interrupted\n")
+
+
 # --- the log ---
 
 _log = logging.getLogger("stage1.some.module")

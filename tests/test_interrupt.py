@@ -11,7 +11,7 @@ import time
 import pytest
 from command_line import ROOT
 
-from stage1.interrupt import Interrupt
+from stage1.interrupt import Interrupt, exit_on_sigterm
 
 
 def test_ctrl_c_is_raised_where_it_is_asked_for_and_not_before():
@@ -82,6 +82,27 @@ def test_sigterm_is_raised_in_the_same_way_with_its_own_status():
         work()
 
     assert ended.value.code == 143
+
+
+def test_sigterm_tidies_up_also_after_somebody_else_had_taken_it_over():
+    tidied = []
+
+    def work():
+        with exit_on_sigterm():
+            with Interrupt():
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as Ray does with its own
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            finally:
+                tidied.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        work()
+
+    assert ended.value.code == 143
+    assert tidied == [True]
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 DEAF = """

@@ -55,8 +55,8 @@ def _gain(first: Values, second: Values, claimed: float, *, error_rate: float) -
     if room < 2 * claimed:
         return not_evaluable(
             effect,
-            f"at most {room:.1%} is possible, since a correlation ends at 1; the error reduction "
-            "is the line to read",
+            f"at most {room:.1%} is possible, since a correlation ends at 1, and {2 * claimed:.0%} "
+            "is needed, twice what is claimed; the error reduction is the line to read",
             shown,
         )
     decision = decide(effect, claimed=claimed, advice=advice(difference, scored(first, second)))

@@ -37,8 +37,9 @@ def best_blocks(tables: RunTables) -> list[Block]:
         paragraph("Write the best configuration to a file, then train it:"),
         Commands(final_training(tables)),
         paragraph(
-            "The objective of a configuration chosen among many is flattering; the final training "
-            "says what it is worth."
+            "The objective of a configuration chosen among many is flattering, and its training "
+            "repeats one that it was chosen by: what it is worth is told by bars that no trial has "
+            "seen, with `stage1.evaluate CHECKPOINT --data-dir THEM`."
         ),
     ]
 

@@ -22,7 +22,7 @@ from stage1.data.gathering import Batch
 from stage1.data.store import fingerprint
 from stage1.data.whole_windows import WholeWindows
 from stage1.errors import ResultsError
-from stage1.faults import brief
+from stage1.faults import told_if_unwritable
 from stage1.files import atomic_path, sha256_of_file
 from stage1.model.market_encoder import MarketEncoder
 from stage1.trained.loading import bars_for, load_encoder
@@ -78,15 +78,10 @@ def encode_to_file(
         console=console,
         disable=not console.is_terminal,
     )
-    try:
+    with told_if_unwritable(out, "file"):
         rows = write_embeddings(
             shown, out, timeframes=encoder.timeframes, d_model=encoder.d_model, origin=origin
         )
-    except OSError as error:
-        raise ResultsError(
-            f"{out}: must be a file that can be written, got {brief(str(error))}; give another "
-            "--out"
-        ) from None
     first, last = (np.datetime64(int(end), "s") for end in windows.ends[[0, -1]])
     return (
         f"{out}: {rows:,} vectors of {encoder.d_model} numbers, {len(windows):,} windows that end "

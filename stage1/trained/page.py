@@ -26,8 +26,7 @@ from stage1.document.html import html
 from stage1.document.markdown import markdown
 from stage1.document.numbers import moment, number
 from stage1.document.terminal import plain_table
-from stage1.errors import ResultsError
-from stage1.faults import brief
+from stage1.faults import told_if_unwritable
 from stage1.figures.drawn import save_figure
 from stage1.figures.reconstructions import reconstructions_figure
 from stage1.files import atomic_path, sha256_of_file, write_text
@@ -67,17 +66,12 @@ def write_evaluation(evaluation: Evaluation, out: Path) -> None:
     Raises:
         ResultsError: It cannot be written.
     """
-    try:
+    with told_if_unwritable(out):
         with atomic_path(out / METRICS_FILE) as path:
             evaluation.scores.to_parquet(path, index=False)
         blocks = report_blocks(evaluation, _picture(evaluation, out))
         write_text(out / REPORT_FILE, markdown(blocks))
         write_text(out / PAGE_FILE, html(blocks))
-    except OSError as error:
-        raise ResultsError(
-            f"{out}: must be a folder that can be written, got {brief(str(error))}; give another "
-            "--out"
-        ) from None
 
 
 def _picture(evaluation: Evaluation, out: Path) -> Picture:

@@ -16,6 +16,7 @@ from stage1.config import Config, config_yaml, with_values
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_data
 from stage1.errors import ResultsError, TrialError
+from stage1.faults import told_if_unwritable
 from stage1.files import write_text
 from stage1.language_models.resolver import LanguageModel, resolve
 from stage1.training.batch_size import find_batch_size
@@ -70,23 +71,25 @@ def run_training(
     watching: list[Callback] = [RichProgressBar()] if console.is_terminal else []
     options: dict[str, Any] = {}
     if not fast_dev_run:
-        write_text(folder / CONFIG_COPY, config_yaml(config))
+        with told_if_unwritable(folder):
+            write_text(folder / CONFIG_COPY, config_yaml(config))
         watching += [_epoch_checkpoints(folder), *callbacks]
         options = _kept_in(folder, config)
     try:
-        fit(
-            config,
-            windows,
-            language_model,
-            report=report,
-            callbacks=watching,
-            checkpoint=checkpoint,
-            warn=partial(_tell, console),
-            accelerator=ACCELERATOR,
-            enable_progress_bar=console.is_terminal,
-            fast_dev_run=fast_dev_run,
-            **options,
-        )
+        with told_if_unwritable(folder, advice="make room or give another --out"):
+            fit(
+                config,
+                windows,
+                language_model,
+                report=report,
+                callbacks=watching,
+                checkpoint=checkpoint,
+                warn=partial(_tell, console),
+                accelerator=ACCELERATOR,
+                enable_progress_bar=console.is_terminal,
+                fast_dev_run=fast_dev_run,
+                **options,
+            )
     except KeyboardInterrupt:
         _tell_how_to_go_on(console, folder)
         raise
@@ -233,7 +236,7 @@ def epoch_line(row: EpochRow) -> str:
     """One line per epoch for people."""
     parts = [f"epoch {row['epoch']:>3}"]
     for name in ("train_loss", "val_loss", "val_correlation", "val_skill"):
-        parts.append(f"{name} {row[name]:.4f}")
+        parts.append(f"{name} {row[name]:.4f}" if math.isfinite(row[name]) else f"{name} -")
     if row["epoch"] == 0:
         parts.append(f"(interpolation: correlation {row['baseline_val_correlation']:.4f}, skill 0)")
     return "  ".join(parts)

@@ -96,6 +96,16 @@ def test_a_dry_run_takes_a_batch_size_that_is_still_to_be_found(run, small, noth
     assert "total" in out
 
 
+def test_a_place_that_cannot_be_written_is_named_in_one_line(run, small, tmp_path):
+    (tmp_path / "file").touch()
+
+    status, _, errors = run(small(), "--out", tmp_path / "file" / "out")
+
+    assert status == 2
+    assert errors.startswith(f"error: {tmp_path}/file/out: must be a folder that can be written")
+    assert errors.count("\n") == 1
+
+
 def test_the_predecessor_s_spelling_trains(run, small, tmp_path):
     status, out, errors = run("--config", small(), "--devices", 1, "--out", tmp_path / "out")
 

@@ -47,7 +47,8 @@ def find(given: Path, kind: Kind) -> Path:
         return named[str(given)]
     if os.path.lexists(given):  # a folder, a pipe, a broken link: whoever opens it says what it is
         return given
+    hint = f"; did you mean {given.stem}?" if given.stem in named else ""
     raise ConfigError(
         f"{brief(str(given))}: must be an existing file or the name of a {_IN_WORDS[kind]} that "
-        f"comes with stage1: {', '.join(named)}"
+        f"comes with stage1: {', '.join(named)}{hint}"
     )

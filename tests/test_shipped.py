@@ -70,7 +70,9 @@ def test_an_unknown_name_is_one_line_that_lists_the_names_there_are(given):
         find(Path(given), "search_spaces")
 
     message = str(raised.value)
-    assert message.endswith("comes with stage1: series, smoke, transfer, transfer_full")
+    known, _, meant = message.partition("; did you mean ")
+    assert known.endswith("comes with stage1: series, smoke, transfer, transfer_full")
+    assert meant == ("transfer?" if "transfer" in given else "")
     assert "\n" not in message
     assert len(message) < 400
 

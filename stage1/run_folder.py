@@ -114,3 +114,13 @@ def check_new(run: RunFolder) -> None:
         raise ResultsError(
             f"{run.path}: must not exist yet; go on with it by --resume, or give another --out"
         )
+
+
+def check_begun(run: RunFolder) -> None:
+    """Refuse to go on with a study that has not begun.
+
+    Raises:
+        ResultsError: The folder is missing, or is none of a study.
+    """
+    if not run.space.exists() or not run.prereg.exists():
+        raise ResultsError(f"{run.path}: must be a run folder to --resume; start it without")

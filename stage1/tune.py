@@ -15,7 +15,7 @@ from rich.console import Console
 
 from stage1.command import DataDir, parse_duration, run_command, screen
 from stage1.interrupt import Interrupt, exit_on_sigterm
-from stage1.run_folder import RunFolder, check_new
+from stage1.run_folder import RunFolder, check_begun, check_new
 from stage1.search.chatter import chatter_in
 from stage1.search.cluster import Cluster, ray_cluster
 from stage1.search.study import Study, load_study
@@ -63,8 +63,7 @@ def tune(
     if check:
         _check(console, space, study, data_dir)
         return
-    if not resume:
-        check_new(run)
+    (check_begun if resume else check_new)(run)
     # To load what computes takes seconds, and so does the start of Ray: both at once. Only what
     # needs neither has been imported so far, so that a mistake in the space shows at once.
     loading = Thread(target=import_module, args=("stage1.search.launch",))

@@ -99,7 +99,10 @@ def show_end(tables: RunTables, evaluation: Evaluation, console: Console) -> Non
     for caution in warnings(tables, evaluation):
         first, stop, _ = caution.text.partition(". ")  # the rest is in the report
         told = Text(f"{caution.kind}: {first}{stop.strip()}", style="yellow")
-        console.print(Padding(told, (0, 0, 0, 2)))  # goes on indented where it is long
+        if console.is_terminal:
+            console.print(Padding(told, (0, 0, 0, 2)))  # goes on indented where it is long
+        else:
+            console.print(told, soft_wrap=True)
     _print_whole(console, f"Report: {run.report_html} (as text: {run.report.name})")
     commands = [*final_training(tables), *dashboards(run)]
     if commands:

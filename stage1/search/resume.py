@@ -35,7 +35,7 @@ from stage1.results import (
     read_curves,
     read_trials,
 )
-from stage1.run_folder import check_new
+from stage1.run_folder import check_begun, check_new
 from stage1.search.begun import read_begun
 from stage1.search.space import FloatParameter, IntParameter, Parameter, Space, Value
 from stage1.search.study import (
@@ -93,8 +93,7 @@ def check_same_study(run: RunFolder, study: Study, *, data: dict[str, Any]) -> N
     Raises:
         ResultsError: The folder is missing, edited, or another study's; names what differs.
     """
-    if not run.space.exists() or not run.prereg.exists():
-        raise ResultsError(f"{run.path}: must be a run folder to --resume; start it without")
+    check_begun(run)
     if _mapping(run.prereg).get("space_sha256") != sha256_of_file(run.space):
         raise ResultsError(
             f"{run.space}: must be as it was before the first trial; an edited study is a new run"
@@ -114,11 +113,18 @@ def check_same_study(run: RunFolder, study: Study, *, data: dict[str, Any]) -> N
     keys = {key for key in keys if not key.startswith("checkpoints.")}
     differing = sorted(key for key in keys if then.get(key) != now.get(key))
     if differing:
-        told = [f"{key} ({shown(then.get(key))} -> {shown(now.get(key))})" for key in differing]
+        told = [f"{key} ({_value(key, then)} -> {_value(key, now)})" for key in differing]
         raise ResultsError(
             f"{run.space}: must be the study that is resumed, differs in {', '.join(told)}; "
             "undo the change, or start a new run under another name or --out"
         )
+
+
+def _value(key: str, study: dict[str, Any]) -> str:
+    if key != "data.fingerprint":
+        return shown(study.get(key))
+    place = study.get("data.data_dir") or "the bundled sample"
+    return f"{str(study.get(key))[:12]} of {place}"
 
 
 def _mapping(file: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -91,7 +92,7 @@ def run_training(
                 **options,
             )
     except KeyboardInterrupt:
-        _tell_how_to_go_on(console, folder)
+        _tell_how_to_go_on(console, folder, data_dir)
         raise
     if not fast_dev_run:
         _tell(console, f"Checkpoint: {folder / CHECKPOINT_STEM}.ckpt")
@@ -118,14 +119,14 @@ def _tell(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _tell_how_to_go_on(console: Console, folder: Path) -> None:
+def _tell_how_to_go_on(console: Console, folder: Path, data_dir: Path | None) -> None:
     checkpoint = folder / f"{CHECKPOINT_STEM}.ckpt"
     if checkpoint.exists():
-        _tell(
-            console,
-            f"Stopped; the last whole epoch is kept. Go on with: python -m stage1.train "
-            f"{folder / CONFIG_COPY} --out {folder} --resume {checkpoint}",
-        )
+        command = ["python", "-m", "stage1.train", str(folder / CONFIG_COPY), "--out", str(folder)]
+        command += ["--data-dir", str(data_dir)] if data_dir else []
+        command += ["--resume", str(checkpoint)]
+        kept = "Stopped; the last whole epoch is kept. Go on with:"
+        _tell(console, f"{kept} {shlex.join(command)}")
 
 
 def _check_loss(row: EpochRow) -> None:

@@ -234,6 +234,8 @@ def test_other_bars_are_refused(run, study):
     message = refused(run, study, DATA | {"fingerprint": "e" * 64})
 
     assert "differs in data.fingerprint" in message
+    there = "of the bundled sample"
+    assert f"({'d' * 12} {there} -> {'e' * 12} {there})" in message
 
 
 def test_an_edited_space_is_refused(run, study):

@@ -117,7 +117,7 @@ def cost_sentence(size: str, ratio: Interval, *, margin: float, verdict: Verdict
         Verdict.INCONCLUSIVE: "That is not clear enough to compare it with what the plan allows",
     }
     return (
-        f"A step with {size} takes {ratio.estimate:.2f} times as long as one with a vanilla "
-        f"encoder of the same width ({ratio.low:.2f} to {ratio.high:.2f}). {endings[verdict]} "
+        f"A step with {size} takes {ratio.estimate:.3f} times as long as one with a vanilla "
+        f"encoder of the same width ({ratio.low:.3f} to {ratio.high:.3f}). {endings[verdict]} "
         f"({margin:.2f})."
     )

@@ -125,8 +125,8 @@ def test_every_claim_names_its_estimand():
 def test_the_cost_is_told_as_a_multiple_with_its_interval(verdict, words):
     text = cost_sentence("t5-small", Interval(1.2, 1.1, 1.3, 0.1), margin=1.15, verdict=verdict)
 
-    assert "A step with t5-small takes 1.20 times as long" in text
-    assert "(1.10 to 1.30)" in text
+    assert "A step with t5-small takes 1.200 times as long" in text
+    assert "(1.100 to 1.300)" in text
     assert words in text
 
 

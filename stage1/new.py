@@ -103,11 +103,18 @@ def own_files_of_run(run: RunFolder, *, name: str) -> dict[str, str]:
     """
     resolved = read_space(run)
     config = check_config(YamlSource(run.space, resolved["config"]))
-    space: dict[str, Any] = {key: resolved[key] for key in Space.model_fields if key in resolved}
+    own: dict[str, Any] = {"name": name, "base": CONFIG_FILE}
+    kept = {key: resolved[key] for key in Space.model_fields if key in resolved and key not in own}
+    kept["space"] = {key: _without_empty(domain) for key, domain in kept["space"].items()}
     text = f"# Begun as a copy of {run.path}, which had --seed {resolved['seed']}"
     text += f"; stage1 {__version__}:\n"
-    text += yaml.safe_dump({**space, "name": name, "base": CONFIG_FILE}, sort_keys=False)
+    text += yaml.safe_dump(own | kept, sort_keys=False)
     return {SPACE_FILE: text, CONFIG_FILE: _config_text(config, str(run.path))}
+
+
+def _without_empty(domain: dict[str, Any]) -> dict[str, Any]:
+    """Without a condition that every trial meets."""
+    return {key: value for key, value in domain.items() if value != {}}
 
 
 def _config_text(config: Config, source: str) -> str:

@@ -43,7 +43,7 @@ def prepare(
         typer.Option(
             metavar="ZONE",
             help="IANA name of the clock the times were read from, such as America/New_York. Times "
-            "that name their own zone and unix times need none.",
+            "that name their own zone, unix times and a --step of a day or more need none.",
         ),
     ] = "UTC",
     step: Annotated[
@@ -99,7 +99,7 @@ def prepare(
         if dialect != "auto" or timeframes is not None:
             raise ConfigError("--dialect and --timeframes must be left out with --step")
         wanted = None if channels is None else _names(channels)
-        prepared = prepare_series(source, _parse_step(step), wanted, tz, repairs)
+        prepared = prepare_series(source, _parse_step(step, tz), wanted, tz, repairs)
     elif channels is not None:
         raise ConfigError("--channels must be left out for bars; a series needs --step as well")
     else:
@@ -109,11 +109,17 @@ def prepare(
     print(f"{out}: {prepared.told}")
 
 
-def _parse_step(text: str) -> Step:
+def _parse_step(text: str, tz: str) -> Step:
     try:
-        return parse_step(text)
+        step = parse_step(text)
     except ValueError as error:
         raise ConfigError(f"--step {error}") from None
+    if step.by_date and tz != "UTC":
+        raise ConfigError(
+            f"--tz must be left out with --step {text}: steps of a day or more are counted by "
+            f"their dates as written, got {tz}"
+        )
+    return step
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -323,6 +323,26 @@ def test_options_of_the_other_kind_are_refused(call_command, tmp_path, options, 
     assert told in error
 
 
+@pytest.mark.parametrize(("step", "freq"), [("1d", "1D"), ("1w", "7D"), ("1mo", "MS")])
+def test_dates_are_not_moved_by_a_zone(call_command, tmp_path, step, freq):
+    source = write_frame(frame_of(VALUES, freq=freq), tmp_path / "s.csv")
+
+    (line,) = refusal(call_command, source, "--tz", "Europe/Berlin", step=step)
+
+    assert line == (
+        f"--tz must be left out with --step {step}: steps of a day or more are counted by their "
+        "dates as written, got Europe/Berlin"
+    )
+
+
+def test_hours_of_a_local_clock_become_those_of_utc(prepared):
+    folder = prepared(frame_of(VALUES), "--tz", "Europe/Berlin")
+
+    stored = pd.read_parquet(folder / "x1.parquet")["timestamp"]
+
+    assert list(stored) == list(frame_of(VALUES).index.tz_localize("Europe/Berlin"))
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

@@ -115,6 +115,16 @@ def test_hidden_values_change_nothing_that_the_model_sees(normalization):
         assert torch.equal(getattr(after, name), getattr(before, name)), name
 
 
+def test_validation_windows_before_1970_hide_each_its_own_steps():
+    windows = windows_over(VALUES, numbers=np.arange(-2000, -1600))
+
+    batches = windows.validation_batches(CONFIG.masking)
+
+    hidden = torch.cat([batch.hidden for batch in batches])
+    assert windows.split.validation.ends.max() < 0
+    assert len(torch.unique(hidden, dim=0)) > len(hidden) / 2
+
+
 def test_the_steps_of_a_true_series_average_to_its_coarser_bars():
     batch = first_batch(windows_over(VALUES))
     arguments = (batch.open_time, batch.center, batch.scale, (1, 4), kind_of(CONFIG.data))

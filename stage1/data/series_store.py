@@ -52,7 +52,7 @@ def read_series(
     """
     if path.suffix == ".parquet":
         names = channels or _numeric_columns(path)
-        rows = read_parquet(path, timezone=timezone, names=names)._replace(row="step")
+        rows = read_parquet(path, timezone=timezone, names=names, row="step")
     else:
         rows = read_series_csv(path, timezone=timezone, channels=channels)
     return rows if channels else _with_numbers(rows)
@@ -97,7 +97,7 @@ def load_series(data_dir: Path | None, config: DataConfig) -> Series:
             of = f"columns of numbers in {path} ({', '.join(known)})"
             raise DataError(f"data.channels must be {of}, got {name!r}")
     channels = config.channels or known
-    rows = on_steps(read_parquet(path, names=channels)._replace(row="step"), step)
+    rows = on_steps(read_parquet(path, names=channels, row="step"), step)
     bars = resample_means(sound_rows(rows, rules_of(step), advice), config.timeframes)
     return Series(bars, channels, config.step or step.text)
 

@@ -142,6 +142,20 @@ def test_times_may_be_dates(tmp_path, written, step):
     assert (np.diff(rows.open_time) == 60).all()
 
 
+@pytest.mark.parametrize("suffix", ["csv", "unix.csv", "parquet"])
+@pytest.mark.parametrize(("freq", "step"), [("10s", "10s"), ("1s", "1s")])
+def test_fractions_of_a_second_move_no_row(tmp_path, suffix, freq, step):
+    frame = frame_of(VALUES, start="2011-01-01 00:00:00.5", freq=freq)
+    path = tmp_path / f"series.{suffix}"
+    if suffix == "unix.csv":
+        frame.index = pd.Index(frame.index.to_numpy("M8[ms]").astype(np.int64), name="timestamp")
+    frame.reset_index().to_parquet(path) if suffix == "parquet" else frame.to_csv(path)
+
+    rows = sound_rows(on_steps(read_series(path), parse_step(step)), rules_of(parse_step(step)))
+
+    assert (np.diff(rows.open_time) == 60).all()
+
+
 def test_parquet_is_read_as_csv_is(tmp_path):
     frame = frame_of(VALUES).assign(station="north")
     frame.reset_index().to_parquet(tmp_path / "series.parquet")

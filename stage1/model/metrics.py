@@ -66,8 +66,8 @@ def evaluate_each(
 
     Returns:
         By timeframe: `huber` (the loss's first term, >= 0); `correlation`, `skill` and
-        `spectral_delta` as in `evaluate`; `consistency_ratio` with all finer timeframes, so the
-        finest has none. What nothing can be said about is NaN. `ALL` has `val_loss` too, the
+        `spectral_delta` as in `evaluate`; `consistency_ratio` with all finer timeframes (of a
+        series with the finest), so the finest has none. What nothing can be said about is NaN. `ALL` has `val_loss` too, the
         whole objective.
     """
     pooled = evaluate(decoded, batch, config)

@@ -82,6 +82,8 @@ def describe(rows: Rows, faults: Sequence[Fault], advice: str | None) -> str:
     if advice is None:
         options = sorted({f"--repair {fault.repair}" for fault in faults})
         advice = f"mend the file, or use {' '.join(options)}"
+        if rows.row == "step" and any(f.repair == Repair.DROP_INVALID for f in faults):
+            advice += ", or take other columns with --channels"
     count = f"{total:,} fault{'s' if total > 1 else ''}"
     counted = f"{count} (the first {SHOWN} below)" if total > SHOWN else count
     headline = f"{rows.path}: every row must be a sound {rows.row}, got {counted}; {advice}"
@@ -104,12 +106,22 @@ def repair_rows(
 
     Returns:
         The rows that are left, and a line about each repair.
+
+    Raises:
+        DataError: More than half of the rows of a series are invalid.
     """
     notes = []
     if Repair.DROP_INVALID in wanted:
         invalid = [f for f in find(rows) if f.repair == Repair.DROP_INVALID]
         lines = np.unique(np.concatenate([f.lines for f in invalid] or [np.empty(0, np.int64)]))
-        rows = _take(rows, ~np.isin(rows.lines, lines))._replace(faults=())
+        sound = ~np.isin(rows.lines, lines)
+        if rows.row == "step" and len(lines) > sound.sum():
+            raise DataError(
+                f"{rows.path}: --repair drop-invalid must leave half of the rows of a series, got "
+                f"{len(lines):,} invalid ones and {sound.sum():,} others; leave a column out with "
+                "--channels, or mend --step"
+            )
+        rows = _take(rows, sound)._replace(faults=())
         notes.append(f"dropped {len(lines):,} invalid rows")
     if Repair.SORT in wanted:
         moved = int((np.diff(rows.open_time) < 0).sum())

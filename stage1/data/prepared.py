@@ -115,6 +115,8 @@ def _repaired(
 ) -> tuple[Rows, dict[str, object]]:
     """The rows after the repairs asked for, and where they come from; both are told."""
     print(f"{rows.path}: {rows.format}; {len(rows.lines):,} rows, clock {tz}")
+    if rows.left_out:
+        print(f"left out, no numbers: {rows.left_out}")
     kept, notes = repair_rows(rows, repairs, find)
     for note in notes:
         print(f"repair: {note}")

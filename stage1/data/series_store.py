@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from stage1.data.csv_reader import read_series_csv
 from stage1.data.series import on_steps, resample_means, rules_of
 from stage1.data.store import find_files, read_parquet, read_schema
 from stage1.errors import DataError
-from stage1.faults import shown
+from stage1.faults import brief, shown
 from stage1.steps import Step, parse_step
 from stage1.timeframes import FINEST_OF_SERIES
 
@@ -24,6 +25,9 @@ FILE = f"{FINEST_OF_SERIES}.parquet"
 """The rows of a series themselves; coarser timeframes are made of them when they are loaded."""
 _TIMESTAMP = "timestamp"
 _STEP = b"stage1.step"
+EXAMPLES = 1000
+"""Rows among which an example of a column's cells is looked for."""
+_DECIMAL_COMMA = re.compile(r"[+-]?[\d.]*,\d+")
 
 
 class Series(NamedTuple):
@@ -50,12 +54,12 @@ def read_series(
     Raises:
         DataError: Not such a file, no rows in it, or without these columns.
     """
-    if path.suffix == ".parquet":
-        names = channels or _numeric_columns(path)
-        rows = read_parquet(path, timezone=timezone, names=names, row="step")
-    else:
+    if path.suffix != ".parquet":
         rows = read_series_csv(path, timezone=timezone, channels=channels)
-    return rows if channels else _with_numbers(rows)
+        return rows if channels else _with_numbers(rows)
+    names = channels or _numeric_columns(path)
+    rows = read_parquet(path, timezone=timezone, names=names, row="step")
+    return rows if channels else rows._replace(left_out=_of_other_types(path, names))
 
 
 def write_series(rows: Bars, names: tuple[str, ...], step: Step, path: Path) -> None:
@@ -126,18 +130,37 @@ def _numeric_columns(path: Path) -> tuple[str, ...]:
         and (pa.types.is_integer(field.type) or pa.types.is_floating(field.type))
     )
     if not numeric:
-        raise _without_numbers(path)
+        raise _without_numbers(path, _of_other_types(path, ()))
     return numeric
+
+
+def _of_other_types(path: Path, numeric: tuple[str, ...]) -> str:
+    """The columns beside those of numbers, each with its type."""
+    return ", ".join(
+        f"{field.name} ({brief(str(field.type))})"
+        for field in read_schema(path)
+        if field.name not in (_TIMESTAMP, *numeric)
+    )
 
 
 def _with_numbers(rows: Rows) -> Rows:
     """The rows without columns that have no number at all."""
-    chosen = np.flatnonzero(~np.isnan(rows.prices).all(axis=0))
+    empty = np.isnan(rows.prices).all(axis=0)
+    left_out = ", ".join(_with_example(rows, rows.names[place]) for place in np.flatnonzero(empty))
+    chosen = np.flatnonzero(~empty)
     if len(chosen) == 0:
-        raise _without_numbers(rows.path)
+        raise _without_numbers(rows.path, left_out)
     names = tuple(rows.names[place] for place in chosen)
-    return rows._replace(prices=rows.prices[:, chosen], names=names)
+    return rows._replace(prices=rows.prices[:, chosen], names=names, left_out=left_out)
 
 
-def _without_numbers(path: Path) -> DataError:
-    return DataError(f"{path}: must have a column of numbers beside the time, got none")
+def _with_example(rows: Rows, name: str) -> str:
+    cells = (rows.cell(int(line), name) for line in rows.lines[:EXAMPLES])
+    example = next((cell for cell in cells if cell.strip()), "")
+    advice = "; write a decimal point" if _DECIMAL_COMMA.fullmatch(example.strip()) else ""
+    return f"{name} ({shown(example)}{advice})"
+
+
+def _without_numbers(path: Path, left_out: str) -> DataError:
+    got = left_out or "none"
+    return DataError(f"{path}: must have a column of numbers beside the time, got {got}")

@@ -39,9 +39,9 @@ def prepared(call_command, tmp_path):
     return prepare_frame
 
 
-def refusal(call_command, source, *options, step="1h"):
+def refusal(call_command, source, *options, step="1h", out=None):
     """The lines of the error of preparing a file that cannot be."""
-    out = source.parent / "out"
+    out = out or source.parent / "out"
     status, _, error = call_command(prepare, source, "--step", step, "--out", out, *options)
     assert status == 2
     assert not out.exists()
@@ -60,6 +60,31 @@ def test_all_columns_of_numbers_are_channels_in_the_order_of_the_file(prepared):
     assert series.channels == ("wave0", "wave1", "wave2")
     np.testing.assert_array_equal(series.bars["x1"].prices, VALUES)
     assert series.step == "1h"
+
+
+def test_columns_without_numbers_are_told(call_command, tmp_path):
+    frame = frame_of(VALUES).assign(sky="", wind="100,5", note=np.nan)
+    frame.loc[frame.index[3]:, "sky"] = "clear"
+    source = tmp_path / "series.csv"
+    frame.to_csv(source, sep=";")
+
+    status, told, _ = call_command(prepare, source, "--step", "1h", "--out", tmp_path / "out")
+
+    assert status == 0
+    left_out = "sky ('clear'), wind ('100,5'; write a decimal point), note ('')"
+    assert told.splitlines()[1] == f"left out, no numbers: {left_out}"
+    frame[["sky", "wind", "note"]].to_csv(source, sep=";")
+    (line,) = refusal(call_command, source, out=tmp_path / "other")
+    assert line == f"{source}: must have a column of numbers beside the time, got {left_out}"
+
+
+def test_columns_of_parquet_without_numbers_are_told(call_command, tmp_path):
+    source = tmp_path / "series.parquet"
+    frame_of(VALUES).assign(station="north").reset_index().to_parquet(source)
+
+    _, told, _ = call_command(prepare, source, "--step", "1h", "--out", tmp_path / "out")
+
+    assert "left out, no numbers: station (" in told
 
 
 def test_channels_that_are_named_come_in_the_order_of_their_names(prepared):
@@ -265,6 +290,7 @@ def test_a_fault_is_named_with_its_line(call_command, tmp_path, line, told):
     headline, first, *rest = refusal(call_command, source)
 
     assert "every row must be a sound step, got 1 fault; mend the file" in headline
+    assert ("--channels" in headline) == ("drop-invalid" in headline)
     assert first == f"{source}: line 4: {told}"
     assert rest == []
 
@@ -288,6 +314,24 @@ def test_repairs_take_the_faults_away_and_leave_gaps(call_command, tmp_path):
     bars = load_series(out, settings()).bars["x1"]
     np.testing.assert_array_equal(np.diff(bars.open_time) // 60, np.diff(kept))
     np.testing.assert_array_equal(bars.prices, VALUES[kept])
+
+
+@pytest.mark.parametrize("sparse", [29, 31])
+def test_no_repair_drops_most_of_a_series(call_command, tmp_path, sparse):
+    frame = frame_of(VALUES)
+    frame.iloc[:sparse, 1] = np.nan
+    source = write_frame(frame, tmp_path / "s.csv")
+    options = ("--step", "1h", "--out", tmp_path / "out", "--repair", "drop-invalid")
+
+    status, told, error = call_command(prepare, source, *options)
+
+    if sparse < 30:
+        assert status == 0
+        assert "dropped 29 invalid rows" in told
+        return
+    assert status == 2
+    assert "must leave half of the rows of a series, got 31 invalid ones and 29 others" in error
+    assert "--channels" in error
 
 
 def test_rows_that_are_all_further_apart_are_refused(call_command, tmp_path):

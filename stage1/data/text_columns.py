@@ -157,7 +157,8 @@ def _parse_minutes(texts: pa.Array, template: str) -> NDArray[np.int64]:
     offsets = np.frombuffer(offset_buffer, np.int32)[texts.offset : texts.offset + len(texts) + 1]
     characters = np.frombuffer(data_buffer or b"\0", np.uint8)
     starts = offsets[:-1]
-    readable = np.diff(offsets) >= len(template)
+    lengths = np.diff(offsets)
+    readable = lengths == len(template) if template in DATES else lengths >= len(template)
     # What a date leaves out: its first month or day, its first minute.
     left_out = {letter: letter in "MD" and letter not in template for letter in "YMDhm"}
     fields = {letter: np.full(len(texts), int(one)) for letter, one in left_out.items()}

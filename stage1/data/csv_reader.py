@@ -138,7 +138,11 @@ def _read_head(path: Path) -> Head:
     filled = [number for number, line in enumerate(lines) if line.strip()]
     if not filled:
         raise DataError(f"{path}: must hold bars, got an empty file")
-    return Head(compression, encoding, filled[0] + 1, lines[filled[0]], len(filled) > 1)
+    number, line = filled[0] + 1, lines[filled[0]]
+    if "\N{REPLACEMENT CHARACTER}" in line:
+        rule = "must be UTF-8 text" if encoding == "utf-8-sig" else "must be UTF-16 text"
+        raise DataError(f"{path}: line {number}: {rule}, got {shown(line)}; save it as UTF-8")
+    return Head(compression, encoding, number, line, len(filled) > 1)
 
 
 def _require_layout(path: Path, head: Head, dialect: Dialect) -> Layout:

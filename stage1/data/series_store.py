@@ -15,7 +15,7 @@ from stage1.data.bars import Bars, Rows
 from stage1.data.checks import sound_rows
 from stage1.data.csv_reader import read_series_csv
 from stage1.data.series import on_steps, resample_means, rules_of
-from stage1.data.store import find_files, read_parquet, read_schema
+from stage1.data.store import find_files, found_timeframes, read_parquet, read_schema
 from stage1.errors import DataError
 from stage1.faults import brief, shown
 from stage1.steps import Step, parse_step
@@ -89,8 +89,8 @@ def load_series(data_dir: Path | None, config: DataConfig) -> Series:
         DataError: A folder, file or column is missing, or a row is not sound; says what to run.
     """
     if data_dir is None:
-        raise DataError(f"a series must be given with --data-dir, got none; {_advice('FOLDER')}")
-    advice = _advice(str(data_dir))
+        raise DataError(f"a series must be given with --data-dir, got none; {_advice(None)}")
+    advice = _advice(data_dir)
     path = find_files(data_dir, (FINEST_OF_SERIES,), advice)[FINEST_OF_SERIES]
     step = _noted_step(path, advice)
     if config.step and parse_step(config.step)[1:] != step[1:]:
@@ -106,8 +106,10 @@ def load_series(data_dir: Path | None, config: DataConfig) -> Series:
     return Series(bars, channels, config.step or step.text)
 
 
-def _advice(data_dir: str) -> str:
-    return f"run `python -m stage1.prepare SERIES.csv --step STEP --out {data_dir}`"
+def _advice(data_dir: Path | None) -> str:
+    if data_dir and found_timeframes(data_dir):  # which `prepare` would replace
+        return "it holds bars, which want data.kind: ohlc"
+    return f"run `python -m stage1.prepare SERIES.csv --step STEP --out {data_dir or 'FOLDER'}`"
 
 
 def _noted_step(path: Path, advice: str) -> Step:

@@ -20,7 +20,7 @@ from stage1.data.text_columns import UNIX_UNITS, Times, to_numpy, unix_seconds
 from stage1.data.time_zones import to_instants
 from stage1.errors import DataError
 from stage1.faults import brief
-from stage1.timeframes import MINUTES
+from stage1.timeframes import FINEST_OF_SERIES, MINUTES
 
 __all__ = [
     "Bars",
@@ -144,6 +144,9 @@ def find_files(data_dir: Path, timeframes: tuple[str, ...], advice: str) -> dict
     Raises:
         DataError: A folder or file is missing.
     """
+    if data_dir.is_file():
+        advice = "give the folder that `python -m stage1.prepare` writes"
+        raise DataError(f"{data_dir}: must be a folder, got a file; {advice}")
     if not data_dir.is_dir():
         raise DataError(f"{data_dir}: must be a folder of bars, got no folder; {advice}")
     files = {name: _file_of(data_dir, name) for name in timeframes}
@@ -161,6 +164,8 @@ def _file_of(data_dir: Path, timeframe: str) -> Path:
 
 
 def _advice(data_dir: Path) -> str:
+    if (data_dir / f"{FINEST_OF_SERIES}.parquet").is_file():  # which `prepare` would replace
+        return "it holds a series, which wants data.kind: series"
     return f"run `python -m stage1.prepare M1.csv --out {data_dir}`"
 
 

@@ -12,6 +12,7 @@ from stage1.data.checks import sound_rows
 from stage1.data.load import load_data
 from stage1.data.series import on_steps, resample_means, rules_of
 from stage1.data.series_store import load_series, read_series
+from stage1.data.store import load_bars
 from stage1.errors import DataError
 from stage1.prepare import prepare
 from stage1.steps import parse_step
@@ -362,6 +363,15 @@ def test_what_is_no_series_is_refused(call_command, write, text, told):
     assert told in first
 
 
+def test_names_that_are_not_utf_8_are_refused(call_command, tmp_path):
+    source = tmp_path / "s.csv"
+    source.write_bytes("time,größe\n2001-01-01,1\n2001-01-02,2\n".encode("latin-1"))
+
+    (line,) = refusal(call_command, source, step="1d")
+
+    assert f"{source}: line 1: must be UTF-8 text, got 'time,gr" in line
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -414,6 +424,25 @@ def test_a_folder_must_be_what_the_configuration_says(prepared, changes, told):
 
     with pytest.raises(DataError, match=told):
         load_series(folder, settings(**changes))
+
+
+@pytest.mark.parametrize("load", [load_bars, load_series], ids=["bars", "series"])
+def test_no_advice_replaces_data_of_the_other_kind(tmp_path, load):
+    wanted, name, held = ("m1",), "x1", "it holds a series, which wants data.kind: series"
+    if load is load_series:
+        wanted, name, held = settings(), "m1", "it holds bars, which want data.kind: ohlc"
+    (tmp_path / f"{name}.parquet").touch()
+
+    with pytest.raises(DataError, match=rf"must hold .*, got {name}\.parquet; {held}$"):
+        load(tmp_path, wanted)
+
+
+@pytest.mark.parametrize(("load", "wanted"), [(load_bars, ("m1",)), (load_series, settings())])
+def test_a_file_in_place_of_a_folder_is_told(tmp_path, load, wanted):
+    (tmp_path / "m1.csv").touch()
+
+    with pytest.raises(DataError, match=r"m1\.csv: must be a folder, got a file; give the folder"):
+        load(tmp_path / "m1.csv", wanted)
 
 
 def test_a_step_may_be_written_in_another_unit(prepared):

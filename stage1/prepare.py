@@ -17,6 +17,7 @@ from stage1.data.csv_dialects import Dialect
 from stage1.data.prepared import Prepared, prepare_bars, prepare_series
 from stage1.data.series_store import FILE
 from stage1.errors import ConfigError, DataError
+from stage1.faults import shown
 from stage1.files import atomic_path
 from stage1.steps import Step, parse_step
 from stage1.timeframes import MINUTES
@@ -98,7 +99,7 @@ def prepare(
     if step is not None:
         if dialect != "auto" or timeframes is not None:
             raise ConfigError("--dialect and --timeframes must be left out with --step")
-        wanted = None if channels is None else _names(channels)
+        wanted = None if channels is None else _parse_channels(channels)
         prepared = prepare_series(source, _parse_step(step, tz), wanted, tz, repairs)
     elif channels is not None:
         raise ConfigError("--channels must be left out for bars; a series needs --step as well")
@@ -120,6 +121,13 @@ def _parse_step(text: str, tz: str) -> Step:
             f"their dates as written, got {tz}"
         )
     return step
+
+
+def _parse_channels(text: str) -> tuple[str, ...]:
+    names = _names(text)
+    if not all(names):
+        raise ConfigError(f"--channels must be names with commas between, got {shown(text)}")
+    return names
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from stage1.config import DataConfig
 from stage1.data.bars import Bars, Rows
 from stage1.data.checks import sound_rows
+from stage1.data.csv_dialects import TIME, require_channels
 from stage1.data.csv_reader import read_series_csv
 from stage1.data.series import on_steps, resample_means, rules_of
 from stage1.data.store import find_files, found_timeframes, read_parquet, read_schema
@@ -23,8 +24,8 @@ from stage1.timeframes import FINEST_OF_SERIES
 
 FILE = f"{FINEST_OF_SERIES}.parquet"
 """The rows of a series themselves; coarser timeframes are made of them when they are loaded."""
-_TIMESTAMP = "timestamp"
 _STEP = b"stage1.step"
+_NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
 EXAMPLES = 1000
 """Rows among which an example of a column's cells is looked for."""
 _DECIMAL_COMMA = re.compile(r"[+-]?[\d.]*,\d+")
@@ -57,7 +58,13 @@ def read_series(
     if path.suffix != ".parquet":
         rows = read_series_csv(path, timezone=timezone, channels=channels)
         return rows if channels else _with_numbers(rows)
+    try:
+        require_channels(channels or (), read_schema(path).names, TIME)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
     names = channels or _numeric_columns(path)
+    if "time" in names:
+        raise DataError(f"{path}: must have no channel of the name 'time', got {shown(names)}")
     rows = read_parquet(path, timezone=timezone, names=names, row="step")
     return rows if channels else rows._replace(left_out=_of_other_types(path, names))
 
@@ -73,7 +80,7 @@ def write_series(rows: Bars, names: tuple[str, ...], step: Step, path: Path) -> 
     """
     starts = step.starts(rows.open_time // 60).astype("M8[s]").astype("M8[us]")
     columns = [pa.array(starts, pa.timestamp("us", tz="UTC")), *map(pa.array, rows.prices.T)]
-    table = pa.table(columns, names=[_TIMESTAMP, *names])
+    table = pa.table(columns, names=[TIME, *names])
     noted = table.replace_schema_metadata({_STEP: step.text})
     pq.write_table(noted, path, use_dictionary=False)
 
@@ -128,8 +135,7 @@ def _numeric_columns(path: Path) -> tuple[str, ...]:
     numeric = tuple(
         field.name
         for field in schema
-        if field.name != _TIMESTAMP
-        and (pa.types.is_integer(field.type) or pa.types.is_floating(field.type))
+        if field.name != TIME and any(is_number(field.type) for is_number in _NUMBERS)
     )
     if not numeric:
         raise _without_numbers(path, _of_other_types(path, ()))
@@ -141,7 +147,7 @@ def _of_other_types(path: Path, numeric: tuple[str, ...]) -> str:
     return ", ".join(
         f"{field.name} ({brief(str(field.type))})"
         for field in read_schema(path)
-        if field.name not in (_TIMESTAMP, *numeric)
+        if field.name not in (TIME, *numeric)
     )
 
 

@@ -210,6 +210,8 @@ def _parquet_times(column: pa.ChunkedArray, path: Path, *, floor: bool) -> Times
         # Nanoseconds are beyond the whole numbers that floats hold; whole minutes stay exact.
         numbers = pc.cast(column, pa.float64(), safe=False)
         return Times(unix_seconds(_filled(numbers, pa.float64()), floor=floor), in_utc=True)
+    if pa.types.is_date(kind):
+        return _parquet_times(pc.cast(column, pa.timestamp("s")), path, floor=floor)
     if not pa.types.is_timestamp(kind):
         raise DataError(
             f"{path}: timestamp must be a datetime or a unix time, got {brief(str(kind))}"

@@ -128,9 +128,7 @@ def compare(
         yield Comparison(finer, coarse, whole, difference)
 
 
-def _pairs(
-    minutes: tuple[int, ...], length: int, *, composes: bool
-) -> Iterator[tuple[int, int]]:
+def _pairs(minutes: tuple[int, ...], length: int, *, composes: bool) -> Iterator[tuple[int, int]]:
     """A timeframe and a finer one, unless a bar of the first has more parts than fit."""
     for coarse in range(1, len(minutes)):
         for finer in range(coarse if composes else 1):

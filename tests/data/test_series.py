@@ -1,9 +1,13 @@
 """From the file of a series to its bars: columns, steps, means, and what is refused."""
 
 import gzip
+import re
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from synthetic_series import frame_of, waves, write_frame
 
@@ -65,7 +69,7 @@ def test_all_columns_of_numbers_are_channels_in_the_order_of_the_file(prepared):
 
 def test_columns_without_numbers_are_told(call_command, tmp_path):
     frame = frame_of(VALUES).assign(sky="", wind="100,5", note=np.nan)
-    frame.loc[frame.index[3]:, "sky"] = "clear"
+    frame.loc[frame.index[3] :, "sky"] = "clear"
     source = tmp_path / "series.csv"
     frame.to_csv(source, sep=";")
 
@@ -242,7 +246,50 @@ def test_a_column_that_is_not_there_is_named(call_command, tmp_path):
 
     (line,) = refusal(call_command, source, "--channels", "wave1,wind")
 
-    assert line == f"{source}: line 1: must have wind, got 'timestamp,wave0,wave1,wave2'"
+    columns = "timestamp, wave0, wave1, wave2"
+    assert line == f"{source}: line 1: --channels must be among {columns}, got 'wind'"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("channels", "told"),
+    [
+        pytest.param("wave1,timestamp", "must leave out timestamp, which holds", id="the time"),
+        pytest.param("wave1,wind", "must be among timestamp, wave0, .*, got 'wind'", id="unknown"),
+        pytest.param("", "must be names with commas between, got ''", id="none"),
+        pytest.param("wave1,", "must be names with commas between, got 'wave1,'", id="a comma"),
+    ],
+)
+def test_channels_must_be_columns_of_values(call_command, tmp_path, suffix, channels, told):
+    source = tmp_path / f"s.{suffix}"
+    frame = frame_of(VALUES)
+    frame.to_csv(source) if suffix == "csv" else frame.reset_index().to_parquet(source)
+
+    (line,) = refusal(call_command, source, "--channels", channels)
+
+    assert re.search(f"--channels {told}", line)
+
+
+@pytest.mark.parametrize("options", [(), ("--channels", "time")])
+def test_no_channel_of_parquet_is_called_time(call_command, tmp_path, options):
+    source = tmp_path / "s.parquet"
+    frame_of(VALUES).rename(columns={"wave1": "time"}).reset_index().to_parquet(source)
+
+    (line,) = refusal(call_command, source, *options)
+
+    assert "must have no channel of the name 'time'" in line
+
+
+def test_parquet_may_have_decimals_and_dates(tmp_path):
+    days = pa.array(frame_of(VALUES, freq="1D").index.date, pa.date32())
+    values = pa.array([Decimal(row) / 4 for row in range(60)])
+    pq.write_table(pa.table({"timestamp": days, "load": values}), tmp_path / "s.parquet")
+
+    rows = on_steps(read_series(tmp_path / "s.parquet"), parse_step("1d"))
+
+    assert rows.names == ("load",)
+    np.testing.assert_array_equal(rows.prices[:, 0], np.arange(60) / 4)
+    assert (np.diff(rows.open_time) == 60).all()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stage1.data.bars import UNREADABLE, Bars, Fault, Repair, Rows, faults_where
 from stage1.errors import DataError
-from stage1.faults import shown
+from stage1.faults import plural, shown
 
 FindFaults = Callable[[Rows], list[Fault]]
 """Tells every rule that some row breaks."""
@@ -84,7 +84,7 @@ def describe(rows: Rows, faults: Sequence[Fault], advice: str | None) -> str:
         advice = f"mend the file, or use {' '.join(options)}"
         if rows.row == "step" and any(f.repair == Repair.DROP_INVALID for f in faults):
             advice += ", or take other columns with --channels"
-    count = f"{total:,} fault{'s' if total > 1 else ''}"
+    count = plural(total, "fault")
     counted = f"{count} (the first {SHOWN} below)" if total > SHOWN else count
     headline = f"{rows.path}: every row must be a sound {rows.row}, got {counted}; {advice}"
     return "\n".join([headline, *shown])
@@ -122,11 +122,11 @@ def repair_rows(
                 "--channels, or mend --step"
             )
         rows = _take(rows, sound)._replace(faults=())
-        notes.append(f"dropped {len(lines):,} invalid rows")
+        notes.append(f"dropped {plural(len(lines), 'invalid row')}")
     if Repair.SORT in wanted:
         moved = int((np.diff(rows.open_time) < 0).sum())
         rows = _take(rows, np.argsort(rows.open_time, kind="stable"))
-        notes.append(f"sorted by time ({moved:,} rows came before the one above them)")
+        notes.append(f"sorted by time ({plural(moved, 'row')} came before the one above)")
     if Repair.DROP_DUPLICATES in wanted:
         rows, note = _drop_duplicates(rows)
         notes.append(note)
@@ -139,7 +139,7 @@ def _drop_duplicates(rows: Rows) -> tuple[Rows, str]:
     keep[first] = True
     differ = (rows.prices != rows.prices[first[inverse]]).any(axis=1) & ~keep
     note = (
-        f"dropped {int((~keep).sum()):,} rows with a time that was there already, "
+        f"dropped {plural(int((~keep).sum()), 'row')} with a time that was there already, "
         f"{int(differ.sum()):,} of them with other {'prices' if rows.row == 'bar' else 'values'}"
     )
     return _take(rows, keep), note

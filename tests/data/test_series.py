@@ -382,6 +382,15 @@ def test_no_repair_drops_most_of_a_series(call_command, tmp_path, sparse):
     assert "--channels" in error
 
 
+def test_one_gap_of_one_step_is_told_as_one(call_command, tmp_path):
+    frame = frame_of(VALUES)
+    source = write_frame(frame.drop(frame.index[20]), tmp_path / "s.csv")
+
+    _, told, _ = call_command(prepare, source, "--step", "1h", "--out", tmp_path / "out")
+
+    assert "; 1 gap, the longest 1 step after 2001-01-01 19:00\n" in told
+
+
 def test_rows_that_are_all_further_apart_are_refused(call_command, tmp_path):
     source = write_frame(frame_of(VALUES, freq="1D"), tmp_path / "s.csv")
 

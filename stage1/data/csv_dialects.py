@@ -101,11 +101,12 @@ def require_channels(channels: Iterable[str], columns: Sequence[str], time: str)
     Raises:
         ValueError: One is not.
     """
+    known = [name for name in columns if name not in ("", time)]
     for name in channels:
         if name == time:
             raise ValueError(f"--channels must leave out {name}, which holds the times")
-        if name not in columns:
-            raise ValueError(f"--channels must be among {brief(', '.join(columns))}, got {name!r}")
+        if name not in known:
+            raise ValueError(f"--channels must be among {brief(', '.join(known))}, got {name!r}")
 
 
 def find_layout(line: str, dialect: Dialect = "auto") -> Layout | None:

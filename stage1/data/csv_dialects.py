@@ -88,7 +88,7 @@ def series_layout(line: str, channels: tuple[str, ...] | None) -> Layout:
     names = channels or tuple(cell for place, cell in enumerate(cells) if place != time)
     if not names:
         raise ValueError(f"must have a column beside the time, got {shown(line)}")
-    require_channels(names, cells, cells[time])
+    require_channels(channels or (), cells, cells[time])
     if not all(name and name.isprintable() and name != "time" for name in names):
         raise ValueError(f"must give every column a name, and not 'time', got {shown(line)}")
     places = tuple(map(cells.index, names))

@@ -150,6 +150,11 @@ def shown(value: Any) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
+def plural(count: int, noun: str) -> str:
+    """A count with its noun, which takes an s."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def dotted(keys: KeyPath) -> str:
     """The path of a key in one printable word."""
     text = ".".join(keys)

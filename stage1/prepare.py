@@ -17,6 +17,7 @@ from stage1.data.csv_dialects import Dialect
 from stage1.data.prepared import Prepared, prepare_bars, prepare_series
 from stage1.data.series_store import FILE
 from stage1.errors import ConfigError, DataError
+from stage1.faults import shown
 from stage1.files import atomic_path
 from stage1.steps import Step, parse_step
 from stage1.timeframes import MINUTES
@@ -43,7 +44,7 @@ def prepare(
         typer.Option(
             metavar="ZONE",
             help="IANA name of the clock the times were read from, such as America/New_York. Times "
-            "that name their own zone and unix times need none.",
+            "that name their own zone, unix times and a --step of a day or more need none.",
         ),
     ] = "UTC",
     step: Annotated[
@@ -98,8 +99,8 @@ def prepare(
     if step is not None:
         if dialect != "auto" or timeframes is not None:
             raise ConfigError("--dialect and --timeframes must be left out with --step")
-        wanted = None if channels is None else _names(channels)
-        prepared = prepare_series(source, _parse_step(step), wanted, tz, repairs)
+        wanted = None if channels is None else _parse_channels(channels)
+        prepared = prepare_series(source, _parse_step(step, tz), wanted, tz, repairs)
     elif channels is not None:
         raise ConfigError("--channels must be left out for bars; a series needs --step as well")
     else:
@@ -109,11 +110,24 @@ def prepare(
     print(f"{out}: {prepared.told}")
 
 
-def _parse_step(text: str) -> Step:
+def _parse_step(text: str, tz: str) -> Step:
     try:
-        return parse_step(text)
+        step = parse_step(text)
     except ValueError as error:
         raise ConfigError(f"--step {error}") from None
+    if step.by_date and tz != "UTC":
+        raise ConfigError(
+            f"--tz must be left out with --step {text}: steps of a day or more are counted by "
+            f"their dates as written, got {tz}"
+        )
+    return step
+
+
+def _parse_channels(text: str) -> tuple[str, ...]:
+    names = _names(text)
+    if not all(names):
+        raise ConfigError(f"--channels must be names with commas between, got {shown(text)}")
+    return names
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -23,6 +23,11 @@ class Step(NamedTuple):
     months: int
     """How long it is; 0 if it is seconds."""
 
+    @property
+    def by_date(self) -> bool:
+        """Whether it is a day or longer, so that dates as they are written count its steps."""
+        return not 0 < self.seconds < _SECONDS["d"]
+
     def numbers(self, seconds: NDArray[np.int64]) -> NDArray[np.int64]:
         """Of the steps that these instants lie in, from unix seconds."""
         if self.seconds:

@@ -11,6 +11,7 @@ from stage1.faults import (
     did_you_mean,
     dotted,
     one_line,
+    plural,
     reason_of,
     shown,
 )
@@ -86,3 +87,9 @@ def test_a_reason_is_one_printable_line(error, told):
 
 def test_a_long_reason_is_cut():
     assert len(reason_of(ValueError("x" * 10_000))) <= 200
+
+
+def test_one_has_no_plural():
+    told = [plural(count, "seed") for count in (1, 0, 2, 1500)]
+
+    assert told == ["1 seed", "0 seeds", "2 seeds", "1,500 seeds"]

@@ -57,6 +57,12 @@ def test_a_step_may_begin_anywhere_but_everywhere_alike():
     assert np.flatnonzero(astray).tolist() == [0, 6]
 
 
+def test_steps_of_a_day_or_more_are_counted_by_dates():
+    counted = {text: parse_step(text).by_date for text in ("23h", "24h", "1d", "2w", "1mo", "1y")}
+
+    assert [text for text, by_date in counted.items() if not by_date] == ["23h"]
+
+
 @pytest.mark.parametrize("text", ["", "h", "0h", "1.5h", "-1d", "1 h", "1m", "1hour", "9999999s"])
 def test_what_is_no_step_is_refused(text):
     with pytest.raises(ValueError, match=r"must be a number and one of s, min, .* such as 1h"):

@@ -88,11 +88,6 @@ def signed_share(value: float) -> str:
     return f"{value:+.1%}"
 
 
-def plural(count: int, noun: str) -> str:
-    """A count with its noun, which takes an s."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def _sized(value: float, more: str, less: str, *, as_share: bool) -> str:
     if math.isinf(value):
         return f"any amount {more if value > 0 else less}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from stage1.claims.sentences import plural
 from stage1.comparison.summary import CORRELATION, LOSS, Spread, Summary, spread_of
 from stage1.document.blocks import Block, Gallery, Heading, Inline, Picture, Table, paragraph
 from stage1.document.numbers import UNDEFINED, number, ratio
+from stage1.faults import plural
 from stage1.preregistration import COST_MARGIN
 
 

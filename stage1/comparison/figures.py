@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from stage1.claims.intervals import Values
-from stage1.claims.sentences import plural
 from stage1.comparison.summary import CORRELATION, LOSS, Summary, mean_curve, spread_of
+from stage1.faults import plural
 from stage1.figures.drawn import (
     LOOK,
     REFERENCE,

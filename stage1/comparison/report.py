@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from stage1.claims.sentences import plural
 from stage1.comparison.against import cost_blocks, difference_blocks
 from stage1.comparison.record import CONFIG_FOLDER, differing_keys, leaves
 from stage1.comparison.summary import (
@@ -34,6 +33,7 @@ from stage1.document.blocks import (
     paragraph,
 )
 from stage1.document.numbers import number, ratio
+from stage1.faults import plural
 
 INTERPOLATION = "interpolation"
 _PREFIX = 12

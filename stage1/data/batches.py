@@ -166,7 +166,7 @@ class MarketWindows:
         What a timeframe's own ratio needs beyond the masking's is drawn after all the rest, and so
         changes nothing in the others.
         """
-        random = generator(Stream.VALIDATION_MASKS, end)
+        random = generator(Stream.VALIDATION_MASKS, end % 2**64)  # no key is below 0, as 1969 is
         numbers: NDArray[np.float64] = self._uniforms(masking, 1, random)[0]
         spans = numbers_needed(self.config.seq_len, masking, (masking.mask_ratio,))
         more = numbers_needed(self.config.seq_len, masking, ratios) - spans

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stage1.data.bars import UNREADABLE, Bars, Fault, Repair, Rows, faults_where
 from stage1.errors import DataError
-from stage1.faults import shown
+from stage1.faults import plural, shown
 
 FindFaults = Callable[[Rows], list[Fault]]
 """Tells every rule that some row breaks."""
@@ -82,7 +82,9 @@ def describe(rows: Rows, faults: Sequence[Fault], advice: str | None) -> str:
     if advice is None:
         options = sorted({f"--repair {fault.repair}" for fault in faults})
         advice = f"mend the file, or use {' '.join(options)}"
-    count = f"{total:,} fault{'s' if total > 1 else ''}"
+        if rows.row == "step" and any(f.repair == Repair.DROP_INVALID for f in faults):
+            advice += ", or take other columns with --channels"
+    count = plural(total, "fault")
     counted = f"{count} (the first {SHOWN} below)" if total > SHOWN else count
     headline = f"{rows.path}: every row must be a sound {rows.row}, got {counted}; {advice}"
     return "\n".join([headline, *shown])
@@ -104,17 +106,27 @@ def repair_rows(
 
     Returns:
         The rows that are left, and a line about each repair.
+
+    Raises:
+        DataError: More than half of the rows of a series are invalid.
     """
     notes = []
     if Repair.DROP_INVALID in wanted:
         invalid = [f for f in find(rows) if f.repair == Repair.DROP_INVALID]
         lines = np.unique(np.concatenate([f.lines for f in invalid] or [np.empty(0, np.int64)]))
-        rows = _take(rows, ~np.isin(rows.lines, lines))._replace(faults=())
-        notes.append(f"dropped {len(lines):,} invalid rows")
+        sound = ~np.isin(rows.lines, lines)
+        if rows.row == "step" and len(lines) > sound.sum():
+            raise DataError(
+                f"{rows.path}: --repair drop-invalid must leave half of the rows of a series, got "
+                f"{len(lines):,} invalid ones and {sound.sum():,} others; leave a column out with "
+                "--channels, or mend --step"
+            )
+        rows = _take(rows, sound)._replace(faults=())
+        notes.append(f"dropped {plural(len(lines), 'invalid row')}")
     if Repair.SORT in wanted:
         moved = int((np.diff(rows.open_time) < 0).sum())
         rows = _take(rows, np.argsort(rows.open_time, kind="stable"))
-        notes.append(f"sorted by time ({moved:,} rows came before the one above them)")
+        notes.append(f"sorted by time ({plural(moved, 'row')} came before the one above)")
     if Repair.DROP_DUPLICATES in wanted:
         rows, note = _drop_duplicates(rows)
         notes.append(note)
@@ -127,7 +139,7 @@ def _drop_duplicates(rows: Rows) -> tuple[Rows, str]:
     keep[first] = True
     differ = (rows.prices != rows.prices[first[inverse]]).any(axis=1) & ~keep
     note = (
-        f"dropped {int((~keep).sum()):,} rows with a time that was there already, "
+        f"dropped {plural(int((~keep).sum()), 'row')} with a time that was there already, "
         f"{int(differ.sum()):,} of them with other {'prices' if rows.row == 'bar' else 'values'}"
     )
     return _take(rows, keep), note

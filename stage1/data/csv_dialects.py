@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from stage1.data.bars import PRICES
-from stage1.faults import shown
+from stage1.faults import brief, shown
 
 Dialect = Literal["auto", "metatrader", "histdata", "binance", "dukascopy", "oanda", "generic"]
 
@@ -86,14 +86,27 @@ def series_layout(line: str, channels: tuple[str, ...] | None) -> Layout:
         raise ValueError(f"must name the columns, each once, got {shown(line)}")
     time = cells.index(TIME) if TIME in cells else 0
     names = channels or tuple(cell for place, cell in enumerate(cells) if place != time)
-    missing = [name for name in names if name not in cells or cells.index(name) == time]
-    if missing or not names:
-        wanted = ", ".join(missing) or "a column beside the time"
-        raise ValueError(f"must have {wanted}, got {shown(line)}")
+    if not names:
+        raise ValueError(f"must have a column beside the time, got {shown(line)}")
+    require_channels(channels or (), cells, cells[time])
     if not all(name and name.isprintable() and name != "time" for name in names):
         raise ValueError(f"must give every column a name, and not 'time', got {shown(line)}")
     places = tuple(map(cells.index, names))
     return Layout("series", True, delimiter, len(cells), (time,), places, names)
+
+
+def require_channels(channels: Iterable[str], columns: Sequence[str], time: str) -> None:
+    """Channels that were asked for must be columns of the file, and not its times.
+
+    Raises:
+        ValueError: One is not.
+    """
+    known = [name for name in columns if name not in ("", time)]
+    for name in channels:
+        if name == time:
+            raise ValueError(f"--channels must leave out {name}, which holds the times")
+        if name not in known:
+            raise ValueError(f"--channels must be among {brief(', '.join(known))}, got {name!r}")
 
 
 def find_layout(line: str, dialect: Dialect = "auto") -> Layout | None:

@@ -101,8 +101,8 @@ def _read_rows(path: Path, head: Head, layout: Layout, timezone: str) -> Rows:
     table = _read_table(path, head, layout)
     if len(table.lines) == 0 and not table.ragged:
         raise DataError(f"{path}: must hold {row}s, got none; give a file with rows of {row}s")
-    dates = row == "step"
-    open_time, time_faults, template = _read_times(path, table, timezone, dates=dates)
+    series = row == "step"
+    open_time, time_faults, template = _read_times(path, table, timezone, series=series)
     header = "with" if layout.has_header else "without"
     return Rows(
         path=path,
@@ -138,7 +138,11 @@ def _read_head(path: Path) -> Head:
     filled = [number for number, line in enumerate(lines) if line.strip()]
     if not filled:
         raise DataError(f"{path}: must hold bars, got an empty file")
-    return Head(compression, encoding, filled[0] + 1, lines[filled[0]], len(filled) > 1)
+    number, line = filled[0] + 1, lines[filled[0]]
+    if "\N{REPLACEMENT CHARACTER}" in line:
+        rule = "must be UTF-8 text" if encoding == "utf-8-sig" else "must be UTF-16 text"
+        raise DataError(f"{path}: line {number}: {rule}, got {shown(line)}; save it as UTF-8")
+    return Head(compression, encoding, number, line, len(filled) > 1)
 
 
 def _require_layout(path: Path, head: Head, dialect: Dialect) -> Layout:
@@ -262,19 +266,19 @@ def _read_prices(table: Table, names: tuple[str, ...]) -> NDArray[np.float64]:
 
 
 def _read_times(
-    path: Path, table: Table, timezone: str, *, dates: bool
+    path: Path, table: Table, timezone: str, *, series: bool
 ) -> tuple[NDArray[np.int64], list[Fault], str]:
     """Open times, what is wrong with them, and the template they are written by."""
     texts = table.texts["time"]
     if len(texts) == 0:
         return np.empty(0, np.int64), [], "none"
     example = str(texts[0])
-    template = find_template(example, dates=dates)
+    template = find_template(example, dates=series)
     if template is None:
-        known = ", ".join((*TEMPLATES, *(DATES if dates else ())))
+        known = ", ".join((*TEMPLATES, *(DATES if series else ())))
         raise DataError(
             f"{path}: line {table.lines[0]}: time must be a unix time or begin like {known}, "
             f"got {shown(example)}"
         )
-    instants = to_instants(parse_times(texts, template), timezone, path)
+    instants = to_instants(parse_times(texts, template, floor=series), timezone, path)
     return instants.seconds, instants.faults(table.lines, table.cell), template

@@ -104,7 +104,7 @@ def aggregate_bars(parts: Float[Tensor, "bars parts 4"]) -> Float[Tensor, "bars 
 
 
 def mean_of_parts(parts: Float[Tensor, "bars parts channel"]) -> Float[Tensor, "bars channel"]:
-    """The mean of steps that follow each other, as a coarser timeframe of a series has it."""
+    """The mean of rows that follow each other, as a coarser timeframe of a series has it."""
     return parts.mean(dim=1)
 
 

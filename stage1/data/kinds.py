@@ -45,6 +45,9 @@ class Kind(NamedTuple):
     """(batch, timeframe, time, channel) normalised values and what is hidden -> the features."""
     aggregate: Callable[[Tensor], Tensor]
     """(bars, parts, channel) -> (bars, channel), the coarser bars that the parts make."""
+    composes: bool
+    """Whether coarser bars are made of any finer ones; else of the finest alone, as the mean of
+    means is not that of all rows where some are missing."""
 
 
 OHLC = Kind(
@@ -56,6 +59,7 @@ OHLC = Kind(
     one_scale=True,
     see=visible_features,
     aggregate=aggregate_bars,
+    composes=True,
 )
 """Bars: log prices, one scale for all four, which keeps low <= open, close <= high."""
 
@@ -78,6 +82,7 @@ def kind_of(config: DataConfig) -> Kind:
         one_scale=False,
         see=features_of_channels,
         aggregate=mean_of_parts,
+        composes=False,
     )
 
 

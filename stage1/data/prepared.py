@@ -25,6 +25,7 @@ from stage1.data.resample import resample_all
 from stage1.data.series import on_steps, rules_of, start_text
 from stage1.data.series_store import FILE, read_series, write_series
 from stage1.data.store import read_parquet, write_parquet
+from stage1.faults import plural
 from stage1.files import sha256_of_file
 from stage1.steps import Step
 
@@ -65,8 +66,8 @@ def prepare_bars(
         rows = read_csv(source, dialect=dialect, timezone=tz)
     kept, origin = _repaired(rows, tz, repairs, minute_faults)
     m1 = sound_bars(kept, minutes=1)
-    print(describe_times(m1, rows="bars", unit="minutes", written=format_time))
-    require_next(source, m1, rows="bars", wanted="1-minute bars", unit="minutes")
+    print(describe_times(m1, row="bar", unit="minute", written=format_time))
+    require_next(source, m1, row="bar", wanted="1-minute bars", unit="minute")
     derived = resample_all(m1, timeframes)
     return Prepared(
         {f"{name}.parquet": partial(write_parquet, bars) for name, bars in derived.items()},
@@ -97,8 +98,8 @@ def prepare_series(
     rows = on_steps(read_series(source, timezone=tz, channels=channels), step)
     kept, origin = _repaired(rows, tz, repairs, rules_of(step))
     series = sound_rows(kept, rules_of(step))
-    print(describe_times(series, rows="rows", unit="steps", written=partial(start_text, step)))
-    require_next(source, series, rows="rows", wanted=f"{step.text} apart", unit="steps")
+    print(describe_times(series, row="row", unit="step", written=partial(start_text, step)))
+    require_next(source, series, row="row", wanted=f"{step.text} apart", unit="step")
 
     def write(path: Path) -> None:
         write_series(series, kept.names, step, path)
@@ -106,7 +107,7 @@ def prepare_series(
     return Prepared(
         {FILE: write},
         {"source": origin, "series": _series_stats(series, kept.names, step)},
-        f"{len(series.open_time):,} rows of {', '.join(kept.names)}",
+        f"{plural(len(series.open_time), 'row')} of {', '.join(kept.names)}",
     )
 
 
@@ -114,7 +115,9 @@ def _repaired(
     rows: Rows, tz: str, repairs: Collection[Repair], find: FindFaults
 ) -> tuple[Rows, dict[str, object]]:
     """The rows after the repairs asked for, and where they come from; both are told."""
-    print(f"{rows.path}: {rows.format}; {len(rows.lines):,} rows, clock {tz}")
+    print(f"{rows.path}: {rows.format}; {plural(len(rows.lines), 'row')}, clock {tz}")
+    if rows.left_out:
+        print(f"left out, no numbers: {rows.left_out}")
     kept, notes = repair_rows(rows, repairs, find)
     for note in notes:
         print(f"repair: {note}")

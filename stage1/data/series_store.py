@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,18 +13,22 @@ import pyarrow.parquet as pq
 from stage1.config import DataConfig
 from stage1.data.bars import Bars, Rows
 from stage1.data.checks import sound_rows
+from stage1.data.csv_dialects import TIME, require_channels
 from stage1.data.csv_reader import read_series_csv
 from stage1.data.series import on_steps, resample_means, rules_of
-from stage1.data.store import find_files, read_parquet, read_schema
+from stage1.data.store import find_files, found_timeframes, read_parquet, read_schema
 from stage1.errors import DataError
-from stage1.faults import shown
+from stage1.faults import brief, shown
 from stage1.steps import Step, parse_step
 from stage1.timeframes import FINEST_OF_SERIES
 
 FILE = f"{FINEST_OF_SERIES}.parquet"
 """The rows of a series themselves; coarser timeframes are made of them when they are loaded."""
-_TIMESTAMP = "timestamp"
 _STEP = b"stage1.step"
+_NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+EXAMPLES = 1000
+"""Rows among which an example of a column's cells is looked for."""
+_DECIMAL_COMMA = re.compile(r"[+-]?[\d.]*,\d+")
 
 
 class Series(NamedTuple):
@@ -50,12 +55,18 @@ def read_series(
     Raises:
         DataError: Not such a file, no rows in it, or without these columns.
     """
-    if path.suffix == ".parquet":
-        names = channels or _numeric_columns(path)
-        rows = read_parquet(path, timezone=timezone, names=names)._replace(row="step")
-    else:
+    if path.suffix != ".parquet":
         rows = read_series_csv(path, timezone=timezone, channels=channels)
-    return rows if channels else _with_numbers(rows)
+        return rows if channels else _with_numbers(rows)
+    try:
+        require_channels(channels or (), read_schema(path).names, TIME)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
+    names = channels or _numeric_columns(path)
+    if "time" in names:
+        raise DataError(f"{path}: must have no channel of the name 'time', got {shown(names)}")
+    rows = read_parquet(path, timezone=timezone, names=names, row="step")
+    return rows if channels else rows._replace(left_out=_of_other_types(path, names))
 
 
 def write_series(rows: Bars, names: tuple[str, ...], step: Step, path: Path) -> None:
@@ -69,7 +80,7 @@ def write_series(rows: Bars, names: tuple[str, ...], step: Step, path: Path) -> 
     """
     starts = step.starts(rows.open_time // 60).astype("M8[s]").astype("M8[us]")
     columns = [pa.array(starts, pa.timestamp("us", tz="UTC")), *map(pa.array, rows.prices.T)]
-    table = pa.table(columns, names=[_TIMESTAMP, *names])
+    table = pa.table(columns, names=[TIME, *names])
     noted = table.replace_schema_metadata({_STEP: step.text})
     pq.write_table(noted, path, use_dictionary=False)
 
@@ -85,8 +96,8 @@ def load_series(data_dir: Path | None, config: DataConfig) -> Series:
         DataError: A folder, file or column is missing, or a row is not sound; says what to run.
     """
     if data_dir is None:
-        raise DataError(f"a series must be given with --data-dir, got none; {_advice('FOLDER')}")
-    advice = _advice(str(data_dir))
+        raise DataError(f"a series must be given with --data-dir, got none; {_advice(None)}")
+    advice = _advice(data_dir)
     path = find_files(data_dir, (FINEST_OF_SERIES,), advice)[FINEST_OF_SERIES]
     step = _noted_step(path, advice)
     if config.step and parse_step(config.step)[1:] != step[1:]:
@@ -97,13 +108,15 @@ def load_series(data_dir: Path | None, config: DataConfig) -> Series:
             of = f"columns of numbers in {path} ({', '.join(known)})"
             raise DataError(f"data.channels must be {of}, got {name!r}")
     channels = config.channels or known
-    rows = on_steps(read_parquet(path, names=channels)._replace(row="step"), step)
+    rows = on_steps(read_parquet(path, names=channels, row="step"), step)
     bars = resample_means(sound_rows(rows, rules_of(step), advice), config.timeframes)
     return Series(bars, channels, config.step or step.text)
 
 
-def _advice(data_dir: str) -> str:
-    return f"run `python -m stage1.prepare SERIES.csv --step STEP --out {data_dir}`"
+def _advice(data_dir: Path | None) -> str:
+    if data_dir and found_timeframes(data_dir):  # which `prepare` would replace
+        return "it holds bars, which want data.kind: ohlc"
+    return f"run `python -m stage1.prepare SERIES.csv --step STEP --out {data_dir or 'FOLDER'}`"
 
 
 def _noted_step(path: Path, advice: str) -> Step:
@@ -122,22 +135,40 @@ def _numeric_columns(path: Path) -> tuple[str, ...]:
     numeric = tuple(
         field.name
         for field in schema
-        if field.name != _TIMESTAMP
-        and (pa.types.is_integer(field.type) or pa.types.is_floating(field.type))
+        if field.name != TIME and any(is_number(field.type) for is_number in _NUMBERS)
     )
     if not numeric:
-        raise _without_numbers(path)
+        raise _without_numbers(path, _of_other_types(path, ()))
     return numeric
+
+
+def _of_other_types(path: Path, numeric: tuple[str, ...]) -> str:
+    """The columns beside those of numbers, each with its type."""
+    return ", ".join(
+        f"{field.name} ({brief(str(field.type))})"
+        for field in read_schema(path)
+        if field.name not in (TIME, *numeric)
+    )
 
 
 def _with_numbers(rows: Rows) -> Rows:
     """The rows without columns that have no number at all."""
-    chosen = np.flatnonzero(~np.isnan(rows.prices).all(axis=0))
+    empty = np.isnan(rows.prices).all(axis=0)
+    left_out = ", ".join(_with_example(rows, rows.names[place]) for place in np.flatnonzero(empty))
+    chosen = np.flatnonzero(~empty)
     if len(chosen) == 0:
-        raise _without_numbers(rows.path)
+        raise _without_numbers(rows.path, left_out)
     names = tuple(rows.names[place] for place in chosen)
-    return rows._replace(prices=rows.prices[:, chosen], names=names)
+    return rows._replace(prices=rows.prices[:, chosen], names=names, left_out=left_out)
 
 
-def _without_numbers(path: Path) -> DataError:
-    return DataError(f"{path}: must have a column of numbers beside the time, got none")
+def _with_example(rows: Rows, name: str) -> str:
+    cells = (rows.cell(int(line), name) for line in rows.lines[:EXAMPLES])
+    example = next((cell for cell in cells if cell.strip()), "")
+    advice = "; write a decimal point" if _DECIMAL_COMMA.fullmatch(example.strip()) else ""
+    return f"{name} ({shown(example)}{advice})"
+
+
+def _without_numbers(path: Path, left_out: str) -> DataError:
+    got = left_out or "none"
+    return DataError(f"{path}: must have a column of numbers beside the time, got {got}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from stage1.data.text_columns import UNIX_UNITS, Times, to_numpy, unix_seconds
 from stage1.data.time_zones import to_instants
 from stage1.errors import DataError
 from stage1.faults import brief
-from stage1.timeframes import MINUTES
+from stage1.timeframes import FINEST_OF_SERIES, MINUTES
 
 __all__ = [
     "Bars",
@@ -76,7 +76,13 @@ def fingerprint(bars: dict[str, Bars]) -> str:
     return digest.hexdigest()
 
 
-def read_parquet(path: Path, *, timezone: str = "UTC", names: tuple[str, ...] = PRICES) -> Rows:
+def read_parquet(
+    path: Path,
+    *,
+    timezone: str = "UTC",
+    names: tuple[str, ...] = PRICES,
+    row: Literal["bar", "step"] = "bar",
+) -> Rows:
     """Read a Parquet file with the columns timestamp, open, high, low, close.
 
     The timestamp is a datetime with a zone, a datetime without one, or a unix time in seconds or a
@@ -86,13 +92,14 @@ def read_parquet(path: Path, *, timezone: str = "UTC", names: tuple[str, ...] = 
         path: The file.
         timezone: IANA name of the clock that datetimes without a zone were read from.
         names: Of the columns beside the timestamp.
+        row: What a row is to be.
 
     Raises:
         DataError: Not Parquet, or without these columns.
     """
     table = _read_columns(path, ("timestamp", *names))
     lines = np.arange(1, table.num_rows + 1)
-    times = _parquet_times(table.column("timestamp"), path)
+    times = _parquet_times(table.column("timestamp"), path, floor=row == "step")
     instants = to_instants(times, timezone, path)
     prices = np.stack([_prices(table.column(name), path) for name in names], axis=1)
 
@@ -115,6 +122,7 @@ def read_parquet(path: Path, *, timezone: str = "UTC", names: tuple[str, ...] = 
         faults=tuple(instants.faults(lines, cell)),
         cell=cell,
         names=names,
+        row=row,
     )
 
 
@@ -136,6 +144,9 @@ def find_files(data_dir: Path, timeframes: tuple[str, ...], advice: str) -> dict
     Raises:
         DataError: A folder or file is missing.
     """
+    if data_dir.is_file():
+        advice = "give the folder that `python -m stage1.prepare` writes"
+        raise DataError(f"{data_dir}: must be a folder, got a file; {advice}")
     if not data_dir.is_dir():
         raise DataError(f"{data_dir}: must be a folder of bars, got no folder; {advice}")
     files = {name: _file_of(data_dir, name) for name in timeframes}
@@ -153,6 +164,8 @@ def _file_of(data_dir: Path, timeframe: str) -> Path:
 
 
 def _advice(data_dir: Path) -> str:
+    if (data_dir / f"{FINEST_OF_SERIES}.parquet").is_file():  # which `prepare` would replace
+        return "it holds a series, which wants data.kind: series"
     return f"run `python -m stage1.prepare M1.csv --out {data_dir}`"
 
 
@@ -191,20 +204,22 @@ def _read_columns(path: Path, columns: tuple[str, ...]) -> pa.Table:
     return table
 
 
-def _parquet_times(column: pa.ChunkedArray, path: Path) -> Times:
+def _parquet_times(column: pa.ChunkedArray, path: Path, *, floor: bool) -> Times:
     kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         # Nanoseconds are beyond the whole numbers that floats hold; whole minutes stay exact.
         numbers = pc.cast(column, pa.float64(), safe=False)
-        return Times(unix_seconds(_filled(numbers, pa.float64())), in_utc=True)
+        return Times(unix_seconds(_filled(numbers, pa.float64()), floor=floor), in_utc=True)
+    if pa.types.is_date(kind):
+        return _parquet_times(pc.cast(column, pa.timestamp("s")), path, floor=floor)
     if not pa.types.is_timestamp(kind):
         raise DataError(
             f"{path}: timestamp must be a datetime or a unix time, got {brief(str(kind))}"
         )
     ticks = _filled(column, pa.int64())
     seconds, rest = np.divmod(ticks, TICKS[kind.unit])
-    # A fraction of a second is off the minute, as a full second is.
-    seconds += (rest > 0) & (seconds % 60 == 0)
+    if not floor:  # a fraction of a second is off the minute, as a full second is
+        seconds += (rest > 0) & (seconds % 60 == 0)
     seconds[ticks == UNREADABLE] = UNREADABLE
     return Times(seconds, in_utc=kind.tz is not None)
 

@@ -80,33 +80,40 @@ def parse_numbers(texts: pa.ChunkedArray) -> NDArray[np.float64]:
     return np.concatenate([_parse_numbers(chunk) for chunk in texts.chunks])
 
 
-def parse_times(texts: pa.ChunkedArray, template: str) -> Times:
+def parse_times(texts: pa.ChunkedArray, template: str, *, floor: bool = False) -> Times:
     """Text to times, all written as the first one is.
-
-    A fraction of a second counts as a full one: both are off the minute, and no bar opens there.
 
     Args:
         texts: At least one time.
         template: What `find_template` said of the first.
+        floor: Whether fractions of a second are left out; else one right after a full minute counts
+            as a full second: both are off the minute, and no bar opens there.
     """
     if template == UNIX:
-        return Times(unix_seconds(parse_numbers(texts)), in_utc=True)
+        return Times(unix_seconds(parse_numbers(texts), floor=floor), in_utc=True)
     in_utc = _parse_suffix(str(texts[0])[len(template) :]).in_utc
-    seconds = [_parse_written(chunk, template, in_utc=in_utc) for chunk in texts.chunks]
+    seconds = [
+        _parse_written(chunk, template, in_utc=in_utc, floor=floor) for chunk in texts.chunks
+    ]
     return Times(np.concatenate(seconds), in_utc)
 
 
-def unix_seconds(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
+def unix_seconds(numbers: NDArray[np.float64], *, floor: bool = False) -> NDArray[np.int64]:
     """Unix times in any of the four units, also mixed, to seconds.
 
     Instants from 1973 to 2286 differ in size from unit to unit; anything else is `UNREADABLE`.
+
+    Args:
+        numbers: The times.
+        floor: As `parse_times` takes it.
     """
     seconds = np.full(len(numbers), np.nan)
     for unit in UNIX_UNITS:
         fits = (numbers >= 1e8 * unit) & (numbers < 1e10 * unit)
         seconds[fits] = numbers[fits] / unit
     whole = np.floor(seconds)
-    whole += (seconds > whole) & (whole % 60 == 0)
+    if not floor:
+        whole += (seconds > whole) & (whole % 60 == 0)
     return np.where(np.isnan(whole), UNREADABLE, np.nan_to_num(whole).astype(np.int64))
 
 
@@ -125,10 +132,12 @@ def _parse_numbers(texts: pa.Array) -> NDArray[np.float64]:
         return to_numpy(pc.fill_null(numbers, float("nan")))
 
 
-def _parse_written(texts: pa.Array, template: str, *, in_utc: bool) -> NDArray[np.int64]:
+def _parse_written(
+    texts: pa.Array, template: str, *, in_utc: bool, floor: bool
+) -> NDArray[np.int64]:
     seconds = _parse_minutes(texts, template)
     endings = pc.dictionary_encode(pc.utf8_slice_codeunits(texts, len(template)))
-    after = [_parse_suffix(ending) for ending in endings.dictionary.to_pylist()]
+    after = [_parse_suffix(ending, floor=floor) for ending in endings.dictionary.to_pylist()]
     offsets = [a.seconds if a.in_utc == in_utc else UNREADABLE for a in after]
     offset = np.array(offsets, dtype=np.int64)[to_numpy(endings.indices)]
     readable = (seconds != UNREADABLE) & (offset != UNREADABLE)
@@ -148,7 +157,8 @@ def _parse_minutes(texts: pa.Array, template: str) -> NDArray[np.int64]:
     offsets = np.frombuffer(offset_buffer, np.int32)[texts.offset : texts.offset + len(texts) + 1]
     characters = np.frombuffer(data_buffer or b"\0", np.uint8)
     starts = offsets[:-1]
-    readable = np.diff(offsets) >= len(template)
+    lengths = np.diff(offsets)
+    readable = lengths == len(template) if template in DATES else lengths >= len(template)
     # What a date leaves out: its first month or day, its first minute.
     left_out = {letter: letter in "MD" and letter not in template for letter in "YMDhm"}
     fields = {letter: np.full(len(texts), int(one)) for letter, one in left_out.items()}
@@ -182,12 +192,12 @@ class _Suffix(NamedTuple):
     in_utc: bool
 
 
-def _parse_suffix(text: str) -> _Suffix:
+def _parse_suffix(text: str, *, floor: bool = False) -> _Suffix:
     match = _SUFFIX.fullmatch(text)
     if match is None:
         return _Suffix(UNREADABLE, False)
     second = int(match["second"] or 0)
-    if int(match["fraction"] or 0) > 0:
+    if int(match["fraction"] or 0) > 0 and not floor:
         second = max(second, 1)
     ahead = int(match["hours"] or 0) * 3600 + int(match["minutes"] or 0) * 60
     return _Suffix(second - ahead if match["sign"] == "+" else second + ahead, bool(match["zone"]))

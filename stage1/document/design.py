@@ -10,9 +10,9 @@ import pandas as pd
 from stage1.claims.evaluate import Evaluation
 from stage1.claims.inputs import RunTables
 from stage1.claims.scores import Scores
-from stage1.claims.sentences import plural
 from stage1.document.blocks import Block, Heading, Inline, Table, paragraph
 from stage1.document.numbers import share
+from stage1.faults import plural
 from stage1.preregistration import Preregistration
 from stage1.results import COMPLETED, DESIGN, DIVERGED, FAILED
 from stage1.summary import count_exclusions

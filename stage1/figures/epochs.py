@@ -16,7 +16,7 @@ from stage1.claims.inputs import RunTables
 from stage1.claims.intervals import Values
 from stage1.claims.ranks import early_tau, selection_regret, tau_ceiling
 from stage1.claims.scores import CORRELATION, Scores
-from stage1.claims.sentences import plural
+from stage1.faults import plural
 from stage1.figures.drawn import (
     REFERENCE,
     DrawnFigure,

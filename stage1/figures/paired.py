@@ -12,7 +12,7 @@ from stage1.claims.evaluate import Evaluation
 from stage1.claims.inputs import RunTables
 from stage1.claims.intervals import Values
 from stage1.claims.scores import CORRELATION, Scores
-from stage1.claims.sentences import plural
+from stage1.faults import plural
 from stage1.figures.drawn import (
     REFERENCE,
     WIDTH,

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from stage1.claims.sentences import plural
+from stage1.faults import plural
 from stage1.figures.drawn import (
     LOOK,
     QUIET,

@@ -13,8 +13,8 @@ from stage1.claims.aggregates import Band
 from stage1.claims.evaluate import Evaluation
 from stage1.claims.inputs import RunTables
 from stage1.claims.intervals import Values
-from stage1.claims.sentences import plural
 from stage1.claims.tuning import expected_best_band
+from stage1.faults import plural
 from stage1.figures.drawn import (
     DrawnFigure,
     absent,

@@ -1,8 +1,9 @@
 """Whether decoded bars of different timeframes tell of the same prices.
 
 A coarse bar is the aggregate of the finer bars in its clock interval: open of the first, highest
-high, lowest low, close of the last; of a series their mean. Every timeframe is held against every
-finer one, not only the next, which a calendar window may lack.
+high, lowest low, close of the last. Every timeframe is held against every finer one, not only the
+next, which a calendar window may lack. Of a series a coarse bar is the mean of the rows in its
+interval, and is held against the rows alone: means of them may be of fewer rows than they span.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def compare(
     minutes: tuple[int, ...],
     kind: Kind = OHLC,
 ) -> Iterator[Comparison]:
-    """Hold every timeframe against every finer one, as far as a window can fill its bars.
+    """Hold timeframes against the finer ones, as far as a window can fill their bars.
 
     Args:
         bars: In their timeframe's normalised units, timeframes fine to coarse.
@@ -102,7 +103,7 @@ def compare(
         center: Log price at 0 of each timeframe's units, float64.
         scale: Log price of one unit, float64.
         minutes: Length of a bar, per timeframe.
-        kind: Of the data, which says what bars a coarser one is made of.
+        kind: Of the data, which says what bars a coarser one is made of, and how.
 
     Yields:
         One comparison per pair, in float32.
@@ -110,7 +111,7 @@ def compare(
     length = open_time.shape[2]
     series = [one.flatten(0, 1) for one in bars.float().unbind(1)]
     centers, scales = (per_bar(one).squeeze(2) for one in (center, scale))
-    for coarse, finer in _pairs(minutes, length):
+    for coarse, finer in _pairs(minutes, length, composes=kind.composes):
         whole = whole_bars(
             open_time[:, finer],
             open_time[:, coarse],
@@ -127,10 +128,10 @@ def compare(
         yield Comparison(finer, coarse, whole, difference)
 
 
-def _pairs(minutes: tuple[int, ...], length: int) -> Iterator[tuple[int, int]]:
+def _pairs(minutes: tuple[int, ...], length: int, *, composes: bool) -> Iterator[tuple[int, int]]:
     """A timeframe and a finer one, unless a bar of the first has more parts than fit."""
     for coarse in range(1, len(minutes)):
-        for finer in range(coarse):
+        for finer in range(coarse if composes else 1):
             if minutes[coarse] // minutes[finer] <= length:
                 yield coarse, finer
 
@@ -147,7 +148,7 @@ def cross_timeframe_loss(
 
     loss = mean over pairs of timeframes, coarse bars b and prices of
     ((aggregate of the finer bars in b - b) / coarse scale)^2, with all prices as log prices.
-    Only bars whose every part lies in the window are compared.
+    Only bars whose every part lies in the window are compared; of a series, with rows alone.
 
     Args:
         decoded: Bars in their timeframe's normalised units, timeframes fine to coarse.

@@ -66,9 +66,9 @@ def evaluate_each(
 
     Returns:
         By timeframe: `huber` (the loss's first term, >= 0); `correlation`, `skill` and
-        `spectral_delta` as in `evaluate`; `consistency_ratio` with all finer timeframes, so the
-        finest has none. What nothing can be said about is NaN. `ALL` has `val_loss` too, the
-        whole objective.
+        `spectral_delta` as in `evaluate`; `consistency_ratio` with all finer timeframes, of a
+        series with the finest, which itself has none. What nothing can be said about is NaN.
+        `ALL` has `val_loss` too, the whole objective.
     """
     pooled = evaluate(decoded, batch, config)
     whole = completed(decoded, batch.targets, batch.hidden)

@@ -9,7 +9,7 @@ from rich.table import Table
 from stage1.claims.error_rates import TIMING_NOISE
 from stage1.claims.finding import EARLY_GAIN, EARLY_SIGNAL, FINAL_GAIN, SENSITIVITY, STABILITY
 from stage1.claims.power import ENOUGH, MOST_CONFIGURATIONS, MOST_FOR_RANKS, Power
-from stage1.claims.sentences import plural
+from stage1.faults import plural
 from stage1.plan.outlook import COST_LABEL, CostOutlook, Outlook, percent
 from stage1.plan.texts import AT_LEAST, AT_MOST, NOTHING, TIMES, framed
 from stage1.preregistration import COST_MARGIN, COST_ROUNDS

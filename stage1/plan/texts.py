@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from stage1.claims.sentences import plural
+from stage1.faults import plural
 from stage1.plan.duration import Span, Timings
 from stage1.plan.stages import Kind, expected_search_epochs
 from stage1.results import CONFIRM, DESIGN, SEARCH

@@ -22,7 +22,7 @@ from stage1.data.gathering import Batch
 from stage1.data.store import fingerprint
 from stage1.data.whole_windows import WholeWindows
 from stage1.errors import ResultsError
-from stage1.faults import told_if_unwritable
+from stage1.faults import plural, told_if_unwritable
 from stage1.files import atomic_path, sha256_of_file
 from stage1.model.market_encoder import MarketEncoder
 from stage1.trained.loading import bars_for, load_encoder
@@ -84,8 +84,9 @@ def encode_to_file(
         )
     first, last = (np.datetime64(int(end), "s") for end in windows.ends[[0, -1]])
     return (
-        f"{out}: {rows:,} vectors of {encoder.d_model} numbers, {len(windows):,} windows that end "
-        f"from {first} to {last} UTC, {windows.config.stride} {unit} apart"
+        f"{out}: {plural(rows, 'vector')} of {encoder.d_model} numbers, "
+        f"{plural(len(windows), 'window')} with ends from {first} to {last} UTC, "
+        f"{plural(windows.config.stride, unit.removesuffix('s'))} apart"
     )
 
 

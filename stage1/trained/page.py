@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from stage1.claims.sentences import plural
 from stage1.document.blocks import (
     Block,
     Caution,
@@ -26,7 +25,7 @@ from stage1.document.html import html
 from stage1.document.markdown import markdown
 from stage1.document.numbers import moment, number
 from stage1.document.terminal import plain_table
-from stage1.faults import told_if_unwritable
+from stage1.faults import plural, told_if_unwritable
 from stage1.figures.drawn import save_figure
 from stage1.figures.reconstructions import reconstructions_figure
 from stage1.files import atomic_path, sha256_of_file, write_text

@@ -13,7 +13,6 @@ from stage1.claims.sentences import (
     ESTIMANDS,
     claim_sentence,
     cost_sentence,
-    plural,
     signed_share,
 )
 from stage1.claims.verdicts import Verdict
@@ -142,11 +141,3 @@ def test_the_cost_is_told_as_a_multiple_with_its_interval(verdict, words):
 )
 def test_a_share_beyond_all_sense_is_only_said_to_be_beyond(value, written):
     assert signed_share(value) == written
-
-
-def test_one_has_no_plural():
-    assert (plural(1, "seed"), plural(0, "seed"), plural(2, "seed")) == (
-        "1 seed",
-        "0 seeds",
-        "2 seeds",
-    )

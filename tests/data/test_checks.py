@@ -144,7 +144,7 @@ def test_dropping_invalid_rows_leaves_the_order_alone():
     kept, notes = repair_rows(rows, [Repair.DROP_INVALID])
 
     assert kept.lines.tolist() == [2, 3]
-    assert notes == ["dropped 1 invalid rows"]
+    assert notes == ["dropped 1 invalid row"]
     assert broken_rules(kept) == {"time must be later than the row before": [3]}
 
 

@@ -220,6 +220,11 @@ def test_lines_are_counted_as_an_editor_counts_them_in_a_file_of_many_blocks(tmp
             r"line 2: time must be a unix time or begin like .* got '01/02/2018 00:00'",
             id="time in no known form",
         ),
+        pytest.param(
+            "time,open,high,low,close,größe\n2018-01-02 00:00,1,1,1,1,1\n",
+            r"line 1: must be UTF-8 text, got 'time,.*'; save it as UTF-8",
+            id="a header in Latin-1",
+        ),
         pytest.param("PK\x03\x04", r"got a zip archive; unzip it", id="zip"),
         pytest.param("\x1f\x8bnothing", r"cannot be read", id="broken gzip"),
     ],

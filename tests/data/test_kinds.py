@@ -115,6 +115,16 @@ def test_hidden_values_change_nothing_that_the_model_sees(normalization):
         assert torch.equal(getattr(after, name), getattr(before, name)), name
 
 
+def test_validation_windows_before_1970_hide_each_its_own_steps():
+    windows = windows_over(VALUES, numbers=np.arange(-2000, -1600))
+
+    batches = windows.validation_batches(CONFIG.masking)
+
+    hidden = torch.cat([batch.hidden for batch in batches])
+    assert windows.split.validation.ends.max() < 0
+    assert len(torch.unique(hidden, dim=0)) > len(hidden) / 2
+
+
 def test_the_steps_of_a_true_series_average_to_its_coarser_bars():
     batch = first_batch(windows_over(VALUES))
     arguments = (batch.open_time, batch.center, batch.scale, (1, 4), kind_of(CONFIG.data))
@@ -126,6 +136,20 @@ def test_the_steps_of_a_true_series_average_to_its_coarser_bars():
         comparison.difference, torch.zeros_like(comparison.difference), rtol=0, atol=1e-4
     )
     assert cross_timeframe_loss(batch.targets + 1, *arguments) > 0.01
+
+
+def test_a_true_series_with_gaps_is_consistent():
+    config = series_config(data={"timeframes": ["x1", "x4", "x16"], "seq_len": 32, "max_gap": 9})
+    numbers = np.flatnonzero(np.arange(3000) % 37 > 3)  # some x4 are of fewer rows than others
+    windows = windows_over(waves(len(numbers)), config, numbers=numbers)
+    batch = first_batch(windows, config)
+    arguments = (batch.open_time, batch.center, batch.scale, (1, 4, 16), kind_of(config.data))
+
+    comparisons = list(compare(batch.targets, *arguments))
+
+    assert cross_timeframe_loss(batch.targets, *arguments) < 1e-8
+    assert [(one.coarse, one.finer) for one in comparisons] == [(1, 0), (2, 0)]
+    assert all(len(one.bars.places) > 0 for one in comparisons)
 
 
 def test_no_window_reaches_across_a_gap():

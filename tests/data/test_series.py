@@ -1,9 +1,13 @@
 """From the file of a series to its bars: columns, steps, means, and what is refused."""
 
 import gzip
+import re
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from synthetic_series import frame_of, waves, write_frame
 
@@ -12,6 +16,7 @@ from stage1.data.checks import sound_rows
 from stage1.data.load import load_data
 from stage1.data.series import on_steps, resample_means, rules_of
 from stage1.data.series_store import load_series, read_series
+from stage1.data.store import load_bars
 from stage1.errors import DataError
 from stage1.prepare import prepare
 from stage1.steps import parse_step
@@ -39,9 +44,9 @@ def prepared(call_command, tmp_path):
     return prepare_frame
 
 
-def refusal(call_command, source, *options, step="1h"):
+def refusal(call_command, source, *options, step="1h", out=None):
     """The lines of the error of preparing a file that cannot be."""
-    out = source.parent / "out"
+    out = out or source.parent / "out"
     status, _, error = call_command(prepare, source, "--step", step, "--out", out, *options)
     assert status == 2
     assert not out.exists()
@@ -60,6 +65,31 @@ def test_all_columns_of_numbers_are_channels_in_the_order_of_the_file(prepared):
     assert series.channels == ("wave0", "wave1", "wave2")
     np.testing.assert_array_equal(series.bars["x1"].prices, VALUES)
     assert series.step == "1h"
+
+
+def test_columns_without_numbers_are_told(call_command, tmp_path):
+    frame = frame_of(VALUES).assign(sky="", wind="100,5", note=np.nan)
+    frame.loc[frame.index[3] :, "sky"] = "clear"
+    source = tmp_path / "series.csv"
+    frame.to_csv(source, sep=";")
+
+    status, told, _ = call_command(prepare, source, "--step", "1h", "--out", tmp_path / "out")
+
+    assert status == 0
+    left_out = "sky ('clear'), wind ('100,5'; write a decimal point), note ('')"
+    assert told.splitlines()[1] == f"left out, no numbers: {left_out}"
+    frame[["sky", "wind", "note"]].to_csv(source, sep=";")
+    (line,) = refusal(call_command, source, out=tmp_path / "other")
+    assert line == f"{source}: must have a column of numbers beside the time, got {left_out}"
+
+
+def test_columns_of_parquet_without_numbers_are_told(call_command, tmp_path):
+    source = tmp_path / "series.parquet"
+    frame_of(VALUES).assign(station="north").reset_index().to_parquet(source)
+
+    _, told, _ = call_command(prepare, source, "--step", "1h", "--out", tmp_path / "out")
+
+    assert "left out, no numbers: station (" in told
 
 
 def test_channels_that_are_named_come_in_the_order_of_their_names(prepared):
@@ -142,6 +172,20 @@ def test_times_may_be_dates(tmp_path, written, step):
     assert (np.diff(rows.open_time) == 60).all()
 
 
+@pytest.mark.parametrize("suffix", ["csv", "unix.csv", "parquet"])
+@pytest.mark.parametrize(("freq", "step"), [("10s", "10s"), ("1s", "1s")])
+def test_fractions_of_a_second_move_no_row(tmp_path, suffix, freq, step):
+    frame = frame_of(VALUES, start="2011-01-01 00:00:00.5", freq=freq)
+    path = tmp_path / f"series.{suffix}"
+    if suffix == "unix.csv":
+        frame.index = pd.Index(frame.index.to_numpy("M8[ms]").astype(np.int64), name="timestamp")
+    frame.reset_index().to_parquet(path) if suffix == "parquet" else frame.to_csv(path)
+
+    rows = sound_rows(on_steps(read_series(path), parse_step(step)), rules_of(parse_step(step)))
+
+    assert (np.diff(rows.open_time) == 60).all()
+
+
 def test_parquet_is_read_as_csv_is(tmp_path):
     frame = frame_of(VALUES).assign(station="north")
     frame.reset_index().to_parquet(tmp_path / "series.parquet")
@@ -202,7 +246,50 @@ def test_a_column_that_is_not_there_is_named(call_command, tmp_path):
 
     (line,) = refusal(call_command, source, "--channels", "wave1,wind")
 
-    assert line == f"{source}: line 1: must have wind, got 'timestamp,wave0,wave1,wave2'"
+    columns = "wave0, wave1, wave2"
+    assert line == f"{source}: line 1: --channels must be among {columns}, got 'wind'"
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("channels", "told"),
+    [
+        pytest.param("wave1,timestamp", "must leave out timestamp, which holds", id="the time"),
+        pytest.param("wave1,wind", "must be among wave0, .*, got 'wind'", id="unknown"),
+        pytest.param("", "must be names with commas between, got ''", id="none"),
+        pytest.param("wave1,", "must be names with commas between, got 'wave1,'", id="a comma"),
+    ],
+)
+def test_channels_must_be_columns_of_values(call_command, tmp_path, suffix, channels, told):
+    source = tmp_path / f"s.{suffix}"
+    frame = frame_of(VALUES)
+    frame.to_csv(source) if suffix == "csv" else frame.reset_index().to_parquet(source)
+
+    (line,) = refusal(call_command, source, "--channels", channels)
+
+    assert re.search(f"--channels {told}", line)
+
+
+@pytest.mark.parametrize("options", [(), ("--channels", "time")])
+def test_no_channel_of_parquet_is_called_time(call_command, tmp_path, options):
+    source = tmp_path / "s.parquet"
+    frame_of(VALUES).rename(columns={"wave1": "time"}).reset_index().to_parquet(source)
+
+    (line,) = refusal(call_command, source, *options)
+
+    assert "must have no channel of the name 'time'" in line
+
+
+def test_parquet_may_have_decimals_and_dates(tmp_path):
+    days = pa.array(frame_of(VALUES, freq="1D").index.date, pa.date32())
+    values = pa.array([Decimal(row) / 4 for row in range(60)])
+    pq.write_table(pa.table({"timestamp": days, "load": values}), tmp_path / "s.parquet")
+
+    rows = on_steps(read_series(tmp_path / "s.parquet"), parse_step("1d"))
+
+    assert rows.names == ("load",)
+    np.testing.assert_array_equal(rows.prices[:, 0], np.arange(60) / 4)
+    assert (np.diff(rows.open_time) == 60).all()
 
 
 @pytest.mark.parametrize(
@@ -251,6 +338,7 @@ def test_a_fault_is_named_with_its_line(call_command, tmp_path, line, told):
     headline, first, *rest = refusal(call_command, source)
 
     assert "every row must be a sound step, got 1 fault; mend the file" in headline
+    assert ("--channels" in headline) == ("drop-invalid" in headline)
     assert first == f"{source}: line 4: {told}"
     assert rest == []
 
@@ -274,6 +362,33 @@ def test_repairs_take_the_faults_away_and_leave_gaps(call_command, tmp_path):
     bars = load_series(out, settings()).bars["x1"]
     np.testing.assert_array_equal(np.diff(bars.open_time) // 60, np.diff(kept))
     np.testing.assert_array_equal(bars.prices, VALUES[kept])
+
+
+@pytest.mark.parametrize("sparse", [29, 31])
+def test_no_repair_drops_most_of_a_series(call_command, tmp_path, sparse):
+    frame = frame_of(VALUES)
+    frame.iloc[:sparse, 1] = np.nan
+    source = write_frame(frame, tmp_path / "s.csv")
+    options = ("--step", "1h", "--out", tmp_path / "out", "--repair", "drop-invalid")
+
+    status, told, error = call_command(prepare, source, *options)
+
+    if sparse < 30:
+        assert status == 0
+        assert "dropped 29 invalid rows" in told
+        return
+    assert status == 2
+    assert "must leave half of the rows of a series, got 31 invalid ones and 29 others" in error
+    assert "--channels" in error
+
+
+def test_one_gap_of_one_step_is_told_as_one(call_command, tmp_path):
+    frame = frame_of(VALUES)
+    source = write_frame(frame.drop(frame.index[20]), tmp_path / "s.csv")
+
+    _, told, _ = call_command(prepare, source, "--step", "1h", "--out", tmp_path / "out")
+
+    assert "; 1 gap, the longest 1 step after 2001-01-01 19:00\n" in told
 
 
 def test_rows_that_are_all_further_apart_are_refused(call_command, tmp_path):
@@ -304,6 +419,15 @@ def test_what_is_no_series_is_refused(call_command, write, text, told):
     assert told in first
 
 
+def test_names_that_are_not_utf_8_are_refused(call_command, tmp_path):
+    source = tmp_path / "s.csv"
+    source.write_bytes("time,größe\n2001-01-01,1\n2001-01-02,2\n".encode("latin-1"))
+
+    (line,) = refusal(call_command, source, step="1d")
+
+    assert f"{source}: line 1: must be UTF-8 text, got 'time,gr" in line
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -323,6 +447,26 @@ def test_options_of_the_other_kind_are_refused(call_command, tmp_path, options, 
     assert told in error
 
 
+@pytest.mark.parametrize(("step", "freq"), [("1d", "1D"), ("1w", "7D"), ("1mo", "MS")])
+def test_dates_are_not_moved_by_a_zone(call_command, tmp_path, step, freq):
+    source = write_frame(frame_of(VALUES, freq=freq), tmp_path / "s.csv")
+
+    (line,) = refusal(call_command, source, "--tz", "Europe/Berlin", step=step)
+
+    assert line == (
+        f"--tz must be left out with --step {step}: steps of a day or more are counted by their "
+        "dates as written, got Europe/Berlin"
+    )
+
+
+def test_hours_of_a_local_clock_become_those_of_utc(prepared):
+    folder = prepared(frame_of(VALUES), "--tz", "Europe/Berlin")
+
+    stored = pd.read_parquet(folder / "x1.parquet")["timestamp"]
+
+    assert list(stored) == list(frame_of(VALUES).index.tz_localize("Europe/Berlin"))
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -336,6 +480,25 @@ def test_a_folder_must_be_what_the_configuration_says(prepared, changes, told):
 
     with pytest.raises(DataError, match=told):
         load_series(folder, settings(**changes))
+
+
+@pytest.mark.parametrize("load", [load_bars, load_series], ids=["bars", "series"])
+def test_no_advice_replaces_data_of_the_other_kind(tmp_path, load):
+    wanted, name, held = ("m1",), "x1", "it holds a series, which wants data.kind: series"
+    if load is load_series:
+        wanted, name, held = settings(), "m1", "it holds bars, which want data.kind: ohlc"
+    (tmp_path / f"{name}.parquet").touch()
+
+    with pytest.raises(DataError, match=rf"must hold .*, got {name}\.parquet; {held}$"):
+        load(tmp_path, wanted)
+
+
+@pytest.mark.parametrize(("load", "wanted"), [(load_bars, ("m1",)), (load_series, settings())])
+def test_a_file_in_place_of_a_folder_is_told(tmp_path, load, wanted):
+    (tmp_path / "m1.csv").touch()
+
+    with pytest.raises(DataError, match=r"m1\.csv: must be a folder, got a file; give the folder"):
+        load(tmp_path / "m1.csv", wanted)
 
 
 def test_a_step_may_be_written_in_another_unit(prepared):

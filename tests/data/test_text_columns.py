@@ -104,6 +104,13 @@ def test_what_is_no_time_is_marked_and_its_neighbours_are_read(text):
     assert parsed.seconds.tolist() == [expected, UNREADABLE, UNREADABLE, expected]
 
 
+@pytest.mark.parametrize("text", ["200030", "2001:45", "2001Z", "2001+01"])
+def test_nothing_may_follow_a_date(text):
+    parsed = parse_times(column(["2000", text, "2002"]), "YYYY")
+
+    assert (parsed.seconds == UNREADABLE).tolist() == [False, True, False]
+
+
 def test_the_29th_of_february_is_read_in_leap_years():
     parsed = parse_times(column(["2020-02-29 00:00"]), "YYYY-MM-DD hh:mm")
 

@@ -43,7 +43,7 @@ def test_the_programs_give_the_documented_shapes(names):
     assert batch.features.shape == (count, 3, encoder.seq_len, 6)
     assert batch.real.shape == (count, 3, encoder.seq_len)
 
-    exec(program("from stage1.data.bars"), names)
+    exec(program("import numpy"), names)
     assert names["newest"].features.shape == (1, 3, encoder.seq_len, 6)
     assert names["windows"].ends[-1] == names["open_time"][-1] + 60
 

@@ -76,7 +76,7 @@ def interruptible(out: Path) -> Iterator[None]:
             saved = read_state(out / STATE_FILE)
             kept = f"the state after step {saved.step:,} of {saved.plan.steps:,} is saved; {GO_ON}"
         print(f"interrupted: {kept}", file=sys.stderr)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        raise SystemExit(EXIT_INTERRUPTED) from None  # which says no more
 
 
 def check_accelerator(accelerator: Accelerator) -> None:

@@ -66,14 +66,30 @@ class Interrupt:
 def exit_on_sigterm() -> Iterator[None]:
     """Have SIGTERM raise SystemExit(143) while the block lasts, so that what is open is tidied up.
 
-    Main thread only. Whatever sets a handler of its own inside, as Ray does when it starts, must be
-    inside of an `Interrupt`, which puts this one back.
+    Main thread only.
     """
     before = signal.signal(signal.SIGTERM, _exit)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def sigterm_kept() -> Iterator[None]:
+    """Put SIGTERM's handler back, if something in the block has taken it, as Ray does.
+
+    Raises:
+        SystemExit: 143, where that other handler has ended the block with the signal's number.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as ended:
+        raise SystemExit(EXIT_TERMINATED if ended.code == signal.SIGTERM else ended.code) from None
+    finally:
+        if signal.getsignal(signal.SIGTERM) is not before:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

@@ -70,7 +70,7 @@ def tune(
     if console.is_interactive:
         _tell(console, f"{study.space.name}: starting; results go to {run.path}")
     with exit_on_sigterm(), _told_how_to_go_on(console, run), ExitStack() as stack:
-        with Interrupt():  # Ctrl-C may vanish in what Ray does, which also takes SIGTERM over
+        with Interrupt():  # Ctrl-C may vanish in what Ray does
             loading.start()
             cluster = stack.enter_context(
                 ray_cluster(

@@ -11,7 +11,7 @@ import time
 import pytest
 from command_line import ROOT
 
-from stage1.interrupt import Interrupt, exit_on_sigterm
+from stage1.interrupt import Interrupt, exit_on_sigterm, sigterm_kept
 
 
 def test_ctrl_c_is_raised_where_it_is_asked_for_and_not_before():
@@ -84,12 +84,13 @@ def test_sigterm_is_raised_in_the_same_way_with_its_own_status():
     assert ended.value.code == 143
 
 
-def test_sigterm_tidies_up_also_after_somebody_else_had_taken_it_over():
+@pytest.mark.parametrize("keeper", [sigterm_kept, Interrupt])
+def test_sigterm_tidies_up_also_after_somebody_else_had_taken_it_over(keeper):
     tidied = []
 
     def work():
         with exit_on_sigterm():
-            with Interrupt():
+            with keeper():
                 signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as Ray does with its own
             try:
                 signal.raise_signal(signal.SIGTERM)
@@ -103,6 +104,13 @@ def test_sigterm_tidies_up_also_after_somebody_else_had_taken_it_over():
     assert ended.value.code == 143
     assert tidied == [True]
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_who_has_taken_sigterm_over_does_not_choose_the_status():
+    with pytest.raises(SystemExit) as ended, sigterm_kept():
+        sys.exit(signal.SIGTERM)
+
+    assert ended.value.code == 143
 
 
 DEAF = """

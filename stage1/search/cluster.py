@@ -24,6 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from stage1.errors import TrialError
 from stage1.faults import one_line
 from stage1.files import scratch_folder
+from stage1.interrupt import sigterm_kept
 from stage1.search.space import Resources
 from stage1.search.states import TrialStates, check_place
 from stage1.search.workers import wanted_workers
@@ -156,7 +157,8 @@ def _existing_ray(address: str) -> Iterator[None]:
 
 def _start(rule: str, **options: Any) -> None:
     try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        with sigterm_kept():  # Ray's own handler would end the process with another status
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except (OSError, ValueError, RuntimeError, AuthenticationError) as error:
         reason = str(error).splitlines()[0]
         raise TrialError(f"{rule}; {reason}") from None

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from stage1.command import run_command
 from stage1.config import Config, config_yaml, with_values
 from stage1.errors import ResultsError
-from stage1.faults import brief, shown
+from stage1.faults import shown, told_if_unwritable
 from stage1.files import checksum_holds, sha256_of_file, with_checksum, write_text
 from stage1.results import RunFolder, read_space, read_trials
 from stage1.summary import (
@@ -88,13 +88,8 @@ def export(run: RunFolder, out: Path, *, force: bool = False) -> Path:
         ConfigError: The study does not fit the configuration of this version.
     """
     text = export_text(run)
-    try:
+    with told_if_unwritable(out, "file"):
         _replace(out, text, force=force)
-    except OSError as error:
-        reason = brief(str(error))
-        raise ResultsError(
-            f"{out} must be a file that can be written, got {reason}; give another --out"
-        ) from None
     return out
 
 

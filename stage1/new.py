@@ -15,7 +15,7 @@ from stage1.command import run_command
 from stage1.config import Config, check_config, load_config
 from stage1.config.commented import commented_yaml
 from stage1.errors import ConfigError, ResultsError
-from stage1.faults import brief, shown
+from stage1.faults import shown, told_if_unwritable
 from stage1.files import atomic_path
 from stage1.results import RunFolder, read_space
 from stage1.search.space import LONGEST_NAME, NAME_PATTERN, Space
@@ -59,15 +59,13 @@ def new(
         texts = own_files(spaces[source], name=name)
     else:
         texts = own_files_of_run(RunFolder(Path(source)), name=name)
-    try:
-        with atomic_path(folder) as made:
-            made.mkdir()
-            for file, text in texts.items():
-                (made / file).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ResultsError(
-            f"{folder}: must be a folder that can be written, got {brief(str(error))}"
-        ) from None
+    with (
+        told_if_unwritable(folder, advice="make room or go elsewhere"),
+        atomic_path(folder) as made,
+    ):
+        made.mkdir()
+        for file, text in texts.items():
+            (made / file).write_text(text, encoding="utf-8")
     print(f"wrote {folder / SPACE_FILE} and {folder / CONFIG_FILE}; edit them, then")
     for command, meaning in (("plan", "what it takes"), ("tune", "run it")):
         print(f"    stage1 {command} {folder / SPACE_FILE}    # {meaning}")

@@ -100,12 +100,14 @@ def prepare(
         if dialect != "auto" or timeframes is not None:
             raise ConfigError("--dialect and --timeframes must be left out with --step")
         wanted = None if channels is None else _parse_channels(channels)
-        prepared = prepare_series(source, _parse_step(step, tz), wanted, tz, repairs)
+        prepared = prepare_series(
+            source, _parse_step(step, tz), channels=wanted, tz=tz, repairs=repairs
+        )
     elif channels is not None:
         raise ConfigError("--channels must be left out for bars; a series needs --step as well")
     else:
         names = list(MINUTES) if timeframes is None else _parse_timeframes(timeframes)
-        prepared = prepare_bars(source, names, dialect, tz, repairs)
+        prepared = prepare_bars(source, names, dialect=dialect, tz=tz, repairs=repairs)
     _write(out, prepared)
     print(f"{out}: {prepared.told}")
 

@@ -25,7 +25,6 @@ from stage1.run_space import ResolvedSpace
 from stage1.run_tables import (
     BLOCK_COLUMNS,
     BLOCK_SUMS,
-    CHANNELS,
     COMPLETED,
     CONFIRM,
     COST_COLUMNS,
@@ -59,7 +58,6 @@ from stage1.yaml_source import YamlSource, fault_lines, read_yaml
 __all__ = [
     "BLOCK_COLUMNS",
     "BLOCK_SUMS",
-    "CHANNELS",
     "COMPLETED",
     "CONFIRM",
     "COST_COLUMNS",

@@ -33,9 +33,6 @@ RANDOM_FIXED = "random_fixed"
 ROLES = (PRETRAINED, RANDOM, SHUFFLED, VANILLA, RANDOM_AGAIN, RANDOM_FIXED)
 """What an arm can be in a comparison, whatever the study calls it."""
 
-CHANNELS = ("open", "high", "low", "close")
-"""The prices of a bar, in the order of the model's outputs; a series has names of its own."""
-
 PARAMETER_PREFIX = "param."
 """A searched value's column is this and its dotted key."""
 

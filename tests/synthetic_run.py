@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from stage1.config import Config, with_values
+from stage1.config.data import PRICES
 from stage1.files import sha256_of_file
 from stage1.preregistration import (
     COST_ROUNDS,
@@ -21,7 +22,6 @@ from stage1.preregistration import (
     preregistration_text,
 )
 from stage1.results import (
-    CHANNELS,
     COMPLETED,
     DESIGN,
     DIVERGED,
@@ -216,7 +216,7 @@ def synthetic_blocks(correlations: dict[str, float], *, epoch: int) -> list[dict
             "sum_product": n * (value + 0.02 * math.cos(2 * math.pi * block / BLOCKS)),
         }
         for timeframe, value in correlations.items()
-        for channel in CHANNELS
+        for channel in PRICES
         for block in range(BLOCKS)
     ]
 

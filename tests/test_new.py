@@ -177,6 +177,6 @@ def test_a_folder_that_cannot_be_written_is_one_line(call, monkeypatch):
     assert status == 2
     assert err == (
         "error: mine: must be a folder that can be written, got [Errno 28] No space left on "
-        "device\n"
+        "device; make room or go elsewhere\n"
     )
     assert os.listdir() == []

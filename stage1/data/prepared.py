@@ -44,6 +44,7 @@ class Prepared(NamedTuple):
 def prepare_bars(
     source: Path,
     timeframes: Sequence[str],
+    *,
     dialect: Dialect,
     tz: str,
     repairs: Collection[Repair],
@@ -64,7 +65,7 @@ def prepare_bars(
         rows = read_parquet(source, timezone=tz)
     else:
         rows = read_csv(source, dialect=dialect, timezone=tz)
-    kept, origin = _repaired(rows, tz, repairs, minute_faults)
+    kept, origin = _repaired(rows, repairs, minute_faults, tz=tz)
     m1 = sound_bars(kept, minutes=1)
     print(describe_times(m1, row="bar", unit="minute", written=format_time))
     require_next(source, m1, row="bar", wanted="1-minute bars", unit="minute")
@@ -79,6 +80,7 @@ def prepare_bars(
 def prepare_series(
     source: Path,
     step: Step,
+    *,
     channels: tuple[str, ...] | None,
     tz: str,
     repairs: Collection[Repair],
@@ -96,7 +98,7 @@ def prepare_series(
         DataError: The file cannot be read, or breaks a rule.
     """
     rows = on_steps(read_series(source, timezone=tz, channels=channels), step)
-    kept, origin = _repaired(rows, tz, repairs, rules_of(step))
+    kept, origin = _repaired(rows, repairs, rules_of(step), tz=tz)
     series = sound_rows(kept, rules_of(step))
     print(describe_times(series, row="row", unit="step", written=partial(start_text, step)))
     require_next(source, series, row="row", wanted=f"{step.text} apart", unit="step")
@@ -112,7 +114,7 @@ def prepare_series(
 
 
 def _repaired(
-    rows: Rows, tz: str, repairs: Collection[Repair], find: FindFaults
+    rows: Rows, repairs: Collection[Repair], find: FindFaults, *, tz: str
 ) -> tuple[Rows, dict[str, object]]:
     """The rows after the repairs asked for, and where they come from; both are told."""
     print(f"{rows.path}: {rows.format}; {plural(len(rows.lines), 'row')}, clock {tz}")

@@ -29,7 +29,8 @@ class WholeWindows:
         statistics: The training's: whatever the bars are, `zscore` normalises as it was trained.
 
     Raises:
-        DataError: A timeframe or a channel is missing, or there is no window.
+        DataError: A timeframe is missing, the bars have another number of channels (their order is
+            the caller's to keep), or there is no window.
     """
 
     def __init__(

@@ -53,8 +53,8 @@ def p_value(p: float) -> str:
 def effect(claim: Claim, value: float) -> str:
     """An effect in the unit of its claim: per cent, a difference, or a ratio.
 
-    With more digits than usual where rounding would make it what is claimed, or no effect: a
-    verdict may hang on the difference.
+    With up to two digits more than usual where rounding would make it what is claimed, or no
+    effect: a verdict may hang on the difference.
 
     Args:
         claim: Whose effect it is.

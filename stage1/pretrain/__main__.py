@@ -15,7 +15,7 @@ import typer
 
 from stage1.command import parse_duration, run_command
 from stage1.errors import EXIT_INTERRUPTED, ConfigError, ResultsError, TrialError
-from stage1.faults import reason_of
+from stage1.faults import told_if_unwritable
 from stage1.language_models.names import NUMBERS_FILE
 from stage1.pretrain import card, corpus, finish, training
 from stage1.pretrain.sources import read_sources
@@ -89,22 +89,6 @@ def check_accelerator(accelerator: Accelerator) -> None:
         raise ConfigError("--accelerator gpu must find a GPU with CUDA, got none; use cpu")
 
 
-@contextmanager
-def writable(out: Path) -> Iterator[None]:
-    """Make one line of what the file system says against the folder.
-
-    Raises:
-        ResultsError: It cannot be written, or the disk is full.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise ResultsError(
-            f"{out}: must be a folder that can be written, got {reason_of(error)}; make room or "
-            "use another --out"
-        ) from None
-
-
 def with_steps(
     asked: Plan, saved: Saved | None, budget: timedelta, streams: corpus.TokenStreams
 ) -> Plan:
@@ -166,7 +150,7 @@ def pretrain(
     budget = parse_duration(time_budget)
     check_accelerator(accelerator)
     started = time.monotonic()
-    with interruptible(out), writable(out):
+    with interruptible(out), told_if_unwritable(out, advice="make room or use another --out"):
         check_folder(out, resume=resume)
         made_of = read_sources(sources)
         text = corpus.read_corpus(sources)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from simulated_study import epoch_row
 
+from stage1.config.data import PRICES
 from stage1.results import COMPLETED, DESIGN, FAILED, SEARCH, RunFolder, read_curves, read_trials
-from stage1.run_tables import CHANNELS
 from stage1.run_writer import RunWriter
 from stage1.search.trials import RunningTrial, TrialSpec, block_rows, curve_rows, trial_row
 
@@ -114,7 +114,7 @@ def test_sums_become_a_row_per_epoch_timeframe_price_and_block(trial):
     sums = np.arange(2 * 4 * 3 * 6, dtype=float).reshape(2, 4, 3, 6) + 1
     trial.blocks = {1: sums, 3: -sums}
 
-    rows = block_rows(trial, ["m1", "m5"], CHANNELS)
+    rows = block_rows(trial, ["m1", "m5"], PRICES)
 
     assert len(rows) == 2 * 2 * 4 * 3
     (row,) = [
@@ -135,8 +135,8 @@ def test_a_block_without_a_scored_bar_has_no_row(trial):
     sums[:, :, 1] = 0
     trial.blocks = {3: sums}
 
-    assert {row["block"] for row in block_rows(trial, ["m1"], CHANNELS)} == {0, 2}
+    assert {row["block"] for row in block_rows(trial, ["m1"], PRICES)} == {0, 2}
 
 
 def test_a_trial_without_sums_has_no_rows(trial):
-    assert block_rows(trial, ["m1", "m5"], CHANNELS) == []
+    assert block_rows(trial, ["m1", "m5"], PRICES) == []

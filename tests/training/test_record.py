@@ -181,6 +181,14 @@ def with_(value, *keys):
     return change
 
 
+def assert_refused_in_one_line(path, said):
+    with pytest.raises(Stage1Error, match=said) as fault:
+        read_trained(path)
+
+    assert str(fault.value).startswith(f"{path}: ")
+    assert "\n" not in str(fault.value)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -219,11 +227,7 @@ def with_(value, *keys):
 def test_a_record_that_cannot_be_is_refused_in_one_line(tmp_path, checkpoint, change, said):
     path = changed_checkpoint(checkpoint, tmp_path / "x.ckpt", change)
 
-    with pytest.raises(Stage1Error, match=said) as fault:
-        read_trained(path)
-
-    assert str(fault.value).startswith(f"{path}: ")
-    assert "\n" not in str(fault.value)
+    assert_refused_in_one_line(path, said)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +258,4 @@ def test_a_record_that_cannot_be_is_refused_in_one_line(tmp_path, checkpoint, ch
 def test_a_record_of_a_series_that_cannot_be_is_refused(tmp_path, of_a_series, change, said):
     path = changed_checkpoint(of_a_series, tmp_path / "x.ckpt", change)
 
-    with pytest.raises(Stage1Error, match=said) as fault:
-        read_trained(path)
-
-    assert "\n" not in str(fault.value)
+    assert_refused_in_one_line(path, said)

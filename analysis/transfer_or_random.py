@@ -26,17 +26,17 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
-from stage1.claims.definitions import DEFINITIONS
+from stage1.claims.catalogue import DEFINITIONS
 from stage1.claims.evaluate import evaluate
-from stage1.claims.inputs import read_run
+from stage1.claims.scores import read_run
 from stage1.claims.verdicts import Verdict
-from stage1.document.contents import warnings
-from stage1.document.markdown import escaped
-from stage1.document.numbers import number, significant
-from stage1.document.verdicts import in_order, verdict_row
-from stage1.figures import draw_all
-from stage1.results import PRETRAINED, RANDOM, RANDOM_AGAIN, SHUFFLED, RunFolder
-from stage1.summary import count_exclusions
+from stage1.pages.claims_section import in_order, verdict_row
+from stage1.pages.figures import draw_all
+from stage1.pages.markdown import escaped
+from stage1.pages.numbers import number, significant
+from stage1.pages.report_contents import warnings
+from stage1.run.reading import PRETRAINED, RANDOM, RANDOM_AGAIN, SHUFFLED, RunFolder
+from stage1.run.summary import count_exclusions
 
 RUN = os.environ.get("STAGE1_RUN", "sample_run")
 

@@ -26,10 +26,10 @@ import pandas as pd
 from IPython.display import display
 
 from stage1.claims.evaluate import evaluate
-from stage1.claims.inputs import read_run
-from stage1.figures import draw_all
-from stage1.results import RunFolder
-from stage1.summary import (
+from stage1.claims.scores import read_run
+from stage1.pages.figures import draw_all
+from stage1.run.reading import RunFolder
+from stage1.run.summary import (
     baseline_value,
     best_configuration,
     cautions,

@@ -30,15 +30,15 @@ from matplotlib.figure import Figure
 
 from stage1.claims.evaluate import evaluate
 from stage1.claims.importance import partial_variances
-from stage1.claims.inputs import read_run
-from stage1.document.contents import warnings
-from stage1.document.design import describe_domain
-from stage1.document.markdown import escaped
-from stage1.figures import draw_all
-from stage1.figures.importance import REMAINDER
-from stage1.figures.objective import study_objective
-from stage1.figures.scales import metric_name, scale_log
-from stage1.results import RANDOM, RunFolder
+from stage1.claims.scores import read_run
+from stage1.pages.design_section import describe_domain
+from stage1.pages.figures import draw_all
+from stage1.pages.figures.importance_figures import REMAINDER
+from stage1.pages.figures.scales import metric_name, scale_log
+from stage1.pages.figures.tuning_figures import study_objective
+from stage1.pages.markdown import escaped
+from stage1.pages.report_contents import warnings
+from stage1.run.reading import RANDOM, RunFolder
 
 RUN = os.environ.get("STAGE1_RUN", "sample_run")
 

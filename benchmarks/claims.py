@@ -28,7 +28,7 @@ from stage1.claims.finding import (
 from stage1.claims.intervals import Interval, student_interval
 from stage1.claims.spread import log_spread_ratio, seed_variance_ratio, spread_ratio
 from stage1.claims.synthetic import ScoreModel, draw_studies
-from stage1.preregistration import ERROR_RATE, FAMILY_ERROR
+from stage1.run.registration import ERROR_RATE, FAMILY_ERROR
 
 CONFIGURATIONS = (8, 16, 32, 64)
 LINES = (

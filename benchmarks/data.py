@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from stage1.base.steps import MINUTES
 from stage1.config import Config
 from stage1.data.bars import PRICES, Bars
 from stage1.data.batches import EpochPlan, MarketWindows
@@ -38,7 +39,6 @@ from stage1.data.hiding import draw_hiding
 from stage1.data.resample import resample_all
 from stage1.data.store import read_parquet
 from stage1.prepare import prepare
-from stage1.timeframes import MINUTES
 
 
 class Job(NamedTuple):

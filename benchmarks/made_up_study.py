@@ -22,12 +22,12 @@ import ray
 from ray import tune
 from rich.console import Console
 
-from stage1.command import run_command
-from stage1.results import RunFolder
-from stage1.search import launch
-from stage1.search.cluster import RAY_SETTINGS, Cluster
-from stage1.search.resume import begin_run, check_same_study
-from stage1.search.study import Study, load_study
+from stage1.base.terminal import run_command
+from stage1.run.reading import RunFolder
+from stage1.study.resume import begin_run, check_same_study
+from stage1.study.study import Study, load_study
+from stage1.workers import launch
+from stage1.workers.cluster import RAY_SETTINGS, Cluster
 
 DATA = {"data_dir": None, "fingerprint": "d" * 64}
 SPACE = """\
@@ -65,7 +65,7 @@ def made_up_epoch(config: dict, epoch: int) -> dict:
 
 
 def train_trial(tune_config, *, shared, states, gpu):
-    """Take the place of `stage1.search.trainable.train_trial`."""
+    """Take the place of `stage1.workers.trainable.train_trial`."""
     trial_id, config = tune_config["trial_id"], json.loads(tune_config["config"])
     work = Path(shared["work"]) / trial_id
     state = work.with_suffix(f".{os.getpid()}.state")

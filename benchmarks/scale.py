@@ -20,11 +20,11 @@ import typer
 from made_up_study import SPACE, begin, run_made_up
 from rich.console import Console
 
-from stage1.results import RunFolder
-from stage1.search import launch
-from stage1.search.cluster import ray_cluster
-from stage1.search.engine import StudyEngine
-from stage1.search.study import load_study
+from stage1.run.reading import RunFolder
+from stage1.study.engine import StudyEngine
+from stage1.study.study import load_study
+from stage1.workers import launch
+from stage1.workers.cluster import ray_cluster
 
 BASE = "transfer_learning: {lm_name_or_path: english-t5-nano}\n"
 HUNDRED = 100

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from stage1.errors import leave_on_ctrl_c
+from stage1.base.errors import leave_on_ctrl_c
 
 __version__ = "0.1.0"
 
@@ -24,11 +24,11 @@ if _is_command():  # and will import for seconds
 
 
 def __getattr__(name: str) -> Any:
-    """`stage1.load_encoder`, from `stage1.trained.loading`.
+    """`stage1.load_encoder`, from `stage1.training.encoder`.
 
     Looked up when it is asked for: torch takes seconds to import, and who imports `stage1` may not
     need it.
     """
     if name == "load_encoder":
-        return import_module("stage1.trained.loading").load_encoder
+        return import_module("stage1.training.encoder").load_encoder
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

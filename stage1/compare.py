@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stage1.command import DataDir, run_command
+from stage1.base.terminal import DataDir, run_command
 from stage1.comparison.experiment import load_experiment
-from stage1.comparison.page import write_page
 from stage1.comparison.record import begin_folder, check_same
-from stage1.results import RunFolder
-from stage1.shipped import config_names
+from stage1.config.shipped import config_names
+from stage1.pages.comparison_page import write_page
+from stage1.run.reading import RunFolder
 
 
 def compare(
@@ -50,7 +50,7 @@ def compare(
     # torch takes seconds to import: a mistake in a configuration should not have to wait for it.
     from stage1.comparison.inputs import experiment_record, load_inputs
     from stage1.comparison.run import run_experiment
-    from stage1.run_folder import check_new
+    from stage1.run.folder import check_new
 
     run = RunFolder(out)
     if not (check or resume):

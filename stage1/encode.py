@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stage1.command import DataDir, run_command
+from stage1.base.terminal import DataDir, run_command
 
 
 def encode(
@@ -35,7 +35,7 @@ def encode(
     bars. As in a training, no window lies across a gap longer than data.max_gap.
     """
     # torch takes seconds to import: --help should not have to wait for it.
-    from stage1.trained.embeddings import check_target, encode_to_file
+    from stage1.training.encoder import check_target, encode_to_file
 
     check_target(out)
     console = Console()

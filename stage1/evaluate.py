@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stage1.command import DataDir, run_command
+from stage1.base.terminal import DataDir, run_command
 
 FOLDER = "evaluation"
 
@@ -29,8 +29,8 @@ def evaluate(
     Writes metrics.parquet, reconstructions.png, report.md and report.html.
     """
     # torch takes seconds to import: --help should not have to wait for it.
-    from stage1.trained.evaluation import evaluate_checkpoint
-    from stage1.trained.page import show_evaluation, write_evaluation
+    from stage1.pages.evaluation_page import show_evaluation, write_evaluation
+    from stage1.training.evaluation import evaluate_checkpoint
 
     console = Console()
     warn = partial(console.print, soft_wrap=True, markup=False)

@@ -10,20 +10,20 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from stage1.command import run_command
+from stage1.base.errors import ResultsError
+from stage1.base.faults import shown, told_if_unwritable
+from stage1.base.files import checksum_holds, sha256_of_file, with_checksum, write_text
+from stage1.base.terminal import run_command
 from stage1.config import Config, config_yaml, with_values
-from stage1.errors import ResultsError
-from stage1.faults import shown, told_if_unwritable
-from stage1.files import checksum_holds, sha256_of_file, with_checksum, write_text
-from stage1.results import RunFolder, read_space, read_trials
-from stage1.summary import (
+from stage1.config.yaml_source import YamlSource, load_yaml, raise_faults
+from stage1.run.reading import RunFolder, read_space, read_trials
+from stage1.run.summary import (
     EXPORT_TARGET,
     BestConfiguration,
     best_configuration,
     cautions,
     train_command,
 )
-from stage1.yaml_source import YamlSource, load_yaml, raise_faults
 
 _LABEL = "Written by stage1.export; "
 

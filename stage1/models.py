@@ -12,9 +12,8 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from stage1.command import run_commands
-from stage1.language_models.fetching import fetch
-from stage1.language_models.inventory import Entry, inventory, licence_of
+from stage1.base.terminal import run_commands
+from stage1.language_models.inventory import Entry, fetch, inventory, licence_of
 from stage1.language_models.resolver import model_folder
 
 _WIDE = 200

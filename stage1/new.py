@@ -11,16 +11,16 @@ import typer
 import yaml
 
 from stage1 import __version__
-from stage1.command import run_command
+from stage1.base.errors import ConfigError, ResultsError
+from stage1.base.faults import shown, told_if_unwritable
+from stage1.base.files import atomic_path
+from stage1.base.terminal import run_command
 from stage1.config import Config, check_config, load_config
 from stage1.config.commented import commented_yaml
-from stage1.errors import ConfigError, ResultsError
-from stage1.faults import shown, told_if_unwritable
-from stage1.files import atomic_path
-from stage1.results import RunFolder, read_space
-from stage1.search.space import LONGEST_NAME, NAME_PATTERN, Space
-from stage1.shipped import shipped, space_names
-from stage1.yaml_source import YamlSource, existing_file, load_yaml
+from stage1.config.shipped import shipped, space_names
+from stage1.config.yaml_source import YamlSource, existing_file, load_yaml
+from stage1.run.reading import RunFolder, read_space
+from stage1.study.space import LONGEST_NAME, NAME_PATTERN, Space
 
 SPACE_FILE = "space.yaml"
 CONFIG_FILE = "config.yaml"

@@ -11,16 +11,15 @@ from typing import Annotated
 
 import typer
 
-from stage1.command import run_command
+from stage1.base.errors import ConfigError, DataError
+from stage1.base.faults import shown
+from stage1.base.files import atomic_path
+from stage1.base.steps import MINUTES, Step, parse_step
+from stage1.base.terminal import run_command
 from stage1.data.bars import Repair
 from stage1.data.csv_dialects import Dialect
 from stage1.data.prepared import Prepared, prepare_bars, prepare_series
-from stage1.data.series_store import FILE
-from stage1.errors import ConfigError, DataError
-from stage1.faults import shown
-from stage1.files import atomic_path
-from stage1.steps import Step, parse_step
-from stage1.timeframes import MINUTES
+from stage1.data.series import FILE
 
 STATS_FILE = "stats.json"
 

@@ -8,20 +8,20 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from rich.console import Console
 
+from stage1.base.errors import ResultsError
+from stage1.base.faults import told_if_unwritable
+from stage1.base.files import write_text
+from stage1.base.terminal import run_command, screen
+from stage1.claims.claim import claims_json
 from stage1.claims.evaluate import Evaluation, evaluate
-from stage1.claims.inputs import RunTables, read_run
-from stage1.claims.record import claims_json
-from stage1.command import run_command, screen
-from stage1.document.contents import report_blocks
-from stage1.document.html import html
-from stage1.document.markdown import markdown
-from stage1.document.pictures import saved_picture
-from stage1.document.terminal import show_end
-from stage1.errors import ResultsError
-from stage1.faults import told_if_unwritable
-from stage1.figures import draw_all
-from stage1.files import write_text
-from stage1.results import RunFolder
+from stage1.claims.scores import RunTables, read_run
+from stage1.pages.console import show_end
+from stage1.pages.figures import draw_all
+from stage1.pages.html import html
+from stage1.pages.markdown import markdown
+from stage1.pages.pictures import saved_picture
+from stage1.pages.report_contents import report_blocks
+from stage1.run.reading import RunFolder
 
 
 class Report(NamedTuple):

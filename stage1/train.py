@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stage1.command import DataDir, run_command
+from stage1.base.errors import ConfigError, ResultsError
+from stage1.base.terminal import DataDir, run_command
 from stage1.config import Config, load_config, with_values
-from stage1.errors import ConfigError, ResultsError
-from stage1.shipped import config_names
+from stage1.config.shipped import config_names
 
 CHECKPOINT = "last.ckpt"
 
@@ -62,7 +62,7 @@ def train(
             "another --out"
         )
     # torch takes seconds to import: a mistake in the configuration should not have to wait for it.
-    from stage1.trained.callback import ReconstructionPicture
+    from stage1.training.reconstructions import ReconstructionPicture
     from stage1.training.session import run_training
 
     run_training(

@@ -13,13 +13,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stage1.command import DataDir, parse_duration, run_command, screen
-from stage1.interrupt import Interrupt, exit_on_sigterm
-from stage1.run_folder import RunFolder, check_begun, check_new
-from stage1.search.chatter import chatter_in
-from stage1.search.cluster import Cluster, ray_cluster
-from stage1.search.study import Study, load_study
-from stage1.shipped import space_names
+from stage1.base.interrupt import Interrupt, exit_on_sigterm
+from stage1.base.terminal import DataDir, parse_duration, run_command, screen
+from stage1.config.shipped import space_names
+from stage1.run.folder import RunFolder, check_begun, check_new
+from stage1.study.study import Study, load_study
+from stage1.workers.cluster import Cluster, ray_cluster
+from stage1.workers.library_logs import chatter_in
 
 
 def tune(
@@ -66,7 +66,7 @@ def tune(
     (check_begun if resume else check_new)(run)
     # To load what computes takes seconds, and so does the start of Ray: both at once. Only what
     # needs neither has been imported so far, so that a mistake in the space shows at once.
-    loading = Thread(target=import_module, args=("stage1.search.launch",))
+    loading = Thread(target=import_module, args=("stage1.workers.launch",))
     if console.is_interactive:
         _tell(console, f"{study.space.name}: starting; results go to {run.path}")
     with exit_on_sigterm(), _told_how_to_go_on(console, run), ExitStack() as stack:
@@ -106,7 +106,7 @@ def _told_how_to_go_on(console: Console, run: RunFolder) -> Iterator[None]:
 
 
 def _check(console: Console, space: Path, study: Study, data_dir: Path | None) -> None:
-    from stage1.search.inputs import load_inputs
+    from stage1.study.inputs import load_inputs
 
     inputs = load_inputs(study, data_dir)
     _tell(
@@ -132,9 +132,9 @@ def _run(
     budget: timedelta | None,
 ) -> bool:
     """Begin or resume the study; says whether all of it has ended now."""
-    from stage1.search.inputs import load_inputs
-    from stage1.search.launch import run_study
-    from stage1.search.resume import begin_run, check_same_study, data_description
+    from stage1.study.inputs import load_inputs
+    from stage1.study.resume import begin_run, check_same_study, data_description
+    from stage1.workers.launch import run_study
 
     inputs = load_inputs(study, data_dir)
     study, bars, models = inputs.study, inputs.bars, inputs.language_models

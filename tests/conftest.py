@@ -11,7 +11,7 @@ import pytest
 import torch
 from command_line import stage1, without_loading_lines
 
-from stage1.command import run_command
+from stage1.base.terminal import run_command
 
 
 def pytest_configure() -> None:

@@ -18,7 +18,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from simulated_study import BASE, write_space
 
-from stage1.run_folder import RunFolder
+from stage1.run.folder import RunFolder
 
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a-token-that-both-sides-know-0123456789"}
 PATIENCE = 90

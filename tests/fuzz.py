@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from stage1.errors import Stage1Error
+from stage1.base.errors import Stage1Error
 
 FEW, MANY = 200, 10_000
 LONGEST_SECONDS = 20

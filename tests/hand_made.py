@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stage1.claims.cost import SizeCost
+from stage1.claims.claim import ATTRIBUTABLE, Claim
 from stage1.claims.evaluate import Evaluation
 from stage1.claims.intervals import NO_INTERVAL, Interval
-from stage1.claims.record import ATTRIBUTABLE, Claim
 from stage1.claims.scores import Scores
+from stage1.claims.step_cost import SizeCost
 from stage1.claims.verdicts import Verdict
 
 NAMES = (

@@ -1,8 +1,7 @@
 """Outlooks made up by hand, for tests of what is told about them."""
 
-from stage1.claims.error_rates import Counts, Share
+from stage1.claims.error_rates import Counts, Power, Share
 from stage1.claims.finding import CLAIMED
-from stage1.claims.power import Power
 from stage1.plan.outlook import Outlook
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from command_line import ROOT
 
 from stage1.config import Config
-from stage1.results import RunFolder, read_space
-from stage1.search.space import Space
-from stage1.search.study import Study
+from stage1.run.reading import RunFolder, read_space
+from stage1.study.space import Space
+from stage1.study.study import Study
 
 SAMPLE = RunFolder(ROOT / "analysis" / "sample_run")
 

@@ -22,7 +22,7 @@ from synthetic_run import (
     synthetic_trial,
 )
 
-from stage1.results import (
+from stage1.run.reading import (
     BLOCK_COLUMNS,
     COMPLETED,
     COST_COLUMNS,

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stage1.claims.inputs import RunTables
-from stage1.claims.scores import ArmScores
-from stage1.preregistration import CostPlan, Preregistration, RandomArm
-from stage1.results import (
+from stage1.claims.scores import ArmScores, RunTables
+from stage1.run.columns import TEXT
+from stage1.run.reading import (
     BLOCK_COLUMNS,
     COMPLETED,
     COST_COLUMNS,
@@ -29,7 +28,7 @@ from stage1.results import (
     Column,
     RunFolder,
 )
-from stage1.run_tables import TEXT
+from stage1.run.registration import CostPlan, Preregistration, RandomArm
 
 EARLY, HORIZON = 1, 2
 ZERO_VAL_LOSS = 1.0

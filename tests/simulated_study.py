@@ -7,10 +7,10 @@ from pathlib import Path
 
 from optuna.storages import InMemoryStorage
 
-from stage1.results import DESIGN
-from stage1.run_writer import RunWriter
-from stage1.search.engine import StudyEngine
-from stage1.search.study import load_study
+from stage1.run.reading import DESIGN
+from stage1.run.writing import RunWriter
+from stage1.study.engine import StudyEngine
+from stage1.study.study import load_study
 
 ROOT = Path(__file__).parents[1]
 BASE = """\

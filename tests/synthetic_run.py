@@ -9,19 +9,10 @@ from typing import Any
 
 import yaml
 
+from stage1.base.files import sha256_of_file
 from stage1.config import Config, with_values
 from stage1.config.data import PRICES
-from stage1.files import sha256_of_file
-from stage1.preregistration import (
-    COST_ROUNDS,
-    CostPlan,
-    Preregistration,
-    RandomArm,
-    arm_roles,
-    early_epoch,
-    preregistration_text,
-)
-from stage1.results import (
+from stage1.run.reading import (
     COMPLETED,
     DESIGN,
     DIVERGED,
@@ -32,7 +23,16 @@ from stage1.results import (
     VANILLA,
     RunFolder,
 )
-from stage1.run_writer import RunWriter, write_cost
+from stage1.run.registration import (
+    COST_ROUNDS,
+    CostPlan,
+    Preregistration,
+    RandomArm,
+    arm_roles,
+    early_epoch,
+    preregistration_text,
+)
+from stage1.run.writing import RunWriter, write_cost
 
 HORIZON = 4
 EARLY = early_epoch(HORIZON)

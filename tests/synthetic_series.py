@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 from tiny_training import tiny_config
 
+from stage1.base.steps import parse_step
 from stage1.config import Config
 from stage1.data.bars import Bars
-from stage1.data.series import resample_means
-from stage1.data.series_store import FILE, write_series
-from stage1.steps import parse_step
+from stage1.data.series import FILE, resample_means, write_series
 
 
 def waves(rows: int = 400, *, channels: int = 3, seed: int = 0) -> np.ndarray:

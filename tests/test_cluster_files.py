@@ -13,8 +13,8 @@ from command_line import ROOT
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import start as ray_start
 
-from stage1.search.cluster import RAY_SETTINGS
 from stage1.tune import tune
+from stage1.workers.cluster import RAY_SETTINGS
 
 CLUSTER = ROOT / "cluster"
 LAUNCHERS = ("autoscaler.yaml", "on_premises.yaml")

@@ -17,11 +17,11 @@ import yaml
 from command_line import ROOT, stage1
 from synthetic_bars import write_bars
 
-from stage1.command import run_command
+from stage1.base.terminal import run_command
 from stage1.compare import compare
 from stage1.config import load_config
-from stage1.results import RunFolder, read_curves, read_trials
-from stage1.run_writer import RunWriter
+from stage1.run.reading import RunFolder, read_curves, read_trials
+from stage1.run.writing import RunWriter
 
 SHIPPED = [f"configs/t5_{name}.yaml" for name in ("baseline", "freeze", "nofreeze")]
 CONFIG = """\

@@ -19,10 +19,10 @@ from playwright.sync_api import expect
 from recorded_study import SAMPLE, recorded_study
 from simulated_study import Tables
 
-from stage1.results import read_curves, read_trials
-from stage1.search.engine import StudyEngine
-from stage1.search.resume import ended_trials
-from stage1.search.tensorboard import write_columns, write_trial
+from stage1.run.reading import read_curves, read_trials
+from stage1.study.engine import StudyEngine
+from stage1.study.resume import ended_trials
+from stage1.workers.tensorboard import write_columns, write_trial
 
 pytestmark = [pytest.mark.slow, needs_browser]
 

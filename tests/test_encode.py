@@ -9,10 +9,10 @@ from synthetic_bars import market
 from synthetic_series import waves, write_folder
 
 import stage1
+from stage1.base.files import sha256_of_file
 from stage1.data.store import fingerprint
 from stage1.encode import encode
-from stage1.files import sha256_of_file
-from stage1.trained import embeddings
+from stage1.training import encoder as embeddings
 
 
 @pytest.fixture(scope="module")

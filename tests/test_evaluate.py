@@ -11,10 +11,10 @@ from stage1.data.batches import MarketWindows
 from stage1.evaluate import evaluate
 from stage1.model.metrics import ALL
 from stage1.model.metrics import evaluate as evaluate_decoded
-from stage1.trained.evaluation import evaluate_checkpoint
-from stage1.trained.loading import trained_model
-from stage1.trained.page import write_evaluation
-from stage1.training.record import read_trained
+from stage1.pages.evaluation_page import write_evaluation
+from stage1.training.checkpoint import read_trained
+from stage1.training.encoder import trained_model
+from stage1.training.evaluation import evaluate_checkpoint
 
 CALENDAR = {"data": {"seq_len": 64}, "model": {"async_sampler": True}}
 FILES = ["metrics.parquet", "reconstructions.png", "report.html", "report.md"]

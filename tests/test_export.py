@@ -9,12 +9,12 @@ import pytest
 import yaml
 from synthetic_run import synthetic_space, synthetic_trial, write_synthetic_run
 
+from stage1.base.errors import ConfigError, ResultsError
+from stage1.base.files import sha256_of_file
 from stage1.config import Config, load_config
-from stage1.errors import ConfigError, ResultsError
 from stage1.export import export, main
-from stage1.files import sha256_of_file
-from stage1.results import RunFolder, read_space
-from stage1.run_writer import RunWriter
+from stage1.run.reading import RunFolder, read_space
+from stage1.run.writing import RunWriter
 
 
 @pytest.fixture(scope="module")

@@ -36,24 +36,23 @@ from hypothesis.strategies import DrawFn
 from rich.console import Console
 from synthetic_run import write_synthetic_run
 
+from stage1.claims.claim import claims_json
 from stage1.claims.evaluate import evaluate
-from stage1.claims.inputs import read_run
-from stage1.claims.record import claims_json
+from stage1.claims.scores import read_run
 from stage1.config import Config, load_config
 from stage1.data.bars import Repair
 from stage1.data.checks import sound_bars
 from stage1.data.csv_reader import read_csv
 from stage1.data.store import load_bars, read_parquet
-from stage1.document.contents import report_blocks
-from stage1.document.html import html
-from stage1.document.markdown import markdown
-from stage1.document.terminal import show_end
 from stage1.export import export
-from stage1.figures import draw_all
+from stage1.pages.console import show_end
+from stage1.pages.figures import draw_all
+from stage1.pages.html import html
+from stage1.pages.markdown import markdown
+from stage1.pages.report_contents import report_blocks
 from stage1.prepare import prepare
-from stage1.preregistration import preregistration_deviations, read_preregistration
 from stage1.report import facts
-from stage1.results import (
+from stage1.run.reading import (
     RunFolder,
     read_blocks,
     read_cost,
@@ -61,7 +60,8 @@ from stage1.results import (
     read_space,
     read_trials,
 )
-from stage1.search.study import load_study
+from stage1.run.registration import preregistration_deviations, read_preregistration
+from stage1.study.study import load_study
 
 ROOT = Path(__file__).parents[1]
 

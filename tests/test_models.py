@@ -10,7 +10,7 @@ from huggingface_hub import constants
 from tiny_t5 import save_model
 
 from stage1 import models
-from stage1.command import run_commands
+from stage1.base.terminal import run_commands
 from stage1.language_models.inventory import Entry
 from stage1.language_models.resolver import resolve
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from stage1.errors import ConfigError
+from stage1.base.errors import ConfigError
+from stage1.config.shipped import space_names
 from stage1.new import new
-from stage1.results import RunFolder
-from stage1.search.study import load_study, space_yaml
-from stage1.shipped import space_names
+from stage1.run.reading import RunFolder
+from stage1.study.study import load_study, space_yaml
 
 
 @pytest.fixture(autouse=True)

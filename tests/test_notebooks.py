@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 from rich_run import write_rich_run
 from synthetic_run import ZERO_VAL_LOSS, write_synthetic_run
 
-from stage1.results import PARAMETER_PREFIX, read_trials
+from stage1.run.reading import PARAMETER_PREFIX, read_trials
 
 ANALYSIS = Path(__file__).parents[1] / "analysis"
 NOTEBOOKS = sorted(ANALYSIS.glob("*.ipynb"))

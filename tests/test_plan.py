@@ -14,7 +14,7 @@ from synthetic_run import write_synthetic_run
 
 from stage1.plan import __main__ as command
 from stage1.plan import duration, timed
-from stage1.training.timing import TrialTiming
+from stage1.training.cost_rounds import TrialTiming
 
 SMOKE = ROOT / "search_spaces" / "smoke.yaml"
 BASE = """\

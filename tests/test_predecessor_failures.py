@@ -14,11 +14,11 @@ from tiny_training import (
 )
 from transformers.models.t5.modeling_t5 import T5Stack
 
+from stage1.base.errors import DataError, ModelError
 from stage1.config import Config
 from stage1.data.batches import MarketWindows
 from stage1.data.features import FEATURES
 from stage1.data.windows import find_windows, split_windows
-from stage1.errors import DataError, ModelError
 from stage1.language_models.initialization import t5_stack
 from stage1.language_models.resolver import resolve, weights_sha256
 from stage1.language_models.t5_dimensions import PUBLIC_CONFIGS

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stage1.command import run_command
+from stage1.base.steps import MINUTES
+from stage1.base.terminal import run_command
 from stage1.prepare import prepare
-from stage1.timeframes import MINUTES
 
 START = pd.Timestamp("2018-01-02 00:00")
 

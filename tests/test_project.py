@@ -78,7 +78,7 @@ def test_the_import_contracts_hold(monkeypatch, capsys):
 
 
 def test_reading_a_run_loads_neither_torch_nor_ray():
-    reading = "import sys, stage1.results, stage1.report, stage1.export\n"
+    reading = "import sys, stage1.run.reading, stage1.report, stage1.export\n"
     heavy = "{'torch', 'pytorch_lightning', 'ray', 'transformers'}"
 
     loaded = run([sys.executable, "-c", f"{reading}print(*sorted({heavy} & sys.modules.keys()))"])

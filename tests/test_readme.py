@@ -10,7 +10,7 @@ import yaml
 from command_line import ROOT, stage1
 from synthetic_series import frame_of, waves, write_frame
 
-from stage1.search.study import load_study
+from stage1.study.study import load_study
 
 README = (ROOT / "README.md").read_text()
 LINE = re.compile(r"^    python -m (stage1\.[^#\n]+?) *(?:#.*)?$", flags=re.MULTILINE)

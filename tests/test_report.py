@@ -21,10 +21,10 @@ from synthetic_run import (
     write_synthetic_run,
 )
 
-from stage1.errors import ResultsError
+from stage1.base.errors import ResultsError
 from stage1.report import main, write_report
-from stage1.results import PARAMETER_PREFIX, RunFolder
-from stage1.run_writer import RunWriter
+from stage1.run.reading import PARAMETER_PREFIX, RunFolder
+from stage1.run.writing import RunWriter
 
 UNDEFINED = "–"
 CLAIM_ROWS = 8  # six claims, and the error reductions beside two of them
@@ -47,7 +47,7 @@ def unpainted(monkeypatch):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(PIXEL)
 
-    monkeypatch.setattr("stage1.document.pictures.save_figure", save)
+    monkeypatch.setattr("stage1.pages.pictures.save_figure", save)
 
 
 def begun(path, *, arms=("pretrained", "random"), configurations=2, seeds=2):

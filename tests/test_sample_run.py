@@ -9,8 +9,8 @@ import pytest
 from command_line import ROOT
 
 from stage1.claims.evaluate import evaluate
-from stage1.claims.inputs import read_run
-from stage1.results import RunFolder
+from stage1.claims.scores import read_run
+from stage1.run.reading import RunFolder
 
 SAMPLE = ROOT / "analysis" / "sample_run"
 

@@ -13,9 +13,9 @@ from tiny_training import tiny_language_model
 
 from stage1.data.batches import MarketWindows
 from stage1.model.blocks import BLOCKS
-from stage1.results import COMPLETED, DESIGN, RunFolder, read_blocks
-from stage1.run_writer import RunWriter
-from stage1.search.trials import RunningTrial, TrialSpec, block_rows, curve_rows, trial_row
+from stage1.run.reading import COMPLETED, DESIGN, RunFolder, read_blocks
+from stage1.run.writing import RunWriter
+from stage1.study.trials import RunningTrial, TrialSpec, block_rows, curve_rows, trial_row
 from stage1.training.fit import fit
 
 DOCS = (ROOT / "docs" / "series.md").read_text()

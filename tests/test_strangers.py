@@ -20,21 +20,21 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 from synthetic_run import write_synthetic_run
 
+from stage1.base.errors import ModelError
 from stage1.claims.evaluate import evaluate
 from stage1.claims.importance import partial_variances
-from stage1.claims.inputs import read_run
+from stage1.claims.scores import read_run
 from stage1.config import load_config
-from stage1.document.blocks import Code, Commands, paragraph
-from stage1.document.contents import warnings
-from stage1.document.markdown import markdown
-from stage1.errors import ModelError
 from stage1.export import export
-from stage1.figures import draw_all
 from stage1.language_models.resolver import resolve
+from stage1.pages.blocks import Code, Commands, paragraph
+from stage1.pages.figures import draw_all
+from stage1.pages.markdown import markdown
+from stage1.pages.report_contents import warnings
 from stage1.report import write_report
-from stage1.results import RunFolder, read_space, read_trials
-from stage1.search.study import load_study
-from stage1.summary import best_configuration, cautions, count_statuses, summarize_arms
+from stage1.run.reading import RunFolder, read_space, read_trials
+from stage1.run.summary import best_configuration, cautions, count_statuses, summarize_arms
+from stage1.study.study import load_study
 
 TABLES = ("trials", "curves", "blocks", "cost")
 WRITTEN = {"claims.json", "report.md", "report.html", "figures"}

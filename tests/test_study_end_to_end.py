@@ -16,10 +16,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from stage1.preregistration import preregistration_deviations, read_preregistration
-from stage1.results import BLOCK_SUMS, RunFolder, read_blocks, read_cost
-from stage1.trained.loading import load_encoder
-from stage1.training.record import read_trained
+from stage1.run.reading import BLOCK_SUMS, RunFolder, read_blocks, read_cost
+from stage1.run.registration import preregistration_deviations, read_preregistration
+from stage1.training.checkpoint import read_trained
+from stage1.training.encoder import load_encoder
 
 PAIRED = ["head_sha256", "order_sha256", "mask_sha256"]
 

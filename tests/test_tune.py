@@ -13,11 +13,11 @@ import yaml
 from simulated_study import ROOT, WrittenTables, engine_of, simulate
 from synthetic_bars import write_bars
 
-from stage1.errors import TrialError
-from stage1.results import RunFolder, read_space, read_trials
-from stage1.search.launch import Cluster
-from stage1.search.resume import ended_trials
+from stage1.base.errors import TrialError
+from stage1.run.reading import RunFolder, read_space, read_trials
+from stage1.study.resume import ended_trials
 from stage1.tune import tune
+from stage1.workers.launch import Cluster
 
 SMOKE = ROOT / "search_spaces" / "smoke.yaml"
 SPACE = """\
@@ -181,7 +181,7 @@ def studies(monkeypatch):
         write_trials(study, run)
 
     monkeypatch.setattr("stage1.tune.ray_cluster", no_ray)
-    monkeypatch.setattr("stage1.search.launch.run_study", run_study)
+    monkeypatch.setattr("stage1.workers.launch.run_study", run_study)
     return noted
 
 
@@ -236,7 +236,7 @@ def test_ctrl_c_says_how_to_go_on_and_resume_goes_on(call, folder, studies, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("stage1.search.launch.run_study", interrupted)
+        patch.setattr("stage1.workers.launch.run_study", interrupted)
         status, out, err = call(*SMALL)
     before = read_trials(RunFolder(Path("runs/small")))["trial_id"].tolist()
     resumed, _, _ = call(*SMALL, "--resume")

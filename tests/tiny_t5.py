@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
-from stage1.errors import ModelError
+from stage1.base.errors import ModelError
 
 
 def tiny_config(feed_forward: str = "gated-gelu", **changes: Any) -> T5Config:

@@ -14,7 +14,7 @@ from stage1.config import Config
 from stage1.data.batches import MarketWindows
 from stage1.data.store import load_bars
 from stage1.language_models.resolver import resolve
-from stage1.search.study import trial_config
+from stage1.study.study import trial_config
 from stage1.training.fit import EpochRow, fit
 from throughput_parts.first_step import FirstStep
 from throughput_parts.processes import in_processes

@@ -16,13 +16,13 @@ from typing import Any
 from ray import tune
 
 import stage1.model.stage1_model
-import stage1.search.launch
 import stage1.training.fit
+import stage1.workers.launch
 from stage1.data.batches import MarketWindows
-from stage1.results import RunFolder
-from stage1.search.states import TrialStates
-from stage1.search.trainable import SharedInputs, train_trial
+from stage1.run.reading import RunFolder
 from stage1.training.module import Stage1Module
+from stage1.workers.states import TrialStates
+from stage1.workers.trainable import SharedInputs, train_trial
 from throughput_parts.record import Job
 from throughput_parts.stage1 import run_engine
 
@@ -132,7 +132,7 @@ def run(job: Job) -> None:
     def trial_with_path(settings: dict[str, Any], **inputs: Any) -> None:
         profiled_trial(settings, str(profiles), **inputs)
 
-    stage1.search.launch.train_trial = trial_with_path
+    stage1.workers.launch.train_trial = trial_with_path
     stood = run_engine(job, RunFolder(job.scratch / "run"))
     rows = [json.loads(line) for line in profiles.read_text().splitlines()]
     rows.sort(key=lambda row: row["entered"])

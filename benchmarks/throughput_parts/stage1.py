@@ -10,10 +10,10 @@ from rich.console import Console
 from stage1.data.batches import MarketWindows
 from stage1.data.store import fingerprint, load_bars
 from stage1.language_models.resolver import resolve
-from stage1.results import PARAMETER_PREFIX, RunFolder, read_curves, read_trials
-from stage1.search.engine import StudyEngine
-from stage1.search.resume import begin_run, data_description
-from stage1.search.study import language_model_names
+from stage1.run.reading import PARAMETER_PREFIX, RunFolder, read_curves, read_trials
+from stage1.study.engine import StudyEngine
+from stage1.study.resume import begin_run, data_description
+from stage1.study.study import language_model_names
 from throughput_parts.record import Job, Trial, write_trial
 from throughput_parts.study import LEARNING_RATE, read_study
 
@@ -46,8 +46,8 @@ def run_engine(job: Job, run: RunFolder) -> float:
     models = [resolve(name) for name in language_model_names(study)]
     data = data_description(fingerprint(bars), job.folder / "bars")
     # As in the command, which does not let a mistake in the input wait for Ray.
-    from stage1.search.cluster import ray_cluster
-    from stage1.search.launch import run_study
+    from stage1.workers.cluster import ray_cluster
+    from stage1.workers.launch import run_study
 
     with ray_cluster(
         study.space.resources, workers=job.workers, address=None, storage=None

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stage1.config import Config
-from stage1.search.design import sobol_configurations
-from stage1.search.study import Study, load_study, trial_config
+from stage1.study.design import sobol_configurations
+from stage1.study.study import Study, load_study, trial_config
 
 LEARNING_RATE = "training.optimizer.lr"
 

@@ -10,7 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from stage1.claims.earlier_run import model_of_run, variation
+from stage1.base.errors import EXIT_DEFECT
+from stage1.base.terminal import run_commands
 from stage1.claims.error_rates import (
     LINES,
     ErrorRates,
@@ -19,10 +20,8 @@ from stage1.claims.error_rates import (
     error_rates,
     family_defect,
 )
-from stage1.claims.synthetic import ScoreModel
-from stage1.command import run_commands
-from stage1.errors import EXIT_DEFECT
-from stage1.preregistration import ERROR_RATE, FAMILY_ERROR
+from stage1.claims.synthetic import ScoreModel, model_of_run, variation
+from stage1.run.registration import ERROR_RATE, FAMILY_ERROR
 
 _DEFAULT = ScoreModel(configurations=32, seeds=2, reliability=0.85)
 _NOTE = (

@@ -6,13 +6,11 @@ import math
 from typing import NamedTuple
 
 from stage1.claims.also_shown import also_shown
-from stage1.claims.cost import SizeCost, size_costs
-from stage1.claims.definitions import BESIDE, DEFINITIONS
+from stage1.claims.catalogue import BESIDE, DEFINITIONS
+from stage1.claims.claim import ATTRIBUTABLE, NO_GAIN, NOT_ATTRIBUTABLE, NOT_TESTED, Claim
 from stage1.claims.finding import CLAIMED, COST, Definition, Finding, too_few_finite
-from stage1.claims.inputs import RunTables
 from stage1.claims.intervals import NO_INTERVAL
-from stage1.claims.record import ATTRIBUTABLE, NO_GAIN, NOT_ATTRIBUTABLE, NOT_TESTED, Claim
-from stage1.claims.scores import Scores, design_scores
+from stage1.claims.scores import RunTables, Scores, design_scores
 from stage1.claims.second_opinions import block_intervals, label_swaps, log_scale
 from stage1.claims.sentences import (
     COST_ESTIMAND,
@@ -31,9 +29,9 @@ from stage1.claims.soundness import (
     unfinished,
     without_fingerprint,
 )
+from stage1.claims.step_cost import SizeCost, size_costs
 from stage1.claims.verdicts import Decision, Verdict, decide_cost
-from stage1.results import DESIGN
-from stage1.run_tables import (
+from stage1.run.columns import (
     PRETRAINED,
     RANDOM,
     RANDOM_AGAIN,
@@ -41,6 +39,7 @@ from stage1.run_tables import (
     SHUFFLED,
     VANILLA,
 )
+from stage1.run.reading import DESIGN
 
 LEAST_ROUNDS = 5
 """Timings below which the cost is not judged."""

@@ -6,11 +6,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from stage1 import preregistration
 from stage1.claims.intervals import Interval, Values
 from stage1.claims.scores import ArmScores
 from stage1.claims.verdicts import Decision, Verdict
-from stage1.preregistration import ERROR_RATE
+from stage1.run import registration as preregistration
+from stage1.run.registration import ERROR_RATE
 
 CLAIMED = preregistration.CLAIMED
 SENSITIVITY, EARLY_GAIN, FINAL_GAIN, STABILITY, EARLY_SIGNAL = CLAIMED

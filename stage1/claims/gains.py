@@ -18,7 +18,7 @@ from stage1.claims.finding import (
 from stage1.claims.intervals import Interval, Values, mean_interval, ratio_interval
 from stage1.claims.scores import ArmScores
 from stage1.claims.verdicts import advice, decide
-from stage1.preregistration import ERROR_RATE
+from stage1.run.registration import ERROR_RATE
 
 
 def early_gain(first: ArmScores, second: ArmScores, *, error_rate: float = ERROR_RATE) -> Finding:

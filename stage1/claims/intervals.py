@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from stage1.preregistration import ERROR_RATE
+from stage1.run.registration import ERROR_RATE
 
 Values = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stage1.claims.intervals import NO_INTERVAL, Interval, Values
-from stage1.preregistration import ERROR_RATE
+from stage1.run.registration import ERROR_RATE
 
 Signs = NDArray[np.float32]
 RESAMPLES = 4000

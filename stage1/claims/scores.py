@@ -1,9 +1,4 @@
-"""The design's scores as arrays: configurations x seeds x epochs, the same in every arm.
-
-Only the design enters: its trials ran to the horizon whatever they promised. A diverged trial has
-a score, the worst there is; one that failed for another reason (a full disk, a lost machine) says
-nothing of its arm, so its configuration and seed are left out of all arms.
-"""
+"""Everything a run folder holds for the analysis, read once."""
 
 from __future__ import annotations
 
@@ -15,8 +10,63 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stage1.claims.intervals import Values
-from stage1.preregistration import Preregistration
-from stage1.results import COMPLETED, DESIGN, DIVERGED, PARAMETER_PREFIX
+from stage1.run.reading import (
+    COMPLETED,
+    DESIGN,
+    DIVERGED,
+    PARAMETER_PREFIX,
+    RunFolder,
+    read_blocks,
+    read_cost,
+    read_curves,
+    read_space,
+    read_trials,
+)
+from stage1.run.registration import (
+    Preregistration,
+    preregistration_deviations,
+    read_preregistration,
+)
+from stage1.run.resolved_space import require_timeframes
+
+
+class RunTables(NamedTuple):
+    """The tables of a run and what they are to be read by."""
+
+    run: RunFolder
+    space: dict[str, Any]
+    """The resolved study."""
+    registration: Preregistration
+    trials: pd.DataFrame
+    curves: pd.DataFrame
+    cost: pd.DataFrame
+    """No rows if nothing was timed."""
+    blocks: pd.DataFrame
+    """No rows if none were recorded."""
+    deviations: list[str]
+    """What was edited since the first trial."""
+
+
+def read_run(run: RunFolder) -> RunTables:
+    """Read a run folder, beside a running study too.
+
+    Raises:
+        ResultsError: The folder is not a run, or a file in it cannot be read.
+    """
+    trials = read_trials(run)  # first: then every trial has its curve and its blocks
+    space = read_space(run)
+    require_timeframes(run.space, space)
+    return RunTables(
+        run=run,
+        space=space,
+        registration=read_preregistration(run),
+        trials=trials,
+        curves=read_curves(run),
+        cost=read_cost(run),
+        blocks=read_blocks(run),
+        deviations=preregistration_deviations(run),
+    )
+
 
 CORRELATION, LOSS = "val_correlation", "val_loss"
 

@@ -28,7 +28,7 @@ from stage1.claims.robustness import (
 from stage1.claims.scores import ArmScores, Scores
 from stage1.claims.sentences import signed_share
 from stage1.claims.spread import log_spread_ratio, noise_corrected_variance
-from stage1.run_tables import BLOCK_SUMS
+from stage1.run.columns import BLOCK_SUMS
 
 _SEED = 4711
 _FLOOR = 0.01

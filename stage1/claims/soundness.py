@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from stage1.claims.inputs import RunTables
-from stage1.claims.scores import Scores, registered_design
-from stage1.preregistration import REGISTERED_CLAIMS
-from stage1.results import COMPLETED, CONFIRM, DESIGN, PARAMETER_PREFIX
-from stage1.summary import configuration_means, full_horizon
+from stage1.claims.scores import RunTables, Scores, registered_design
+from stage1.run.reading import COMPLETED, CONFIRM, DESIGN, PARAMETER_PREFIX
+from stage1.run.registration import REGISTERED_CLAIMS
+from stage1.run.summary import configuration_means, full_horizon
 
 _EQUAL = {
     "head_sha256": "weights outside the T5",

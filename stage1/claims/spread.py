@@ -29,7 +29,7 @@ from stage1.claims.intervals import (
     ratio_interval,
     student_interval,
 )
-from stage1.preregistration import ERROR_RATE
+from stage1.run.registration import ERROR_RATE
 
 CONSTANT = 1e-12
 """Variance below this share of the largest square is rounding."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import kendalltau
 
+from stage1.base.errors import ResultsError
 from stage1.claims.finding import (
     EARLY_GAIN,
     EARLY_SIGNAL,
@@ -22,8 +24,9 @@ from stage1.claims.finding import (
     STABILITY,
 )
 from stage1.claims.intervals import Values
-from stage1.claims.scores import ArmScores
+from stage1.claims.scores import ArmScores, design_scores, read_run
 from stage1.claims.spread import noise_corrected_variance
+from stage1.run.reading import PRETRAINED, RANDOM, RunFolder
 
 _NOISE_SHARED = 0.3
 """Share of a seed's luck at the horizon that is there at the early epoch already; ours."""
@@ -278,3 +281,33 @@ def _agreement(first: Values, second: Values, *, same_seeds: bool = False) -> fl
     if not (variances > 0).all():
         return 0.0
     return float(np.clip(covariance / np.sqrt(variances.prod()), 0.0, 0.95))
+
+
+def model_of_run(path: Path) -> ScoreModel:
+    """The score model of a run folder, with the run's own design.
+
+    Raises:
+        ResultsError: The folder is not a run, or too small to tell how its scores vary.
+    """
+    tables = read_run(RunFolder(path))
+    scores = design_scores(tables.trials, tables.curves, tables.space, tables.registration)
+    roles = tables.registration.roles
+    known = [roles[role] for role in (PRETRAINED, RANDOM) if role in roles]
+    model = model_of(*map(scores.arm, known)) if len(known) == 2 else None
+    if model is None:
+        raise ResultsError(
+            f"{path}: must hold a pretrained and a random arm with three configurations and two "
+            "seeds, got fewer; leave it out for a typical study"
+        )
+    return model
+
+
+def variation(model: ScoreModel) -> str:
+    """How the scores vary, in one sentence without its full stop."""
+    return (
+        f"val_correlation {model.early_correlation:.3f} at the early epoch and "
+        f"{model.final_correlation:.3f} at the horizon, spread between configurations "
+        f"{model.correlation_spread:.4f} (of log val_loss {model.loss_spread:.4f}), "
+        f"{model.reliability:.0%} of a score's variance the configuration's and not the seed's, "
+        f"correlation of the two arms {model.arm_correlation:.2f}"
+    )

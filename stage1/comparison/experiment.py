@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stage1.base.errors import ConfigError
+from stage1.base.faults import shown
 from stage1.comparison.record import CONFIG_ID, differing_keys, leaves
 from stage1.config import Config, load_config, with_values
-from stage1.errors import ConfigError
-from stage1.faults import shown
-from stage1.results import DESIGN
-from stage1.search.space import Value
-from stage1.search.trials import TrialSpec
+from stage1.run.reading import DESIGN
+from stage1.study.space import Value
+from stage1.study.trials import TrialSpec
 
 SHARED_SECTIONS = ("data", "masking", "evaluation", "loss")
 SHARED_KEYS = (

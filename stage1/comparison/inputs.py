@@ -17,8 +17,8 @@ from stage1.data.load import load_data
 from stage1.data.store import fingerprint
 from stage1.language_models.resolver import LanguageModel, resolve
 from stage1.model.stage1_model import build_model
-from stage1.search.resume import data_description
-from stage1.search.workers import usable_cores
+from stage1.study.resume import data_description
+from stage1.workers.cluster import usable_cores
 
 _PACKAGES = ("stage1", "torch", "pytorch-lightning", "transformers", "numpy")
 

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from pytorch_lightning.callbacks import Callback
 
+from stage1.base.faults import reason_of
 from stage1.config import Config
 from stage1.data.batches import MarketWindows
-from stage1.faults import reason_of
 from stage1.language_models.resolver import LanguageModel
-from stage1.results import COMPLETED, DIVERGED, FAILED
-from stage1.search.trials import RunningTrial, not_finite
+from stage1.run.reading import COMPLETED, DIVERGED, FAILED
+from stage1.study.trials import RunningTrial, not_finite
 from stage1.training.fit import EpochRow, fit
 
 

@@ -11,9 +11,9 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from stage1.command import duration_text
-from stage1.results import COMPLETED
-from stage1.search.trials import TrialSpec
+from stage1.base.terminal import duration_text
+from stage1.run.reading import COMPLETED
+from stage1.study.trials import TrialSpec
 
 
 class ExperimentProgress:

@@ -7,12 +7,12 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from stage1.base.errors import ConfigError, ResultsError
+from stage1.base.faults import brief, dotted, faults_of, shown
+from stage1.base.files import atomic_path, write_text
 from stage1.config import Config, Section, config_yaml
-from stage1.errors import ConfigError, ResultsError
-from stage1.faults import brief, dotted, faults_of, shown
-from stage1.files import atomic_path, write_text
-from stage1.run_folder import RunFolder
-from stage1.yaml_source import read_yaml
+from stage1.config.yaml_source import read_yaml
+from stage1.run.folder import RunFolder
 
 RECORD_FILE = "experiment.yaml"
 CONFIG_FOLDER = "configs"

@@ -7,18 +7,18 @@ import math
 import torch
 from rich.console import Console
 
+from stage1.base.interrupt import Interrupt
 from stage1.comparison.experiment import Experiment
 from stage1.comparison.in_turn import train_in_turn
 from stage1.comparison.inputs import Inputs
 from stage1.comparison.outcome import Outcome
 from stage1.comparison.progress import ExperimentProgress
-from stage1.interrupt import Interrupt
-from stage1.results import RunFolder
-from stage1.run_writer import RunWriter
-from stage1.search.space import Resources
-from stage1.search.tensorboard import write_trial
-from stage1.search.trials import RunningTrial, curve_rows, trial_row
-from stage1.search.workers import wanted_workers
+from stage1.run.reading import RunFolder
+from stage1.run.writing import RunWriter
+from stage1.study.space import Resources
+from stage1.study.trials import RunningTrial, curve_rows, trial_row
+from stage1.workers.cluster import wanted_workers
+from stage1.workers.tensorboard import write_trial
 
 
 def run_experiment(

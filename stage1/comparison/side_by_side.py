@@ -10,16 +10,16 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from stage1.base.faults import reason_of
 from stage1.comparison.experiment import Experiment
 from stage1.comparison.inputs import Inputs
 from stage1.comparison.outcome import OnEnd, Outcome, train_once
 from stage1.config import Config
-from stage1.faults import reason_of
-from stage1.results import FAILED
-from stage1.search.cluster import ray_cluster
-from stage1.search.space import Resources
-from stage1.search.trainable import SharedInputs, share_inputs
-from stage1.search.trials import RunningTrial, TrialSpec
+from stage1.run.reading import FAILED
+from stage1.study.space import Resources
+from stage1.study.trials import RunningTrial, TrialSpec
+from stage1.workers.cluster import ray_cluster
+from stage1.workers.trainable import SharedInputs, share_inputs
 
 _PATIENCE = 0.5
 """Seconds between two looks at whether to go on."""

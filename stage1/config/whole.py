@@ -8,13 +8,13 @@ from typing import Any, Self
 import yaml
 from pydantic import ValidationError, model_validator
 
+from stage1.base.faults import RuleError
 from stage1.config.data import DataConfig, EvaluationConfig, MaskingConfig
 from stage1.config.model import ModelConfig, TransferConfig
 from stage1.config.section import Section
+from stage1.config.shipped import find
 from stage1.config.training import LossConfig, TrainingConfig
-from stage1.faults import RuleError
-from stage1.shipped import find
-from stage1.yaml_source import YamlSource, load_yaml, merged, raise_faults
+from stage1.config.yaml_source import YamlSource, load_yaml, merged, raise_faults
 
 
 class Config(Section):

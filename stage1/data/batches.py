@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from stage1.base.errors import DataError
+from stage1.base.seeds import Stream, generator
 from stage1.config import Config, DataConfig, MaskingConfig
 from stage1.data.calendar_hiding import EXTRA_NUMBERS, draw_calendar_hiding, draw_presence
 from stage1.data.gathering import Batch, ResidentBars
@@ -17,8 +19,6 @@ from stage1.data.hiding import draw_hiding, numbers_needed
 from stage1.data.scales import TrainingStatistics
 from stage1.data.store import Bars, fingerprint
 from stage1.data.windows import FEWEST_BARS, Split, WindowIndex, find_windows, split_windows
-from stage1.errors import DataError
-from stage1.seeds import Stream, generator
 
 __all__ = ["Batch", "EpochPlan", "MarketWindows", "chained_sha256", "slices", "windows_at_once"]
 

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
+from stage1.base.faults import brief, shown
 from stage1.data.bars import PRICES
-from stage1.faults import brief, shown
 
 Dialect = Literal["auto", "metatrader", "histdata", "binance", "dukascopy", "oanda", "generic"]
 

@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 
+from stage1.base.errors import DataError
+from stage1.base.faults import brief, shown
 from stage1.data.bars import Fault, Repair, Rows
 from stage1.data.csv_dialects import Dialect, Layout, find_layout, series_layout
 from stage1.data.text_columns import (
@@ -24,8 +26,6 @@ from stage1.data.text_columns import (
     to_numpy,
 )
 from stage1.data.time_zones import to_instants
-from stage1.errors import DataError
-from stage1.faults import brief, shown
 
 HEAD_BYTES = 65_536
 """The first two lines of a file lie within its first so many bytes."""

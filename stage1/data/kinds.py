@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stage1.base.steps import parse_step
 from stage1.config import DataConfig
 from stage1.config.data import PRICES
 from stage1.data.features import (
@@ -20,7 +21,6 @@ from stage1.data.features import (
     mean_of_parts,
     visible_features,
 )
-from stage1.steps import parse_step
 
 
 class Kind(NamedTuple):

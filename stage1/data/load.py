@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stage1.config import Config, with_values
 from stage1.data.bars import Bars
-from stage1.data.series_store import load_series
+from stage1.data.series import load_series
 from stage1.data.store import load_bars
 
 

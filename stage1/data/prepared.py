@@ -9,25 +9,25 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stage1.base.faults import plural
+from stage1.base.files import sha256_of_file
+from stage1.base.steps import Step
 from stage1.data.bars import Bars, Repair, Rows
 from stage1.data.checks import (
     FindFaults,
+    describe_times,
     format_time,
     minute_faults,
     repair_rows,
+    require_next,
     sound_bars,
     sound_rows,
 )
 from stage1.data.csv_dialects import Dialect
 from stage1.data.csv_reader import read_csv
-from stage1.data.gaps import describe_times, require_next
 from stage1.data.resample import resample_all
-from stage1.data.series import on_steps, rules_of, start_text
-from stage1.data.series_store import FILE, read_series, write_series
+from stage1.data.series import FILE, on_steps, read_series, rules_of, start_text, write_series
 from stage1.data.store import read_parquet, write_parquet
-from stage1.faults import plural
-from stage1.files import sha256_of_file
-from stage1.steps import Step
 
 
 class Prepared(NamedTuple):

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from stage1.base.steps import MINUTES
 from stage1.data.bars import Bars
-from stage1.timeframes import MINUTES
 
 
 def resample(bars: Bars, minutes: int) -> Bars:

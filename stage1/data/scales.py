@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from stage1.base.errors import DataError
 from stage1.data.features import SMALLEST_SCALE
 from stage1.data.kinds import Kind
-from stage1.errors import DataError
 
 SMALLEST_SHARE = 1e-2
 """A channel of a series, whose unit may be any, is divided by this share of its standard deviation

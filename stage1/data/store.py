@@ -12,15 +12,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from stage1.base.errors import DataError
+from stage1.base.faults import brief
+from stage1.base.steps import FINEST_OF_SERIES, MINUTES
 from stage1.data.bars import PRICES, UNREADABLE, Bars, Rows
 from stage1.data.checks import sound_bars
 from stage1.data.csv_reader import read_csv
 from stage1.data.resample import resample_all
 from stage1.data.text_columns import UNIX_UNITS, Times, to_numpy, unix_seconds
 from stage1.data.time_zones import to_instants
-from stage1.errors import DataError
-from stage1.faults import brief
-from stage1.timeframes import FINEST_OF_SERIES, MINUTES
 
 __all__ = [
     "Bars",

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from stage1.base.errors import DataError
+from stage1.base.faults import shown
 from stage1.data.bars import UNREADABLE, Fault, faults_where
 from stage1.data.text_columns import Times
-from stage1.errors import DataError
-from stage1.faults import shown
 
 HALF_A_DAY = 43_200
 

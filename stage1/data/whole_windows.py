@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from stage1.base.errors import DataError
 from stage1.config import DataConfig
 from stage1.data.bars import Bars
 from stage1.data.batches import slices, windows_at_once
@@ -14,7 +15,6 @@ from stage1.data.gathering import Batch, ResidentBars
 from stage1.data.hiding import Hiding
 from stage1.data.scales import TrainingStatistics
 from stage1.data.windows import find_windows
-from stage1.errors import DataError
 
 
 class WholeWindows:
@@ -95,7 +95,7 @@ def check_timeframes(given: tuple[str, ...], config: DataConfig, where: str) -> 
     if not set(wanted) <= set(given):
         advice = f"make them with `python -m stage1.prepare M1.csv --timeframes {','.join(wanted)}`"
         if config.kind == "series":
-            advice = "load them with stage1.trained.loading.bars_for"
+            advice = "load them with stage1.training.encoder.bars_for"
         raise DataError(
             f"{where} must have the timeframes that the model was trained on, "
             f"{', '.join(wanted)}, got {', '.join(given) or 'none'}; {advice}"

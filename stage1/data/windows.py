@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stage1.base.errors import DataError
 from stage1.config import DataConfig
 from stage1.data.store import Bars
-from stage1.errors import DataError
 
 DAY = 86_400
 FEWEST_BARS = 8

@@ -6,21 +6,30 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from huggingface_hub import CachedRepoInfo, constants, metadata_load, scan_cache_dir
+from huggingface_hub import (
+    CachedRepoInfo,
+    constants,
+    is_offline_mode,
+    metadata_load,
+    scan_cache_dir,
+)
 from huggingface_hub.errors import CacheNotFound
 from yaml import YAMLError
 
-from stage1.errors import ModelError
-from stage1.faults import LONGEST_VALUE, one_line, reason_of
-from stage1.language_models.hub import is_whole
+from stage1.base.errors import ModelError
+from stage1.base.faults import LONGEST_VALUE, one_line, reason_of
+from stage1.language_models.hub import cached_folder, download, is_whole
 from stage1.language_models.names import (
     BUNDLED_FOLDER,
     CARD_FILE,
     NUMBERS_FILE,
     bundled_names,
+    cached_snapshot,
+    find_folder,
 )
+from stage1.language_models.resolver import LanguageModel, model_folder, resolve
 from stage1.language_models.t5_dimensions import PUBLIC_CONFIGS, encoder_shapes, read_config
-from stage1.language_models.whole_files import NotWholeError, read_json
+from stage1.language_models.weight_files import NotWholeError, read_json
 
 NOT_STATED = "not stated"
 # PyYAML lets Python's own errors out for odd tags, and for lists inside lists without end.
@@ -140,3 +149,49 @@ def _snapshots(repository: CachedRepoInfo) -> tuple[list[Entry], list[str]]:
         size, licence = revision.size_on_disk, licence_of(folder)
         entries.append(Entry(one_line(name), where, parameters, size, licence))
     return entries, faults
+
+
+class Fetched(NamedTuple):
+    """A language model that is here and whole."""
+
+    language_model: LanguageModel
+    folder: Path
+    where: str
+    """How it comes to be here: `bundled`, `local`, `cached` before, or `downloaded` now."""
+    bytes_on_disk: int
+
+
+def fetch(name: str) -> Fetched:
+    """Bring a language model here and check that it loads.
+
+    A cached hub model is not asked for again, so that it stays what earlier trainings saw; one
+    whose files are not whole is downloaded anew, unless HF_HUB_OFFLINE forbids it.
+
+    Args:
+        name: As `resolve` takes it.
+
+    Raises:
+        ModelError: The model is not to be had, or is not a whole T5 in safetensors.
+    """
+    where = _where(name)
+    in_cache = where in ("cached", "downloaded") and cached_snapshot(name) is not None
+    try:
+        if where == "downloaded":
+            download(name)
+        language_model = resolve(name)
+    except NotWholeError:
+        if not in_cache or is_offline_mode():
+            raise
+        where = "downloaded"
+        download(name, anew=True)
+        language_model = resolve(name)
+    folder = model_folder(name)
+    return Fetched(language_model, folder, where, bytes_on_disk(folder))
+
+
+def _where(name: str) -> str:
+    if name in bundled_names():
+        return "bundled"
+    if find_folder(name) is not None:
+        return "local"
+    return "downloaded" if cached_folder(name) is None else "cached"

@@ -10,8 +10,8 @@ from stat import S_ISDIR
 from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
-from stage1.errors import ModelError
-from stage1.faults import LONGEST_VALUE, did_you_mean, reason_of, shown
+from stage1.base.errors import ModelError
+from stage1.base.faults import LONGEST_VALUE, did_you_mean, reason_of, shown
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 CONFIG_FILE = "config.json"

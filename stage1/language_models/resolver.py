@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from stage1.base.errors import ModelError
+from stage1.base.faults import shown
 from stage1.config import Initialization
-from stage1.errors import ModelError
-from stage1.faults import shown
 from stage1.language_models.hub import hub_folder
 from stage1.language_models.names import find_folder
 from stage1.language_models.t5_dimensions import encoder_shapes, read_config

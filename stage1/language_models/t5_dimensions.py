@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stage1.errors import ModelError
-from stage1.faults import shown
+from stage1.base.errors import ModelError
+from stage1.base.faults import shown
 from stage1.language_models.names import (
     CONFIG_FILE,
     cached_snapshot,
@@ -16,7 +16,7 @@ from stage1.language_models.names import (
     hub_reference,
     ways_to_get_a_model,
 )
-from stage1.language_models.whole_files import read_json
+from stage1.language_models.weight_files import read_json
 
 RELATIVE_BIAS = "relative_attention_bias"
 """In the name of the encoder's one table of biases; it belongs to the first block."""

@@ -1,10 +1,8 @@
-"""The safetensors files of a folder: which tensors they hold, and their values.
-
-Pickled weights are never read: whoever unpickles a file runs the code that it holds.
-"""
+"""Files that may have come here in part: JSON from anywhere, and the fault a download mends."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,10 +13,28 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from stage1.errors import ModelError
-from stage1.faults import one_line, reason_of, shown
+from stage1.base.errors import ModelError
+from stage1.base.faults import one_line, reason_of, shown
 from stage1.language_models.names import WEIGHTS_FILE, ways_to_get_a_model
-from stage1.language_models.whole_files import NotWholeError, read_json
+
+
+class NotWholeError(ModelError):
+    """A file is broken or missing beside others that are here; fetched again it may be whole."""
+
+
+def read_json(path: Path) -> object:
+    """The content of a JSON file from anywhere.
+
+    Raises:
+        NotWholeError: The file cannot be read, or is not JSON that Python can take.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise NotWholeError(
+            f"{path}: must be a JSON file, got {reason_of(error)}; fetch it again or mend it"
+        ) from None
+
 
 INDEX_FILE = "model.safetensors.index.json"
 _OTHER_FORMATS = ("pytorch_model*.bin", "model.pt", "tf_model.h5", "flax_model.msgpack")

@@ -1,4 +1,4 @@
-"""What is minimised, as pure functions of decoded and true bars."""
+"""The mean of some of the values."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from stage1.config import LossConfig
 from stage1.data.batches import Batch
 from stage1.data.kinds import OHLC, Kind
 from stage1.model.consistency import cross_timeframe_loss
-from stage1.model.masked_mean import masked_mean
 from stage1.model.spectral import amplitude_phase_loss, stft_loss
+
+
+def masked_mean(values: Tensor, mask: Bool[Tensor, "..."]) -> Float[Tensor, ""]:
+    """Mean where the (broadcast) mask is true, 0 where it never is; masked values may be NaN."""
+    mask = mask.expand_as(values)
+    return values.masked_fill(~mask, 0.0).sum() / mask.sum().clamp_min(1)
 
 
 def reconstruction_loss(

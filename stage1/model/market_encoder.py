@@ -95,7 +95,7 @@ class MarketEncoder(nn.Module):
         """All windows of some bars, whole and normalised as in the training.
 
         Args:
-            bars: Per timeframe, at least the encoder's, as `stage1.trained.loading.bars_for` loads
+            bars: Per timeframe, at least the encoder's, as `stage1.training.encoder.bars_for` loads
                 them.
             stride: Minutes between the ends of consecutive windows, >= 1; None = as trained. Steps,
                 of a series.

@@ -11,9 +11,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers.models.t5.modeling_t5 import T5Stack
 
+from stage1.base.errors import ModelError
+from stage1.base.seeds import Stream, integer_seed
 from stage1.config import Config
 from stage1.data.kinds import kind_of
-from stage1.errors import ModelError
 from stage1.language_models.initialization import build_t5, t5_stack
 from stage1.language_models.resolver import LanguageModel
 from stage1.model.adapter import T5TimeSeriesAdapter
@@ -22,7 +23,6 @@ from stage1.model.convolutions import Bottleneck, Stem
 from stage1.model.cross_scale import all_pairs
 from stage1.model.patching import TimeframeLinear
 from stage1.model.shared_encoder import SharedEncoder
-from stage1.seeds import Stream, integer_seed
 
 T5_PREFIX = "encoder.t5."
 

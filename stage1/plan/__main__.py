@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stage1.claims.earlier_run import model_of_run, variation
-from stage1.claims.synthetic import TYPICAL, ScoreModel
-from stage1.command import run_command
+from stage1.base.terminal import run_command
+from stage1.claims.synthetic import TYPICAL, ScoreModel, model_of_run, variation
+from stage1.config.shipped import space_names
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_data
 from stage1.model.blocks import blocks_of_windows
@@ -27,10 +27,9 @@ from stage1.plan.outlook import Outlook, cost_outlook, label, lines, outlook
 from stage1.plan.stages import trials_by_stage
 from stage1.plan.texts import disk_text, show_line, trials_table
 from stage1.plan.timed import show_time_and_memory
-from stage1.preregistration import COST_MARGIN, COST_ROUNDS
-from stage1.results import PRETRAINED, RANDOM, RunFolder
-from stage1.search.study import Study, load_study
-from stage1.shipped import space_names
+from stage1.run.reading import PRETRAINED, RANDOM, RunFolder
+from stage1.run.registration import COST_MARGIN, COST_ROUNDS
+from stage1.study.study import Study, load_study
 
 DEFAULT_OUT = Path("runs")
 

@@ -6,15 +6,20 @@ from pathlib import Path
 
 from rich.table import Table
 
-from stage1.claims.error_rates import TIMING_NOISE
+from stage1.base.faults import plural
+from stage1.claims.error_rates import (
+    ENOUGH,
+    MOST_CONFIGURATIONS,
+    MOST_FOR_RANKS,
+    TIMING_NOISE,
+    Power,
+)
 from stage1.claims.finding import EARLY_GAIN, EARLY_SIGNAL, FINAL_GAIN, SENSITIVITY, STABILITY
-from stage1.claims.power import ENOUGH, MOST_CONFIGURATIONS, MOST_FOR_RANKS, Power
-from stage1.faults import plural
 from stage1.plan.outlook import COST_LABEL, CostOutlook, Outlook, percent
 from stage1.plan.texts import AT_LEAST, AT_MOST, NOTHING, TIMES, framed
-from stage1.preregistration import COST_MARGIN, COST_ROUNDS
-from stage1.results import PRETRAINED, RANDOM, SHUFFLED
-from stage1.search.space import Design
+from stage1.run.reading import PRETRAINED, RANDOM, SHUFFLED
+from stage1.run.registration import COST_MARGIN, COST_ROUNDS
+from stage1.study.space import Design
 
 _SELDOM = 0.9
 """Where fewer studies than this share can be evaluated, the plan says so."""

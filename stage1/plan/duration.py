@@ -7,16 +7,15 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
+from stage1.base.errors import TrialError
 from stage1.config import Config, DataConfig
 from stage1.data.batches import MarketWindows
 from stage1.data.store import Bars
-from stage1.errors import TrialError
 from stage1.language_models.resolver import LanguageModel
 from stage1.plan.stages import Kind, kind_of
-from stage1.preregistration import COST_ROUNDS
-from stage1.results import CONFIRM, DESIGN, SEARCH
-from stage1.training.cost import EPOCHS
-from stage1.training.timing import STEPS, TrialTiming, time_trial
+from stage1.run.reading import CONFIRM, DESIGN, SEARCH
+from stage1.run.registration import COST_ROUNDS
+from stage1.training.cost_rounds import EPOCHS, STEPS, TrialTiming, time_trial
 
 MOST_TIMED = 12
 """Kinds of trials that are timed; more would take too long for a plan."""

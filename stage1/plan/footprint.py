@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from stage1.results import DESIGN, SEARCH
-from stage1.run_tables import BLOCK_SUMS
-from stage1.search.study import Study
+from stage1.run.columns import BLOCK_SUMS
+from stage1.run.reading import DESIGN, SEARCH
+from stage1.study.study import Study
 
 RAY_MB = 900
 """Memory of the command itself and of Ray's own processes, pages that they share counted once."""

@@ -10,23 +10,23 @@ import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
 
-from stage1.claims.definitions import BESIDE, DEFINITIONS
-from stage1.claims.error_rates import TIMING_NOISE
+from stage1.claims.catalogue import BESIDE, DEFINITIONS
+from stage1.claims.error_rates import (
+    ENOUGH,
+    MOST_CONFIGURATIONS,
+    MOST_FOR_RANKS,
+    TIMING_NOISE,
+    Power,
+    claim_power,
+)
 from stage1.claims.finding import (
     CLAIMED,
     COST,
     EARLY_SIGNAL,
 )
-from stage1.claims.power import (
-    ENOUGH,
-    MOST_CONFIGURATIONS,
-    MOST_FOR_RANKS,
-    Power,
-    claim_power,
-)
 from stage1.claims.synthetic import ScoreModel, draw_studies
 from stage1.claims.verdicts import Verdict
-from stage1.preregistration import ERROR_RATE
+from stage1.run.registration import ERROR_RATE
 
 _PROBES = 9
 """Made-up studies that are asked why a claim cannot be evaluated; most of them decide."""

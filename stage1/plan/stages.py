@@ -12,11 +12,11 @@ import optuna
 from optuna.storages import InMemoryStorage
 
 from stage1.config import Config
-from stage1.search.design import sobol_configurations
-from stage1.search.engine import StudyEngine
-from stage1.search.space import Space, active
-from stage1.search.study import Study, trial_config
-from stage1.search.trials import TrialSpec
+from stage1.study.design import sobol_configurations
+from stage1.study.engine import StudyEngine
+from stage1.study.space import Space, active
+from stage1.study.study import Study, trial_config
+from stage1.study.trials import TrialSpec
 
 VANILLA_ENCODER = "vanilla encoder"
 _COSTLESS = (

@@ -8,12 +8,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from stage1.faults import plural
+from stage1.base.faults import plural
 from stage1.plan.duration import Span, Timings
 from stage1.plan.stages import Kind, expected_search_epochs
-from stage1.results import CONFIRM, DESIGN, SEARCH
-from stage1.search.space import Space
-from stage1.search.stages import CONFIRMED_PER_ARM
+from stage1.run.reading import CONFIRM, DESIGN, SEARCH
+from stage1.study.space import Space
+from stage1.study.stages import CONFIRMED_PER_ARM
 
 NOTHING = "\N{EN DASH}"
 AT_LEAST, AT_MOST, TIMES = (

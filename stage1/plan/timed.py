@@ -41,15 +41,15 @@ from stage1.plan.texts import (
     time_text,
     timing_table,
 )
-from stage1.search.space import Resources
-from stage1.search.study import (
+from stage1.study.space import Resources
+from stage1.study.study import (
     Study,
     cost_config,
     language_model_names,
     pretrained_language_models,
 )
-from stage1.search.workers import usable_cores, wanted_workers
-from stage1.training.timing import waits_are_known
+from stage1.training.cost_rounds import waits_are_known
+from stage1.workers.cluster import usable_cores, wanted_workers
 
 _BUSY = 1.0
 """Load from which timings are said to be of a busy machine."""

@@ -13,9 +13,9 @@ from typing import Annotated
 import torch
 import typer
 
-from stage1.command import parse_duration, run_command
-from stage1.errors import EXIT_INTERRUPTED, ConfigError, ResultsError, TrialError
-from stage1.faults import told_if_unwritable
+from stage1.base.errors import EXIT_INTERRUPTED, ConfigError, ResultsError, TrialError
+from stage1.base.faults import told_if_unwritable
+from stage1.base.terminal import parse_duration, run_command
 from stage1.language_models.names import NUMBERS_FILE
 from stage1.pretrain import card, corpus, finish, training
 from stage1.pretrain.sources import read_sources

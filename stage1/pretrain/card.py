@@ -10,8 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from stage1.errors import ResultsError
-from stage1.files import write_text
+from stage1.base.errors import ResultsError
+from stage1.base.files import write_text
 from stage1.language_models.names import CARD_FILE, NUMBERS_FILE
 from stage1.pretrain.infilling import Infilling
 from stage1.pretrain.sources import Source

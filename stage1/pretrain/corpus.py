@@ -12,9 +12,9 @@ import numpy as np
 import sentencepiece
 from numpy.typing import NDArray
 
-from stage1.errors import DataError, ResultsError
-from stage1.faults import reason_of
-from stage1.files import atomic_path
+from stage1.base.errors import DataError, ResultsError
+from stage1.base.faults import reason_of
+from stage1.base.files import atomic_path
 from stage1.pretrain.spans import EOS_ID, PAD_ID, UNKNOWN_ID, SpanCorruption
 
 VOCABULARY_FILE = "spiece.model"

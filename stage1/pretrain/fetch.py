@@ -18,10 +18,10 @@ from typing import Annotated
 
 import typer
 
-from stage1.command import run_command
-from stage1.errors import DataError
-from stage1.faults import one_line, reason_of
-from stage1.files import atomic_path, sha256_of_file
+from stage1.base.errors import DataError
+from stage1.base.faults import one_line, reason_of
+from stage1.base.files import atomic_path, sha256_of_file
+from stage1.base.terminal import run_command
 from stage1.pretrain.sources import (
     PACKAGES,
     Package,

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from transformers import T5ForConditionalGeneration
 
-from stage1.errors import ResultsError
-from stage1.files import atomic_path, sha256_of_file
+from stage1.base.errors import ResultsError
+from stage1.base.files import atomic_path, sha256_of_file
 from stage1.language_models.names import CONFIG_FILE, WEIGHTS_FILE
 from stage1.pretrain.architecture import new_model
 from stage1.pretrain.card import (

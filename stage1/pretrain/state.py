@@ -15,9 +15,9 @@ from typing import Any, Literal, NamedTuple
 import pytorch_lightning as lightning
 from pytorch_lightning.callbacks import Callback
 
-from stage1.checkpoints import load_checkpoint
-from stage1.errors import ResultsError
-from stage1.files import atomic_path
+from stage1.base.checkpoints import load_checkpoint
+from stage1.base.errors import ResultsError
+from stage1.base.files import atomic_path
 
 STATE_FILE = "training_state.ckpt"
 EVALUATIONS = 20

@@ -1,1 +1,1 @@
-"""One training by Lightning: optimisation, unfreezing, measurements, checkpoints."""
+"""One training by Lightning, and what its checkpoint is good for afterwards."""

@@ -12,9 +12,9 @@ from jaxtyping import Float
 from pytorch_lightning.utilities.memory import garbage_collection_cuda, is_oom_error
 from torch import Tensor
 
+from stage1.base.errors import TrialError
+from stage1.base.faults import LONGEST_VALUE, one_line
 from stage1.data.batches import Batch
-from stage1.errors import TrialError
-from stage1.faults import LONGEST_VALUE, one_line
 
 _log = logging.getLogger(__name__)
 

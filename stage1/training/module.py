@@ -24,8 +24,8 @@ from stage1.model.losses import total_loss
 from stage1.model.metrics import evaluate, evaluate_baseline, zero_loss
 from stage1.model.stage1_model import T5_PREFIX, Built
 from stage1.training.batch_guard import BatchGuard, Warn, log_warning, shares
+from stage1.training.checkpoint import CHECKPOINT_KEY, new_record
 from stage1.training.optimization import build_optimizer, build_schedule
-from stage1.training.record import CHECKPOINT_KEY, new_record
 
 
 class _Batches:

@@ -13,16 +13,16 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressB
 from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
+from stage1.base.errors import ResultsError, TrialError
+from stage1.base.faults import told_if_unwritable
+from stage1.base.files import write_text
 from stage1.config import Config, config_yaml, with_values
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_data
-from stage1.errors import ResultsError, TrialError
-from stage1.faults import told_if_unwritable
-from stage1.files import write_text
 from stage1.language_models.resolver import LanguageModel, resolve
 from stage1.training.batch_size import find_batch_size
+from stage1.training.checkpoint import Trained, read_trained
 from stage1.training.fit import EpochRow, fit
-from stage1.training.record import Trained, read_trained
 
 CHECKPOINT_STEM = "last"
 CONFIG_COPY = "config.yaml"

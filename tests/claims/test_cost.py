@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from stage1.claims.cost import size_costs
-from stage1.run_tables import PRETRAINED, VANILLA
+from stage1.claims.step_cost import size_costs
+from stage1.run.columns import PRETRAINED, VANILLA
 
 MARGIN = 1.15
 

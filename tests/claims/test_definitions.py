@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import kendalltau
 from score_tables import arm_scores, drawn_arm
 
-from stage1.claims.definitions import (
+from stage1.claims.catalogue import (
     BESIDE,
     DEFINITIONS,
     early_signal,

@@ -5,9 +5,8 @@ import math
 import pytest
 from synthetic_run import write_synthetic_run
 
-from stage1.claims.earlier_run import model_of_run, variation
-from stage1.claims.synthetic import TYPICAL
-from stage1.errors import ResultsError
+from stage1.base.errors import ResultsError
+from stage1.claims.synthetic import TYPICAL, model_of_run, variation
 
 
 def test_the_model_is_that_of_the_random_arm_of_the_run(tmp_path):

@@ -30,7 +30,7 @@ from stage1.claims.intervals import Interval
 from stage1.claims.ranks import tau_difference
 from stage1.claims.synthetic import ScoreModel, draw_studies
 from stage1.claims.verdicts import Decision, Verdict
-from stage1.preregistration import ERROR_RATE, FAMILY_ERROR
+from stage1.run.registration import ERROR_RATE, FAMILY_ERROR
 
 DESIGN = ScoreModel(configurations=16, seeds=2)
 STUDIES = 250

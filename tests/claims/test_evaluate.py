@@ -13,18 +13,18 @@ from scipy import stats
 from score_tables import SIZE, arm_scores, drawn_arm, study_tables, timed_cost
 from synthetic_run import synthetic_preregistration, synthetic_space, write_synthetic_run
 
-from stage1.claims.evaluate import LABEL_SWAP, TIME_BLOCKS, evaluate
-from stage1.claims.inputs import read_run
-from stage1.claims.record import (
+from stage1.claims.claim import (
     ATTRIBUTABLE,
     NO_GAIN,
     NOT_ATTRIBUTABLE,
     NOT_TESTED,
     claims_json,
 )
+from stage1.claims.evaluate import LABEL_SWAP, TIME_BLOCKS, evaluate
+from stage1.claims.scores import read_run
 from stage1.claims.verdicts import Verdict
-from stage1.results import ROLES, SEARCH, RunFolder
-from stage1.run_writer import RunWriter
+from stage1.run.reading import ROLES, SEARCH, RunFolder
+from stage1.run.writing import RunWriter
 
 CONFIGURATIONS = 6
 

@@ -24,8 +24,8 @@ from stage1.claims.importance import (
     partial_variances,
     tuned_performance,
 )
-from stage1.search.design import sobol_configurations
-from stage1.search.space import Space
+from stage1.study.design import sobol_configurations
+from stage1.study.space import Space
 
 UNIT = {"type": "float", "low": 0.0, "high": 1.0, "log": False}
 TREES = 16  # a quarter of the usual: the shares move by .01, the time by a factor of 4

@@ -16,7 +16,7 @@ from stage1.claims.intervals import (
     ratio_interval,
     student_interval,
 )
-from stage1.preregistration import CLAIMS, ERROR_RATE
+from stage1.run.registration import CLAIMS, ERROR_RATE
 
 
 @pytest.fixture

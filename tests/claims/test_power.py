@@ -2,10 +2,9 @@
 
 import pytest
 
-from stage1.claims import power as module
-from stage1.claims.error_rates import Counts, Share
+from stage1.claims import error_rates as module
+from stage1.claims.error_rates import MOST_CONFIGURATIONS, Counts, Share, claim_power
 from stage1.claims.finding import CLAIMED, EARLY_SIGNAL, FINAL_GAIN, SENSITIVITY
-from stage1.claims.power import MOST_CONFIGURATIONS, claim_power
 from stage1.claims.synthetic import ScoreModel
 
 DESIGN = ScoreModel(configurations=16, seeds=2)

@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
+from stage1.claims.claim import Claim, claims_json
 from stage1.claims.intervals import NO_INTERVAL, Interval
-from stage1.claims.record import Claim, claims_json
 from stage1.claims.verdicts import Verdict
 
 

@@ -10,7 +10,7 @@ import pytest
 from score_tables import EARLY, HORIZON, ZERO_VAL_LOSS, arm_scores, drawn_arm, study_tables
 
 from stage1.claims.scores import design_scores
-from stage1.results import CONFIRM, SEARCH
+from stage1.run.reading import CONFIRM, SEARCH
 
 
 @pytest.fixture

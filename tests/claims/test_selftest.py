@@ -7,11 +7,11 @@ from command_line import stage1
 from rich.console import Console
 from rich_run import write_rich_run
 
+from stage1.base.errors import EXIT_DEFECT, EXIT_USER_ERROR
+from stage1.base.terminal import run_commands
 from stage1.claims import __main__ as module
 from stage1.claims.__main__ import selftest
 from stage1.claims.error_rates import Counts, ErrorRates, Share
-from stage1.command import run_commands
-from stage1.errors import EXIT_DEFECT, EXIT_USER_ERROR
 
 NAMES = (
     "sensitivity",

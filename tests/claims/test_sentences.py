@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from stage1.claims.definitions import DEFINITIONS
+from stage1.claims.catalogue import DEFINITIONS
 from stage1.claims.finding import EARLY_GAIN, EARLY_SIGNAL, FINAL_GAIN, SENSITIVITY, STABILITY
 from stage1.claims.intervals import NO_INTERVAL, Interval
 from stage1.claims.sentences import (

@@ -19,7 +19,7 @@ from stage1.claims.soundness import (
     unfinished,
     without_fingerprint,
 )
-from stage1.results import CONFIRM, SEARCH
+from stage1.run.reading import CONFIRM, SEARCH
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from stage1.claims.spread import (
     seed_variance_ratio,
     spread_ratio,
 )
-from stage1.preregistration import ERROR_RATE
+from stage1.run.registration import ERROR_RATE
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ import pytest
 from scipy import stats
 from score_tables import EARLY, HORIZON, arm_scores, study_tables
 
-from stage1.claims.definitions import sensitivity
+from stage1.claims.catalogue import sensitivity
 from stage1.claims.scores import design_scores
 from stage1.claims.spread import spread_ratio
 from stage1.claims.verdicts import Verdict
-from stage1.results import COMPLETED, SEARCH, STOPPED
-from stage1.search.halving import ArmHalving
+from stage1.run.reading import COMPLETED, SEARCH, STOPPED
+from stage1.workers.halving import ArmHalving
 
 CONFIGURATIONS = 2000
 KEPT = 1 / 3

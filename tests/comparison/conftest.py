@@ -16,8 +16,8 @@ from stage1.comparison.record import (
     begin_folder,
 )
 from stage1.config import Config, with_values
-from stage1.results import COMPLETED, DESIGN, DIVERGED, RunFolder
-from stage1.run_writer import RunWriter
+from stage1.run.reading import COMPLETED, DESIGN, DIVERGED, RunFolder
+from stage1.run.writing import RunWriter
 
 SEEDS = (1, 2, 3)
 HORIZON = 5

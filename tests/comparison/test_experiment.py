@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from stage1.base.errors import ConfigError
 from stage1.comparison.experiment import load_experiment
-from stage1.errors import ConfigError
 
 BASE = "data: {timeframes: [m1], seq_len: 16}\nmasking: {mask_ratio: 0.25}\n"
 

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from stage1.comparison.figures import (
+from stage1.pages.comparison_figures import (
     cost_figure,
     curves_figure,
     differences_figure,
@@ -15,9 +15,8 @@ from stage1.comparison.figures import (
     draw_figures,
     draw_seeds,
 )
-from stage1.comparison.summary import summarize
-from stage1.comparison.tables import read_experiment
-from stage1.figures.drawn import REFERENCE, arm_styles
+from stage1.pages.comparison_summary import read_experiment, summarize
+from stage1.pages.figures.drawn import REFERENCE, arm_styles
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ import matplotlib.image
 import pytest
 from rich.console import Console
 
-from stage1.comparison.page import write_page
-from stage1.errors import ResultsError
-from stage1.results import RunFolder
+from stage1.base.errors import ResultsError
+from stage1.pages.comparison_page import write_page
+from stage1.run.reading import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_the_terminal_shows_the_main_table_in_80_columns_and_where_the_rest_is(p
 
 def test_reading_an_experiment_loads_neither_torch_nor_ray():
     program = (
-        "import sys, stage1.comparison.page\n"
+        "import sys, stage1.pages.comparison_page\n"
         "print(*sorted({'torch', 'pytorch_lightning', 'ray', 'transformers'} & {*sys.modules}))"
     )
 

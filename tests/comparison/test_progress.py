@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from stage1.comparison.progress import ExperimentProgress
-from stage1.search.trials import TrialSpec
+from stage1.study.trials import TrialSpec
 
 LEFT = [TrialSpec("design", name, "c", seed, {}) for seed in (1, 2) for name in ("slow", "fast")]
 

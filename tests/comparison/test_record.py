@@ -7,6 +7,7 @@ import re
 import pytest
 import yaml
 
+from stage1.base.errors import ResultsError
 from stage1.comparison.record import (
     DataRecord,
     MachineRecord,
@@ -17,8 +18,7 @@ from stage1.comparison.record import (
     read_record,
 )
 from stage1.config import Config, load_config, with_values
-from stage1.errors import ResultsError
-from stage1.results import RunFolder
+from stage1.run.reading import RunFolder
 
 
 @pytest.fixture

@@ -8,12 +8,11 @@ import shlex
 import pytest
 
 from stage1.comparison.record import MachineRecord
-from stage1.comparison.report import page_blocks
-from stage1.comparison.summary import summarize
-from stage1.comparison.tables import read_experiment
 from stage1.config import Config, with_values
-from stage1.document.blocks import Picture
-from stage1.document.markdown import markdown
+from stage1.pages.blocks import Picture
+from stage1.pages.comparison_page import page_blocks
+from stage1.pages.comparison_summary import read_experiment, summarize
+from stage1.pages.markdown import markdown
 
 
 @pytest.fixture

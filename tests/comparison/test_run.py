@@ -17,7 +17,7 @@ from stage1.comparison.experiment import Experiment
 from stage1.comparison.inputs import Inputs
 from stage1.comparison.outcome import Outcome
 from stage1.comparison.run import run_experiment
-from stage1.results import COMPLETED, DIVERGED, FAILED, RunFolder, read_curves, read_trials
+from stage1.run.reading import COMPLETED, DIVERGED, FAILED, RunFolder, read_curves, read_trials
 
 EXPERIMENT = Experiment(
     {
@@ -202,7 +202,7 @@ def asked(monkeypatch, trained):
     def train_side_by_side(experiment, trainings, inputs, **options):
         noted.update(options, trainings=[training.trial_id for training in trainings])
 
-    monkeypatch.setattr("stage1.search.workers.usable_cores", lambda: 2)
+    monkeypatch.setattr("stage1.workers.cluster.usable_cores", lambda: 2)
     monkeypatch.setattr("stage1.comparison.side_by_side.train_side_by_side", train_side_by_side)
     return noted
 

@@ -9,17 +9,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from stage1.comparison.summary import (
+from stage1.config import Config, with_values
+from stage1.pages.comparison_summary import (
     cautions,
     choose_reference,
     convergence_of,
     first_epoch,
     largest_rise,
+    measured,
+    most_at_once,
+    read_experiment,
+    scores_by_epoch,
     spread_of,
     summarize,
 )
-from stage1.comparison.tables import measured, most_at_once, read_experiment, scores_by_epoch
-from stage1.config import Config, with_values
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import pytest
 import torch
 from synthetic_bars import data_config, market
 
+from stage1.base.errors import DataError
+from stage1.base.steps import MINUTES
 from stage1.config import Config, MaskingConfig, with_values
 from stage1.data.batches import MarketWindows, chained_sha256
-from stage1.errors import DataError
-from stage1.timeframes import MINUTES
 
 GAPPY = [*range(300), *range(303, 700), *range(730, 1500)]
 MASKING = MaskingConfig(mask_ratio=0.25, mask_span_min=2, mask_span_max=3)

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from stage1.base.steps import MINUTES
 from stage1.config import MaskingConfig
 from stage1.data.calendar_hiding import beneath, draw_calendar_hiding, draw_presence
 from stage1.data.hiding import NO_TIME, numbers_needed
 from stage1.data.windows import FEWEST_BARS
-from stage1.timeframes import MINUTES
 
 ALL = tuple(MINUTES)
 

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_bars import MIDNIGHT, data_config, gappy_minutes, market
 
+from stage1.base.errors import DataError
+from stage1.base.steps import MINUTES
 from stage1.config import Config, MaskingConfig, with_values
 from stage1.data.bars import Bars
 from stage1.data.batches import MarketWindows
 from stage1.data.hiding import NO_TIME
 from stage1.data.windows import FEWEST_BARS, days_needed, find_windows, split_windows
-from stage1.errors import DataError
-from stage1.timeframes import MINUTES
 
 MASKING = MaskingConfig(mask_ratio=0.25, mask_span_min=2, mask_span_max=3)
 ALL = ("m1", "m5", "m15", "m30", "h1", "h4")

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stage1.base.errors import DataError
 from stage1.data.bars import UNREADABLE, Repair, Rows
 from stage1.data.checks import find_faults, format_time, repair_rows, sound_bars
-from stage1.errors import DataError
 
 START = 1_514_851_200
 """2018-01-02 00:00 UTC."""

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stage1.base.errors import DataError
 from stage1.data.checks import sound_bars
 from stage1.data.csv_reader import read_csv
-from stage1.errors import DataError
 
 TIMES = [
     int(datetime(2018, 1, 2, 0, 0, tzinfo=UTC).timestamp()),

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from synthetic_bars import MIDNIGHT, data_config, gappy_minutes, market
 
+from stage1.base.steps import MINUTES
 from stage1.config import MaskingConfig
 from stage1.data.hiding import (
     draw_hiding,
@@ -14,7 +15,6 @@ from stage1.data.hiding import (
     span_lengths,
 )
 from stage1.data.windows import find_windows
-from stage1.timeframes import MINUTES
 
 ALL = tuple(MINUTES)
 

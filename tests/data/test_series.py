@@ -11,15 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from synthetic_series import frame_of, waves, write_frame
 
+from stage1.base.errors import DataError
+from stage1.base.steps import parse_step
 from stage1.config import Config, DataConfig, with_values
 from stage1.data.checks import sound_rows
 from stage1.data.load import load_data
-from stage1.data.series import on_steps, resample_means, rules_of
-from stage1.data.series_store import load_series, read_series
+from stage1.data.series import load_series, on_steps, read_series, resample_means, rules_of
 from stage1.data.store import load_bars
-from stage1.errors import DataError
 from stage1.prepare import prepare
-from stage1.steps import parse_step
 
 VALUES = waves(60)
 

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 import stage1
+from stage1.base.errors import DataError
+from stage1.base.steps import MINUTES
 from stage1.data.store import Bars, fingerprint, load_bars, read_parquet, write_parquet
-from stage1.errors import DataError
-from stage1.timeframes import MINUTES
 
 SAMPLE = Path(stage1.__file__).parent / "sample" / "bitstamp_btcusd_1min_14d.csv.gz"
 START = 1_514_851_200

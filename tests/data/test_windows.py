@@ -4,11 +4,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from synthetic_bars import MIDNIGHT, data_config, gappy_minutes, m1_bars, market
 
+from stage1.base.errors import DataError
+from stage1.base.steps import MINUTES
 from stage1.data.bars import Bars
 from stage1.data.resample import resample_all
 from stage1.data.windows import DAY, days_needed, find_windows, split_windows
-from stage1.errors import DataError
-from stage1.timeframes import MINUTES
 
 configs = st.builds(
     data_config,

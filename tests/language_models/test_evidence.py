@@ -8,14 +8,14 @@ import pytest
 import torch
 from scipy.stats import kstest, norm, ortho_group, rankdata
 
-from stage1.language_models.evidence import (
+from stage1.language_models.initialization import build_t5, fresh_weights
+from stage1.language_models.resolver import resolve
+from stage1.language_models.verification import (
     gather_evidence,
     normal_scores,
     spectral_concentration,
     standard_score,
 )
-from stage1.language_models.initialization import build_t5, fresh_weights
-from stage1.language_models.resolver import resolve
 
 CONFIG = {
     "d_model": 32,

@@ -11,10 +11,10 @@ from hub_server import Hub, serve
 from huggingface_hub import close_session, constants, file_download
 from tiny_t5 import cache_snapshot, change_config, fault_of, rewrite, save_model
 
-from stage1.errors import ModelError
+from stage1.base.errors import ModelError
 from stage1.language_models import hub as hub_module
-from stage1.language_models.fetching import fetch
 from stage1.language_models.hub import cached_folder, download, hub_folder, wanted_files
+from stage1.language_models.inventory import fetch
 from stage1.language_models.resolver import resolve
 
 NAME = "someone/tiny-t5"

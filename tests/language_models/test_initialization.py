@@ -7,7 +7,7 @@ from scipy.stats import kstest
 from transformers import T5Config
 from transformers.models.t5.modeling_t5 import T5Stack
 
-from stage1.errors import ConfigError
+from stage1.base.errors import ConfigError
 from stage1.language_models.initialization import build_t5, fresh_weights, t5_stack
 from stage1.language_models.resolver import LanguageModel, weights_sha256
 from stage1.language_models.t5_dimensions import encoder_shapes

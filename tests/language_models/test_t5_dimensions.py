@@ -5,7 +5,7 @@ import torch
 from huggingface_hub import constants
 from tiny_t5 import cache_snapshot, fault_of
 
-from stage1.errors import ModelError
+from stage1.base.errors import ModelError
 from stage1.language_models import names
 from stage1.language_models.initialization import t5_stack
 from stage1.language_models.names import bundled_names

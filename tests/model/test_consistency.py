@@ -5,6 +5,7 @@ from compared_by_hand import compared_by_hand
 from synthetic_bars import m1_bars, market
 from tiny_training import tiny_batch, tiny_config
 
+from stage1.base.steps import MINUTES
 from stage1.data.batches import Batch, MarketWindows
 from stage1.data.features import aggregate_bars
 from stage1.data.hiding import NO_TIME
@@ -15,7 +16,6 @@ from stage1.model.consistency import (
     cross_timeframe_loss,
     whole_bars,
 )
-from stage1.timeframes import MINUTES
 
 GAPS = [
     pytest.param(range(2000), id="no gaps"),

@@ -4,12 +4,11 @@ import torch
 from compared_by_hand import compared_by_hand
 from tiny_training import tiny_batch, tiny_config
 
+from stage1.base.steps import MINUTES
 from stage1.config import Config, LossConfig
 from stage1.model import losses
-from stage1.model.losses import reconstruction_loss, total_loss
-from stage1.model.masked_mean import masked_mean
+from stage1.model.losses import masked_mean, reconstruction_loss, total_loss
 from stage1.model.spectral import amplitude_phase_loss, stft_loss
-from stage1.timeframes import MINUTES
 
 TERMS = {
     "weights.spec_tf": "stft_loss",

@@ -6,8 +6,8 @@ import torch
 from compared_by_hand import compared_by_hand
 from tiny_training import all_validation, tiny_config
 
+from stage1.base.metric_table import better, metric_names
 from stage1.data.features import interpolate
-from stage1.metric_names import better, metric_names
 from stage1.model.losses import total_loss
 from stage1.model.metrics import (
     ALL,

@@ -2,15 +2,15 @@ import pytest
 import torch
 from tiny_training import T5, all_validation, tiny_batch, tiny_config, tiny_language_model
 
+from stage1.base.errors import ModelError
+from stage1.base.seeds import Stream, integer_seed
 from stage1.config import Config
-from stage1.errors import ModelError
 from stage1.language_models.initialization import build_t5, t5_stack
 from stage1.language_models.t5_dimensions import PUBLIC_CONFIGS, encoder_shapes
 from stage1.model.adapter import T5TimeSeriesAdapter
 from stage1.model.convolutions import Bottleneck
 from stage1.model.shared_encoder import SharedEncoder
 from stage1.model.stage1_model import T5_PREFIX, Stage1Model, build_model, input_scale
-from stage1.seeds import Stream, integer_seed
 
 STEM = {"stem.width": 6, "stem.kernel": 5}
 VARIANTS = [

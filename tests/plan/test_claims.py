@@ -18,7 +18,7 @@ from stage1.plan.claims import (
     smaller_design_text,
 )
 from stage1.plan.outlook import CostOutlook
-from stage1.search.space import Design
+from stage1.study.space import Design
 
 COST = CostOutlook(1.03, 1.28)
 

@@ -4,7 +4,7 @@ import pytest
 from simulated_study import simulated_study
 from tiny_training import tiny_config, tiny_language_model, tiny_windows
 
-from stage1.errors import TrialError
+from stage1.base.errors import TrialError
 from stage1.plan import duration
 from stage1.plan.duration import (
     cost_block_seconds,
@@ -17,7 +17,7 @@ from stage1.plan.duration import (
 )
 from stage1.plan.stages import VANILLA_ENCODER, Kind, by_kind, design_configs
 from stage1.plan.timed import total_seconds
-from stage1.training.timing import TrialTiming
+from stage1.training.cost_rounds import TrialTiming
 
 TRIALS = {"design": 12, "search": 6, "confirm": 4}
 

@@ -9,7 +9,7 @@ from stage1.data.bars import Bars
 from stage1.plan.footprint import RAY_MB, disk_bytes, memory_mb
 from stage1.plan.stages import trials_by_stage
 from stage1.plan.timed import shared_bytes
-from stage1.search.study import load_study
+from stage1.study.study import load_study
 
 
 def test_memory_is_that_of_the_workers_of_ray_and_twice_what_is_shared():

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from planned_claims import made_up, undecidable
 
+from stage1.claims.error_rates import MOST_FOR_RANKS
 from stage1.claims.finding import EARLY_GAIN, EARLY_SIGNAL, FINAL_GAIN, SENSITIVITY, STABILITY
 from stage1.claims.intervals import exponential, mean_interval
-from stage1.claims.power import MOST_FOR_RANKS
 from stage1.claims.synthetic import TYPICAL
 from stage1.claims.verdicts import Verdict, decide_cost
 from stage1.plan import outlook as module

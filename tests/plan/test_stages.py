@@ -14,7 +14,7 @@ from stage1.plan.stages import (
     spread_evenly,
     trials_by_stage,
 )
-from stage1.search.study import load_study
+from stage1.study.study import load_study
 
 
 def test_the_design_is_configurations_times_seeds_times_arms(tmp_path):

@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoTokenizer, T5ForConditionalGeneration
 
-from stage1.files import sha256_of_file
+from stage1.base.files import sha256_of_file
 from stage1.language_models.names import bundled_names
 from stage1.pretrain.card import read_card
 from stage1.pretrain.corpus import encode

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from stage1.errors import ResultsError
+from stage1.base.errors import ResultsError
 from stage1.language_models.names import bundled_names
 from stage1.pretrain.card import Card, read_card, render, write_card
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from stage1.errors import DataError
+from stage1.base.errors import DataError
 from stage1.pretrain import corpus
 from stage1.pretrain.corpus import (
     Corpus,

@@ -11,8 +11,8 @@ import torch
 import yaml
 from transformers import T5ForConditionalGeneration
 
-from stage1.command import run_command
-from stage1.files import sha256_of_file
+from stage1.base.files import sha256_of_file
+from stage1.base.terminal import run_command
 from stage1.language_models.resolver import resolve
 from stage1.pretrain import architecture, corpus, state, training
 from stage1.pretrain.__main__ import pretrain

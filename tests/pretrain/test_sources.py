@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from stage1.errors import DataError
+from stage1.base.errors import DataError
 from stage1.pretrain.sources import Source, read_sources, write_sources
 
 TEXTS = {"books/a.txt": "größer".encode(), "b.txt": "naïve".encode("cp1252")}

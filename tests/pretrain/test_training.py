@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from stage1.errors import ResultsError
+from stage1.base.errors import ResultsError
 from stage1.language_models.resolver import weights_sha256
 from stage1.pretrain import architecture, corpus, state, training
 from stage1.pretrain.architecture import make_optimizer, new_model, t5_config

@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny_training import tiny_batch, tiny_config
 
-from stage1.errors import TrialError
+from stage1.base.errors import TrialError
 from stage1.model.losses import reconstruction_loss
 from stage1.training.batch_guard import (
     BatchGuard,

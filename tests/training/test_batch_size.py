@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_training import tiny_config, tiny_language_model, tiny_windows
 
-from stage1.errors import TrialError
+from stage1.base.errors import TrialError
 from stage1.training import batch_size
 from stage1.training.batch_size import AUTO_CAP, Found, double, find_batch_size
 from stage1.training.module import Stage1Module

@@ -7,8 +7,8 @@ from stage1.language_models.resolver import resolve
 from stage1.language_models.t5_dimensions import PUBLIC_CONFIGS
 from stage1.model.shared_encoder import SharedEncoder
 from stage1.model.stage1_model import build_model
-from stage1.training import cost
-from stage1.training.cost import StepTiming, time_rounds, time_steps, vanilla_counterpart
+from stage1.training import cost_rounds as cost
+from stage1.training.cost_rounds import StepTiming, time_rounds, time_steps, vanilla_counterpart
 
 FROZEN = tiny_config(transfer_learning={"freeze_lm_epochs": -1})
 

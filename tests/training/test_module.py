@@ -14,8 +14,8 @@ from tiny_training import (
 from stage1.model.losses import total_loss
 from stage1.model.metrics import evaluate, evaluate_baseline, zero_loss
 from stage1.model.stage1_model import T5_PREFIX, build_model
+from stage1.training.checkpoint import CHECKPOINT_KEY
 from stage1.training.module import Stage1Module
-from stage1.training.record import CHECKPOINT_KEY
 
 MODES = [pytest.param(False, id="synchronous windows"), pytest.param(True, id="calendar windows")]
 

@@ -9,10 +9,10 @@ from synthetic_bars import market
 from synthetic_series import series_of, waves
 from tiny_training import T5, tiny_config, tiny_windows
 
+from stage1.base.errors import Stage1Error
 from stage1.data.batches import MarketWindows
 from stage1.data.store import fingerprint
-from stage1.errors import Stage1Error
-from stage1.training.record import read_trained
+from stage1.training.checkpoint import read_trained
 
 CONFIG = tiny_config()
 

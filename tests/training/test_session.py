@@ -5,9 +5,9 @@ from small_checkpoint import write_checkpoint, write_series_checkpoint
 from synthetic_series import series_config
 from tiny_training import tiny_config
 
+from stage1.base.errors import ResultsError
 from stage1.config import with_values
-from stage1.errors import ResultsError
-from stage1.training.record import read_trained
+from stage1.training.checkpoint import read_trained
 from stage1.training.session import resumed_config
 
 

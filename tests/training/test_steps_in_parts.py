@@ -8,10 +8,10 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.plugins import MixedPrecision
 from tiny_training import tiny_batch, tiny_config, tiny_language_model, tiny_windows
 
-from stage1.errors import TrialError
+from stage1.base.errors import TrialError
+from stage1.base.seeds import Stream, integer_seed
 from stage1.model.losses import total_loss
 from stage1.model.stage1_model import build_model
-from stage1.seeds import Stream, integer_seed
 from stage1.training.fit import fit
 from stage1.training.module import Stage1Module
 

@@ -9,12 +9,12 @@ from command_line import ROOT, without_loading_lines
 from small_checkpoint import write_market
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from stage1.command import run_command
+from stage1.base.terminal import run_command
 from stage1.config import load_config
 from stage1.train import train
-from stage1.trained.callback import ReconstructionPicture
 from stage1.training import batch_size
 from stage1.training.module import Stage1Module
+from stage1.training.reconstructions import ReconstructionPicture
 from stage1.training.session import load_language_model
 
 SMALL = """

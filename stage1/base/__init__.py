@@ -1,0 +1,1 @@
+"""What everything may use: errors, files, the terminal, seeds, steps of time, names of metrics."""

@@ -1,0 +1,46 @@
+"""Training states on disk: read without running any code they might hold."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from stage1.base.errors import ResultsError
+
+_UNREADABLE = (
+    *(UnpicklingError, RuntimeError, EOFError, OSError, ValueError, struct.error),
+    *(KeyError, IndexError, TypeError, AttributeError, AssertionError, OverflowError),
+)
+"""What torch raises over bytes that are no checkpoint, or only a part of one."""
+
+
+def load_checkpoint(path: Path, *, made_by: str) -> dict[str, Any]:
+    """Read a checkpoint of tensors and plain values, onto the CPU.
+
+    Args:
+        path: The file.
+        made_by: The command that writes such files, for the error.
+
+    Raises:
+        ResultsError: Missing, damaged, or holding anything but tensors and plain values.
+    """
+    if not path.is_file():
+        raise ResultsError(f"{path}: must be a checkpoint file of {made_by}, got no file")
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        # The library's own words advise to load it unsafely: they are not passed on.
+        raise ResultsError(
+            f"{path}: must be a checkpoint of {made_by}, got a file that cannot be read as one "
+            f"({type(error).__name__}); begin again, or take another"
+        ) from None
+    if not isinstance(content, dict):
+        raise ResultsError(f"{path}: must be a checkpoint of {made_by}, got other content")
+    return content

@@ -1,0 +1,103 @@
+"""Ctrl-C and SIGTERM that are never lost and never half done."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Self
+
+from stage1.base.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
+
+_STATUS = {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_TERMINATED}
+_SHOW_CURSOR = "\x1b[?25h"
+"""What a live display has hidden."""
+
+
+class Interrupt:
+    """Notes Ctrl-C and SIGTERM while the block lasts; `check` or the block's end raises them.
+
+    Python raises Ctrl-C wherever the program happens to be: inside a `__del__` it vanishes, inside
+    a C library it becomes another error, between two writes it leaves half of them. Who cannot wait
+    presses it a second time: that ends the process on the spot. Main thread only.
+    """
+
+    def __init__(self) -> None:
+        self._asked: signal.Signals | None = None
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._note) for number in _STATUS}
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        asked = signal.Signals(number)
+        if self._asked is not None:
+            _leave_at_once(_STATUS[asked])
+        self._asked = asked
+
+    def check(self) -> None:
+        """Do nothing, or stop.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C was pressed since the block began.
+            SystemExit: 143, the same for SIGTERM.
+        """
+        if self._asked == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self._asked == signal.SIGTERM:
+            raise SystemExit(EXIT_TERMINATED)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if error is None:
+            self.check()
+
+
+@contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """Have SIGTERM raise SystemExit(143) while the block lasts, so that what is open is tidied up.
+
+    Main thread only.
+    """
+    before = signal.signal(signal.SIGTERM, _exit)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def sigterm_kept() -> Iterator[None]:
+    """Put SIGTERM's handler back, if something in the block has taken it, as Ray does.
+
+    Raises:
+        SystemExit: 143, where that other handler has ended the block with the signal's number.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit as ended:
+        raise SystemExit(EXIT_TERMINATED if ended.code == signal.SIGTERM else ended.code) from None
+    finally:
+        if signal.getsignal(signal.SIGTERM) is not before:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(EXIT_TERMINATED)
+
+
+def _leave_at_once(status: int) -> None:
+    """End the process without waiting for anything; what is on disk is whole at any time."""
+    if sys.stdout.isatty():
+        os.write(sys.stdout.fileno(), _SHOW_CURSOR.encode())
+    os._exit(status)

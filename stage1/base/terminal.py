@@ -1,0 +1,134 @@
+"""What every command shares: options parsed by Typer, durations, errors as one line."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from typer.exceptions import TyperException
+
+from stage1.base.errors import EXIT_INTERRUPTED, ConfigError, raise_on_ctrl_c, user_errors
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        "--data_dir",
+        help="Folder made by stage1.prepare; the bundled sample without.",
+    ),
+]
+"""The option that names the bars."""
+
+
+def run_command(function: Callable[..., Any]) -> None:
+    """Run a function as the command line of its module: a user's error is one line and status 2.
+
+    Raises:
+        SystemExit: Always; with 0 where all went well.
+    """
+    raise_on_ctrl_c()
+    run_app(command_line(function))
+
+
+def run_commands(functions: dict[str, Callable[..., Any]]) -> None:
+    """The same for a module whose command line begins with the name of one of several functions.
+
+    Raises:
+        SystemExit: Always; with 0 where all went well.
+    """
+    raise_on_ctrl_c()
+    run_app(command_line(functions))
+
+
+def command_line(command: Callable[..., Any] | dict[str, Callable[..., Any]]) -> typer.Typer:
+    """The command line of a function, or of several whose name begins it."""
+    app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    if not isinstance(command, dict):
+        app.command()(command)
+        return app
+    app.callback()(lambda: None)  # with one command alone, Typer would not ask for its name
+    for name, function in command.items():
+        app.command(name)(function)
+    return app
+
+
+def run_app(app: typer.Typer) -> NoReturn:
+    """Run a command line whole: a user's error is one line and status 2.
+
+    Raises:
+        SystemExit: Always; with 0 where all went well.
+    """
+    with user_errors(), log_on_stderr():
+        raise SystemExit(_run(app))
+
+
+@contextmanager
+def log_on_stderr() -> Iterator[None]:
+    """Show the package's log, notices and above, as plain lines on stderr."""
+    log = logging.getLogger("stage1")
+    level, propagate = log.level, log.propagate
+    lines = _Lines()
+    log.addHandler(lines)
+    log.setLevel(logging.INFO)
+    log.propagate = False  # or a handler of the root's would show each line once more
+    try:
+        yield
+    finally:
+        log.removeHandler(lines)
+        log.setLevel(level)
+        log.propagate = propagate
+
+
+class _Lines(logging.Handler):
+    """Prints on the stderr of the moment, which a progress bar may have taken over.
+
+    A terminal would break a long line within a word.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = Text(self.format(record))
+        Console(stderr=True).print(line, soft_wrap=not sys.stderr.isatty())
+
+
+def screen() -> Console:
+    """Standard output; what changes in place is for a terminal alone, whatever FORCE_COLOR says."""
+    return Console(force_interactive=None if sys.stdout.isatty() else False)
+
+
+def _run(app: typer.Typer) -> int:
+    """The exit status; a wrong option becomes one line too, where Typer alone would draw a box."""
+    try:
+        status = app(standalone_mode=False)
+    except TyperException as error:
+        message = " ".join(error.format_message().split()).rstrip(".")
+        raise ConfigError(f"{message}; --help lists arguments and options") from None
+    if status == EXIT_INTERRUPTED:  # what Typer makes of a KeyboardInterrupt
+        print("interrupted", file=sys.stderr)
+    return status if isinstance(status, int) else 0
+
+
+def duration_text(seconds: float) -> str:
+    """A duration as hours, minutes and seconds, such as 0:01:30."""
+    return str(timedelta(seconds=round(seconds)))
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read a duration such as `90s`, `30m` or `1.5h`.
+
+    Raises:
+        ConfigError: Not a positive number followed by s, m or h, or too long to be meant.
+    """
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([smh])", text.strip(), re.ASCII)
+    if match is None or float(match[1]) == 0:
+        raise ConfigError(f"a duration must look like 90s, 30m or 1.5h, got {text!r}")
+    unit = {"s": "seconds", "m": "minutes", "h": "hours"}[match[2]]
+    return timedelta(**{unit: float(match[1])})

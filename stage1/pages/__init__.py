@@ -1,0 +1,1 @@
+"""Every report as data, its sections and figures; Markdown, HTML and the terminal."""

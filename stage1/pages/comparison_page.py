@@ -1,0 +1,415 @@
+"""What each configuration gains and costs against the reference, as blocks."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from stage1.base.faults import plural
+from stage1.base.files import write_text
+from stage1.comparison.record import CONFIG_FOLDER, differing_keys, leaves
+from stage1.config import Config
+from stage1.pages.blocks import (
+    Block,
+    Caution,
+    Code,
+    Commands,
+    Gallery,
+    Heading,
+    Inline,
+    Items,
+    Picture,
+    Strong,
+    Table,
+    paragraph,
+)
+from stage1.pages.comparison_figures import draw_figures
+from stage1.pages.comparison_summary import (
+    CORRELATION,
+    LOSS,
+    SKILL,
+    ExperimentTables,
+    Spread,
+    Summary,
+    cautions,
+    read_experiment,
+    spread_of,
+    summarize,
+)
+from stage1.pages.console import plain_table
+from stage1.pages.markdown import markdown
+from stage1.pages.numbers import UNDEFINED, number, ratio
+from stage1.pages.pictures import saved_picture
+from stage1.run.reading import RunFolder
+from stage1.run.registration import COST_MARGIN
+
+
+def difference_blocks(summary: Summary, picture: Picture) -> list[Block]:
+    """The section of the paired differences at the end."""
+    reference = summary.reference
+    rows: list[list[Inline]] = []
+    for name in summary.others:
+        spreads = [spread_of(summary.differences(m, name)) for m in (LOSS, CORRELATION)]
+        rows.append([name, str(spreads[0].seeds), *(cell for s in spreads for cell in _range(s))])
+    header = ["configuration", "pairs"]
+    for metric in (LOSS, CORRELATION):
+        header += [f"{metric}, mean", "smallest", "largest"]
+    role = "the vanilla encoder" if reference.is_vanilla else "the first configuration"
+    missing = "" if reference.is_vanilla else " No configuration has the vanilla encoder."
+    return [
+        Heading(f"Differences to {reference.name}"),
+        Table(header, rows, numbers_from=1),
+        Gallery([picture]),
+        paragraph(
+            f"At the end, each seed's training minus that of {reference.name}, {role}, with the "
+            f"same seed.{missing} Below 0 is better for val_loss, above 0 for val_correlation. "
+            f"{plural(len(summary.seeds), 'seed')} show these differences; a study "
+            "(stage1.tune) tests them.",
+            note=True,
+        ),
+    ]
+
+
+def _range(spread: Spread) -> list[str]:
+    return [_signed(value) for value in (spread.mean, spread.low, spread.high)]
+
+
+def _signed(value: float) -> str:
+    return f"+{number(value)}" if value > 0 else number(value)
+
+
+def cost_blocks(summary: Summary, picture: Picture) -> list[Block]:
+    """The section of time, memory and cost."""
+    on_gpu = any(cost.peak_vram_mb > 0 for cost in summary.costs.values())
+    rows: list[list[Inline]] = []
+    for name, cost in summary.costs.items():
+        steps, ratios = spread_of(1000 * cost.seconds_per_step), spread_of(cost.ratio)
+        within = int((cost.ratio <= COST_MARGIN).sum())
+        rows.append(
+            [
+                name,
+                number(cost.seconds, digits=1),
+                number(steps.mean, digits=1),
+                ratio(ratios.mean),
+                f"{ratio(ratios.low)} to {ratio(ratios.high)}" if ratios.seeds else UNDEFINED,
+                f"{within} of {ratios.seeds}",
+                number(cost.peak_rss_mb, digits=0),
+                *([number(cost.peak_vram_mb, digits=0)] if on_gpu else []),
+            ]
+        )
+    limit = ratio(COST_MARGIN)
+    header = [
+        *("configuration", "s / training", "ms / step", f"step, {summary.reference.name} = 1"),
+        *("its range over seeds", f"seeds within {limit}", "memory, MB"),
+        *(["GPU memory, MB"] if on_gpu else []),
+    ]
+    return [
+        Heading("Time, memory and cost"),
+        Table(header, rows, numbers_from=1),
+        Gallery([picture]),
+        *(paragraph(text, note=True) for text in _cost_notes(summary)),
+    ]
+
+
+def _cost_notes(summary: Summary) -> list[str]:
+    """What to know about the times."""
+    notes = [
+        f"The plan allows {ratio(COST_MARGIN)}, 15 % more than the vanilla encoder. Means over all "
+        "steps of a training; memory is the largest peak of a process, bars, libraries and all."
+    ]
+    if not summary.reference.is_vanilla:
+        notes.append(
+            f"No configuration has the vanilla encoder, so {summary.reference.name}, the first "
+            "one, stands in for it, and the plan's number does not apply."
+        )
+    if summary.at_once > 1:
+        notes.append(
+            f"Up to {summary.at_once} trainings ran side by side and shared the machine's memory "
+            "and caches, the last ones less than the first, so these times are noisier than those "
+            "of trainings in turn (--workers 1)."
+        )
+    for name, cost in summary.costs.items():
+        if cost.frozen_epochs:
+            notes.append(
+                f"{name}: its T5 is frozen for {cost.frozen_epochs} of {summary.horizon} epochs; "
+                "those steps are cheaper, and its means include them."
+            )
+    return notes
+
+
+INTERPOLATION = "interpolation"
+_PREFIX = 12
+"""Digits of a checksum that are shown."""
+_WORDS = {
+    "val_loss": "The training objective on the validation windows; smaller is better.",
+    "val_correlation": "Pearson correlation of reconstructed and true hidden bars, pooled per "
+    "timeframe and channel, then averaged; 1 is perfect.",
+    "val_skill": "1 - MSE / MSE of linear interpolation; above 0 beats a straight line.",
+    "interpolation": "A straight line drawn across the hidden bars; learns nothing.",
+    "mean ± deviation": "Over the seeds; the deviation is the standard deviation with n - 1.",
+}
+
+
+def main_table(summary: Summary) -> Table:
+    """The numbers at the end, a row per configuration and one for linear interpolation."""
+    rows: list[list[Inline]] = []
+    for name in summary.names:
+        rows.append(
+            [
+                name,
+                f"{summary.completed[name]} / {len(summary.seeds)}",
+                with_deviation(summary.final(LOSS, name)),
+                with_deviation(summary.final(CORRELATION, name)),
+                number(summary.final(SKILL, name).mean, digits=3),
+                ratio(spread_of(summary.costs[name].ratio).mean),
+            ]
+        )
+    baseline = [number(summary.baseline[metric]) for metric in (LOSS, CORRELATION)]
+    rows.append([INTERPOLATION, "", *baseline, number(0.0, digits=3), ""])
+    header = ["configuration", "seeds", "val_loss", "val_correlation", "val_skill", "step"]
+    return Table(header, rows, numbers_from=1)
+
+
+def main_note(summary: Summary) -> str:
+    """What the main table says, in one line."""
+    return (
+        f"After epoch {summary.horizon}, mean ± standard deviation over the seeds that completed; "
+        f"step: seconds per training step, {summary.reference.name} = 1."
+    )
+
+
+def with_deviation(spread: Spread) -> str:
+    """A mean with its deviation; without one where a single seed has none."""
+    if spread.seeds < 2:
+        return number(spread.mean)
+    return f"{number(spread.mean)} ± {number(spread.deviation)}"
+
+
+def page_blocks(
+    tables: ExperimentTables, summary: Summary, pictures: dict[str, Picture]
+) -> list[Block]:
+    """The whole page.
+
+    Args:
+        tables: Of the experiment.
+        summary: Of the same tables.
+        pictures: By name: `correlation`, `loss`, `differences`, `cost`.
+    """
+    return [
+        Heading(_title(summary.names), level=1),
+        paragraph(_what_was_run(tables, summary)),
+        *(Caution("Warning", text) for text in cautions(summary)),
+        Heading("Result"),
+        main_table(summary),
+        paragraph(main_note(summary), note=True),
+        paragraph(
+            f"One configuration per arm and {plural(len(summary.seeds), 'seed')} show what "
+            "happened in these runs; they test nothing. ",
+            Code("python -m stage1.tune search_spaces/transfer.yaml"),
+            " tests the claims, over many configurations.",
+        ),
+        *_epoch_blocks(summary, pictures),
+        *_convergence_blocks(summary),
+        *_stability_blocks(summary),
+        *difference_blocks(summary, pictures["differences"]),
+        *cost_blocks(summary, pictures["cost"]),
+        *_settings_blocks(tables),
+        Heading("Words"),
+        Items([(Strong(word), f": {text}") for word, text in _WORDS.items()]),
+    ]
+
+
+def _title(names: Sequence[str]) -> str:
+    return f"Comparison of {', '.join(names[:-1])} and {names[-1]}"
+
+
+def _what_was_run(tables: ExperimentTables, summary: Summary) -> str:
+    record, ended = tables.record, len(tables.trials)
+    planned = len(record.configs) * len(record.seeds)
+    order = "in turn"
+    if summary.at_once > 1:
+        order = f"up to {summary.at_once} side by side"
+    gpu = f", {record.machine.gpu}" if record.machine.gpu else ""
+    where = record.data.data_dir or "the bundled sample"
+    return (
+        f"{plural(len(record.configs), 'configuration')} x {plural(len(record.seeds), 'seed')} "
+        f"({', '.join(map(str, record.seeds))}), {plural(summary.horizon, 'epoch')} each: {ended} "
+        f"of {planned} trainings ended, {sum(summary.completed.values())} completed. Data: {where} "
+        f"({record.data.fingerprint[:_PREFIX]}). Machine: "
+        f"{plural(record.machine.cores, 'core')}{gpu}, torch {record.versions['torch']}; "
+        f"trainings ran {order}."
+    )
+
+
+# By epoch -----------------------------------------------------------------------------------------
+
+
+def _epoch_blocks(summary: Summary, pictures: dict[str, Picture]) -> list[Block]:
+    return [
+        Heading("By epoch"),
+        _by_epoch(summary, LOSS),
+        _by_epoch(summary, CORRELATION),
+        Gallery([pictures["correlation"], pictures["loss"]]),
+    ]
+
+
+def _by_epoch(summary: Summary, metric: str) -> Table:
+    rows: list[list[Inline]] = [
+        [name, *(with_deviation(summary.at(metric, name, epoch)) for epoch in summary.epochs)]
+        for name in summary.names
+    ]
+    baseline = number(summary.baseline[metric])
+    rows.append([INTERPOLATION, *([baseline] * len(summary.epochs))])
+    named = [
+        f"{epoch} (end)" if epoch == summary.horizon else f"{epoch}" for epoch in summary.epochs
+    ]
+    caption = f"{metric} after epoch, mean ± deviation"
+    return Table(["configuration", *named], rows, caption=caption, numbers_from=1)
+
+
+def _convergence_blocks(summary: Summary) -> list[Block]:
+    goal = number(summary.final(CORRELATION, summary.reference.name).mean)
+    baseline = number(summary.baseline[CORRELATION])
+    rows: list[list[Inline]] = [
+        [name, _epoch(one.to_reference), _epoch(one.to_baseline), number(one.mean_height)]
+        for name, one in summary.convergence.items()
+    ]
+    header = [
+        "configuration",
+        f"reaches {goal} (end of {summary.reference.name})",
+        f"reaches {baseline} ({INTERPOLATION})",
+        "mean height",
+    ]
+    return [
+        Heading("Convergence"),
+        Table(header, rows, caption="First epoch of the mean val_correlation", numbers_from=1),
+        paragraph(
+            "Mean height is the area under the mean curve from epoch 0 to the end, divided by the "
+            "number of epochs: higher means earlier, or better, or both.",
+            note=True,
+        ),
+    ]
+
+
+def _epoch(epoch: int | None) -> str:
+    return "never" if epoch is None else str(epoch)
+
+
+def _stability_blocks(summary: Summary) -> list[Block]:
+    rows: list[list[Inline]] = [
+        [
+            name,
+            number(one.loss_deviation),
+            number(one.correlation_deviation),
+            number(one.largest_rise),
+            str(one.diverged),
+            str(one.failed),
+        ]
+        for name, one in summary.stability.items()
+    ]
+    header = [
+        *("configuration", "val_loss, deviation", "val_correlation, deviation"),
+        *("largest rise of val_loss", "diverged", "failed"),
+    ]
+    return [
+        Heading("Stability"),
+        Table(header, rows, numbers_from=1),
+        paragraph(
+            "Deviations over seeds at the end. The largest rise is that of val_loss from one epoch "
+            "to the next in any training; 0 means that it only fell.",
+            note=True,
+        ),
+    ]
+
+
+# What it was --------------------------------------------------------------------------------------
+
+
+def _settings_blocks(tables: ExperimentTables) -> list[Block]:
+    record = tables.record
+    values = {name: leaves(config) for name, config in record.configs.items()}
+    rows: list[list[Inline]] = [
+        [Code(key), *(Code(str(values[name][key])) for name in values)]
+        for key in differing_keys(record.configs)
+    ]
+    blocks: list[Block] = [Heading("In what the configurations differ")]
+    if rows:
+        blocks.append(Table(["key", *values], rows))
+    else:
+        blocks.append(paragraph("In nothing: whatever differs above is chance."))
+    if _sees_across_only_without_t5(record.configs):
+        blocks.append(
+            paragraph(
+                "Beside these: where ",
+                Code("model.cross_pairs"),
+                " is null, timeframes see each other behind the blocks of the vanilla encoder, and "
+                "not behind those of a T5.",
+                note=True,
+            )
+        )
+    models = ", ".join(f"{name} ({sha[:_PREFIX]})" for name, sha in record.language_models.items())
+    packages = ", ".join(f"{name} {number}" for name, number in record.versions.items())
+    return [
+        *blocks,
+        paragraph(f"Language models: {models or 'none'}. Packages: {packages}.", note=True),
+        Heading("How to reproduce"),
+        paragraph("The same on the same machine, to the last bit of every score:"),
+        Commands([again_command(tables)]),
+    ]
+
+
+def _sees_across_only_without_t5(configs: dict[str, Config]) -> bool:
+    """Whether cross-scale attention tells vanilla and T5 apart though no key shows it."""
+    by_default = [config for config in configs.values() if config.model.cross_pairs is None]
+    return len({config.transfer_learning.use_pretrained_lm for config in by_default}) > 1
+
+
+def again_command(tables: ExperimentTables) -> str:
+    """The command that runs the experiment again, in another folder."""
+    record, folder = tables.record, tables.run.path / CONFIG_FOLDER
+    files = [str(folder / f"{name}.yaml") for name in record.configs]
+    options = ["--seeds", str(len(record.seeds)), "--seed", str(record.seeds[0] - 1)]
+    options += ["--data-dir", record.data.data_dir] if record.data.data_dir else []
+    return shlex.join(["python", "-m", "stage1.compare", *files, *options, "--out", "again"])
+
+
+PAGE_FILE = "experiment_t5_vs_random.md"
+
+
+class Page(NamedTuple):
+    """A written page."""
+
+    path: Path
+    run: RunFolder
+    summary: Summary
+
+    def show(self, console: Console) -> None:
+        """Print the main table, the warnings, and where the rest lies."""
+        console.print(plain_table(main_table(self.summary), main_note(self.summary)))
+        for text in cautions(self.summary):
+            console.print(Padding(Text(f"Warning: {text}", style="yellow"), (0, 0, 0, 2)))
+        for line in (
+            f"Report: {self.path}",
+            f"Curves: tensorboard --logdir {self.run.tensorboard}",
+        ):
+            console.print(line, markup=False, soft_wrap=True, highlight=False)
+
+
+def write_page(run: RunFolder) -> Page:
+    """Write the page and its figures from the tables, beside a running experiment too.
+
+    Raises:
+        ResultsError: The folder is no experiment's, or its tables cannot be read.
+    """
+    tables = read_experiment(run)
+    summary = summarize(tables)
+    pictures = {name: saved_picture(drawn, run) for name, drawn in draw_figures(summary).items()}
+    path = run.path / PAGE_FILE
+    write_text(path, markdown(page_blocks(tables, summary, pictures)))
+    return Page(path, run, summary)

@@ -1,0 +1,212 @@
+"""What every figure shares: its record, the look of the arms, and how it is laid out and saved.
+
+Figures are made for a phone, 400 pixels wide, and for grey print: text is large, and arms differ by
+colour, line style, marker and hatch.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.typing import LineStyleType
+
+from stage1.base.files import atomic_path
+
+WIDTH = 5.4
+"""Inches; at 200 dots per inch a phone shows them at about a third of their size."""
+TEXT_SIZE, SMALL_SIZE = 10.5, 9.5
+"""Points."""
+LOOK: dict[Any, Any] = {
+    "text.parse_math": False,  # a name may hold a dollar
+    "font.size": TEXT_SIZE,
+    "axes.axisbelow": True,
+    "axes.labelsize": TEXT_SIZE,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "grid.color": "0.9",
+    "hatch.linewidth": 0.8,
+    "lines.linewidth": 1.9,
+    "lines.markersize": 5.5,
+}
+"""Settings of matplotlib that all figures are drawn under."""
+REFERENCE: dict[str, Any] = {"color": "black", "linewidth": 1.2, "linestyle": (0, (6, 3))}
+"""Look of a line to compare with, such as the interpolation baseline."""
+QUIET = "0.42"
+"""Grey of text that is not the point, dark enough to read."""
+
+
+class DrawnFigure(NamedTuple):
+    """A figure of the report, or why there is none."""
+
+    name: str
+    """Of its file, without the ending."""
+    title: str
+    caption: str
+    """What it shows and how to read it."""
+    figure: Figure | None
+    missing: str
+    """Why there is no figure, in one line; empty if there is one."""
+
+
+def absent(name: str, title: str, reason: str) -> DrawnFigure:
+    """The record of a figure that the run has nothing to draw for."""
+    return DrawnFigure(name, title, "", None, reason)
+
+
+class ArmStyle(NamedTuple):
+    """How an arm looks in every figure."""
+
+    color: str
+    line: LineStyleType
+    marker: str
+    hatch: str
+
+
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito 2008, told apart by the colour-blind."""
+_LINES: tuple[LineStyleType, ...] = (
+    "-",
+    (0, (5, 2)),
+    (0, (5, 1.5, 1, 1.5)),
+    (0, (1, 1)),
+    (0, (8, 2, 1, 2, 1, 2)),
+)
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_HATCHES = ("", "///", "...", "xxx", "---", "\\\\\\", "+++")
+
+
+def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
+    """The look of each arm, by its place in the study."""
+    return {
+        arm: ArmStyle(
+            _COLORS[place % len(_COLORS)],
+            _LINES[place % len(_LINES)],
+            _MARKERS[place % len(_MARKERS)],
+            _HATCHES[place % len(_HATCHES)],
+        )
+        for place, arm in enumerate(arms)
+    }
+
+
+def new_figure(title: str, *, height: float) -> Figure:
+    """An empty figure with its title.
+
+    Args:
+        title: What the figure shows, in words.
+        height: Inches, without the legend.
+    """
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.07)
+    figure = Figure(figsize=(WIDTH, height), dpi=200, layout=layout)
+    lines = textwrap.fill(title, 52)
+    figure.suptitle(lines, x=0.015, ha="left", fontsize=12, fontweight="bold")
+    return figure
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+    """Put a legend under everything, as many columns as fit, and make room for it."""
+    labels = [shortened(label, 48) for label in labels]
+    longest = max(map(len, labels))
+    fitting = 3 if longest <= 13 else 2 if longest <= 24 else 1
+    rows = math.ceil(len(labels) / fitting)
+    figure.set_figheight(figure.get_figheight() + 0.23 * rows + 0.05)
+    figure.legend(
+        list(handles),
+        labels,
+        loc="outside lower left",
+        ncols=math.ceil(len(labels) / rows),
+        frameon=False,
+        fontsize=TEXT_SIZE - 0.5,
+        handlelength=3.6,
+        columnspacing=1.0,
+        borderaxespad=0.2,
+    )
+
+
+def legend_of(figure: Figure, axes: Axes) -> None:
+    """The legend of what has a label in `axes`, reference lines last."""
+    handles, labels = axes.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda place: _is_reference(handles[place]))
+    legend_below(figure, [handles[p] for p in order], [labels[p] for p in order])
+
+
+def _is_reference(handle: Any) -> bool:
+    return isinstance(handle, Line2D) and handle.get_color() == REFERENCE["color"]
+
+
+def _of(style: ArmStyle) -> dict[str, Any]:
+    return {"color": style.color, "linestyle": style.line}
+
+
+def draw_line(axes: Axes, style: ArmStyle, x: Any, y: Any, *, label: str, **look: Any) -> None:
+    """Draw an arm's line with about ten markers, however many points it has."""
+    every = max(len(x) // 10, 1)
+    axes.plot(x, y, label=label, marker=style.marker, markevery=every, **_of(style), **look)
+
+
+def draw_band(axes: Axes, style: ArmStyle, x: Any, low: Any, high: Any) -> None:
+    """Draw the band around an arm's line."""
+    axes.fill_between(x, low, high, color=style.color, alpha=0.16, linewidth=0)
+
+
+def mark_place(axes: Axes, place: float, text: str) -> None:
+    """Draw a dotted line down from a note above the axes."""
+    axes.axvline(place, color="0.5", linewidth=1, linestyle=":")
+    left = axes.transData.transform((place, 0))[0] < axes.bbox.x0 + 0.6 * axes.bbox.width
+    axes.annotate(
+        text,
+        (place, 1),
+        xycoords=axes.get_xaxis_transform(),
+        xytext=(2 if left else -2, 2),
+        textcoords="offset points",
+        ha="left" if left else "right",
+        fontsize=SMALL_SIZE,
+        color=QUIET,
+    )
+
+
+def shortened(name: str, length: int) -> str:
+    """A name with its middle left out where it is longer than `length`."""
+    if len(name) <= length:
+        return name
+    kept = length - 1
+    return f"{name[: kept - kept // 2]}…{name[len(name) - kept // 2 :]}"
+
+
+def wrapped(name: str, width: int) -> str:
+    """A name over several lines, broken after `_`, `-`, `.`, `/` or a space where there is one."""
+    lines, line = [], ""
+    for part in _parts(name):
+        if line and len(line) + len(part.rstrip()) > width:
+            lines.append(line)
+            line = ""
+        line += part
+        while len(line.rstrip()) > width:
+            lines.append(line[:width])
+            line = line[width:]
+    return "\n".join(part.rstrip() for part in [*lines, line] if part.strip())
+
+
+def _parts(name: str) -> list[str]:
+    parts = [""]
+    for sign in name:
+        parts[-1] += sign
+        if sign in "_-./ ":
+            parts.append("")
+    return parts
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, atomically."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")

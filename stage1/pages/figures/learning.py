@@ -1,0 +1,218 @@
+"""What happens over the epochs: learning curves, and how early the final ranking shows."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from stage1.base.faults import plural
+from stage1.claims.aggregates import Band, interquartile_mean_band
+from stage1.claims.evaluate import Evaluation
+from stage1.claims.intervals import Values
+from stage1.claims.ranks import early_tau, selection_regret, tau_ceiling
+from stage1.claims.scores import CORRELATION, RunTables, Scores
+from stage1.pages.figures.drawn import (
+    REFERENCE,
+    DrawnFigure,
+    absent,
+    arm_styles,
+    draw_band,
+    draw_line,
+    legend_below,
+    legend_of,
+    mark_place,
+    new_figure,
+)
+from stage1.pages.figures.scales import scale_correlations
+from stage1.run.summary import baseline_value
+
+CURVES, CURVES_TITLE = "learning_curves", "How fast and how far each arm learns"
+SIGNAL, SIGNAL_TITLE = "early_signal", "How early the final ranking of configurations shows"
+_SEED = 20263  # any number: the bands of a table are always the same
+_LEAST_RANKED = 3
+_LEAST_REGRET = 0.01
+"""The axis of the regret reaches at least so far."""
+
+
+class LearningCurve(NamedTuple):
+    """Interquartile mean of val_correlation over an arm's runs, by epoch."""
+
+    arm: str
+    epochs: NDArray[np.int64]  # (epochs)
+    band: Band  # (epochs) each
+    runs: int
+
+
+def learning_curves(
+    correlation: dict[str, Values], epochs: NDArray[np.int64]
+) -> list[LearningCurve]:
+    """The curves of all arms that have a score.
+
+    Args:
+        correlation: By arm, (configurations, seeds, epochs).
+        epochs: (epochs).
+    """
+    curves = []
+    for arm, values in correlation.items():
+        runs = int(np.isfinite(values).any(axis=2).sum())
+        if runs:
+            band = interquartile_mean_band(values, generator=np.random.default_rng(_SEED))
+            curves.append(LearningCurve(arm, epochs, band, runs))
+    return curves
+
+
+def draw_learning_curves(
+    axes: Axes,
+    curves: list[LearningCurve],
+    *,
+    arms: list[str],
+    baseline: float,
+    early_epoch: int | None = None,
+) -> None:
+    """Draw the curves with their bands, and the baseline across.
+
+    Args:
+        axes: Drawn into.
+        curves: At least one.
+        arms: Of the study; an arm's look is that of its place.
+        baseline: Correlation of linear interpolation; NaN = not drawn.
+        early_epoch: Marked; None = not marked.
+    """
+    styles = arm_styles(arms)
+    for curve in curves:
+        style = styles[curve.arm]
+        draw_band(axes, style, curve.epochs, curve.band.low, curve.band.high)
+        draw_line(axes, style, curve.epochs, curve.band.estimate, label=curve.arm)
+    if math.isfinite(baseline):
+        axes.axhline(baseline, label=f"interpolation {baseline:.3f}", **REFERENCE)
+    seen = [part for curve in curves for part in curve.band]
+    scale_correlations(axes, np.concatenate([*seen, [baseline]]), axis="y")
+    if early_epoch is not None:
+        mark_place(axes, early_epoch, f"early epoch {early_epoch}")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch (0 = before the first step)")
+    axes.set_ylabel("validation correlation")
+    axes.grid(axis="y")
+
+
+def curves_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
+    """The learning curves."""
+    scores = evaluation.scores
+    curves = learning_curves(scores.correlation, scores.epochs)
+    if not curves:
+        return absent(CURVES, CURVES_TITLE, "no trial of the design has a final score yet")
+    figure = new_figure(CURVES_TITLE, height=4.2)
+    axes = figure.add_subplot()
+    draw_learning_curves(
+        axes,
+        curves,
+        arms=list(scores.correlation),
+        baseline=baseline_value(tables.trials, CORRELATION),
+        early_epoch=scores.early_epoch,
+    )
+    legend_of(figure, axes)
+    caption = (
+        f"Mean of the middle half of {plural(curves[0].runs, 'run')} per arm (configurations x "
+        "seeds) after each epoch; bands: 95 %, by resampling configurations. Interpolation draws a "
+        "straight line across the hidden bars. Spaced by Fisher's z."
+    )
+    return DrawnFigure(CURVES, CURVES_TITLE, caption, figure, "")
+
+
+# Early signal -------------------------------------------------------------------------------------
+
+
+class EarlySignal(NamedTuple):
+    """What each epoch says of an arm's final ranking."""
+
+    arm: str
+    epochs: NDArray[np.int64]  # (epochs), from 1
+    tau: Values  # (epochs)
+    ceiling: float
+    regret: Values  # (epochs)
+    configurations: int
+
+
+def early_signals(scores: Scores) -> list[EarlySignal]:
+    """Of every arm with enough configurations that have all seeds at all epochs."""
+    signals = []
+    for arm, correlation in scores.correlation.items():
+        after = correlation[:, :, 1:]
+        known = after[np.isfinite(after).all(axis=(1, 2))]
+        if len(known) < _LEAST_RANKED:
+            continue
+        final, places = known[:, :, -1], range(known.shape[2])
+        signals.append(
+            EarlySignal(
+                arm=arm,
+                epochs=scores.epochs[1:],
+                tau=np.array([early_tau(known[:, :, place], final) for place in places]),
+                ceiling=tau_ceiling(final),
+                regret=np.array([selection_regret(known[:, :, place], final) for place in places]),
+                configurations=len(known),
+            )
+        )
+    return [signal for signal in signals if np.isfinite(signal.tau).any()]
+
+
+def draw_tau(axes: Axes, signals: list[EarlySignal], *, arms: list[str]) -> None:
+    """Draw rank agreement by epoch, each arm's ceiling as a thin line across."""
+    styles = arm_styles(arms)
+    for signal in signals:
+        style = styles[signal.arm]
+        axes.axhline(signal.ceiling, color=style.color, linestyle=style.line, linewidth=0.9)
+        draw_line(axes, style, signal.epochs, signal.tau, label=signal.arm)
+    axes.set_ylabel("tau with the\nfinal ranking")
+    axes.grid(axis="y")
+
+
+def draw_regret(axes: Axes, signals: list[EarlySignal], *, arms: list[str]) -> None:
+    """Draw what is lost by choosing the best configuration at each epoch."""
+    styles = arm_styles(arms)
+    for signal in signals:
+        draw_line(axes, styles[signal.arm], signal.epochs, signal.regret, label=signal.arm)
+    most = max(float(np.nanmax(signal.regret, initial=0.0)) for signal in signals)
+    top = max(1.05 * most, _LEAST_REGRET)
+    axes.set_ylim(-0.04 * top, top)  # room for the markers at 0
+    axes.set_ylabel("correlation lost by\nchoosing then")
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="y")
+
+
+def signal_figure(evaluation: Evaluation) -> DrawnFigure:
+    """Tau and regret by epoch."""
+    scores = evaluation.scores
+    if len(scores.seeds) < 2:
+        reason = "needs two seeds: with one, early and final scores share its luck"
+        return absent(SIGNAL, SIGNAL_TITLE, reason)
+    signals = early_signals(scores)
+    if not signals:
+        reason = f"needs {_LEAST_RANKED} configurations with all seeds whose scores differ"
+        return absent(SIGNAL, SIGNAL_TITLE, reason)
+    figure = new_figure(SIGNAL_TITLE, height=5.0)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.25, 1))
+    arms = list(scores.correlation)
+    draw_tau(above, signals, arms=arms)
+    draw_regret(below, signals, arms=arms)
+    mark_place(above, scores.early_epoch, f"early epoch {scores.early_epoch}")
+    below.axvline(scores.early_epoch, color="0.5", linewidth=1, linestyle=":")
+    handles, labels = above.get_legend_handles_labels()
+    thin = above.plot([], [], color="0.3", linewidth=0.9)
+    legend_below(figure, [*handles, *thin], [*labels, "ceiling"])
+    number = signals[0].configurations
+    # Kendall 1938: standard deviation of tau where there is no agreement.
+    scatter = math.sqrt(2 * (2 * number + 5) / (9 * number * (number - 1)))
+    caption = (
+        "Top: Kendall's tau between the ranking after each epoch and the final ranking of another "
+        "seed; thin lines: how well the final rankings of two seeds agree, which on "
+        "average no epoch exceeds. Bottom: what "
+        "the choice after an epoch loses to the best one. Two unrelated rankings of "
+        f"{plural(number, 'configuration')} have a tau of 0 +- {scatter:.2f}."
+    )
+    return DrawnFigure(SIGNAL, SIGNAL_TITLE, caption, figure, "")

@@ -1,0 +1,193 @@
+"""Arms side by side: the same configurations in every arm, and how many runs get how far."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from stage1.base.faults import plural
+from stage1.claims.aggregates import Band, performance_profile
+from stage1.claims.evaluate import Evaluation
+from stage1.claims.intervals import Values
+from stage1.claims.scores import CORRELATION, RunTables, Scores
+from stage1.pages.figures.drawn import (
+    REFERENCE,
+    WIDTH,
+    DrawnFigure,
+    absent,
+    arm_styles,
+    draw_band,
+    draw_line,
+    legend_of,
+    new_figure,
+    shortened,
+    wrapped,
+)
+from stage1.pages.figures.scales import fisher, scale_correlations
+from stage1.run.summary import baseline_value
+
+SLOPES, SLOPES_TITLE = "paired_slopes", "What the same configurations reach in each arm"
+PROFILE, PROFILE_TITLE = "performance_profile", "How many runs get above a correlation"
+_THRESHOLDS = 101
+_SEED = 20261  # any number: the bands of a table are always the same
+
+
+class Slopes(NamedTuple):
+    """Final val_correlation of each configuration in each arm, mean over seeds."""
+
+    arms: tuple[str, ...]
+    values: Values  # (arms, configurations), only configurations that all arms have
+    medians: Values  # (arms)
+
+
+def paired_slopes(scores: Scores) -> Slopes:
+    """Arrange the final scores by arm; configurations need every seed in every arm."""
+    arms = tuple(scores.correlation)
+    finals = np.stack([scores.arm(arm).final.mean(axis=1) for arm in arms])
+    finals = finals[:, np.isfinite(finals).all(axis=0)]
+    medians = np.median(finals, axis=1) if finals.size else np.full(len(arms), np.nan)
+    return Slopes(arms, finals, medians)
+
+
+def draw_slopes(axes: Axes, slopes: Slopes, *, baseline: float) -> None:
+    """Draw one line per configuration across the arms, and the medians.
+
+    Args:
+        axes: Drawn into.
+        slopes: At least one configuration.
+        baseline: Correlation of linear interpolation; NaN = not drawn.
+    """
+    places = np.arange(len(slopes.arms))
+    thin: dict[str, Any] = {
+        "color": "0.62",
+        "linewidth": 0.9,
+        "alpha": 0.8,
+        "marker": ".",
+        "markersize": 4,
+    }
+    lines = axes.plot(places, slopes.values, **thin)
+    lines[0].set_label("one configuration")
+    axes.plot(places, slopes.medians, color="black", linewidth=3, label="median", zorder=3)
+    for place, style in enumerate(arm_styles(slopes.arms).values()):
+        point = (place, slopes.medians[place])
+        look: dict[str, Any] = {
+            "color": style.color,
+            "markersize": 10,
+            "markeredgecolor": "black",
+            "zorder": 4,
+        }
+        axes.plot(*point, style.marker, **look)
+    _draw_baseline(axes, baseline, vertical=False)
+    scale_correlations(axes, np.append(slopes.values, baseline), axis="y")
+    width = int(0.85 * WIDTH / len(slopes.arms) / 0.085)  # letters beside each other
+    names = [
+        f"{wrapped(shortened(arm, 3 * width - 4), width)}\n{median:.3f}"
+        for arm, median in zip(slopes.arms, slopes.medians, strict=True)
+    ]
+    axes.set_xticks(places, names)
+    axes.set_xlim(-0.35, len(places) - 0.65)
+    axes.set_ylabel("final validation correlation")
+    axes.grid(axis="y")
+
+
+def _draw_baseline(axes: Axes, baseline: float, *, vertical: bool) -> None:
+    if np.isfinite(baseline):
+        draw = axes.axvline if vertical else axes.axhline
+        draw(baseline, label=f"interpolation {baseline:.3f}", **REFERENCE)
+
+
+def slopes_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
+    """The paired slopes."""
+    slopes = paired_slopes(evaluation.scores)
+    if len(slopes.arms) < 2:
+        return absent(SLOPES, SLOPES_TITLE, "the study has one arm, so there is nothing to compare")
+    if slopes.values.shape[1] == 0:
+        return absent(SLOPES, SLOPES_TITLE, "no configuration has all its seeds in every arm")
+    figure = new_figure(SLOPES_TITLE, height=4.3)
+    axes = figure.add_subplot()
+    draw_slopes(axes, slopes, baseline=baseline_value(tables.trials, CORRELATION))
+    legend_of(figure, axes)
+    caption = (
+        f"Every grey line is one of {plural(slopes.values.shape[1], 'configuration')}, mean over "
+        "seeds; the numbers are the arms' medians. Lines that fall from one arm to the next: the "
+        "first arm is better with the same settings. Spaced by Fisher's z."
+    )
+    return DrawnFigure(SLOPES, SLOPES_TITLE, caption, figure, "")
+
+
+# Performance profile ------------------------------------------------------------------------------
+
+
+class Profile(NamedTuple):
+    """Share of an arm's runs above each threshold."""
+
+    arm: str
+    thresholds: Values  # (points)
+    share: Band  # (points) each
+    runs: int
+
+
+def performance_profiles(scores: Scores) -> list[Profile]:
+    """The profiles of all arms at the same thresholds; arms without a final score are left out."""
+    finals = {arm: scores.arm(arm).final for arm in scores.correlation}
+    known = {arm: final for arm, final in finals.items() if np.isfinite(final).any()}
+    if not known:
+        return []
+    every = np.concatenate([final.ravel() for final in known.values()])
+    ends = fisher(np.array([np.nanmin(every), np.nanmax(every)]))
+    margin = max(0.05 * (ends[1] - ends[0]), 0.01)
+    thresholds = np.tanh(np.linspace(ends[0] - margin, ends[1] + margin, _THRESHOLDS))
+    return [
+        Profile(
+            arm,
+            thresholds,
+            performance_profile(final, thresholds, generator=np.random.default_rng(_SEED)),
+            int(np.isfinite(final).sum()),
+        )
+        for arm, final in known.items()
+    ]
+
+
+def draw_profiles(
+    axes: Axes, profiles: list[Profile], *, arms: tuple[str, ...], baseline: float
+) -> None:
+    """Draw the share of runs above a correlation against that correlation.
+
+    Args:
+        axes: Drawn into.
+        profiles: At least one.
+        arms: Of the study; an arm's look is that of its place.
+        baseline: Correlation of linear interpolation; NaN = not drawn.
+    """
+    styles = arm_styles(arms)
+    for profile in profiles:
+        style, thresholds = styles[profile.arm], profile.thresholds
+        draw_band(axes, style, thresholds, 100 * profile.share.low, 100 * profile.share.high)
+        draw_line(axes, style, thresholds, 100 * profile.share.estimate, label=profile.arm)
+    _draw_baseline(axes, baseline, vertical=True)
+    scale_correlations(axes, np.append(profiles[0].thresholds, baseline), axis="x")
+    axes.set_ylim(-2, 102)
+    axes.set_xlabel("final validation correlation")
+    axes.set_ylabel("runs above it (%)")
+    axes.grid(axis="y")
+
+
+def profile_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
+    """The performance profile."""
+    profiles = performance_profiles(evaluation.scores)
+    if not profiles:
+        return absent(PROFILE, PROFILE_TITLE, "no trial of the design has a final score yet")
+    figure = new_figure(PROFILE_TITLE, height=4.1)
+    axes = figure.add_subplot()
+    arms = tuple(evaluation.scores.correlation)
+    baseline = baseline_value(tables.trials, CORRELATION)
+    draw_profiles(axes, profiles, arms=arms, baseline=baseline)
+    legend_of(figure, axes)
+    caption = (
+        f"Of {plural(profiles[0].runs, 'run')} per arm (configurations x seeds), the share above "
+        "each correlation; higher is better, and a steep fall means that the settings matter "
+        "little. Bands: 95 %, by resampling configurations. Spaced by Fisher's z."
+    )
+    return DrawnFigure(PROFILE, PROFILE_TITLE, caption, figure, "")

@@ -1,0 +1,290 @@
+"""The study's objective as arrays, with a score for diverged trials too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
+
+from stage1.base.faults import plural
+from stage1.claims.aggregates import Band
+from stage1.claims.evaluate import Evaluation
+from stage1.claims.intervals import Values
+from stage1.claims.scores import CORRELATION, LOSS, RunTables, Scores
+from stage1.claims.tuning import expected_best_band
+from stage1.pages.figures.drawn import (
+    DrawnFigure,
+    absent,
+    arm_styles,
+    draw_band,
+    draw_line,
+    legend_of,
+    mark_place,
+    new_figure,
+)
+from stage1.pages.figures.scales import metric_name, scale_log, scale_metric
+from stage1.run.reading import DESIGN
+
+
+class Objective(NamedTuple):
+    """What the study looks for, of the design's trials."""
+
+    metric: str
+    sign: float
+    """1 where larger is better, -1 where smaller is."""
+    by_arm: dict[str, Values]
+    """(configurations), mean over seeds; NaN without all seeds."""
+
+
+def study_objective(tables: RunTables, scores: Scores) -> Objective:
+    """Arrange the objective like the scores.
+
+    val_correlation, val_loss and the correlation of a timeframe are the scores that the claims use.
+    Of other metrics, a diverged trial has the worst value that the design came to.
+    """
+    metric = str(tables.space["objective"]["metric"])
+    sign = 1.0 if tables.space["objective"]["mode"] == "max" else -1.0
+    by_seed = _by_seed(metric, sign, tables.trials, scores)
+    return Objective(metric, sign, {arm: values.mean(axis=1) for arm, values in by_seed.items()})
+
+
+def _by_seed(metric: str, sign: float, trials: pd.DataFrame, scores: Scores) -> dict[str, Values]:
+    """(configurations, seeds) by arm."""
+    arms = list(scores.correlation)
+    timeframe = metric.removeprefix("val_corr_")
+    if metric == CORRELATION:
+        return {arm: scores.arm(arm).final for arm in arms}
+    if metric == LOSS:
+        return {arm: np.exp(scores.arm(arm).log_loss) for arm in arms}
+    if metric.startswith("val_corr_") and timeframe in scores.timeframe_names:
+        place = scores.timeframe_names.index(timeframe)
+        return {arm: scores.timeframes[arm][:, :, place] for arm in arms}
+    return _other_metric(metric, sign, trials, scores)
+
+
+def _other_metric(
+    metric: str, sign: float, trials: pd.DataFrame, scores: Scores
+) -> dict[str, Values]:
+    design = trials[trials["stage"] == DESIGN].drop_duplicates(["arm", "config_id", "seed"])
+    column = design[metric] if metric in design else pd.Series(np.nan, index=design.index)
+    by_cell = column.set_axis(pd.MultiIndex.from_frame(design[["arm", "config_id", "seed"]]))
+    shape = (len(scores.configurations), len(scores.seeds))
+    by_arm = {}
+    for arm in scores.correlation:
+        cells = pd.MultiIndex.from_product([[arm], scores.configurations, scores.seeds])
+        values = by_cell.reindex(cells).to_numpy(dtype=float, na_value=np.nan).reshape(shape)
+        counts = np.isfinite(scores.arm(arm).final) & np.isfinite(values)
+        by_arm[arm] = np.where(counts & ~scores.diverged[arm], values, np.nan)
+    known = np.concatenate([values.ravel() for values in by_arm.values()])
+    known = known[np.isfinite(known)]
+    worst = sign * (sign * known).min() if len(known) else np.nan
+    return {arm: np.where(scores.diverged[arm], worst, values) for arm, values in by_arm.items()}
+
+
+BEST, BEST_TITLE = "expected_best", "How good the best of a number of tries is"
+RATE, RATE_TITLE = "learning_rate", "How the result goes with {}"
+LEARNING_RATE = "training.optimizer.lr"
+_SEED = 20262  # any number: the bands of a table are always the same
+_MOST_BINS, _LEAST_IN_BIN = 8, 3
+
+
+class ExpectedBest(NamedTuple):
+    """Expected best of n configurations of an arm, n = 1, 2, ..."""
+
+    arm: str
+    band: Band
+    """In the unit of the objective, (configurations) each."""
+    trusted: int
+    """Largest n to read: a quarter of the configurations, at least 1."""
+
+
+def expected_bests(objective: Objective) -> list[ExpectedBest]:
+    """The curves of all arms with a score."""
+    curves = []
+    for arm, values in objective.by_arm.items():
+        signed = objective.sign * values[np.isfinite(values)]
+        if len(signed):
+            generator = np.random.default_rng(_SEED)
+            band = expected_best_band(signed, draws=len(signed), generator=generator)
+            signed_band = Band(*(objective.sign * part for part in band))
+            curves.append(ExpectedBest(arm, signed_band, max(len(signed) // 4, 1)))
+    return curves
+
+
+def draw_expected_bests(
+    axes: Axes, curves: list[ExpectedBest], *, arms: tuple[str, ...], metric: str
+) -> None:
+    """Draw the curves: thick and with bands as far as they can be read, thin beyond.
+
+    Args:
+        axes: Drawn into.
+        curves: At least one.
+        arms: Of the study; an arm's look is that of its place.
+        metric: Of the objective.
+    """
+    styles = arm_styles(arms)
+    for order, curve in enumerate(curves):
+        style, number = styles[curve.arm], len(curve.band.estimate)
+        tries, read = np.arange(1, number + 1), slice(curve.trusted)
+        low, high = curve.band.low[read], curve.band.high[read]
+        if curve.trusted > 1:
+            draw_band(axes, style, tries[read], low, high)
+        else:
+            ends = np.abs(np.array([low, high]) - curve.band.estimate[read])
+            place = 1.015 ** (order + 1)  # beside each other
+            axes.errorbar(place, curve.band.estimate[0], yerr=ends, color=style.color, capsize=4)
+        draw_line(axes, style, tries[read], curve.band.estimate[read], label=curve.arm)
+        rest = slice(curve.trusted - 1, None)
+        look: dict[str, Any] = {
+            "color": style.color,
+            "linestyle": style.line,
+            "linewidth": 0.9,
+            "alpha": 0.75,
+        }
+        axes.plot(tries[rest], curve.band.estimate[rest], **look)
+    most = max(len(curve.band.estimate) for curve in curves)
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(0.93, most * 1.08 if most > 1 else 2)
+    axes.xaxis.set_major_locator(FixedLocator([2.0**p for p in range(most.bit_length())]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FormatStrFormatter("%d"))
+    trusted = max(curve.trusted for curve in curves)
+    mark_place(axes, trusted, f"N/4 = {trusted}")
+    axes.set_xlabel("configurations tried")
+    axes.set_ylabel(f"expected best {metric_name(metric)}")
+    axes.grid(axis="y")
+
+
+def expected_best_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
+    """Expected best against the number of tries."""
+    objective = study_objective(tables, evaluation.scores)
+    curves = expected_bests(objective)
+    if not curves:
+        return absent(BEST, BEST_TITLE, "no configuration has all its seeds yet")
+    figure = new_figure(BEST_TITLE, height=4.1)
+    axes = figure.add_subplot()
+    arms = tuple(objective.by_arm)
+    draw_expected_bests(axes, curves, arms=arms, metric=objective.metric)
+    legend_of(figure, axes)
+    number = plural(len(curves[0].band.estimate), "configuration")
+    caption = (
+        f"Expected {objective.metric} (mean over seeds) of the best of n configurations drawn from "
+        f"the design's {number}. Read it up to a quarter of them, N/4 = {curves[0].trusted}: "
+        "beyond, the thin line rests on the few best ones. Bands: 95 %, by resampling "
+        "configurations."
+    )
+    return DrawnFigure(BEST, BEST_TITLE, caption, figure, "")
+
+
+# Learning rate ------------------------------------------------------------------------------------
+
+
+class RatePoints(NamedTuple):
+    """An arm's configurations, by a parameter, and the medians of neighbours."""
+
+    arm: str
+    places: Values  # (configurations), rising
+    scores: Values  # (configurations)
+    middle_places: Values  # (bins), empty with few configurations
+    middle_scores: Values  # (bins)
+
+
+def rate_key(space: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The learning rate if it is searched, else the first parameter on a logarithmic scale."""
+    numeric = {key: one for key, one in space.items() if one["type"] in ("float", "int")}
+    if LEARNING_RATE in numeric:
+        return LEARNING_RATE
+    return next((key for key, one in numeric.items() if one.get("log")), None)
+
+
+def rate_points(values: Values, objective: Objective) -> list[RatePoints]:
+    """Each arm's scores by a parameter, with the median of bins of equally many configurations.
+
+    Args:
+        values: Of the parameter, (configurations), NaN = it does not apply.
+        objective: Of the same configurations.
+    """
+    arms = []
+    for arm, scores in objective.by_arm.items():
+        known = np.isfinite(values) & np.isfinite(scores)
+        order = np.argsort(values[known], kind="stable")
+        places, ordered = values[known][order], scores[known][order]
+        bins = min(len(places) // _LEAST_IN_BIN, _MOST_BINS)
+        members = np.array_split(np.arange(len(places)), bins) if bins > 1 else []
+        arms.append(
+            RatePoints(
+                arm,
+                places,
+                ordered,
+                np.array([np.median(places[one]) for one in members]),
+                np.array([np.median(ordered[one]) for one in members]),
+            )
+        )
+    return [arm for arm in arms if len(arm.places)]
+
+
+def draw_rate_points(
+    axes: Axes, points: list[RatePoints], *, arms: tuple[str, ...], key: str, metric: str
+) -> None:
+    """Draw configurations as points and the medians of neighbours as lines.
+
+    Args:
+        axes: Drawn into.
+        points: At least one.
+        arms: Of the study; an arm's look is that of its place.
+        key: Of the parameter.
+        metric: Of the objective.
+    """
+    styles = arm_styles(arms)
+    for one in points:
+        style = styles[one.arm]
+        few = len(one.middle_places) == 0
+        axes.plot(
+            one.places,
+            one.scores,
+            style.marker,
+            color=style.color,
+            markerfacecolor="none",
+            alpha=0.9 if few else 0.6,
+            label=one.arm if few else None,
+        )
+        if not few:
+            look: dict[str, Any] = {"linewidth": 2.4, "markersize": 7, "label": one.arm}
+            draw_line(axes, style, one.middle_places, one.middle_scores, **look)
+    scale_metric(axes, metric, np.concatenate([one.scores for one in points]))
+    places = np.concatenate([one.places for one in points])
+    if places.min() > 0:
+        scale_log(axes, places, axis="x")
+    axes.set_xlabel(key)
+    axes.grid(axis="y")
+
+
+def rate_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
+    """The score against the learning rate."""
+    key = rate_key(tables.space["space"])
+    if key is None:
+        reason = "neither the learning rate nor another parameter on a logarithmic scale is varied"
+        return absent(RATE, RATE_TITLE.format("the learning rate"), reason)
+    title = RATE_TITLE.format("the learning rate" if key == LEARNING_RATE else key)
+    objective = study_objective(tables, evaluation.scores)
+    column = evaluation.scores.values.get(key)
+    if column is None:
+        return absent(RATE, title, "no trial of the design has ended yet")
+    points = rate_points(column.to_numpy(dtype=float, na_value=np.nan), objective)
+    if not points:
+        return absent(RATE, title, "no configuration has all its seeds yet")
+    figure = new_figure(title, height=4.1)
+    axes = figure.add_subplot()
+    arms = tuple(objective.by_arm)
+    draw_rate_points(axes, points, arms=arms, key=key, metric=objective.metric)
+    legend_of(figure, axes)
+    lines = "; lines: medians of neighbours" if len(points[0].middle_places) else ""
+    caption = (
+        f"Open points: configurations, mean over seeds{lines}. The points differ in all other "
+        "settings too, so this is no curve of one configuration."
+    )
+    return DrawnFigure(RATE, title, caption, figure, "")

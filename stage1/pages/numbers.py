@@ -1,0 +1,118 @@
+"""How numbers are written in a report: one rule each, NaN always as a dash."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from stage1.claims.claim import Claim
+from stage1.claims.sentences import MOST_TOLD
+
+UNDEFINED = "\N{EN DASH}"
+_MINUS = "\N{MINUS SIGN}"
+_INFINITY = "\N{INFINITY}"
+_TIMES = "\N{MULTIPLICATION SIGN}"
+_ROUNDING = 1e-12
+_MOST_EXTRA = 2
+"""Digits that are added at most to tell a number from the one that a verdict compares it with."""
+EARLY_SIGNAL_ID, COST_ID = "5", "6"
+"""Claims whose effect is a difference of rank correlations, and a ratio; others have a share."""
+
+
+def number(value: Any, *, digits: int = 4) -> str:
+    """A number with so many digits after the point; a dash where it is not finite."""
+    if value is None or not math.isfinite(value):
+        return UNDEFINED
+    return f"{value:.{digits}f}".replace("-", _MINUS)
+
+
+def significant(value: float) -> str:
+    """Four significant digits; whole numbers without a point, what rounding leaves of 0 as 0."""
+    if not math.isfinite(value):
+        return UNDEFINED
+    if abs(value) < _ROUNDING:
+        return "0"
+    return f"{value:.4g}".replace("-", _MINUS)
+
+
+def share(value: float) -> str:
+    """A share of a whole in per cent, without a sign."""
+    return f"{value:.1%}" if math.isfinite(value) else UNDEFINED
+
+
+def p_value(p: float) -> str:
+    """A p-value with three digits."""
+    if math.isnan(p):
+        return UNDEFINED
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def effect(claim: Claim, value: float) -> str:
+    """An effect in the unit of its claim: per cent, a difference, or a ratio.
+
+    With up to two digits more than usual where rounding would make it what is claimed, or no
+    effect: a verdict may hang on the difference.
+
+    Args:
+        claim: Whose effect it is.
+        value: NaN = undefined, infinite = without an end.
+    """
+    if math.isnan(value):
+        return UNDEFINED
+    if math.isinf(value):
+        return _INFINITY if value > 0 else _MINUS + _INFINITY
+    if abs(value) > MOST_TOLD and claim.id != COST_ID:
+        return f"{'<' + _MINUS if value < 0 else '>'}{MOST_TOLD:.0%}"
+    none = (1.0,) if claim.id == COST_ID else (0.0, -0.0)  # which is written with either sign
+    marks = (claim.claimed, *none)
+    for extra in range(_MOST_EXTRA):
+        text = _written(claim, value, extra)
+        if all(value == mark or text != _written(claim, mark, extra) for mark in marks):
+            return text
+    return _written(claim, value, _MOST_EXTRA)
+
+
+def _written(claim: Claim, value: float, extra: int) -> str:
+    """With so many digits more than usual."""
+    if claim.id == COST_ID:
+        return f"{_TIMES}{value:.{2 + extra}f}"
+    signed = f"{value:+.{2 + extra}f}" if claim.id == EARLY_SIGNAL_ID else f"{value:+.{1 + extra}%}"
+    return signed.replace("-", _MINUS)
+
+
+def effect_interval(claim: Claim) -> str:
+    """The interval that decides, in the unit of its claim."""
+    low, high = claim.interval.low, claim.interval.high
+    if math.isnan(low) or math.isnan(high):
+        return UNDEFINED
+    return f"[{effect(claim, low)}, {effect(claim, high)}]"
+
+
+def claimed_effect(claim: Claim) -> str:
+    """What is claimed, as a bound."""
+    if claim.id == COST_ID:
+        return f"\N{LESS-THAN OR EQUAL TO} {ratio(claim.claimed)}"
+    size = f"{claim.claimed:+.2f}" if claim.id == EARLY_SIGNAL_ID else f"{claim.claimed:+.0%}"
+    return f"\N{GREATER-THAN OR EQUAL TO} {size}"
+
+
+def ratio(value: float) -> str:
+    """A ratio; 1 = equal."""
+    return f"{_TIMES}{value:.2f}" if math.isfinite(value) else UNDEFINED
+
+
+def ratio_interval(low: float, high: float) -> str:
+    """The two ends of an interval of a ratio."""
+    if math.isnan(low) or math.isnan(high):
+        return UNDEFINED
+    return f"[{ratio(low)}, {ratio(high)}]"
+
+
+def moment(time: datetime | None) -> str:
+    """A time to the minute, UTC; a dash where there is none."""
+    if time is None or pd.isna(time):
+        return UNDEFINED
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

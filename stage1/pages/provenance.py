@@ -1,0 +1,179 @@
+"""What to run after a study, as it can be pasted into the shell that the study was run from."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from datetime import datetime
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import pandas as pd
+
+from stage1 import __version__
+from stage1.base.errors import ResultsError
+from stage1.claims.scores import RunTables
+from stage1.pages.blocks import Block, Code, Commands, Heading, Inline, Strong, Table, paragraph
+from stage1.pages.numbers import UNDEFINED, moment, number
+from stage1.run.reading import RunFolder
+from stage1.run.summary import (
+    EXPORT_TARGET,
+    BestConfiguration,
+    best_configuration,
+    configuration_means,
+    export_command,
+    train_command,
+)
+
+
+def activation() -> list[str]:
+    """The command after which `python` is the one that runs now; none where it is already.
+
+    `make` runs the one of `.venv/`, which is then on nobody's PATH.
+    """
+    programs = Path(sys.executable).parent
+    activate, found = programs / "activate", which("python")
+    if not activate.is_file() or (found and Path(found).parent == programs):
+        return []
+    if activate.is_relative_to(Path.cwd()):
+        activate = activate.relative_to(Path.cwd())
+    return [f"source {shlex.quote(str(activate))}"]
+
+
+def final_training(tables: RunTables) -> list[str]:
+    """Export and train the best configuration; none without a complete one."""
+    if configuration_means(tables.trials, tables.space).empty:
+        return []
+    return [export_command(tables.run), train_command(EXPORT_TARGET, tables.space)]
+
+
+def dashboards(run: RunFolder) -> list[str]:
+    """Open dashboards on what is there."""
+    commands = []
+    if run.journal.exists():
+        commands.append(shlex.join(["optuna-dashboard", str(run.journal)]))
+    if run.tensorboard.exists():
+        commands.append(shlex.join(["tensorboard", "--logdir", str(run.tensorboard)]))
+    return commands
+
+
+_PREFIX = 12
+"""Digits of a checksum that are shown."""
+_LONGEST = 1e9
+"""Seconds that a trial may seem to have taken; a table of unknown origin can say anything."""
+
+
+def best_blocks(tables: RunTables) -> list[Block]:
+    """The sections of the best configuration and of what to do with it."""
+    heading = Heading("Best configuration")
+    try:
+        best = best_configuration(tables.trials, tables.space)
+    except ResultsError as error:
+        return [heading, paragraph(f"None yet: {error}.")]
+    return [
+        heading,
+        *_best(best, tables.space["objective"]["metric"]),
+        Heading("How to go on"),
+        paragraph("Write the best configuration to a file, then train it:"),
+        Commands(final_training(tables)),
+        paragraph(
+            "The objective of a configuration chosen among many is flattering, and its training "
+            "repeats one that it was chosen by: what it is worth is told by bars that no trial has "
+            "seen, with `stage1.evaluate CHECKPOINT --data-dir THEM`."
+        ),
+    ]
+
+
+def _best(best: BestConfiguration, metric: str) -> list[Block]:
+    seeds = ", ".join(f"{number(value)} (seed {seed})" for seed, value in best.by_seed.items())
+    rows: list[list[Inline]] = [[Code(key), Code(str(v))] for key, v in best.values.items()]
+    return [
+        paragraph(
+            *(Code(best.config_id), " of arm ", Strong(best.arm)),
+            f", the best of {best.candidates} complete configurations by mean {metric} over "
+            "seeds: ",
+            Strong(number(best.mean)),
+            f" = mean of {seeds}; val_skill {number(best.skill)}.",
+        ),
+        Table(["hyperparameter", "value"], rows, stacked=True),
+    ]
+
+
+# Environment and reproduction -----------------------------------------------------------------
+
+
+def environment_blocks(tables: RunTables) -> list[Block]:
+    """The section of what the study ran on."""
+    registration, data = tables.registration, tables.space["data"]
+    begun, ended = _duration(tables.trials)
+    nodes = sorted(tables.trials["node"].dropna().unique())
+    rows = {
+        "registered": moment(registration.written_at),
+        "first trial began": moment(begun),
+        "last trial ended": moment(ended),
+        "nodes": ", ".join(nodes) or UNDEFINED,
+        "seeds of the design": ", ".join(map(str, registration.seeds)),
+        "seed of the study": str(tables.space["seed"]),
+        "language models": ", ".join(
+            f"{name} ({sha256[:_PREFIX]})" for name, sha256 in registration.language_models.items()
+        )
+        or "none",
+        "data": f"{data.get('data_dir') or 'the bundled sample'} ({_fingerprint(data)})",
+        "random arm": _random_arm(tables),
+        "packages": ", ".join(f"{name} {v}" for name, v in registration.versions.items()),
+        "this report": f"stage1 {__version__}",
+    }
+    cells: list[list[Inline]] = [[name, value] for name, value in rows.items() if value]
+    return [Heading("Environment"), Table(["what", "value"], cells)]
+
+
+def _duration(trials: pd.DataFrame) -> tuple[datetime | None, datetime | None]:
+    begun = trials["started_at"]
+    ended = begun + pd.to_timedelta(trials["seconds"].fillna(0.0).clip(0.0, _LONGEST), unit="s")
+    return begun.min(), ended.max()
+
+
+def _fingerprint(data: dict[str, Any]) -> str:
+    return str(data.get("fingerprint", "not recorded"))[:_PREFIX]
+
+
+def _random_arm(tables: RunTables) -> str:
+    random = tables.registration.random_arm
+    if random is None:
+        return ""
+    scale = random.input_scale
+    told = "that of the language model's embeddings" if scale is None else str(scale)
+    return f"initializer factor {random.initializer_factor}, input scale {told}"
+
+
+def reproduction_blocks(tables: RunTables) -> list[Block]:
+    """The section of how to get the same again."""
+    space = tables.space
+    return [
+        Heading("How to reproduce"),
+        paragraph(
+            "This report again, from the tables alone; and the study again, where SPACE.yaml is "
+            "the search space file it was started with (what it has to resolve to is in ",
+            *(Code(tables.run.space.name), "):"),
+        ),
+        Commands([report_command(tables.run), tune_command(space)]),
+        paragraph(
+            "On the same machine with the same packages a trial of the design gives the same "
+            "numbers to the last bit. The search depends on the order in which its trials end.",
+            note=True,
+        ),
+    ]
+
+
+def report_command(run: RunFolder) -> str:
+    """The command that writes the report of a run."""
+    return shlex.join(["python", "-m", "stage1.report", str(run.path)])
+
+
+def tune_command(space: dict[str, Any]) -> str:
+    """The command that runs a study again, in another folder."""
+    data = space["data"].get("data_dir")
+    options = ["--seed", str(space["seed"]), "--trials", str(space["search"]["trials"])]
+    options += ["--data-dir", str(data)] if data else []
+    return shlex.join(["python", "-m", "stage1.tune", "SPACE.yaml", *options, "--out", "again"])

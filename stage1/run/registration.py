@@ -1,0 +1,296 @@
+"""What a study fixes before its first trial, and whether it was left as it was.
+
+prereg.yaml begins with a checksum of what follows. `read_preregistration` says what was fixed,
+`preregistration_deviations` what has been changed since.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from stage1.base.errors import ConfigError, ResultsError
+from stage1.base.faults import RuleError, brief, dotted, faults_of, shown
+from stage1.base.files import checksum_holds, sha256_of_file, with_checksum
+from stage1.config import Config, with_values
+from stage1.config.yaml_source import read_yaml
+from stage1.run.columns import RANDOM, RANDOM_AGAIN, RANDOM_FIXED, VANILLA
+from stage1.run.folder import RunFolder
+from stage1.run.resolved_space import MOST_EPOCHS, Word
+
+CLAIMS = 6
+"""Claims that share the error rate."""
+FAMILY_ERROR = 0.05
+"""Probability of any false finding among all claims, at most."""
+ERROR_RATE = FAMILY_ERROR / CLAIMS
+"""Of each deciding interval, two-sided (Bonferroni)."""
+CLAIMED = {
+    "sensitivity": 0.20,
+    "early gain": 0.20,
+    "gain at the horizon": 0.10,
+    "stability": 0.20,
+    "early signal": 0.10,
+}
+"""Lower end of what is claimed (sensitivity, early signal: the smallest effect of interest)."""
+REGISTERED_CLAIMS = {
+    **CLAIMED,
+    "early gain, error reduction": CLAIMED["early gain"],
+    "gain at the horizon, error reduction": CLAIMED["gain at the horizon"],
+}
+"""The same with the two lines that are ours, which take the size of the claim they are beside."""
+EARLY_SHARE = 0.2
+"""The early epoch of the claims, as a share of the horizon: epoch 3 of 15."""
+COST_MARGIN = 1.15
+"""Cost the plan allows a pretrained T5, as a multiple of the vanilla encoder's."""
+COST_ROUNDS = 6
+"""Timings of each arm per language model."""
+SEARCHED = "searched"
+"""In place of a setting of the random arm that varies from configuration to configuration."""
+
+_LABEL = ""
+_ROLE_KEYS = tuple(
+    f"transfer_learning.{name}"
+    for name in (
+        "use_pretrained_lm",
+        "initialization",
+        "initialization_stream",
+        "initialization_seed",
+    )
+)
+
+
+class Part(BaseModel):
+    """A part of the registration; keys of a later version are passed over."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class RandomArm(Part):
+    """What decides how strong the random arm is."""
+
+    initializer_factor: float | Literal["searched"]
+    """Scale of its initial weights, as transformers defines it."""
+    input_scale: float | Literal["searched"] | None
+    """RMS of the tokens that enter its T5; null = that of the language model's embeddings."""
+
+
+class CostPlan(Part):
+    """What the claim about cost is about."""
+
+    size: Word
+    """Language model whose ratio decides."""
+    patch_len: int = Field(ge=1)
+    """Bars per token."""
+    margin: float = Field(COST_MARGIN, gt=1)
+    """Largest ratio of seconds per step, pretrained to vanilla, that the claim allows."""
+    rounds: int = Field(COST_ROUNDS, ge=1)
+    """Timings of each arm."""
+
+
+class Preregistration(Part):
+    """What was fixed before the first trial."""
+
+    space_sha256: str
+    """Of space.yaml, the resolved study."""
+    written_at: datetime
+    """When, with its time zone."""
+    arms: list[Word] = Field(min_length=1)
+    """All arms, in the study's order."""
+    roles: dict[str, Word]
+    """Arm by its role in the comparisons."""
+    configurations: int = Field(ge=1)
+    """Of the design."""
+    seeds: list[int] = Field(min_length=1)
+    """Of the design; every configuration is trained with each."""
+    horizon_epoch: int = Field(ge=1, le=MOST_EPOCHS)
+    """Last epoch."""
+    early_epoch: int = Field(ge=1)
+    """Epoch of the claims about the beginning."""
+    looks: Literal[1] = 1
+    """How often verdicts are given: at the end of the design."""
+    claims: dict[Word, float] | None = None
+    """Lower end of what is claimed, by claim; null where an earlier version wrote the file."""
+    level: float = Field(ERROR_RATE, gt=0, lt=1)
+    """Two-sided error rate of the interval that decides a claim."""
+    random_arm: RandomArm | None
+    """Of the role random; null without that role."""
+    cost: CostPlan | None
+    """Null without a pretrained T5."""
+    language_models: dict[Word, Word]
+    """SHA-256 of the weights by name."""
+    versions: dict[Word, Word]
+    """Of the packages that the numbers depend on."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        faults = []
+        if self.early_epoch > self.horizon_epoch:
+            rule = f"must be <= horizon_epoch={self.horizon_epoch}, got {self.early_epoch}"
+            faults.append(("early_epoch", rule))
+        for key, values in (("arms", self.arms), ("seeds", self.seeds)):
+            if len(set(values)) < len(values):
+                faults.append((key, f"must differ from each other, got {shown(values)}"))
+        strangers = set(self.roles.values()) - set(self.arms)
+        if strangers:
+            rule = f"must be of arms={shown(self.arms)}, got {shown(min(strangers))}"
+            faults.append(("roles", rule))
+        if faults:
+            raise RuleError(*faults)
+        return self
+
+
+def early_epoch(horizon_epochs: int) -> int:
+    """The epoch of the claims about the beginning: a fifth of the horizon, at least 1."""
+    return max(round(EARLY_SHARE * horizon_epochs), 1)
+
+
+def preregistration_text(registered: Preregistration) -> str:
+    """The content of prereg.yaml: a checksum, then every key."""
+    values = registered.model_dump(mode="json")
+    return with_checksum(yaml.safe_dump(values, sort_keys=False), _LABEL)
+
+
+def read_preregistration(run: RunFolder) -> Preregistration:
+    """What the run fixed before its first trial, edited since or not.
+
+    Raises:
+        ResultsError: The file is missing or broken, or keys are missing, as in runs of an earlier
+            version; names them.
+    """
+    content = _content(run)
+    missing = [
+        name
+        for name, field in Preregistration.model_fields.items()
+        if field.is_required() and name not in content
+    ]
+    if missing:
+        raise ResultsError(
+            f"{run.prereg}: must have the keys {', '.join(missing)}, which an earlier version did "
+            "not write; run the study again under another name"
+        )
+    try:
+        return Preregistration.model_validate(content)
+    except ValidationError as error:
+        faults = [f"{dotted(keys)}: {rule}" for keys, rule in faults_of(error, Preregistration)]
+        raise ResultsError(f"{run.prereg}: {'; '.join(faults)}; {_RESTORE}") from None
+
+
+def preregistration_deviations(run: RunFolder) -> list[str]:
+    """How the run's first two files differ from what was written before the first trial.
+
+    Returns:
+        Sentences for people; empty if nothing was changed.
+    """
+    try:
+        content = _content(run)
+    except ResultsError as error:
+        return [f"{run.prereg.name} cannot be read, so nothing in it counts as fixed: {error}."]
+    deviations = []
+    match is_untouched(run):
+        case None:
+            deviations.append(
+                f"{run.prereg.name} has no checksum, so nobody can tell whether it was edited "
+                "after the first trial."
+            )
+        case False:
+            deviations.append(
+                f"{run.prereg.name} was edited after it was written: its checksum does not fit."
+            )
+    if not run.space.is_file() or content.get("space_sha256") != sha256_of_file(run.space):
+        deviations.append(
+            f"{run.space.name} is not the file that was registered before the first trial: it was "
+            "edited or replaced."
+        )
+    return deviations
+
+
+def is_untouched(run: RunFolder) -> bool | None:
+    """Whether prereg.yaml is as it was written; None if it has no checksum."""
+    return checksum_holds(run.prereg.read_text(encoding="utf-8"), _LABEL)
+
+
+_RESTORE = "restore the file as it was written before the first trial, or run the study again"
+
+
+def _content(run: RunFolder) -> dict[str, Any]:
+    if not run.prereg.is_file():
+        raise ResultsError(f"{run.prereg}: must be readable, got no file; {_RESTORE}")
+    try:
+        content, _ = read_yaml(run.prereg)
+    except ConfigError as error:
+        reason = brief(str(error).removeprefix(f"{run.prereg}:"))
+        raise ResultsError(f"{run.prereg}: must be readable, got {reason}; {_RESTORE}") from None
+    if not isinstance(content, dict):
+        raise ResultsError(
+            f"{run.prereg}: must hold keys and values, got {shown(content)}; {_RESTORE}"
+        )
+    return content
+
+
+# Roles ----------------------------------------------------------------------------------------
+
+
+def arm_roles(space: dict[str, Any]) -> dict[str, str]:
+    """Which arm is what in the comparisons: role -> arm, the first arm of a role.
+
+    `random_again` and `random_fixed` differ from the random arm in where their weights are drawn
+    from and in nothing else: an arm with another learning rate, say, is neither.
+
+    Args:
+        space: The resolved study, as `read_space` gives it.
+
+    Returns:
+        Roles of `ROLES` that the study has; none where the search itself decides how a T5 is
+        initialised.
+
+    Raises:
+        ResultsError: An arm does not fit the configuration of this version.
+    """
+    if any(key in space["space"] for key in _ROLE_KEYS):
+        return {}
+    configs = {arm: _configuration(space, arm) for arm in space["arms"]}
+    roles: dict[str, str] = {}
+    for arm, config in configs.items():
+        role = _role(config)
+        if role != RANDOM_FIXED:
+            roles.setdefault(role, arm)
+    random = configs.get(roles.get(RANDOM, ""))
+    for arm, config in configs.items():
+        if random is not None and config != random and _twins(config, random):
+            again = config.transfer_learning.initialization_seed is None
+            roles.setdefault(RANDOM_AGAIN if again else RANDOM_FIXED, arm)
+    return roles
+
+
+def _configuration(space: dict[str, Any], arm: str) -> Config:
+    try:
+        return with_values(Config.model_validate(space["config"]), space["arms"][arm])
+    except ValidationError as error:
+        faults = [f"{dotted(keys)}: {rule}" for keys, rule in faults_of(error, Config)]
+        raise ResultsError(
+            f"arm {arm} must fit the configuration of this version, got {'; '.join(faults)}; "
+            "read the run with the version that wrote it"
+        ) from None
+
+
+def _role(config: Config) -> str:
+    transfer = config.transfer_learning
+    if not transfer.use_pretrained_lm:
+        return VANILLA
+    if transfer.initialization == RANDOM and transfer.initialization_seed is not None:
+        return RANDOM_FIXED
+    return transfer.initialization
+
+
+def _twins(one: Config, other: Config) -> bool:
+    """Whether two configurations differ at most in where their weights are drawn from."""
+    draw = {
+        "transfer_learning.initialization_stream": 0,
+        "transfer_learning.initialization_seed": None,
+    }
+    return with_values(one, draw) == with_values(other, draw)

@@ -1,0 +1,266 @@
+"""The study as it runs: which trial is next, whether it goes on, what is written. Knows no Ray."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState
+
+from stage1.model.blocks import BLOCKS
+from stage1.run.reading import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
+from stage1.study.sampler import ArmSampler
+from stage1.study.stages import Stages, expected_by_stage
+from stage1.study.study import Study
+from stage1.study.trials import (
+    EndedTrial,
+    Loss,
+    RunningTrial,
+    Tables,
+    TrialSpec,
+    block_rows,
+    curve_rows,
+    not_finite,
+    trial_row,
+)
+from stage1.workers.halving import ArmHalving
+
+EXPLODED = 10.0
+"""A search trial whose loss exceeds its step-0 value by this factor has diverged."""
+
+_OPTUNA_STATE = {
+    COMPLETED: TrialState.COMPLETE,
+    STOPPED: TrialState.PRUNED,
+    DIVERGED: TrialState.FAIL,
+    FAILED: TrialState.FAIL,
+}
+
+
+class StudyEngine:
+    """Hands out trials stage by stage, judges every epoch, records every end.
+
+    Args:
+        study: What to run.
+        storage: Where the arms' Optuna studies are created.
+        tables: Where trials are written.
+        ended: Trials of an earlier session, in the order of their ends.
+        begun: Trials that had begun in that session and not ended, in order: they come first.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        storage: BaseStorage,
+        tables: Tables,
+        ended: Sequence[EndedTrial],
+        begun: Sequence[TrialSpec] = (),
+    ) -> None:
+        self.study, self._tables = study, tables
+        space, arms = study.space, list(study.space.arms)
+        self._halving = {arm: ArmHalving(space) for arm in arms}
+        self._samplers = {
+            arm: ArmSampler(space, arm=arm, arm_index=index, seed=study.seed, storage=storage)
+            for index, arm in enumerate(arms)
+        }
+        self.running: dict[str, RunningTrial] = {}
+        self.ended: dict[str, EndedTrial] = {}
+        self.observers: list[Callable[[], None]] = []
+        self.notes: list[str] = []
+        self._lost: deque[str] = deque()
+        self._ends: Counter[tuple[str, str, str]] = Counter()
+        self._told: set[tuple[str, str]] = set()
+        for trial in ended:
+            self._replay(trial)
+        stages = Stages(study, self._samplers, running=self.running, ended=self.ended)
+        self._waiting = stages.specs([spec for spec in begun if spec.trial_id not in self.ended])
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether a trial that lost its process waits for another one."""
+        return bool(self._lost)
+
+    # What is next -------------------------------------------------------------------------------
+
+    def next_trial(self) -> TrialSpec | None:
+        """The next trial to start, or to start again, or None while others must end first.
+
+        Raises:
+            StopIteration: There is no further trial.
+        """
+        if self._lost:
+            return self.running[self._lost.popleft()].spec
+        spec = next(self._waiting)
+        if spec is not None:
+            self.running[spec.trial_id] = RunningTrial(spec, datetime.now(UTC))
+            self._tables.begin(spec)
+            self._notify()
+        return spec
+
+    def expected_trials(self) -> int:
+        """How many trials the whole study has at most."""
+        return sum(self.expected_by_stage().values())
+
+    def expected_by_stage(self) -> dict[str, int]:
+        """How many trials each stage has at most, by what is known so far."""
+        return expected_by_stage(self.study, self._ends)
+
+    def ended_by_stage(self) -> Counter[str]:
+        """How many trials of each stage have ended."""
+        count: Counter[str] = Counter()
+        for (stage, _, _), number in list(self._ends.items()):
+            count[stage] += number
+        return count
+
+    def ended_by_status(self) -> Counter[str]:
+        """How many trials have ended in each way."""
+        count: Counter[str] = Counter()
+        for (_, _, status), number in list(self._ends.items()):
+            count[status] += number
+        return count
+
+    # What happens -------------------------------------------------------------------------------
+
+    def on_epoch(self, trial_id: str, row: dict[str, Any]) -> bool:
+        """Take the row of a completed epoch; says whether the trial is to be stopped.
+
+        A trial that goes on from its last state reports once more what came before: what is known
+        already changes nothing.
+        """
+        trial = self.running.get(trial_id)
+        if trial is None or int(row["epoch"]) <= trial.completed():
+            return False
+        trial.deaths = 0
+        value, epoch = self._objective(row), int(row["epoch"])
+        trial.curve.append({key: row[key] for key in row if key != BLOCKS})
+        if BLOCKS in row:
+            trial.blocks[epoch] = row[BLOCKS]
+        if trial.spec.stage == SEARCH:
+            self._samplers[trial.spec.arm].report(trial.spec.search_point, epoch=epoch, value=value)
+        reason = self._divergence(trial)
+        if reason:
+            self._end(trial, DIVERGED, error=reason)
+            return True
+        if epoch >= self.study.space.horizon_epochs:
+            self._end(trial, COMPLETED)
+            return False
+        stops = trial.spec.stage != CONFIRM and self._halving[trial.spec.arm].stops(
+            trial_id, epoch=epoch, value=value
+        )
+        if stops and trial.spec.stage == SEARCH:
+            self._end(trial, STOPPED)
+            return True
+        if stops and trial.would_stop_epoch is None:
+            trial.would_stop_epoch = epoch
+        self._notify()
+        return False
+
+    def on_error(self, trial_id: str, reason: str, loss: Loss = Loss.ERROR) -> None:
+        """Record a trial that has failed, or have it begun again if it only lost its process."""
+        trial = self.running.get(trial_id)
+        if trial is None:
+            return
+        if trial.goes_on(loss):
+            self._lost.append(trial_id)
+            self.note(f"{trial_id}: {loss.value}; it goes on from its last state ({reason})")
+        else:
+            self._end(trial, FAILED, error=reason)
+
+    def note(self, text: str) -> None:
+        """Tell the observers something that a person should see."""
+        self.notes.append(text)
+        self._notify()
+
+    def close(self) -> None:
+        """Leave no trial running in Optuna's studies; who goes on asks for it again."""
+        for trial in self.running.values():
+            if trial.spec.stage == SEARCH:
+                self._samplers[trial.spec.arm].tell(trial.spec.search_point, TrialState.FAIL, None)
+
+    def _objective(self, row: dict[str, Any]) -> float:
+        return float(row.get(self.study.space.objective.metric, math.nan))
+
+    def _divergence(self, trial: RunningTrial) -> str | None:
+        """Why the trial's last epoch is out of the range of useful numbers, or None."""
+        first, last = trial.curve[0], trial.curve[-1]
+        reason = not_finite(last, self.study.space.objective.metric)
+        if reason is not None:
+            return reason
+        if trial.spec.stage == SEARCH and last["val_loss"] > EXPLODED * first["val_loss"]:
+            return (
+                f"val_loss must stay below {EXPLODED:g} x its first value {first['val_loss']:.4g}, "
+                f"got {last['val_loss']:.4g} at epoch {last['epoch']}"
+            )
+        return None
+
+    def _end(self, trial: RunningTrial, status: str, *, error: str | None = None) -> None:
+        spec = trial.spec
+        data = self.study.config.data
+        blocks = block_rows(trial, data.timeframes, data.channel_names)
+        self._tables.add_trial(trial_row(trial, status, error), curve_rows(trial), blocks)
+        curve = {int(row["epoch"]): self._objective(row) for row in trial.curve}
+        value = self._objective(trial.curve[-1]) if trial.curve else math.nan
+        seconds = float(trial.curve[-1]["seconds"]) if trial.curve else 0.0
+        ended = EndedTrial(spec, status, value, curve, seconds, trial.would_stop_epoch, error)
+        del self.running[spec.trial_id]
+        self._keep(ended)
+        if spec.stage == SEARCH:
+            told = value if status == COMPLETED else None
+            self._samplers[spec.arm].tell(spec.search_point, _OPTUNA_STATE[status], told)
+        self._tell_design(spec)
+        self._notify()
+
+    def _keep(self, trial: EndedTrial) -> None:
+        self.ended[trial.spec.trial_id] = trial
+        self._ends[trial.spec.stage, trial.spec.arm, trial.status] += 1
+
+    def _replay(self, trial: EndedTrial) -> None:
+        """Take a trial of an earlier session into rungs and Optuna study, as it was then."""
+        self._keep(trial)
+        spec = trial.spec
+        if spec.stage == CONFIRM:
+            return
+        judged = dict(trial.curve)
+        if trial.status == DIVERGED:
+            judged.pop(max(judged, default=0), None)  # its last epoch never came to a rung
+        for epoch, value in judged.items():
+            self._halving[spec.arm].stops(spec.trial_id, epoch=epoch, value=value)
+        if spec.stage == SEARCH:
+            self._samplers[spec.arm].add(
+                spec.values,
+                state=_OPTUNA_STATE[trial.status],
+                value=trial.value if trial.status == COMPLETED else None,
+                curve=trial.curve,
+                attributes={"search_point": spec.search_point},
+            )
+        self._tell_design(spec)
+
+    def _tell_design(self, spec: TrialSpec) -> None:
+        """Tell a configuration of the design to its arm's study once all its seeds have ended."""
+        if spec.stage != DESIGN or (spec.arm, spec.config_id) in self._told:
+            return
+        ids = [spec._replace(seed=seed).trial_id for seed in self.study.design_seeds]
+        trials = [self.ended[trial_id] for trial_id in ids if trial_id in self.ended]
+        if len(trials) < len(ids):
+            return
+        self._told.add((spec.arm, spec.config_id))
+        good = all(trial.status == COMPLETED for trial in trials)
+        epochs = set.intersection(*(set(trial.curve) for trial in trials))
+        curve = {
+            epoch: sum(trial.curve[epoch] for trial in trials) / len(trials)
+            for epoch in sorted(epochs)
+        }
+        self._samplers[spec.arm].add(
+            spec.values,
+            state=TrialState.COMPLETE if good else TrialState.FAIL,
+            value=curve[self.study.space.horizon_epochs] if good else None,
+            curve=curve,
+            attributes={"design": spec.config_id, "seeds": len(trials)},
+        )
+
+    def _notify(self) -> None:
+        for observer in self.observers:
+            observer()

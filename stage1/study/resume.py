@@ -1,0 +1,317 @@
+"""Which trials have begun and have no row yet: what a study that was cut off goes on with first."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Collection
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import pandas as pd
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from stage1.base.errors import ConfigError, ResultsError
+from stage1.base.faults import dotted, shown
+from stage1.base.files import atomic_path, remove_leftovers, sha256_of_file, write_text
+from stage1.config import Config
+from stage1.config.yaml_source import merged, read_yaml
+from stage1.language_models.resolver import LanguageModel
+from stage1.run.folder import check_begun, check_new
+from stage1.run.reading import (
+    PARAMETER_PREFIX,
+    RANDOM,
+    STAGES,
+    RunFolder,
+    read_curves,
+    read_trials,
+)
+from stage1.run.registration import (
+    REGISTERED_CLAIMS,
+    SEARCHED,
+    CostPlan,
+    Preregistration,
+    RandomArm,
+    early_epoch,
+    is_untouched,
+    preregistration_text,
+)
+from stage1.study.space import FloatParameter, IntParameter, Parameter, Space, Value
+from stage1.study.study import (
+    Study,
+    cost_config,
+    pretrained_language_models,
+    space_yaml,
+    trial_config,
+)
+from stage1.study.trials import EndedTrial, TrialSpec
+
+_SPECS = TypeAdapter(list[TrialSpec])
+
+
+class BegunTrials:
+    """Keeps the file up to date; trials are begun by one thread and written by another.
+
+    Args:
+        file: `begun.json` of the run folder; goes on with what it holds.
+
+    Raises:
+        ResultsError: The file is not as it was written.
+    """
+
+    def __init__(self, file: Path) -> None:
+        remove_leftovers(file)
+        self._file, self._lock = file, Lock()
+        self._specs = {spec.trial_id: spec for spec in read_begun(file)}
+
+    def add(self, spec: TrialSpec) -> None:
+        """Note that a trial begins."""
+        with self._lock:
+            self._specs[spec.trial_id] = spec
+            self._write()
+
+    def remove(self, trial_ids: Collection[str]) -> None:
+        """Note that the rows of trials are written."""
+        with self._lock:
+            for trial_id in trial_ids:
+                self._specs.pop(trial_id, None)
+            self._write()
+
+    def _write(self) -> None:
+        if not self._specs:
+            self._file.unlink(missing_ok=True)
+            return
+        specs = [spec._asdict() for spec in self._specs.values()]
+        write_text(self._file, json.dumps(specs, indent=1))
+
+
+def read_begun(file: Path) -> list[TrialSpec]:
+    """The trials that had begun and had no row, in the order in which they began; perhaps none.
+
+    Raises:
+        ResultsError: The file is not as it was written.
+    """
+    if not file.exists():
+        return []
+    try:
+        return _SPECS.validate_json(file.read_bytes(), strict=True)
+    except (OSError, ValidationError):
+        raise ResultsError(
+            f"{file}: must be as the study has written it; remove it, and its trials are "
+            "begun again"
+        ) from None
+
+
+_PACKAGES = (
+    "stage1",
+    "torch",
+    "pytorch-lightning",
+    "transformers",
+    "ray",
+    "optuna",
+    "numpy",
+    "scipy",
+)
+
+
+def begin_run(
+    run: RunFolder, study: Study, *, data: dict[str, Any], models: list[LanguageModel]
+) -> None:
+    """Write space.yaml and prereg.yaml, before the first trial.
+
+    Args:
+        run: Not there yet.
+        study: Checked.
+        data: What the bars were, as `data_description` says it.
+        models: All that trials may ask for.
+
+    Raises:
+        ResultsError: The folder exists, or cannot be made.
+    """
+    check_new(run)
+    try:
+        with atomic_path(run.path, replace=False) as path:
+            new = RunFolder(path)
+            write_text(new.space, space_yaml(study, {"data": data}))
+            write_text(new.prereg, preregistration_text(_preregistration(new, study, models)))
+    except OSError as error:
+        reason = error.strerror or error
+        raise ResultsError(
+            f"{run.path}: must be a folder that can be made, got {reason}; give another --out"
+        ) from None
+
+
+def check_same_study(run: RunFolder, study: Study, *, data: dict[str, Any]) -> None:
+    """Refuse to go on with a study that is not the one the folder was begun with.
+
+    Raises:
+        ResultsError: The folder is missing, edited, or another study's; names what differs.
+    """
+    check_begun(run)
+    if _mapping(run.prereg).get("space_sha256") != sha256_of_file(run.space):
+        raise ResultsError(
+            f"{run.space}: must be as it was before the first trial; an edited study is a new run"
+        )
+    if not is_untouched(run):
+        raise ResultsError(f"{run.prereg}: {_WHOLE}, got a text that its checksum does not fit")
+    for folder in (run.checkpoints, run.running, run.tensorboard):
+        if folder.is_symlink():
+            raise ResultsError(
+                f"{folder}: must be a folder of the run itself, got a link; remove it"
+            )
+    # A run of an earlier version does not say keys that came later: it had what are their defaults.
+    then = _flat(merged({"config": Config().model_dump(mode="json")}, _mapping(run.space)))
+    now = _flat(yaml.safe_load(space_yaml(study, {"data": data})))
+    keys = {*then, *now} - {"data.data_dir"}  # the fingerprint decides, however the path is written
+    # What is kept of the trials changes none of them, and runs of earlier versions do not say it.
+    keys = {key for key in keys if not key.startswith("checkpoints.")}
+    differing = sorted(key for key in keys if then.get(key) != now.get(key))
+    if differing:
+        told = [f"{key} ({_value(key, then)} -> {_value(key, now)})" for key in differing]
+        raise ResultsError(
+            f"{run.space}: must be the study that is resumed, differs in {', '.join(told)}; "
+            "undo the change, or start a new run under another name or --out"
+        )
+
+
+def _value(key: str, study: dict[str, Any]) -> str:
+    if key != "data.fingerprint":
+        return shown(study.get(key))
+    place = study.get("data.data_dir") or "the bundled sample"
+    return f"{str(study.get(key))[:12]} of {place}"
+
+
+def _mapping(file: Path) -> dict[str, Any]:
+    try:
+        content, _ = read_yaml(file)
+    except ConfigError as error:
+        raise ResultsError(f"{file}: {_WHOLE} ({error})") from None
+    if not isinstance(content, dict):
+        raise ResultsError(f"{file}: {_WHOLE}, got {shown(content)}")
+    return content
+
+
+_WHOLE = "must be as it was written before the first trial; restore it, or start a new run"
+
+
+def _flat(values: dict[str, Any], above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Values by dotted key; an empty mapping counts as a value."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        keys = (*above, str(key))
+        flat |= _flat(value, keys) if isinstance(value, dict) and value else {dotted(keys): value}
+    return flat
+
+
+def _preregistration(run: RunFolder, study: Study, models: list[LanguageModel]) -> Preregistration:
+    return Preregistration(
+        space_sha256=sha256_of_file(run.space),
+        written_at=datetime.now(UTC).replace(microsecond=0),
+        arms=list(study.space.arms),
+        roles=study.roles,
+        configurations=study.space.design.configurations,
+        seeds=study.design_seeds,
+        horizon_epoch=study.space.horizon_epochs,
+        early_epoch=early_epoch(study.space.horizon_epochs),
+        claims=REGISTERED_CLAIMS,
+        random_arm=_random_arm(study),
+        cost=_cost_plan(study, models),
+        language_models={model.name: model.sha256 for model in models},
+        versions={package: version(package) for package in _PACKAGES},
+    )
+
+
+def _random_arm(study: Study) -> RandomArm | None:
+    if RANDOM not in study.roles:
+        return None
+    config = trial_config(study, arm=study.roles[RANDOM], values={}, seed=0)
+    values = config.transfer_learning.model_dump(include=set(RandomArm.model_fields))
+    searched = {name for name in values if f"transfer_learning.{name}" in study.space.space}
+    return RandomArm(**values | dict.fromkeys(searched, SEARCHED))
+
+
+def _cost_plan(study: Study, models: list[LanguageModel]) -> CostPlan | None:
+    """The claim about cost is about the largest T5 that the pretrained arm may have."""
+    names = pretrained_language_models(study)
+    if not names:
+        return None
+    parameters = {
+        model.name: sum(tensor.numel() for tensor in model.weights.values()) for model in models
+    }
+    largest = max(names, key=lambda name: parameters[name])
+    config = cost_config(study, largest)
+    return CostPlan(size=largest, patch_len=config.transfer_learning.patch_len)
+
+
+def data_description(fingerprint: str, data_dir: Path | None) -> dict[str, Any]:
+    """What space.yaml says of the bars; `data_dir` null is the bundled sample."""
+    return {"data_dir": str(data_dir) if data_dir else None, "fingerprint": fingerprint}
+
+
+def ended_trials(run: RunFolder, study: Study) -> list[EndedTrial]:
+    """The trials of the run folder, in the order of their ends.
+
+    Raises:
+        ResultsError: A table cannot be read.
+    """
+    metric = study.space.objective.metric
+    trials, curves = read_trials(run), read_curves(run)
+    by_trial = {trial_id: rows for trial_id, rows in curves.groupby("trial_id")}
+    return [
+        _ended(row, by_trial.get(row["trial_id"]), study.space, metric)
+        for _, row in trials.iterrows()
+    ]
+
+
+def begun_trials(run: RunFolder, study: Study) -> list[TrialSpec]:
+    """The trials that had begun when the study was cut off, in that order.
+
+    The last of them may have rows already, if it was cut off between the two writings.
+
+    Raises:
+        ResultsError: The file is not as the study has written it.
+    """
+    specs = read_begun(run.begun)
+    arms, names = list(study.space.arms), re.compile(r"[A-Za-z0-9_]+(-\d+)?")
+    for spec in specs:
+        known = spec.stage in STAGES and spec.arm in arms and names.fullmatch(spec.config_id)
+        if not known or not spec.values.keys() <= study.space.space.keys():
+            raise ResultsError(
+                f"{run.begun}: must hold trials of this study, got {spec.trial_id!r}"
+            )
+    return specs
+
+
+def _ended(row: pd.Series, curve: pd.DataFrame | None, space: Space, metric: str) -> EndedTrial:
+    cells = {key: row.get(PARAMETER_PREFIX + key) for key in space.space}  # no column: never active
+    values = {
+        key: _typed(space.space[key], cell) for key, cell in cells.items() if not pd.isna(cell)
+    }
+    spec = TrialSpec(row["stage"], row["arm"], row["config_id"], int(row["seed"]), values)
+    points: dict[int, float] = {}
+    if curve is not None and metric in curve:
+        points = dict(zip(curve["epoch"].astype(int), curve[metric].astype(float), strict=True))
+    seconds = float(row["seconds"]) if not pd.isna(row["seconds"]) else 0.0
+    would_stop = row.get("would_stop_epoch")
+    return EndedTrial(
+        spec,
+        row["status"],
+        float(row.get(metric, math.nan)),
+        points,
+        seconds,
+        would_stop_epoch=None if pd.isna(would_stop) else int(would_stop),
+    )
+
+
+def _typed(parameter: Parameter, value: Any) -> Value:
+    """A table's value as the parameter has it: a column with gaps holds whole numbers as floats."""
+    if isinstance(parameter, IntParameter):
+        return int(value)
+    if isinstance(parameter, FloatParameter):
+        return float(value)
+    return parameter.options[parameter.options.index(value)]

@@ -1,0 +1,159 @@
+"""One arm's Optuna study: what is asked of it and what it is told."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any, cast
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from stage1.base.seeds import Stream, integer_seed
+from stage1.study.space import Space, Value, distributions, is_active
+
+STARTUP_TRIALS = 10
+"""TPE proposes at random until it knows so many values (Optuna's default), design included."""
+
+
+def suggest(trial: optuna.Trial, key: str, distribution: BaseDistribution) -> Value:
+    """Let the trial's sampler choose a value."""
+    match distribution:
+        case FloatDistribution(low=low, high=high, log=log):
+            return trial.suggest_float(key, low, high, log=log)
+        case IntDistribution(low=low, high=high, log=log):
+            return trial.suggest_int(key, low, high, log=log)
+        case CategoricalDistribution(choices=choices):
+            return cast(Value, trial.suggest_categorical(key, choices))
+    raise ValueError(f"{key} must have a float, int or choice distribution, got {distribution}")
+
+
+class _KnownSpaceTPE(TPESampler):
+    """TPE that is told which parameters every trial has, which it would look for in all trials."""
+
+    def __init__(self, parameters: dict[str, BaseDistribution], **options: Any) -> None:
+        super().__init__(**options)
+        self._parameters = parameters
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """The parameters that are sampled together. Called by Optuna."""
+        return self._parameters
+
+
+class ArmSampler:
+    """Proposes an arm's search points and keeps its study true.
+
+    Every proposal comes from a sampler with a seed of its own: it depends on what the study holds
+    and on the proposal's number, not on what this process did before.
+
+    Args:
+        space: Parameters, direction, sampler.
+        arm: Name of the arm.
+        arm_index: Its place among the arms.
+        seed: The study's.
+        storage: Where the arm's Optuna study is created.
+    """
+
+    def __init__(
+        self, space: Space, *, arm: str, arm_index: int, seed: int, storage: BaseStorage
+    ) -> None:
+        self._space = space
+        self._distributions = distributions(space)
+        self._unconditional = {
+            key: distribution
+            for key, distribution in sorted(self._distributions.items())
+            if not space.space[key].when and not distribution.single()
+        }
+        self._key = (seed, arm_index)
+        self._asked: dict[int, optuna.Trial] = {}
+        self.study = optuna.create_study(
+            study_name=f"{space.name}-{arm}",
+            storage=storage,
+            direction="maximize" if space.objective.mode == "max" else "minimize",
+        )
+        self._describe(arm)
+
+    def _describe(self, arm: str) -> None:
+        """For whoever looks at the study with Optuna's own tools."""
+        self.study.set_user_attr("arm", arm)
+        for key, value in self._space.arms[arm].items():
+            self.study.set_user_attr(key, value)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            self.study.set_metric_names([self._space.objective.metric])
+
+    def ask(self, number: int, known: Mapping[str, Value] | None = None) -> dict[str, Value]:
+        """Propose search point `number`: a value for every parameter whose `when` holds.
+
+        Args:
+            number: Of the proposal.
+            known: What it was when it was proposed first, in an earlier session; None = new.
+        """
+        if known is not None:
+            self.study.enqueue_trial(dict(known))
+        self.study.sampler = self._sampler(number)
+        trial = self.study.ask()
+        trial.set_user_attr("search_point", number)
+        self._asked[number] = trial
+        values: dict[str, Value] = {}
+        for key, distribution in self._distributions.items():
+            if is_active(self._space, key, values):
+                values[key] = suggest(trial, key, distribution)
+        return values
+
+    def report(self, number: int, *, epoch: int, value: float) -> None:
+        """Tell an intermediate value of a proposed point."""
+        if math.isfinite(value):
+            self._asked[number].report(value, epoch)
+
+    def tell(self, number: int, state: TrialState, value: float | None) -> None:
+        """Tell how a proposed point ended.
+
+        Args:
+            number: Of the proposal.
+            state: COMPLETE with a value at the horizon, PRUNED at its last rung, or FAIL.
+            value: Of the objective at the horizon, None otherwise.
+        """
+        self.study.tell(self._asked.pop(number), value, state)
+
+    def add(
+        self,
+        values: Mapping[str, Value],
+        *,
+        state: TrialState,
+        value: float | None,
+        curve: Mapping[int, float],
+        attributes: Mapping[str, Any],
+    ) -> None:
+        """Record a trial that was not proposed here: of the design, or of an earlier session."""
+        reported = {epoch: v for epoch, v in curve.items() if math.isfinite(v)}
+        if state == TrialState.PRUNED and reported:
+            value = reported[max(reported)]  # as Optuna itself does for a trial it is told about
+        self.study.add_trial(
+            optuna.trial.create_trial(
+                params=dict(values),
+                distributions={key: self._distributions[key] for key in values},
+                state=state,
+                value=value,
+                intermediate_values=reported,
+                user_attrs=dict(attributes),
+            )
+        )
+
+    def _sampler(self, number: int) -> BaseSampler:
+        seed = integer_seed(Stream.SAMPLER, *self._key, number) % 2**32
+        if self._space.search.sampler == "random":
+            return RandomSampler(seed=seed)
+        return _KnownSpaceTPE(self._unconditional, seed=seed, n_startup_trials=STARTUP_TRIALS)

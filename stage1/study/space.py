@@ -1,0 +1,247 @@
+"""What a search space file may say, and the one translation of it into distributions."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Annotated, Any, Literal, Self
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from pydantic import Field, field_validator, model_validator
+
+from stage1.base.faults import RuleError, shown
+from stage1.config import Section
+
+Value = float | int | str | bool
+MOST = 2**53
+"""Whole numbers up to here are exact as floats, which Optuna makes of them."""
+LONGEST_NAME = 100
+"""Characters; names of arms and studies become parts of file names, which hold 255 bytes."""
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+"""Of a study; nothing that matches leads out of a folder."""
+ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$", max_length=LONGEST_NAME)]
+
+
+class Conditional(Section):
+    """What all parameters have in common."""
+
+    when: dict[str, Any] = Field(default_factory=dict)
+    """Values that other keys must have; else the base configuration's value is used."""
+
+
+class FloatParameter(Conditional):
+    """A real number, both bounds included."""
+
+    type: Literal["float"]
+    """Kind of parameter."""
+    low: float
+    """Smallest value."""
+    high: float
+    """Largest value."""
+    log: bool = False
+    """Uniform in the exponent."""
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        _check_bounds(self.low, self.high, log=self.log)
+        return self
+
+
+class IntParameter(Conditional):
+    """A whole number, both bounds included."""
+
+    type: Literal["int"]
+    """Kind of parameter."""
+    low: int = Field(ge=-MOST, le=MOST)
+    """Smallest value."""
+    high: int = Field(ge=-MOST, le=MOST)
+    """Largest value."""
+    log: bool = False
+    """Uniform in the exponent."""
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        _check_bounds(self.low, self.high, log=self.log)
+        return self
+
+
+class ChoiceParameter(Conditional):
+    """One of several values."""
+
+    type: Literal["choice"]
+    """Kind of parameter."""
+    options: tuple[Value, ...] = Field(min_length=1)
+    """The values, each once."""
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _one_kind(cls, options: Any) -> Any:
+        if not isinstance(options, list | tuple):
+            return options
+        if any(_is_number(option) for option in options):
+            options = [_number(option) for option in options]
+        kinds = (_is_number, lambda option: isinstance(option, str), _is_truth_value)
+        if not any(all(map(kind, options)) for kind in kinds):
+            raise ValueError(
+                f"must be all text, all numbers or all true/false, got {shown(options)}"
+            )
+        return options
+
+    @field_validator("options")
+    @classmethod
+    def _each_once(cls, options: tuple[Value, ...]) -> tuple[Value, ...]:
+        if len(set(options)) < len(options):
+            raise ValueError(f"must differ from each other, got {shown(list(options))}")
+        return options
+
+
+def _is_truth_value(option: Any) -> bool:
+    return isinstance(option, bool)
+
+
+def _is_number(option: Any) -> bool:
+    return isinstance(option, int | float) and not isinstance(option, bool)
+
+
+def _number(option: Any) -> Any:
+    """`3e-4`, which YAML 1.1 takes for text, as the number it is; anything else as it is."""
+    with suppress(ValueError):
+        return float(option) if isinstance(option, str) else option
+    return option
+
+
+Parameter = FloatParameter | IntParameter | ChoiceParameter
+
+
+def _check_bounds(low: float, high: float, *, log: bool) -> None:
+    if low > high:
+        raise RuleError(("low", f"must be <= high={high}, got {low}; swap them"))
+    if log and low <= 0:
+        raise RuleError(("low", f"must be > 0 with log: true, got {low}"))
+
+
+class Objective(Section):
+    """What the search optimises."""
+
+    metric: str = "val_correlation"
+    """A metric of the validation set."""
+    mode: Literal["max", "min"] = "max"
+    """Which way is better."""
+
+
+class Design(Section):
+    """The fixed paired part of a study."""
+
+    configurations: int = Field(8, ge=2, le=4096)
+    """Sobol points; a power of two."""
+    seeds: int = Field(2, ge=1, le=1000)
+    """Trainings per configuration and arm."""
+
+    @field_validator("configurations")
+    @classmethod
+    def _power_of_two(cls, configurations: int) -> int:
+        if configurations & (configurations - 1):
+            raise ValueError(f"must be a power of two, got {configurations}")
+        return configurations
+
+
+class Asha(Section):
+    """Asynchronous successive halving."""
+
+    grace_epochs: int = Field(1, ge=1)
+    """First epoch at which a trial may be stopped."""
+    reduction_factor: float = Field(3, gt=1)
+    """One in so many trials goes on at each rung."""
+
+
+class Scheduler(Section):
+    """What stops trials of the search early."""
+
+    asha: Asha = Asha()
+    """The only one so far."""
+
+
+class Search(Section):
+    """The adaptive part of a study."""
+
+    trials: int = Field(24, ge=0)
+    """In total, split over the arms."""
+    sampler: Literal["tpe", "random"] = "tpe"
+    """What proposes configurations."""
+    scheduler: Scheduler = Scheduler()
+    """What stops them."""
+
+
+class Resources(Section):
+    """What one trial occupies."""
+
+    cpus: float = Field(1, gt=0)
+    """Cores."""
+    gpus: float = Field(0, ge=0)
+    """GPUs, or a share of one."""
+
+
+class Checkpoints(Section):
+    """Which trainings' last states are kept."""
+
+    keep: int = Field(3, ge=0)
+    """Best completed trials of the whole study; 0 = none."""
+    gigabytes: float = Field(10, gt=0)
+    """Of all of them together, in 10^9 bytes; the best one is kept even if it is larger."""
+
+
+class Space(Section):
+    """A study as written in its file."""
+
+    name: str = Field(pattern=NAME_PATTERN, max_length=LONGEST_NAME)
+    """Name of the run folder."""
+    base: str
+    """Configuration file, relative to this one."""
+    objective: Objective = Objective()
+    """What is optimised."""
+    horizon_epochs: int = Field(15, ge=1)
+    """Epochs of a full trial."""
+    arms: dict[ArmName, dict[str, Any]] = Field(min_length=1)
+    """Keys that tell the arms apart."""
+    space: dict[str, Annotated[Parameter, Field(discriminator="type")]] = Field(min_length=1)
+    """Parameters by dotted key."""
+    design: Design = Design()
+    """The paired part."""
+    search: Search = Search()
+    """The adaptive part."""
+    resources: Resources = Resources()
+    """Per trial."""
+    checkpoints: Checkpoints = Checkpoints()
+    """What is kept of the best trials."""
+
+
+def distributions(space: Space) -> dict[str, BaseDistribution]:
+    """The one translation of a space into Optuna's terms; bounds are inclusive in both."""
+    result: dict[str, BaseDistribution] = {}
+    for key, parameter in space.space.items():
+        match parameter:
+            case FloatParameter():
+                result[key] = FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+            case IntParameter():
+                result[key] = IntDistribution(parameter.low, parameter.high, log=parameter.log)
+            case ChoiceParameter():
+                result[key] = CategoricalDistribution(parameter.options)
+    return result
+
+
+def is_active(space: Space, key: str, values: dict[str, Value]) -> bool:
+    """Whether the values so far meet the parameter's `when`."""
+    return all(values.get(other) == wanted for other, wanted in space.space[key].when.items())
+
+
+def active(space: Space, values: dict[str, Value]) -> dict[str, Value]:
+    """The values whose `when` holds; parameters may depend on earlier ones."""
+    kept: dict[str, Value] = {}
+    for key, value in values.items():
+        if is_active(space, key, kept):
+            kept[key] = value
+    return kept

@@ -1,0 +1,204 @@
+"""What a trial of a study is: what is to be run, what runs, what has ended, and its rows."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from itertools import product
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stage1.run.reading import BLOCK_SUMS, PARAMETER_PREFIX
+from stage1.study.space import Value
+
+
+class TrialSpec(NamedTuple):
+    """One trial to run."""
+
+    stage: str
+    arm: str
+    config_id: str
+    seed: int
+    values: dict[str, Value]
+    """Searched values whose condition holds, by dotted key."""
+
+    @property
+    def trial_id(self) -> str:
+        """Unique within the study, the same in every attempt to run it."""
+        return f"{self.stage}-{self.config_id}-{self.arm}-{self.seed}"
+
+    @property
+    def search_point(self) -> int:
+        """Which proposal of its arm a search trial is."""
+        return int(self.config_id.rpartition("-")[2])
+
+
+class Tables(Protocol):
+    """Where trials are written."""
+
+    def begin(self, spec: TrialSpec) -> None:
+        """Note a trial that begins."""
+
+    def add_trial(
+        self,
+        row: dict[str, Any],
+        curve: list[dict[str, Any]],
+        blocks: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Write one ended trial, its curve and its blocks."""
+
+
+class Loss(Enum):
+    """How a trial lost its process."""
+
+    ERROR = "its training raised an error"
+    DEATH = "its process or machine died"
+    MEMORY = "its process was killed for memory"
+
+
+MOST_DEATHS = 3
+"""A trial whose process dies so often without completing an epoch in between has failed."""
+
+
+@dataclass
+class RunningTrial:
+    """A trial that has begun."""
+
+    spec: TrialSpec
+    started_at: datetime
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    blocks: dict[int, NDArray[np.float64]] = field(default_factory=dict)
+    """(timeframe, channel, block, sum) by epoch, where they were asked for."""
+    would_stop_epoch: int | None = None
+    begun: float = field(default_factory=time.monotonic)
+    """When it began, by a clock that never jumps."""
+    deaths: int = 0
+    """Of its processes, since it last completed an epoch."""
+    parts: int = 1
+    """In which its batches are worked on; more than 1 once memory has cost it a process."""
+
+    def completed(self) -> int:
+        """The last epoch that was completed; -1 before any."""
+        return int(self.curve[-1]["epoch"]) if self.curve else -1
+
+    def goes_on(self, loss: Loss) -> bool:
+        """Whether the trial is begun again after its process was lost, from its last state.
+
+        An error would come again. What died may have been unlucky. What was killed for memory is
+        given one more chance, with its batches in twice as many parts.
+        """
+        if loss == Loss.MEMORY:
+            if self.parts > 1:
+                return False
+            self.parts = 2 * int(self.curve[-1].get("accumulation", 1) if self.curve else 1)
+            return True
+        self.deaths += 1
+        return loss == Loss.DEATH and self.deaths < MOST_DEATHS
+
+
+class EndedTrial(NamedTuple):
+    """What later decisions need of a trial that has ended."""
+
+    spec: TrialSpec
+    status: str
+    value: float
+    """Of the objective after the last epoch; NaN if there is none."""
+    curve: dict[int, float]
+    """Of the objective, by epoch."""
+    seconds: float
+    """Wall time of the trial."""
+    would_stop_epoch: int | None = None
+    """Where halving would have stopped a trial of the design."""
+    error: str | None = None
+    """Why it has failed or diverged, if that happened in this session."""
+
+
+def not_finite(row: Mapping[str, Any], objective: str) -> str | None:
+    """Why an epoch's loss or objective is no number to go on with, or None.
+
+    Args:
+        row: Of an epoch; before the first step there is no training loss.
+        objective: Name of the metric that trials are judged by.
+    """
+    names = ["val_loss", objective, *(["train_loss"] if row["epoch"] > 0 else [])]
+    for name in names:
+        value = row.get(name, math.nan)
+        if not math.isfinite(value):
+            return f"{name} must stay finite, got {value} at epoch {row['epoch']}"
+    return None
+
+
+_CURVE_ONLY = {"epoch", "train_loss", "lr"}
+_TRIAL_ONLY = {
+    "zero_val_loss",
+    "accumulation",
+    "seconds_per_step",
+    "steps",
+    "peak_rss_mb",
+    "peak_vram_mb",
+    "parameters",
+    "lm_sha256",
+    "head_sha256",
+    "order_sha256",
+    "mask_sha256",
+    "node",
+}
+
+
+def trial_row(trial: RunningTrial, status: str, error: str | None) -> dict[str, Any]:
+    """The trial's row of trials.parquet."""
+    last = trial.curve[-1] if trial.curve else {}
+    spec = trial.spec
+    return {
+        "trial_id": spec.trial_id,
+        "stage": spec.stage,
+        "arm": spec.arm,
+        "config_id": spec.config_id,
+        "seed": spec.seed,
+        "status": status,
+        "epochs": last.get("epoch", 0),
+        **{PARAMETER_PREFIX + key: value for key, value in spec.values.items()},
+        **{key: value for key, value in last.items() if key not in _CURVE_ONLY},
+        "started_at": trial.started_at,
+        "would_stop_epoch": trial.would_stop_epoch,
+        "error": error,
+    }
+
+
+def curve_rows(trial: RunningTrial) -> list[dict[str, Any]]:
+    """The trial's rows of curves.parquet."""
+    return [
+        {
+            key: value
+            for key, value in row.items()
+            if key not in _TRIAL_ONLY and not key.startswith("baseline_")
+        }
+        for row in trial.curve
+    ]
+
+
+def block_rows(
+    trial: RunningTrial, timeframes: Sequence[str], channels: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The trial's rows of blocks.parquet; blocks without a scored bar have none.
+
+    Args:
+        trial: With its sums.
+        timeframes: What the first axis of the sums stands for.
+        channels: What the second one does.
+    """
+    rows = []
+    for epoch, sums in trial.blocks.items():
+        for timeframe, channel, block in product(*(range(size) for size in sums.shape[:3])):
+            n, *others = sums[timeframe, channel, block].tolist()
+            if n:
+                identity = (epoch, timeframes[timeframe], channels[channel], block, int(n))
+                names = ("epoch", "timeframe", "channel", "block", *BLOCK_SUMS)
+                rows.append(dict(zip(names, (*identity, *others), strict=True)))
+    return rows

@@ -1,0 +1,234 @@
+"""What a trial takes, from a few of its steps and one of its validations."""
+
+from __future__ import annotations
+
+import gc
+import time
+from typing import Any, NamedTuple
+
+from stage1.config import Config, with_values
+from stage1.data.batches import MarketWindows
+from stage1.language_models.resolver import LanguageModel
+from stage1.run.reading import PRETRAINED, VANILLA
+from stage1.training.fit import EpochRow, StepClock, fit
+
+STEPS = 5
+"""Of an epoch of a timing."""
+_EPOCHS = 2
+"""The first one warms up."""
+_FREEZE = "transfer_learning.freeze_lm_epochs"
+
+
+def timed_fit(
+    config: Config,
+    windows: MarketWindows,
+    language_model: LanguageModel | None,
+    *,
+    epochs: int,
+    **trainer_options: Any,
+) -> tuple[StepClock, list[EpochRow]]:
+    """A short training as a trial does it: its clock, and the rows it reported.
+
+    Args:
+        config: Complete; its horizon and the length of its epochs do not matter.
+        windows: The bars, resident.
+        language_model: As `fit` takes it.
+        epochs: Of `STEPS` steps each; validated after the last one.
+        trainer_options: For Lightning's Trainer.
+    """
+    gc.collect()  # what is left of an earlier training would count as this one's memory
+    clock, rows = StepClock(), list[EpochRow]()
+    fit(
+        with_values(config, {"training.epochs": epochs, "training.steps_per_epoch": STEPS}),
+        windows,
+        language_model,
+        report=rows.append,
+        callbacks=[clock],
+        check_val_every_n_epoch=epochs,
+        **trainer_options,
+    )
+    return clock, rows
+
+
+class TrialTiming(NamedTuple):
+    """What a training of some configuration took, part by part."""
+
+    start_seconds: float
+    """Model, optimiser and the first validation: all that comes before the first step."""
+    step_seconds: float
+    """One training step."""
+    validation_seconds: float
+    """One validation, and whatever else an epoch does beside its steps."""
+    peak_rss_mb: float
+    peak_vram_mb: float | None
+    """None without a GPU."""
+
+    def trial_seconds(self, *, epochs: float, steps_per_epoch: int) -> float:
+        """Wall time of a trial that is trained for so many epochs, alone on its core."""
+        epoch = self.validation_seconds + steps_per_epoch * self.step_seconds
+        return self.start_seconds + epochs * epoch
+
+
+def time_trial(
+    config: Config,
+    windows: MarketWindows,
+    language_model: LanguageModel | None,
+    *,
+    accelerator: str = "cpu",
+) -> TrialTiming:
+    """Train a few steps as a trial does, with two validations of the whole validation set.
+
+    The T5 learns from the first step: while it is frozen a step takes less. One that never learns
+    stays frozen. Where a single thread of the CPU does the work, what it waited for other programs
+    is taken off, so that a busy machine gives the times of an idle one.
+
+    Args:
+        config: Complete; its horizon and the length of its epochs do not matter.
+        windows: The bars, resident.
+        language_model: As `transfer_learning.lm_name_or_path` resolves, or None for the vanilla
+            encoder.
+        accelerator: Lightning's name of the device.
+    """
+    if config.transfer_learning.freeze_lm_epochs > 0:
+        config = with_values(config, {_FREEZE: 0})
+    windows.validation_batches(config.masking)  # made once per worker, not once per trial
+    started, worked = time.perf_counter(), time.process_time()
+    clock, rows = timed_fit(
+        config, windows, language_model, epochs=_EPOCHS, accelerator=accelerator
+    )
+    share = 1.0
+    if waits_are_known(config, accelerator):
+        worked = time.process_time() - worked
+        share = min(worked / (time.perf_counter() - started), 1.0)
+    first, last = rows
+    rest = last["seconds"] - first["seconds"] - sum(clock.seconds)
+    return TrialTiming(
+        start_seconds=share * first["seconds"],
+        step_seconds=share * clock.seconds[-1] / clock.steps[-1],
+        validation_seconds=share * rest,
+        peak_rss_mb=last["peak_rss_mb"],
+        peak_vram_mb=last["peak_vram_mb"],
+    )
+
+
+def waits_are_known(config: Config, accelerator: str) -> bool:
+    """Whether a training's time on the processor is what it would take on an idle machine."""
+    return accelerator == "cpu" and config.training.threads == 1
+
+
+EPOCHS = 3
+"""Of a timing; the first one warms up."""
+
+
+class StepTiming(NamedTuple):
+    """What some training steps took."""
+
+    steps: int
+    seconds: float
+    """Wall time of all of them together."""
+    peak_rss_mb: float
+    peak_vram_mb: float | None
+    """None without a GPU."""
+
+
+def time_rounds(
+    config: Config,
+    windows: MarketWindows,
+    language_model: LanguageModel,
+    *,
+    rounds: int,
+    accelerator: str = "cpu",
+) -> list[dict[str, Any]]:
+    """Time the T5 and the vanilla encoder of its width in turn, both learning from the first step.
+
+    The order alternates (T5, vanilla; vanilla, T5; ...), so that a machine that becomes slower or
+    faster on the way treats both alike.
+
+    Args:
+        config: Of a trial with the T5.
+        windows: The bars, resident.
+        language_model: As the configuration names it.
+        rounds: Timings of each.
+        accelerator: Lightning's name of the device.
+
+    Returns:
+        Rows of cost.parquet.
+    """
+    unfrozen = with_values(config, {"transfer_learning.freeze_lm_epochs": 0})
+    arms = [
+        (PRETRAINED, unfrozen, language_model),
+        (VANILLA, vanilla_counterpart(unfrozen, language_model.config), None),
+    ]
+    rows = []
+    gc.collect()
+    gc.freeze()  # to look through all imported libraries before each timing would take longer
+    try:
+        for number in range(rounds):
+            for arm, of_arm, model in arms if number % 2 == 0 else reversed(arms):
+                timing = time_steps(of_arm, windows, model, accelerator=accelerator)
+                rows.append(
+                    {
+                        "arm": arm,
+                        "size": language_model.name,
+                        "patch_len": config.transfer_learning.patch_len,
+                        "round": number,
+                        **timing._asdict(),
+                    }
+                )
+    finally:
+        gc.unfreeze()
+    return rows
+
+
+def vanilla_counterpart(config: Config, t5: dict[str, Any]) -> Config:
+    """The configuration with the vanilla encoder of a T5's width, depth and heads.
+
+    Args:
+        config: Of a trial with the T5.
+        t5: The T5's configuration. Its heads need not divide its width: then the vanilla encoder
+            has the next smaller number that does.
+    """
+    width = int(t5["d_model"])
+    heads = max(n for n in range(1, int(t5["num_heads"]) + 1) if width % n == 0)
+    return with_values(
+        config,
+        {
+            "transfer_learning.use_pretrained_lm": False,
+            "model.encoder.d_model": width,
+            "model.encoder.layers": int(t5["num_layers"]),
+            "model.encoder.heads": heads,
+            "model.encoder.d_ff": int(t5["d_ff"]),
+        },
+    )
+
+
+def time_steps(
+    config: Config,
+    windows: MarketWindows,
+    language_model: LanguageModel | None,
+    *,
+    accelerator: str = "cpu",
+) -> StepTiming:
+    """Time some training steps as a trial takes them, after a few that warm up.
+
+    Memory is that of a whole training: model, optimiser, steps, and a validation batch.
+
+    Args:
+        config: Complete; its horizon and the length of its epochs do not matter.
+        windows: The bars, resident.
+        language_model: As `transfer_learning.lm_name_or_path` resolves, or None for the vanilla
+            encoder.
+        accelerator: Lightning's name of the device.
+    """
+    clock, rows = timed_fit(
+        config,
+        windows,
+        language_model,
+        epochs=EPOCHS,
+        accelerator=accelerator,
+        num_sanity_val_steps=0,
+        limit_val_batches=1,
+    )
+    (row,) = rows
+    steps, seconds = sum(clock.steps[1:]), sum(clock.seconds[1:])
+    return StepTiming(steps, seconds, row["peak_rss_mb"], row["peak_vram_mb"])

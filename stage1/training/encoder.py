@@ -1,0 +1,272 @@
+"""A checkpoint -> the model or the encoder in it, and the bars that fit it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from stage1 import __version__
+from stage1.base.errors import ResultsError
+from stage1.base.faults import brief, plural, told_if_unwritable
+from stage1.base.files import atomic_path, sha256_of_file
+from stage1.config import Config
+from stage1.data.bars import Bars
+from stage1.data.batches import slices, windows_at_once
+from stage1.data.gathering import Batch
+from stage1.data.load import load_data
+from stage1.data.store import fingerprint, found_timeframes
+from stage1.data.whole_windows import WholeWindows, check_timeframes
+from stage1.model.market_encoder import MarketEncoder
+from stage1.model.stage1_model import Stage1Model, model_of_weights
+from stage1.training.batch_guard import BatchGuard, Warn
+from stage1.training.checkpoint import Trained, read_trained
+
+
+def load_encoder(checkpoint: str | Path) -> MarketEncoder:
+    """Load the encoder of a training, for the next stage; also as `stage1.load_encoder`.
+
+    A `torch.nn.Module` on the CPU, in evaluation mode, all weights float32 and free to learn. It
+    needs nothing but the checkpoint: neither bars nor the language model that the training began
+    with. Its `timeframes`, `seq_len` and `d_model` say what goes in and comes out, its `config`
+    what it was trained with:
+
+        encoder = stage1.load_encoder("runs/train/best/last.ckpt")
+        windows = encoder.windows(bars_for(encoder.config, Path("data/derived")))
+        for batch in windows.batches():
+            codes = encoder(batch.features, real=batch.real)
+            vectors = encoder.embed(batch.features, batch.real)
+
+    with the `bars_for` of this module. `features` are (batch, timeframes, seq_len, 6), of a series
+    twice its channels in place of the 6; `codes` are (batch, timeframes, seq_len, d_model),
+    `vectors` (batch, timeframes, d_model); `windows.ends` are the instants (unix seconds) at which
+    the windows' bars are completed.
+
+    Args:
+        checkpoint: Of `stage1.train`, or of a study's `checkpoints/`.
+
+    Raises:
+        ResultsError: Missing, damaged, not made here, or holding anything but tensors and plain
+            values.
+    """
+    trained = read_trained(Path(checkpoint))
+    encoder = MarketEncoder(
+        trained_model(trained), trained.record.config, trained.record.statistics
+    )
+    return encoder.eval()
+
+
+def trained_model(trained: Trained) -> Stage1Model:
+    """The whole model of a checkpoint.
+
+    Raises:
+        ResultsError: The weights are not those of its configuration.
+    """
+    record = trained.record
+    try:
+        return model_of_weights(record.config, record.t5_shape, trained.weights)
+    except (RuntimeError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ResultsError(
+            f"{trained.path}: must hold the weights of its own configuration, got others "
+            f"({brief(str(error))}); take another checkpoint"
+        ) from None
+
+
+def bars_for(config: Config, data_dir: Path | None) -> dict[str, Bars]:
+    """Load the bars, or the series, that a model reads.
+
+    Args:
+        config: The model's.
+        data_dir: Folder made by `stage1.prepare`; None for the bundled sample.
+
+    Raises:
+        DataError: A timeframe or a channel is missing, the step is another, or a bar is not sound.
+    """
+    if config.data.kind == "ohlc" and data_dir is not None and data_dir.is_dir():
+        check_timeframes(found_timeframes(data_dir), config.data, f"{data_dir}:")
+    bars, _ = load_data(data_dir, config)
+    return bars
+
+
+ROW_GROUP_BYTES = 16 * 2**20
+"""Of vectors in a row group, about: what is held before it is written."""
+_MARK = "stage1.encode"
+"""Key of the file's metadata that says who wrote it."""
+
+
+class Vectors(NamedTuple):
+    """Embeddings, a row each."""
+
+    window_end: NDArray[np.int64]  # (rows) unix seconds
+    timeframe: NDArray[np.int8]  # (rows) place among the encoder's
+    vector: NDArray[np.float32]  # (rows, d_model)
+
+
+def encode_to_file(
+    checkpoint: Path, data_dir: Path | None, out: Path, *, stride: int | None, console: Console
+) -> str:
+    """Embed all windows of some bars, on the GPU where there is one; says what was written.
+
+    Args:
+        checkpoint: Of a training.
+        data_dir: Folder of prepared bars, or of a series; None for the bundled sample.
+        out: The file.
+        stride: Minutes, or steps of a series, between the ends of windows; None = as trained.
+        console: Where to show the progress.
+
+    Raises:
+        ResultsError: The checkpoint cannot be read, or the file not be written.
+        DataError: The bars lack a timeframe, or are too few.
+        TrialError: Memory does not suffice for a single window.
+    """
+    encoder = load_encoder(checkpoint)
+    bars = bars_for(encoder.config, data_dir)
+    windows = encoder.windows(bars, stride=stride)
+    unit = windows.config.unit
+    origin = {
+        "checkpoint_sha256": sha256_of_file(checkpoint),
+        "bars_sha256": fingerprint(bars),
+        f"stride_{unit}": str(windows.config.stride),
+    }
+    encoder.to(torch.accelerator.current_accelerator(check_available=True) or "cpu")
+    warn = partial(console.print, soft_wrap=True, markup=False)
+    parts = embeddings(encoder, windows, warn=warn)
+    shown = track(
+        parts,
+        description="windows",
+        total=-(-len(windows) // windows_at_once(windows.config)),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    with told_if_unwritable(out, "file"):
+        rows = write_embeddings(
+            shown, out, timeframes=encoder.timeframes, d_model=encoder.d_model, origin=origin
+        )
+    first, last = (np.datetime64(int(end), "s") for end in windows.ends[[0, -1]])
+    return (
+        f"{out}: {plural(rows, 'vector')} of {encoder.d_model} numbers, "
+        f"{plural(len(windows), 'window')} with ends from {first} to {last} UTC, "
+        f"{plural(windows.config.stride, unit.removesuffix('s'))} apart"
+    )
+
+
+def embeddings(encoder: MarketEncoder, windows: WholeWindows, *, warn: Warn) -> Iterator[Vectors]:
+    """Embed window after window, in order of time.
+
+    Args:
+        encoder: In evaluation mode.
+        windows: Its own.
+        warn: Takes a line when a batch does not fit into memory and is worked on in parts.
+
+    Yields:
+        The vectors of a batch of windows; none for a timeframe without a bar in its window.
+    """
+    device = next(encoder.parameters()).device
+    guard = BatchGuard("an encoded batch", warn)
+    size = windows_at_once(encoder.config.data)
+
+    @torch.inference_mode()
+    def embed(parts: list[Batch]) -> Tensor:
+        return torch.cat([_embed(encoder, part, device) for part in parts])
+
+    for chosen in slices(len(windows), size):
+        batch = windows.batch(chosen)
+        vectors = guard.run(batch, embed).numpy()
+        window, timeframe = np.nonzero(batch.real.any(dim=2).numpy())
+        yield Vectors(
+            windows.ends[chosen][window], timeframe.astype(np.int8), vectors[window, timeframe]
+        )
+
+
+def _embed(encoder: MarketEncoder, batch: Batch, device: torch.device) -> Tensor:
+    # Windows of equal length have no padding, and need no mask.
+    real = batch.real.to(device) if encoder.config.model.async_sampler else None
+    return encoder.embed(batch.features.to(device), real).cpu()
+
+
+def write_embeddings(
+    parts: Iterable[Vectors],
+    out: Path,
+    *,
+    timeframes: tuple[str, ...],
+    d_model: int,
+    origin: dict[str, str],
+) -> int:
+    """Write embeddings as they come, atomically; gives the number of rows.
+
+    Columns: `window_end` (timestamp, UTC), `timeframe` (text), `vector` (`d_model` times float32).
+
+    Args:
+        parts: Of any size each.
+        out: The file.
+        timeframes: The encoder's.
+        d_model: Length of a vector.
+        origin: Kept as metadata of the file.
+    """
+    element = pa.field("element", pa.float32(), nullable=False)
+    fields = [
+        pa.field("window_end", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("timeframe", pa.string(), nullable=False),
+        pa.field("vector", pa.list_(element, d_model), nullable=False),
+    ]
+    schema = pa.schema(fields, metadata={_MARK: __version__, **origin})
+    names = np.array(timeframes)
+    rows = 0
+    with (
+        atomic_path(out) as path,
+        pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=["timeframe"]) as writer,
+    ):
+        for group in _groups(parts, max(ROW_GROUP_BYTES // (4 * d_model), 1)):
+            stamps = pa.array(group.window_end * 1_000_000, schema.field("window_end").type)
+            flat = pa.array(group.vector.reshape(-1))
+            vectors = pa.FixedSizeListArray.from_arrays(flat, type=schema.field("vector").type)
+            columns = [stamps, pa.array(names[group.timeframe]), vectors]
+            writer.write_table(pa.table(columns, schema=schema))
+            rows += len(group.window_end)
+    return rows
+
+
+def _groups(parts: Iterable[Vectors], rows: int) -> Iterator[Vectors]:
+    """Join parts until they have so many rows."""
+    held: list[Vectors] = []
+    for part in parts:
+        held.append(part)
+        if sum(len(one.window_end) for one in held) >= rows:
+            yield _joined(held)
+            held = []
+    if held:
+        yield _joined(held)
+
+
+def _joined(parts: list[Vectors]) -> Vectors:
+    return Vectors(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def check_target(out: Path) -> None:
+    """Refuse to replace anything but an earlier file of embeddings.
+
+    Raises:
+        ResultsError: Something else is there.
+    """
+    if out.exists() and not _is_embeddings(out):
+        raise ResultsError(
+            f"{out}: must not exist, or be embeddings that stage1.encode wrote, got something "
+            "else; give another --out"
+        )
+
+
+def _is_embeddings(path: Path) -> bool:
+    try:
+        return _MARK.encode() in (pq.read_schema(path).metadata or {})
+    except (pa.ArrowException, OSError):
+        return False

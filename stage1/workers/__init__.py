@@ -1,0 +1,1 @@
+"""Where trials run: Ray, the states of trainings, the recorder of what has ended, progress."""

@@ -1,0 +1,282 @@
+"""How many trials run at once on one machine."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from ipaddress import ip_address
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import ray
+from ray._private import ray_constants
+from ray._private.authentication.authentication_token_setup import (
+    maybe_enable_token_auth_if_token_available,
+)
+from ray.exceptions import AuthenticationError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from stage1.base.errors import TrialError
+from stage1.base.faults import one_line
+from stage1.base.files import scratch_folder
+from stage1.base.interrupt import sigterm_kept
+from stage1.study.space import Resources
+from stage1.workers.states import TrialStates, check_place
+
+
+def usable_cores() -> int:
+    """Cores this process may run on, where the system tells; else all of the machine's."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def wanted_workers(resources: Resources, workers: int | None) -> int:
+    """Trials at once by their CPUs: as many as were asked for, else as many as there are cores for.
+
+    Args:
+        resources: Of one trial.
+        workers: As asked for; None = not.
+
+    Returns:
+        At least 1, even where a trial asks for more cores than there are.
+    """
+    return workers or max(int(usable_cores() / resources.cpus), 1)
+
+
+_MALLOC = {
+    # Each trial runs in a thread of its own; glibc gives every new thread an arena and keeps it.
+    "MALLOC_ARENA_MAX": "1",
+    # Memory that every step frees and wants again is kept, where the system would clear it anew.
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
+RAY_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: it ends the study at once, saved
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run folder has its own tables
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the row of the trial says it in one line
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the run folder is the state, Tune's snapshot is not read
+    "RAY_worker_niceness": "0",  # trials are what the machine is for; Ray's own default is 15
+    # A stopped trial is waited for: were it given up, Tune would forget the one that comes next.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
+    **_MALLOC,
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+"""Environment of Ray, before it starts."""
+
+
+class Cluster(NamedTuple):
+    """A running Ray."""
+
+    workers: int
+    """Trials at once."""
+    storage: str | None
+    """Folder or URI that all nodes reach; None = the run folder."""
+
+
+@contextmanager
+def ray_cluster(
+    resources: Resources, *, workers: int | None, address: str | None, storage: str | None
+) -> Iterator[Cluster]:
+    """Start Ray on this machine, or connect to a cluster, for as long as the block lasts.
+
+    Args:
+        resources: Of one trial.
+        workers: Trials at once; None = as many as fit. On a cluster it may be more than fit now:
+            where nodes are added as trials wait for them, that is how many it grows to.
+        address: Of an existing cluster; None = this machine alone, on its loopback.
+        storage: Folder or URI that all nodes reach; None = the run folder.
+
+    Raises:
+        ConfigError: The storage cannot be one.
+        TrialError: No cluster at the address, or not even one trial fits, or its nodes do not all
+            reach the storage.
+    """
+    if storage is not None:
+        check_place(storage)
+    os.environ.update(RAY_SETTINGS)
+    if address is None:
+        with _own_ray(wanted_workers(resources, workers), resources):
+            yield Cluster(min(workers or sys.maxsize, _fitting(resources)), storage)
+    else:
+        with _existing_ray(address):
+            fitting = _fitting(resources)
+            if storage is None:
+                _check_single_node()
+            else:
+                check_every_node(storage)
+            yield Cluster(workers or fitting, storage)
+
+
+@contextmanager
+def _own_ray(workers: int, resources: Resources) -> Iterator[None]:
+    """A Ray of this process's own, which nobody outside the machine reaches.
+
+    Its files lie in a folder of their own, which goes when it ends: sessions would pile up, and one
+    that was left behind would be taken for a running cluster.
+    """
+    with _loopback_only(), scratch_folder() as folder:
+        _start(
+            "Ray must start on this machine",
+            address="local",
+            num_cpus=math.ceil(workers * resources.cpus),
+            include_dashboard=False,
+            _temp_dir=str(folder),
+        )
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _loopback_only() -> Iterator[None]:
+    """Have Ray and all processes it starts listen on 127.0.0.1 alone, as it does on macOS.
+
+    Otherwise its ports are open to the network. The variable is for the processes; in this one it
+    was read when ray was imported.
+    """
+    enabled, variable = ray_constants.ENABLE_RAY_CLUSTER, ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    before = os.environ.get(variable)
+    ray_constants.ENABLE_RAY_CLUSTER, os.environ[variable] = False, "0"
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = enabled
+        os.environ.pop(variable)
+        if before is not None:
+            os.environ[variable] = before
+
+
+@contextmanager
+def _existing_ray(address: str) -> Iterator[None]:
+    _check_reachable(address)
+    # The mode is read when ray is imported; with an address Ray itself does not look for a token.
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    _check_authentication(address)
+    for_workers = (*_MALLOC, "TUNE_FUNCTION_THREAD_TIMEOUT_S")
+    worker_environment = {name: RAY_SETTINGS[name] for name in for_workers}
+    _start(
+        f"--address must be a running Ray cluster, got {address}",
+        address=address,
+        runtime_env={"env_vars": worker_environment},
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start(rule: str, **options: Any) -> None:
+    try:
+        with sigterm_kept():  # Ray's own handler would end the process with another status
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    except (OSError, ValueError, RuntimeError, AuthenticationError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrialError(f"{rule}; {reason}") from None
+
+
+def _check_authentication(address: str) -> None:
+    """A cluster that others can reach runs any code it is sent: it has to ask for a token.
+
+    Raises:
+        TrialError: Neither loopback nor a token.
+    """
+    host = address.removeprefix("ray://").rpartition(":")[0].strip("[]")
+    if _is_loopback(host) or os.environ.get("RAY_AUTH_MODE", "").lower() == "token":
+        return
+    raise TrialError(
+        f"--address must be on this machine or ask for a token, got {address} without one; start "
+        "the cluster's nodes and this command with RAY_AUTH_MODE=token and the same RAY_AUTH_TOKEN "
+        "(`ray get-auth-token --generate` makes one)"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host in ("", "auto", "local", "localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself goes on trying for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise TrialError(
+            f"--address must be a running Ray cluster, got {address}; {error}"
+        ) from None
+
+
+def _fitting(resources: Resources) -> int:
+    have = ray.cluster_resources()
+    cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
+    fitting = cpus / resources.cpus
+    if resources.gpus:
+        fitting = min(fitting, gpus / resources.gpus)
+    if fitting < 1:
+        raise TrialError(
+            f"resources must fit: a trial needs {resources.cpus:g} CPUs and {resources.gpus:g} "
+            f"GPUs, got {cpus:g} and {gpus:g} here; lower resources in the search space"
+        )
+    return int(fitting)
+
+
+def _nodes() -> list[str]:
+    return [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+
+
+def _check_single_node() -> None:
+    """Without a storage states lie in the run folder, which other machines do not have."""
+    count = len(_nodes())
+    if count > 1:
+        raise TrialError(
+            f"--storage must be given on a cluster of several nodes, got none with {count} nodes; "
+            "name a folder that all of them mount, or s3://bucket/prefix"
+        )
+
+
+def check_every_node(storage: str) -> None:
+    """Have every node read what this process has written there.
+
+    Raises:
+        TrialError: A node cannot; names it.
+    """
+    probe, name = TrialStates(f"{storage.rstrip('/')}/.probe-{uuid4().hex}"), "probe"
+    try:
+        probe.save(name, lambda path: path.write_text(name))
+        for node in _nodes():
+            place = NodeAffinitySchedulingStrategy(node, soft=False)
+            task = ray.remote(num_cpus=0, max_retries=0)(_trial_ids)
+            seen: list[str] = ray.get(task.options(scheduling_strategy=place).remote(probe))
+            if seen != [name]:
+                raise TrialError(
+                    f"--storage must be reached by every node, got {storage}, which node {node} "
+                    "sees without what was just written there; mount it on all of them"
+                )
+    except (OSError, RayError) as error:
+        raise TrialError(
+            f"--storage must be writable here and readable on every node, got {storage}; "
+            f"{one_line(str(error))}"
+        ) from None
+    finally:
+        with suppress(OSError):
+            probe.clear()
+
+
+def _trial_ids(states: TrialStates) -> list[str]:
+    return states.trial_ids()

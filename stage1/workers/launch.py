@@ -1,0 +1,219 @@
+"""Run a checked study on Ray Tune, from an empty or a begun run folder to its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from ray import tune
+from ray.tune.error import TuneError
+from rich.console import Console
+
+from stage1.base.errors import ResultsError
+from stage1.base.files import scratch_folder, sha256_of_file
+from stage1.base.interrupt import Interrupt
+from stage1.data.store import Bars
+from stage1.language_models.resolver import LanguageModel
+from stage1.run.reading import RunFolder
+from stage1.study.engine import StudyEngine
+from stage1.study.resume import begun_trials, ended_trials
+from stage1.study.study import Study
+from stage1.study.trials import EndedTrial
+from stage1.workers.best_checkpoints import BestCheckpoints
+from stage1.workers.cluster import Cluster
+from stage1.workers.cost_block import record_cost, time_on_cluster
+from stage1.workers.progress import Progress
+from stage1.workers.ray_internals import outlived_memory_kills
+from stage1.workers.recorder import Recorder
+from stage1.workers.states import TrialStates
+from stage1.workers.tensorboard import write_columns
+from stage1.workers.trainable import SharedInputs, share_inputs, train_trial
+from stage1.workers.tune_bridge import EngineScheduler, EngineSearcher, Watch
+
+
+def run_study(
+    study: Study,
+    run: RunFolder,
+    bars: dict[str, Bars],
+    language_models: list[LanguageModel],
+    *,
+    cluster: Cluster,
+    console: Console,
+    time_budget: timedelta | None = None,
+) -> bool:
+    """Run what is left of a study; says whether all of it has ended now.
+
+    Once it has, the machine is free for the cost block.
+
+    Args:
+        study: Checked.
+        run: Begun: space.yaml and prereg.yaml are there, perhaps trials.
+        bars: Per timeframe.
+        language_models: All that trials may ask for.
+        cluster: A running Ray, from `ray_cluster`.
+        console: For the progress.
+        time_budget: After it no trial starts; those that run go on to their end.
+
+    Raises:
+        ResultsError: Another process runs this study, or a file of it cannot be read or written.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; what has ended is written.
+    """
+    deadline = time.monotonic() + time_budget.total_seconds() if time_budget else None
+    shared = share_inputs(bars, language_models)
+    with _told_what_cannot_be_written(run):
+        with _alone_in(run):
+            finished = _run_trials(study, run, shared, cluster, console, deadline)
+        if finished:
+            timed = partial(time_on_cluster, shared=shared, resources=study.space.resources)
+            record_cost(study, run, console, time_size=timed)
+    return finished
+
+
+@contextmanager
+def _told_what_cannot_be_written(run: RunFolder) -> Iterator[None]:
+    """Say in one line what a full disk, a folder without rights or a lost bucket has ended.
+
+    Raises:
+        ResultsError: A file or state cannot be read or written.
+    """
+    try:
+        yield
+    except (OSError, TuneError) as error:
+        # Tune wraps what comes out of its callbacks.
+        fault = error.__context__ if isinstance(error, TuneError) else error
+        if not isinstance(fault, OSError) or isinstance(fault, ConnectionError):
+            raise
+        raise ResultsError(
+            f"{fault.filename or run.path}: must be writable, got {fault.strerror or fault}; make "
+            "room or mend it, and go on with --resume: nothing that was written is lost"
+        ) from None
+
+
+def _run_trials(
+    study: Study,
+    run: RunFolder,
+    shared: SharedInputs,
+    cluster: Cluster,
+    console: Console,
+    deadline: float | None,
+) -> bool:
+    states = trial_states(run, cluster.storage)
+    with Interrupt() as interrupt, Recorder(run) as recorder:
+        ended, begun = ended_trials(run, study), begun_trials(run, study)
+        best = BestCheckpoints(run, study.space, states, ended)
+        _clear_up(states, best, ended)
+        write_columns(run.tensorboard, study)
+        engine = StudyEngine(study, _journal(run), recorder, ended, begun)
+        try:
+            with Progress(engine, console, workers=cluster.workers):
+                _fit(
+                    engine,
+                    _trainable(study, shared, states),
+                    workers=cluster.workers,
+                    deadline=deadline,
+                    on_return=lambda trial: recorder.submit(partial(best.offer, trial)),
+                    watch=Watch(interrupt.check, recorder.check),
+                )
+        finally:
+            with suppress(OSError):  # the journal is rebuilt from the tables
+                engine.close()
+    finished = len(engine.ended) >= engine.expected_trials()
+    if finished:
+        states.clear()
+    return finished
+
+
+@contextmanager
+def _alone_in(run: RunFolder) -> Iterator[None]:
+    """Keep every other process from running the same study; ends with the process, however it does.
+
+    Raises:
+        ResultsError: Another process runs it.
+    """
+    try:
+        with FileLock(run.lock, timeout=0):
+            yield
+    except Timeout:
+        raise ResultsError(
+            f"{run.path}: must be run by one process at a time, and one is running it; wait for "
+            "its end, or stop it"
+        ) from None
+
+
+def trial_states(run: RunFolder, storage: str | None) -> TrialStates:
+    """Where the states of a study's trials lie: in its folder, or in a place of its own elsewhere.
+
+    Args:
+        run: Begun.
+        storage: Folder or URI that all nodes reach; None = they lie in the run folder.
+    """
+    if storage is None:
+        return TrialStates(str(run.running.absolute()))
+    own = f"{run.path.name}-{sha256_of_file(run.prereg)[:12]}"
+    return TrialStates(f"{storage.rstrip('/')}/{own}")
+
+
+def _clear_up(states: TrialStates, best: BestCheckpoints, ended: list[EndedTrial]) -> None:
+    """Do what a study that was cut off has left undone with the states of trials that had ended."""
+    left = set(states.trial_ids())
+    for trial in ended:
+        if trial.spec.trial_id in left:
+            best.offer(trial)
+
+
+def _journal(run: RunFolder) -> BaseStorage:
+    """An empty journal: it is rebuilt from the tables, so that no trial is left running in it."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    for file in (run.journal, run.journal.with_name(run.journal.name + ".lock")):
+        file.unlink(missing_ok=True)
+    return JournalStorage(JournalFileBackend(str(run.journal)))
+
+
+def _fit(
+    engine: StudyEngine,
+    trainable: Any,
+    *,
+    workers: int,
+    deadline: float | None,
+    on_return: Any,
+    watch: Watch,
+) -> None:
+    """Let Ray Tune run the engine's trials until there are none left.
+
+    Its own files stay on this machine and are forgotten: the run folder is the state.
+    """
+    with scratch_folder() as scratch, outlived_memory_kills():
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=EngineSearcher(engine, deadline),
+                scheduler=EngineScheduler(engine, on_return),
+                num_samples=-1,  # the engine says when there is no further trial
+                max_concurrent_trials=workers,
+                reuse_actors=True,  # a worker keeps its imports, bars and weights between trials
+            ),
+            run_config=tune.RunConfig(
+                name=engine.study.space.name,
+                storage_path=str(scratch),
+                verbose=0,
+                progress_reporter=tune.CLIReporter(),  # a notebook's would clear what is shown
+                callbacks=[watch],
+            ),
+        ).fit()
+
+
+def _trainable(study: Study, shared: SharedInputs, states: TrialStates) -> Any:
+    resources = study.space.resources
+    parameters = {"shared": shared, "states": states, "gpu": resources.gpus > 0}
+    return tune.with_resources(
+        tune.with_parameters(train_trial, **parameters),
+        {"cpu": resources.cpus, "gpu": resources.gpus},
+    )

@@ -1,0 +1,274 @@
+"""How long the rest of a study takes, learned from its own trials as they end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
+from itertools import islice
+from statistics import fmean
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from stage1.base.terminal import duration_text
+from stage1.run.reading import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
+from stage1.study.engine import StudyEngine
+from stage1.study.space import ChoiceParameter
+from stage1.study.stages import design_specs
+from stage1.study.study import Study
+from stage1.study.trials import EndedTrial, RunningTrial, TrialSpec
+
+RIDGE = 1.0
+"""Penalty on an effect, in trials: what was seen once or twice is not believed whole."""
+
+
+class RemainingTime:
+    """Predicts the trials to come from those that have ended.
+
+    Trials of a study may differ tenfold in what they take, and the first ones all have the same
+    configuration. So the logarithm of an epoch's seconds is fitted by ridge regression on the arm
+    and the searched choices, and a configuration that was not seen yet is put together from those
+    that were.
+
+    The best tend to be the slow ones: the confirmation is expected to take what the slowest kind of
+    the design does. The search begins like the design and goes there: each of its trials lies
+    halfway, and halfway too between what halving would have let the design do and the horizon.
+
+    Args:
+        study: What is run.
+        workers: Trials that run at once.
+    """
+
+    def __init__(self, study: Study, *, workers: int) -> None:
+        self._space, self._workers = study.space, workers
+        specs = design_specs(study)
+        self._design = np.array([self._features(spec) for spec in specs])
+        self._place = {spec.trial_id: place for place, spec in enumerate(specs)}
+        self._left = np.ones(len(specs), dtype=bool)
+        size = self._design.shape[1]
+        self._gram, self._moments = np.diag([0.0] + [RIDGE] * (size - 1)), np.zeros(size)
+        self._halved: list[float] = []
+
+    def add(self, trial: EndedTrial) -> None:
+        """Learn from a trial that has ended; one without a completed epoch tells nothing."""
+        spec, epochs = trial.spec, max(trial.curve, default=0)
+        if spec.trial_id in self._place:
+            self._left[self._place[spec.trial_id]] = False
+        if epochs == 0 or trial.seconds <= 0:
+            return
+        features = np.array(self._features(spec))
+        self._gram += np.outer(features, features)
+        self._moments += features * math.log(trial.seconds / epochs)
+        if spec.stage == DESIGN:
+            self._halved.append((trial.would_stop_epoch or epochs) / epochs)
+
+    def seconds(
+        self, left: Mapping[str, int], running: Iterable[RunningTrial], *, now: float
+    ) -> float | None:
+        """Expected time to the end of the last trial; None before there is anything to learn from.
+
+        Args:
+            left: Trials that have not ended, those that run among them, by stage.
+            running: Those.
+            now: By the clock of `RunningTrial.begun`.
+        """
+        if self._gram[0, 0] == 0:
+            return None
+        effects = np.linalg.solve(self._gram, self._moments)
+        design = self._space.horizon_epochs * np.exp(self._design @ effects)
+        mean, slowest = float(design.mean()), float(design.max())
+        search = (mean + slowest) / 2 * (1 + fmean(self._halved or [1.0])) / 2
+        work = float(design[self._left].sum()) + left[SEARCH] * search + left[CONFIRM] * slowest
+        begun = sum(now - trial.begun for trial in running)
+        return max(work - begun, 0.0) / self._workers
+
+    def _features(self, spec: TrialSpec) -> list[float]:
+        """1, then what may change the time of a step: the arm and the choices."""
+        features = [1.0, *(float(spec.arm == arm) for arm in self._space.arms)]
+        for key, parameter in self._space.space.items():
+            if isinstance(parameter, ChoiceParameter):
+                features += [float(spec.values.get(key) == option) for option in parameter.options]
+        return features
+
+
+REDRAWN_AFTER = 1.0
+"""Seconds between two drawings of a table."""
+
+
+class Progress:
+    """Shows an engine's state; use as a context manager.
+
+    A terminal that can move its cursor and a notebook get a table, anything else a line per ended
+    trial. The table of a terminal is drawn by a thread of its own, which therefore looks at copies
+    only.
+
+    Args:
+        engine: The study.
+        console: Where to.
+        workers: Trials that run at once, for the remaining time.
+    """
+
+    def __init__(self, engine: StudyEngine, console: Console, *, workers: int) -> None:
+        self._engine, self._console = engine, console
+        self._started = time.monotonic()
+        self._remaining = RemainingTime(engine.study, workers=workers)
+        self._best: EndedTrial | None = None
+        self._taken = self._notes_shown = 0
+        self._take_ended()
+        self._live = _live(console, self._table)
+        engine.observers.append(self._on_change)
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    # What happens: after every epoch of every trial, so it has to cost nothing ------------------
+
+    def _on_change(self) -> None:
+        while self._notes_shown < len(self._engine.notes):
+            self._print(self._engine.notes[self._notes_shown])
+            self._notes_shown += 1
+        for trial in self._take_ended():
+            if self._live is None or trial.status == FAILED:
+                self._print(self._line(trial))
+        if isinstance(self._live, NotebookTable):
+            self._live.draw_if_due()
+
+    def _take_ended(self) -> list[EndedTrial]:
+        """Trials that have ended since the last time."""
+        if len(self._engine.ended) == self._taken:
+            return []
+        new = list(islice(self._engine.ended.values(), self._taken, None))
+        self._taken += len(new)
+        sign = 1 if self._engine.study.space.objective.mode == "max" else -1
+        for trial in new:
+            self._remaining.add(trial)
+            if trial.status == COMPLETED:
+                known = [self._best] if self._best else []
+                self._best = max([*known, trial], key=lambda one: sign * one.value)
+        return new
+
+    def _line(self, trial: EndedTrial) -> str:
+        done, total = len(self._engine.ended), self._engine.expected_trials()
+        told = trial.error or f"{self._metric()} {trial.value:.4f}"
+        return (
+            f"{duration_text(self._elapsed())} [{done}/{total}] {trial.spec.trial_id}: "
+            f"{trial.status} at epoch {max(trial.curve, default=0)}, {told}; "
+            f"remaining {self._remaining_text()}"
+        )
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+    # How it looks -------------------------------------------------------------------------------
+
+    def _table(self) -> Table:
+        engine = self._engine
+        counts = engine.ended_by_status()
+        table = Table(box=None, pad_edge=False)
+        for column in ("done", "running", "stopped", "diverged", "failed", "elapsed", "remaining"):
+            table.add_column(column, justify="right")
+        table.add_row(
+            f"{len(engine.ended)}/{engine.expected_trials()}",
+            str(len(engine.running)),
+            *(str(counts[status]) for status in (STOPPED, DIVERGED, FAILED)),
+            duration_text(self._elapsed()),
+            self._remaining_text(),
+        )
+        whole = Table.grid()
+        whole.add_row(table)
+        whole.add_row(_one_line(self._best_text()))
+        for running in list(engine.running.values()):
+            whole.add_row(_one_line(f"  {self._running_text(running)}", style="dim"))
+        return whole
+
+    def _running_text(self, running: RunningTrial) -> str:
+        state = "starting"
+        if running.curve:
+            row, horizon = running.curve[-1], self._engine.study.space.horizon_epochs
+            state = f"epoch {row['epoch']}/{horizon}  {row.get(self._metric(), math.nan):.4f}"
+        return f"{running.spec.trial_id}  {state}"
+
+    def _metric(self) -> str:
+        return self._engine.study.space.objective.metric
+
+    def _best_text(self) -> str:
+        best = self._best
+        if best is None:
+            return "best: no trial has reached the horizon yet"
+        return f"best {self._metric()} {best.value:.4f}, arm {best.spec.arm} ({best.spec.trial_id})"
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._started
+
+    def _remaining_text(self) -> str:
+        seconds = self.remaining_seconds()
+        return "?" if seconds is None else duration_text(seconds)
+
+    def remaining_seconds(self) -> float | None:
+        """Expected time to the end of the study's trials; None before one has trained an epoch."""
+        ended, expected = self._engine.ended_by_stage(), self._engine.expected_by_stage()
+        left = {stage: max(count - ended[stage], 0) for stage, count in expected.items()}
+        running = list(self._engine.running.values())
+        return self._remaining.seconds(left, running, now=time.monotonic())
+
+
+def _one_line(text: str, style: str = "") -> Text:
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def _live(console: Console, draw: Callable[[], Table]) -> Live | NotebookTable | None:
+    """What shows a table that changes; None where nothing that was written can change."""
+    if console.is_jupyter:
+        return NotebookTable(draw)
+    if not console.is_interactive:
+        return None
+    return Live(
+        get_renderable=draw, console=console, refresh_per_second=1 / REDRAWN_AFTER, transient=True
+    )
+
+
+class NotebookTable:
+    """A table in the output of a notebook's cell, drawn anew in place.
+
+    `rich.live` can do that only with ipywidgets.
+
+    Args:
+        draw: Gives the table as it is to be.
+    """
+
+    def __init__(self, draw: Callable[[], Table]) -> None:
+        self._draw, self._drawn = draw, -math.inf
+        self._handle: Any = None
+
+    def start(self) -> None:
+        """Show the table."""
+        ipython: Any = import_module("IPython.display")  # the notebook has brought it along
+        self._handle = ipython.display(self._draw(), display_id=True)
+
+    def draw_if_due(self) -> None:
+        """Draw anew, if that was not done just now."""
+        if time.monotonic() - self._drawn >= REDRAWN_AFTER:
+            self.stop()
+
+    def stop(self) -> None:
+        """Leave the table as it is at last."""
+        self._drawn = time.monotonic()
+        self._handle.update(self._draw())

@@ -1,0 +1,114 @@
+"""What ended trials leave behind, written by a thread beside the study."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event
+from types import TracebackType
+from typing import Any, Self
+
+from stage1.run.reading import RunFolder
+from stage1.run.writing import RunWriter
+from stage1.study.resume import BegunTrials
+from stage1.study.trials import TrialSpec
+from stage1.workers.tensorboard import write_trial
+
+INTERVAL = 1.0
+"""Seconds between two writings of the tables, at least: what a writing takes grows with the study,
+so that one per trial would be the longer the more trials there were."""
+
+
+class Recorder:
+    """Takes ended trials at once and has them on disk within two seconds.
+
+    Until then they count as begun: a study that is killed goes on with them, from their last state.
+    Use as a context manager; all is written when the block ends, however it does.
+
+    Args:
+        run: The run folder; perhaps with trials of earlier sessions.
+
+    Raises:
+        ResultsError: What is there cannot be read.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self._run, self._tables, self._begun = run, RunWriter(run), BegunTrials(run.begun)
+        self._begun.remove(self._tables.trial_ids)  # killed between the two writings
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
+        self._jobs: list[Future[None]] = []
+        self._waiting: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
+        self._writing_is_due = self._failed = False
+        self._written = time.monotonic() - INTERVAL
+        self._closing = Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closing.set()
+        self._thread.shutdown()
+        if error is None or isinstance(error, KeyboardInterrupt | SystemExit):
+            self.check()
+
+    def begin(self, spec: TrialSpec) -> None:
+        """Note a trial that begins, on disk."""
+        self._begun.add(spec)
+
+    def add_trial(
+        self,
+        row: dict[str, Any],
+        curve: list[dict[str, Any]],
+        blocks: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Take an ended trial.
+
+        Raises:
+            ValueError: As `RunWriter.add`.
+        """
+        self._tables.add(row, curve, blocks)
+        self._waiting.append((row, curve))
+        if not self._writing_is_due:
+            self._writing_is_due = True
+            self.submit(self._write)
+
+    def submit(self, job: Callable[[], None]) -> None:
+        """Have something done by the thread, after what it was given before."""
+        self._jobs.append(self._thread.submit(self._unless_failed, job))
+
+    def _unless_failed(self, job: Callable[[], None]) -> None:
+        """Nothing is done after what could not be: a state goes only when its row is written."""
+        if self._failed:
+            return
+        try:
+            job()
+        except BaseException:
+            self._failed = True
+            raise
+
+    def check(self) -> None:
+        """Do nothing, or raise what the thread could not do.
+
+        Raises:
+            OSError: A file cannot be written.
+        """
+        while self._jobs and self._jobs[0].done():
+            error = self._jobs.pop(0).exception()
+            if error is not None:
+                raise error
+
+    def _write(self) -> None:
+        self._closing.wait(max(self._written + INTERVAL - time.monotonic(), 0))
+        self._writing_is_due = False
+        trials, self._waiting = self._waiting, []
+        for row, curve in trials:
+            write_trial(self._run.tensorboard, row, curve)
+        self._tables.save()
+        self._written = time.monotonic()
+        self._begun.remove([row["trial_id"] for row, _ in trials])

@@ -1,0 +1,94 @@
+"""Curves and HParams of ended trials for TensorBoard."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tensorboard.plugins.hparams import summary_v2 as hparams
+from torch.utils.tensorboard import SummaryWriter
+
+from stage1.run.reading import IDENTITY_COLUMNS, PARAMETER_PREFIX, STAGES, STATUSES
+from stage1.study.space import FloatParameter, IntParameter, Parameter, Value
+from stage1.study.study import Study
+
+_METRICS = ("val_loss", "val_correlation", "val_skill", "consistency_ratio", "spectral_delta")
+_IDENTITY = {column.name for column in IDENTITY_COLUMNS}
+_TRIAL = "trial."
+"""Begins what is no parameter. TensorBoard sorts the columns and shows the first five unasked: so
+these are the arm and parameters. The name that is shown is what comes after the point."""
+
+
+def write_columns(folder: Path, study: Study) -> None:
+    """Write which columns the HParams tab has, in place of what is there.
+
+    Otherwise TensorBoard takes those of any one trial for all, and has no column for parameters
+    that this one does not have.
+
+    Args:
+        folder: `tensorboard/` of the run folder.
+        study: Its arms, seeds, parameters and objective.
+    """
+    space, metric = study.space, study.space.objective.metric
+    domains = {
+        "arm": hparams.Discrete(list(space.arms)),
+        **{key: _domain(parameter) for key, parameter in space.space.items()},
+        f"{_TRIAL}seed": hparams.IntInterval(study.seed, max(study.design_seeds)),
+        f"{_TRIAL}stage": hparams.Discrete(STAGES),
+        f"{_TRIAL}status": hparams.Discrete(STATUSES),
+    }
+    last_parts = Counter(map(_last_part, domains))
+    columns = []
+    for key, domain in domains.items():
+        name = _last_part(key) if last_parts[_last_part(key)] == 1 else key
+        columns.append(hparams.HParam(key, domain, display_name=name, description=key))
+    metrics = [hparams.Metric(name) for name in dict.fromkeys([metric, *_METRICS])]
+    own = folder / "study"
+    shutil.rmtree(own, ignore_errors=True)
+    with SummaryWriter(own) as writer:
+        writer.file_writer.add_summary(hparams.hparams_config_pb(columns, metrics))
+
+
+def _last_part(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
+def _domain(parameter: Parameter) -> hparams.Domain:
+    if isinstance(parameter, FloatParameter):
+        return hparams.RealInterval(parameter.low, parameter.high)
+    if isinstance(parameter, IntParameter):
+        return hparams.IntInterval(parameter.low, parameter.high)
+    return hparams.Discrete(list(map(_number_as_float, parameter.options)))  # of one type
+
+
+def _number_as_float(option: Value) -> Value:
+    return float(option) if isinstance(option, int) and not isinstance(option, bool) else option
+
+
+def write_trial(folder: Path, row: dict[str, Any], curve: list[dict[str, Any]]) -> None:
+    """Write an ended trial as a TensorBoard run by stage, arm and trial, in place of an old one.
+
+    Args:
+        folder: `tensorboard/` of the run folder.
+        row: Of trials.parquet.
+        curve: Rows of curves.parquet.
+    """
+    parameters = {
+        key.removeprefix(PARAMETER_PREFIX): value
+        for key, value in row.items()
+        if key.startswith(PARAMETER_PREFIX)
+    }
+    about = {f"{_TRIAL}{name}": row[name] for name in ("seed", "stage", "status")}
+    values = {"arm": row["arm"], **parameters, **about}
+    trial = folder / row["stage"] / row["arm"] / row["trial_id"]
+    shutil.rmtree(trial, ignore_errors=True)  # TensorBoard would show the curves of both
+    with SummaryWriter(trial) as writer:
+        told = hparams.hparams_pb(values, row["trial_id"], row["started_at"].timestamp())
+        writer.file_writer.add_summary(told)
+        for point in curve:
+            for name, value in point.items():
+                if name not in _IDENTITY and name != "epoch" and math.isfinite(value):
+                    writer.add_scalar(name, value, point["epoch"])

@@ -1,0 +1,172 @@
+"""Ray Tune's two extension points, each a few lines around the study's engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from stage1.base.faults import dotted, faults_of
+from stage1.config import Config
+from stage1.run.reading import DESIGN
+from stage1.study.engine import StudyEngine
+from stage1.study.study import trial_config
+from stage1.study.trials import EndedTrial, Loss, TrialSpec
+from stage1.workers.ray_internals import shortage
+from stage1.workers.trainable import ROW, WARNING
+
+_ROW_PREFIX = f"{ROW}/"  # Ray flattens nested results with a slash
+
+
+class EngineSearcher(Searcher):
+    """Asks the engine what to run.
+
+    Args:
+        engine: The study.
+        deadline: `time.monotonic()` after which no trial starts; None = never.
+    """
+
+    def __init__(self, engine: StudyEngine, deadline: float | None) -> None:
+        super().__init__()
+        self._engine = engine
+        self._deadline = deadline
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next trial's settings, None to wait, or FINISHED. Called by Ray."""
+        if self._is_late():
+            return None if self._engine.running else Searcher.FINISHED
+        try:
+            while spec := self._engine.next_trial():
+                settings = self._settings(spec)
+                if settings is not None:
+                    return settings
+        except StopIteration:
+            return Searcher.FINISHED
+        return None
+
+    def _is_late(self) -> bool:
+        """Whether no trial starts any more; one that has lost its process does."""
+        late = self._deadline is not None and time.monotonic() > self._deadline
+        return late and not self._engine.has_lost
+
+    def _settings(self, spec: TrialSpec) -> dict[str, Any] | None:
+        try:
+            config = trial_config(
+                self._engine.study, arm=spec.arm, values=spec.values, seed=spec.seed
+            )
+        except ValidationError as error:
+            faults = [f"{dotted(keys)}: {rule}" for keys, rule in faults_of(error, Config)]
+            self._engine.on_error(spec.trial_id, "; ".join(faults))
+            return None
+        return {
+            "trial_id": spec.trial_id,
+            # As text: Tune copies and flattens whatever has an inside, several times per trial.
+            "config": config.model_dump_json(),
+            "parts": self._engine.running[spec.trial_id].parts,
+            "block_epochs": self._engine.study.block_epochs if spec.stage == DESIGN else [],
+        }
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Nothing to do: the engine has seen the last epoch. Called by Ray."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its settings for a restore that is never asked for
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to do: the run folder is the state. Called by Ray."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to do: the run folder is the state. Called by Ray."""
+
+
+class EngineScheduler(FIFOScheduler):
+    """Shows the engine every epoch and every error.
+
+    Args:
+        engine: The study.
+        on_return: Takes a trial that has ended, once its worker has done with it.
+    """
+
+    def __init__(self, engine: StudyEngine, on_return: Callable[[EndedTrial], None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._engine, self._on_return = engine, on_return
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as above
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The trial that waits, if one does. Called by Ray, whose own way looks at all trials."""
+        live = tune_controller.get_live_trials()
+        return next((trial for trial in live if trial.status == Trial.PENDING), None)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Continue or stop. Called by Ray after every epoch."""
+        row = {
+            key.removeprefix(_ROW_PREFIX): value
+            for key, value in result.items()
+            if key.startswith(_ROW_PREFIX)
+        }
+        trial_id = trial.config["trial_id"]
+        if WARNING in result:
+            self._engine.note(f"{trial_id}: {result[WARNING]}")
+        if self._engine.on_epoch(trial_id, row):
+            return str(TrialScheduler.STOP)
+        return str(TrialScheduler.CONTINUE)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """Called by Ray when a trial was stopped, or its training has returned.
+
+        That is an error before the horizon.
+        """
+        self._engine.on_error(trial.config["trial_id"], "the training ended before its last epoch")
+        self._return(trial)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """Called by Ray when a trial has raised or its process has died."""
+        self._engine.on_error(trial.config["trial_id"], *reason_and_loss(trial))
+        self._return(trial)
+
+    def _return(self, trial: Trial) -> None:
+        ended = self._engine.ended.get(trial.config["trial_id"])
+        if ended is not None:
+            self._on_return(ended)
+
+
+class Watch(Callback):
+    """Looks after the study between Ray's events, several times a second.
+
+    Args:
+        checks: May raise what ends the study.
+    """
+
+    def __init__(self, *checks: Callable[[], None]) -> None:
+        self._checks = checks
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Called by Ray at every turn of its loop."""
+        for check in self._checks:
+            check()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # as above
+
+
+def reason_and_loss(trial: Trial) -> tuple[str, Loss]:
+    """Why Ray gave a trial up, in one line, and what that means."""
+    noted = Path(str(trial.error_file)).read_text(encoding="utf-8") if trial.error_file else ""
+    lines = [line.strip() for line in noted.splitlines() if line.strip()][1:]  # 0 is a headline
+    if lines and lines[0].startswith("The actor "):
+        # Behind what has happened Ray lists all that may be the cause.
+        return f"{Loss.DEATH.value}: {lines[-1].partition(' Some common causes')[0]}", Loss.DEATH
+    if lines and (short := shortage(lines[0])):
+        return f"{Loss.MEMORY.value}: {short}", Loss.MEMORY
+    return (lines[-1] if lines else "unknown"), Loss.ERROR

@@ -1,0 +1,184 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+
+import pytest
+
+from stage1.base.files import (
+    atomic_path,
+    checksum_holds,
+    scratch_folder,
+    sha256_of_file,
+    with_checksum,
+    write_text,
+)
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_with_its_whole_content_and_nothing_beside_it(tmp_path):
+    target = tmp_path / "new" / "report.md"
+
+    write_text(target, "größer ≥\n")
+
+    assert target.read_bytes() == "größer ≥\n".encode()
+    assert names_in(target.parent) == ["report.md"]
+
+
+def test_a_file_is_replaced(tmp_path):
+    target = tmp_path / "report.md"
+    target.write_text("old")
+
+    write_text(target, "new")
+
+    assert target.read_text() == "new"
+    assert names_in(tmp_path) == ["report.md"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_half_way_leaves_the_old_file_and_no_trace(tmp_path, error):
+    target = tmp_path / "table.parquet"
+    target.write_text("old")
+
+    def write_half():
+        with atomic_path(target) as path:
+            path.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+
+    assert target.read_text() == "old"
+    assert names_in(tmp_path) == ["table.parquet"]
+
+
+def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path):
+    target = tmp_path / "table.parquet"
+    target.write_text("old")
+
+    with atomic_path(target) as path:
+        path.write_text("new")
+        seen = target.read_text()
+
+    assert seen == "old"
+    assert target.read_text() == "new"
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "old").touch()
+
+    with atomic_path(target) as path:
+        path.mkdir()
+        (path / "new").touch()
+
+    assert names_in(target) == ["new"]
+    assert names_in(tmp_path) == ["model"]
+
+
+def test_a_folder_that_may_not_be_replaced_stays(tmp_path):
+    target = tmp_path / "run"
+    target.mkdir()
+    (target / "file").write_text("old")
+
+    def replace():
+        with atomic_path(target, replace=False) as path:
+            path.mkdir()
+            (path / "file").write_text("new")
+
+    with pytest.raises(OSError, match="not empty"):
+        replace()
+
+    assert (target / "file").read_text() == "old"
+    assert names_in(tmp_path) == ["run"]
+
+
+def test_a_folder_stays_where_its_replacement_fails(tmp_path):
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "old").touch()
+
+    def make_half():
+        with atomic_path(target) as path:
+            path.mkdir()
+            raise ValueError("half")
+
+    with pytest.raises(ValueError, match="half"):
+        make_half()
+
+    assert names_in(target) == ["old"]
+
+
+def test_the_hash_is_sha_256(tmp_path):
+    path = tmp_path / "bytes"
+    path.write_bytes(b"abc")
+
+    published = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4
+    assert sha256_of_file(path) == published
+
+
+# --- checksums ---
+
+
+def test_a_text_with_a_checksum_begins_with_the_hash_of_the_rest():
+    text = with_checksum("a: 1\n", "Written by us; ")
+
+    first, rest = text.split("\n", 1)
+    assert rest == "a: 1\n"
+    digest = hashlib.sha256(b"a: 1\n").hexdigest()
+    assert first == f"# Written by us; sha256 of what follows this line: {digest}"
+
+
+@pytest.mark.parametrize(
+    ("change", "holds"),
+    [
+        pytest.param(lambda text: text, True, id="as written"),
+        pytest.param(lambda text: text.replace("a: 1", "a: 2"), False, id="a value"),
+        pytest.param(lambda text: text + "\n", False, id="a line more"),
+        pytest.param(lambda text: text.split("\n", 1)[1], None, id="first line gone"),
+        pytest.param(lambda text: "", None, id="nothing left"),
+        pytest.param(lambda text: text.replace("Written", "Copied"), None, id="another label"),
+    ],
+)
+def test_an_edit_shows(change, holds):
+    text = change(with_checksum("a: 1\n", "Written; "))
+
+    assert checksum_holds(text, "Written; ") is holds
+
+
+def test_a_scratch_folder_is_gone_afterwards(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    with scratch_folder() as folder:
+        (folder / "file").write_text("x")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_has_left_is_removed_and_what_others_use_stays(monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with scratch_folder() as folder:
+        own, machine = folder.name, folder.name.split("-")[1]
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = f"s1-{machine}-{ended.pid}-abcdefgh"
+    kept = [
+        own,  # of a process that runs
+        f"s1-000000-{ended.pid}-abcdefgh",  # of another machine or container
+        f"s1-{machine}-20251101120000-abcdefgh",
+        "s1-20251101-backup",
+        "s1-",
+    ]
+    for name in (left, *kept):
+        (tmp_path / name).mkdir()
+
+    with scratch_folder():
+        pass
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)

@@ -1,0 +1,146 @@
+"""Ctrl-C that is never lost and never half done."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from command_line import ROOT
+
+from stage1.base.interrupt import Interrupt, exit_on_sigterm, sigterm_kept
+
+
+def test_ctrl_c_is_raised_where_it_is_asked_for_and_not_before():
+    done = []
+
+    def work():
+        with Interrupt() as interrupt:
+            interrupt.check()
+            signal.raise_signal(signal.SIGINT)
+            done.append("what had begun")
+            interrupt.check()
+            done.append("what comes after")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+
+    assert done == ["what had begun"]
+
+
+def test_ctrl_c_is_not_lost_inside_a_destructor():
+    class Dying:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    def work():
+        with Interrupt() as interrupt:
+            thing = Dying()
+            thing.itself = thing
+            del thing
+            gc.collect()
+            interrupt.check()
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+
+
+def test_ctrl_c_at_the_very_end_is_raised_at_the_end():
+    with pytest.raises(KeyboardInterrupt), Interrupt():
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_an_error_is_not_hidden_by_ctrl_c():
+    def work():
+        with Interrupt():
+            signal.raise_signal(signal.SIGINT)
+            raise ValueError("first")
+
+    with pytest.raises(ValueError, match="first"):
+        work()
+
+
+def test_afterwards_ctrl_c_is_what_it_was_before():
+    before = signal.getsignal(signal.SIGINT)
+
+    with Interrupt():
+        assert signal.getsignal(signal.SIGINT) != before
+
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_sigterm_is_raised_in_the_same_way_with_its_own_status():
+    def work():
+        with Interrupt() as interrupt:
+            signal.raise_signal(signal.SIGTERM)
+            interrupt.check()
+
+    with pytest.raises(SystemExit) as ended:
+        work()
+
+    assert ended.value.code == 143
+
+
+@pytest.mark.parametrize("keeper", [sigterm_kept, Interrupt])
+def test_sigterm_tidies_up_also_after_somebody_else_had_taken_it_over(keeper):
+    tidied = []
+
+    def work():
+        with exit_on_sigterm():
+            with keeper():
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as Ray does with its own
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            finally:
+                tidied.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        work()
+
+    assert ended.value.code == 143
+    assert tidied == [True]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_who_has_taken_sigterm_over_does_not_choose_the_status():
+    with pytest.raises(SystemExit) as ended, sigterm_kept():
+        sys.exit(signal.SIGTERM)
+
+    assert ended.value.code == 143
+
+
+DEAF = """
+import time
+from stage1.base.interrupt import Interrupt
+
+with Interrupt():
+    print("begun", flush=True)
+    while True:
+        time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize(
+    ("numbers", "status"),
+    [
+        ([signal.SIGINT, signal.SIGINT], 130),
+        ([signal.SIGTERM, signal.SIGTERM], 143),
+        ([signal.SIGINT, signal.SIGTERM], 143),
+    ],
+)
+def test_who_asks_twice_does_not_wait(numbers, status):
+    process = subprocess.Popen(
+        [sys.executable, "-c", DEAF], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.readline()
+    for number in numbers:
+        process.send_signal(number)
+        time.sleep(0.1)
+    _, printed = process.communicate(timeout=10)
+
+    assert process.returncode == status
+    assert printed == b""

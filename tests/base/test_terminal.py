@@ -1,0 +1,202 @@
+"""What every command shares: exit status, one line per mistake, durations."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from datetime import timedelta
+from typing import Annotated
+
+import pytest
+import typer
+
+from stage1.base.errors import ConfigError, DataError
+from stage1.base.terminal import parse_duration, run_command
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """Run a function as a command; gives status, stdout and stderr."""
+
+    def call_command(function, *arguments):
+        monkeypatch.setattr("sys.argv", ["python -m stage1.demo", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            run_command(function)
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err
+
+    return call_command
+
+
+def demo(
+    file: Annotated[str, typer.Argument(metavar="FILE")],
+    trials: Annotated[int, typer.Option(min=0, help="How many.")] = 1,
+) -> None:
+    """Show what was asked for."""
+    print(f"{file} {trials}")
+
+
+def test_a_command_that_ends_well_has_status_0(call):
+    assert call(demo, "a.yaml", "--trials", "3") == (0, "a.yaml 3\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        pytest.param(["a.yaml", "--trails", "3"], "--trails", id="unknown option"),
+        pytest.param([], "FILE", id="missing argument"),
+        pytest.param(["a.yaml", "b.yaml"], "b.yaml", id="an argument too many"),
+        pytest.param(["a.yaml", "--trials", "x"], "--trials", id="text for a number"),
+        pytest.param(["a.yaml", "--trials", "-1"], "--trials", id="below the smallest value"),
+        pytest.param(["a.yaml", "--trials"], "--trials", id="option without its value"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_status_2(call, arguments, named):
+    status, out, err = call(demo, *arguments)
+
+    assert status == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert named in err
+
+
+def test_help_has_status_0_and_names_the_options(call):
+    status, out, _ = call(demo, "--help")
+
+    assert status == 0
+    assert "--trials" in out
+
+
+def test_a_users_error_inside_a_command_is_one_line_and_status_2(call):
+    def fail() -> None:
+        raise DataError("m1.csv:7: high must be >= low, got 1.0 < 1.1")
+
+    assert call(fail) == (2, "", "error: m1.csv:7: high must be >= low, got 1.0 < 1.1\n")
+
+
+def test_ctrl_c_inside_a_command_has_status_130(call):
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    status, _, err = call(stop)
+
+    assert status == 130
+    assert "Traceback" not in err
+
+
+def test_an_exit_of_the_command_itself_keeps_its_status(call):
+    def leave() -> None:
+        raise typer.Exit(3)
+
+    assert call(leave)[0] == 3
+
+
+def test_ctrl_c_is_one_word_and_status_130(call):
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    assert call(interrupted) == (130, "", "interrupted\n")
+
+
+# --- the log ---
+
+_log = logging.getLogger("stage1.some.module")
+
+
+def say() -> None:
+    """Log at three levels."""
+    _log.debug("for developers")
+    _log.info("a line of %s", "notice")
+    _log.warning("a warning")
+
+
+def test_notices_and_warnings_of_the_package_are_plain_lines_on_stderr(call):
+    assert call(say) == (0, "", "a line of notice\na warning\n")
+
+
+def test_other_packages_do_not_speak_through_it(call):
+    def others() -> None:
+        logging.getLogger("stage10").info("not ours")
+
+    assert call(others) == (0, "", "")
+
+
+def test_a_handler_of_the_root_s_shows_no_line_once_more(call, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    logging.basicConfig(stream=sys.stdout, level=logging.DEBUG)
+
+    assert call(say) == (0, "", "a line of notice\na warning\n")
+
+
+@pytest.mark.parametrize("end", [None, DataError("wrong"), KeyboardInterrupt(), typer.Exit(3)])
+def test_the_log_is_left_as_it_was_however_the_command_ends(call, end):
+    log = logging.getLogger("stage1")
+    before = (log.level, log.propagate, list(log.handlers))
+
+    def run() -> None:
+        if end is not None:
+            raise end
+
+    call(run)
+
+    assert (log.level, log.propagate, log.handlers) == before
+
+
+def test_lines_go_to_the_stderr_of_the_moment(call, monkeypatch):
+    taken = io.StringIO()
+
+    def redirect() -> None:
+        """As a progress bar does while it is shown."""
+        monkeypatch.setattr(sys, "stderr", taken)
+        say()
+
+    call(redirect)
+
+    assert taken.getvalue() == "a line of notice\na warning\n"
+
+
+@pytest.mark.parametrize(
+    ("terminal", "shown"), [(True, ["a line of", "notice"]), (False, ["a line of notice"])]
+)
+def test_a_long_line_is_broken_on_a_terminal_alone_and_between_words(
+    call, monkeypatch, terminal, shown
+):
+    monkeypatch.setenv("COLUMNS", "12")
+
+    def say_on_a_screen() -> None:
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+        _log.info("a line of notice")
+
+    status, _, err = call(say_on_a_screen)
+
+    assert status == 0
+    assert [line.rstrip() for line in err.splitlines()] == shown
+
+
+# --- durations ---
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("90s", timedelta(seconds=90), id="seconds"),
+        pytest.param("30m", timedelta(minutes=30), id="minutes"),
+        pytest.param("1.5h", timedelta(minutes=90), id="a part of an hour"),
+        pytest.param(" 2h ", timedelta(hours=2), id="spaces around"),
+    ],
+)
+def test_a_duration_is_a_number_and_a_unit(text, expected):
+    assert parse_duration(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "30", "m", "0s", "-5m", "1d", "1h30m", "1e3s", "nan", "٣m", "99999999999999999h"],
+)
+def test_anything_else_is_no_duration(text):
+    with pytest.raises(ConfigError, match=r"must look like 90s, 30m or 1\.5h") as raised:
+        parse_duration(text)
+
+    assert repr(text) in str(raised.value)

@@ -1,0 +1,548 @@
+"""The configuration: what it accepts, and how every fault is told."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from stage1.base.errors import ConfigError
+from stage1.config import Config, Section, config_yaml, load_config, nested, with_values
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+def lines_of(path):
+    with pytest.raises(ConfigError) as raised:
+        load_config(path)
+    return str(raised.value).splitlines()
+
+
+# --- what is accepted ---
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_every_shipped_configuration_loads(path):
+    assert isinstance(load_config(path), Config)
+
+
+def test_base_yaml_names_every_key_with_its_default():
+    assert yaml.safe_load((ROOT / "configs" / "base.yaml").read_text()) == yaml.safe_load(
+        config_yaml(Config())
+    )
+
+
+def test_a_configuration_written_out_reads_back_the_same(write):
+    values = {"data.timeframes": ["m1", "h4"], "transfer_learning.n_pretrained_blocks": 2}
+    config = with_values(Config(), values)
+
+    assert load_config(write(config_yaml(config))) == config
+
+
+def test_a_number_in_the_form_3e_4_is_a_number_though_yaml_takes_it_for_text(write):
+    path = write("training:\n  optimizer: {lr: 3e-4}\n")
+
+    assert load_config(path).training.optimizer.lr == 0.0003
+
+
+def test_a_seed_of_the_weights_own_is_a_number_or_none(write):
+    for text, seed in (("5", 5), ("null", None)):
+        path = write(f"transfer_learning: {{initialization_seed: {text}}}\n")
+
+        assert load_config(path).transfer_learning.initialization_seed == seed
+
+
+def test_a_configuration_does_not_change():
+    config = Config()
+
+    with pytest.raises(ValidationError, match="frozen"):
+        config.training.epochs = 3
+
+
+def test_equal_configurations_have_equal_hashes_whatever_the_order_of_a_mapping():
+    one, other = (
+        with_values(Config(), {"evaluation.tf_specific_mask_ratios": dict(pairs)})
+        for pairs in ([("m1", 0.1), ("m5", 0.2)], [("m5", 0.2), ("m1", 0.1)])
+    )
+
+    assert one == other
+    assert hash(one) == hash(other)
+
+
+def test_every_key_says_what_it_is():
+    sections = [Config]
+    silent = []
+    for section in sections:
+        for name, field in section.model_fields.items():
+            if not field.description:
+                silent.append(f"{section.__name__}.{name}")
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+                sections.append(field.annotation)
+
+    assert silent == []
+    assert len(sections) > 8
+
+
+# --- setting single keys ---
+
+
+def test_dotted_keys_become_sections():
+    dotted = {"a.b.c": 1, "a.b.d": 2, "e": 3}
+
+    assert nested(dotted) == {"a": {"b": {"c": 1, "d": 2}}, "e": 3}
+
+
+def test_setting_a_key_leaves_the_others_and_the_original():
+    config = Config()
+
+    changed = with_values(config, {"training.optimizer.lr": 0.5, "data.seq_len": 32})
+
+    assert (changed.training.optimizer.lr, changed.data.seq_len) == (0.5, 32)
+    assert changed.training.optimizer.beta2 == config.training.optimizer.beta2
+    assert changed.masking == config.masking
+    assert config == Config()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"training.optimiser.lr": 1.0}, id="unknown key"),
+        pytest.param({"training.optimizer.lr": -1.0}, id="broken bound"),
+        pytest.param({"transfer_learning.patch_len": 5}, id="keys that do not fit together"),
+    ],
+)
+def test_setting_a_key_checks_the_whole_anew(values):
+    with pytest.raises(ValidationError):
+        with_values(Config(), values)
+
+
+# --- faults ---
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "fault"),
+    [
+        pytest.param(
+            "training:\n  optimizer:\n    lr: -1\n",
+            3,
+            "training.optimizer.lr: must be > 0, got -1",
+            id="below a bound",
+        ),
+        pytest.param(
+            "masking: {mask_ratio: 1}\n",
+            1,
+            "masking.mask_ratio: must be < 1, got 1",
+            id="at an open bound",
+        ),
+        pytest.param(
+            "data:\n  seq_length: 64\n",
+            2,
+            "data.seq_length: unknown key; did you mean 'seq_len'?",
+            id="unknown key in a section",
+        ),
+        pytest.param(
+            "model:\n  encoder:\n    d_modle: 64\n",
+            3,
+            "model.encoder.d_modle: unknown key; did you mean 'd_model'?",
+            id="unknown key in a section of a section",
+        ),
+        pytest.param(
+            "\ntrainig: {}\n",
+            2,
+            "trainig: unknown key; did you mean 'training'?",
+            id="unknown section",
+        ),
+        pytest.param(
+            "transfer_learning:\n  initialization: pretraind\n",
+            2,
+            "transfer_learning.initialization: must be 'pretrained', 'random' or 'shuffled', "
+            "got 'pretraind'",
+            id="a word that is not offered",
+        ),
+        pytest.param(
+            "training:\n  epochs: many\n",
+            2,
+            "training.epochs: must be a whole number, got 'many'",
+            id="text for a whole number",
+        ),
+        pytest.param(
+            "training:\n  epochs: 1.5\n",
+            2,
+            "training.epochs: must be a whole number, got 1.5",
+            id="a part for a whole number",
+        ),
+        pytest.param(
+            "training:\n  optimizer: {lr: fast}\n",
+            2,
+            "training.optimizer.lr: must be a number, got 'fast'",
+            id="text for a number",
+        ),
+        pytest.param(
+            "training:\n  optimizer: {lr: .nan}\n",
+            2,
+            "training.optimizer.lr: must be a finite number, got nan",
+            id="no number",
+        ),
+        pytest.param(
+            "masking:\n  sync_across_tf: perhaps\n",
+            2,
+            "masking.sync_across_tf: must be true or false, got 'perhaps'",
+            id="text for a truth value",
+        ),
+        pytest.param(
+            "transfer_learning:\n  lm_name_or_path: 5\n",
+            2,
+            "transfer_learning.lm_name_or_path: must be text, got 5",
+            id="a number for text",
+        ),
+        pytest.param(
+            "transfer_learning:\n  initialization_stream: -1\n",
+            2,
+            "transfer_learning.initialization_stream: must be >= 0, got -1",
+            id="a stream below 0",
+        ),
+        pytest.param(
+            "transfer_learning:\n  initialization_seed: one\n",
+            2,
+            "transfer_learning.initialization_seed: must be a whole number, got 'one'",
+            id="text for a seed",
+        ),
+        pytest.param(
+            "data:\n",
+            1,
+            "data: must be a mapping of keys to values, got None",
+            id="an empty section",
+        ),
+        pytest.param(
+            "data:\n  timeframes: m1\n",
+            2,
+            "data.timeframes: must be a list, got 'm1'",
+            id="one word for a list",
+        ),
+        pytest.param(
+            "data:\n  timeframes:\n  - m1\n  - 5\n",
+            2,
+            "data.timeframes: must be text, got 5",
+            id="a wrong entry of a list",
+        ),
+    ],
+)
+def test_a_fault_names_file_line_key_rule_and_value(write, text, line, fault):
+    path = write(text)
+
+    assert lines_of(path) == [f"{path}:{line}: {fault}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "fault"),
+    [
+        pytest.param(
+            "training:\n  batch_size: many\n",
+            2,
+            "training.batch_size: must be a whole number or auto, got 'many'",
+            id="a word that is not auto",
+        ),
+        pytest.param(
+            "training:\n  batch_size: .inf\n",
+            2,
+            "training.batch_size: must be a whole number or auto, got inf",
+            id="all windows in a batch",
+        ),
+        pytest.param(
+            "model:\n  cross_pairs: [[m1, m5, m15]]\n",
+            2,
+            "model.cross_pairs: must be a list of pairs such as [[m1, m5]], or null, got "
+            "[['m1', 'm5', 'm15']]",
+            id="three timeframes in a pair",
+        ),
+        pytest.param(
+            "model:\n  cross_pairs: [m1, m5]\n",
+            2,
+            "model.cross_pairs: must be a list of pairs such as [[m1, m5]], or null, got "
+            "['m1', 'm5']",
+            id="timeframes in place of pairs",
+        ),
+        pytest.param(
+            "training:\n  batch_size: 0\n",
+            2,
+            "training.batch_size: must be >= 1, got 0",
+            id="no window in a batch",
+        ),
+        pytest.param(
+            "model: {async_sampler: true}\ndata:\n  timeframes: [m1, m5]\n"
+            "  sampling_probs: {m1: 0.5}\n",
+            4,
+            "data.sampling_probs.m1: must be 1, since m1 is in every window, got 0.5",
+            id="windows without m1",
+        ),
+        pytest.param(
+            "data:\n  sampling_probs: {m5: 1.5}\n",
+            2,
+            "data.sampling_probs.m5: must be from 0 to 1, got 1.5",
+            id="a chance above 1",
+        ),
+        pytest.param(
+            "data:\n  sampling_probs: {m5: 0.5}\n",
+            2,
+            "data.sampling_probs: must be left out without model.async_sampler: all timeframes are "
+            "in a window",
+            id="chances where all timeframes are in a window",
+        ),
+        pytest.param(
+            "data:\n  seq_len: 128\nmodel:\n  async_sampler: true\n",
+            2,
+            "data.seq_len: must be at least one bar of h4, 240 minutes, long with "
+            "model.async_sampler, got 128",
+            id="windows shorter than a bar",
+        ),
+        pytest.param(
+            "evaluation:\n  tf_specific_mask_ratios:\n    m1: 0.2\n    m5: 1\n",
+            4,
+            "evaluation.tf_specific_mask_ratios.m5: must be > 0 and < 1, got 1.0",
+            id="all bars hidden",
+        ),
+        pytest.param(
+            "data:\n  timeframes: [m1, m5]\nevaluation:\n  tf_specific_mask_ratios: {h1: 0.2}\n",
+            4,
+            "evaluation.tf_specific_mask_ratios.h1: must be among data.timeframes=['m1', 'm5'], "
+            "got 'h1'",
+            id="a ratio for a timeframe that is not there",
+        ),
+        pytest.param(
+            "model:\n  cross_pairs: [[m1, m1]]\n",
+            2,
+            "model.cross_pairs: must be pairs of two of data.timeframes=['m1', 'm5', 'm15', "
+            "'m30', 'h1', 'h4'], got ['m1', 'm1']",
+            id="a timeframe paired with itself",
+        ),
+        pytest.param(
+            "data:\n  stride: 2\n  timeframes: [m1, m2]\n",
+            3,
+            "data.timeframes: must be among m1, m5, m15, m30, h1, h4, got 'm2'",
+            id="unknown timeframe",
+        ),
+        pytest.param(
+            "data:\n  timeframes: [m5, m1]\n",
+            2,
+            "data.timeframes: must start with m1 and go from fine to coarse, each once, "
+            "got ['m5', 'm1']",
+            id="timeframes in disorder",
+        ),
+        pytest.param(
+            "data:\n  step: 1h\n",
+            2,
+            "data.step: must be left out with data.kind: ohlc, got '1h'",
+            id="the step of bars",
+        ),
+        pytest.param(
+            "data:\n  kind: series\n  timeframes: [x1, m5]\n",
+            3,
+            "data.timeframes: must be x1 and multiples of the step such as x4 or x12 with "
+            "data.kind: series, got 'm5'",
+            id="bars' timeframes for a series",
+        ),
+        pytest.param(
+            "data:\n  kind: series\n  timeframes: [x1, x4, x6]\n",
+            3,
+            "data.timeframes: must start with x1 and go from fine to coarse, each a multiple of "
+            "the one before, got ['x1', 'x4', 'x6']",
+            id="groups that overlap",
+        ),
+        pytest.param(
+            "data:\n  kind: series\n  timeframes: [x4, x12]\n",
+            3,
+            "data.timeframes: must start with x1 and go from fine to coarse, each a multiple of "
+            "the one before, got ['x4', 'x12']",
+            id="a series without its own steps",
+        ),
+        pytest.param(
+            "data: {kind: series, timeframes: [x1], channels: [a, a]}\n",
+            1,
+            "data.channels: must be names of columns, each once, got ['a', 'a']",
+            id="a channel twice",
+        ),
+        pytest.param(
+            "data: {kind: series, timeframes: [x1], step: soon}\n",
+            1,
+            "data.step: must be a number and one of s, min, h, d, w, mo, y, such as 1h or 1mo, "
+            "got 'soon'",
+            id="no step",
+        ),
+        pytest.param(
+            "data: {kind: series, timeframes: [x1, x12], seq_len: 8}\n"
+            "model: {async_sampler: true}\n"
+            "transfer_learning: {patch_len: 4}\nmasking: {mask_ratio: 0.5}\n",
+            1,
+            "data.seq_len: must be at least one bar of x12, 12 steps, long with "
+            "model.async_sampler, got 8",
+            id="windows shorter than a coarse step",
+        ),
+        pytest.param(
+            "data:\n  timeframes: [m1, m1]\n",
+            2,
+            "data.timeframes: must start with m1 and go from fine to coarse, each once, "
+            "got ['m1', 'm1']",
+            id="a timeframe twice",
+        ),
+        pytest.param(
+            "data:\n  timeframes: []\n",
+            2,
+            "data.timeframes: must start with m1 and go from fine to coarse, each once, got []",
+            id="no timeframe",
+        ),
+        pytest.param(
+            "model:\n  stem:\n    width: 8\n    kernel: 4\n",
+            4,
+            "model.stem.kernel: must be odd, got 4",
+            id="even kernel",
+        ),
+        pytest.param(
+            "model:\n  encoder:\n    heads: 3\n",
+            3,
+            "model.encoder.heads: must divide d_model=64, got 3",
+            id="heads that do not divide the width",
+        ),
+        pytest.param(
+            "transfer_learning:\n  patch_len: 5\n",
+            2,
+            "transfer_learning.patch_len: must divide data.seq_len=64, got 5",
+            id="patches that do not divide the window",
+        ),
+        pytest.param(
+            "model:\n  bottleneck_stride: 7\n",
+            2,
+            "model.bottleneck_stride: must divide data.seq_len=64, got 7",
+            id="a stride that does not divide the window",
+        ),
+        pytest.param(
+            "masking:\n  mask_span_max: 2\n",
+            2,
+            "masking.mask_span_max: must be >= masking.mask_span_min=3, got 2",
+            id="spans the wrong way round",
+        ),
+        pytest.param(
+            "masking:\n  mask_ratio: 0.01\n",
+            2,
+            "masking.mask_ratio: must hide at least one span of 3 of 64 bars, got 0.01",
+            id="nothing would be hidden",
+        ),
+    ],
+)
+def test_keys_that_do_not_fit_together_are_reported_at_the_line_of_one(write, text, line, fault):
+    path = write(text)
+
+    assert lines_of(path) == [f"{path}:{line}: {fault}"]
+
+
+def test_all_faults_of_a_file_are_told_at_once_each_with_its_line(write):
+    path = write(
+        "data: {seq_len: 4}\n"
+        "training:\n"
+        "  epoch: 3\n"
+        "  batch_size: 0\n"
+        "model:\n"
+        "  stem: {kernel: 2}\n"
+        "  encoder:\n"
+        "    heads: 5\n"
+    )
+
+    assert lines_of(path) == [
+        f"{path}:1: data.seq_len: must be >= 8, got 4",
+        f"{path}:6: model.stem.kernel: must be odd, got 2",
+        f"{path}:8: model.encoder.heads: must divide d_model=64, got 5",
+        f"{path}:4: training.batch_size: must be >= 1, got 0",
+        f"{path}:3: training.epoch: unknown key; did you mean 'epochs'?",
+    ]
+
+
+def test_several_keys_that_do_not_fit_together_have_a_line_each(write):
+    path = write(
+        "transfer_learning:\n  patch_len: 5\nmasking:\n  mask_span_max: 2\n  mask_ratio: 0.01\n"
+    )
+
+    lines = lines_of(path)
+
+    assert [line.split(": ")[0] for line in lines] == [f"{path}:{n}" for n in (2, 4, 5)]
+
+
+def test_a_fault_of_an_extended_file_is_reported_where_it_stands(write):
+    parent = write("training:\n  epochs: 0\n", "parent.yaml")
+    child = write("extends: parent.yaml\ntraining:\n  batch_size: 0\n", "child.yaml")
+
+    assert lines_of(child) == [
+        f"{parent}:2: training.epochs: must be >= 1, got 0",
+        f"{child}:3: training.batch_size: must be >= 1, got 0",
+    ]
+
+
+# --- any text at all ---
+
+NASTY = [None, True, 0, -1, 10**400, 1e308, math.inf, math.nan, "", "3e-4", "\0\x1b[2J", [], {}]
+VALUES = st.sampled_from([*NASTY, ["m1"], ["m5", "m1"], [[1]], {"lr": {}}]) | st.text(max_size=4)
+KEYS = st.sampled_from(
+    [
+        "data.seq_len",
+        "data.timeframes",
+        "masking.mask_ratio",
+        "masking.mask_span_max",
+        "loss.weights",
+        "loss.weights.cross",
+        "model.stem.kernel",
+        "model.encoder.heads",
+        "transfer_learning.n_pretrained_blocks",
+        "training.seed",
+        "transfer_learning.patch_len",
+        "training.epochs",
+        "training.optimizer.lr",
+        "training.precision",
+        "extends",
+        "training.optimizer",
+        "data",
+        "unknown",
+        "training.unknown",
+        "1",
+        "\x1b",
+    ]
+)
+fuzz = settings(
+    max_examples=200,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+def faults_of(path):
+    try:
+        load_config(path)
+    except ConfigError as error:
+        return str(error)
+    return f"{path}: sound"
+
+
+@fuzz
+@given(content=st.binary(max_size=60))
+def test_any_bytes_give_a_configuration_or_faults_that_name_the_file(tmp_path, content):
+    path = tmp_path / "x.yaml"
+    path.write_bytes(content)
+
+    lines = faults_of(path).split("\n")
+
+    assert all(line.startswith(f"{path}:") and line.isprintable() for line in lines)
+
+
+@fuzz
+@given(values=st.dictionaries(KEYS, VALUES, min_size=1, max_size=3))
+def test_any_values_give_a_configuration_or_faults_that_name_the_file(tmp_path, values):
+    path = tmp_path / "x.yaml"
+    path.write_text(yaml.safe_dump(nested(values), allow_unicode=True), encoding="utf-8")
+
+    lines = faults_of(path).split("\n")
+
+    assert all(line.startswith(f"{path}:") and line.isprintable() for line in lines)

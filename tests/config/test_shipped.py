@@ -1,0 +1,94 @@
+"""Names of what comes with the package, and the files that stand in for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command_line import ROOT
+
+import stage1.config.shipped as module
+from stage1.base.errors import ConfigError
+from stage1.config import load_config
+from stage1.config.shipped import config_names, find, space_names
+from stage1.config.yaml_source import load_yaml
+from stage1.study.study import load_study
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """An empty folder that is not in the repository."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_every_file_of_the_two_folders_has_a_name():
+    assert config_names() == sorted(path.stem for path in (ROOT / "configs").iterdir())
+    assert space_names() == sorted(path.stem for path in (ROOT / "search_spaces").iterdir())
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "search_spaces").iterdir()))
+def test_a_space_by_name_is_the_study_of_its_file(name):
+    assert load_study(Path(name)) == load_study(ROOT / "search_spaces" / f"{name}.yaml")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "configs").iterdir()))
+def test_a_configuration_by_name_is_that_of_its_file(name):
+    assert load_config(Path(name)) == load_config(ROOT / "configs" / f"{name}.yaml")
+
+
+def test_a_file_that_is_there_comes_before_a_name():
+    Path("transfer").write_text("a: 1\n")
+
+    assert load_yaml(find(Path("transfer"), "search_spaces")).values == {"a": 1}
+
+
+def test_a_folder_that_is_there_does_not_hide_a_name():
+    Path("sample").mkdir()
+
+    assert find(Path("sample"), "configs") == ROOT / "configs" / "sample.yaml"
+
+
+def test_a_folder_of_another_name_is_left_to_whoever_opens_it():
+    Path("mine").mkdir()
+
+    assert find(Path("mine"), "search_spaces") == Path("mine")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param("nope", id="nothing of that name"),
+        pytest.param("transfer.yaml", id="the name of its file"),
+        pytest.param("search_spaces/transfer", id="a path in the repository"),
+        pytest.param("../transfer", id="a path out of the folder"),
+        pytest.param("a\0b\n\x1b[31m", id="control codes"),
+        pytest.param("x" * 5000, id="very long"),
+    ],
+)
+def test_an_unknown_name_is_one_line_that_lists_the_names_there_are(given):
+    with pytest.raises(ConfigError) as raised:
+        find(Path(given), "search_spaces")
+
+    message = str(raised.value)
+    known, _, meant = message.partition("; did you mean ")
+    assert known.endswith("comes with stage1: series, smoke, transfer, transfer_full")
+    assert meant == ("transfer?" if "transfer" in given else "")
+    assert "\n" not in message
+    assert len(message) < 400
+
+
+def test_a_name_of_the_other_kind_is_unknown():
+    with pytest.raises(ConfigError, match=r"^smoke: .* configuration that comes with stage1: base"):
+        find(Path("smoke"), "configs")
+
+
+def test_in_a_wheel_the_folders_lie_inside_the_package(tmp_path, monkeypatch):
+    inside = tmp_path / "site" / "stage1" / "configs" / "one.yaml"
+    beside = tmp_path / "site" / "configs" / "of_another_package.yaml"
+    for file in (inside, beside):
+        file.parent.mkdir(parents=True)
+        file.touch()
+    monkeypatch.setattr(module, "_PACKAGE", tmp_path / "site" / "stage1")
+
+    assert config_names() == ["one"]
+    assert find(Path("one"), "configs") == inside

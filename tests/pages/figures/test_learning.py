@@ -1,0 +1,182 @@
+"""Learning curves and the early signal: what is drawn, against scipy and brute force."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hand_made import made_evaluation, made_scores
+from matplotlib.figure import Figure
+from scipy.stats import kendalltau, trim_mean
+
+from stage1.pages.figures.learning import (
+    draw_learning_curves,
+    draw_regret,
+    draw_tau,
+    early_signals,
+    learning_curves,
+    signal_figure,
+)
+
+EPOCHS = np.arange(5)
+ARMS = ["pretrained", "random"]
+
+
+@pytest.fixture
+def correlation():
+    """Two arms of 6 configurations, 2 seeds and epochs 0 to 4."""
+    generator = np.random.default_rng(0)
+    rise = 1 - np.exp(-EPOCHS)
+    noise = generator.normal(0, 0.05, size=(2, 6, 2, 5))
+    return dict(zip(ARMS, 0.8 * rise + noise, strict=True))
+
+
+def test_a_curve_is_the_mean_of_the_middle_half_of_all_runs(correlation):
+    pretrained, random = learning_curves(correlation, EPOCHS)
+
+    assert (pretrained.arm, pretrained.runs) == ("pretrained", 12)
+    for curve in (pretrained, random):
+        runs = correlation[curve.arm].reshape(12, 5)
+        np.testing.assert_allclose(curve.band.estimate, trim_mean(runs, 0.25, axis=0))
+        assert (curve.band.low <= curve.band.estimate).all()
+        assert (curve.band.high >= curve.band.estimate).all()
+
+
+def test_an_arm_without_a_score_has_no_curve(correlation):
+    correlation["random"][:] = math.nan
+
+    assert [curve.arm for curve in learning_curves(correlation, EPOCHS)] == ["pretrained"]
+
+
+def drawn(correlation, *, baseline=math.nan, early_epoch=None):
+    axes = Figure().add_subplot()
+    curves = learning_curves(correlation, EPOCHS)
+    draw_learning_curves(axes, curves, arms=ARMS, baseline=baseline, early_epoch=early_epoch)
+    return axes
+
+
+def test_arms_differ_in_colour_line_and_marker(correlation):
+    lines = drawn(correlation).get_lines()
+
+    for look in ("get_color", "_dash_pattern", "get_marker"):
+        seen = {
+            str(getattr(line, look)() if look[:3] == "get" else vars(line)[look]) for line in lines
+        }
+        assert len(seen) == 2
+
+
+def test_an_arm_keeps_its_look_where_another_has_no_score(correlation):
+    both = drawn(correlation).get_lines()[1].get_color()
+    correlation["pretrained"][:] = math.nan
+
+    assert drawn(correlation).get_lines()[0].get_color() == both
+
+
+def test_the_baseline_is_a_line_across_with_its_value(correlation):
+    axes = drawn(correlation, baseline=0.88)
+
+    (line,) = [one for one in axes.get_lines() if one.get_label() == "interpolation 0.880"]
+    assert set(line.get_ydata()) == {0.88}
+
+
+def test_an_unknown_baseline_is_not_drawn(correlation):
+    assert drawn(correlation).get_legend_handles_labels()[1] == ARMS
+
+
+def test_the_early_epoch_is_marked(correlation):
+    axes = drawn(correlation, early_epoch=1)
+
+    assert [text.get_text() for text in axes.texts] == ["early epoch 1"]
+
+
+@pytest.mark.parametrize("extreme", [1.0, -1.0, 0.0])
+def test_perfect_correlations_stay_on_the_axis(correlation, extreme):
+    flat = {arm: np.full_like(values, extreme) for arm, values in correlation.items()}
+
+    low, high = drawn(flat).get_ylim()
+
+    assert -1 <= low < high <= 1
+
+
+def test_tau_is_the_agreement_with_the_other_seeds_final_ranking(correlation):
+    signals = early_signals(made_scores(correlation))
+
+    for signal in signals:
+        values = correlation[signal.arm]
+        pairs = ((0, 1), (1, 0))
+        expected = [
+            np.mean([kendalltau(values[:, a, e], values[:, b, -1]).statistic for a, b in pairs])
+            for e in range(1, 5)
+        ]
+        np.testing.assert_allclose(signal.tau, expected)
+        np.testing.assert_array_equal(signal.epochs, [1, 2, 3, 4])
+
+
+def test_at_the_horizon_tau_has_reached_its_ceiling(correlation):
+    for signal in early_signals(made_scores(correlation)):
+        assert signal.tau[-1] == pytest.approx(signal.ceiling)
+
+
+def test_regret_is_what_the_choice_at_an_epoch_loses_to_the_best(correlation):
+    for signal in early_signals(made_scores(correlation)):
+        values = correlation[signal.arm]
+        means = values[:, :, -1].mean(axis=1)
+        lost = [
+            np.mean([max(means) - means[np.argmax(values[:, seed, e])] for seed in (0, 1)])
+            for e in range(1, 5)
+        ]
+        np.testing.assert_allclose(signal.regret, lost)
+
+
+def test_configurations_with_a_gap_are_not_ranked(correlation):
+    correlation["random"][0, 0] = math.nan
+
+    _, random = early_signals(made_scores(correlation))
+
+    assert random.configurations == 5
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(np.zeros((6, 2, 5)), id="all are tied"),
+        pytest.param(np.random.default_rng(0).random((2, 2, 5)), id="two configurations"),
+        pytest.param(np.random.default_rng(0).random((6, 1, 5)), id="one seed"),
+    ],
+)
+def test_there_is_no_signal_without_rankings(values):
+    drawn_figure = signal_figure(made_evaluation(scores=made_scores({"random": values})))
+
+    assert drawn_figure.figure is None
+    assert drawn_figure.missing.startswith("needs ")
+
+
+def test_each_arm_has_its_ceiling_and_no_regret_is_below_the_axis(correlation):
+    above, below = Figure().subplots(2, 1)
+    signals = early_signals(made_scores(correlation))
+
+    draw_tau(above, signals, arms=ARMS)
+    draw_regret(below, signals, arms=ARMS)
+
+    levels = [set(line.get_ydata()) for line in above.get_lines()[::2]]
+    assert levels == [{signal.ceiling} for signal in signals]
+    assert below.get_ylim()[0] < 0
+
+
+@pytest.mark.parametrize(
+    ("regret", "top"),
+    [
+        pytest.param([0.0, 0.0], 0.01, id="nothing is lost"),
+        pytest.param([0.002, 0.0], 0.01, id="next to nothing is lost"),
+        pytest.param([0.2, 0.1], 0.21, id="much is lost"),
+    ],
+)
+def test_the_axis_of_the_regret_is_as_long_as_it_needs_to_be(correlation, regret, top):
+    axes = Figure().add_subplot()
+    signal = early_signals(made_scores(correlation))[0]
+    signal = signal._replace(epochs=np.array([1, 2]), regret=np.array(regret))
+
+    draw_regret(axes, [signal], arms=ARMS)
+
+    assert axes.get_ylim() == pytest.approx((-0.04 * top, top))

@@ -1,0 +1,98 @@
+"""Paired slopes and performance profiles against counts made by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hand_made import made_scores
+from matplotlib.figure import Figure
+
+from stage1.pages.figures.paired import (
+    draw_profiles,
+    draw_slopes,
+    paired_slopes,
+    performance_profiles,
+)
+
+FINALS = {
+    # (configurations, seeds); the third configuration lacks a seed
+    "pretrained": [[0.9, 0.8], [0.7, 0.7], [math.nan, 0.6], [0.5, 0.3]],
+    "random": [[0.6, 0.8], [0.5, 0.5], [math.nan, 0.4], [0.2, 0.4]],
+}
+SCORES = made_scores(
+    {arm: np.multiply.outer(finals, [0.0, 0.5, 1.0]) for arm, finals in FINALS.items()}
+)
+NOTHING = made_scores({"pretrained": np.full((2, 2, 2), np.nan)})
+
+
+def test_a_slope_joins_a_configurations_means_and_gaps_are_left_out():
+    slopes = paired_slopes(SCORES)
+
+    assert slopes.arms == ("pretrained", "random")
+    np.testing.assert_allclose(slopes.values, [[0.85, 0.7, 0.4], [0.7, 0.5, 0.3]])
+    np.testing.assert_allclose(slopes.medians, [0.7, 0.5])
+
+
+def test_slopes_without_a_complete_configuration_are_empty():
+    assert paired_slopes(NOTHING).values.shape == (1, 0)
+
+
+def test_there_is_a_line_per_configuration_and_one_of_medians():
+    axes = Figure().add_subplot()
+
+    draw_slopes(axes, paired_slopes(SCORES), baseline=math.nan)
+
+    lines = [tuple(line.get_ydata()) for line in axes.get_lines()]
+    assert lines[:3] == [
+        pytest.approx((0.85, 0.7)),
+        pytest.approx((0.7, 0.5)),
+        pytest.approx((0.4, 0.3)),
+    ]
+    assert lines[3] == pytest.approx((0.7, 0.5))
+    assert axes.get_legend_handles_labels()[1] == ["one configuration", "median"]
+
+
+def test_arms_are_named_with_their_medians():
+    axes = Figure().add_subplot()
+
+    draw_slopes(axes, paired_slopes(SCORES), baseline=math.nan)
+
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    assert names == ["pretrained\n0.700", "random\n0.500"]
+
+
+@pytest.mark.parametrize("kind", ["slopes", "profiles"])
+def test_the_baseline_is_a_line_across_with_its_value(kind):
+    axes = Figure().add_subplot()
+
+    if kind == "slopes":
+        draw_slopes(axes, paired_slopes(SCORES), baseline=0.88)
+    else:
+        profiles = performance_profiles(SCORES)
+        draw_profiles(axes, profiles, arms=("pretrained", "random"), baseline=0.88)
+
+    (line,) = [one for one in axes.get_lines() if one.get_label() == "interpolation 0.880"]
+    place = line.get_ydata() if kind == "slopes" else line.get_xdata()
+    assert set(place) == {0.88}
+
+
+def test_a_profile_is_the_share_of_runs_above_each_threshold():
+    pretrained, random = performance_profiles(SCORES)
+
+    assert (pretrained.runs, random.runs) == (7, 7)
+    for profile in (pretrained, random):
+        runs = [one for pair in FINALS[profile.arm] for one in pair if math.isfinite(one)]
+        counts = [sum(run > limit for run in runs) for limit in profile.thresholds]
+        np.testing.assert_allclose(profile.share.estimate, np.array(counts) / 7)
+
+
+def test_profiles_begin_at_all_runs_and_end_at_none():
+    for profile in performance_profiles(SCORES):
+        assert profile.share.estimate[0] == 1
+        assert profile.share.estimate[-1] == 0
+
+
+def test_arms_without_a_score_have_no_profile():
+    assert performance_profiles(NOTHING) == []

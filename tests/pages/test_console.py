@@ -1,0 +1,190 @@
+"""What a study ends with on a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import ROOT
+from hand_made import made_claim, made_evaluation, unknown_claim
+from rich.console import Console
+from synthetic_run import write_synthetic_run
+
+from stage1.claims.evaluate import evaluate
+from stage1.claims.intervals import Interval
+from stage1.claims.scores import read_run
+from stage1.claims.verdicts import Verdict
+from stage1.pages.arms_section import end_rows
+from stage1.pages.console import end_table, show_end, verdict_table
+from stage1.pages.provenance import activation
+from stage1.run.reading import RunFolder
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    return read_run(write_synthetic_run(tmp_path_factory.mktemp("runs") / "synthetic"))
+
+
+@pytest.fixture
+def printed():
+    """Prints something on 80 columns and gives what was shown."""
+    console = Console(width=80)
+
+    def capture(*things):
+        with console.capture() as captured:
+            for thing in things:
+                if callable(thing):
+                    thing(console)
+                else:
+                    console.print(thing)
+        return captured.get()
+
+    return capture
+
+
+def test_the_end_table_has_the_rows_of_the_report_but_for_a_column(tables, printed):
+    shown = printed(end_table(tables.trials, tables.space))
+
+    header, rows = end_rows(tables.trials, tables.space)
+    assert shown.split("\n")[0].split("  ")[0] == "arm"
+    for row in rows:
+        kept = [cell for name, cell in zip(header, row, strict=True) if name != "configs"]
+        assert all(cell in shown for cell in kept if " " not in cell)
+    assert "configs" not in shown
+    assert "…" not in shown
+
+
+WIDEST = made_claim(
+    "4",
+    interval=Interval(-12.3456, -math.inf, 123.4567, 0.5),
+    verdict=Verdict.NOT_EVALUABLE,
+)
+
+
+def test_the_widest_verdicts_fit_80_columns_whole(printed):
+    claims = [WIDEST._replace(id=str(n)) for n in range(1, 7)]
+    evaluation = made_evaluation(claims=claims, beside=[WIDEST._replace(id="3b")])
+
+    lines = printed(verdict_table(evaluation)).splitlines()
+
+    assert max(map(len, lines)) <= 80
+    (line,) = [line for line in lines if line.split()[:1] == ["4"]]
+    assert " ".join(line.split()) == "4 stability ≥ +20% <−999% [−∞, >999%] NOT EVALUABLE"
+    assert not any("…" in line for line in lines)
+
+
+def test_what_is_ours_has_an_asterisk_and_the_asterisk_a_word(tables, printed):
+    evaluation = made_evaluation(beside=[made_claim("2b")])
+
+    shown = printed(lambda console: show_end(tables, evaluation, console))
+
+    assert "2b error reduction *" in shown
+    assert "* ours, beside the plan's number" in shown
+
+
+def test_the_end_says_verdicts_warnings_paths_and_commands(tables, printed):
+    claims = [made_claim("1"), *(unknown_claim(str(n), "needs two seeds") for n in (2, 3))]
+    evaluation = made_evaluation(
+        claims=claims, warnings=["Beware [of] this."], deviations=["space.yaml was edited."]
+    )
+
+    shown = printed(lambda console: show_end(tables, evaluation, console))
+
+    run = tables.run
+    joined = " ".join(shown.split())
+    assert "Warning: Beware [of] this." in joined
+    assert "Deviation: space.yaml was edited." in joined
+    assert f"Report: {run.report_html} (as text: report.md)\n" in shown
+    assert f"\n  python -m stage1.export {run.path} --out configs/best.yaml\n" in shown
+    assert "\n  python -m stage1.train configs/best.yaml\n" in shown
+
+
+def test_without_a_complete_configuration_there_is_no_next_command(tables, printed):
+    none = tables._replace(trials=tables.trials.iloc[:0])
+
+    shown = printed(lambda console: show_end(none, made_evaluation(), console))
+
+    assert "stage1.export" not in shown
+    assert "No trial has ended yet" in shown
+
+
+LOOKS = """\
+  python -m stage1.train configs/best.yaml
+  optuna-dashboard {run}/optuna.journal
+  tensorboard --logdir {run}/tensorboard
+"""
+
+
+def test_what_the_run_has_can_be_opened_by_commands_that_are_whole(tables, printed):
+    run = tables.run
+    run.tensorboard.mkdir(exist_ok=True)
+    run.journal.touch()
+
+    shown = printed(lambda console: show_end(tables, made_evaluation(), console))
+
+    assert shown.endswith(LOOKS.format(run=run.path))
+
+
+def test_what_the_run_does_not_have_is_not_offered(tables, printed, tmp_path):
+    bare = tables._replace(run=RunFolder(tmp_path))
+
+    shown = printed(lambda console: show_end(bare, made_evaluation(), console))
+
+    for word in ("optuna-dashboard", "tensorboard"):
+        assert word not in shown
+
+
+def test_the_end_of_the_default_study_fits_one_screen(printed, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    run = RunFolder(Path("analysis", "sample_run"))
+    tables = read_run(run)
+
+    lines = printed(lambda console: show_end(tables, evaluate(tables), console)).splitlines()
+
+    assert len(lines) + 2 <= 24  # TensorBoard's command, for which the sample has nothing; a prompt
+    assert [line for line in lines if len(line) > 80] == []
+
+
+@pytest.fixture
+def environment(tmp_path, monkeypatch):
+    """A virtual environment in the current folder, whose Python runs."""
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("python", "activate"):
+        (programs / name).touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(programs / "python"))
+    return programs
+
+
+def test_commands_begin_with_what_makes_them_run_where_python_is_another(
+    environment, tables, printed, monkeypatch
+):
+    monkeypatch.setenv("PATH", "/usr/bin")
+
+    shown = printed(lambda console: show_end(tables, made_evaluation(), console))
+
+    assert "\nNext:\n  source .venv/bin/activate\n  python -m stage1.export " in shown
+
+
+def test_an_activated_environment_is_not_activated_again(environment, monkeypatch):
+    monkeypatch.setenv("PATH", str(environment))
+
+    assert activation() == []
+
+
+def test_outside_its_folder_an_environment_has_its_whole_path(environment, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin")
+    (tmp_path / "else where").mkdir()
+    monkeypatch.chdir(tmp_path / "else where")
+
+    assert activation() == [f"source {tmp_path}/.venv/bin/activate"]
+
+
+def test_a_python_without_an_environment_needs_no_activation(environment, monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin")
+    (environment / "activate").unlink()
+
+    assert activation() == []

@@ -1,0 +1,475 @@
+"""The tables of a run folder: what is written, what is read back, what is refused."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from synthetic_run import (
+    START,
+    synthetic_blocks,
+    synthetic_cost,
+    synthetic_curve,
+    synthetic_space,
+    synthetic_trial,
+    write_synthetic_run,
+)
+
+from stage1.base.errors import ResultsError
+from stage1.run.reading import (
+    BLOCK_COLUMNS,
+    COST_COLUMNS,
+    CURVE_COLUMNS,
+    TRIAL_COLUMNS,
+    RunFolder,
+    read_blocks,
+    read_cost,
+    read_curves,
+    read_space,
+    read_trials,
+)
+from stage1.run.writing import RunWriter, write_cost
+
+
+@pytest.fixture
+def run(tmp_path):
+    return RunFolder(tmp_path / "runs" / "study")
+
+
+def fixed_names(columns):
+    return [column.name for column in columns if not column.is_family]
+
+
+# --- writing and reading back ---
+
+
+def test_a_new_run_has_empty_tables_with_all_fixed_columns(run):
+    RunWriter(run)
+
+    trials, curves, blocks = read_trials(run), read_curves(run), read_blocks(run)
+
+    assert list(trials.columns) == fixed_names(TRIAL_COLUMNS)
+    assert list(curves.columns) == fixed_names(CURVE_COLUMNS)
+    assert list(blocks.columns) == fixed_names(BLOCK_COLUMNS)
+    assert len(trials) == len(curves) == len(blocks) == 0
+
+
+def test_a_trial_is_read_back_as_it_was_written(run):
+    row = synthetic_trial("t0", would_stop_epoch=2, peak_vram_mb=None, error=None)
+
+    RunWriter(run).add_trial(row, synthetic_curve(0.9))
+
+    (read,) = read_trials(run).to_dict("records")
+    assert {name: read[name] for name in row if row[name] is not None} == {
+        name: value for name, value in row.items() if value is not None
+    }
+    assert math.isnan(read["peak_vram_mb"])
+    assert pd.isna(read["error"])
+    assert read["started_at"] == START
+
+
+def test_columns_come_in_the_documented_order_whatever_the_order_of_the_row(run):
+    row = synthetic_trial("t0", baseline_val_corr_m1=0.88, val_skill_m1=0.1)
+
+    RunWriter(run).add_trial(dict(reversed(row.items())), [])
+
+    names = list(read_trials(run).columns)
+    assert names[:7] == ["trial_id", "stage", "arm", "config_id", "seed", "status", "epochs"]
+    assert names[7].startswith("param.")
+    assert names[9:15] == [
+        "val_loss",
+        "val_correlation",
+        "val_skill",
+        "val_corr_m5",
+        "val_corr_m1",
+        "val_skill_m1",
+    ]
+    baseline = names.index("baseline_val_corr_m1")
+    assert names[baseline + 1 : baseline + 3] == ["zero_val_loss", "accumulation"]
+
+
+def test_types_do_not_depend_on_which_values_are_null(run):
+    writer = RunWriter(run)
+    writer.add_trial(synthetic_trial("t0", parameters=None, steps=None, val_loss=None), [])
+
+    trials = read_trials(run)
+
+    assert trials.dtypes[["seed", "epochs", "parameters", "would_stop_epoch"]].tolist() == [
+        "int64",
+        "int64",
+        "Int64",
+        "Int64",
+    ]
+    assert trials["val_loss"].dtype == "float64"
+    assert trials["error"].dtype == "str"
+    assert str(trials["started_at"].dtype) == "datetime64[us, UTC]"
+
+
+def test_parameters_take_the_type_of_their_values(run):
+    writer = RunWriter(run)
+    values = {"param.a": [1, 2], "param.b": [1, 0.5], "param.c": ["x", None], "param.d": [None, 3]}
+    for place in range(2):
+        row = {name: pair[place] for name, pair in values.items()}
+        writer.add_trial(synthetic_trial(f"t{place}", **row), [])
+
+    trials = read_trials(run)
+
+    assert [str(trials[name].dtype) for name in values] == ["Int64", "float64", "str", "Int64"]
+    assert trials["param.b"].tolist() == [1.0, 0.5]
+
+
+def test_the_curve_carries_what_identifies_its_trial(run):
+    row = synthetic_trial("t7", arm="shuffled", config_id="c3", seed=2)
+
+    RunWriter(run).add_trial(row, synthetic_curve(0.9, epochs=2))
+
+    curves = read_curves(run)
+    identity = curves[["trial_id", "stage", "arm", "config_id", "seed"]].drop_duplicates()
+    assert identity.values.tolist() == [["t7", "design", "shuffled", "c3", 2]]
+    assert curves["epoch"].tolist() == [0, 1, 2]
+    assert curves["train_loss"].isna().tolist() == [True, False, False]
+
+
+def test_non_finite_metrics_of_a_diverged_trial_are_missing(run):
+    row = synthetic_trial("t0", status="diverged", val_loss=math.inf, val_correlation=math.nan)
+
+    RunWriter(run).add_trial(row, [{"epoch": 0, "val_loss": -math.inf}])
+
+    assert read_trials(run)[["val_loss", "val_correlation"]].isna().all(axis=None)
+    assert read_curves(run)["val_loss"].isna().all()
+
+
+def test_a_writer_continues_the_tables_it_finds(run):
+    RunWriter(run).add_trial(synthetic_trial("t0"), synthetic_curve(0.9))
+
+    writer = RunWriter(run)
+    writer.add_trial(synthetic_trial("t1"), synthetic_curve(0.8))
+
+    assert writer.trial_ids == {"t0", "t1"}
+    assert read_trials(run)["trial_id"].tolist() == ["t0", "t1"]
+    assert read_curves(run)["trial_id"].value_counts().to_dict() == {"t0": 5, "t1": 5}
+
+
+def test_a_crash_between_the_tables_leaves_both_readable_and_no_double_curve(run, monkeypatch):
+    writer = RunWriter(run)
+    write_table, written = pq.write_table, []
+
+    def fail_at_the_second(table, path):
+        written.append(path)
+        if len(written) == 2:
+            raise OSError("no space left on device")
+        write_table(table, path)
+
+    monkeypatch.setattr(pq, "write_table", fail_at_the_second)
+    with pytest.raises(OSError, match="no space"):
+        writer.add_trial(synthetic_trial("t0"), synthetic_curve(0.9))
+    between = read_trials(run), read_curves(run)
+    RunWriter(run).add_trial(synthetic_trial("t0"), synthetic_curve(0.9))
+
+    assert [len(table) for table in between] == [0, 5]
+    assert read_curves(run)["epoch"].tolist() == [0, 1, 2, 3, 4]
+
+
+# --- blocks and cost ---
+
+
+BLOCK = {
+    "epoch": 4,
+    "timeframe": "m1",
+    "channel": "close",
+    "block": 2,
+    "n": 40,
+    "sum_truth": 1.5,
+    "sum_decoded": -0.5,
+    "sum_truth_squared": 41.0,
+    "sum_decoded_squared": 39.0,
+    "sum_product": 36.0,
+}
+
+
+def test_blocks_are_read_back_as_they_were_written_with_what_identifies_their_trial(run):
+    row = synthetic_trial("t7", arm="shuffled", config_id="c3", seed=2)
+
+    RunWriter(run).add_trial(row, [], [BLOCK])
+
+    (read,) = read_blocks(run).to_dict("records")
+    identity = {"trial_id": "t7", "stage": "design", "arm": "shuffled", "config_id": "c3"}
+    assert read == identity | {"seed": 2} | BLOCK
+
+
+def test_a_writer_continues_the_blocks_it_finds_and_a_trial_without_any_leaves_them(run):
+    blocks = synthetic_blocks({"m1": 0.9}, epoch=4)
+    RunWriter(run).add_trial(synthetic_trial("t0"), [], blocks)
+
+    writer = RunWriter(run)
+    writer.add_trial(synthetic_trial("t1", stage="search"), [])
+    writer.add_trial(synthetic_trial("t2"), [], blocks)
+
+    counts = read_blocks(run)["trial_id"].value_counts().to_dict()
+    assert counts == {"t0": len(blocks), "t2": len(blocks)}
+
+
+def test_a_trial_is_written_after_its_curve_and_its_blocks(run, monkeypatch):
+    writer = RunWriter(run)
+    write_table, written = pq.write_table, []
+
+    def noted(table, path):
+        written.append(path.name)
+        write_table(table, path)
+
+    monkeypatch.setattr(pq, "write_table", noted)
+    writer.add_trial(synthetic_trial("t0"), synthetic_curve(0.9), [BLOCK])
+
+    assert written[-1] == "trials.parquet"
+    assert sorted(written) == ["blocks.parquet", "curves.parquet", "trials.parquet"]
+
+
+def test_blocks_of_a_trial_that_was_never_written_are_dropped(run, monkeypatch):
+    writer = RunWriter(run)
+    write_table = pq.write_table
+
+    def fail_at_the_trials(table, path):
+        if path.name == "trials.parquet":
+            raise OSError("no space left on device")
+        write_table(table, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pq, "write_table", fail_at_the_trials)
+        with pytest.raises(OSError, match="no space"):
+            writer.add_trial(synthetic_trial("t0"), [], [BLOCK])
+    left = read_blocks(run)["trial_id"].tolist()
+    RunWriter(run).add_trial(synthetic_trial("t0", status="failed"), [])
+
+    assert left == ["t0"]
+    assert len(read_blocks(run)) == 0
+
+
+def test_sums_that_are_not_finite_are_missing(run):
+    RunWriter(run).add_trial(synthetic_trial("t0"), [], [BLOCK | {"sum_decoded": math.nan}])
+
+    assert read_blocks(run)["sum_decoded"].isna().tolist() == [True]
+
+
+def test_the_cost_is_read_back_as_it_was_written(run):
+    rows = synthetic_cost()
+
+    write_cost(run, rows)
+
+    read = read_cost(run)
+    assert list(read.columns) == fixed_names(COST_COLUMNS)
+    assert read["seconds"].tolist() == [row["seconds"] for row in rows]
+    assert read["arm"].tolist()[:4] == ["pretrained", "vanilla", "vanilla", "pretrained"]
+    assert read["peak_vram_mb"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("read", "columns"), [(read_blocks, BLOCK_COLUMNS), (read_cost, COST_COLUMNS)]
+)
+def test_a_run_without_the_table_has_no_rows_but_all_columns_in_their_types(run, read, columns):
+    writer = RunWriter(run)
+    run.blocks.unlink()
+    missing = read(run)
+    writer.add_trial(synthetic_trial("t0"), [], [BLOCK])
+    write_cost(run, synthetic_cost())
+
+    assert list(missing.columns) == fixed_names(columns)
+    assert len(missing) == 0
+    assert missing.dtypes.to_dict() == read(run).dtypes.to_dict()
+
+
+@pytest.mark.parametrize("read", [read_blocks, read_cost])
+def test_a_missing_folder_is_named_by_every_reader(run, read):
+    with pytest.raises(ResultsError, match="study must be a run folder, got no such folder"):
+        read(run)
+
+
+def test_a_timing_twice_is_refused(run):
+    write_cost(run, synthetic_cost() * 2)
+
+    with pytest.raises(ResultsError, match=r"cost\.parquet"):
+        read_cost(run)
+
+
+def test_a_cost_of_another_arm_is_refused_and_nothing_written(run):
+    with pytest.raises(ValueError, match="arm must be one of pretrained, vanilla, got 'random'"):
+        write_cost(run, [synthetic_cost()[0] | {"arm": "random"}])
+
+    assert not run.cost.exists()
+
+
+def test_trials_of_an_earlier_version_have_no_loss_of_predicting_0(run):
+    RunWriter(run).add_trial(synthetic_trial("t0"), [])
+    pq.write_table(pq.read_table(run.trials).drop_columns(["zero_val_loss"]), run.trials)
+
+    trials = read_trials(run)
+
+    assert trials["zero_val_loss"].isna().all()
+    assert trials["zero_val_loss"].dtype == "float64"
+
+
+def test_a_synthetic_run_s_blocks_give_the_correlations_of_its_trials(tmp_path):
+    run = write_synthetic_run(tmp_path / "run")
+
+    blocks = read_blocks(run)
+    sums = blocks.groupby(["trial_id", "epoch", "timeframe", "channel"])[["sum_product", "n"]].sum()
+    values = (sums["sum_product"] / sums["n"]).groupby(["trial_id", "epoch"]).mean()
+
+    recorded = read_curves(run).set_index(["trial_id", "epoch"])["val_correlation"]
+    assert set(values.index.get_level_values("epoch")) == {1, 4}
+    assert len(values) == 2 * 24
+    pd.testing.assert_series_equal(values, recorded[values.index], check_names=False)
+
+
+# --- what a writer refuses ---
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        pytest.param({"trial_id": "t0"}, "trial_id must be new", id="a trial that is there"),
+        pytest.param({"config_id": None}, "config_id must be given", id="a missing identity"),
+        pytest.param({"stage": "warmup"}, "stage must be one of design", id="an unknown stage"),
+        pytest.param({"status": "done"}, "status must be one of completed", id="an unknown status"),
+        pytest.param({"val_los": 0.1}, "must be one of the table's, got 'val_los'", id="a typo"),
+        pytest.param({"epochs": 3.5}, "epochs must be a whole number", id="half an epoch"),
+        pytest.param({"param.a": [1]}, "param.a must be text, a number", id="a list"),
+        pytest.param({"param.b": "x"}, "keep to one type", id="text among numbers"),
+        pytest.param({"started_at": datetime(2026, 1, 1)}, "time zone", id="a naive time"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_refused_and_the_tables_stay(run, columns, message):
+    writer = RunWriter(run)
+    writer.add_trial(synthetic_trial("t0", **{"param.b": 1.0}), synthetic_curve(0.9))
+    row = synthetic_trial("t1", **columns)
+
+    with pytest.raises(ValueError, match=message):
+        writer.add_trial(row, synthetic_curve(0.9))
+
+    assert read_trials(run)["trial_id"].tolist() == ["t0"]
+    assert len(read_curves(run)) == 5
+
+
+@pytest.mark.parametrize(
+    ("epochs", "message"),
+    [
+        pytest.param([0, 1, 1], "must increase", id="an epoch twice"),
+        pytest.param([0, None], "must be given", id="no epoch"),
+        pytest.param([0, 1.5], "whole number", id="half an epoch"),
+    ],
+)
+def test_a_curve_needs_increasing_epochs(run, epochs, message):
+    curve = [{"epoch": epoch, "val_loss": 0.1} for epoch in epochs]
+
+    with pytest.raises(ValueError, match=message):
+        RunWriter(run).add_trial(synthetic_trial("t0"), curve)
+
+
+# --- what a reader refuses ---
+
+
+def rewritten(run, change):
+    pq.write_table(change(pq.read_table(run.trials)), run.trials)
+
+
+def replaced(name, values):
+    return lambda table: table.set_column(table.column_names.index(name), name, pa.array(values))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(
+            lambda table: table.drop_columns(["val_loss", "node"]),
+            "trials.parquet: must have the columns val_loss, node;",
+            id="columns missing",
+        ),
+        pytest.param(
+            replaced("status", ["done", "done"]),
+            "status must satisfy isin",
+            id="an unknown status",
+        ),
+        pytest.param(
+            replaced("trial_id", ["t0", "t0"]), "trial_id must satisfy", id="a trial twice"
+        ),
+        pytest.param(
+            replaced("config_id", ["c0", None]), "config_id must satisfy", id="a null identity"
+        ),
+        pytest.param(
+            replaced("val_loss", ["low", "high"]), "val_loss must satisfy", id="text for a number"
+        ),
+    ],
+)
+def test_a_table_that_is_not_ours_is_one_line_with_its_fault(run, change, message):
+    writer = RunWriter(run)
+    writer.add_trial(synthetic_trial("t0"), [])
+    writer.add_trial(synthetic_trial("t1"), [])
+    rewritten(run, change)
+
+    with pytest.raises(ResultsError) as error:
+        read_trials(run)
+
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_folder_is_named(run):
+    with pytest.raises(ResultsError, match="study must be a run folder, got no such folder"):
+        read_trials(run)
+
+
+@pytest.mark.parametrize("read", [read_trials, read_curves, read_space])
+def test_a_missing_file_is_named(run, read):
+    run.path.mkdir(parents=True)
+
+    with pytest.raises(ResultsError, match=r"study must hold \w+\.\w+, got no such file"):
+        read(run)
+
+
+@pytest.mark.parametrize("read", [read_trials, RunWriter])
+def test_a_broken_table_is_one_line_for_reader_and_writer(run, read):
+    RunWriter(run)
+    run.trials.write_bytes(run.trials.read_bytes()[:100])
+
+    with pytest.raises(ResultsError, match=r"trials.parquet: must be readable") as error:
+        read(run)
+
+    assert "\n" not in str(error.value)
+
+
+def test_the_space_is_read_as_written(run):
+    run.path.mkdir(parents=True)
+    run.space.write_text(yaml.safe_dump(synthetic_space()), encoding="utf-8")
+
+    assert read_space(run) == synthetic_space()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("name: x\nseed: 0\n", "must have the keys objective, horizon", id="keys"),
+        pytest.param("- 1\n", "must have the keys name", id="not a mapping"),
+        pytest.param("name: [\n", "must be readable", id="broken YAML"),
+        pytest.param("name: !!python/object:os.system x\n", "must be readable", id="an object"),
+    ],
+)
+def test_a_broken_space_is_one_line(run, text, message):
+    run.path.mkdir(parents=True)
+    run.space.write_text(text, encoding="utf-8")
+
+    with pytest.raises(ResultsError, match=message) as error:
+        read_space(run)
+
+    assert "\n" not in str(error.value)
+
+
+def test_a_time_in_another_zone_is_stored_as_the_same_instant(run):
+    started = datetime.fromisoformat("2026-11-01T02:00:00+02:00")
+
+    RunWriter(run).add_trial(synthetic_trial("t0", started_at=started), [])
+
+    assert read_trials(run)["started_at"][0] == datetime(2026, 11, 1, tzinfo=UTC)

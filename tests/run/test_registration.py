@@ -1,0 +1,253 @@
+"""What is fixed before the first trial, and what of it was changed since."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+import yaml
+from synthetic_run import synthetic_space, write_synthetic_run
+
+from stage1.base.errors import ResultsError
+from stage1.run.reading import RunFolder
+from stage1.run.registration import (
+    arm_roles,
+    early_epoch,
+    is_untouched,
+    preregistration_deviations,
+    read_preregistration,
+)
+
+KEYS = [
+    *("space_sha256", "written_at", "arms", "roles", "configurations", "seeds"),
+    *("horizon_epoch", "early_epoch", "looks", "claims", "level", "random_arm", "cost"),
+    *("language_models", "versions"),
+]
+
+
+@pytest.fixture
+def run(tmp_path):
+    return write_synthetic_run(tmp_path / "run")
+
+
+def edit(run, old, new):
+    text = run.prereg.read_text()
+    assert old in text
+    run.prereg.write_text(text.replace(old, new))
+
+
+# --- the file ---
+
+
+def test_the_file_begins_with_the_checksum_of_the_rest_and_has_every_key(run):
+    first, rest = run.prereg.read_text().split("\n", 1)
+
+    digest = hashlib.sha256(rest.encode()).hexdigest()
+    assert first == f"# sha256 of what follows this line: {digest}"
+    assert list(yaml.safe_load(rest)) == KEYS
+
+
+def test_it_is_read_as_it_was_written(run):
+    registered = read_preregistration(run)
+
+    assert registered.arms == ["pretrained", "random", "shuffled"]
+    assert registered.roles == {name: name for name in registered.arms}
+    assert (registered.configurations, registered.seeds) == (4, [1, 2])
+    assert (registered.early_epoch, registered.horizon_epoch) == (1, 4)
+    assert (registered.looks, registered.level) == (1, 0.05 / 6)
+    assert registered.random_arm.initializer_factor == 1
+    assert (registered.cost.margin, registered.cost.rounds) == (1.15, 6)
+    assert registered.written_at.tzinfo is not None
+
+
+def test_without_the_arms_there_is_neither_a_cost_block_nor_a_random_arm(tmp_path):
+    registered = read_preregistration(write_synthetic_run(tmp_path / "run", arms=("shuffled",)))
+
+    assert registered.random_arm is None
+    assert registered.cost is None
+
+
+def test_a_key_of_a_later_version_is_passed_over(run):
+    run.prereg.write_text(run.prereg.read_text() + "later: 1\n")
+
+    assert read_preregistration(run).configurations == 4
+
+
+@pytest.mark.parametrize(("horizon", "early"), [(15, 3), (9, 2), (5, 1), (3, 1), (1, 1)])
+def test_the_early_epoch_is_a_fifth_of_the_horizon(horizon, early):
+    assert early_epoch(horizon) == early
+
+
+# --- what cannot be read ---
+
+
+def fault_of(run):
+    with pytest.raises(ResultsError) as raised:
+        read_preregistration(run)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_the_file_of_an_earlier_version_is_told_by_its_missing_keys(run):
+    run.prereg.write_text(
+        "space_sha256: none\nwritten_at: '2026-11-22T18:54:38+00:00'\narms: [a]\n"
+    )
+
+    assert (
+        "prereg.yaml: must have the keys roles, configurations, seeds, horizon_epoch, "
+        "early_epoch, random_arm, cost, language_models, versions, which an earlier version"
+    ) in fault_of(run)
+
+
+def test_a_value_that_cannot_be_is_told_with_its_key(run):
+    edit(run, "horizon_epoch: 4", "horizon_epoch: soon")
+
+    assert "horizon_epoch: must be a whole number, got 'soon'" in fault_of(run)
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        pytest.param(b"a: [1\n", "must be readable", id="broken YAML"),
+        pytest.param(b"\xff\xfe\x00", "must be readable", id="no text"),
+        pytest.param(b"- a\n", "must hold keys and values, got ['a']", id="a list"),
+        pytest.param(None, "must be readable, got", id="no file"),
+    ],
+)
+def test_a_damaged_file_is_one_line(run, content, fault):
+    run.prereg.unlink()
+    if content is not None:
+        run.prereg.write_bytes(content)
+
+    assert fault in fault_of(run)
+    (deviation,) = preregistration_deviations(run)
+    assert deviation.startswith("prereg.yaml cannot be read")
+
+
+# --- what was changed ---
+
+
+def test_a_run_as_it_was_written_deviates_in_nothing(run):
+    assert preregistration_deviations(run) == []
+    assert is_untouched(run) is True
+
+
+def test_an_edited_registration_is_told(run):
+    edit(run, "configurations: 4", "configurations: 2")
+
+    assert preregistration_deviations(run) == [
+        "prereg.yaml was edited after it was written: its checksum does not fit."
+    ]
+
+
+def test_a_registration_without_its_checksum_is_told(run):
+    run.prereg.write_text(run.prereg.read_text().split("\n", 1)[1])
+
+    assert preregistration_deviations(run) == [
+        "prereg.yaml has no checksum, so nobody can tell whether it was edited after the first "
+        "trial."
+    ]
+
+
+@pytest.mark.parametrize("change", ["edited", "gone"])
+def test_a_changed_space_is_told(run, change):
+    if change == "gone":
+        run.space.unlink()
+    else:
+        run.space.write_text(run.space.read_text() + "# later\n")
+
+    (deviation,) = preregistration_deviations(run)
+
+    assert deviation.startswith("space.yaml is not the file that was registered")
+
+
+def test_a_folder_without_a_registration_is_told(tmp_path):
+    (deviation,) = preregistration_deviations(RunFolder(tmp_path))
+
+    assert deviation.startswith("prereg.yaml cannot be read")
+
+
+# --- roles ---
+
+
+def roles_of(arms, *, space=None):
+    study = synthetic_space()
+    study["arms"] = {
+        name: {f"transfer_learning.{key}": value for key, value in settings.items()}
+        for name, settings in arms.items()
+    }
+    return arm_roles(study | {"space": space or {}})
+
+
+RANDOM = {"initialization": "random"}
+
+
+@pytest.mark.parametrize(
+    ("arms", "roles"),
+    [
+        pytest.param(
+            {"t5": {"initialization": "pretrained"}, "r": RANDOM},
+            {"pretrained": "t5", "random": "r"},
+            id="by what they are, not by their names",
+        ),
+        pytest.param(
+            {
+                "base": {},
+                "s": {"initialization": "shuffled"},
+                "v": {"use_pretrained_lm": False},
+            },
+            {"pretrained": "base", "shuffled": "s", "vanilla": "v"},
+            id="the base configuration's own initialisation",
+        ),
+        pytest.param(
+            {"one": {}, "two": {"lm_learning_rate_factor": 0.1}},
+            {"pretrained": "one"},
+            id="the first of a role",
+        ),
+        pytest.param(
+            {"r": RANDOM, "again": RANDOM | {"initialization_stream": 1}},
+            {"random": "r", "random_again": "again"},
+            id="another stream",
+        ),
+        pytest.param(
+            {"r": RANDOM, "small": RANDOM | {"initializer_factor": 0.05}},
+            {"random": "r"},
+            id="another scale is no second draw",
+        ),
+        pytest.param(
+            {
+                "r": RANDOM,
+                "both": RANDOM | {"initialization_stream": 1, "initializer_factor": 0.05},
+            },
+            {"random": "r"},
+            id="another stream and another scale are no second draw",
+        ),
+        pytest.param(
+            {"fixed": RANDOM | {"initialization_seed": 0}, "r": RANDOM},
+            {"random": "r", "random_fixed": "fixed"},
+            id="one draw kept across seeds",
+        ),
+        pytest.param(
+            {"fixed": RANDOM | {"initialization_seed": 0}}, {}, id="with no random beside"
+        ),
+        pytest.param(
+            {"r": RANDOM | {"initialization_stream": 2}, "again": RANDOM},
+            {"random": "r", "random_again": "again"},
+            id="the first random arm has another stream",
+        ),
+    ],
+)
+def test_the_role_of_an_arm_follows_from_its_settings(arms, roles):
+    assert roles_of(arms) == roles
+
+
+@pytest.mark.parametrize("key", ["initialization", "use_pretrained_lm", "initialization_stream"])
+def test_where_the_search_decides_there_are_no_roles(key):
+    space = {f"transfer_learning.{key}": {"type": "choice", "options": []}}
+
+    assert roles_of({"a": {}, "b": {"patch_len": 4}}, space=space) == {}
+
+
+def test_an_arm_of_another_version_is_an_error_of_the_run():
+    with pytest.raises(ResultsError, match="arm a must fit the configuration of this version"):
+        roles_of({"a": {"unheard_of": 1}})

@@ -1,0 +1,565 @@
+"""The study as it runs, with made-up epochs: order, decisions, records, going on after an end."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from datetime import timedelta
+from itertools import groupby, product
+
+import numpy as np
+import optuna
+import pytest
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
+from simulated_study import (
+    Tables,
+    WrittenTables,
+    design_rows,
+    engine_of,
+    epoch_row,
+    simulate,
+    simulated_study,
+    started,
+)
+
+from stage1.model.blocks import BLOCKS
+from stage1.run.reading import (
+    COMPLETED,
+    CONFIRM,
+    DESIGN,
+    DIVERGED,
+    FAILED,
+    SEARCH,
+    STOPPED,
+    RunFolder,
+)
+from stage1.study.design import sobol_configurations
+from stage1.study.resume import ended_trials
+
+ARMS = ["pretrained", "random"]
+
+
+@pytest.fixture
+def study(tmp_path):
+    return simulated_study(tmp_path)
+
+
+def run(study, *, workers=1, row=epoch_row):
+    tables, storage = Tables(), InMemoryStorage()
+    engine = simulate(engine_of(study, tables=tables, storage=storage), workers=workers, row=row)
+    return engine, tables, storage
+
+
+def optuna_trials(storage, arm):
+    return optuna.load_study(study_name=f"simulated-{arm}", storage=storage).trials
+
+
+def of_stage(tables, stage):
+    return [row for row in tables.rows if row["stage"] == stage]
+
+
+# --- what is run ---
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_design_comes_before_search_before_confirmation(study, workers):
+    _, tables, _ = run(study, workers=workers)
+
+    stages = [stage for stage, _ in groupby(row["stage"] for row in tables.rows)]
+    assert stages == [DESIGN, SEARCH, CONFIRM]
+
+
+def test_every_configuration_and_seed_of_the_design_is_run_in_every_arm(study):
+    _, tables, _ = run(study)
+
+    found = Counter((r["config_id"], r["seed"], r["arm"]) for r in design_rows(tables))
+    configurations = [f"design00{index}" for index in range(4)]
+    assert found == Counter(product(configurations, [1, 2], ARMS))
+
+
+def test_a_configuration_of_the_design_has_the_same_values_in_every_arm(study):
+    _, tables, _ = run(study)
+
+    points = sobol_configurations(study.space, 0)
+    for row in design_rows(tables):
+        point = points[int(row["config_id"][-3:])]
+        assert {key: row[f"param.{key}"] for key in point} == point
+
+
+def test_an_unfinished_design_is_paired_as_far_as_it_goes(study):
+    tables = Tables()
+
+    simulate(engine_of(study, tables=tables), trials=6)
+
+    pairs = [(row["config_id"], row["seed"]) for row in tables.rows]
+    assert pairs == [("design000", 1)] * 2 + [("design000", 2)] * 2 + [("design001", 1)] * 2
+    assert [row["arm"] for row in tables.rows] == ARMS * 3
+
+
+def test_no_trial_of_the_search_starts_before_the_design_has_ended(study):
+    engine = engine_of(study)
+    simulate(engine, trials=15)
+    assert started(engine, 4)
+
+    assert {trial.spec.stage for trial in engine.running.values()} == {DESIGN}
+    assert engine.next_trial() is None
+
+
+def test_the_search_is_split_over_the_arms_with_a_configuration_of_its_own_each(study):
+    _, tables, _ = run(study)
+
+    search = of_stage(tables, SEARCH)
+    assert Counter(row["arm"] for row in search) == {"pretrained": 6, "random": 6}
+    assert len({row["config_id"] for row in search}) == 12
+    assert {row["seed"] for row in search} == {0}
+
+
+@pytest.mark.parametrize(("trials", "split"), [(5, [3, 2]), (1, [1, 0]), (0, [0, 0])])
+def test_a_search_that_does_not_split_evenly_favours_the_first_arms(tmp_path, trials, split):
+    _, tables, _ = run(simulated_study(tmp_path, trials=trials))
+
+    counts = Counter(row["arm"] for row in of_stage(tables, SEARCH))
+    assert [counts[arm] for arm in ARMS] == split
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_the_two_best_completed_search_points_of_each_arm_are_confirmed(tmp_path, mode):
+    metric = {"max": "val_correlation", "min": "val_loss"}[mode]
+    study = simulated_study(tmp_path, objective=f"{{metric: {metric}, mode: {mode}}}")
+
+    _, tables, _ = run(study)
+
+    confirm = of_stage(tables, CONFIRM)
+    for arm in ARMS:
+        done = [r for r in of_stage(tables, SEARCH) if r["arm"] == arm and r["status"] == COMPLETED]
+        done.sort(key=lambda row: row[metric], reverse=mode == "max")
+        best = [row["config_id"] for row in done[:2]]
+        found = [(row["config_id"], row["seed"]) for row in confirm if row["arm"] == arm]
+        assert found == list(product(best, study.design_seeds))
+
+
+def test_confirmation_repeats_the_values_of_the_search_point(study):
+    _, tables, _ = run(study)
+
+    searched = {row["config_id"]: row for row in of_stage(tables, SEARCH)}
+    for row in of_stage(tables, CONFIRM):
+        parameters = {key: value for key, value in row.items() if key.startswith("param.")}
+        assert parameters.items() <= searched[row["config_id"]].items()
+
+
+def test_fewer_completed_points_than_two_are_all_confirmed(tmp_path):
+    study = simulated_study(tmp_path, trials=2)
+
+    _, tables, _ = run(study, row=equal_row)
+
+    assert len(of_stage(tables, CONFIRM)) == 2 * 2
+
+
+def test_every_trial_has_an_id_of_its_own(study):
+    _, tables, _ = run(study, workers=3)
+
+    assert len(set(tables.trial_ids)) == len(tables.trial_ids)
+
+
+@pytest.mark.parametrize("trials", [0, 1, 5, 12])
+def test_the_expected_number_of_trials_is_what_runs_where_all_go_well(tmp_path, trials):
+    study = simulated_study(tmp_path, trials=trials)
+    expected = engine_of(study).expected_by_stage()
+
+    _, tables, _ = run(study, row=equal_row)
+
+    assert Counter(row["stage"] for row in tables.rows) == Counter(expected)
+
+
+@pytest.mark.parametrize("trials", [0, 1, 5, 12])
+def test_at_the_end_exactly_the_expected_trials_have_run(tmp_path, trials):
+    engine, tables, _ = run(simulated_study(tmp_path, trials=trials))
+
+    assert engine.expected_trials() == len(tables.rows)
+
+
+def equal_row(spec, epoch):
+    """No trial is worse than another, so none is stopped."""
+    return epoch_row(spec, epoch, val_correlation=0.1 * epoch, val_loss=1 - 0.1 * epoch)
+
+
+# --- who goes on ---
+
+
+def test_the_design_runs_to_the_horizon_and_notes_where_it_would_have_been_stopped(study):
+    _, tables, _ = run(study)
+
+    rows = design_rows(tables)
+    noted = [row["would_stop_epoch"] for row in rows if row["would_stop_epoch"] is not None]
+    assert {(row["status"], row["epochs"]) for row in rows} == {(COMPLETED, 9)}
+    assert 0 < len(noted) < len(rows)
+    assert set(noted) <= {1, 3}
+
+
+def test_the_search_is_stopped_at_rungs_and_says_so(study):
+    _, tables, _ = run(study)
+
+    rows = of_stage(tables, SEARCH)
+    ends = {(row["status"], row["epochs"]) for row in rows}
+    assert ends <= {(COMPLETED, 9), (STOPPED, 1), (STOPPED, 3)}
+    assert {status for status, _ in ends} == {COMPLETED, STOPPED}
+    assert all(row["would_stop_epoch"] is None for row in rows)
+
+
+def test_search_meets_the_rungs_that_the_design_has_filled(study):
+    def row(spec, epoch):
+        return epoch_row(spec, epoch, val_correlation=0.5 if spec.stage == DESIGN else 0.1)
+
+    _, tables, _ = run(study, row=row)
+
+    assert {(r["status"], r["epochs"]) for r in of_stage(tables, SEARCH)} == {(STOPPED, 1)}
+
+
+def test_arms_are_not_compared_with_each_other(study):
+    def row(spec, epoch):
+        return epoch_row(spec, epoch, val_correlation=0.9 if spec.arm == "pretrained" else 0.1)
+
+    _, tables, _ = run(study, row=row)
+
+    assert {row["status"] for row in tables.rows} == {COMPLETED}
+
+
+def test_confirmation_is_never_stopped(study):
+    def row(spec, epoch):
+        return epoch_row(spec, epoch, val_correlation=0.01 if spec.stage == CONFIRM else 0.5)
+
+    _, tables, _ = run(study, row=row)
+
+    assert {(r["status"], r["epochs"]) for r in of_stage(tables, CONFIRM)} == {(COMPLETED, 9)}
+
+
+@pytest.mark.parametrize("column", ["val_loss", "val_correlation", "train_loss"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("stage", [DESIGN, SEARCH, CONFIRM])
+def test_what_is_not_finite_ends_a_trial_of_any_stage(study, stage, column, value):
+    def row(spec, epoch):
+        bad = {column: value} if spec.stage == stage and epoch == 2 else {}
+        return equal_row(spec, epoch) | bad
+
+    _, tables, _ = run(study, row=row)
+
+    rows = of_stage(tables, stage)
+    assert {(row["status"], row["epochs"]) for row in rows} == {(DIVERGED, 2)}
+    assert {row["error"] for row in rows} == {f"{column} must stay finite, got {value} at epoch 2"}
+
+
+def test_a_missing_train_loss_before_the_first_step_is_no_fault(study):
+    engine, _, _ = run(study)
+
+    assert DIVERGED not in {trial.status for trial in engine.ended.values()}
+
+
+@pytest.mark.parametrize(("factor", "ends"), [(9.9, False), (10.1, True)])
+def test_a_loss_of_ten_times_its_first_value_ends_search_but_not_design(study, factor, ends):
+    def row(spec, epoch):
+        loss = 0.5 * (factor if epoch == 2 else 1)
+        return equal_row(spec, epoch) | {"val_loss": loss}
+
+    _, tables, _ = run(study, row=row)
+
+    assert {row["status"] for row in design_rows(tables)} == {COMPLETED}
+    assert {row["status"] for row in of_stage(tables, SEARCH)} == {DIVERGED if ends else COMPLETED}
+    if ends:
+        assert {row["error"] for row in of_stage(tables, SEARCH)} == {
+            "val_loss must stay below 10 x its first value 0.5, got 5.05 at epoch 2"
+        }
+
+
+def test_a_training_is_told_to_stop_exactly_where_it_must(study):
+    engine = engine_of(study)
+    simulate(engine, trials=16)
+    (spec,) = [engine.next_trial()]
+
+    assert engine.on_epoch(spec.trial_id, epoch_row(spec, 0)) is False
+    assert engine.on_epoch(spec.trial_id, epoch_row(spec, 1, val_correlation=-1.0)) is True
+    assert engine.on_epoch(spec.trial_id, epoch_row(spec, 2)) is False  # too late to matter
+    assert engine.ended[spec.trial_id].status == STOPPED
+
+
+# --- errors ---
+
+
+def test_a_trial_that_raises_has_failed_with_its_reason_and_the_study_goes_on(study):
+    def row(spec, epoch):
+        if spec.trial_id == "design-design001-random-2" and epoch == 4:
+            raise RuntimeError("out of memory")
+        return epoch_row(spec, epoch)
+
+    engine, tables, _ = run(study, row=row)
+
+    (failed,) = [row for row in tables.rows if row["status"] == FAILED]
+    assert (failed["error"], failed["epochs"]) == ("out of memory", 3)
+    assert len(engine.ended) == len(tables.rows) > 28
+    assert len(tables.curves[failed["trial_id"]]) == 4
+
+
+def test_a_trial_that_fails_before_its_first_epoch_has_no_curve_and_no_metrics(study):
+    def row(spec, epoch):
+        raise RuntimeError("no such file")
+
+    engine, tables, _ = run(study, row=row)
+
+    assert {row["status"] for row in tables.rows} == {FAILED}
+    assert not any("val_loss" in row for row in tables.rows)
+    assert all(curve == [] for curve in tables.curves.values())
+    assert [row["stage"] for row in tables.rows].count(CONFIRM) == 0
+    assert not engine.running
+
+
+def test_an_error_of_a_trial_that_has_ended_changes_nothing(study):
+    engine = simulate(engine_of(study), trials=1)
+    (trial_id,) = engine.ended
+
+    engine.on_error(trial_id, "its process died while it was being stopped")
+
+    assert engine.ended[trial_id].status == COMPLETED
+
+
+# --- what Optuna is told ---
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_nothing_is_left_running(study, workers):
+    def row(spec, epoch):
+        if spec.search_point == 3 if spec.stage == SEARCH else spec.config_id == "design002":
+            raise RuntimeError("broken")
+        return epoch_row(spec, epoch)
+
+    engine, _, storage = run(study, workers=workers, row=row)
+
+    assert engine.running == {}
+    for arm in ARMS:
+        assert TrialState.RUNNING not in {trial.state for trial in optuna_trials(storage, arm)}
+
+
+def test_states_are_those_of_the_trials(study):
+    _, tables, storage = run(study)
+
+    states = {COMPLETED: "COMPLETE", STOPPED: "PRUNED", DIVERGED: "FAIL", FAILED: "FAIL"}
+    for arm in ARMS:
+        told = {
+            trial.user_attrs["search_point"]: trial.state.name
+            for trial in optuna_trials(storage, arm)
+            if "search_point" in trial.user_attrs
+        }
+        rows = [row for row in of_stage(tables, SEARCH) if row["arm"] == arm]
+        assert told == {int(row["config_id"][-3:]): states[row["status"]] for row in rows}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_design_is_told_as_means_over_its_seeds(study, workers):
+    _, tables, storage = run(study, workers=workers)
+
+    for arm in ARMS:
+        told = {
+            trial.user_attrs["design"]: trial
+            for trial in optuna_trials(storage, arm)
+            if "design" in trial.user_attrs
+        }
+        assert len(told) == 4
+        for config_id, trial in told.items():
+            rows = [
+                row
+                for row in design_rows(tables)
+                if (row["arm"], row["config_id"]) == (arm, config_id)
+            ]
+            mean = sum(row["val_correlation"] for row in rows) / 2
+            assert trial.value == pytest.approx(mean, rel=1e-12)
+            assert trial.user_attrs["seeds"] == 2
+
+
+def test_a_design_point_that_a_seed_did_not_complete_is_told_as_failed(study):
+    def row(spec, epoch):
+        if spec.trial_id == "design-design001-random-2":
+            raise RuntimeError("broken")
+        return epoch_row(spec, epoch)
+
+    _, _, storage = run(study, row=row)
+
+    failed = [t for t in optuna_trials(storage, "random") if t.state == TrialState.FAIL]
+    assert [trial.user_attrs["design"] for trial in failed] == ["design001"]
+    assert {t.state for t in optuna_trials(storage, "pretrained")} <= {
+        TrialState.COMPLETE,
+        TrialState.PRUNED,
+    }
+
+
+def test_the_first_proposal_comes_after_the_whole_design_is_told(study):
+    storage = InMemoryStorage()
+    simulate(engine_of(study, storage=storage), trials=17)
+
+    trials = optuna_trials(storage, "pretrained")
+    assert ["design" in trial.user_attrs for trial in trials] == [True] * 4 + [False]
+
+
+# --- going on after an end ---
+
+
+def outcome(tables):
+    """Everything of the ended trials that does not tell the time."""
+    return {
+        row["trial_id"]: {key: value for key, value in row.items() if key != "started_at"}
+        for row in tables.rows
+    }
+
+
+def unlucky_row(spec, epoch):
+    """Some trials fail, some explode, some become NaN."""
+    if spec.stage == DESIGN and spec.config_id == "design003" and spec.seed == 1 and epoch == 2:
+        raise RuntimeError("broken")
+    if spec.stage == SEARCH and spec.search_point == 1 and epoch == 3:
+        return epoch_row(spec, epoch, val_loss=100.0, val_correlation=0.99)
+    if spec.stage == SEARCH and spec.search_point == 2 and epoch == 3:
+        return epoch_row(spec, epoch, val_loss=math.nan)
+    return epoch_row(spec, epoch)
+
+
+@pytest.mark.parametrize("row", [epoch_row, unlucky_row])
+@pytest.mark.parametrize("ended", [0, 1, 7, 16, 17, 20, 24, 27, 28, 30])
+def test_an_interrupted_study_ends_as_if_it_had_not_been(study, ended, row):
+    _, whole, _ = run(study, row=row)
+    first = simulate(engine_of(study, tables=(tables := Tables())), trials=ended, row=row)
+
+    simulate(engine_of(study, tables=tables, ended=first.ended.values()), row=row)
+
+    assert tables.trial_ids == whole.trial_ids
+    assert str(outcome(tables)) == str(outcome(whole))
+
+
+@pytest.mark.parametrize("row", [epoch_row, unlucky_row])
+def test_a_study_interrupted_after_every_trial_ends_as_if_it_had_not_been(study, row):
+    _, whole, _ = run(study, row=row)
+    tables, ended = Tables(), []
+
+    for count in range(1, len(whole.rows) + 1):
+        engine = simulate(engine_of(study, tables=tables, ended=ended), trials=count, row=row)
+        ended = list(engine.ended.values())
+
+    assert str(outcome(tables)) == str(outcome(whole))
+
+
+@pytest.mark.parametrize("row", [epoch_row, unlucky_row])
+@pytest.mark.parametrize("ended", [5, 19, 29])
+def test_the_tables_of_a_run_are_all_that_is_needed_to_go_on(study, tmp_path, ended, row):
+    _, whole, _ = run(study, row=row)
+    folder = RunFolder(tmp_path / "run")
+    simulate(engine_of(study, tables=WrittenTables(folder)), trials=ended, row=row)
+    tables = Tables()
+
+    known = ended_trials(folder, study)
+    simulate(engine_of(study, tables=tables, ended=known), row=row)
+
+    assert len(known) == ended
+    assert [trial.spec.trial_id for trial in known] + tables.trial_ids == whole.trial_ids
+    rest = {id_: row for id_, row in outcome(whole).items() if id_ in tables.trial_ids}
+    assert str(outcome(tables)) == str(rest)
+
+
+@pytest.mark.parametrize("ended", [3, 14, 18, 26])
+def test_with_several_workers_no_trial_is_lost_and_none_is_run_twice(study, ended):
+    tables = Tables()
+    first = simulate(engine_of(study, tables=tables), workers=3, trials=ended)
+
+    engine = engine_of(study, tables=tables, ended=first.ended.values())
+    simulate(engine, workers=3)
+
+    counts = Counter(row["stage"] for row in tables.rows)
+    assert len(set(tables.trial_ids)) == len(tables.trial_ids)
+    assert (counts[DESIGN], counts[SEARCH]) == (16, 12)
+    assert counts[CONFIRM] == engine.expected_by_stage()[CONFIRM]
+
+
+def test_a_finished_study_has_nothing_left_to_run(study):
+    engine, _, _ = run(study)
+    tables = Tables()
+
+    again = simulate(engine_of(study, tables=tables, ended=engine.ended.values()))
+
+    assert tables.rows == []
+    assert again.ended.keys() == engine.ended.keys()
+
+
+def test_going_on_rebuilds_the_same_optuna_studies(study):
+    engine, _, lived = run(study, row=unlucky_row)
+    rebuilt = InMemoryStorage()
+
+    engine_of(study, storage=rebuilt, ended=engine.ended.values())
+
+    for arm in ARMS:
+        held = [
+            [
+                (t.state, t.value, t.params, t.intermediate_values, t.user_attrs)
+                for t in optuna_trials(storage, arm)
+            ]
+            for storage in (lived, rebuilt)
+        ]
+        assert str(held[0]) == str(held[1])
+
+
+# --- the rest ---
+
+
+def test_whoever_watches_hears_of_every_start_epoch_and_end(study):
+    engine, heard = engine_of(study), []
+    engine.observers.append(lambda: heard.append((len(engine.running), len(engine.ended))))
+
+    simulate(engine, trials=1)
+
+    assert heard == [(1, 0)] * 10 + [(0, 1)]
+
+
+def test_a_trial_notes_when_it_started(study):
+    engine = engine_of(study)
+
+    spec = engine.next_trial()
+
+    assert engine.running[spec.trial_id].started_at.utcoffset() == timedelta(0)
+
+
+def test_the_same_seed_gives_the_same_study_and_another_another(tmp_path):
+    first, second, other = (run(simulated_study(tmp_path, seed=seed))[1] for seed in (0, 0, 1))
+
+    assert outcome(first) == outcome(second)
+    assert outcome(first).keys() != outcome(other).keys()
+
+
+# --- blocks ---
+
+
+def row_with_blocks(spec, epoch):
+    sums = np.full((2, 4, 3, 6), epoch + 1.0)
+    return epoch_row(spec, epoch) | ({BLOCKS: sums} if epoch in (2, 9) else {})
+
+
+def test_sums_of_blocks_are_written_beside_the_trial_and_nowhere_else(study):
+    tables = Tables()
+
+    simulate(engine_of(study, tables=tables), trials=1, row=row_with_blocks)
+
+    (row,) = tables.rows
+    blocks = tables.blocks[row["trial_id"]]
+    assert [block["epoch"] for block in blocks] == [2] * 24 + [9] * 24
+    assert {(block["epoch"], block["n"]) for block in blocks} == {(2, 3), (9, 10)}
+    assert {block["timeframe"] for block in blocks} == {"m1", "m5"}
+    assert BLOCKS not in row
+    assert not any(BLOCKS in point for point in tables.curves[row["trial_id"]])
+
+
+def test_what_a_trial_has_added_up_before_it_fails_is_written(study):
+    def row(spec, epoch):
+        if epoch == 5:
+            raise RuntimeError("broken")
+        return row_with_blocks(spec, epoch)
+
+    tables = Tables()
+
+    simulate(engine_of(study, tables=tables), trials=1, row=row)
+
+    (blocks,) = tables.blocks.values()
+    assert {block["epoch"] for block in blocks} == {2}

@@ -1,0 +1,392 @@
+"""The run folder: begun once, recognised again, read back."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import optuna
+import pytest
+import torch
+import yaml
+from simulated_study import WrittenTables, engine_of, epoch_row, simulate, simulated_study
+
+from stage1.base.errors import ResultsError
+from stage1.run.reading import RunFolder, read_space
+from stage1.run.registration import preregistration_deviations, read_preregistration
+from stage1.run.writing import RunWriter
+from stage1.study.resume import begin_run, check_same_study, data_description, ended_trials
+from stage1.study.study import space_yaml
+
+DATA = {"data_dir": None, "fingerprint": "d" * 64}
+NANO = SimpleNamespace(name="english-t5-nano", sha256="a" * 64, weights={"w": torch.zeros(3, 5)})
+MICRO = SimpleNamespace(name="english-t5-micro", sha256="b" * 64, weights={"w": torch.zeros(4, 4)})
+MODELS = [NANO]
+LM = "transfer_learning.lm_name_or_path"
+
+
+@pytest.fixture
+def study(tmp_path):
+    return simulated_study(tmp_path)
+
+
+@pytest.fixture
+def run(tmp_path, study):
+    folder = RunFolder(tmp_path / "runs" / "simulated")
+    begin_run(folder, study, data=DATA, models=MODELS)
+    return folder
+
+
+def refused(run, study, data=DATA):
+    with pytest.raises(ResultsError) as raised:
+        check_same_study(run, study, data=data)
+    return str(raised.value)
+
+
+# --- begin ---
+
+
+def test_a_begun_run_holds_the_study_and_its_registration(run, study):
+    registered = yaml.safe_load(run.prereg.read_text())
+
+    assert sorted(path.name for path in run.path.iterdir()) == ["prereg.yaml", "space.yaml"]
+    assert read_space(run)["data"] == DATA
+    assert registered["space_sha256"] == hashlib.sha256(run.space.read_bytes()).hexdigest()
+    assert registered["arms"] == ["pretrained", "random"]
+    assert (registered["configurations"], registered["seeds"]) == (4, [1, 2])
+    assert registered["roles"] == {"pretrained": "pretrained", "random": "random"}
+    assert registered["language_models"] == {"english-t5-nano": "a" * 64}
+    assert registered["versions"]["optuna"] == optuna.__version__
+
+
+@pytest.mark.parametrize(("horizon", "early"), [(15, 3), (9, 2), (3, 1), (1, 1)])
+def test_the_early_epoch_is_a_fifth_of_the_horizon(tmp_path, horizon, early):
+    asha = "{trials: 1, scheduler: {asha: {grace_epochs: 1}}}"
+    study = simulated_study(tmp_path, horizon_epochs=str(horizon), search=asha)
+    run = RunFolder(tmp_path / "run")
+
+    begin_run(run, study, data=DATA, models=MODELS)
+
+    assert yaml.safe_load(run.prereg.read_text())["early_epoch"] == early
+
+
+def registered_in(tmp_path, study, models):
+    run = RunFolder(tmp_path / "another")
+    begin_run(run, study, data=DATA, models=models)
+    return read_preregistration(run)
+
+
+def test_a_begun_run_has_a_registration_that_can_be_read_and_deviates_in_nothing(run, study):
+    registered = read_preregistration(run)
+
+    assert registered.arms == list(study.space.arms)
+    assert preregistration_deviations(run) == []
+
+
+def test_the_claim_about_cost_is_about_the_largest_t5_of_the_pretrained_arm(tmp_path):
+    both = "{type: choice, options: [english-t5-nano, english-t5-micro]}"
+    study = simulated_study(
+        tmp_path,
+        **{"  transfer_learning.patch_len": f"{{type: choice, options: [4]}}\n  {LM}: {both}"},
+    )
+    huge = SimpleNamespace(name="other/arm", sha256="c" * 64, weights={"w": torch.zeros(99)})
+
+    registered = registered_in(tmp_path, study, [NANO, MICRO, huge])
+
+    assert registered.cost.size == "english-t5-micro"
+    assert registered.cost.patch_len == study.config.transfer_learning.patch_len == 8
+
+
+def test_without_a_pretrained_arm_no_cost_is_registered(tmp_path):
+    study = simulated_study(
+        tmp_path, **{"  pretrained": "{transfer_learning.initialization: shuffled}"}
+    )
+
+    assert registered_in(tmp_path, study, MODELS).cost is None
+
+
+def test_what_makes_the_random_arm_strong_is_registered(tmp_path):
+    settings = "initialization: random, transfer_learning.initializer_factor: 0.05"
+    study = simulated_study(tmp_path, **{"  random": f"{{transfer_learning.{settings}}}"})
+
+    arm = registered_in(tmp_path, study, MODELS).random_arm
+
+    assert (arm.initializer_factor, arm.input_scale) == (0.05, None)
+
+
+def test_a_searched_setting_of_the_random_arm_is_registered_as_searched(tmp_path):
+    factor = "{type: float, low: 0.1, high: 2}"
+    study = simulated_study(
+        tmp_path,
+        **{
+            "  transfer_learning.patch_len": f"{{type: choice, options: [4]}}\n"
+            f"  transfer_learning.initializer_factor: {factor}"
+        },
+    )
+
+    arm = registered_in(tmp_path, study, MODELS).random_arm
+
+    assert (arm.initializer_factor, arm.input_scale) == ("searched", None)
+
+
+def test_without_a_random_arm_nothing_is_registered_of_it(tmp_path):
+    study = simulated_study(
+        tmp_path, **{"  random": "{transfer_learning.initialization: shuffled}"}
+    )
+
+    assert registered_in(tmp_path, study, MODELS).random_arm is None
+
+
+def test_a_folder_that_exists_is_refused_and_stays_as_it_was(run, study):
+    before = run.space.read_bytes()
+
+    with pytest.raises(ResultsError, match="must not exist yet; go on with it by --resume"):
+        begin_run(run, study, data=DATA, models=MODELS)
+
+    assert run.space.read_bytes() == before
+
+
+def test_a_file_in_the_way_of_the_folder_is_one_line(tmp_path, study):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ResultsError, match="must be a folder that can be made") as raised:
+        begin_run(RunFolder(tmp_path / "file" / "run"), study, data=DATA, models=MODELS)
+
+    assert "\n" not in str(raised.value)
+
+
+def test_an_end_while_beginning_leaves_nothing(tmp_path, study, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stage1.study.resume._preregistration", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        begin_run(RunFolder(tmp_path / "runs" / "s"), study, data=DATA, models=MODELS)
+
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+# --- recognise ---
+
+
+def test_the_same_study_is_recognised(run, study):
+    check_same_study(run, study, data=DATA)
+
+
+def test_the_same_bars_from_another_path_are_the_same_bars(run, study):
+    check_same_study(run, study, data=DATA | {"data_dir": "./data"})
+
+
+def test_a_study_begun_before_a_key_was_there_goes_on_with_its_default(
+    tmp_path, study, monkeypatch
+):
+    run = RunFolder(tmp_path / "earlier")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "stage1.study.resume.space_yaml",
+            lambda *arguments: space_yaml(*arguments).replace("    kind: ohlc\n", ""),
+        )
+        begin_run(run, study, data=DATA, models=MODELS)
+
+    assert "kind" not in yaml.safe_load(run.space.read_text())["config"]["data"]
+    check_same_study(run, study, data=DATA)
+
+
+@pytest.mark.parametrize(
+    ("replaced", "named"),
+    [
+        pytest.param({"seed": 1}, "seed (0 -> 1)", id="seed"),
+        pytest.param({"trials": 3}, "search.trials (12 -> 3)", id="trials"),
+        pytest.param(
+            {"design": "{configurations: 8, seeds: 2}"},
+            "design.configurations (4 -> 8)",
+            id="design",
+        ),
+        pytest.param(
+            {"  random": "{transfer_learning.initialization: shuffled}"},
+            "arms.random.transfer_learning.initialization ('random' -> 'shuffled')",
+            id="an arm",
+        ),
+        pytest.param(
+            {"  transfer_learning.patch_len": "{type: choice, options: [4, 8]}"},
+            "space.transfer_learning.patch_len.options ([4, 8, 16] -> [4, 8])",
+            id="an option",
+        ),
+        pytest.param(
+            {"horizon_epochs": "8"},
+            "config.training.epochs (9 -> 8), horizon_epochs (9 -> 8)",
+            id="the horizon",
+        ),
+    ],
+)
+def test_another_study_is_refused_by_what_differs(run, tmp_path, replaced, named):
+    other = simulated_study(tmp_path, **replaced)
+
+    message = refused(run, other)
+
+    assert f"differs in {named}; undo the change, or start a new run" in message
+
+
+def test_other_bars_are_refused(run, study):
+    message = refused(run, study, DATA | {"fingerprint": "e" * 64})
+
+    assert "differs in data.fingerprint" in message
+    there = "of the bundled sample"
+    assert f"({'d' * 12} {there} -> {'e' * 12} {there})" in message
+
+
+def test_an_edited_space_is_refused(run, study):
+    run.space.write_text(run.space.read_text().replace("trials: 12", "trials: 13"))
+
+    assert "an edited study is a new run" in refused(run, study)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"a: [1\n", id="broken YAML"),
+        pytest.param(b"", id="empty"),
+        pytest.param(b"- a\n", id="a list"),
+        pytest.param(b"\xff\xfe\x00", id="no text"),
+    ],
+)
+def test_a_damaged_registration_is_one_line(run, study, content):
+    run.prereg.write_bytes(content)
+
+    message = refused(run, study)
+
+    assert message.startswith(f"{run.prereg}: must be as it was written before the first trial")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        pytest.param(lambda text: text.replace("early_epoch: 2", "early_epoch: 4"), id="a value"),
+        pytest.param(lambda text: text.split("\n", 1)[1], id="without its checksum"),
+    ],
+)
+def test_an_edited_registration_is_refused(run, study, edit):
+    before = run.prereg.read_text()
+    run.prereg.write_text(edit(before))
+    assert run.prereg.read_text() != before
+
+    message = refused(run, study)
+
+    assert message.startswith(f"{run.prereg}: must be as it was written before the first trial")
+    assert "checksum" in message
+
+
+def test_a_registration_of_something_else_is_refused(run, study):
+    run.prereg.write_text("space_sha256: none\n")
+
+    assert "an edited study is a new run" in refused(run, study)
+
+
+@pytest.mark.parametrize("missing", ["space", "prereg"])
+def test_a_folder_without_its_first_files_is_no_run_to_resume(run, study, missing):
+    getattr(run, missing).unlink()
+
+    assert refused(run, study) == f"{run.path}: must be a run folder to --resume; start it without"
+
+
+def test_a_folder_that_does_not_exist_cannot_be_resumed(tmp_path, study):
+    message = refused(RunFolder(tmp_path / "nope"), study)
+
+    assert message.endswith("must be a run folder to --resume; start it without")
+
+
+@pytest.mark.parametrize(
+    ("data_dir", "written"),
+    [pytest.param(None, None, id="bundled sample"), (Path("data/derived"), "data/derived")],
+)
+def test_what_the_bars_were_is_their_folder_and_fingerprint(data_dir, written):
+    description = data_description("d" * 64, data_dir)
+
+    assert description == {"data_dir": written, "fingerprint": "d" * 64}
+
+
+# --- read back ---
+
+
+def test_ended_trials_come_back_as_they_were(run, study):
+    engine = simulate(engine_of(study, tables=WrittenTables(run)))
+
+    read = ended_trials(run, study)
+
+    assert read == list(engine.ended.values())
+    for trial, lived in zip(read, engine.ended.values(), strict=True):
+        assert {k: type(v) for k, v in trial.spec.values.items()} == {
+            k: type(v) for k, v in lived.spec.values.items()
+        }
+
+
+def test_before_the_first_trial_nothing_has_ended(run, study):
+    RunWriter(run)
+
+    assert ended_trials(run, study) == []
+
+
+def test_values_without_a_condition_met_stay_absent(tmp_path):
+    condition = "when: {transfer_learning.freeze_lm_epochs: 2}"
+    study = simulated_study(
+        tmp_path,
+        **{"  transfer_learning.patch_len": f"{{type: choice, options: [4, 8], {condition}}}"},
+    )
+    run = RunFolder(tmp_path / "run")
+    engine = simulate(engine_of(study, tables=WrittenTables(run)))
+
+    read = ended_trials(run, study)
+
+    assert [trial.spec.values for trial in read] == [
+        trial.spec.values for trial in engine.ended.values()
+    ]
+    assert {len(trial.spec.values) for trial in read} == {2, 3}
+
+
+def test_a_parameter_that_was_never_active_has_no_column_and_no_value(tmp_path):
+    condition = "when: {transfer_learning.freeze_lm_epochs: 3}"
+    study = simulated_study(
+        tmp_path,
+        **{"  transfer_learning.patch_len": f"{{type: choice, options: [4, 8], {condition}}}"},
+    )
+    run = RunFolder(tmp_path / "run")
+    first = engine_of(study, tables=WrittenTables(run))
+    while (spec := first.next_trial()) and len(spec.values) == 3:
+        first.on_error(spec.trial_id, "skipped")
+
+    run = RunFolder(tmp_path / "only_one")
+    engine = engine_of(study, tables=WrittenTables(run))
+    engine.running[spec.trial_id] = first.running[spec.trial_id]
+    engine.on_error(spec.trial_id, "broken")
+
+    (read,) = ended_trials(run, study)
+    assert read.spec == spec
+
+
+@pytest.mark.parametrize("metric", ["val_correlation", "val_corr_m1"])
+def test_trials_that_failed_before_their_first_epoch_have_no_value(tmp_path, metric):
+    study = simulated_study(tmp_path, objective=f"{{metric: {metric}, mode: max}}")
+    run = RunFolder(tmp_path / "run")
+
+    def row(spec, epoch):
+        raise RuntimeError("no such file")
+
+    simulate(engine_of(study, tables=WrittenTables(run)), trials=3, row=row)
+
+    read = ended_trials(run, study)
+    assert [(trial.status, trial.curve, trial.seconds) for trial in read] == [("failed", {}, 0)] * 3
+    assert all(math.isnan(trial.value) for trial in read)
+
+
+def test_a_broken_table_is_one_line(run, study):
+    simulate(engine_of(study, tables=WrittenTables(run)), trials=2, row=epoch_row)
+    run.trials.write_bytes(b"PAR1 broken")
+
+    with pytest.raises(ResultsError, match=r"trials\.parquet") as raised:
+        ended_trials(run, study)
+
+    assert "\n" not in str(raised.value)

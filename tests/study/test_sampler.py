@@ -1,0 +1,207 @@
+"""One arm's Optuna study: proposals that can be repeated, states that are true."""
+
+from __future__ import annotations
+
+import math
+
+import optuna
+import pytest
+from optuna.storages import InMemoryStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from simulated_study import simulated_study
+
+from stage1.study.design import sobol_configurations
+from stage1.study.sampler import STARTUP_TRIALS, ArmSampler
+from stage1.study.space import distributions
+
+LR = "training.optimizer.lr"
+
+
+@pytest.fixture
+def space(tmp_path):
+    return simulated_study(tmp_path, design="{configurations: 16, seeds: 1}").space
+
+
+def sampler_of(space, *, arm="random", arm_index=1, seed=0, storage=None):
+    storage = storage or InMemoryStorage()
+    return ArmSampler(space, arm=arm, arm_index=arm_index, seed=seed, storage=storage)
+
+
+def score(values):
+    return -abs(math.log10(values[LR]) + 2.5)
+
+
+def add_design(sampler, space):
+    for index, values in enumerate(sobol_configurations(space, 0)):
+        sampler.add(
+            values,
+            state=TrialState.COMPLETE,
+            value=score(values),
+            curve={0: -9.0, 9: score(values)},
+            attributes={"design": index},
+        )
+
+
+def search(sampler, numbers):
+    """Ask and tell one after the other: every third point is stopped, every fifth fails."""
+    proposed = []
+    for number in numbers:
+        values = sampler.ask(number)
+        state, value, curve = how_it_ended(number, values)
+        for epoch, reported in curve.items():
+            sampler.report(number, epoch=epoch, value=reported)
+        sampler.tell(number, state, value)
+        proposed.append(values)
+    return proposed
+
+
+def how_it_ended(number, values):
+    if number % 5 == 4:
+        return TrialState.FAIL, None, {0: -9.0}
+    if number % 3 == 2:
+        return TrialState.PRUNED, None, {0: -9.0, 1: score(values) - 1}
+    return TrialState.COMPLETE, score(values), {0: -9.0, 1: -3.0, 9: score(values)}
+
+
+def test_proposals_lie_inside_the_space(space):
+    sampler = sampler_of(space)
+
+    proposed = search(sampler, range(20))
+
+    for key, distribution in distributions(space).items():
+        assert all(distribution._contains(distribution.to_internal_repr(v[key])) for v in proposed)
+
+
+def test_the_same_study_and_seed_propose_the_same(space):
+    assert search(sampler_of(space), range(15)) == search(sampler_of(space), range(15))
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"arm_index": 0}])
+def test_another_seed_or_arm_proposes_something_else(space, other):
+    assert search(sampler_of(space), range(3)) != search(sampler_of(space, **other), range(3))
+
+
+@pytest.mark.parametrize("done", [0, 1, 5, 14])
+def test_a_study_rebuilt_from_its_records_goes_on_as_if_nothing_had_happened(space, done):
+    lived = sampler_of(space)
+    add_design(lived, space)
+    proposed = search(lived, range(20))
+
+    rebuilt = sampler_of(space)
+    add_design(rebuilt, space)
+    for number, values in enumerate(proposed[:done]):
+        state, value, curve = how_it_ended(number, values)
+        rebuilt.add(values, state=state, value=value, curve=curve, attributes={})
+
+    assert search(rebuilt, range(done, 20)) == proposed[done:]
+
+
+def test_a_rebuilt_study_holds_the_same_trials(space):
+    lived, rebuilt = sampler_of(space), sampler_of(space)
+    proposed = search(lived, range(10))
+
+    for number, values in enumerate(proposed):
+        state, value, curve = how_it_ended(number, values)
+        attributes = {"search_point": number}
+        rebuilt.add(values, state=state, value=value, curve=curve, attributes=attributes)
+
+    def held(study):
+        return [
+            (t.state, t.value, t.params, t.intermediate_values, t.user_attrs) for t in study.trials
+        ]
+
+    assert held(rebuilt.study) == held(lived.study)
+
+
+def test_what_the_design_has_found_steers_the_first_proposals(space):
+    informed = sampler_of(space)
+    add_design(informed, space)
+
+    told = [abs(math.log10(values[LR]) + 2.5) for values in search(informed, range(12))]
+    blind = [abs(math.log10(values[LR]) + 2.5) for values in search(sampler_of(space), range(10))]
+
+    assert len(informed.study.trials) > STARTUP_TRIALS
+    assert sum(told) / len(told) < 0.7 * sum(blind) / len(blind)
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_the_studys_direction_is_the_objectives(tmp_path, mode):
+    metric = {"max": "val_skill", "min": "val_loss"}[mode]
+    study = simulated_study(tmp_path, objective=f"{{metric: {metric}, mode: {mode}}}")
+
+    sampler = sampler_of(study.space)
+
+    assert sampler.study.direction.name == {"max": "MAXIMIZE", "min": "MINIMIZE"}[mode]
+
+
+def test_the_random_sampler_does_not_look_at_the_study(tmp_path):
+    study = simulated_study(tmp_path, search="{trials: 4, sampler: random}")
+    informed = sampler_of(study.space)
+    add_design(informed, study.space)
+
+    assert search(informed, range(4)) == search(sampler_of(study.space), range(4))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_points_proposed_at_the_same_time_differ(tmp_path, sampler):
+    space = simulated_study(tmp_path, search=f"{{trials: 4, sampler: {sampler}}}").space
+    arm = sampler_of(space)
+
+    proposed = [arm.ask(number) for number in range(20)]
+
+    assert len({values[LR] for values in proposed}) == 20
+
+
+def test_a_parameter_is_proposed_only_where_its_condition_holds(tmp_path):
+    space = simulated_study(
+        tmp_path,
+        **{
+            "  transfer_learning.patch_len": "{type: choice, options: [4, 8], "
+            "when: {transfer_learning.freeze_lm_epochs: 2}}"
+        },
+    ).space
+
+    proposed = search(sampler_of(space), range(30))
+
+    for values in proposed:
+        frozen = values["transfer_learning.freeze_lm_epochs"] == 2
+        assert ("transfer_learning.patch_len" in values) == frozen
+    assert len({len(values) for values in proposed}) == 2
+
+
+def test_a_fresh_reader_of_the_journal_finds_every_trial_in_its_true_state(space, tmp_path):
+    path = str(tmp_path / "optuna.journal")
+    sampler = sampler_of(space, storage=JournalStorage(JournalFileBackend(path)))
+    add_design(sampler, space)
+    proposed = search(sampler, range(6))
+
+    study = optuna.load_study(
+        study_name="simulated-random", storage=JournalStorage(JournalFileBackend(path))
+    )
+
+    states = [trial.state.name for trial in study.trials]
+    assert states[:16] == ["COMPLETE"] * 16
+    assert states[16:] == ["COMPLETE", "COMPLETE", "PRUNED", "COMPLETE", "FAIL", "PRUNED"]
+    assert [trial.params for trial in study.trials[16:]] == proposed
+    assert study.best_value == max(score(t.params) for t in study.trials if t.state.name[0] == "C")
+
+
+def test_a_stopped_trial_keeps_its_last_value_and_its_curve(space):
+    sampler = sampler_of(space)
+    sampler.ask(0)
+    for epoch, value in {0: 0.1, 1: 0.2, 3: math.nan}.items():
+        sampler.report(0, epoch=epoch, value=value)
+
+    sampler.tell(0, TrialState.PRUNED, None)
+
+    (trial,) = sampler.study.trials
+    assert trial.intermediate_values == {0: 0.1, 1: 0.2}
+    assert trial.value == 0.2
+
+
+def test_a_trial_in_progress_is_seen_as_running(space):
+    sampler = sampler_of(space)
+    sampler.ask(0)
+
+    assert [trial.state for trial in sampler.study.trials] == [TrialState.RUNNING]

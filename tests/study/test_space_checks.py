@@ -1,0 +1,591 @@
+"""What a search space can get wrong: each fault with file, line, key, rule and value."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from simulated_study import BASE, ROOT, write_space
+
+from stage1.base.errors import ConfigError
+from stage1.study.study import load_study
+
+HEAD = """\
+name: s
+base: base.yaml
+horizon_epochs: 3
+"""
+ARMS = "arms: {pretrained: {transfer_learning.initialization: pretrained}}\n"
+PARAMETERS = "space:\n  training.optimizer.lr: {type: float, low: 1.0e-4, high: 1.0e-2}\n"
+
+
+@pytest.fixture
+def faults(tmp_path):
+    """The lines of the error that a space gives, without the path before the line number."""
+
+    def faults_of(text, *, base=BASE):
+        path = write_space(tmp_path, text, base=base)
+        with pytest.raises(ConfigError) as raised:
+            load_study(path)
+        return [line.removeprefix(f"{path}:") for line in str(raised.value).split("\n")]
+
+    return faults_of
+
+
+def parameter(key, definition):
+    return f"{HEAD}{ARMS}space:\n  {key}: {definition}\n"
+
+
+# --- words that do not exist ---
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        pytest.param(
+            HEAD + "horizon: 3\n" + ARMS + PARAMETERS,
+            "4: horizon: unknown key; did you mean 'horizon_epochs'?",
+            id="at the top",
+        ),
+        pytest.param(
+            HEAD + ARMS + PARAMETERS + "design:\n  seed: 2\n",
+            "8: design.seed: unknown key; did you mean 'seeds'?",
+            id="in a section",
+        ),
+        pytest.param(
+            HEAD + ARMS + PARAMETERS + "search:\n  scheduler:\n    asha: {grace_epoch: 1}\n",
+            "9: search.scheduler.asha.grace_epoch: unknown key; did you mean 'grace_epochs'?",
+            id="in a section of a section",
+        ),
+        pytest.param(
+            parameter("training.optimizer.lr", "\n    type: float\n    lwo: 1\n    high: 2"),
+            "8: space.training.optimizer.lr.lwo: unknown key; did you mean 'low'?",
+            id="in a parameter",
+        ),
+        pytest.param(
+            parameter("transfer_learning.patch_len", "{type: choice, options: [4], log: true}"),
+            "6: space.transfer_learning.patch_len.log: unknown key; known: when, type, options",
+            id="in a parameter of another type",
+        ),
+    ],
+)
+def test_an_unknown_word_is_reported_with_the_one_that_was_meant(faults, text, fault):
+    assert fault in faults(text)
+
+
+@pytest.mark.parametrize(
+    ("key", "fault"),
+    [
+        pytest.param(
+            "training.optimiser.lr",
+            "'optimiser' is no key of the configuration; did you mean 'optimizer'?",
+            id="a section",
+        ),
+        pytest.param(
+            "training.optimizer.learning",
+            "'learning' is no key of the configuration; known: lr, weight_decay, beta1, beta2",
+            id="a key",
+        ),
+        pytest.param(
+            "training.optimizer.lr.x", "'x' is no key of the configuration", id="below a key"
+        ),
+        pytest.param(
+            "training.optimizer",
+            "must be a single value's key such as training.optimizer.lr",
+            id="a section for a key",
+        ),
+        pytest.param("training.epochs", "must be left to horizon_epochs", id="the horizon"),
+        pytest.param(
+            "training.seed", "must be left to --seed and design.seeds", id="the study's seed"
+        ),
+        pytest.param(
+            "data.timeframes",
+            "must be set in the base configuration, the same for all trials",
+            id="what all trials share",
+        ),
+        pytest.param(
+            "data.kind",
+            "must be set in the base configuration, the same for all trials",
+            id="the kind of data",
+        ),
+    ],
+)
+def test_a_key_that_cannot_be_set_is_reported_in_space_and_arm(faults, key, fault):
+    searched = parameter(key, "{type: float, low: 1, high: 2}")
+    arm = f"{HEAD}arms:\n  one:\n    {key}: 1\n{PARAMETERS}"
+
+    assert faults(searched) == [f"6: space.{key}: {fault}"]
+    assert faults(arm) == [f"6: arms.one.{key}: {fault}"]
+
+
+@pytest.mark.parametrize(
+    ("objective", "fault"),
+    [
+        pytest.param(
+            "{metric: val_corelation}",
+            "8: objective.metric: must be a metric, got 'val_corelation'; "
+            "did you mean 'val_correlation'?",
+            id="mistyped",
+        ),
+        pytest.param(
+            "{metric: val_corr_h4}",
+            "8: objective.metric: must be a metric, got 'val_corr_h4'; did you mean 'val_corr_m5'?",
+            id="of a timeframe that the base does not have",
+        ),
+        pytest.param(
+            "{metric: val_loss}",
+            "8: objective.mode: must be min for val_loss, got max",
+            id="the loss is to be small",
+        ),
+        pytest.param(
+            "{metric: val_skill, mode: min}",
+            "8: objective.mode: must be max for val_skill, got min",
+            id="the skill is to be large",
+        ),
+        pytest.param(
+            "{metric: consistency_ratio, mode: min}",
+            "8: objective.mode: must be max for consistency_ratio, got min",
+            id="timeframes are to agree",
+        ),
+        pytest.param(
+            "{metric: spectral_delta}",
+            "8: objective.mode: must be min for spectral_delta, got max",
+            id="spectra are to be the same",
+        ),
+    ],
+)
+def test_an_objective_that_cannot_be_is_reported(faults, objective, fault):
+    (line,) = faults(f"{HEAD}{ARMS}{PARAMETERS}\nobjective: {objective}\n")
+
+    assert line == fault
+
+
+# --- values ---
+
+
+@pytest.mark.parametrize(
+    ("definition", "fault"),
+    [
+        pytest.param(
+            "{type: float, low: 1.0e-2, high: 1.0e-4}",
+            ".low: must be <= high=0.0001, got 0.01; swap them",
+            id="bounds the wrong way round",
+        ),
+        pytest.param(
+            "{type: float, low: 0, high: 1, log: true}",
+            ".low: must be > 0 with log: true, got 0.0",
+            id="logarithm of nothing",
+        ),
+        pytest.param("{type: float, low: -1, high: 1}", ": must be > 0, got -1.0", id="below 0"),
+        pytest.param("{type: float, low: 1}", ".high: must be given", id="a bound is missing"),
+        pytest.param(
+            "{type: float, low: a, high: 1}", ".low: must be a number, got 'a'", id="text"
+        ),
+        pytest.param("{low: 1, high: 2}", ": 'type' must be given", id="no type"),
+        pytest.param(
+            "{type: real, low: 1, high: 2}",
+            ".type: must be one of 'float', 'int', 'choice', got 'real'",
+            id="no such type",
+        ),
+        pytest.param("3", ": must be a mapping of keys to values, got 3", id="a number"),
+        pytest.param(
+            "{type: choice, options: [1.0e-3, fast]}",
+            ".options: must be all text, all numbers or all true/false, got [0.001, 'fast']",
+            id="options of several kinds",
+        ),
+        pytest.param(
+            "{type: choice, options: [fast, slow]}",
+            ": must be a number, got 'fast'",
+            id="an option of the wrong kind",
+        ),
+        pytest.param(
+            "{type: choice, options: []}",
+            ".options: must have at least 1 entries, got []",
+            id="no option",
+        ),
+    ],
+)
+def test_a_parameter_without_a_sound_range_is_reported(faults, definition, fault):
+    lines = faults(parameter("training.optimizer.lr", definition))
+
+    assert lines[0] == f"6: space.training.optimizer.lr{fault}"
+
+
+def test_an_option_that_the_configuration_cannot_take_is_reported(faults):
+    lines = faults(parameter("transfer_learning.patch_len", "{type: choice, options: [4, 5, 7]}"))
+
+    assert lines == [
+        f"6: space.transfer_learning.patch_len: must divide data.seq_len=64, got {value}"
+        for value in (5, 7)
+    ]
+
+
+def test_a_range_of_whole_numbers_is_checked_in_between_too(faults):
+    lines = faults(parameter("transfer_learning.patch_len", "{type: int, low: 4, high: 8}"))
+
+    assert lines == ["6: space.transfer_learning.patch_len: must divide data.seq_len=64, got 5"]
+
+
+def test_a_value_that_breaks_the_rule_of_another_key_names_that_key(faults):
+    lines = faults(parameter("masking.mask_span_min", "{type: choice, options: [3, 8]}"))
+
+    assert lines == [
+        "6: space.masking.mask_span_min: masking.mask_span_max: must be >= "
+        "masking.mask_span_min=8, got 7"
+    ]
+
+
+def test_a_real_number_for_a_key_that_holds_whole_ones_is_refused(faults):
+    lines = faults(
+        parameter("transfer_learning.freeze_lm_epochs", "{type: float, low: 0, high: 3}")
+    )
+
+    assert lines == [
+        "6: space.transfer_learning.freeze_lm_epochs.type: must not be float for a key with "
+        f"values such as {value}"
+        for value in (0, 3)
+    ]
+
+
+def test_parameters_that_do_not_fit_together_are_found_in_the_design(faults):
+    space = (
+        "space:\n"
+        "  masking.mask_span_min: {type: choice, options: [3, 7]}\n"
+        "  masking.mask_span_max: {type: choice, options: [4, 8]}\n"
+    )
+
+    (line,) = faults(HEAD + ARMS + space)
+
+    assert line.startswith("5: space: configuration ")
+    assert (
+        "arm pretrained: masking.mask_span_max: must be >= masking.mask_span_min=7, got 4" in line
+    )
+
+
+# --- conditions ---
+
+
+@pytest.mark.parametrize(
+    ("when", "fault"),
+    [
+        pytest.param(
+            "{transfer_learning.patch_length: 8}",
+            "transfer_learning.patch_length: must be an earlier key of the space; "
+            "did you mean 'transfer_learning.patch_len'?",
+            id="unknown key",
+        ),
+        pytest.param(
+            "{data.stride: 8}",
+            "data.stride: must be an earlier key of the space; "
+            "known: transfer_learning.patch_len, training.warmup_share",
+            id="later key",
+        ),
+        pytest.param(
+            "{training.optimizer.lr: 8}",
+            "training.optimizer.lr: must be an earlier key of the space; "
+            "known: transfer_learning.patch_len, training.warmup_share",
+            id="the key itself",
+        ),
+        pytest.param(
+            "{transfer_learning.patch_len: 32}",
+            "transfer_learning.patch_len: must be a value that the search gives "
+            "transfer_learning.patch_len, got 32",
+            id="a value that never comes",
+        ),
+        pytest.param(
+            "{training.warmup_share: 0.1}",
+            "training.warmup_share: must be a value that the search gives "
+            "training.warmup_share, got 0.1",
+            id="a real number, which is never met",
+        ),
+    ],
+)
+def test_a_condition_that_cannot_hold_is_reported_at_its_line(faults, when, fault):
+    space = (
+        "space:\n"
+        "  transfer_learning.patch_len: {type: choice, options: [4, 8]}\n"
+        "  training.warmup_share: {type: float, low: 0.1, high: 0.2}\n"
+        "  training.optimizer.lr:\n"
+        "    type: float\n"
+        "    low: 1.0e-4\n"
+        "    high: 1.0e-2\n"
+        f"    when: {when}\n"
+        "  data.stride: {type: int, low: 8, high: 9}\n"
+    )
+
+    assert faults(HEAD + ARMS + space) == [f"12: space.training.optimizer.lr.when.{fault}"]
+
+
+def test_what_depends_on_a_faulty_parameter_is_reported_once_more_only(faults):
+    space = (
+        "space:\n"
+        "  training.batch_size: {type: int, low: 8, high: 9, when: {training.optimizer.lr: 1}}\n"
+        "  training.optimizer.lr: {type: float, low: 1, high: 2, when: {training.batch_size: 8}}\n"
+    )
+
+    lines = faults(HEAD + ARMS + space)
+
+    assert [line.split(": must")[0] for line in lines] == [
+        "6: space.training.batch_size.when.training.optimizer.lr",
+        "7: space.training.optimizer.lr.when.training.batch_size",
+    ]
+
+
+def test_a_conditional_value_is_checked_where_its_condition_holds(tmp_path):
+    space = (
+        "space:\n"
+        "  data.seq_len: {type: choice, options: [64, 80]}\n"
+        "  transfer_learning.patch_len:\n"
+        "    {type: choice, options: [5, 10], when: {data.seq_len: 80}}\n"
+    )
+
+    study = load_study(write_space(tmp_path, HEAD + ARMS + space))
+
+    assert study.space.space["transfer_learning.patch_len"].options == (5, 10)
+
+
+# --- arms ---
+
+
+@pytest.mark.parametrize(
+    ("arms", "fault"),
+    [
+        pytest.param("arms: {}", "4: arms: must have at least 1 entries, got {}", id="no arm"),
+        pytest.param(
+            "arms:\n  random:",
+            "5: arms.random: must be a mapping of keys to values, got None",
+            id="an arm without settings",
+        ),
+        pytest.param(
+            "arms:\n  random:\n    transfer_learning.initialisation: random",
+            "6: arms.random.transfer_learning.initialisation: 'initialisation' is no key of the "
+            "configuration; did you mean 'initialization'?",
+            id="unknown setting",
+        ),
+        pytest.param(
+            "arms:\n  random:\n    transfer_learning.initialization: radnom",
+            "6: arms.random.transfer_learning.initialization: must be 'pretrained', 'random' or "
+            "'shuffled', got 'radnom'",
+            id="unknown value of a setting",
+        ),
+        pytest.param(
+            "arms:\n  random:\n    transfer_learning: {initialization: random}",
+            "6: arms.random.transfer_learning: must be a single value's key such as "
+            "transfer_learning.use_pretrained_lm",
+            id="a section for a key",
+        ),
+        pytest.param(
+            "arms:\n  one:\n    training.optimizer.lr: 1.0e-3",
+            "6: arms.one.training.optimizer.lr: must not be searched too",
+            id="a key that is searched",
+        ),
+        pytest.param(
+            "arms:\n  my arm: {training.batch_size: 8}",
+            "5: arms.my arm: must match ^[A-Za-z0-9_]+$, got 'my arm'",
+            id="a name with a space",
+        ),
+        pytest.param(
+            "arms:\n  long:\n    masking.mask_span_min: 8\n    masking.mask_span_max: 7",
+            "7: arms.long.masking.mask_span_max: must be >= masking.mask_span_min=8, got 7",
+            id="settings that do not fit together",
+        ),
+    ],
+)
+def test_an_arm_that_cannot_be_is_reported(faults, arms, fault):
+    assert faults(f"{HEAD}{arms}\n{PARAMETERS}") == [fault]
+
+
+def test_settings_of_an_arm_are_checked_together_not_one_by_one(tmp_path):
+    arms = "arms:\n  long: {masking.mask_span_min: 8, masking.mask_span_max: 9}\n"
+
+    study = load_study(write_space(tmp_path, HEAD + arms + PARAMETERS))
+
+    assert list(study.space.arms) == ["long"]
+
+
+# --- the rest of the study ---
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".", "..", ".x", "-x", "a b", "a\\nb", "C:x"])
+def test_a_name_that_is_no_plain_folder_name_is_refused(faults, name):
+    lines = faults(f'name: "{name}"\nbase: base.yaml\n{ARMS}{PARAMETERS}')
+
+    assert len(lines) == 1
+    assert lines[0].startswith("1: name: must match ")
+
+
+@pytest.mark.parametrize(
+    ("key", "fault"),
+    [
+        pytest.param(
+            "design: {configurations: 6}",
+            "design.configurations: must be a power of two, got 6",
+            id="a Sobol set of 6",
+        ),
+        pytest.param(
+            "design: {configurations: 1}",
+            "design.configurations: must be >= 2, got 1",
+            id="a Sobol set of 1",
+        ),
+        pytest.param("design: {seeds: 0}", "design.seeds: must be >= 1, got 0", id="no seed"),
+        pytest.param("search: {trials: -1}", "search.trials: must be >= 0, got -1", id="trials"),
+        pytest.param(
+            "search: {sampler: tpee}",
+            "search.sampler: must be 'tpe' or 'random', got 'tpee'",
+            id="unknown sampler",
+        ),
+        pytest.param(
+            "search: {scheduler: {asha: {grace_epochs: 4}}}",
+            "search.scheduler.asha.grace_epochs: must be <= horizon_epochs=3, got 4",
+            id="grace beyond the horizon",
+        ),
+        pytest.param(
+            "search: {scheduler: {asha: {reduction_factor: 1}}}",
+            "search.scheduler.asha.reduction_factor: must be > 1, got 1",
+            id="halving that keeps all",
+        ),
+        pytest.param("resources: {cpus: 0}", "resources.cpus: must be > 0, got 0", id="no core"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_reported(faults, key, fault):
+    assert faults(HEAD + ARMS + PARAMETERS + key + "\n") == [f"7: {fault}"]
+
+
+def test_a_missing_base_is_reported_with_line_and_path(faults, tmp_path):
+    (line,) = faults(f"name: s\nbase: configs/nope.yaml\n{ARMS}{PARAMETERS}")
+
+    assert line == f"2: base: must be an existing file, got {tmp_path}/configs/nope.yaml"
+
+
+def test_faults_of_the_base_are_reported_in_the_base(tmp_path):
+    path = write_space(tmp_path, HEAD + ARMS + PARAMETERS, base="data:\n  seq_len: 1\n")
+
+    with pytest.raises(ConfigError) as raised:
+        load_study(path)
+
+    assert str(raised.value) == f"{tmp_path}/base.yaml:2: data.seq_len: must be >= 8, got 1"
+
+
+def test_missing_keys_are_reported_in_the_file(faults):
+    lines = faults("horizon_epochs: 3\n")
+
+    assert lines == [f" {key}: must be given" for key in ("name", "base", "arms", "space")]
+
+
+def test_all_faults_are_told_at_once_each_with_its_line(faults):
+    lines = faults(
+        HEAD
+        + "arms:\n"
+        + "  one: {training.batch: 8}\n"
+        + "  two: {training.precision: 8-bit}\n"
+        + "space:\n"
+        + "  transfer_learning.patch_len: {type: choice, options: [5]}\n"
+        + "  training.optimizer.lr: {type: float, low: -1, high: 1}\n"
+        + "objective: {metric: val_los}\n"
+    )
+
+    assert [line.split(": ")[0] for line in lines] == ["5", "6", "8", "9", "10"]
+
+
+# --- any text at all ---
+
+SMOKE = yaml.safe_load((ROOT / "search_spaces" / "smoke.yaml").read_text())
+LR, PATCH = SMOKE["space"]["training.optimizer.lr"], "transfer_learning.patch_len"
+KEYS = st.sampled_from(
+    [
+        ("name",),
+        ("base",),
+        ("arms",),
+        ("arms", "random"),
+        ("arms", "random", "transfer_learning.initialization"),
+        ("arms", "random", "masking.mask_span_min"),
+        ("space",),
+        ("space", PATCH),
+        ("space", PATCH, "options"),
+        ("space", PATCH, "when"),
+        ("space", PATCH, "type"),
+        ("space", "training.optimizer.lr", "low"),
+        ("space", "training.optimizer.lr", "high"),
+        ("space", "training.optimizer.lr", "log"),
+        ("space", "transfer_learning.freeze_lm_epochs", "high"),
+        ("space", "transfer_learning.freeze_lm_epochs", "when"),
+        ("objective", "metric"),
+        ("design", "configurations"),
+        ("search", "scheduler"),
+        ("unknown",),
+        ("extends",),
+    ]
+)
+NUMBERS = [None, True, 0, -1, 0.5, 2**60, 10**400, float("inf"), float("nan")]
+TEXTS = ["", "3e-4", "\0\x1b", "val_loss"]
+LISTS = [[], [8, 16], ["a", 1], [[1]], [True], ["3e-4", 1]]
+MAPPINGS = [{}, {PATCH: 8}, {PATCH: [8]}, {"a": {}}, LR, {"a": LR}, {"training.epochs": LR}]
+VALUES = st.sampled_from([*NUMBERS, *TEXTS, *LISTS, *MAPPINGS]) | st.text(max_size=3)
+
+
+def faults_of(path):
+    try:
+        load_study(path)
+    except ConfigError as error:
+        return str(error)
+    return f"{path}: sound"
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(changes=st.dictionaries(KEYS, VALUES, min_size=1, max_size=3))
+def test_any_change_of_a_space_gives_a_study_or_faults_that_name_the_file(tmp_path, changes):
+    space = yaml.safe_load(yaml.safe_dump(SMOKE))
+    for keys, value in changes.items():
+        part = space
+        for key in keys[:-1]:
+            part[key] = dict(part[key]) if isinstance(part.get(key), dict) else {}
+            part = part[key]
+        part[keys[-1]] = value
+    path = write_space(tmp_path, yaml.safe_dump(space | {"base": space["base"] and "base.yaml"}))
+
+    lines = faults_of(path).split("\n")
+
+    assert all(line.startswith(f"{path}:") and line.isprintable() for line in lines)
+
+
+def test_a_timeframe_that_is_context_in_calendar_windows_cannot_be_the_objective(faults):
+    base = BASE.replace("m5]", "m5, m15], seq_len: 64") + "model: {async_sampler: true}\n"
+    objective = "objective: {metric: val_corr_m15, mode: max}\n"
+
+    (fault,) = faults(HEAD + objective + ARMS + PARAMETERS, base=base)
+
+    assert fault == (
+        "4: objective.metric: must be of a timeframe with 8 bars in a window, got 'val_corr_m15': "
+        "64 minutes are too few for m15"
+    )
+
+
+@pytest.mark.parametrize(
+    ("base", "text", "fault"),
+    [
+        pytest.param(
+            BASE + "training: {batch_size: auto}\n",
+            HEAD + ARMS + PARAMETERS,
+            "2: base: must set training.batch_size to a number, since all trials share it, "
+            "got auto",
+            id="in the base configuration",
+        ),
+        pytest.param(
+            BASE,
+            HEAD
+            + ARMS.replace("pretrained}}", "pretrained, training.batch_size: auto}}")
+            + PARAMETERS,
+            "4: arms.pretrained.training.batch_size: must be a number, since all trials share it, "
+            "got auto",
+            id="in an arm",
+        ),
+    ],
+)
+def test_all_trials_share_one_batch_size_so_auto_is_refused(faults, base, text, fault):
+    assert faults(text, base=base) == [fault]

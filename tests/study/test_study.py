@@ -1,0 +1,273 @@
+"""A study: its space, base configuration and seed, resolved."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from pydantic import ValidationError
+from simulated_study import ROOT, SPACE, simulated_study, write_space
+
+from stage1.config import Config, load_config, with_values
+from stage1.run.reading import SPACE_KEYS
+from stage1.study.study import (
+    cost_config,
+    language_model_names,
+    load_study,
+    pretrained_language_models,
+    space_yaml,
+    trial_config,
+)
+
+SHIPPED = sorted((ROOT / "search_spaces").glob("*.yaml"))
+NAME = "transfer_learning.lm_name_or_path"
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_every_shipped_search_space_loads(path):
+    study = load_study(path)
+
+    assert study.space.name == path.stem
+
+
+def test_the_horizon_becomes_the_epochs_of_every_training(tmp_path):
+    study = simulated_study(tmp_path, horizon_epochs="7")
+
+    assert study.config.training.epochs == 7
+    assert trial_config(study, arm="random", values={}, seed=1).training.epochs == 7
+
+
+def test_everything_else_comes_from_the_base(tmp_path):
+    study = simulated_study(tmp_path)
+
+    base = load_config(tmp_path / "base.yaml")
+    assert study.config == with_values(base, {"training.epochs": 9})
+
+
+@pytest.mark.parametrize(("seed", "expected"), [(0, [1, 2, 3]), (10, [11, 12, 13])])
+def test_the_designs_seeds_follow_the_studys(tmp_path, seed, expected):
+    study = simulated_study(tmp_path, seed=seed, design="{configurations: 2, seeds: 3}")
+
+    assert study.design_seeds == expected
+
+
+def test_the_number_of_search_trials_can_be_given_anew(tmp_path):
+    study = simulated_study(tmp_path, trials=3)
+
+    assert study.space.search.trials == 3
+    assert study.space.search.sampler == "tpe"
+    assert simulated_study(tmp_path).space.search.trials == 12
+
+
+# --- one trial ---
+
+
+def test_a_trial_is_the_base_with_arm_values_and_seed(tmp_path):
+    study = simulated_study(tmp_path)
+
+    config = trial_config(study, arm="random", values={"training.optimizer.lr": 0.02}, seed=5)
+
+    assert config == with_values(
+        study.config,
+        {
+            "transfer_learning.initialization": "random",
+            "training.optimizer.lr": 0.02,
+            "training.seed": 5,
+        },
+    )
+
+
+def test_values_that_do_not_fit_together_are_refused(tmp_path):
+    study = simulated_study(tmp_path)
+
+    with pytest.raises(ValidationError, match="must divide"):
+        trial_config(study, arm="random", values={"transfer_learning.patch_len": 7}, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("key", "options", "held"),
+    [
+        pytest.param("transfer_learning.patch_len", "[4.0, 8]", (4, 8), id="8.0 is a whole number"),
+        pytest.param("training.optimizer.lr", "[3e-4, 1e-3]", (3e-4, 1e-3), id="3e-4 is no text"),
+        pytest.param("training.optimizer.lr", "[1, 2]", (1.0, 2.0), id="1 is a real number"),
+        pytest.param("data.normalization", "[instance]", ("instance",), id="text is text"),
+        pytest.param("masking.sync_across_tf", "[true]", (True,), id="truth is truth"),
+    ],
+)
+def test_options_are_held_as_the_configuration_holds_them(tmp_path, key, options, held):
+    space = f"{{{key}: {{type: choice, options: {options}}}}}"
+
+    study = load_study(write_space(tmp_path, SPACE.split("space:\n")[0] + f"space: {space}\n"))
+
+    found = study.space.space[key].options
+    assert found == held
+    assert [type(option) for option in found] == [type(option) for option in held]
+
+
+def test_conditions_are_held_as_the_configuration_holds_them(tmp_path):
+    space = (
+        "space:\n"
+        "  transfer_learning.patch_len: {type: choice, options: [4, 8]}\n"
+        "  training.optimizer.lr: {type: float, low: 1, high: 2,\n"
+        "    when: {transfer_learning.patch_len: 8.0}}\n"
+    )
+
+    study = load_study(write_space(tmp_path, SPACE.split("space:\n")[0] + space))
+
+    (wanted,) = study.space.space["training.optimizer.lr"].when.values()
+    assert repr(wanted) == "8"
+
+
+# --- language models ---
+
+
+def names(tmp_path, *, arms, space=""):
+    text = (
+        "name: s\nbase: base.yaml\nhorizon_epochs: 2\n"
+        f"arms:\n{arms}space:\n  training.optimizer.lr: {{type: float, low: 1, high: 2}}\n{space}"
+    )
+    return language_model_names(load_study(write_space(tmp_path, text)))
+
+
+PRETRAINED = "  pretrained: {transfer_learning.initialization: pretrained}\n"
+VANILLA = "  vanilla: {transfer_learning.use_pretrained_lm: false}\n"
+BOTH = f"  {NAME}: {{type: choice, options: [english-t5-nano, english-t5-micro]}}\n"
+
+
+def test_without_a_choice_the_base_names_the_language_model(tmp_path):
+    assert names(tmp_path, arms=PRETRAINED) == ["english-t5-nano"]
+
+
+def test_all_options_of_a_searched_language_model_are_needed(tmp_path):
+    assert names(tmp_path, arms=PRETRAINED, space=BOTH) == ["english-t5-micro", "english-t5-nano"]
+
+
+def test_an_arm_may_name_a_language_model_of_its_own(tmp_path):
+    own = f"  flan: {{{NAME}: google/flan-t5-small}}\n"
+
+    assert names(tmp_path, arms=PRETRAINED + own) == ["english-t5-nano", "google/flan-t5-small"]
+
+
+def test_a_vanilla_arm_needs_none(tmp_path):
+    assert names(tmp_path, arms=VANILLA) == []
+    assert names(tmp_path, arms=VANILLA, space=BOTH) == []
+
+
+def test_a_vanilla_arm_beside_others_changes_nothing(tmp_path):
+    assert names(tmp_path, arms=VANILLA + PRETRAINED) == ["english-t5-nano"]
+
+
+def test_where_the_choice_is_conditional_the_bases_own_is_needed_too(tmp_path):
+    space = (
+        "  transfer_learning.patch_len: {type: choice, options: [4, 8]}\n"
+        f"  {NAME}: {{type: choice, options: [english-t5-micro],\n"
+        "    when: {transfer_learning.patch_len: 8}}\n"
+    )
+
+    assert names(tmp_path, arms=PRETRAINED, space=space) == ["english-t5-micro", "english-t5-nano"]
+
+
+def test_an_arm_that_may_use_a_language_model_needs_it(tmp_path):
+    space = "  transfer_learning.use_pretrained_lm: {type: choice, options: [true, false]}\n"
+    arms = "  one: {training.batch_size: 8}\n"
+
+    assert names(tmp_path, arms=arms, space=space) == ["english-t5-nano"]
+
+
+# --- what the claims need ---
+
+
+def test_the_arms_of_a_study_have_roles_whatever_their_names(tmp_path):
+    study = simulated_study(
+        tmp_path, **{"  random": "{transfer_learning.initialization: shuffled}"}
+    )
+
+    assert study.roles == {"pretrained": "pretrained", "shuffled": "random"}
+
+
+def test_control_arms_are_told_by_where_their_weights_are_drawn_from(tmp_path):
+    random = "transfer_learning.initialization: random"
+    arms = (
+        f"{{{random}}}\n"
+        f"  again: {{{random}, transfer_learning.initialization_stream: 1}}\n"
+        f"  fixed: {{{random}, transfer_learning.initialization_seed: 0}}"
+    )
+
+    study = simulated_study(tmp_path, **{"  random": arms})
+
+    roles = {"pretrained": "pretrained", "random": "random"}
+    assert study.roles == roles | {"random_again": "again", "random_fixed": "fixed"}
+
+
+@pytest.mark.parametrize(("horizon", "epochs"), [(15, [3, 15]), (9, [2, 9]), (2, [1, 2]), (1, [1])])
+def test_blocks_are_kept_at_the_early_epoch_and_at_the_horizon(tmp_path, horizon, epochs):
+    asha = "{trials: 1, scheduler: {asha: {grace_epochs: 1}}}"
+    study = simulated_study(tmp_path, horizon_epochs=str(horizon), search=asha)
+
+    assert study.block_epochs == epochs
+
+
+def test_the_pretrained_arm_s_language_models_are_those_it_may_have_and_no_others(tmp_path):
+    arms = PRETRAINED + f"  other: {{transfer_learning.initialization: random, {NAME}: x/y}}\n"
+    text = "name: s\nbase: base.yaml\nhorizon_epochs: 2\narms:\n" + arms
+    text += "space:\n  training.optimizer.lr: {type: float, low: 1, high: 2}\n"
+
+    study = load_study(write_space(tmp_path, text))
+
+    assert language_model_names(study) == ["english-t5-nano", "x/y"]
+    assert pretrained_language_models(study) == ["english-t5-nano"]
+
+
+def test_without_a_pretrained_arm_there_is_no_language_model_of_it(tmp_path):
+    study = simulated_study(
+        tmp_path, **{"  pretrained": "{transfer_learning.use_pretrained_lm: false}"}
+    )
+
+    assert pretrained_language_models(study) == []
+
+
+def test_cost_is_timed_at_the_base_configuration_with_the_pretrained_arm_s_settings(tmp_path):
+    arm = "{transfer_learning.initialization: pretrained, training.batch_size: 7}"
+    study = simulated_study(tmp_path, **{"  pretrained": arm})
+
+    config = cost_config(study, "english-t5-micro")
+
+    assert config.transfer_learning.lm_name_or_path == "english-t5-micro"
+    assert config.transfer_learning.patch_len == study.config.transfer_learning.patch_len
+    assert config.training.batch_size == 7
+
+
+# --- written out ---
+
+
+def test_the_study_written_out_has_the_keys_of_space_yaml(tmp_path):
+    study = simulated_study(tmp_path, seed=4)
+
+    written = yaml.safe_load(space_yaml(study, {"data": {"sha256": "0" * 64}}))
+
+    assert set(written) == {*SPACE_KEYS, "checkpoints"}  # which runs of earlier versions lack
+    assert written["seed"] == 4
+    assert written["data"] == {"sha256": "0" * 64}
+
+
+def test_the_study_written_out_needs_no_other_file(tmp_path):
+    study = simulated_study(tmp_path)
+
+    written = yaml.safe_load(space_yaml(study, {"data": {}}))
+
+    assert Config.model_validate(written["config"]) == study.config
+    assert written["arms"] == study.space.arms
+    assert written["space"]["transfer_learning.patch_len"]["options"] == [4, 8, 16]
+    assert written["search"]["trials"] == 12
+
+
+def test_a_written_study_loads_as_the_same_study(tmp_path):
+    study = simulated_study(tmp_path)
+    written = yaml.safe_load(space_yaml(study, {"data": {}}))
+    (tmp_path / "again.yaml").write_text(yaml.safe_dump(written["config"]))
+    kept = {key: value for key, value in written.items() if key not in ("seed", "config", "data")}
+    path = tmp_path / "space_again.yaml"
+    path.write_text(yaml.safe_dump(kept | {"base": "again.yaml"}, sort_keys=False))
+
+    again = load_study(path)
+
+    assert space_yaml(again, {"data": {}}) == space_yaml(study, {"data": {}})

@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+import torch
+from synthetic_bars import market
+from synthetic_series import series_config, series_of, waves
+from tiny_training import all_validation, tiny_config
+
+from stage1.data.batches import MarketWindows
+from stage1.data.features import interpolate
+from stage1.training.reconstructions import chosen_windows, excerpt_of, reconstructions, taken
+
+CONFIG = tiny_config()
+NAMES = CONFIG.data.timeframes
+
+
+def test_windows_are_chosen_evenly_among_those_that_score_the_timeframe():
+    scored = torch.zeros(10, 2, 4, dtype=torch.bool)
+    scored[:, 0, 1] = True
+    scored[[1, 4, 7, 8], 1, 2] = True
+
+    assert chosen_windows(scored) == [(2, 0), (7, 0), (4, 1), (8, 1)]
+
+
+def test_of_many_timeframes_the_ends_and_the_middle_are_shown():
+    scored = torch.ones(4, 6, 3, dtype=torch.bool)
+
+    assert sorted({timeframe for _, timeframe in chosen_windows(scored)}) == [0, 2, 5]
+
+
+def test_a_timeframe_that_is_never_scored_is_not_shown():
+    scored = torch.ones(4, 3, 3, dtype=torch.bool)
+    scored[:, 1] = False
+
+    assert sorted({timeframe for _, timeframe in chosen_windows(scored)}) == [0, 2]
+
+
+def test_a_single_window_is_shown_once():
+    assert chosen_windows(torch.ones(1, 1, 3, dtype=torch.bool)) == [(0, 0)]
+
+
+def test_nothing_scored_shows_nothing():
+    assert chosen_windows(torch.zeros(4, 3, 3, dtype=torch.bool)) == []
+
+
+@pytest.mark.parametrize(
+    ("scored", "first", "length"),
+    [
+        pytest.param([3, 4], 0, 20, id="a short window whole"),
+        pytest.param([100, 101], 69, 64, id="the scored bars in the middle"),
+        pytest.param([2, 120, 121, 122], 90, 64, id="most of them"),
+        pytest.param([199], 136, 64, id="at the end"),
+    ],
+)
+def test_an_excerpt_has_the_most_scored_bars(scored, first, length):
+    bars = np.zeros(20 if length == 20 else 200, dtype=bool)
+    bars[scored] = True
+
+    found = excerpt_of(bars)
+
+    counts = [bars[start : start + length].sum() for start in range(len(bars) - length + 1)]
+    assert bars[found].sum() == max(counts)
+    assert found == slice(first, first + length)
+
+
+def test_excerpts_are_in_units_of_price():
+    batch = all_validation(CONFIG)
+    decoded = batch.targets + 0.5
+
+    shown = reconstructions(decoded, batch, [(3, 1)], CONFIG.data)[0]
+
+    bars = market(2000, NAMES)["m5"]
+    places = np.searchsorted(bars.open_time, shown.open_time)
+    np.testing.assert_allclose(shown.truth, bars.prices[places], rtol=1e-6)
+    half = 0.5 * batch.scale[3, 1].item()
+    np.testing.assert_allclose(shown.model, bars.prices[places] * np.exp(half), rtol=1e-6)
+    line = interpolate(batch.targets, batch.hidden)[3, 1].double().numpy()
+    logs = batch.center[3, 1].item() + batch.scale[3, 1].item() * line
+    np.testing.assert_allclose(shown.line, np.exp(logs), rtol=1e-6)
+    assert shown.timeframe == "m5"
+    assert (shown.scored <= shown.hidden).all()
+    assert shown.scored.any()
+
+
+def test_padding_is_not_shown():
+    config = tiny_config(data={"seq_len": 64}, model={"async_sampler": True})
+    batch = all_validation(config)
+    pairs = chosen_windows(batch.scored)
+
+    for (window, index), shown in zip(
+        pairs, reconstructions(batch.targets, batch, pairs, config.data), strict=True
+    ):
+        assert len(shown.truth) == batch.real[window, index].sum()
+        assert (np.diff(shown.open_time) > 0).all()
+
+
+def test_what_is_shown_can_be_taken_out_of_the_validation_set_alone():
+    batch = all_validation(CONFIG)
+    pairs = chosen_windows(batch.scored)
+
+    some, places = taken(batch)
+
+    assert len(some.scored) <= 6 < len(batch.scored)
+    whole = reconstructions(batch.targets, batch, pairs, CONFIG.data)
+    alone = reconstructions(some.targets, some, places, CONFIG.data)
+    for one, other in zip(whole, alone, strict=True):
+        assert one.timeframe == other.timeframe
+        assert np.array_equal(one.truth, other.truth)
+
+
+def test_excerpts_of_a_series_are_in_units_of_their_channels_which_come_in_turn():
+    config = series_config(data={"step": "1mo"})
+    series = series_of(waves())
+    (batch,) = MarketWindows(series, config.data).validation_batches(config.masking)
+    pairs = chosen_windows(batch.scored)
+
+    shown = reconstructions(batch.targets + 0.5, batch, pairs, config.data)
+
+    assert [one.timeframe for one in shown] == ["x1", "x1", "x4", "x4"]
+    assert [one.channel for one in shown] == ["wave0", "wave1", "wave2", "wave0"]
+    months = np.arange("1970-01", "2010-01", dtype="datetime64[M]").astype("datetime64[s]")
+    for turn, (one, (window, index)) in enumerate(zip(shown, pairs, strict=True)):
+        channel, bars = turn % 3, series[one.timeframe]
+        places = np.searchsorted(months[bars.open_time // 60].astype(np.int64), one.open_time)
+        truth = bars.prices[places, channel : channel + 1]
+        size = bars.prices[:, channel].std()
+        np.testing.assert_allclose(one.truth / size, truth / size, atol=1e-5)
+        half = 0.5 * batch.scale[window, index, channel].item()
+        np.testing.assert_allclose((one.model - one.truth) / half, 1, atol=1e-5)

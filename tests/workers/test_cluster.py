@@ -1,0 +1,97 @@
+"""Ray on this machine alone, or a cluster that is checked before it is used."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+
+import pytest
+from command_line import ROOT
+
+from stage1.base.errors import ConfigError, TrialError
+from stage1.study.space import Resources
+from stage1.workers.cluster import ray_cluster
+
+OWN_RAY = """
+import json, os, psutil, ray
+from pathlib import Path
+from stage1.workers.cluster import ray_cluster
+from stage1.study.space import Resources
+
+@ray.remote(num_cpus=1)
+class Worker:
+    def pid(self):
+        return os.getpid()
+
+with ray_cluster(Resources(), workers=2, address=None, storage=None) as cluster:
+    workers = [Worker.remote() for _ in range(2)]
+    ray.get([worker.pid.remote() for worker in workers])
+    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    listening = [
+        connection.laddr.ip
+        for process in family
+        for connection in process.net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    folder = ray._private.worker._global_node.get_session_dir_path()
+psutil.wait_procs(family[1:], timeout=20)
+print(json.dumps({
+    "listening": listening,
+    "workers": cluster.workers,
+    "left": [process.pid for process in family[1:] if process.is_running()],
+    "folder": Path(folder).exists(),
+    "usage": os.environ["RAY_USAGE_STATS_ENABLED"],
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def own_ray():
+    result = subprocess.run(
+        [sys.executable, "-c", OWN_RAY], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def test_a_ray_of_its_own_listens_on_the_loopback_alone(own_ray):
+    assert len(own_ray["listening"]) >= 5
+    assert {address.removeprefix("::ffff:") for address in own_ray["listening"]} == {"127.0.0.1"}
+
+
+def test_a_ray_of_its_own_leaves_neither_processes_nor_files(own_ray):
+    assert own_ray["left"] == []
+    assert not own_ray["folder"]
+
+
+def test_a_ray_of_its_own_tells_nobody_that_it_is_used(own_ray):
+    assert own_ray["usage"] == "0"
+    assert own_ray["workers"] == 2
+
+
+def enter(address, *, storage=None):
+    ray_cluster(Resources(), workers=None, address=address, storage=storage).__enter__()
+
+
+def test_an_address_where_nothing_listens_is_an_error_at_once():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+
+    with pytest.raises(TrialError, match=f"^--address .* got {address}"):
+        enter(address)
+
+
+def test_a_storage_that_cannot_be_one_is_an_error_before_anything_starts():
+    with pytest.raises(ConfigError, match=r"^--storage must be .* got gopher://x"):
+        enter(None, storage="gopher://x")
+
+
+def test_a_cluster_that_others_can_reach_must_ask_for_a_token(monkeypatch):
+    monkeypatch.setattr("stage1.workers.cluster._check_reachable", lambda address: None)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+
+    with pytest.raises(TrialError, match=r"^--address must be on this machine or ask for a token"):
+        enter("192.0.2.7:6379")

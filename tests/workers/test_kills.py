@@ -1,0 +1,233 @@
+"""Nothing is lost: workers and drivers killed with SIGKILL in the middle of a study.
+
+The study is that of `benchmarks/made_up_study.py`, real but for its trainings. All share one Ray.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections import Counter
+from contextlib import suppress
+
+import pandas as pd
+import pytest
+from command_line import ROOT
+from driven_study import PATIENCE, TOKEN, Driver, finish, wait_until, workers_of
+from optuna.trial import TrialState
+
+START_RAY = """
+import os, sys, ray
+from stage1.workers.cluster import RAY_SETTINGS
+os.environ.update(RAY_SETTINGS)
+ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False,
+         _node_ip_address="127.0.0.1")
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def ray_process():
+    process = subprocess.Popen(
+        [sys.executable, "-c", START_RAY],
+        cwd=ROOT,
+        env=os.environ | TOKEN,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    process.address = process.stdout.readline().strip()
+    yield process
+    process.communicate(timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(ray_process, tmp_path_factory):
+    driver = Driver(ray_process.address, tmp_path_factory.mktemp("undisturbed"))
+    finish(driver.start())
+    return driver
+
+
+@pytest.fixture(scope="module")
+def killed(ray_process, tmp_path_factory):
+    """The same study whose driver was killed three times: in the design, twice in the search."""
+    driver = Driver(ray_process.address, tmp_path_factory.mktemp("killed"))
+    for number, trials in enumerate((1, 5, 8)):
+        process = driver.start(*(["--resume"] if number else []))
+        wait_until(lambda enough=trials: driver.written() >= enough)
+        process.kill()
+        process.communicate(timeout=PATIENCE)
+    finish(driver.start("--resume"))
+    return driver
+
+
+def test_after_its_driver_was_killed_a_study_ends_with_the_trials_of_an_undisturbed_one(
+    undisturbed, killed
+):
+    expected, found = (
+        driver.trials().drop(columns="started_at") for driver in (undisturbed, killed)
+    )
+
+    pd.testing.assert_frame_equal(found, expected)
+    pd.testing.assert_frame_equal(killed.curves(), undisturbed.curves())
+
+
+@pytest.mark.parametrize("arm", ["pretrained", "random"])
+def test_after_its_driver_was_killed_a_study_has_the_sampler_state_of_an_undisturbed_one(
+    undisturbed, killed, arm
+):
+    def state(driver):
+        return [
+            (trial.state, trial.params, trial.values, trial.intermediate_values, trial.user_attrs)
+            for trial in driver.optuna_trials(arm)
+        ]
+
+    assert state(killed) == state(undisturbed)
+
+
+def test_no_more_than_one_epoch_is_repeated_for_each_kill_of_the_driver(killed):
+    repeated = [sum(count - 1 for count in epochs.values()) for epochs in killed.work().values()]
+
+    assert sum(repeated) <= 3 * 2  # the epoch it was in, and the first, whose row is made twice
+
+
+@pytest.mark.parametrize("driver", ["undisturbed", "killed"])
+def test_at_the_end_nothing_is_left_running_or_lying_about(driver, request):
+    driver = request.getfixturevalue(driver)
+
+    left = {path.name for path in driver.run.path.iterdir()}
+    assert left <= {
+        ".lock",
+        "blocks.parquet",
+        "checkpoints",
+        "curves.parquet",
+        "optuna.journal",
+        "prereg.yaml",
+        "space.yaml",
+        "tensorboard",
+        "trials.parquet",
+    }
+    for arm in ("pretrained", "random"):
+        assert {t.state for t in driver.optuna_trials(arm)} <= {
+            TrialState.COMPLETE,
+            TrialState.PRUNED,
+        }
+
+
+@pytest.mark.parametrize("driver", ["undisturbed", "killed"])
+def test_the_states_of_the_three_best_trials_are_kept(driver, request):
+    driver = request.getfixturevalue(driver)
+    trials = driver.trials()
+
+    done = trials[trials["status"] == "completed"]
+    best = done.nlargest(3, "val_correlation")["trial_id"]
+    assert {path.stem for path in driver.run.checkpoints.iterdir()} == set(best)
+
+
+@pytest.mark.parametrize("driver", ["undisturbed", "killed"])
+def test_the_states_that_are_kept_are_of_the_last_epoch(driver, request):
+    driver = request.getfixturevalue(driver)
+
+    for state in driver.run.checkpoints.iterdir():
+        assert [row["epoch"] for row in json.loads(state.read_text())] == [0, 1, 2, 3, 4]
+
+
+def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_epoch(
+    ray_process, undisturbed, tmp_path
+):
+    driver = Driver(ray_process.address, tmp_path, seconds_per_epoch=0.4, trials=0)
+    process = driver.start()
+    wait_until(lambda: any(driver.run.running.glob("*.ckpt")))
+    (worker,) = workers_of(ray_process)
+    worker.kill()
+
+    printed = finish(process)
+
+    trials = driver.trials()
+    assert trials["status"].tolist() == ["completed"] * 4
+    design = undisturbed.trials().head(4)
+    assert trials["val_correlation"].tolist() == design["val_correlation"].tolist()
+    repeated = [sum(count - 1 for count in epochs.values()) for epochs in driver.work().values()]
+    assert sum(repeated) <= 1
+    assert printed.count("it goes on from its last state") == 1
+
+
+def test_a_trial_whose_workers_die_again_and_again_has_failed(ray_process, tmp_path):
+    driver = Driver(ray_process.address, tmp_path, seconds_per_epoch=0.05, trials=0)
+    process = driver.start("--deadly=design-design000-random-1")
+
+    finish(process)
+
+    trials = driver.trials().set_index("trial_id")
+    failed = trials[trials["status"] == "failed"]
+    assert failed.index.tolist() == ["design-design000-random-1"]
+    assert "died" in failed["error"].iloc[0]
+    assert (trials["status"] == "completed").sum() == 3
+
+
+def test_sigterm_ends_a_study_as_ctrl_c_does(ray_process, tmp_path):
+    driver = Driver(ray_process.address, tmp_path, seconds_per_epoch=0.2)
+    process = driver.start()
+    wait_until(lambda: driver.written() >= 5)  # the search has begun
+    process.send_signal(signal.SIGTERM)
+    printed, _ = process.communicate(timeout=PATIENCE)
+
+    assert process.returncode == 143
+    assert "Traceback" not in printed
+    states = Counter(t.state for arm in ("pretrained", "random") for t in driver.optuna_trials(arm))
+    assert states[TrialState.COMPLETE] >= 4  # the design's, and what of the search has ended
+    assert TrialState.RUNNING not in states
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "optuna.journal",
+        pytest.param("begun.json", marks=pytest.mark.slow),
+        pytest.param("trials.parquet", marks=pytest.mark.slow),
+    ],
+)
+def test_what_cannot_be_written_ends_a_study_in_one_line_and_costs_nothing(
+    ray_process, undisturbed, tmp_path, name
+):
+    driver = Driver(ray_process.address, tmp_path, seconds_per_epoch=0.05)
+    process = driver.start()
+    wait_until(lambda: driver.written() >= 2)
+    file = driver.run.path / name
+    aside = tmp_path / "aside"
+    while True:  # it may be replaced at the very moment
+        with suppress(OSError):
+            file.rename(aside)
+            file.mkdir()
+            break
+    printed, _ = process.communicate(timeout=PATIENCE)
+    file.rmdir()
+    aside.rename(file)
+
+    assert process.returncode == 2
+    assert "Traceback" not in printed
+    assert re.search(rf"{name}: must be writable, got .*--resume", " ".join(printed.split()))
+    finish(driver.start("--resume"))
+    expected = undisturbed.trials().sort_values("trial_id")
+    trials = driver.trials().sort_values("trial_id")
+    assert trials["val_correlation"].tolist() == expected["val_correlation"].tolist()
+
+
+def test_a_study_is_run_by_one_process_at_a_time(ray_process, tmp_path):
+    driver = Driver(ray_process.address, tmp_path, seconds_per_epoch=1.0)  # runs on meanwhile
+    process = driver.start()
+    wait_until(lambda: driver.written() >= 1)
+
+    second, _ = driver.start("--resume").communicate(timeout=PATIENCE)
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate(timeout=PATIENCE)
+
+    assert "must be run by one process at a time" in second
+    assert "Traceback" not in second
+    assert process.returncode == 130

@@ -1,0 +1,80 @@
+"""What libraries say, in a file."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+import pytest
+
+from stage1.workers.library_logs import chatter_in
+
+library = logging.getLogger("some_library.part")
+ours = logging.getLogger("stage1.some.module")
+
+
+@pytest.fixture
+def loud(monkeypatch, capsys):
+    """A library that has a handler of its own on stderr, as Ray, Optuna and transformers do."""
+    parent = logging.getLogger("some_library")
+    monkeypatch.setattr(parent, "handlers", [logging.StreamHandler()])
+    monkeypatch.setattr(parent, "propagate", False)
+    return parent
+
+
+def test_a_library_speaks_to_the_file_and_not_to_the_screen(loud, tmp_path, capsys):
+    with chatter_in(tmp_path / "study.log"):
+        library.warning("something %s", "happened")
+
+    told = (tmp_path / "study.log").read_text()
+    assert told.endswith(" WARNING some_library.part: something happened\n")
+    assert capsys.readouterr().err == ""
+
+
+def test_so_do_warnings(tmp_path):
+    with chatter_in(tmp_path / "study.log"):
+        warnings.simplefilter("always")
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+
+    assert "DeprecationWarning: old" in (tmp_path / "study.log").read_text()
+
+
+def test_what_the_package_itself_says_stays_where_it_was(tmp_path, caplog, monkeypatch):
+    heard = []
+    handler = logging.Handler()
+    handler.emit = heard.append
+    monkeypatch.setattr(logging.getLogger("stage1"), "handlers", [handler])
+    monkeypatch.setattr(logging.getLogger("stage1"), "propagate", False)
+
+    with chatter_in(tmp_path / "study.log"):
+        ours.warning("a notice")
+
+    assert [record.getMessage() for record in heard] == ["a notice"]
+    assert not (tmp_path / "study.log").exists()
+
+
+def test_a_later_session_adds_to_the_file(tmp_path):
+    for text in ("first", "second"):
+        with chatter_in(tmp_path / "study.log"):
+            library.warning(text)
+
+    first, second = (tmp_path / "study.log").read_text().splitlines()
+    assert first.endswith("first")
+    assert second.endswith("second")
+
+
+def test_a_file_that_cannot_be_written_stops_nothing(tmp_path, capsys):
+    with chatter_in(tmp_path / "missing" / "study.log"):
+        library.warning("unheard")
+
+    assert capsys.readouterr().err == ""
+
+
+def test_afterwards_everybody_speaks_as_before(loud, tmp_path):
+    root = logging.getLogger()
+    before = [(log.handlers, log.propagate) for log in (root, loud, library)]
+
+    with pytest.raises(KeyboardInterrupt), chatter_in(tmp_path / "study.log"):
+        raise KeyboardInterrupt
+
+    assert [(log.handlers, log.propagate) for log in (root, loud, library)] == before

@@ -1,0 +1,84 @@
+"""What comes of a trial whose worker Ray kills for memory, in a study whose trainings are made up.
+
+The limit of Ray is set a few gigabytes above what the machine uses; nothing else is in danger.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import psutil
+import pytest
+from command_line import ROOT
+from driven_study import PATIENCE, TOKEN, Driver, finish
+
+pytestmark = pytest.mark.slow
+
+GAP = 4 << 30
+"""Bytes between what is used and Ray's limit; the hungry training would take a half more."""
+START_RAY = """
+import os, sys, ray
+from stage1.workers.cluster import RAY_SETTINGS
+os.environ.update(RAY_SETTINGS)
+ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False,
+         object_store_memory=10**8, _node_ip_address="127.0.0.1")
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+"""
+HUNGRY = "design-design000-random-1"
+
+
+@pytest.fixture
+def address():
+    """A Ray that kills workers once the machine uses so much more than now."""
+    memory = psutil.virtual_memory()
+    if memory.available < 2 * GAP:
+        pytest.skip(f"needs {2 * GAP >> 30} GiB of free memory")
+    limit = {
+        "RAY_memory_usage_threshold": str((memory.total - memory.available + GAP) / memory.total),
+        "RAY_memory_monitor_refresh_ms": "100",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", START_RAY],
+        cwd=ROOT,
+        env=os.environ | TOKEN | limit,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    yield process.stdout.readline().strip()
+    process.communicate(timeout=PATIENCE)
+
+
+def test_a_trial_whose_worker_was_killed_for_memory_goes_on_with_smaller_parts(address, tmp_path):
+    driver = Driver(address, tmp_path, seconds_per_epoch=0.4, trials=0, workers=2, hungry=HUNGRY)
+
+    printed = finish(driver.start())
+
+    trials = driver.trials().set_index("trial_id")
+    assert trials["status"].tolist() == ["completed"] * 4
+    assert trials["accumulation"].to_dict() == dict.fromkeys(trials.index, 1) | {HUNGRY: 2}
+    assert printed.count("killed for memory; it goes on") == 1
+
+
+def test_a_trial_whose_worker_is_killed_for_memory_again_has_failed(address, tmp_path):
+    driver = Driver(
+        address,
+        tmp_path,
+        seconds_per_epoch=0.4,
+        trials=0,
+        workers=2,
+        hungry=HUNGRY,
+        hungry_parts=2,
+    )
+
+    finish(driver.start())
+
+    trials = driver.trials().set_index("trial_id")
+    failed = trials[trials["status"] == "failed"]
+    assert failed.index.tolist() == [HUNGRY]
+    assert failed["error"].iloc[0].startswith("its process was killed for memory: Memory on the")
+    assert (trials["status"] == "completed").sum() == 3

@@ -1,0 +1,314 @@
+"""What a person sees while a study runs."""
+
+from __future__ import annotations
+
+import io
+import re
+from datetime import timedelta
+
+import pytest
+from rich.console import Console
+from simulated_study import engine_of, epoch_row, simulate, simulated_study
+
+from stage1.base.terminal import screen
+from stage1.workers.progress import Progress
+
+FULL = 18.0  # seconds that a made-up trial of 9 epochs takes
+
+
+def search_trials(engine):
+    """What a trial of the search counts: half are halved as the design was, half reach the end."""
+    ends = [trial.would_stop_epoch or 9 for trial in engine.ended.values()]
+    return (sum(ends) / len(ends) / 9 + 1) / 2
+
+
+@pytest.fixture
+def study(tmp_path):
+    return simulated_study(tmp_path)
+
+
+def console_of(*, terminal, width=80):
+    return Console(file=io.StringIO(), force_terminal=terminal, width=width, legacy_windows=False)
+
+
+def printed(console):
+    return console.file.getvalue()
+
+
+def broken_row(spec, epoch):
+    if spec.config_id == "design001":
+        raise RuntimeError("broken")
+    return epoch_row(spec, epoch)
+
+
+# --- no terminal: a log ---
+
+
+def test_a_log_has_one_plain_line_per_ended_trial(study):
+    console, engine = console_of(terminal=False), engine_of(study)
+
+    with Progress(engine, console, workers=1):
+        simulate(engine, row=broken_row)
+
+    lines = printed(console).splitlines()
+    assert len(lines) == len(engine.ended)
+    for line, (trial_id, trial) in zip(lines, engine.ended.items(), strict=True):
+        assert f" {trial_id}: {trial.status} at epoch {max(trial.curve, default=0)}, " in line
+    assert "\x1b" not in printed(console)
+
+
+def test_a_line_tells_how_far_the_study_is_and_the_trials_value(study):
+    console, engine = console_of(terminal=False), engine_of(study)
+
+    with Progress(engine, console, workers=1):
+        simulate(engine, trials=2)
+
+    (first, second) = printed(console).splitlines()
+    value = engine.ended["design-design000-pretrained-1"].value
+    assert re.fullmatch(
+        r"0:00:00 \[1/36\] design-design000-pretrained-1: completed at epoch 9, "
+        rf"val_correlation {value:.4f}; remaining 0:\d\d:\d\d",
+        first,
+    )
+    assert " [2/36] " in second
+
+
+def test_trials_of_an_earlier_session_are_counted_but_not_told_again(study):
+    earlier = simulate(engine_of(study), trials=5)
+    console, engine = console_of(terminal=False), engine_of(study, ended=earlier.ended.values())
+
+    with Progress(engine, console, workers=1):
+        simulate(engine, trials=6)
+
+    (line,) = printed(console).splitlines()
+    assert "[6/36]" in line
+
+
+# --- the remaining time ---
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_remaining_time_is_the_work_left_over_the_workers(study, workers):
+    engine = engine_of(study)
+    progress = Progress(engine, console_of(terminal=False), workers=workers)
+
+    simulate(engine, trials=6)
+
+    full_left = (16 - 6) + 2 * 2 * 2  # of the design, and the confirmation of both arms
+    expected = (full_left + 12 * search_trials(engine)) * FULL / workers
+    assert progress.remaining_seconds() == pytest.approx(expected, abs=1)
+
+
+def test_what_running_trials_have_done_is_no_longer_left(study):
+    engine = engine_of(study)
+    progress = Progress(engine, console_of(terminal=False), workers=1)
+    simulate(engine, trials=6)
+    before = progress.remaining_seconds()
+
+    running = engine.next_trial()
+    engine.running[running.trial_id].begun -= 10
+
+    assert before - progress.remaining_seconds() == pytest.approx(10, abs=1)
+
+
+def test_at_the_end_nothing_remains(study):
+    engine = engine_of(study)
+    progress = Progress(engine, console_of(terminal=False), workers=2)
+
+    simulate(engine)
+
+    assert progress.remaining_seconds() == 0
+
+
+def test_after_a_resume_the_remaining_time_is_known_at_once(study):
+    earlier = simulate(engine_of(study), trials=5)
+    engine = engine_of(study, ended=earlier.ended.values())
+
+    progress = Progress(engine, console_of(terminal=False), workers=1)
+
+    expected = (16 - 5 + 8 + 12 * search_trials(engine)) * FULL
+    assert progress.remaining_seconds() == pytest.approx(expected, abs=1)
+
+
+def test_before_the_first_full_trial_nobody_knows_how_long(study):
+    engine = engine_of(study)
+    progress = Progress(engine, console_of(terminal=False), workers=1)
+    first = engine.next_trial()
+    engine.on_error(first.trial_id, "broken")
+    engine.next_trial()
+
+    assert progress.remaining_seconds() is None
+
+
+# --- a terminal: a table ---
+
+
+def table_lines(study, *, trials, workers=2, row=epoch_row, width=80):
+    """The live table as it stands after so many trials, and the engine behind it."""
+    console, engine = console_of(terminal=True, width=width), engine_of(study)
+    progress = Progress(engine, console, workers=workers)
+    simulate(engine, trials=trials, workers=workers, row=row)
+    shown = Console(file=io.StringIO(), width=width)
+    shown.print(progress._table())
+    return [line.rstrip() for line in printed(shown).splitlines()], engine
+
+
+def test_the_table_counts_what_is_done_running_stopped_and_failed(study):
+    lines, engine = table_lines(study, trials=22, row=broken_row)
+
+    counts = dict(zip(lines[0].split(), lines[1].split(), strict=True))
+    statuses = [trial.status for trial in engine.ended.values()]
+    assert counts["done"] == f"22/{engine.expected_trials()}"
+    assert counts["running"] == str(len(engine.running)) == "1"
+    assert counts["failed"] == "4"
+    assert counts["stopped"] == str(statuses.count("stopped"))
+    assert counts["diverged"] == "0"
+    assert counts["elapsed"] == "0:00:00"
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_the_table_names_the_best_trial_and_its_arm(tmp_path, mode):
+    metric = {"max": "val_correlation", "min": "val_loss"}[mode]
+    study = simulated_study(tmp_path, objective=f"{{metric: {metric}, mode: {mode}}}")
+
+    lines, engine = table_lines(study, trials=9)
+
+    better = {"max": max, "min": min}[mode]
+    best = better(engine.ended.values(), key=lambda trial: trial.value)
+    assert f"best {metric} {best.value:.4f}, arm {best.spec.arm} ({best.spec.trial_id})" in lines
+
+
+def test_before_the_first_full_trial_there_is_no_best(study):
+    lines, _ = table_lines(study, trials=0)
+
+    assert "best: no trial has reached the horizon yet" in lines
+
+
+def test_the_table_shows_each_running_trial_with_its_epoch(study):
+    console, engine = console_of(terminal=True), engine_of(study)
+    progress = Progress(engine, console, workers=2)
+    first, second = engine.next_trial(), engine.next_trial()
+    engine.on_epoch(first.trial_id, epoch_row(first, 0))
+    engine.on_epoch(first.trial_id, epoch_row(first, 1))
+
+    shown = Console(file=io.StringIO(), width=80)
+    shown.print(progress._table())
+
+    value = epoch_row(first, 1)["val_correlation"]
+    lines = [line.split() for line in printed(shown).splitlines()]
+    assert [first.trial_id, "epoch", "1/9", f"{value:.4f}"] in lines
+    assert [second.trial_id, "starting"] in lines
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_fits_the_terminal(study, width):
+    lines, engine = table_lines(study, trials=27, workers=2, width=width)
+
+    assert len(lines) == 2 + 1 + len(engine.running)
+    assert all(len(line) <= width for line in lines)
+
+
+def test_the_live_table_starts_and_ends_with_the_study(study):
+    console, engine = console_of(terminal=True), engine_of(study)
+
+    with Progress(engine, console, workers=1):
+        simulate(engine, trials=3)
+
+    assert "done" in printed(console)
+    assert printed(console).count("\x1b[?25l") == printed(console).count("\x1b[?25h") == 1
+
+
+def test_an_error_inside_gives_the_terminal_back(study):
+    console = console_of(terminal=True)
+
+    with pytest.raises(KeyboardInterrupt), Progress(engine_of(study), console, workers=1):
+        raise KeyboardInterrupt
+
+    assert "\x1b[?25h" in printed(console)
+
+
+def test_a_clock_that_is_set_anew_does_not_change_the_remaining_time(study):
+    engine = engine_of(study)
+    progress = Progress(engine, console_of(terminal=False), workers=1)
+    simulate(engine, trials=6)
+    running = engine.next_trial()
+    before = progress.remaining_seconds()
+
+    engine.running[running.trial_id].started_at += timedelta(days=10)
+
+    assert progress.remaining_seconds() == pytest.approx(before, abs=1)
+
+
+# --- neither a log nor a terminal as it should be ---
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(study, monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    console, engine = console_of(terminal=True), engine_of(study)
+
+    with Progress(engine, console, workers=1):
+        simulate(engine, trials=3)
+
+    assert [line.split()[1] for line in printed(console).splitlines()] == [
+        "[1/36]",
+        "[2/36]",
+        "[3/36]",
+    ]
+
+
+def test_a_log_does_not_move_the_cursor_though_colours_were_asked_for(study, monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    engine = engine_of(study)
+
+    with Progress(engine, screen(), workers=1):
+        simulate(engine, trials=3)
+
+    told = capsys.readouterr().out
+    assert len(told.splitlines()) == 3
+    assert "\x1b[?25l" not in told
+
+
+def test_without_colour_a_terminal_gets_none(study, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    console, engine = console_of(terminal=True), engine_of(study)
+
+    with Progress(engine, console, workers=1):
+        simulate(engine, trials=3)
+
+    assert "done" in printed(console)
+    assert not re.search(r"\x1b\[[\d;]*3[0-7]m", printed(console))
+
+
+def test_a_failed_trial_is_told_of_in_a_terminal_too_with_its_reason(study):
+    console, engine = console_of(terminal=True), engine_of(study)
+
+    with Progress(engine, console, workers=1):
+        simulate(engine, trials=6, row=broken_row)
+
+    assert "design-design001-pretrained-1: failed at epoch 0, broken; " in printed(console)
+    assert "design-design000-pretrained-1: completed" not in printed(console)
+
+
+def test_a_notebook_has_one_table_that_changes_in_place(study, monkeypatch):
+    shown, updated = [], []
+
+    class Handle:
+        def update(self, table):
+            updated.append(table)
+
+    def display(table, *, display_id):
+        shown.append(table)
+        return Handle()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    console = Console(file=io.StringIO(), force_jupyter=True)
+    engine = engine_of(study)
+
+    with Progress(engine, console, workers=1):
+        simulate(engine, trials=5)
+
+    (first,) = shown
+    assert "0/36" in first._repr_mimebundle_([], [])["text/plain"]
+    assert 1 <= len(updated) <= 3  # at most once a second, and at the end
+    assert "5/36" in updated[-1]._repr_mimebundle_([], [])["text/html"]
+    assert printed(console) == ""

@@ -1,0 +1,221 @@
+"""What trials share: weights that are read once, lie once in memory, and cannot be changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+
+import psutil
+import pytest
+import ray
+import torch
+from ray import tune
+from ray.tune.trainable.function_trainable import FunctionTrainable, wrap_function
+from safetensors.torch import save_file
+from synthetic_bars import market
+from tiny_training import T5, tiny_config, tiny_language_model, tiny_windows
+
+from stage1.language_models.initialization import build_t5
+from stage1.language_models.resolver import resolve, weights_sha256
+from stage1.study.space import Resources
+from stage1.training.fit import fit
+from stage1.workers import trainable
+from stage1.workers.cluster import ray_cluster
+from stage1.workers.states import TrialStates
+from stage1.workers.trainable import ROW, SharedWeights, share_inputs, train_trial
+
+
+class Reference:
+    """To what a process has put into its object store, pickled as Ray does it."""
+
+    def __init__(self, value):
+        self.buffers = []
+        self.pickled = pickle.dumps(value, protocol=5, buffer_callback=self.buffers.append)
+
+    def get(self):
+        return pickle.loads(self.pickled, buffers=[bytes(buffer) for buffer in self.buffers])
+
+
+@pytest.fixture
+def object_store(monkeypatch):
+    """In place of Ray's: what comes out lies in memory that may not be written to."""
+    monkeypatch.setattr(trainable.ray, "put", Reference)
+    monkeypatch.setattr(trainable.ray, "get", Reference.get)
+
+
+@pytest.fixture
+def rows(monkeypatch):
+    """What a trial reports."""
+    reported = []
+    monkeypatch.setattr(trainable.tune, "report", lambda metrics: reported.append(metrics[ROW]))
+    return reported
+
+
+@pytest.fixture
+def states(tmp_path):
+    return TrialStates(str(tmp_path / "states"))
+
+
+def settings(config, trial_id="a"):
+    """What Ray hands to a trial."""
+    return {
+        "trial_id": trial_id,
+        "config": config.model_dump_json(),
+        "block_epochs": [],
+        "parts": 1,
+    }
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A language model as it lies on disk."""
+    path = tmp_path / "tiny"
+    path.mkdir()
+    weights = {f"encoder.{name}": w for name, w in tiny_language_model().weights.items()}
+    table = {"shared.weight": torch.ones(7, T5["d_model"])}
+    save_file(weights | table, path / "model.safetensors", metadata={"format": "pt"})
+    (path / "config.json").write_text(json.dumps({"model_type": "t5", **T5}), encoding="utf-8")
+    return path
+
+
+def shared_model():
+    model = tiny_language_model()
+    return model._replace(weights=SharedWeights(model.weights))
+
+
+def bits(tensor):
+    return tensor.view(torch.int32)
+
+
+def test_trials_train_on_when_the_language_model_s_folder_is_gone(
+    folder, object_store, rows, states
+):
+    config = tiny_config(transfer_learning={"lm_name_or_path": str(folder)}, training={"epochs": 1})
+    bars = market(2000, config.data.timeframes)
+    model = resolve(str(folder))
+    shared = share_inputs(bars, [model])
+    shutil.rmtree(folder)
+
+    for trial_id in ("a", "b"):
+        train_trial(settings(config, trial_id), shared=shared, states=states, gpu=False)
+
+    assert [row["epoch"] for row in rows] == [0, 1, 0, 1]
+    assert {row["lm_sha256"] for row in rows} == {model.sha256}
+
+
+def test_trials_on_shared_weights_learn_what_a_training_by_itself_learns(
+    object_store, rows, states
+):
+    config = tiny_config(training={"epochs": 1})
+    alone = []
+    fit(config, tiny_windows(config), tiny_language_model(), report=alone.append)
+    shared = share_inputs(market(2000, config.data.timeframes), [tiny_language_model()])
+
+    train_trial(settings(config), shared=shared, states=states, gpu=False)
+
+    same = ("train_loss", "val_loss", "val_correlation", "lm_sha256", "head_sha256")
+    assert len(rows) == len(alone) == 2
+    assert {key: rows[-1][key] for key in same} == {key: alone[-1][key] for key in same}
+
+
+def test_weights_come_out_of_the_object_store_bit_for_bit(object_store):
+    model = tiny_language_model()
+    name = "block.1.layer.0.SelfAttention.q.weight"
+    model.weights[name][0, :3] = torch.tensor([-0.0, 1e-45, 3.4e38])  # zero, least, near the most
+
+    shared = share_inputs({}, [model]).language_model("tiny")
+
+    assert list(shared.weights) == list(model.weights)
+    assert len(shared.weights) == len(model.weights)
+    for key, tensor in shared.weights.items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(bits(tensor), bits(model.weights[key]))
+    assert shared._replace(weights=model.weights) == model
+    assert weights_sha256(shared.weights) == weights_sha256(model.weights)
+
+
+def test_weights_lie_beside_the_pickle_so_that_ray_need_not_copy_them(object_store):
+    model = tiny_language_model()
+
+    put = share_inputs({}, [model]).language_models["tiny"]
+
+    values = sum(tensor.numel() for tensor in model.weights.values())
+    assert sum(buffer.raw().nbytes for buffer in put.buffers) == 4 * values
+    assert len(put.pickled) < values
+
+
+def test_what_is_written_to_a_tensor_does_not_reach_the_shared_weights(object_store):
+    shared = share_inputs({}, [tiny_language_model()])
+
+    for tensor in shared.language_model("tiny").weights.values():
+        tensor.fill_(7)
+
+    for model in (shared.language_model("tiny"), shared.language_models["tiny"].get()):
+        assert weights_sha256(model.weights) == tiny_language_model().sha256
+
+
+@pytest.mark.parametrize("blocks", [1, None])
+@pytest.mark.parametrize("arm", ["pretrained", "random", "shuffled"])
+def test_shared_weights_give_the_same_t5_in_every_arm_and_stay_as_they_are(arm, blocks):
+    choice = {"initialization": arm, "seed": 3, "n_pretrained_blocks": blocks}
+    expected, expected_sha256 = build_t5(tiny_language_model(), **choice)
+    shared = shared_model()
+
+    stack, sha256 = build_t5(shared, **choice)
+    with torch.no_grad():
+        state = {name: tensor.clone() for name, tensor in stack.state_dict().items()}
+        for parameter in stack.parameters():
+            parameter.fill_(7)
+
+    assert sha256 == expected_sha256
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(bits(state[name]), bits(tensor))
+    assert weights_sha256(shared.weights) == shared.sha256
+
+
+@pytest.mark.slow
+def test_two_processes_of_ray_share_the_memory_of_the_weights():
+    values = torch.randn(20_000_000, generator=torch.Generator().manual_seed(0))
+    weights = {"matrix": values.view(4000, 5000)}
+    model = tiny_language_model()._replace(weights=weights, sha256=weights_sha256(weights))
+
+    def look(shared):
+        def private_bytes():
+            return psutil.Process().memory_full_info().uss
+
+        before = private_bytes()
+        found = shared.language_model("tiny")
+        sha256 = weights_sha256(found.weights)
+        found.weights["matrix"].fill_(7)
+        return os.getpid(), sha256, private_bytes() - before
+
+    with ray_cluster(Resources(), workers=2, address=None, storage=None):
+        task = ray.remote(num_cpus=1, max_calls=1)(look)  # a process for each call
+        shared = share_inputs({}, [model])
+        looks = ray.get([task.remote(shared) for _ in range(2)])
+        last = weights_sha256(ray.get(shared.language_models["tiny"]).weights)
+
+    pids, sha256s, private = zip(*looks, strict=True)
+    assert len({*pids, os.getpid()}) == 3
+    assert {*sha256s, last} == {model.sha256}
+    assert max(private) < values.nbytes / 4
+
+
+def test_a_worker_whose_training_does_not_stop_ends_itself(monkeypatch):
+    """Ray's own answer, False, would leave the next trial waiting for ever."""
+    trainable = wrap_function(
+        tune.with_parameters(train_trial, shared=None, states=None, gpu=False)
+    )
+    worker = object.__new__(trainable)
+    exits = []
+    monkeypatch.setattr("os._exit", exits.append)
+
+    monkeypatch.setattr(FunctionTrainable, "reset_config", lambda self, config: True)
+    assert worker.reset_config({})
+    assert exits == []
+    monkeypatch.setattr(FunctionTrainable, "reset_config", lambda self, config: False)
+    worker.reset_config({})
+
+    assert exits == [1]

@@ -11,6 +11,7 @@ from stage1.run.reading import DESIGN
 from stage1.run.writing import RunWriter
 from stage1.study.engine import StudyEngine
 from stage1.study.study import load_study
+from stage1.workers.halving import ArmHalving
 
 ROOT = Path(__file__).parents[1]
 BASE = """\
@@ -103,7 +104,8 @@ def epoch_row(spec, epoch, **columns):
 
 
 def engine_of(study, *, tables=None, ended=(), storage=None):
-    return StudyEngine(study, storage or InMemoryStorage(), tables or Tables(), list(ended))
+    storage, tables = storage or InMemoryStorage(), tables or Tables()
+    return StudyEngine(study, storage, tables, ArmHalving, list(ended))
 
 
 def started(engine, workers):

@@ -22,6 +22,7 @@ from simulated_study import Tables
 from stage1.run.reading import read_curves, read_trials
 from stage1.study.engine import StudyEngine
 from stage1.study.resume import ended_trials
+from stage1.workers.halving import ArmHalving
 from stage1.workers.tensorboard import write_columns, write_trial
 
 pytestmark = [pytest.mark.slow, needs_browser]
@@ -65,7 +66,7 @@ def serve(*command):
 def optuna_dashboard(tmp_path_factory):
     journal, study = tmp_path_factory.mktemp("optuna") / "optuna.journal", recorded_study()
     storage = JournalStorage(JournalFileBackend(str(journal)))
-    StudyEngine(study, storage, Tables(), ended_trials(SAMPLE, study))
+    StudyEngine(study, storage, Tables(), ArmHalving, ended_trials(SAMPLE, study))
     main = "from optuna_dashboard._cli import main; main()"
     process, address = serve("-c", main, journal)
     yield f"{address}/dashboard"

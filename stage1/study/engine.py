@@ -1,4 +1,4 @@
-"""The study as it runs: which trial is next, whether it goes on, what is written. Knows no Ray."""
+"""The study as it runs: which trial is next, whether it goes on, what is written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from stage1.model.blocks import BLOCKS
 from stage1.run.reading import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
 from stage1.study.sampler import ArmSampler
+from stage1.study.space import Space
 from stage1.study.stages import Stages, expected_by_stage
 from stage1.study.study import Study
 from stage1.study.trials import (
@@ -27,7 +28,6 @@ from stage1.study.trials import (
     not_finite,
     trial_row,
 )
-from stage1.workers.halving import ArmHalving
 
 EXPLODED = 10.0
 """A search trial whose loss exceeds its step-0 value by this factor has diverged."""
@@ -40,6 +40,13 @@ _OPTUNA_STATE = {
 }
 
 
+class HalvingRule(Protocol):
+    """Decides which trials of an arm are stopped early."""
+
+    def stops(self, trial_id: str, *, epoch: int, value: float) -> bool:
+        """Whether the trial is stopped, given its objective after an epoch."""
+
+
 class StudyEngine:
     """Hands out trials stage by stage, judges every epoch, records every end.
 
@@ -47,6 +54,7 @@ class StudyEngine:
         study: What to run.
         storage: Where the arms' Optuna studies are created.
         tables: Where trials are written.
+        halving: Makes the rule of an arm.
         ended: Trials of an earlier session, in the order of their ends.
         begun: Trials that had begun in that session and not ended, in order: they come first.
     """
@@ -56,12 +64,13 @@ class StudyEngine:
         study: Study,
         storage: BaseStorage,
         tables: Tables,
+        halving: Callable[[Space], HalvingRule],
         ended: Sequence[EndedTrial],
         begun: Sequence[TrialSpec] = (),
     ) -> None:
         self.study, self._tables = study, tables
         space, arms = study.space, list(study.space.arms)
-        self._halving = {arm: ArmHalving(space) for arm in arms}
+        self._halving = {arm: halving(space) for arm in arms}
         self._samplers = {
             arm: ArmSampler(space, arm=arm, arm_index=index, seed=study.seed, storage=storage)
             for index, arm in enumerate(arms)

@@ -30,6 +30,7 @@ from stage1.study.trials import EndedTrial
 from stage1.workers.best_checkpoints import BestCheckpoints
 from stage1.workers.cluster import Cluster
 from stage1.workers.cost_block import record_cost, time_on_cluster
+from stage1.workers.halving import ArmHalving
 from stage1.workers.progress import Progress
 from stage1.workers.ray_internals import outlived_memory_kills
 from stage1.workers.recorder import Recorder
@@ -111,7 +112,7 @@ def _run_trials(
         best = BestCheckpoints(run, study.space, states, ended)
         _clear_up(states, best, ended)
         write_columns(run.tensorboard, study)
-        engine = StudyEngine(study, _journal(run), recorder, ended, begun)
+        engine = StudyEngine(study, _journal(run), recorder, ArmHalving, ended, begun)
         try:
             with Progress(engine, console, workers=cluster.workers):
                 _fit(

@@ -1,1 +1,1 @@
-"""The run folder: its columns, reading and writing it, and what was registered before the first trial."""
+"""The run folder: columns, reading, writing, and what was registered before the first trial."""

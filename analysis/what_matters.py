@@ -28,13 +28,14 @@ from IPython.display import Markdown, display
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from stage1.base.metric_table import metric_label
 from stage1.claims.evaluate import evaluate
 from stage1.claims.importance import partial_variances
 from stage1.claims.scores import read_run
 from stage1.pages.design_section import describe_domain
 from stage1.pages.figures import draw_all
 from stage1.pages.figures.importance_figures import REMAINDER
-from stage1.pages.figures.scales import metric_name, scale_log
+from stage1.pages.figures.scales import scale_log
 from stage1.pages.figures.tuning_figures import study_objective
 from stage1.pages.markdown import escaped
 from stage1.pages.report_contents import warnings
@@ -168,7 +169,7 @@ if len(pair) == 2 and len(known):
         draw(axes, arm, Normalize(*np.quantile(known, ends)))
     figure.supxlabel(pair[0])
     figure.supylabel(pair[1])
-    figure.colorbar(axes.collections[0], ax=list(panels), label=metric_name(objective.metric))
+    figure.colorbar(axes.collections[0], ax=list(panels), label=metric_label(objective.metric))
     display(figure)
 else:
     print("Needs two settings that are numbers, and a configuration with all its seeds.")

@@ -1,19 +1,128 @@
-"""What the metrics of the validation set are called, and which way is better."""
+"""The metrics of the validation set: one row each, read by everything that names a metric.
+
+`stage1.model.metrics` computes them. A metric that it computes and that has a row here has its
+columns in the run folder, may be a study's objective, and is drawn, listed and explained.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
-LOWER_IS_BETTER = frozenset({"val_loss", "spectral_delta"})
-"""Of all metrics; of the others higher is better."""
+LOSS, CORRELATION, SKILL = "val_loss", "val_correlation", "val_skill"
+INTERPOLATION = "interpolation"
+"""What the baseline is called: a straight line drawn across the hidden bars."""
+BASELINE_PREFIX = "baseline_"
+"""Begins the column of what interpolation reaches in a metric."""
+
+
+class Metric(NamedTuple):
+    """A metric, or a family of one per timeframe if its name ends with `*`."""
+
+    name: str
+    """Its column in trials and curves, and its key in every table of metrics."""
+    better: Literal["min", "max"]
+    label: str
+    """At the axis of a figure; `*` stands for the timeframe."""
+    meaning: str
+    """One sentence for a reader of the report."""
+    heading: str = ""
+    """Of its column in the table of an evaluation; empty = it has none there."""
+    scale: Literal["linear", "correlation", "log"] = "linear"
+    """How an axis spaces it: correlations by Fisher's z, losses by their logarithm."""
+    baseline: float | None = None
+    """What linear interpolation reaches by definition; None = a column of trials says it."""
+    added_later: bool = False
+    """Tables of an earlier version are without it."""
+
+    @property
+    def is_family(self) -> bool:
+        """Whether there is one of it per timeframe."""
+        return self.name.endswith("*")
+
+    def has(self, name: str) -> bool:
+        """Whether a name is that of this metric, or of one of the family."""
+        prefix = self.name[:-1]
+        return (
+            len(name) > len(prefix) and name.startswith(prefix)
+            if self.is_family
+            else (name == self.name)
+        )
+
+
+METRICS = (
+    Metric(
+        LOSS,
+        "min",
+        "validation loss",
+        "The training objective on the validation windows; smaller is better.",
+        scale="log",
+    ),
+    Metric(
+        CORRELATION,
+        "max",
+        "validation correlation",
+        "Pearson correlation of reconstructed and true hidden bars, pooled per timeframe and "
+        "channel, then averaged; 1 is perfect.",
+        heading="corr.",
+        scale="correlation",
+    ),
+    Metric(
+        SKILL,
+        "max",
+        "validation skill",
+        "1 - MSE / MSE of linear interpolation; above 0 beats a straight line.",
+        heading="skill",
+        baseline=0.0,
+    ),
+    Metric(
+        "val_corr_*",
+        "max",
+        "validation correlation of *",
+        "val_correlation of one timeframe.",
+        scale="correlation",
+    ),
+    Metric(
+        "val_skill_*", "max", "validation skill of *", "val_skill of one timeframe.", baseline=0.0
+    ),
+    Metric(
+        "consistency_ratio",
+        "max",
+        "consistency between timeframes",
+        "Share of the coarse bars' prices with hidden parts that agree with the finer bars beneath "
+        "them, to a tenth of a standard deviation; says nothing about truth.",
+        heading="consistency",
+        added_later=True,
+    ),
+    Metric(
+        "spectral_delta",
+        "min",
+        "error of the spectrum",
+        "How far the amplitudes of reconstructed series are from the true ones, as a share of "
+        "those; 0 is right, and interpolation is too smooth.",
+        heading="spectrum",
+        added_later=True,
+    ),
+)
+"""In the order of their columns in the run folder."""
+POOLED = tuple(metric for metric in METRICS if not metric.is_family)
+"""Those of all timeframes together."""
 
 
 def metric_names(timeframes: tuple[str, ...]) -> list[str]:
-    """Names of all metrics that a training reports."""
-    pooled = ["val_loss", "val_correlation", "val_skill", "consistency_ratio", "spectral_delta"]
-    return pooled + [f"val_{kind}_{name}" for kind in ("corr", "skill") for name in timeframes]
+    """Names of all metrics that a training reports: the pooled ones, then those by timeframe."""
+    families = [metric.name[:-1] for metric in METRICS if metric.is_family]
+    by_timeframe = [prefix + name for prefix in families for name in timeframes]
+    return [metric.name for metric in POOLED] + by_timeframe
 
 
-def better(metric: str) -> Literal["min", "max"]:
-    """The direction in which one of `metric_names` improves."""
-    return "min" if metric in LOWER_IS_BETTER else "max"
+def metric_row(name: str) -> Metric | None:
+    """The row of a metric; None for a name that is none's."""
+    return next((metric for metric in METRICS if metric.has(name)), None)
+
+
+def metric_label(name: str) -> str:
+    """A metric in words; a name that is none's as it is."""
+    row = metric_row(name)
+    if row is None:
+        return name
+    return row.label.replace("*", name.removeprefix(row.name[:-1]))

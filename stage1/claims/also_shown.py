@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from stage1.base.metric_table import CORRELATION
 from stage1.claims.catalogue import stability
 from stage1.claims.finding import (
     EARLY_GAIN,
@@ -19,7 +20,7 @@ from stage1.claims.importance import cross_seed_sensitivity
 from stage1.claims.intervals import Values
 from stage1.claims.ranks import early_tau
 from stage1.claims.robustness import mcnemar_p
-from stage1.claims.scores import CORRELATION, RunTables, Scores
+from stage1.claims.scores import RunTables, Scores
 from stage1.claims.tuning import gain_from_tuning, median_regret, share_near_best
 from stage1.run.reading import COMPLETED, CONFIRM, DESIGN, DIVERGED, SEARCH
 

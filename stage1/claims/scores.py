@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stage1.base.metric_table import CORRELATION, LOSS
 from stage1.claims.intervals import Values
 from stage1.run.reading import (
     COMPLETED,
@@ -66,9 +67,6 @@ def read_run(run: RunFolder) -> RunTables:
         blocks=read_blocks(run),
         deviations=preregistration_deviations(run),
     )
-
-
-CORRELATION, LOSS = "val_correlation", "val_loss"
 
 
 class ArmScores(NamedTuple):

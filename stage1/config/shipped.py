@@ -11,7 +11,7 @@ from stage1.base.faults import brief
 
 Kind = Literal["configs", "search_spaces"]
 _IN_WORDS: dict[Kind, str] = {"configs": "configuration", "search_spaces": "search space"}
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 
 
 def shipped(kind: Kind) -> dict[str, Path]:

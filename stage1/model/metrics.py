@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torchmetrics.functional import pearson_corrcoef
 
+from stage1.base.metric_table import BASELINE_PREFIX, metric_row
 from stage1.config import Config
 from stage1.data.batches import Batch
 from stage1.data.features import interpolate
@@ -145,4 +146,11 @@ def zero_loss(batch: Batch, config: Config) -> float:
 def evaluate_baseline(batch: Batch, config: Config) -> dict[str, float]:
     """The same metrics of linear interpolation, as `baseline_<metric>`; its skill is 0."""
     metrics = evaluate(interpolated(batch), batch, config)
-    return {f"baseline_{name}": value for name, value in metrics.items() if "skill" not in name}
+    by_definition = {
+        name for name in metrics if (row := metric_row(name)) and row.baseline is not None
+    }
+    return {
+        BASELINE_PREFIX + name: value
+        for name, value in metrics.items()
+        if name not in by_definition
+    }

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from stage1.base.metric_table import CORRELATION, INTERPOLATION, LOSS
 from stage1.claims.intervals import Values
 from stage1.claims.scores import Scores
 from stage1.pages.blocks import Block, Heading, Inline, Table, paragraph
@@ -16,8 +17,7 @@ from stage1.run.reading import DESIGN, STATUSES
 from stage1.run.summary import baseline_value, full_horizon, progress, summarize_arms
 
 PLAN_EPOCHS = (1, 3, 5)
-"""At which the plan wants its numbers, beside the early epoch and the end."""
-INTERPOLATION = "interpolation"
+"""At which the plan wants its numbers, apart from the early epoch and the end."""
 _PEAKS = ("peak_rss_mb", "peak_vram_mb")
 NOTE = (
     "Best, median and spread (standard deviation) are over the design's configurations that "
@@ -74,11 +74,9 @@ def arm_blocks(trials: pd.DataFrame, space: dict[str, Any]) -> list[Block]:
 # The plan's own table -------------------------------------------------------------------------
 
 
-def plan_epochs(scores: Scores) -> list[int]:
-    """The epochs of the plan that the study has, in order."""
-    horizon = int(scores.epochs[-1])
-    wanted = {*PLAN_EPOCHS, scores.early_epoch, horizon}
-    return sorted(epoch for epoch in wanted if epoch <= horizon)
+def plan_epochs(horizon: int, *others: int) -> list[int]:
+    """The epochs at which the plan wants its numbers, the end and others; none is beyond it."""
+    return sorted(epoch for epoch in {*PLAN_EPOCHS, *others, horizon} if epoch <= horizon)
 
 
 def plan_blocks(trials: pd.DataFrame, space: dict[str, Any], scores: Scores) -> list[Block]:
@@ -86,8 +84,8 @@ def plan_blocks(trials: pd.DataFrame, space: dict[str, Any], scores: Scores) -> 
     losses = {arm: np.exp(values) for arm, values in scores.log_loss.items()}
     return [
         Heading("The plan's table"),
-        _by_epoch("val_correlation", scores.correlation, trials, scores),
-        _by_epoch("val_loss", losses, trials, scores),
+        _by_epoch(CORRELATION, scores.correlation, trials, scores),
+        _by_epoch(LOSS, losses, trials, scores),
         paragraph(
             "Means over the configurations and seeds of the design that count in every arm. A "
             "diverged trial counts with correlation 0 and the loss of predicting 0, and no loss "
@@ -107,8 +105,9 @@ def plan_blocks(trials: pd.DataFrame, space: dict[str, Any], scores: Scores) -> 
 def _by_epoch(
     metric: str, by_arm: dict[str, Values], trials: pd.DataFrame, scores: Scores
 ) -> Table:
-    epochs = plan_epochs(scores)
-    names = {scores.early_epoch: " (early)", int(scores.epochs[-1]): " (end)"}
+    horizon = int(scores.epochs[-1])
+    epochs = plan_epochs(horizon, scores.early_epoch)
+    names = {scores.early_epoch: " (early)", horizon: " (end)"}
     rows: list[list[Inline]] = [
         [arm, *(number(_mean(values[..., epoch])) for epoch in epochs)]
         for arm, values in by_arm.items()

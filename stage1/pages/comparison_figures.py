@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from stage1.base.faults import plural
+from stage1.base.metric_table import CORRELATION, LOSS, metric_label
 from stage1.claims.intervals import Values
-from stage1.pages.comparison_summary import CORRELATION, LOSS, Summary, mean_curve, spread_of
+from stage1.pages.comparison_summary import Summary, mean_curve, spread_of
 from stage1.pages.figures.drawn import (
     LOOK,
     REFERENCE,
@@ -28,7 +29,7 @@ from stage1.pages.figures.drawn import (
     shortened,
     wrapped,
 )
-from stage1.pages.figures.scales import metric_name, scale_metric
+from stage1.pages.figures.scales import scale_metric
 from stage1.run.registration import COST_MARGIN
 
 _TITLES = {
@@ -143,7 +144,7 @@ def differences_figure(summary: Summary) -> DrawnFigure:
         draw_seeds(axes, values, arm_styles(summary.names))
         axes.axvline(0, label=f"{summary.reference.name} = 0", **REFERENCE)
         better = "right" if metric == CORRELATION else "left"
-        axes.set_xlabel(f"{metric_name(metric)}, difference ({better} is better)")
+        axes.set_xlabel(f"{metric_label(metric)}, difference ({better} is better)")
     legend_of(figure, panels[0])
     caption = (
         f"Points: one seed's training minus that of {summary.reference.name} with the same seed, "

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from stage1.base.faults import plural
 from stage1.base.files import write_text
+from stage1.base.metric_table import CORRELATION, INTERPOLATION, LOSS, SKILL
 from stage1.comparison.record import CONFIG_FOLDER, differing_keys, leaves
 from stage1.config import Config
 from stage1.pages.blocks import (
@@ -31,9 +32,6 @@ from stage1.pages.blocks import (
 )
 from stage1.pages.comparison_figures import draw_figures
 from stage1.pages.comparison_summary import (
-    CORRELATION,
-    LOSS,
-    SKILL,
     ExperimentTables,
     Spread,
     Summary,
@@ -143,7 +141,6 @@ def _cost_notes(summary: Summary) -> list[str]:
     return notes
 
 
-INTERPOLATION = "interpolation"
 _PREFIX = 12
 """Digits of a checksum that are shown."""
 _WORDS = {

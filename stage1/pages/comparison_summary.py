@@ -8,8 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from stage1.base.metric_table import CORRELATION, LOSS, SKILL
 from stage1.claims.intervals import Values
 from stage1.comparison.record import ExperimentRecord, read_record
+from stage1.pages.arms_section import plan_epochs
 from stage1.pages.numbers import number
 from stage1.run.reading import COMPLETED, DIVERGED, FAILED, RunFolder, read_curves, read_trials
 from stage1.run.summary import baseline_value
@@ -83,11 +85,6 @@ def most_at_once(trials: pd.DataFrame) -> int:
     begun = (trials["started_at"] - trials["started_at"].min()).dt.total_seconds()
     ended = begun + trials["seconds"].fillna(0.0)
     return max((int(((begun <= moment) & (ended > moment)).sum()) for moment in begun), default=0)
-
-
-LOSS, CORRELATION, SKILL = "val_loss", "val_correlation", "val_skill"
-PLAN_EPOCHS = (1, 3, 5)
-"""At which the plan wants its numbers, beside the end."""
 
 
 class Spread(NamedTuple):
@@ -201,7 +198,7 @@ class Summary(NamedTuple):
     @property
     def epochs(self) -> list[int]:
         """The plan's epochs as far as there are so many, and the last one."""
-        return sorted({epoch for epoch in (*PLAN_EPOCHS, self.horizon) if epoch <= self.horizon})
+        return plan_epochs(self.horizon)
 
     def at(self, metric: str, name: str, epoch: int) -> Spread:
         """A configuration's metric after an epoch, over seeds."""

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from stage1.base.faults import plural, told_if_unwritable
 from stage1.base.files import atomic_path, sha256_of_file, write_text
+from stage1.base.metric_table import INTERPOLATION
 from stage1.model.metrics import ALL
 from stage1.pages.blocks import (
     Block,
@@ -30,7 +31,7 @@ from stage1.pages.figures.reconstruction_figure import reconstructions_figure
 from stage1.pages.html import html
 from stage1.pages.markdown import markdown
 from stage1.pages.numbers import moment, number
-from stage1.training.evaluation import INTERPOLATION, MODEL, Evaluation
+from stage1.training.evaluation import MODEL, Evaluation
 
 METRICS_FILE, REPORT_FILE, PAGE_FILE = "metrics.parquet", "report.md", "report.html"
 _COLUMNS = {

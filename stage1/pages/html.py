@@ -35,7 +35,7 @@ def html(blocks: Sequence[Block]) -> str:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("stage1", "document"),
+        loader=PackageLoader("stage1.pages", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from stage1.base.metric_table import BASELINE_PREFIX, METRICS
+
 COMPLETED = "completed"
 """Trained to the horizon."""
 STOPPED = "stopped"
@@ -71,21 +73,12 @@ IDENTITY_COLUMNS = (
     Column("config_id", TEXT, required=True),
     Column("seed", INTEGER, required=True),
 )
-_METRICS = (
-    Column("val_loss", NUMBER),
-    Column("val_correlation", NUMBER),
-    Column("val_skill", NUMBER),
-    Column("val_corr_*", NUMBER),
-    Column("val_skill_*", NUMBER),
-    Column("consistency_ratio", NUMBER, added_later=True),
-    Column("spectral_delta", NUMBER, added_later=True),
+_METRICS = tuple(Column(m.name, NUMBER, added_later=m.added_later) for m in METRICS)
+_BASELINES = tuple(
+    Column(BASELINE_PREFIX + m.name, NUMBER, added_later=m.added_later)
+    for m in sorted(METRICS, key=lambda metric: metric.is_family)
+    if m.baseline is None
 )
-
-
-def is_metric(name: str) -> bool:
-    """Whether a name is that of a metric in the tables."""
-    return any(re.fullmatch(column.pattern, name) for column in _METRICS)
-
 
 TRIAL_COLUMNS = (
     *IDENTITY_COLUMNS,
@@ -93,11 +86,7 @@ TRIAL_COLUMNS = (
     Column("epochs", INTEGER, required=True),
     Column(PARAMETER_PREFIX + "*", None),
     *_METRICS,
-    Column("baseline_val_loss", NUMBER),
-    Column("baseline_val_correlation", NUMBER),
-    Column("baseline_consistency_ratio", NUMBER, added_later=True),
-    Column("baseline_spectral_delta", NUMBER, added_later=True),
-    Column("baseline_val_corr_*", NUMBER),
+    *_BASELINES,
     Column("zero_val_loss", NUMBER, added_later=True),
     Column("accumulation", INTEGER, added_later=True),
     Column("seconds", NUMBER),

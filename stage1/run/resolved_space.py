@@ -20,7 +20,7 @@ from pydantic import (
 
 from stage1.base.errors import ResultsError
 from stage1.base.faults import RuleError, dotted, faults_of
-from stage1.run.columns import is_metric
+from stage1.base.metric_table import metric_row
 
 MOST_EPOCHS = 100_000
 """Of a trial; more would be a mistake, and no memory holds a design's curves of that length."""
@@ -53,7 +53,7 @@ class _Objective(_Part):
 
     @model_validator(mode="after")
     def _is_of_the_tables(self) -> Self:
-        if not is_metric(self.metric):
+        if metric_row(self.metric) is None:
             raise RuleError(("metric", f"must be a metric of the tables, got {self.metric!r}"))
         return self
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from stage1.base.errors import ResultsError
+from stage1.base.metric_table import BASELINE_PREFIX, metric_row
 from stage1.run.reading import (
     COMPLETED,
     CONFIRM,
@@ -135,9 +136,10 @@ def baseline_value(trials: pd.DataFrame, metric: str) -> float:
     Returns:
         NaN if no trial recorded it; 0 for a skill, by its definition.
     """
-    if metric.startswith("val_skill"):
-        return 0.0
-    column = f"baseline_{metric}"
+    row = metric_row(metric)
+    if row is not None and row.baseline is not None:
+        return row.baseline
+    column = BASELINE_PREFIX + metric
     return float(trials[column].median()) if column in trials else math.nan
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from stage1.base.faults import Fault, did_you_mean, dotted, faults_of, shown
-from stage1.base.metric_table import better, metric_names
+from stage1.base.metric_table import metric_names, metric_row
 from stage1.config import Config, Section, with_values
 from stage1.data.windows import FEWEST_BARS
 from stage1.study.design import sobol_configurations
@@ -187,11 +187,12 @@ def _values_to_check(parameter: Parameter) -> list[Value]:
 def _objective_faults(space: Space, config: Config) -> list[Fault]:
     known = metric_names(config.data.timeframes)
     metric, mode = space.objective.metric, space.objective.mode
-    if metric not in known:
+    row = metric_row(metric)
+    if row is None or metric not in known:
         hint = did_you_mean(metric, known)
         return [(("objective", "metric"), f"must be a metric, got {metric!r}{hint}")]
-    if mode != better(metric):
-        return [(("objective", "mode"), f"must be {better(metric)} for {metric}, got {mode}")]
+    if mode != row.better:
+        return [(("objective", "mode"), f"must be {row.better} for {metric}, got {mode}")]
     context = _context_timeframe(metric, config)
     if context is not None:
         rule = f"must be of a timeframe with {FEWEST_BARS} bars in a window, got {metric!r}"

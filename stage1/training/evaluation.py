@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from stage1.base.metric_table import INTERPOLATION
 from stage1.data.batches import Batch, MarketWindows
 from stage1.data.kinds import kind_of
 from stage1.model.metrics import ALL, evaluate_each, interpolated
@@ -22,7 +23,7 @@ from stage1.training.module import Stage1Module
 from stage1.training.reconstructions import chosen_windows, reconstructions
 from stage1.training.session import ACCELERATOR
 
-MODEL, INTERPOLATION = "model", "interpolation"
+MODEL = "model"
 
 
 class Evaluation(NamedTuple):

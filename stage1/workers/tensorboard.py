@@ -11,11 +11,11 @@ from typing import Any
 from tensorboard.plugins.hparams import summary_v2 as hparams
 from torch.utils.tensorboard import SummaryWriter
 
+from stage1.base.metric_table import POOLED
 from stage1.run.reading import IDENTITY_COLUMNS, PARAMETER_PREFIX, STAGES, STATUSES
 from stage1.study.space import FloatParameter, IntParameter, Parameter, Value
 from stage1.study.study import Study
 
-_METRICS = ("val_loss", "val_correlation", "val_skill", "consistency_ratio", "spectral_delta")
 _IDENTITY = {column.name for column in IDENTITY_COLUMNS}
 _TRIAL = "trial."
 """Begins what is no parameter. TensorBoard sorts the columns and shows the first five unasked: so
@@ -45,7 +45,8 @@ def write_columns(folder: Path, study: Study) -> None:
     for key, domain in domains.items():
         name = _last_part(key) if last_parts[_last_part(key)] == 1 else key
         columns.append(hparams.HParam(key, domain, display_name=name, description=key))
-    metrics = [hparams.Metric(name) for name in dict.fromkeys([metric, *_METRICS])]
+    names = dict.fromkeys([metric, *(row.name for row in POOLED)])
+    metrics = [hparams.Metric(name) for name in names]
     own = folder / "study"
     shutil.rmtree(own, ignore_errors=True)
     with SummaryWriter(own) as writer:

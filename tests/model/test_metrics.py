@@ -6,7 +6,7 @@ import torch
 from compared_by_hand import compared_by_hand
 from tiny_training import all_validation, tiny_config
 
-from stage1.base.metric_table import better, metric_names
+from stage1.base.metric_table import metric_names, metric_row
 from stage1.data.features import interpolate
 from stage1.model.losses import total_loss
 from stage1.model.metrics import (
@@ -234,7 +234,7 @@ def test_every_metric_has_a_direction_in_which_the_truth_is_best(decoded, batch)
     of_truth, of_noise = (evaluate(bars, batch, CONFIG) for bars in (batch.targets, decoded))
 
     for name in metric_names(NAMES):
-        best = min if better(name) == "min" else max
+        best = min if metric_row(name).better == "min" else max
         assert best(of_truth[name], of_noise[name]) == of_truth[name]
         assert of_truth[name] != of_noise[name]
 

@@ -16,11 +16,6 @@ from stage1.pages.blocks import Table
 SPACE = synthetic_space(arms=("pretrained", "random"), configurations=2)
 
 
-def scores_to(horizon, *, early):
-    curves = np.zeros((2, 2, horizon + 1))
-    return made_scores({"pretrained": curves, "random": curves}, early_epoch=early)
-
-
 @pytest.mark.parametrize(
     ("horizon", "early", "epochs"),
     [
@@ -31,7 +26,7 @@ def scores_to(horizon, *, early):
     ],
 )
 def test_the_plans_epochs_are_those_that_the_study_has(horizon, early, epochs):
-    assert plan_epochs(scores_to(horizon, early=early)) == epochs
+    assert plan_epochs(horizon, early) == epochs
 
 
 def tables_of(scores, trials):
@@ -67,7 +62,9 @@ def test_time_is_a_mean_and_memory_the_largest_peak_of_completed_design_trials()
         ]
     ).assign(peak_vram_mb=math.nan)
 
-    table = tables_of(scores_to(4, early=1), trials)["Time and memory"]
+    curves = np.zeros((2, 2, 5))
+    scores = made_scores({"pretrained": curves, "random": curves})
+    table = tables_of(scores, trials)["Time and memory"]
 
     assert table.rows == [
         ["pretrained", "–", "–", "–", "–"],

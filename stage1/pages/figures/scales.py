@@ -15,29 +15,13 @@ from matplotlib.ticker import (
     NullLocator,
 )
 
+from stage1.base.metric_table import metric_label, metric_row
 from stage1.claims.intervals import Values
 
 _LARGEST = 0.9999
 """Correlations beyond it are drawn there: Fisher's z of 1 is infinite."""
 _LEAST_RANGE = 0.02
 """Of Fisher's z; equal scores are drawn in the middle of an axis that is at least this long."""
-_NAMES = {
-    "val_correlation": "validation correlation",
-    "val_loss": "validation loss",
-    "val_skill": "validation skill",
-    "consistency_ratio": "consistency between timeframes",
-    "spectral_delta": "error of the spectrum",
-}
-
-
-def metric_name(metric: str) -> str:
-    """A metric in words."""
-    return _NAMES.get(metric, metric)
-
-
-def is_correlation(metric: str) -> bool:
-    """Whether a metric is a correlation, in [-1, 1]."""
-    return metric == "val_correlation" or metric.startswith("val_corr_")
 
 
 def fisher(correlations: Values) -> Values:
@@ -54,11 +38,13 @@ def scale_metric(axes: Axes, metric: str, values: Values) -> None:
         values: Everything that is to be seen; the ones that are not finite do not count.
     """
     finite = values[np.isfinite(values)]
-    if is_correlation(metric) and np.abs(finite).max(initial=0.0) <= 1:
+    row = metric_row(metric)
+    scale = "linear" if row is None else row.scale
+    if scale == "correlation" and np.abs(finite).max(initial=0.0) <= 1:
         scale_correlations(axes, values, axis="y")
-    elif metric == "val_loss" and finite.min(initial=math.inf) > 0:
+    elif scale == "log" and finite.min(initial=math.inf) > 0:
         scale_log(axes, values, axis="y")
-    axes.set_ylabel(metric_name(metric))
+    axes.set_ylabel(metric_label(metric))
 
 
 def scale_correlations(axes: Axes, values: Values, *, axis: Literal["x", "y"]) -> None:

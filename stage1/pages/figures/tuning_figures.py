@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 
 from stage1.base.faults import plural
+from stage1.base.metric_table import CORRELATION, LOSS, metric_label
 from stage1.claims.aggregates import Band
 from stage1.claims.evaluate import Evaluation
 from stage1.claims.intervals import Values
-from stage1.claims.scores import CORRELATION, LOSS, RunTables, Scores
+from stage1.claims.scores import RunTables, Scores
 from stage1.claims.tuning import expected_best_band
 from stage1.pages.figures.drawn import (
     DrawnFigure,
@@ -26,7 +27,7 @@ from stage1.pages.figures.drawn import (
     mark_place,
     new_figure,
 )
-from stage1.pages.figures.scales import metric_name, scale_log, scale_metric
+from stage1.pages.figures.scales import scale_log, scale_metric
 from stage1.run.reading import DESIGN
 
 
@@ -155,7 +156,7 @@ def draw_expected_bests(
     trusted = max(curve.trusted for curve in curves)
     mark_place(axes, trusted, f"N/4 = {trusted}")
     axes.set_xlabel("configurations tried")
-    axes.set_ylabel(f"expected best {metric_name(metric)}")
+    axes.set_ylabel(f"expected best {metric_label(metric)}")
     axes.grid(axis="y")
 
 

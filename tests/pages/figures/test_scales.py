@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from stage1.base.metric_table import metric_label
 from stage1.pages.figures.scales import (
     correlation_ticks,
     fisher,
-    metric_name,
     scale_correlations,
     scale_log,
     scale_metric,
@@ -92,4 +92,4 @@ def test_the_axis_fits_the_metric(metric, values, scale):
     scale_metric(axes, metric, np.array(values))
 
     assert axes.get_yscale() == scale
-    assert axes.get_ylabel() == metric_name(metric)
+    assert axes.get_ylabel() == metric_label(metric)

@@ -43,7 +43,7 @@ RUN = os.environ.get("STAGE1_RUN", "sample_run")
 # %%
 tables = read_run(RunFolder(Path(RUN)))
 evaluation, registration = evaluate(tables), tables.registration
-print(f"{tables.space['name']}: {registration.configurations} configurations x seeds", end=" ")
+print(f"{tables.space.name}: {registration.configurations} configurations x seeds", end=" ")
 print(f"{registration.seeds}, every interval at {1 - registration.level:.2%} confidence")
 for caution in warnings(tables, evaluation):
     print(f"{caution.kind}: {caution.text}")

@@ -43,7 +43,7 @@ RUN = os.environ.get("STAGE1_RUN", "sample_run")
 # %%
 tables = read_run(RunFolder(Path(RUN)))
 space, trials = tables.space, tables.trials
-print(f"{space['name']}: {len(trials)} trials have ended, horizon {space['horizon_epochs']} epochs")
+print(f"{space.name}: {len(trials)} trials have ended, horizon {space.horizon_epochs} epochs")
 for text in cautions(trials, space):
     print(f"Warning: {text}")
 
@@ -63,7 +63,7 @@ display(count_exclusions(trials))
 # with every seed, each by its mean over seeds; seconds are those of a trial.
 
 # %%
-metric = space["objective"]["metric"]
+metric = space.objective.metric
 print(f"{metric} of linear interpolation: {baseline_value(trials, metric):.4f}")
 display(summarize_arms(trials, space).round(4))
 

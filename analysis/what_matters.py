@@ -40,15 +40,16 @@ from stage1.pages.figures.tuning_figures import study_objective
 from stage1.pages.markdown import escaped
 from stage1.pages.report_contents import warnings
 from stage1.run.reading import RANDOM, RunFolder
+from stage1.run.resolved_space import Choice, Range
 
 RUN = os.environ.get("STAGE1_RUN", "sample_run")
 
 # %%
 tables = read_run(RunFolder(Path(RUN)))
 evaluation = evaluate(tables)
-scores, domains = evaluation.scores, tables.space["space"]
+scores, domains = evaluation.scores, tables.space.space
 objective = study_objective(tables, scores)
-print(f"{tables.space['name']}: {scores.complete} configurations complete, seeds {scores.seeds}")
+print(f"{tables.space.name}: {scores.complete} configurations complete, seeds {scores.seeds}")
 for caution in warnings(tables, evaluation):
     print(f"{caution.kind}: {caution.text}")
 
@@ -150,7 +151,7 @@ def draw(axes, arm, colors):
     size = 15 + 150 * (objective.sign * score).rank(pct=True) ** 2
     axes.scatter(*(numbers[key] for key in pair), c=score, s=size, norm=colors, edgecolors="black")
     for key, axis in zip(pair, "xy", strict=True):
-        if domains[key].get("log"):
+        if isinstance(domains[key], Range) and domains[key].log:
             scale_log(axes, numbers[key].to_numpy(dtype=float, na_value=np.nan), axis=axis)
 
 
@@ -193,7 +194,7 @@ def best_quarter(arm):
 def region(column, domain):
     """Where the values of a setting lie, in words."""
     known = column.dropna()
-    if "options" in domain or known.empty:
+    if isinstance(domain, Choice) or known.empty:
         named = column.convert_dtypes().astype(object).fillna("none")
         return ", ".join(f"{option}: {n}" for option, n in named.value_counts().items())
     low, high = known.astype(float).quantile([0.1, 0.9], interpolation="nearest")

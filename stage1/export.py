@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
@@ -17,6 +17,7 @@ from stage1.base.terminal import run_command
 from stage1.config import Config, config_yaml, with_values
 from stage1.config.yaml_source import YamlSource, load_yaml, raise_faults
 from stage1.run.reading import RunFolder, read_space, read_trials
+from stage1.run.resolved_space import ResolvedSpace
 from stage1.run.summary import (
     EXPORT_TARGET,
     BestConfiguration,
@@ -28,7 +29,7 @@ from stage1.run.summary import (
 _LABEL = "Written by stage1.export; "
 
 
-def best_config(best: BestConfiguration, space: dict[str, Any]) -> Config:
+def best_config(best: BestConfiguration, space: ResolvedSpace) -> Config:
     """The configuration of the best configuration's first trial, complete.
 
     The study's base configuration, the arm's settings, the searched values, the horizon, and the
@@ -38,12 +39,12 @@ def best_config(best: BestConfiguration, space: dict[str, Any]) -> Config:
         pydantic.ValidationError: The study does not fit the configuration of this version.
     """
     values = {
-        **space["arms"][best.arm],
+        **space.arms[best.arm],
         **best.values,
-        "training.epochs": space["horizon_epochs"],
+        "training.epochs": space.horizon_epochs,
         "training.seed": min(best.by_seed),
     }
-    return with_values(Config.model_validate(space["config"]), values)
+    return with_values(Config.model_validate(space.config), values)
 
 
 def export_text(run: RunFolder) -> str:
@@ -55,10 +56,10 @@ def export_text(run: RunFolder) -> str:
     """
     space, trials = read_space(run), read_trials(run)
     best = best_configuration(trials, space)
-    if best.arm not in space["arms"]:
+    if best.arm not in space.arms:
         raise ResultsError(
             f"{run.trials}: arm of the best configuration must be one of "
-            f"{', '.join(space['arms'])}, as {run.space.name} has them, got {shown(best.arm)}; "
+            f"{', '.join(space.arms)}, as {run.space.name} has them, got {shown(best.arm)}; "
             "restore the file that was edited"
         )
     try:
@@ -112,19 +113,19 @@ def _base_source(run: RunFolder) -> YamlSource:
 
 
 def _provenance(
-    run: RunFolder, space: dict[str, Any], best: BestConfiguration, *, trials: int
+    run: RunFolder, space: ResolvedSpace, best: BestConfiguration, *, trials: int
 ) -> list[str]:
     by_seed = ", ".join(f"{value!r} (seed {seed})" for seed, value in best.by_seed.items())
     prereg = sha256_of_file(run.prereg) if run.prereg.is_file() else "no such file"
     return [
-        f"run: {space['name']}",
+        f"run: {space.name}",
         f"trials in the run: {trials}; complete configurations considered: {best.candidates}",
         f"arm: {best.arm}",
         f"config_id: {best.config_id}",
-        f"{space['objective']['metric']}, mean over seeds: {best.mean!r}",
-        f"{space['objective']['metric']} by seed: {by_seed}",
+        f"{space.objective.metric}, mean over seeds: {best.mean!r}",
+        f"{space.objective.metric} by seed: {by_seed}",
         f"val_skill, mean over seeds: {best.skill:.4f}",
-        f"data fingerprint: {space['data'].get('fingerprint', 'not recorded')}",
+        f"data fingerprint: {space.data.fingerprint}",
         f"sha256 of {run.trials.name}: {sha256_of_file(run.trials)}",
         f"sha256 of {run.prereg.name}: {prereg}",
         f"date: {datetime.now(UTC):%Y-%m-%d}",

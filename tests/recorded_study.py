@@ -14,6 +14,7 @@ SAMPLE = RunFolder(ROOT / "analysis" / "sample_run")
 
 def recorded_study():
     resolved = read_space(SAMPLE)
-    fields = {name: resolved[name] for name in Space.model_fields if name in resolved}
+    written = resolved.model_dump(exclude_unset=True)
+    fields = {name: written[name] for name in Space.model_fields if name in written}
     space = Space.model_validate({**fields, "base": "resolved already"})
-    return Study(space, Config.model_validate(resolved["config"]), resolved["seed"])
+    return Study(space, Config.model_validate(resolved.config), resolved.seed)

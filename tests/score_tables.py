@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from synthetic_run import changed_study, synthetic_study
 
 from stage1.claims.scores import ArmScores, RunTables
 from stage1.run.columns import TEXT
@@ -29,6 +30,7 @@ from stage1.run.reading import (
     RunFolder,
 )
 from stage1.run.registration import CostPlan, Preregistration, RandomArm
+from stage1.run.resolved_space import ResolvedSpace
 
 EARLY, HORIZON = 1, 2
 ZERO_VAL_LOSS = 1.0
@@ -160,15 +162,10 @@ def _trial(arm: str, scores: ArmScores, c: int, s: int) -> tuple[dict[str, Any],
     return row, curve
 
 
-def _space(arms: Mapping[str, ArmScores], configurations: int, seeds: int) -> dict[str, Any]:
-    return {
-        "name": "made-up",
-        "objective": {"metric": "val_correlation", "mode": "max"},
-        "horizon_epochs": HORIZON,
-        "arms": {arm: {} for arm in arms},
-        "design": {"configurations": configurations, "seeds": seeds},
-        "config": {"data": {"timeframes": list(TIMEFRAMES)}},
-    }
+def _space(arms: Mapping[str, ArmScores], configurations: int, seeds: int) -> ResolvedSpace:
+    changes = {"name": "made-up", "horizon_epochs": HORIZON, "arms": {arm: {} for arm in arms}}
+    space = synthetic_study(configurations=configurations, seeds=seeds)
+    return changed_study(space, **changes, config={"data": {"timeframes": list(TIMEFRAMES)}})
 
 
 def _registration(

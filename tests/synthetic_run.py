@@ -32,6 +32,7 @@ from stage1.run.registration import (
     early_epoch,
     preregistration_text,
 )
+from stage1.run.resolved_space import ResolvedSpace
 from stage1.run.writing import RunWriter, write_cost
 
 HORIZON = 4
@@ -51,7 +52,7 @@ START = datetime(2026, 11, 1, tzinfo=UTC)
 def synthetic_space(
     *, arms: tuple[str, ...] = ARMS, configurations: int = 4, seeds: int = 2
 ) -> dict[str, Any]:
-    """The resolved study of a synthetic run, seed 0."""
+    """What space.yaml of a synthetic run holds, seed 0."""
     base = with_values(
         Config(),
         {"data.timeframes": list(TIMEFRAMES), "training.epochs": HORIZON, "training.threads": 1},
@@ -72,6 +73,19 @@ def synthetic_space(
         "config": base.model_dump(mode="json"),
         "data": {"fingerprint": "0" * 64},
     }
+
+
+def synthetic_study(
+    *, arms: tuple[str, ...] = ARMS, configurations: int = 4, seeds: int = 2, **changes: Any
+) -> ResolvedSpace:
+    """The same as it is read; `changes` replace top-level keys."""
+    space = synthetic_space(arms=arms, configurations=configurations, seeds=seeds)
+    return ResolvedSpace.model_validate(space | changes)
+
+
+def changed_study(space: ResolvedSpace, /, **changes: Any) -> ResolvedSpace:
+    """A resolved study with other values of top-level keys."""
+    return ResolvedSpace.model_validate(space.model_dump() | changes)
 
 
 def synthetic_trial(trial_id: str, /, **columns: Any) -> dict[str, Any]:
@@ -146,14 +160,20 @@ def write_synthetic_run(
                 _add_design_trial(writer, c=c, seed=seed, a=a, arm=arm)
     for arm in arms:
         _add_search_trial(writer, arm=arm, diverged=arm == arms[-1])
-    if PRETRAINED in arm_roles(space):
+    if PRETRAINED in _roles(space):
         write_cost(run, synthetic_cost())
     return run
 
 
+def _roles(space: dict[str, Any]) -> dict[str, str]:
+    base = Config.model_validate(space["config"])
+    configs = {arm: with_values(base, settings) for arm, settings in space["arms"].items()}
+    return arm_roles(configs, space["space"])
+
+
 def synthetic_preregistration(run: RunFolder, space: dict[str, Any]) -> str:
     """The content of prereg.yaml for a space.yaml that is written already."""
-    roles = arm_roles(space)
+    roles = _roles(space)
     has_random, has_pretrained = RANDOM in roles, PRETRAINED in roles
     return preregistration_text(
         Preregistration(

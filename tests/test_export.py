@@ -30,7 +30,7 @@ def out(tmp_path):
 def test_the_export_is_the_base_with_arm_values_horizon_and_first_seed(run, out):
     config = load_config(export(run, out))
 
-    base = Config.model_validate(read_space(run)["config"]).model_dump()
+    base = Config.model_validate(read_space(run).config).model_dump()
     expected = base | {
         "transfer_learning": base["transfer_learning"]
         | {"initialization": "pretrained", "patch_len": 8},

@@ -63,7 +63,7 @@ def analyse(run: RunFolder) -> None:
     cautions(tables.trials, tables.space)
     best_configuration(tables.trials, tables.space)
     scores = evaluation.scores
-    partial_variances(scores.values, np.zeros(len(scores.values)), tables.space["space"])
+    partial_variances(scores.values, np.zeros(len(scores.values)), tables.space.space)
 
 
 def opened(run: RunFolder) -> list[str]:

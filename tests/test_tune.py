@@ -207,7 +207,7 @@ def test_the_study_is_registered_with_its_data_before_the_first_trial(call, fold
 
     run = RunFolder(Path("runs/small"))
     registered = yaml.safe_load(run.prereg.read_text())
-    assert read_space(run)["data"]["data_dir"] == "bars"
+    assert read_space(run).data.data_dir == "bars"
     assert registered["language_models"].keys() == {"english-t5-nano"}
     assert registered["seeds"] == [1]
 
@@ -227,7 +227,7 @@ def test_options_reach_the_study(call, folder, studies):
     assert asked["time_budget"].total_seconds() == 90
     assert (asked["study"].seed, asked["study"].space.search.trials) == (3, 5)
     assert [model.name for model in asked["models"]] == ["english-t5-nano"]
-    assert read_space(RunFolder(Path("elsewhere/small")))["seed"] == 3
+    assert read_space(RunFolder(Path("elsewhere/small"))).seed == 3
 
 
 def test_ctrl_c_says_how_to_go_on_and_resume_goes_on(call, folder, studies, monkeypatch):

@@ -113,17 +113,17 @@ def _after_tuning(tables: RunTables, arms: tuple[str, str]) -> dict[str, float]:
 
 
 def _tuned(tables: RunTables, arm: str) -> float:
-    trials, objective = tables.trials, tables.space["objective"]
-    if objective["metric"] not in trials:
+    trials, objective = tables.trials, tables.space.objective
+    if objective.metric not in trials:
         return math.nan
     rows = trials[trials["arm"] == arm]
     again = rows[(rows["stage"] == CONFIRM) & rows["status"].isin([COMPLETED, DIVERGED])]
     points = rows[(rows["stage"] == SEARCH) & rows["config_id"].isin(again["config_id"])]
-    points = points.dropna(subset=[objective["metric"]])
+    points = points.dropna(subset=[objective.metric])
     if points.empty:
         return math.nan
-    ascending = objective["mode"] == "min"
-    best = points.sort_values(objective["metric"], ascending=ascending, kind="stable").iloc[0]
+    ascending = objective.mode == "min"
+    best = points.sort_values(objective.metric, ascending=ascending, kind="stable").iloc[0]
     chosen = again[again["config_id"] == best["config_id"]]
     return float(chosen[CORRELATION].where(chosen["status"] == COMPLETED, 0.0).mean())
 

@@ -15,14 +15,13 @@ import pandas as pd
 
 from stage1.claims.intervals import Values
 from stage1.claims.tuning import select_on_one_seed
+from stage1.run.resolved_space import Choice, Domain
 
 with warnings.catch_warnings(action="ignore"):  # in notebooks: no widgets for its progress bars
     import optuna
     from optuna.distributions import BaseDistribution, FloatDistribution
     from optuna.importance import FanovaImportanceEvaluator
 
-Domain = Mapping[str, Any]
-"""One parameter as the resolved study describes it: type, and low, high, log or options."""
 NEAR_PEAK = 0.95
 """Share of the best performance that counts as having reached it."""
 
@@ -104,10 +103,10 @@ def _places(
     Source:
         Breiman et al. 1984, "Classification and Regression Trees", section 4.2.2, for the order.
     """
-    if domain["type"] == "choice":
+    if isinstance(domain, Choice):
         means = pd.Series(scores, index=column.index).groupby(column).mean().to_dict()
-        by_score = sorted(domain["options"], key=lambda option: means.get(option, math.inf))
-        domain = {**domain, "options": by_score}
+        by_score = sorted(domain.options, key=lambda option: means.get(option, math.inf))
+        domain = domain.model_copy(update={"options": by_score})
     active = column.notna().to_numpy()
     places = generator.random(len(column))
     places[active] = [_place(str(column.name), value, domain) for value in column[active]]
@@ -120,18 +119,18 @@ def _place(key: str, value: Any, domain: Domain) -> float:
     The forest's averages then run over the design's distribution. Optuna's own encoding averages
     uniformly over the numbers themselves, and over combinations of options that do not exist.
     """
-    if domain["type"] == "choice":
-        options = list(domain["options"])
+    if isinstance(domain, Choice):
+        options = domain.options
         if value not in options:
             raise ValueError(f"{key} must be one of {options}, got {value!r}")
         return (options.index(value) + 0.5) / len(options)
-    low, high = float(domain["low"]), float(domain["high"])
+    low, high = float(domain.low), float(domain.high)
     value = float(value)
     if not low <= value <= high:
         raise ValueError(f"{key} must be in [{low:g}, {high:g}], got {value:g}")
-    whole = 1.0 if domain["type"] == "int" else 0.0  # a whole number's cell reaches to the next
+    whole = 1.0 if domain.type == "int" else 0.0  # a whole number's cell reaches to the next
     ends = np.array([low, value, value + whole, high + whole])
-    first, begin, end, last = np.log(ends) if domain.get("log") else ends
+    first, begin, end, last = np.log(ends) if domain.log else ends
     return float(((begin + end) / 2 - first) / (last - first))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,14 +28,14 @@ from stage1.run.registration import (
     preregistration_deviations,
     read_preregistration,
 )
-from stage1.run.resolved_space import require_timeframes
+from stage1.run.resolved_space import ResolvedSpace, require_timeframes
 
 
 class RunTables(NamedTuple):
     """The tables of a run and what they are to be read by."""
 
     run: RunFolder
-    space: dict[str, Any]
+    space: ResolvedSpace
     """The resolved study."""
     registration: Preregistration
     trials: pd.DataFrame
@@ -126,7 +126,7 @@ class Scores(NamedTuple):
 def design_scores(
     trials: pd.DataFrame,
     curves: pd.DataFrame,
-    space: dict[str, Any],
+    space: ResolvedSpace,
     registration: Preregistration,
 ) -> Scores:
     """Arrange the design's trials.
@@ -161,9 +161,8 @@ def design_scores(
     log_loss = np.where(gone | (log_loss > log_zero), log_zero, log_loss)
     usable = diverged | ((status == COMPLETED) & np.isfinite(correlation[..., -1]))
     counted = usable.all(axis=0)  # (configurations, seeds)
-    names = tuple(space["config"]["data"]["timeframes"])
     per_timeframe = np.stack(
-        [_column(cells, f"val_corr_{name}").reshape(shape) for name in names], axis=-1
+        [_column(cells, f"val_corr_{name}").reshape(shape) for name in space.timeframes], axis=-1
     )
     per_timeframe = np.where(diverged[..., None], 0.0, per_timeframe)
     for array in (correlation, log_loss, per_timeframe):
@@ -178,7 +177,7 @@ def design_scores(
         log_loss=dict(zip(arms, log_loss, strict=True)),
         diverged=dict(zip(arms, diverged & counted, strict=True)),
         timeframes=dict(zip(arms, per_timeframe, strict=True)),
-        timeframe_names=names,
+        timeframe_names=space.timeframes,
         left_out=_left_out(status, usable),
         zero_log_loss=log_zero,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from stage1.claims.scores import Scores
 from stage1.pages.blocks import Block, Heading, Inline, Table, paragraph
 from stage1.pages.numbers import number
 from stage1.run.reading import DESIGN, STATUSES
+from stage1.run.resolved_space import ResolvedSpace
 from stage1.run.summary import baseline_value, full_horizon, progress, summarize_arms
 
 PLAN_EPOCHS = (1, 3, 5)
@@ -27,7 +27,7 @@ NOTE = (
 )
 
 
-def progress_text(trials: pd.DataFrame, space: dict[str, Any]) -> str:
+def progress_text(trials: pd.DataFrame, space: ResolvedSpace) -> str:
     """How far the study has come, in one line without a full stop."""
     stages = progress(trials, space)
     ended = " and ".join(f"{p.ended} of {p.planned} {stage}" for stage, p in stages.items())
@@ -39,7 +39,7 @@ def progress_text(trials: pd.DataFrame, space: dict[str, Any]) -> str:
     )
 
 
-def end_rows(trials: pd.DataFrame, space: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+def end_rows(trials: pd.DataFrame, space: ResolvedSpace) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the end table: a row per arm and one for linear interpolation."""
     header = ["arm", "trials", "configs", "best", "median", "spread", "s / trial"]
     rows = [
@@ -52,7 +52,7 @@ def end_rows(trials: pd.DataFrame, space: dict[str, Any]) -> tuple[list[str], li
         ]
         for row in summarize_arms(trials, space).itertuples()
     ]
-    baseline = number(baseline_value(trials, space["objective"]["metric"]))
+    baseline = number(baseline_value(trials, space.objective.metric))
     return header, [*rows, [INTERPOLATION, "", "", baseline, baseline, "", ""]]
 
 
@@ -60,12 +60,12 @@ def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
 
 
-def arm_blocks(trials: pd.DataFrame, space: dict[str, Any]) -> list[Block]:
+def arm_blocks(trials: pd.DataFrame, space: ResolvedSpace) -> list[Block]:
     """The section of the end table."""
     header, rows = end_rows(trials, space)
     cells: list[list[Inline]] = [[*row] for row in rows]
     return [
-        Heading(f"{space['objective']['metric']} by arm"),
+        Heading(f"{space.objective.metric} by arm"),
         Table(header, cells, numbers_from=2),
         paragraph(NOTE, note=True),
     ]
@@ -79,7 +79,7 @@ def plan_epochs(horizon: int, *others: int) -> list[int]:
     return sorted(epoch for epoch in {*PLAN_EPOCHS, *others, horizon} if epoch <= horizon)
 
 
-def plan_blocks(trials: pd.DataFrame, space: dict[str, Any], scores: Scores) -> list[Block]:
+def plan_blocks(trials: pd.DataFrame, space: ResolvedSpace, scores: Scores) -> list[Block]:
     """The section of the plan's own numbers."""
     losses = {arm: np.exp(values) for arm, values in scores.log_loss.items()}
     return [
@@ -124,7 +124,7 @@ def _mean(values: Values) -> float:
     return float(finite.mean()) if finite.size else math.nan
 
 
-def _time_and_memory(trials: pd.DataFrame, space: dict[str, Any]) -> Table:
+def _time_and_memory(trials: pd.DataFrame, space: ResolvedSpace) -> Table:
     by_arm = full_horizon(trials, space, [DESIGN]).groupby("arm")
     means, peaks = by_arm[["seconds", "seconds_per_step"]].mean(), by_arm[list(_PEAKS)].max()
     told = pd.DataFrame(
@@ -133,7 +133,7 @@ def _time_and_memory(trials: pd.DataFrame, space: dict[str, Any]) -> Table:
             "step": 1000 * means["seconds_per_step"],
             **{column: peaks[column] for column in _PEAKS},
         }
-    ).reindex(list(space["arms"]))
+    ).reindex(list(space.arms))
     rows: list[list[Inline]] = [
         [str(arm), *(number(v, digits=d) for v, d in zip(values, (1, 1, 0, 0), strict=True))]
         for arm, *values in told.itertuples()

@@ -6,8 +6,6 @@ and all the rest are in the report.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -23,6 +21,7 @@ from stage1.pages.blocks import Table as Content
 from stage1.pages.claims_section import in_order, is_beside, verdict_row
 from stage1.pages.provenance import activation, dashboards, final_training
 from stage1.pages.report_contents import warnings
+from stage1.run.resolved_space import ResolvedSpace
 
 _STYLES = {
     Verdict.SUPPORTED: "green",
@@ -34,7 +33,7 @@ _TOO_WIDE = "configs"
 """The column of the end table for which 80 columns have no room."""
 
 
-def end_table(trials: pd.DataFrame, space: dict[str, Any]) -> Table:
+def end_table(trials: pd.DataFrame, space: ResolvedSpace) -> Table:
     """The end table, for 80 columns."""
     header, rows = end_rows(trials, space)
     left_out = header.index(_TOO_WIDE)
@@ -88,7 +87,7 @@ def show_end(tables: RunTables, evaluation: Evaluation, console: Console) -> Non
         console: Where to.
     """
     trials, space, run = tables.trials, tables.space, tables.run
-    heading = f"{space['name']}, {space['objective']['metric']}. {progress_text(trials, space)}."
+    heading = f"{space.name}, {space.objective.metric}. {progress_text(trials, space)}."
     console.print(Text(heading, style="bold"))
     console.print(end_table(trials, space))
     console.print(verdict_table(evaluation))

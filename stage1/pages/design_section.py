@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -20,6 +18,7 @@ from stage1.pages.figures.importance_figures import (
 from stage1.pages.numbers import UNDEFINED, share
 from stage1.run.reading import COMPLETED, DESIGN, DIVERGED, FAILED, RANDOM
 from stage1.run.registration import Preregistration
+from stage1.run.resolved_space import Choice, Domain
 from stage1.run.summary import count_exclusions
 
 
@@ -106,26 +105,26 @@ def _checks(evaluation: Evaluation) -> list[Block]:
     return [*blocks, paragraph(told)]
 
 
-def describe_domain(domain: dict[str, Any]) -> str:
+def describe_domain(domain: Domain) -> str:
     """What was searched of one hyperparameter.
 
     Args:
         domain: As under `space` in the resolved study.
     """
-    if "options" in domain:
-        text = ", ".join("none" if option is None else str(option) for option in domain["options"])
+    if isinstance(domain, Choice):
+        text = ", ".join("none" if option is None else str(option) for option in domain.options)
     else:
-        scale = ", in the exponent" if domain.get("log") else ""
-        whole = "whole numbers " if domain["type"] == "int" else ""
-        text = f"{whole}{domain['low']:g} to {domain['high']:g}{scale}"
-    condition = " and ".join(f"{key} = {value}" for key, value in domain.get("when", {}).items())
+        scale = ", in the exponent" if domain.log else ""
+        whole = "whole numbers " if domain.type == "int" else ""
+        text = f"{whole}{domain.low:g} to {domain.high:g}{scale}"
+    condition = " and ".join(f"{key} = {value}" for key, value in domain.when.items())
     return f"{text}; only where {condition}" if condition else text
 
 
 def hyperparameter_blocks(tables: RunTables, scores: Scores) -> list[Block]:
     """The section of the hyperparameters."""
     variances, note = _variances(tables, scores)
-    space = tables.space["space"]
+    space = tables.space.space
     rows: list[list[Inline]] = [
         [Code(key), describe_domain(domain), *_shares(variances, key)]
         for key, domain in space.items()
@@ -156,7 +155,7 @@ def _variances(tables: RunTables, scores: Scores) -> tuple[VarianceShares | None
     """Parts of the variance in every arm and how to read them, or why there are none."""
     common = tables.registration.roles.get(RANDOM, tables.registration.arms[0])
     try:
-        variances = variance_shares(scores, tables.space["space"], common=common)
+        variances = variance_shares(scores, tables.space.space, common=common)
     except ValueError as error:
         return None, f"How much each matters: the trials do not fit the study: {error}."
     if variances is None:

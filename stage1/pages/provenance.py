@@ -7,7 +7,6 @@ import sys
 from datetime import datetime
 from pathlib import Path
 from shutil import which
-from typing import Any
 
 import pandas as pd
 
@@ -17,6 +16,7 @@ from stage1.claims.scores import RunTables
 from stage1.pages.blocks import Block, Code, Commands, Heading, Inline, Strong, Table, paragraph
 from stage1.pages.numbers import UNDEFINED, moment, number
 from stage1.run.reading import RunFolder
+from stage1.run.resolved_space import ResolvedSpace
 from stage1.run.summary import (
     EXPORT_TARGET,
     BestConfiguration,
@@ -73,7 +73,7 @@ def best_blocks(tables: RunTables) -> list[Block]:
         return [heading, paragraph(f"None yet: {error}.")]
     return [
         heading,
-        *_best(best, tables.space["objective"]["metric"]),
+        *_best(best, tables.space.objective.metric),
         Heading("How to go on"),
         paragraph("Write the best configuration to a file, then train it:"),
         Commands(final_training(tables)),
@@ -105,7 +105,7 @@ def _best(best: BestConfiguration, metric: str) -> list[Block]:
 
 def environment_blocks(tables: RunTables) -> list[Block]:
     """The section of what the study ran on."""
-    registration, data = tables.registration, tables.space["data"]
+    registration, data = tables.registration, tables.space.data
     begun, ended = _duration(tables.trials)
     nodes = sorted(tables.trials["node"].dropna().unique())
     rows = {
@@ -114,12 +114,12 @@ def environment_blocks(tables: RunTables) -> list[Block]:
         "last trial ended": moment(ended),
         "nodes": ", ".join(nodes) or UNDEFINED,
         "seeds of the design": ", ".join(map(str, registration.seeds)),
-        "seed of the study": str(tables.space["seed"]),
+        "seed of the study": str(tables.space.seed),
         "language models": ", ".join(
             f"{name} ({sha256[:_PREFIX]})" for name, sha256 in registration.language_models.items()
         )
         or "none",
-        "data": f"{data.get('data_dir') or 'the bundled sample'} ({_fingerprint(data)})",
+        "data": f"{data.data_dir or 'the bundled sample'} ({data.fingerprint[:_PREFIX]})",
         "random arm": _random_arm(tables),
         "packages": ", ".join(f"{name} {v}" for name, v in registration.versions.items()),
         "this report": f"stage1 {__version__}",
@@ -132,10 +132,6 @@ def _duration(trials: pd.DataFrame) -> tuple[datetime | None, datetime | None]:
     begun = trials["started_at"]
     ended = begun + pd.to_timedelta(trials["seconds"].fillna(0.0).clip(0.0, _LONGEST), unit="s")
     return begun.min(), ended.max()
-
-
-def _fingerprint(data: dict[str, Any]) -> str:
-    return str(data.get("fingerprint", "not recorded"))[:_PREFIX]
 
 
 def _random_arm(tables: RunTables) -> str:
@@ -171,9 +167,8 @@ def report_command(run: RunFolder) -> str:
     return shlex.join(["python", "-m", "stage1.report", str(run.path)])
 
 
-def tune_command(space: dict[str, Any]) -> str:
+def tune_command(space: ResolvedSpace) -> str:
     """The command that runs a study again, in another folder."""
-    data = space["data"].get("data_dir")
-    options = ["--seed", str(space["seed"]), "--trials", str(space["search"]["trials"])]
-    options += ["--data-dir", str(data)] if data else []
+    options = ["--seed", str(space.seed), "--trials", str(space.search.trials)]
+    options += ["--data-dir", space.data.data_dir] if space.data.data_dir else []
     return shlex.join(["python", "-m", "stage1.tune", "SPACE.yaml", *options, "--out", "again"])

@@ -59,7 +59,7 @@ def report_blocks(
     """
     space, trials = tables.space, tables.trials
     blocks: list[Block] = [
-        Heading(str(space["name"]), level=1),
+        Heading(space.name, level=1),
         paragraph(f"{progress_text(trials, space)}."),
         *warnings(tables, evaluation),
         *verdict_blocks(evaluation, level=tables.registration.level),

@@ -147,7 +147,6 @@ __all__ = [
     "ROLES",
     "SEARCH",
     "SHUFFLED",
-    "SPACE_KEYS",
     "STAGES",
     "STATUSES",
     "STOPPED",
@@ -162,21 +161,6 @@ __all__ = [
     "read_space",
     "read_trials",
 ]
-
-SPACE_KEYS = (
-    "name",
-    "seed",
-    "objective",
-    "horizon_epochs",
-    "arms",
-    "space",
-    "design",
-    "search",
-    "resources",
-    "config",
-    "data",
-)
-"""Top level of space.yaml, the resolved study."""
 
 
 def read_trials(run: RunFolder) -> pd.DataFrame:
@@ -226,27 +210,30 @@ def read_cost(run: RunFolder) -> pd.DataFrame:
     return _read_optional(run, run.cost, COST_COLUMNS, unique=key)
 
 
-def read_space(run: RunFolder) -> dict[str, Any]:
-    """The resolved study; its keys are `SPACE_KEYS`.
+def read_space(run: RunFolder) -> ResolvedSpace:
+    """The resolved study.
 
     Raises:
         ResultsError: Folder or file is missing or broken, or keys are missing.
     """
     _require(run, run.space)
     try:
-        space, origins = read_yaml(run.space)
+        content, origins = read_yaml(run.space)
     except ConfigError as error:
         raise _unreadable(run.space, error) from None
-    missing = [key for key in SPACE_KEYS if not isinstance(space, dict) or key not in space]
+    missing = [
+        key
+        for key, field in ResolvedSpace.model_fields.items()
+        if field.is_required() and not (isinstance(content, dict) and key in content)
+    ]
     if missing:
         raise ResultsError(f"{run.space}: must have the keys {', '.join(missing)}; {_ADVICE}")
     try:
-        ResolvedSpace.model_validate(space)
+        return ResolvedSpace.model_validate(content)
     except ValidationError as error:
-        source = YamlSource(run.space, space, origins)
+        source = YamlSource(run.space, content, origins)
         faults = fault_lines(error, source, ResolvedSpace)
         raise ResultsError("\n".join(f"{line}; {_ADVICE}" for line in faults)) from None
-    return dict(space)
 
 
 _ADVICE = "restore the file, or run the study again under another name"

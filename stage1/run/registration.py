@@ -6,6 +6,7 @@ prereg.yaml begins with a checksum of what follows. `read_preregistration` says 
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -235,25 +236,22 @@ def _content(run: RunFolder) -> dict[str, Any]:
 # Roles ----------------------------------------------------------------------------------------
 
 
-def arm_roles(space: dict[str, Any]) -> dict[str, str]:
+def arm_roles(configs: Mapping[str, Config], searched: Container[str]) -> dict[str, str]:
     """Which arm is what in the comparisons: role -> arm, the first arm of a role.
 
     `random_again` and `random_fixed` differ from the random arm in where their weights are drawn
     from and in nothing else: an arm with another learning rate, say, is neither.
 
     Args:
-        space: The resolved study, as `read_space` gives it.
+        configs: Configuration of each arm, in the study's order.
+        searched: Dotted keys of what is searched.
 
     Returns:
         Roles of `ROLES` that the study has; none where the search itself decides how a T5 is
         initialised.
-
-    Raises:
-        ResultsError: An arm does not fit the configuration of this version.
     """
-    if any(key in space["space"] for key in _ROLE_KEYS):
+    if any(key in searched for key in _ROLE_KEYS):
         return {}
-    configs = {arm: _configuration(space, arm) for arm in space["arms"]}
     roles: dict[str, str] = {}
     for arm, config in configs.items():
         role = _role(config)
@@ -265,17 +263,6 @@ def arm_roles(space: dict[str, Any]) -> dict[str, str]:
             again = config.transfer_learning.initialization_seed is None
             roles.setdefault(RANDOM_AGAIN if again else RANDOM_FIXED, arm)
     return roles
-
-
-def _configuration(space: dict[str, Any], arm: str) -> Config:
-    try:
-        return with_values(Config.model_validate(space["config"]), space["arms"][arm])
-    except ValidationError as error:
-        faults = [f"{dotted(keys)}: {rule}" for keys, rule in faults_of(error, Config)]
-        raise ResultsError(
-            f"arm {arm} must fit the configuration of this version, got {'; '.join(faults)}; "
-            "read the run with the version that wrote it"
-        ) from None
 
 
 def _role(config: Config) -> str:

@@ -1,4 +1,4 @@
-"""What space.yaml of a run folder must hold for whoever reads it, whoever wrote it.
+"""The resolved study of a run folder as a typed object: what space.yaml holds, whoever wrote it.
 
 The names in it become titles, columns and labels of a report, so they are held to what a study may
 call them. The base configuration is checked where it is used, by the version that uses it.
@@ -6,6 +6,7 @@ call them. The base configuration is checked where it is used, by the version th
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -42,14 +43,24 @@ Scalar = bool | int | float | Word | None
 
 
 class _Part(BaseModel):
-    """A part of the file as it lies there; keys of a later version are passed over."""
+    """A part of the file. Keys of a later version are kept, and nobody here reads them."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="allow",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
 
 
-class _Objective(_Part):
+class Objective(_Part):
+    """What trials are judged by."""
+
     metric: Word
+    """A column of the tables."""
     mode: Literal["max", "min"]
+    """Which way is better."""
 
     @model_validator(mode="after")
     def _is_of_the_tables(self) -> Self:
@@ -58,12 +69,19 @@ class _Objective(_Part):
         return self
 
 
-class _Range(_Part):
+class Range(_Part):
+    """Numbers that a hyperparameter was searched in."""
+
     type: Literal["float", "int"]
-    low: float
-    high: float
+    """`int`: whole numbers only."""
+    low: int | float
+    """Smallest."""
+    high: int | float
+    """Largest, included."""
     log: bool = False
+    """Searched in the exponent."""
     when: dict[Word, Scalar] = {}
+    """Searched only where these other keys have these values."""
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:
@@ -74,19 +92,34 @@ class _Range(_Part):
         return self
 
 
-class _Choice(_Part):
-    type: Literal["choice"]
+class Choice(_Part):
+    """Options that a hyperparameter was chosen from."""
+
+    type: Literal["choice"] = "choice"
     options: list[Scalar] = Field(min_length=1)
+    """Any of them equally often."""
     when: dict[Word, Scalar] = {}
+    """Searched only where these other keys have these values."""
 
 
-class _Design(_Part):
+Domain = Range | Choice
+"""What was searched of one hyperparameter."""
+
+
+class Design(_Part):
+    """Size of the fixed paired part."""
+
     configurations: int = Field(ge=1, le=1_000_000)
+    """Of every arm."""
     seeds: int = Field(ge=1, le=1_000_000)
+    """Of every configuration."""
 
 
-class _Search(_Part):
+class Search(_Part):
+    """Size of the adaptive part."""
+
     trials: int = Field(ge=0, le=1_000_000_000)
+    """Of all arms together."""
 
 
 class _Windows(_Part):
@@ -97,37 +130,58 @@ class _Base(_Part):
     data: _Windows
 
 
-def require_timeframes(run_space: Path, space: dict[str, Any]) -> None:
-    """Refuse a study whose base configuration names no timeframes, which the scores are by.
+class Data(_Part):
+    """The bars that the study was run on."""
 
-    Raises:
-        ResultsError: It names none.
-    """
-    try:
-        _Base.model_validate(space["config"])
-    except ValidationError as error:
-        key, rule = faults_of(error, _Base)[0]
-        raise ResultsError(
-            f"{run_space}: {dotted(('config', *key))}: {rule}; read the run with the version that "
-            "wrote it"
-        ) from None
-
-
-class _Data(_Part):
     data_dir: Word | None = None
-    fingerprint: Word = ""
+    """Null: the bundled sample."""
+    fingerprint: Word = "not recorded"
+    """Changes with any bar."""
 
 
 class ResolvedSpace(_Part):
     """The resolved study, as far as a report or an export needs it."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=LONGEST_ARM)
+    """Of the study."""
     seed: int
-    objective: _Objective
+    """Of the design, the samplers and the search's trials."""
+    objective: Objective
     horizon_epochs: int = Field(ge=1, le=MOST_EPOCHS)
+    """Epochs of a trial that nothing stops."""
     arms: dict[Name, dict[Word, Any]] = Field(min_length=1)
-    space: dict[Word, Annotated[_Range | _Choice, Field(discriminator="type")]]
-    design: _Design
-    search: _Search
+    """Settings by dotted key that an arm lays over `config`, by the arm's name."""
+    space: dict[Word, Annotated[Domain, Field(discriminator="type")]]
+    """What was searched, by dotted key."""
+    design: Design
+    search: Search
+    resources: dict[Word, Any]
+    """What a trial was given of its machine."""
     config: dict[Word, Any]
-    data: _Data
+    """The base configuration as its version wrote it."""
+    data: Data
+
+    @cached_property
+    def timeframes(self) -> tuple[str, ...]:
+        """Timeframes of the base configuration.
+
+        Raises:
+            pydantic.ValidationError: It names none; `require_timeframes` says so to the user.
+        """
+        return tuple(_Base.model_validate(self.config).data.timeframes)
+
+
+def require_timeframes(run_space: Path, space: ResolvedSpace) -> None:
+    """Refuse a study whose base configuration names no timeframes, which the scores are by.
+
+    Raises:
+        ResultsError: It names none.
+    """
+    try:
+        _ = space.timeframes
+    except ValidationError as error:
+        key, rule = faults_of(error, _Base)[0]
+        raise ResultsError(
+            f"{run_space}: {dotted(('config', *key))}: {rule}; read the run with the version that "
+            "wrote it"
+        ) from None

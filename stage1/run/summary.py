@@ -27,6 +27,7 @@ from stage1.run.reading import (
     STATUSES,
     RunFolder,
 )
+from stage1.run.resolved_space import Choice, ResolvedSpace
 
 EXPORT_TARGET = Path("configs/best.yaml")
 """Where export writes unless told otherwise."""
@@ -63,31 +64,27 @@ def count_statuses(trials: pd.DataFrame) -> pd.DataFrame:
     return counts.reindex(columns=list(STATUSES), fill_value=0)
 
 
-def progress(trials: pd.DataFrame, space: dict[str, Any]) -> dict[str, Progress]:
+def progress(trials: pd.DataFrame, space: ResolvedSpace) -> dict[str, Progress]:
     """How far the design and the search have come."""
-    design = space["design"]
     planned = {
-        DESIGN: design["configurations"] * design["seeds"] * len(space["arms"]),
-        SEARCH: space["search"]["trials"],
+        DESIGN: space.design.configurations * space.design.seeds * len(space.arms),
+        SEARCH: space.search.trials,
     }
     ended = trials["stage"].value_counts()
     return {stage: Progress(int(ended.get(stage, 0)), count) for stage, count in planned.items()}
 
 
-def full_horizon(trials: pd.DataFrame, space: dict[str, Any], stages: list[str]) -> pd.DataFrame:
+def full_horizon(trials: pd.DataFrame, space: ResolvedSpace, stages: list[str]) -> pd.DataFrame:
     """Completed trials of some stages that reached the horizon and have an objective.
 
     Adds the column `objective`.
     """
-    metric = space["objective"]["metric"]
-    objective = trials.get(metric, math.nan)
-    rows = trials.assign(objective=objective)
-    horizon = int(space["horizon_epochs"])
-    reached = (rows["status"] == COMPLETED) & (rows["epochs"] >= horizon)
+    rows = trials.assign(objective=trials.get(space.objective.metric, math.nan))
+    reached = (rows["status"] == COMPLETED) & (rows["epochs"] >= space.horizon_epochs)
     return rows.loc[reached & rows["stage"].isin(stages) & rows["objective"].notna()]
 
 
-def configuration_means(trials: pd.DataFrame, space: dict[str, Any]) -> pd.DataFrame:
+def configuration_means(trials: pd.DataFrame, space: ResolvedSpace) -> pd.DataFrame:
     """Mean over seeds of the configurations that completed with all the design's seeds.
 
     Args:
@@ -103,12 +100,12 @@ def configuration_means(trials: pd.DataFrame, space: dict[str, Any]) -> pd.DataF
     groups = rows.groupby(["arm", "config_id"], sort=False)
     means = groups[["objective", "val_skill"]].mean()
     seeds = groups["seed"].count()
-    complete = means[seeds >= int(space["design"]["seeds"])]
-    ascending: bool = space["objective"]["mode"] == "min"
+    complete = means[seeds >= space.design.seeds]
+    ascending = space.objective.mode == "min"
     return complete.sort_values("objective", ascending=ascending, kind="stable").reset_index()
 
 
-def summarize_arms(trials: pd.DataFrame, space: dict[str, Any]) -> pd.DataFrame:
+def summarize_arms(trials: pd.DataFrame, space: ResolvedSpace) -> pd.DataFrame:
     """One row per arm, in the study's order.
 
     Returns:
@@ -117,13 +114,13 @@ def summarize_arms(trials: pd.DataFrame, space: dict[str, Any]) -> pd.DataFrame:
         the standard deviation across them, NaN below two), `seconds` (mean of the full-horizon
         trials).
     """
-    arms = pd.Index(space["arms"], name="arm")
+    arms = pd.Index(list(space.arms), name="arm")
     table = pd.crosstab(trials["arm"], trials["status"])
     table = table.reindex(index=arms, columns=list(STATUSES), fill_value=0)
     means = configuration_means(trials[trials["stage"] == DESIGN], space)
     by_arm = means.groupby("arm")["objective"]
     table["configurations"] = by_arm.count().reindex(arms, fill_value=0)
-    table["best"] = by_arm.agg(space["objective"]["mode"])
+    table["best"] = by_arm.agg(space.objective.mode)
     table["median"] = by_arm.median()
     table["spread"] = by_arm.std()
     table["seconds"] = full_horizon(trials, space, [DESIGN]).groupby("arm")["seconds"].mean()
@@ -143,12 +140,12 @@ def baseline_value(trials: pd.DataFrame, metric: str) -> float:
     return float(trials[column].median()) if column in trials else math.nan
 
 
-def beats_interpolation(trials: pd.DataFrame, space: dict[str, Any]) -> bool:
+def beats_interpolation(trials: pd.DataFrame, space: ResolvedSpace) -> bool:
     """Whether any complete configuration has a mean val_skill above 0; false without any."""
     return bool((configuration_means(trials, space)["val_skill"] > 0).any())
 
 
-def cautions(trials: pd.DataFrame, space: dict[str, Any]) -> list[str]:
+def cautions(trials: pd.DataFrame, space: ResolvedSpace) -> list[str]:
     """What a reader must know before the numbers, in plain words; empty if nothing."""
     if trials.empty:
         return ["No trial has ended yet, so there is nothing to compare."]
@@ -163,7 +160,7 @@ def cautions(trials: pd.DataFrame, space: dict[str, Any]) -> list[str]:
     ]
 
 
-def best_configuration(trials: pd.DataFrame, space: dict[str, Any]) -> BestConfiguration:
+def best_configuration(trials: pd.DataFrame, space: ResolvedSpace) -> BestConfiguration:
     """The best by mean over seeds, among configurations that completed with all the design's seeds.
 
     Raises:
@@ -172,8 +169,8 @@ def best_configuration(trials: pd.DataFrame, space: dict[str, Any]) -> BestConfi
     means = configuration_means(trials, space)
     if means.empty:
         raise ResultsError(
-            f"a run must hold a configuration completed to epoch {space['horizon_epochs']} with "
-            f"{space['design']['seeds']} seeds, got none; let the study go on (--resume), or see "
+            f"a run must hold a configuration completed to epoch {space.horizon_epochs} with "
+            f"{space.design.seeds} seeds, got none; let the study go on (--resume), or see "
             "the column error of its trials"
         )
     best = means.iloc[0]
@@ -191,14 +188,14 @@ def best_configuration(trials: pd.DataFrame, space: dict[str, Any]) -> BestConfi
     )
 
 
-def _values(row: pd.Series[Any], space: dict[str, Any]) -> dict[str, Value]:
+def _values(row: pd.Series[Any], space: ResolvedSpace) -> dict[str, Value]:
     """The searched values of a trial; null counts where null is one of the options."""
     values: dict[str, Value] = {}
-    for key, domain in space["space"].items():
+    for key, domain in space.space.items():
         value = row.get(PARAMETER_PREFIX + key)
         if not pd.isna(value):
             values[key] = value.item() if hasattr(value, "item") else value
-        elif None in domain.get("options", []):
+        elif isinstance(domain, Choice) and None in domain.options:
             values[key] = None
     return values
 
@@ -224,8 +221,7 @@ def export_command(run: RunFolder) -> str:
     return shlex.join(["python", "-m", "stage1.export", str(run.path), "--out", str(EXPORT_TARGET)])
 
 
-def train_command(config: Path, space: dict[str, Any]) -> str:
+def train_command(config: Path, space: ResolvedSpace) -> str:
     """The command that trains a configuration on the data of a study."""
-    data = space["data"].get("data_dir")
-    options = ["--data-dir", str(data)] if data else []
+    options = ["--data-dir", space.data.data_dir] if space.data.data_dir else []
     return shlex.join(["python", "-m", "stage1.train", str(config), *options])

@@ -43,7 +43,8 @@ class Study(NamedTuple):
     @property
     def roles(self) -> dict[str, str]:
         """What the arms are in the comparisons: arm by role."""
-        return arm_roles(_resolved(self))
+        configs = {arm: with_values(self.config, own) for arm, own in self.space.arms.items()}
+        return arm_roles(configs, self.space.space)
 
 
 def load_study(path: Path, *, seed: int = 0, trials: int | None = None) -> Study:

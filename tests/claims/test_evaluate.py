@@ -11,7 +11,12 @@ import pytest
 import yaml
 from scipy import stats
 from score_tables import SIZE, arm_scores, drawn_arm, study_tables, timed_cost
-from synthetic_run import synthetic_preregistration, synthetic_space, write_synthetic_run
+from synthetic_run import (
+    changed_study,
+    synthetic_preregistration,
+    synthetic_space,
+    write_synthetic_run,
+)
 
 from stage1.claims.claim import (
     ATTRIBUTABLE,
@@ -571,6 +576,7 @@ def test_two_random_arms_that_differ_spoil_every_claim():
 
 
 def test_the_objective_of_one_timeframe_needs_no_trial_to_exist(tables):
-    tables.space["objective"]["metric"] = "val_corr_h4"
+    objective = {"metric": "val_corr_h4", "mode": "max"}
+    tables = tables._replace(space=changed_study(tables.space, objective=objective))
 
     assert len(evaluate(tables).claims) == 6

@@ -24,10 +24,11 @@ from stage1.claims.importance import (
     partial_variances,
     tuned_performance,
 )
+from stage1.run.resolved_space import Choice, Range
 from stage1.study.design import sobol_configurations
 from stage1.study.space import Space
 
-UNIT = {"type": "float", "low": 0.0, "high": 1.0, "log": False}
+UNIT = Range(type="float", low=0.0, high=1.0, log=False)
 TREES = 16  # a quarter of the usual: the shares move by .01, the time by a factor of 4
 
 
@@ -41,7 +42,12 @@ def unit_square(count, names="ab", *, seed=0):
 
 def drawn(space, configurations=64):
     """The configurations that a study draws from a space, as a table."""
-    study = {"name": "x", "base": "x", "arms": {"a": {}}, "space": space}
+    study = {
+        "name": "x",
+        "base": "x",
+        "arms": {"a": {}},
+        "space": {key: domain.model_dump() for key, domain in space.items()},
+    }
     rows = sobol_configurations(
         Space.model_validate(study | {"design": {"configurations": configurations}}), seed=0
     )
@@ -192,12 +198,10 @@ def test_noise_is_shared_out_too():
 @pytest.mark.parametrize(
     ("domain", "effect"),
     [
-        pytest.param({"type": "float", "low": 1e-4, "high": 1.0, "log": True}, np.log, id="log"),
-        pytest.param({"type": "int", "low": 1, "high": 100, "log": True}, np.log, id="log int"),
-        pytest.param({"type": "int", "low": 0, "high": 3}, lambda x: x * 1.0, id="int"),
-        pytest.param(
-            {"type": "choice", "options": ["a", "b", "c"]}, lambda x: x == "b", id="choice"
-        ),
+        pytest.param(Range(type="float", low=1e-4, high=1.0, log=True), np.log, id="log"),
+        pytest.param(Range(type="int", low=1, high=100, log=True), np.log, id="log int"),
+        pytest.param(Range(type="int", low=0, high=3), lambda x: x * 1.0, id="int"),
+        pytest.param(Choice(options=["a", "b", "c"]), lambda x: x == "b", id="choice"),
     ],
 )
 def test_averages_run_over_what_the_design_draws(domain, effect):
@@ -221,7 +225,7 @@ def test_a_conditional_parameter_has_no_effect_where_it_is_not_active():
     scores = np.where(on, slope, 0.0)
 
     parts = partial_variances(
-        values, scores, domains | {"b": UNIT | {"when": {"a": 1}}}, trees=TREES
+        values, scores, domains | {"b": UNIT.model_copy(update={"when": {"a": 1}})}, trees=TREES
     )
 
     # Variance 1/24; b alone explains that of (b - .5) / 2, the other half is when it acts.
@@ -232,7 +236,7 @@ def test_a_conditional_parameter_has_no_effect_where_it_is_not_active():
 
 def test_parameters_that_take_one_value_explain_nothing():
     values, domains = unit_square(16)
-    same = {"type": "choice", "options": ["x", "y"]}
+    same = Choice(options=["x", "y"])
     values["same"], values["never"], values["foreign"] = "x", np.nan, values["a"]
     values["sometimes"] = [0.3, np.nan] * 8
     domains |= {"same": same, "never": UNIT, "absent": UNIT, "sometimes": UNIT}
@@ -310,8 +314,8 @@ def test_optuna_is_quiet_and_left_as_it_was(capfd):
 @pytest.mark.parametrize(
     ("domain", "message"),
     [
-        (UNIT | {"high": 0.6}, r"a must be in \[0, 0\.6\], got 0\.7"),
-        ({"type": "choice", "options": [1, 2]}, r"a must be one of \[1, 2\], got 0\.5"),
+        (UNIT.model_copy(update={"high": 0.6}), r"a must be in \[0, 0\.6\], got 0\.7"),
+        (Choice(options=[1, 2]), r"a must be one of \[1, 2\], got 0\.5"),
     ],
 )
 def test_values_outside_their_domain_are_refused(domain, message):

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from score_tables import EARLY, HORIZON, ZERO_VAL_LOSS, arm_scores, drawn_arm, study_tables
+from synthetic_run import changed_study
 
 from stage1.claims.scores import design_scores
 from stage1.run.reading import CONFIRM, SEARCH
@@ -291,7 +292,7 @@ def test_a_failure_beyond_the_registration_leaves_nothing_out(arms):
 
 def test_arms_are_those_that_were_registered_whatever_the_study_says_now(arms):
     tables = study_tables(arms)
-    tables.space["arms"] = {"another": {}}
+    tables = tables._replace(space=changed_study(tables.space, arms={"another": {}}))
 
     scores = scores_of(tables)
 

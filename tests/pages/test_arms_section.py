@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from hand_made import made_scores
-from synthetic_run import BASELINE, HORIZON, synthetic_space, synthetic_trial
+from synthetic_run import BASELINE, HORIZON, synthetic_study, synthetic_trial
 
 from stage1.pages.arms_section import plan_blocks, plan_epochs
 from stage1.pages.blocks import Table
 
-SPACE = synthetic_space(arms=("pretrained", "random"), configurations=2)
+SPACE = synthetic_study(arms=("pretrained", "random"), configurations=2)
 
 
 @pytest.mark.parametrize(

@@ -5,23 +5,24 @@ from __future__ import annotations
 import pytest
 
 from stage1.pages.design_section import describe_domain
+from stage1.run.resolved_space import Choice, Range
 
 
 @pytest.mark.parametrize(
     ("domain", "text"),
     [
         pytest.param(
-            {"type": "float", "low": 1e-4, "high": 0.01, "log": True},
+            Range(type="float", low=1e-4, high=0.01, log=True),
             "0.0001 to 0.01, in the exponent",
             id="a range of learning rates",
         ),
         pytest.param(
-            {"type": "int", "low": 0, "high": 3, "log": False}, "whole numbers 0 to 3", id="counts"
+            Range(type="int", low=0, high=3, log=False), "whole numbers 0 to 3", id="counts"
         ),
-        pytest.param({"type": "choice", "options": [4, 8, 16]}, "4, 8, 16", id="options"),
-        pytest.param({"type": "choice", "options": ["a", None]}, "a, none", id="null is an option"),
+        pytest.param(Choice(options=[4, 8, 16]), "4, 8, 16", id="options"),
+        pytest.param(Choice(options=["a", None]), "a, none", id="null is an option"),
         pytest.param(
-            {"type": "float", "low": 0.0, "high": 1.0, "when": {"model.kind": "t5", "x": True}},
+            Range(type="float", low=0.0, high=1.0, when={"model.kind": "t5", "x": True}),
             "0 to 1; only where model.kind = t5 and x = True",
             id="a condition",
         ),

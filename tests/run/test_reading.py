@@ -445,7 +445,11 @@ def test_the_space_is_read_as_written(run):
     run.path.mkdir(parents=True)
     run.space.write_text(yaml.safe_dump(synthetic_space()), encoding="utf-8")
 
-    assert read_space(run) == synthetic_space()
+    space = read_space(run)
+
+    assert space.model_dump(exclude_unset=True) == synthetic_space()
+    assert space.space["training.optimizer.lr"].low == 1e-4
+    assert space.timeframes == ("m1", "m5")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic_run import synthetic_space, synthetic_trial
+from synthetic_run import changed_study, synthetic_study, synthetic_trial
 
 from stage1.base.errors import ResultsError
 from stage1.run.reading import RunFolder, read_trials
@@ -42,7 +42,7 @@ TABLE = [
     ("confirm", "random", "s0", 1, "completed", 4, 0.93, 20.0),
     ("confirm", "random", "s0", 2, "completed", 4, 0.95, 20.0),
 ]
-SPACE = synthetic_space(arms=("pretrained", "random"), configurations=2)
+SPACE = synthetic_study(arms=("pretrained", "random"), configurations=2)
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_arms_are_summarized_over_complete_configurations_of_the_design(trials):
 
 
 def test_a_loss_is_best_where_it_is_smallest(tabled):
-    space = SPACE | {"objective": {"metric": "val_loss", "mode": "min"}}
+    space = changed_study(SPACE, objective={"metric": "val_loss", "mode": "min"})
     losses = tabled(TABLE[:4]).assign(val_loss=[0.3, 0.5, 0.1, 0.2])
 
     assert summarize_arms(losses, space).loc["pretrained", "best"] == pytest.approx(0.15)
@@ -202,7 +202,7 @@ def test_values_are_plain_python_of_the_type_that_was_searched(tabled):
     ],
 )
 def test_a_null_value_is_kept_only_where_null_is_an_option(tabled, domain, expected):
-    space = SPACE | {"space": {"x.y": domain}}
+    space = changed_study(SPACE, space={"x.y": domain})
     trials = tabled(TABLE[:2], **{"param.x.y": None})
 
     assert best_configuration(trials, space).values == expected
@@ -232,7 +232,7 @@ def test_without_a_complete_configuration_there_is_no_best_one(tabled, rows):
 
 
 def test_one_seed_is_enough_where_the_design_has_one(tabled):
-    space = synthetic_space(arms=("random",), configurations=2, seeds=1)
+    space = synthetic_study(arms=("random",), configurations=2, seeds=1)
 
     best = best_configuration(tabled(TABLE[4:8:2]), space)
 
@@ -261,7 +261,7 @@ def test_a_run_that_does_not_beat_interpolation_says_so(tabled, skills, beaten):
 
 
 def test_commands_can_be_pasted_into_a_shell():
-    space = {"data": {"fingerprint": "0", "data_dir": "my data"}}
+    space = changed_study(SPACE, data={"fingerprint": "0", "data_dir": "my data"})
 
     assert export_command(RunFolder(Path("my runs/a"))) == (
         "python -m stage1.export 'my runs/a' --out configs/best.yaml"
@@ -273,7 +273,7 @@ def test_commands_can_be_pasted_into_a_shell():
 
 
 def test_a_metric_that_no_trial_recorded_gives_no_best_configuration(trials):
-    space = SPACE | {"objective": {"metric": "val_corr_h4", "mode": "max"}}
+    space = changed_study(SPACE, objective={"metric": "val_corr_h4", "mode": "max"})
 
     assert configuration_means(trials, space).empty
     assert isinstance(summarize_arms(trials, space), pd.DataFrame)

@@ -52,7 +52,7 @@ def test_a_begun_run_holds_the_study_and_its_registration(run, study):
     registered = yaml.safe_load(run.prereg.read_text())
 
     assert sorted(path.name for path in run.path.iterdir()) == ["prereg.yaml", "space.yaml"]
-    assert read_space(run)["data"] == DATA
+    assert read_space(run).data.model_dump(exclude_unset=True) == DATA
     assert registered["space_sha256"] == hashlib.sha256(run.space.read_bytes()).hexdigest()
     assert registered["arms"] == ["pretrained", "random"]
     assert (registered["configurations"], registered["seeds"]) == (4, [1, 2])

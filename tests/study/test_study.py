@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from simulated_study import ROOT, SPACE, simulated_study, write_space
 
 from stage1.config import Config, load_config, with_values
-from stage1.run.reading import SPACE_KEYS
+from stage1.run.resolved_space import ResolvedSpace
 from stage1.study.study import (
     cost_config,
     language_model_names,
@@ -244,7 +244,7 @@ def test_the_study_written_out_has_the_keys_of_space_yaml(tmp_path):
 
     written = yaml.safe_load(space_yaml(study, {"data": {"sha256": "0" * 64}}))
 
-    assert set(written) == {*SPACE_KEYS, "checkpoints"}  # which runs of earlier versions lack
+    assert set(written) == {*ResolvedSpace.model_fields, "checkpoints"}
     assert written["seed"] == 4
     assert written["data"] == {"sha256": "0" * 64}
 

@@ -31,6 +31,7 @@ from stage1.pages.figures.drawn import (
     shortened,
 )
 from stage1.run.reading import RANDOM
+from stage1.run.resolved_space import Domain
 
 VARIANCES = "partial_variances"
 VARIANCES_TITLE = "Which settings the validation loss depends on"
@@ -61,7 +62,7 @@ class VarianceShares(NamedTuple):
 
 
 def variance_shares(
-    scores: Scores, domains: Mapping[str, Mapping[str, Any]], *, common: str
+    scores: Scores, domains: Mapping[str, Domain], *, common: str
 ) -> VarianceShares | None:
     """Partial variances of every arm on one scale.
 
@@ -155,7 +156,7 @@ def variances_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
     scores = evaluation.scores
     common = tables.registration.roles.get(RANDOM, next(iter(scores.log_loss)))
     try:
-        variances = variance_shares(scores, tables.space["space"], common=common)
+        variances = variance_shares(scores, tables.space.space, common=common)
     except ValueError as error:
         return absent(VARIANCES, VARIANCES_TITLE, f"the trials do not fit space.yaml: {error}")
     if variances is None:

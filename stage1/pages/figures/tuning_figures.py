@@ -29,6 +29,7 @@ from stage1.pages.figures.drawn import (
 )
 from stage1.pages.figures.scales import scale_log, scale_metric
 from stage1.run.reading import DESIGN
+from stage1.run.resolved_space import Domain, Range
 
 
 class Objective(NamedTuple):
@@ -47,8 +48,8 @@ def study_objective(tables: RunTables, scores: Scores) -> Objective:
     val_correlation, val_loss and the correlation of a timeframe are the scores that the claims use.
     Of other metrics, a diverged trial has the worst value that the design came to.
     """
-    metric = str(tables.space["objective"]["metric"])
-    sign = 1.0 if tables.space["objective"]["mode"] == "max" else -1.0
+    metric = tables.space.objective.metric
+    sign = 1.0 if tables.space.objective.mode == "max" else -1.0
     by_seed = _by_seed(metric, sign, tables.trials, scores)
     return Objective(metric, sign, {arm: values.mean(axis=1) for arm, values in by_seed.items()})
 
@@ -194,12 +195,12 @@ class RatePoints(NamedTuple):
     middle_scores: Values  # (bins)
 
 
-def rate_key(space: Mapping[str, Mapping[str, Any]]) -> str | None:
+def rate_key(space: Mapping[str, Domain]) -> str | None:
     """The learning rate if it is searched, else the first parameter on a logarithmic scale."""
-    numeric = {key: one for key, one in space.items() if one["type"] in ("float", "int")}
+    numeric = {key: one for key, one in space.items() if isinstance(one, Range)}
     if LEARNING_RATE in numeric:
         return LEARNING_RATE
-    return next((key for key, one in numeric.items() if one.get("log")), None)
+    return next((key for key, one in numeric.items() if one.log), None)
 
 
 def rate_points(values: Values, objective: Objective) -> list[RatePoints]:
@@ -266,7 +267,7 @@ def draw_rate_points(
 
 def rate_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
     """The score against the learning rate."""
-    key = rate_key(tables.space["space"])
+    key = rate_key(tables.space.space)
     if key is None:
         reason = "neither the learning rate nor another parameter on a logarithmic scale is varied"
         return absent(RATE, RATE_TITLE.format("the learning rate"), reason)

@@ -9,6 +9,7 @@ import pytest
 from hand_made import made_evaluation, made_scores
 from matplotlib.text import Text
 from rich_run import write_rich_run
+from synthetic_run import changed_study
 
 from stage1.claims.scores import design_scores, read_run
 from stage1.claims.step_cost import size_costs
@@ -132,7 +133,7 @@ def of_one_arm(tables):
     return tables._replace(
         trials=tables.trials[rows],
         curves=tables.curves[curves],
-        space=tables.space | {"arms": {"random": {}}},
+        space=changed_study(tables.space, arms={"random": {}}),
         registration=registration,
     )
 
@@ -170,19 +171,20 @@ def untimed(tables):
 
 
 def of_one_timeframe(tables):
-    config = tables.space["config"]
+    config = tables.space.config
     config = config | {"data": config["data"] | {"timeframes": ["m1"]}}
-    return tables._replace(space=tables.space | {"config": config})
+    return tables._replace(space=changed_study(tables.space, config=config))
 
 
 def of_another_space(tables):
     narrow = {"training.optimizer.lr": {"type": "float", "low": 1.0, "high": 2.0, "log": True}}
-    return tables._replace(space=tables.space | {"space": narrow})
+    return tables._replace(space=changed_study(tables.space, space=narrow))
 
 
 def of_choices_only(tables):
-    patch = tables.space["space"]["transfer_learning.patch_len"]
-    return tables._replace(space=tables.space | {"space": {"transfer_learning.patch_len": patch}})
+    key = "transfer_learning.patch_len"
+    only_patch = {key: tables.space.space[key]}
+    return tables._replace(space=changed_study(tables.space, space=only_patch))
 
 
 SCORED = {*NAMES} - {"verdict_forest", "cost"}

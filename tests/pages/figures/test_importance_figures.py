@@ -16,8 +16,9 @@ from stage1.pages.figures.importance_figures import (
     draw_variance_shares,
     variance_shares,
 )
+from stage1.run.resolved_space import Range
 
-UNIT = {"type": "float", "low": 0.0, "high": 1.0, "log": False}
+UNIT = Range(type="float", low=0.0, high=1.0, log=False)
 
 
 def scores_of(losses, values):

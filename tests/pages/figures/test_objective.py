@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hand_made import made_scores
 from score_tables import drawn_arm, study_tables
+from synthetic_run import changed_study
 
 from stage1.pages.figures.tuning_figures import study_objective
 
@@ -25,7 +26,7 @@ def tables(metric, mode="max"):
         for c, seeds in enumerate(SKILLS)
         for s, one in enumerate(seeds)
     ]
-    space = made.space | {"objective": {"metric": metric, "mode": mode}}
+    space = changed_study(made.space, objective={"metric": metric, "mode": mode})
     return made._replace(space=space, trials=pd.DataFrame(rows))
 
 
@@ -42,7 +43,7 @@ SCORES = made_scores(
         pytest.param("val_corr_m1", "max", [0.0, 0.0, 0.0], id="a timeframe"),
         pytest.param("val_skill", "max", [0.2, -0.1, (0.6 - 0.4) / 2], id="the worst of others"),
         pytest.param("val_skill", "min", [0.2, -0.1, 0.6], id="the worst is the largest"),
-        pytest.param("unheard_of", "max", [math.nan] * 3, id="not recorded"),
+        pytest.param("val_corr_h4", "max", [math.nan] * 3, id="not recorded"),
     ],
 )
 def test_configurations_count_by_the_mean_over_seeds_diverged_ones_too(metric, mode, expected):

@@ -17,9 +17,10 @@ from stage1.pages.figures.tuning_figures import (
     rate_key,
     rate_points,
 )
+from stage1.run.resolved_space import Choice, Range
 
 LR = "training.optimizer.lr"
-FLOAT = {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}
+FLOAT = Range(type="float", low=1e-4, high=1e-2, log=True)
 
 
 def objective(values, *, metric="val_correlation", sign=1.0):
@@ -73,9 +74,9 @@ def test_the_axis_says_up_to_where_to_read(configurations):
     ("space", "key"),
     [
         pytest.param({"a": FLOAT, LR: FLOAT}, LR, id="the learning rate"),
-        pytest.param({"a": {"type": "int", "log": False}, "b": FLOAT}, "b", id="another"),
-        pytest.param({LR: {"type": "choice", "options": [1e-3]}, "b": FLOAT}, "b", id="options"),
-        pytest.param({"a": {"type": "int", "low": 0, "high": 3}}, None, id="none"),
+        pytest.param({"a": Range(type="int", low=0, high=3), "b": FLOAT}, "b", id="another"),
+        pytest.param({LR: Choice(options=[1e-3]), "b": FLOAT}, "b", id="options"),
+        pytest.param({"a": Range(type="int", low=0, high=3)}, None, id="none"),
     ],
 )
 def test_the_parameter_shown_is_the_learning_rate_or_the_first_logarithmic_one(space, key):

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from stage1.base.errors import leave_on_ctrl_c
+from stage1.base.interrupt import leave_on_ctrl_c
 
 __version__ = "0.1.0"
 

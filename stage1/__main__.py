@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from stage1 import __version__
-from stage1.base.errors import raise_on_ctrl_c
+from stage1.base.interrupt import raise_on_ctrl_c
 from stage1.base.terminal import command_line, run_app
 
 

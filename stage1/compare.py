@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stage1.base.terminal import DataDir, run_command
+from stage1.base.terminal import DataDir, print_plain, run_command
 from stage1.comparison.experiment import load_experiment
 from stage1.comparison.record import begin_folder, check_same
 from stage1.config.shipped import config_names
@@ -58,7 +58,7 @@ def compare(
     inputs = load_inputs(experiment, data_dir)
     experiment = inputs.experiment
     if check:
-        console.print(inputs.told(), soft_wrap=True, highlight=False)
+        print_plain(console, inputs.told())
         return
     record = experiment_record(inputs, data_dir)
     if resume:
@@ -68,10 +68,10 @@ def compare(
     try:
         run_experiment(experiment, run, inputs, workers=workers, console=console)
     except KeyboardInterrupt:
-        console.print(
+        print_plain(
+            console,
             f"Stopped; every training that had ended is in {run.path}. Go on with the same "
             "command and --resume.",
-            soft_wrap=True,
         )
         raise
     write_page(run).show(console)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stage1.base.terminal import DataDir, run_command
+from stage1.base.terminal import DataDir, print_plain, run_command
 
 
 def encode(
@@ -40,7 +40,7 @@ def encode(
     check_target(out)
     console = Console()
     written = encode_to_file(checkpoint, data_dir, out, stride=stride, console=console)
-    console.print(written, soft_wrap=True, highlight=False, markup=False)
+    print_plain(console, written)
 
 
 if __name__ == "__main__":

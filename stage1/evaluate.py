@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stage1.base.terminal import DataDir, run_command
+from stage1.base.terminal import DataDir, print_plain, run_command
 
 FOLDER = "evaluation"
 
@@ -33,7 +33,7 @@ def evaluate(
     from stage1.training.evaluation import evaluate_checkpoint
 
     console = Console()
-    warn = partial(console.print, soft_wrap=True, markup=False)
+    warn = partial(print_plain, console)
     evaluation = evaluate_checkpoint(checkpoint, data_dir, warn=warn)
     folder = out or checkpoint.parent / FOLDER
     write_evaluation(evaluation, folder)

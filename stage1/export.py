@@ -11,9 +11,15 @@ import typer
 from pydantic import ValidationError
 
 from stage1.base.errors import ResultsError
-from stage1.base.faults import shown, told_if_unwritable
-from stage1.base.files import checksum_holds, sha256_of_file, with_checksum, write_text
+from stage1.base.files import (
+    checksum_holds,
+    must_be_writable,
+    sha256_of_file,
+    with_checksum,
+    write_text,
+)
 from stage1.base.terminal import run_command
+from stage1.base.text import shown
 from stage1.config import Config, config_yaml, with_values
 from stage1.config.yaml_source import YamlSource, load_yaml, raise_faults
 from stage1.run.reading import RunFolder, read_space, read_trials
@@ -89,7 +95,7 @@ def export(run: RunFolder, out: Path, *, force: bool = False) -> Path:
         ConfigError: The study does not fit the configuration of this version.
     """
     text = export_text(run)
-    with told_if_unwritable(out, "file"):
+    with must_be_writable(out, "file"):
         _replace(out, text, force=force)
     return out
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from textwrap import indent, wrap
 from typing import Annotated, Any
 
 import typer
@@ -12,11 +13,10 @@ import yaml
 
 from stage1 import __version__
 from stage1.base.errors import ConfigError, ResultsError
-from stage1.base.faults import shown, told_if_unwritable
-from stage1.base.files import atomic_path
+from stage1.base.files import atomic_path, must_be_writable
 from stage1.base.terminal import run_command
-from stage1.config import Config, check_config, load_config
-from stage1.config.commented import commented_yaml
+from stage1.base.text import shown
+from stage1.config import Config, Section, check_config, load_config
 from stage1.config.shipped import shipped, space_names
 from stage1.config.yaml_source import YamlSource, existing_file, load_yaml
 from stage1.run.reading import RunFolder, read_space
@@ -24,6 +24,8 @@ from stage1.study.space import LONGEST_NAME, NAME_PATTERN, Space
 
 SPACE_FILE = "space.yaml"
 CONFIG_FILE = "config.yaml"
+_WIDTH = 90
+"""Columns of a comment, without its indentation."""
 
 
 def new(
@@ -60,7 +62,7 @@ def new(
     else:
         texts = own_files_of_run(RunFolder(Path(source)), name=name)
     with (
-        told_if_unwritable(folder, advice="make room or go elsewhere"),
+        must_be_writable(folder, advice="make room or go elsewhere"),
         atomic_path(folder) as made,
     ):
         made.mkdir()
@@ -123,6 +125,30 @@ def _config_text(config: Config, source: str) -> str:
         f"# Begun as a copy of {source}, stage1 {__version__}, with every key written out.\n"
         + commented_yaml(config)
     )
+
+
+def commented_yaml(section: Section) -> str:
+    """The section with every key written out, each under the docstring of its field."""
+    plain = section.model_dump(mode="json")
+    parts = []
+    for name, field in type(section).model_fields.items():
+        comment = _comment(field.description or "")
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            parts.append(f"\n{comment}{name}:\n{indent(commented_yaml(value), '  ')}")
+        else:
+            parts.append(comment + _written(name, plain[name]))
+    return "".join(parts)
+
+
+def _written(key: str, value: Any) -> str:
+    """A line; of a list of lists, one for each."""
+    flow = None if isinstance(value, list | dict) else False
+    return yaml.safe_dump({key: value}, default_flow_style=flow)
+
+
+def _comment(text: str) -> str:
+    return "".join(f"# {line}\n" for line in wrap(text, _WIDTH, break_on_hyphens=False))
 
 
 def _check_name(name: str, taken: list[str]) -> None:

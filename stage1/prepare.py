@@ -12,10 +12,10 @@ from typing import Annotated
 import typer
 
 from stage1.base.errors import ConfigError, DataError
-from stage1.base.faults import shown
 from stage1.base.files import atomic_path
 from stage1.base.steps import MINUTES, Step, parse_step
 from stage1.base.terminal import run_command
+from stage1.base.text import shown
 from stage1.data.bars import Repair
 from stage1.data.csv_dialects import Dialect
 from stage1.data.prepared import Prepared, prepare_bars, prepare_series

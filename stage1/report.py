@@ -9,8 +9,7 @@ import typer
 from rich.console import Console
 
 from stage1.base.errors import ResultsError
-from stage1.base.faults import told_if_unwritable
-from stage1.base.files import write_text
+from stage1.base.files import must_be_writable, write_text
 from stage1.base.terminal import run_command, screen
 from stage1.claims.claim import claims_json
 from stage1.claims.evaluate import Evaluation, evaluate
@@ -50,7 +49,7 @@ def write_report(run: RunFolder) -> Report:
             f"{run.figures}: must be a folder inside the run, got a link to another; remove it"
         )
     advice = "remove what is in the way, or copy the run to another place"
-    with told_if_unwritable(run.path, advice=advice):
+    with must_be_writable(run.path, advice=advice):
         _write(run, tables, evaluation)
     return Report(tables, evaluation)
 

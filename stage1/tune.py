@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from stage1.base.interrupt import Interrupt, exit_on_sigterm
-from stage1.base.terminal import DataDir, parse_duration, run_command, screen
+from stage1.base.terminal import DataDir, parse_duration, print_plain, run_command, screen
 from stage1.config.shipped import space_names
 from stage1.run.folder import RunFolder, check_begun, check_new
 from stage1.study.study import Study, load_study
@@ -68,7 +68,7 @@ def tune(
     # needs neither has been imported so far, so that a mistake in the space shows at once.
     loading = Thread(target=import_module, args=("stage1.workers.launch",))
     if console.is_interactive:
-        _tell(console, f"{study.space.name}: starting; results go to {run.path}")
+        print_plain(console, f"{study.space.name}: starting; results go to {run.path}")
     with exit_on_sigterm(), _told_how_to_go_on(console, run), ExitStack() as stack:
         with Interrupt():  # Ctrl-C may vanish in what Ray does
             loading.start()
@@ -101,7 +101,7 @@ def _told_how_to_go_on(console: Console, run: RunFolder) -> Iterator[None]:
                 f"every trial that had ended is in {run.path}. Go on with the same command and "
                 "--resume."
             )
-        _tell(console, f"Stopped; {kept}")
+        print_plain(console, f"Stopped; {kept}")
         raise
 
 
@@ -109,16 +109,12 @@ def _check(console: Console, space: Path, study: Study, data_dir: Path | None) -
     from stage1.study.inputs import load_inputs
 
     inputs = load_inputs(study, data_dir)
-    _tell(
+    print_plain(
         console,
         f"{space}: sound. {len(inputs.windows.split.training.ends):,} training and "
         f"{len(inputs.windows.split.validation.ends):,} validation windows; language models: "
         f"{', '.join(model.name for model in inputs.language_models) or 'none'}.",
     )
-
-
-def _tell(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _run(

@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from stage1.base.errors import ResultsError
+from stage1.base.text import brief
+
 _SCRATCH = "s1-"
 """Short, for Ray's sockets lie in such a folder, and a socket's path has 107 characters."""
 
@@ -126,3 +129,26 @@ def _comment(label: str) -> str:
 
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def must_be_writable(
+    path: Path, kind: str = "folder", *, advice: str = "give another --out"
+) -> Iterator[None]:
+    """Say in one line that a place cannot be written, or that its disk is full.
+
+    Args:
+        path: The place.
+        kind: What it is to be.
+        advice: What to do.
+
+    Raises:
+        ResultsError: Something in the block could not be read or written.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = brief(str(error))
+        raise ResultsError(
+            f"{path}: must be a {kind} that can be written, got {reason}; {advice}"
+        ) from None

@@ -17,6 +17,28 @@ _SHOW_CURSOR = "\x1b[?25h"
 """What a live display has hidden."""
 
 
+def leave_on_ctrl_c() -> None:
+    """Have Ctrl-C end the process on the spot, with one line and its status.
+
+    For the seconds in which a command does nothing but import: there is nothing to tidy up, and
+    inside an import a KeyboardInterrupt becomes a traceback, or whatever a library makes of it.
+    Changes nothing where Ctrl-C is ignored, as in the background of a shell, or handled already.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave_while_importing)
+
+
+def _leave_while_importing(number: int, frame: FrameType | None) -> None:
+    os.write(2, b"interrupted\n")
+    os._exit(EXIT_INTERRUPTED)
+
+
+def raise_on_ctrl_c() -> None:
+    """Take `leave_on_ctrl_c` back, once a command has imported what it needs."""
+    if signal.getsignal(signal.SIGINT) is _leave_while_importing:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Interrupt:
     """Notes Ctrl-C and SIGTERM while the block lasts; `check` or the block's end raises them.
 

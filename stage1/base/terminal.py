@@ -13,10 +13,12 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 from typer.exceptions import TyperException
 
-from stage1.base.errors import EXIT_INTERRUPTED, ConfigError, raise_on_ctrl_c, user_errors
+from stage1.base.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, ConfigError, Stage1Error
+from stage1.base.interrupt import raise_on_ctrl_c
 
 DataDir = Annotated[
     Path | None,
@@ -72,6 +74,23 @@ def run_app(app: typer.Typer) -> NoReturn:
 
 
 @contextmanager
+def user_errors() -> Iterator[None]:
+    """Turn the errors of a command into one line on stderr and its exit status.
+
+    Raises:
+        SystemExit: 2 after a `Stage1Error`, 130 after Ctrl-C.
+    """
+    try:
+        yield
+    except Stage1Error as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_USER_ERROR) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(EXIT_INTERRUPTED) from None
+
+
+@contextmanager
 def log_on_stderr() -> Iterator[None]:
     """Show the package's log, notices and above, as plain lines on stderr."""
     log = logging.getLogger("stage1")
@@ -102,6 +121,20 @@ class _Lines(logging.Handler):
 def screen() -> Console:
     """Standard output; what changes in place is for a terminal alone, whatever FORCE_COLOR says."""
     return Console(force_interactive=None if sys.stdout.isatty() else False)
+
+
+def print_plain(console: Console, text: str) -> None:
+    """Print text letter by letter: nothing in it is markup, and no line of it is broken."""
+    console.print(Text(text), soft_wrap=True)
+
+
+def print_caution(console: Console, text: str) -> None:
+    """Print a warning: one line of a file; on a terminal it goes on indented where it is long."""
+    warning = Text(text, style="yellow")
+    if console.is_terminal:
+        console.print(Padding(warning, (0, 0, 0, 2)))
+    else:
+        console.print(warning, soft_wrap=True)
 
 
 def _run(app: typer.Typer) -> int:

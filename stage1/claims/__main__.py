@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stage1.base.errors import EXIT_DEFECT
-from stage1.base.terminal import run_commands
+from stage1.base.terminal import print_plain, run_commands
 from stage1.claims.error_rates import (
     LINES,
     ErrorRates,
@@ -51,7 +51,7 @@ def selftest(
     """
     console = Console()
     base = model_of_run(run) if run else _DEFAULT
-    console.print(_described(base, run), soft_wrap=True, highlight=False)
+    print_plain(console, _described(base, run))
     defects: list[str] = []
     for heavy in (False, True):
         model = base._replace(heavy_tailed=heavy)

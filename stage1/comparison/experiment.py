@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stage1.base.errors import ConfigError
-from stage1.base.faults import shown
+from stage1.base.text import shown
 from stage1.comparison.record import CONFIG_ID, differing_keys, leaves
 from stage1.config import Config, load_config, with_values
 from stage1.run.reading import DESIGN

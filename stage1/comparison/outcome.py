@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pytorch_lightning.callbacks import Callback
 
-from stage1.base.faults import reason_of
+from stage1.base.text import reason_of
 from stage1.config import Config
 from stage1.data.batches import MarketWindows
 from stage1.language_models.resolver import LanguageModel

@@ -11,7 +11,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from stage1.base.terminal import duration_text
+from stage1.base.terminal import duration_text, print_plain
 from stage1.run.reading import COMPLETED
 from stage1.study.trials import TrialSpec
 
@@ -73,12 +73,10 @@ class ExperimentProgress:
         left_out = self._left.total() * (self._epochs + 1)
         task = self._bar.tasks[0]
         self._bar.update(self._task, completed=(task.total or 0) - left_out)
-        self._console.print(
+        print_plain(
+            self._console,
             f"{duration_text(time.monotonic() - self._started)} [{ended}/{self._total}] "
             f"{row['arm']}, seed {row['seed']}: {_told(row)}; remaining {self._remaining()}",
-            soft_wrap=True,
-            highlight=False,
-            markup=False,
         )
 
     def _remaining(self) -> str:

@@ -8,9 +8,10 @@ import yaml
 from pydantic import ValidationError
 
 from stage1.base.errors import ConfigError, ResultsError
-from stage1.base.faults import brief, dotted, faults_of, shown
 from stage1.base.files import atomic_path, write_text
+from stage1.base.text import brief, dotted, shown
 from stage1.config import Config, Section, config_yaml
+from stage1.config.rules import faults_of
 from stage1.config.yaml_source import read_yaml
 from stage1.run.folder import RunFolder
 

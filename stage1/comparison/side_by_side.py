@@ -10,7 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from stage1.base.faults import reason_of
+from stage1.base.text import reason_of
 from stage1.comparison.experiment import Experiment
 from stage1.comparison.inputs import Inputs
 from stage1.comparison.outcome import OnEnd, Outcome, train_once

@@ -1,5 +1,13 @@
 """The configuration of one training: typed, frozen, every key documented, all faults at once."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import ValidationError, model_validator
+
 from stage1.config.data import DataConfig, EvaluationConfig, MaskingConfig
 from stage1.config.model import (
     EncoderConfig,
@@ -8,21 +16,10 @@ from stage1.config.model import (
     StemConfig,
     TransferConfig,
 )
-from stage1.config.section import Section
-from stage1.config.training import (
-    LossConfig,
-    LossWeights,
-    OptimizerConfig,
-    TrainingConfig,
-)
-from stage1.config.whole import (
-    Config,
-    check_config,
-    config_yaml,
-    load_config,
-    nested,
-    with_values,
-)
+from stage1.config.rules import RuleError, Section
+from stage1.config.shipped import find
+from stage1.config.training import LossConfig, LossWeights, OptimizerConfig, TrainingConfig
+from stage1.config.yaml_source import YamlSource, load_yaml, merged, raise_faults
 
 __all__ = [
     "Config",
@@ -45,3 +42,120 @@ __all__ = [
     "nested",
     "with_values",
 ]
+
+
+class Config(Section):
+    """One training, complete."""
+
+    data: DataConfig = DataConfig()
+    """Windows."""
+    masking: MaskingConfig = MaskingConfig()
+    """Hiding."""
+    loss: LossConfig = LossConfig()
+    """Objective."""
+    model: ModelConfig = ModelConfig()
+    """Architecture around the encoder."""
+    transfer_learning: TransferConfig = TransferConfig()
+    """The language model."""
+    training: TrainingConfig = TrainingConfig()
+    """Optimisation."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """Scoring."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        length, masking = self.data.seq_len, self.masking
+        faults = []
+        for key, step in (
+            ("transfer_learning.patch_len", self.transfer_learning.patch_len),
+            ("model.bottleneck_stride", self.model.bottleneck_stride),
+        ):
+            if length % step:
+                faults.append((key, f"must divide data.seq_len={length}, got {step}"))
+        if masking.mask_span_max < masking.mask_span_min:
+            rule = f"must be >= masking.mask_span_min={masking.mask_span_min}"
+            faults.append(("masking.mask_span_max", f"{rule}, got {masking.mask_span_max}"))
+        if round(masking.mask_ratio * length) < masking.mask_span_min:
+            rule = f"must hide at least one span of {masking.mask_span_min} of {length} bars"
+            faults.append(("masking.mask_ratio", f"{rule}, got {masking.mask_ratio}"))
+        faults += self._timeframe_faults()
+        if faults:
+            raise RuleError(*faults)
+        return self
+
+    def _timeframe_faults(self) -> list[tuple[str, str]]:
+        """What keys of other sections say about timeframes that no window has."""
+        faults, known = [], self.data.timeframes
+        among = f"must be among data.timeframes={list(known)}"
+        for name in self.evaluation.tf_specific_mask_ratios:
+            if name not in known:
+                key = f"evaluation.tf_specific_mask_ratios.{name}"
+                faults.append((key, f"{among}, got {name!r}"))
+        for pair in self.model.cross_pairs or ():
+            if not set(pair) <= set(known) or pair[0] == pair[1]:
+                rule = f"must be pairs of two of data.timeframes={list(known)}"
+                faults.append(("model.cross_pairs", f"{rule}, got {list(pair)}"))
+        if self.model.async_sampler:
+            coarsest, longest, length = known[-1], self.data.minutes[-1], self.data.seq_len
+            if longest > length:
+                rule = f"must be at least one bar of {coarsest}, {longest} {self.data.unit}, long"
+                faults.append(("data.seq_len", f"{rule} with model.async_sampler, got {length}"))
+        elif self.data.sampling_probs:
+            rule = "must be left out without model.async_sampler: all timeframes are in a window"
+            faults.append(("data.sampling_probs", rule))
+        return faults
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a configuration.
+
+    Args:
+        path: The file, or the name of one that comes with the package.
+
+    Raises:
+        ConfigError: All faults of the file, one line each: file, line, key, rule, value.
+    """
+    return check_config(load_yaml(find(path, "configs")))
+
+
+def check_config(source: YamlSource) -> Config:
+    """Check a configuration whose file is already read.
+
+    Raises:
+        ConfigError: All faults, one line each.
+    """
+    try:
+        return Config.model_validate(source.values)
+    except ValidationError as error:
+        raise_faults(error, source, Config)
+
+
+def nested(dotted: dict[str, Any]) -> dict[str, Any]:
+    """`{"a.b": 1}` -> `{"a": {"b": 1}}`."""
+    result: dict[str, Any] = {}
+    for key, value in dotted.items():
+        *parents, last = key.split(".")
+        part: dict[str, Any] = {last: value}
+        for parent in reversed(parents):
+            part = {parent: part}
+        result = merged(result, part)
+    return result
+
+
+def with_values(config: Config, dotted: dict[str, Any]) -> Config:
+    """The configuration with some keys set, checked anew.
+
+    Args:
+        config: Stays as it is.
+        dotted: Values by dotted key, such as `{"training.optimizer.lr": 1e-3}`.
+
+    Raises:
+        pydantic.ValidationError: A key is unknown or a value breaks a rule.
+    """
+    values = merged(config.model_dump(mode="json"), nested(dotted))
+    return Config.model_validate(values)
+
+
+def config_yaml(config: Config) -> str:
+    """The whole configuration as YAML, every key written out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None)

@@ -7,9 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from stage1.base.faults import RuleError
 from stage1.base.steps import FINEST_OF_SERIES, MINUTES, parse_step, steps_per_bar
-from stage1.config.section import Section
+from stage1.config.rules import RuleError, Section
 
 PRICES = ("open", "high", "low", "close")
 """The channels of bars, in their order everywhere."""

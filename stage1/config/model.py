@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from stage1.base.faults import RuleError
-from stage1.config.section import Section
+from stage1.config.rules import RuleError, Section
 
 Initialization = Literal["pretrained", "random", "shuffled"]
 

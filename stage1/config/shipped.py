@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from stage1.base.errors import ConfigError
-from stage1.base.faults import brief
+from stage1.base.text import brief
 
 Kind = Literal["configs", "search_spaces"]
 _IN_WORDS: dict[Kind, str] = {"configs": "configuration", "search_spaces": "search space"}

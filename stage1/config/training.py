@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator
 
-from stage1.config.section import Section
+from stage1.config.rules import Section
 
 
 class LossWeights(Section):

@@ -12,7 +12,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from stage1.base.errors import ConfigError
-from stage1.base.faults import Fault, KeyPath, brief, broken_rules, dotted, one_line, shown
+from stage1.base.text import brief, dotted, one_line, shown
+from stage1.config.rules import Fault, KeyPath, broken_rules
 
 MOST_KEYS = 10_000
 """Keys and entries of lists in one file; more can only come from aliases that multiply."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stage1.base.errors import DataError
-from stage1.base.faults import plural, shown
+from stage1.base.text import plural, shown
 from stage1.data.bars import UNREADABLE, Bars, Fault, Repair, Rows, faults_where
 
 FindFaults = Callable[[Rows], list[Fault]]

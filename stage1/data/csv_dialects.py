@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from stage1.base.faults import brief, shown
+from stage1.base.text import brief, shown
 from stage1.data.bars import PRICES
 
 Dialect = Literal["auto", "metatrader", "histdata", "binance", "dukascopy", "oanda", "generic"]

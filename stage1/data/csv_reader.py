@@ -14,7 +14,7 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from stage1.base.errors import DataError
-from stage1.base.faults import brief, shown
+from stage1.base.text import brief, shown
 from stage1.data.bars import Fault, Repair, Rows
 from stage1.data.csv_dialects import Dialect, Layout, find_layout, series_layout
 from stage1.data.text_columns import (

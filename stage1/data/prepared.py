@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stage1.base.faults import plural
 from stage1.base.files import sha256_of_file
 from stage1.base.steps import Step
+from stage1.base.text import plural
 from stage1.data.bars import Bars, Repair, Rows
 from stage1.data.checks import (
     FindFaults,

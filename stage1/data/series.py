@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stage1.base.errors import DataError
-from stage1.base.faults import brief, shown
 from stage1.base.steps import FINEST_OF_SERIES, Step, parse_step, steps_per_bar
+from stage1.base.text import brief, shown
 from stage1.config import DataConfig
 from stage1.data.bars import UNREADABLE, Bars, Fault, Rows, faults_where
 from stage1.data.checks import FindFaults, format_time, number_faults, sound_rows, time_faults

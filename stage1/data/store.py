@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stage1.base.errors import DataError
-from stage1.base.faults import brief
 from stage1.base.steps import FINEST_OF_SERIES, MINUTES
+from stage1.base.text import brief
 from stage1.data.bars import PRICES, UNREADABLE, Bars, Rows
 from stage1.data.checks import sound_bars
 from stage1.data.csv_reader import read_csv

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stage1.base.errors import DataError
-from stage1.base.faults import shown
+from stage1.base.text import shown
 from stage1.data.bars import UNREADABLE, Fault, faults_where
 from stage1.data.text_columns import Times
 

@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils.tqdm import tqdm
 
 from stage1.base.errors import ModelError
-from stage1.base.faults import reason_of
+from stage1.base.text import reason_of
 from stage1.language_models.names import (
     CARD_FILE,
     CONFIG_FILE,

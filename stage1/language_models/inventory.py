@@ -17,7 +17,7 @@ from huggingface_hub.errors import CacheNotFound
 from yaml import YAMLError
 
 from stage1.base.errors import ModelError
-from stage1.base.faults import LONGEST_VALUE, one_line, reason_of
+from stage1.base.text import LONGEST_VALUE, one_line, reason_of
 from stage1.language_models.hub import cached_folder, download, is_whole
 from stage1.language_models.names import (
     BUNDLED_FOLDER,

@@ -11,7 +11,7 @@ from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.errors import HFValidationError
 
 from stage1.base.errors import ModelError
-from stage1.base.faults import LONGEST_VALUE, did_you_mean, reason_of, shown
+from stage1.base.text import LONGEST_VALUE, did_you_mean, reason_of, shown
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 CONFIG_FILE = "config.json"

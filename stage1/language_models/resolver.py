@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stage1.base.errors import ModelError
-from stage1.base.faults import shown
+from stage1.base.text import shown
 from stage1.config import Initialization
 from stage1.language_models.hub import hub_folder
 from stage1.language_models.names import find_folder

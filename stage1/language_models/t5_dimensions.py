@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stage1.base.errors import ModelError
-from stage1.base.faults import shown
+from stage1.base.text import shown
 from stage1.language_models.names import (
     CONFIG_FILE,
     cached_snapshot,

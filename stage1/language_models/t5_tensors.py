@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from math import prod
 from typing import Any
 
-from stage1.base.faults import shown
+from stage1.base.text import shown
 from stage1.language_models.t5_dimensions import RELATIVE_BIAS, encoder_shapes
 
 ENCODER = "encoder."

@@ -17,8 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from stage1.base.errors import ModelError
-from stage1.base.faults import shown
 from stage1.base.files import sha256_of_file
+from stage1.base.text import shown
 from stage1.language_models.initialization import fresh_weights
 from stage1.language_models.inventory import encoder_parameters
 from stage1.language_models.names import NUMBERS_FILE

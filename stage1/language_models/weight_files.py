@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from stage1.base.errors import ModelError
-from stage1.base.faults import one_line, reason_of, shown
+from stage1.base.text import one_line, reason_of, shown
 from stage1.language_models.names import WEIGHTS_FILE, ways_to_get_a_model
 
 

@@ -11,8 +11,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from stage1.base.faults import plural
 from stage1.base.metric_table import CORRELATION, LOSS, metric_label
+from stage1.base.text import plural
 from stage1.claims.intervals import Values
 from stage1.pages.comparison_summary import Summary, mean_curve, spread_of
 from stage1.pages.figures.drawn import (

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from stage1.base.faults import plural
 from stage1.base.files import write_text
 from stage1.base.metric_table import CORRELATION, INTERPOLATION, LOSS, SKILL
+from stage1.base.text import plural
 from stage1.comparison.record import CONFIG_FOLDER, differing_keys, leaves
 from stage1.config import Config
 from stage1.pages.blocks import (

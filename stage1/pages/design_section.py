@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from stage1.base.faults import plural
+from stage1.base.text import plural
 from stage1.claims.evaluate import Evaluation
 from stage1.claims.scores import RunTables, Scores
 from stage1.pages.blocks import Block, Code, Heading, Inline, Table, paragraph

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from stage1.base.faults import plural, told_if_unwritable
-from stage1.base.files import atomic_path, sha256_of_file, write_text
+from stage1.base.files import atomic_path, must_be_writable, sha256_of_file, write_text
 from stage1.base.metric_table import INTERPOLATION
+from stage1.base.text import plural
 from stage1.model.metrics import ALL
 from stage1.pages.blocks import (
     Block,
@@ -66,7 +66,7 @@ def write_evaluation(evaluation: Evaluation, out: Path) -> None:
     Raises:
         ResultsError: It cannot be written.
     """
-    with told_if_unwritable(out):
+    with must_be_writable(out):
         with atomic_path(out / METRICS_FILE) as path:
             evaluation.scores.to_parquet(path, index=False)
         blocks = report_blocks(evaluation, _picture(evaluation, out))

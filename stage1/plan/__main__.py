@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stage1.base.terminal import run_command
+from stage1.base.terminal import print_plain, run_command
 from stage1.claims.synthetic import TYPICAL, ScoreModel, model_of_run, variation
 from stage1.config.shipped import space_names
 from stage1.data.batches import MarketWindows
@@ -84,8 +84,7 @@ def plan(
     options = {"--data-dir": data_dir, "--trials": trials, "--workers": workers}
     command = start_command(run, space, options | {"--seed": seed or None})
     begun = f" ({run.path} has begun already)" if run.path.exists() else ""
-    console.print(f"Next{begun}:", markup=False, soft_wrap=True, highlight=False)
-    console.print(f"  {command}", markup=False, soft_wrap=True, highlight=False)
+    print_plain(console, f"Next{begun}:\n  {command}")
 
 
 def show_claims(study: Study, model: ScoreModel, *, like: Path | None, console: Console) -> None:

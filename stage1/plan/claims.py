@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from stage1.base.faults import plural
+from stage1.base.text import plural
 from stage1.claims.error_rates import (
     ENOUGH,
     MOST_CONFIGURATIONS,

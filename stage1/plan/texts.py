@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from stage1.base.faults import plural
+from stage1.base.text import plural
 from stage1.plan.duration import Span, Timings
 from stage1.plan.stages import Kind, expected_search_epochs
 from stage1.run.reading import CONFIRM, DESIGN, SEARCH

@@ -14,7 +14,7 @@ import torch
 import typer
 
 from stage1.base.errors import EXIT_INTERRUPTED, ConfigError, ResultsError, TrialError
-from stage1.base.faults import told_if_unwritable
+from stage1.base.files import must_be_writable
 from stage1.base.terminal import parse_duration, run_command
 from stage1.language_models.names import NUMBERS_FILE
 from stage1.pretrain import card, corpus, finish, training
@@ -150,7 +150,7 @@ def pretrain(
     budget = parse_duration(time_budget)
     check_accelerator(accelerator)
     started = time.monotonic()
-    with interruptible(out), told_if_unwritable(out, advice="make room or use another --out"):
+    with interruptible(out), must_be_writable(out, advice="make room or use another --out"):
         check_folder(out, resume=resume)
         made_of = read_sources(sources)
         text = corpus.read_corpus(sources)

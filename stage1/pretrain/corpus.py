@@ -13,8 +13,8 @@ import sentencepiece
 from numpy.typing import NDArray
 
 from stage1.base.errors import DataError, ResultsError
-from stage1.base.faults import reason_of
 from stage1.base.files import atomic_path
+from stage1.base.text import reason_of
 from stage1.pretrain.spans import EOS_ID, PAD_ID, UNKNOWN_ID, SpanCorruption
 
 VOCABULARY_FILE = "spiece.model"

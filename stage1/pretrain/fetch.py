@@ -19,9 +19,9 @@ from typing import Annotated
 import typer
 
 from stage1.base.errors import DataError
-from stage1.base.faults import one_line, reason_of
 from stage1.base.files import atomic_path, sha256_of_file
 from stage1.base.terminal import run_command
+from stage1.base.text import one_line, reason_of
 from stage1.pretrain.sources import (
     PACKAGES,
     Package,

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from stage1.base.errors import DataError
-from stage1.base.faults import dotted, faults_of
+from stage1.base.text import dotted
+from stage1.config.rules import faults_of
 
 SOURCES_FILE = "sources.json"
 _ANEW = "fetch the corpus anew with `python -m stage1.pretrain.fetch`, or remove this file"

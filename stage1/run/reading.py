@@ -21,7 +21,7 @@ from pandera.errors import SchemaErrors
 from pydantic import ValidationError
 
 from stage1.base.errors import ConfigError, ResultsError
-from stage1.base.faults import brief, shown
+from stage1.base.text import brief, shown
 from stage1.config.yaml_source import YamlSource, fault_lines, read_yaml
 from stage1.run.columns import (
     BLOCK_COLUMNS,

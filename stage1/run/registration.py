@@ -14,9 +14,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stage1.base.errors import ConfigError, ResultsError
-from stage1.base.faults import RuleError, brief, dotted, faults_of, shown
 from stage1.base.files import checksum_holds, sha256_of_file, with_checksum
+from stage1.base.text import brief, dotted, shown
 from stage1.config import Config, with_values
+from stage1.config.rules import RuleError, faults_of
 from stage1.config.yaml_source import read_yaml
 from stage1.run.columns import RANDOM, RANDOM_AGAIN, RANDOM_FIXED, VANILLA
 from stage1.run.folder import RunFolder

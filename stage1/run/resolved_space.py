@@ -20,8 +20,9 @@ from pydantic import (
 )
 
 from stage1.base.errors import ResultsError
-from stage1.base.faults import RuleError, dotted, faults_of
 from stage1.base.metric_table import metric_row
+from stage1.base.text import dotted
+from stage1.config.rules import RuleError, faults_of
 
 MOST_EPOCHS = 100_000
 """Of a trial; more would be a mistake, and no memory holds a design's curves of that length."""

@@ -17,8 +17,8 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from stage1.base.errors import ConfigError, ResultsError
-from stage1.base.faults import dotted, shown
 from stage1.base.files import atomic_path, remove_leftovers, sha256_of_file, write_text
+from stage1.base.text import dotted, shown
 from stage1.config import Config
 from stage1.config.yaml_source import merged, read_yaml
 from stage1.language_models.resolver import LanguageModel

@@ -13,8 +13,9 @@ from optuna.distributions import (
 )
 from pydantic import Field, field_validator, model_validator
 
-from stage1.base.faults import RuleError, shown
+from stage1.base.text import shown
 from stage1.config import Section
+from stage1.config.rules import RuleError
 
 Value = float | int | str | bool
 MOST = 2**53

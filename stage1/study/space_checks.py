@@ -6,9 +6,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from stage1.base.faults import Fault, did_you_mean, dotted, faults_of, shown
 from stage1.base.metric_table import metric_names, metric_row
+from stage1.base.text import did_you_mean, dotted, shown
 from stage1.config import Config, Section, with_values
+from stage1.config.rules import Fault, faults_of
 from stage1.data.windows import FEWEST_BARS
 from stage1.study.design import sobol_configurations
 from stage1.study.space import (

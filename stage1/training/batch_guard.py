@@ -13,7 +13,7 @@ from pytorch_lightning.utilities.memory import garbage_collection_cuda, is_oom_e
 from torch import Tensor
 
 from stage1.base.errors import TrialError
-from stage1.base.faults import LONGEST_VALUE, one_line
+from stage1.base.text import LONGEST_VALUE, one_line
 from stage1.data.batches import Batch
 
 _log = logging.getLogger(__name__)

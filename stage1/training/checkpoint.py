@@ -12,8 +12,9 @@ from torch import Tensor
 
 from stage1.base.checkpoints import load_checkpoint
 from stage1.base.errors import ResultsError
-from stage1.base.faults import RuleError, brief, dotted, faults_of
+from stage1.base.text import brief, dotted
 from stage1.config import Config, DataConfig, Section
+from stage1.config.rules import RuleError, faults_of
 from stage1.data.batches import MarketWindows
 from stage1.data.kinds import kind_of
 from stage1.data.scales import TrainingStatistics

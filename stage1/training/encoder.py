@@ -18,8 +18,9 @@ from torch import Tensor
 
 from stage1 import __version__
 from stage1.base.errors import ResultsError
-from stage1.base.faults import brief, plural, told_if_unwritable
-from stage1.base.files import atomic_path, sha256_of_file
+from stage1.base.files import atomic_path, must_be_writable, sha256_of_file
+from stage1.base.terminal import print_plain
+from stage1.base.text import brief, plural
 from stage1.config import Config
 from stage1.data.bars import Bars
 from stage1.data.batches import slices, windows_at_once
@@ -139,7 +140,7 @@ def encode_to_file(
         f"stride_{unit}": str(windows.config.stride),
     }
     encoder.to(torch.accelerator.current_accelerator(check_available=True) or "cpu")
-    warn = partial(console.print, soft_wrap=True, markup=False)
+    warn = partial(print_plain, console)
     parts = embeddings(encoder, windows, warn=warn)
     shown = track(
         parts,
@@ -148,7 +149,7 @@ def encode_to_file(
         console=console,
         disable=not console.is_terminal,
     )
-    with told_if_unwritable(out, "file"):
+    with must_be_writable(out, "file"):
         rows = write_embeddings(
             shown, out, timeframes=encoder.timeframes, d_model=encoder.d_model, origin=origin
         )

@@ -14,8 +14,8 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
 from stage1.base.errors import ResultsError, TrialError
-from stage1.base.faults import told_if_unwritable
-from stage1.base.files import write_text
+from stage1.base.files import must_be_writable, write_text
+from stage1.base.terminal import print_plain
 from stage1.config import Config, config_yaml, with_values
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_data
@@ -66,18 +66,18 @@ def run_training(
 
     def report(row: EpochRow) -> None:
         rows.append(row)
-        _tell(console, epoch_line(row))
+        print_plain(console, epoch_line(row))
         _check_loss(row)
 
     watching: list[Callback] = [RichProgressBar()] if console.is_terminal else []
     options: dict[str, Any] = {}
     if not fast_dev_run:
-        with told_if_unwritable(folder):
+        with must_be_writable(folder):
             write_text(folder / CONFIG_COPY, config_yaml(config))
         watching += [_epoch_checkpoints(folder), *callbacks]
         options = _kept_in(folder, config)
     try:
-        with told_if_unwritable(folder, advice="make room or give another --out"):
+        with must_be_writable(folder, advice="make room or give another --out"):
             fit(
                 config,
                 windows,
@@ -85,7 +85,7 @@ def run_training(
                 report=report,
                 callbacks=watching,
                 checkpoint=checkpoint,
-                warn=partial(_tell, console),
+                warn=partial(print_plain, console),
                 accelerator=ACCELERATOR,
                 enable_progress_bar=console.is_terminal,
                 fast_dev_run=fast_dev_run,
@@ -95,8 +95,8 @@ def run_training(
         _tell_how_to_go_on(console, folder, data_dir)
         raise
     if not fast_dev_run:
-        _tell(console, f"Checkpoint: {folder / CHECKPOINT_STEM}.ckpt")
-        _tell(console, f"Curves: tensorboard --logdir {folder}")
+        print_plain(console, f"Checkpoint: {folder / CHECKPOINT_STEM}.ckpt")
+        print_plain(console, f"Curves: tensorboard --logdir {folder}")
     return rows
 
 
@@ -115,10 +115,6 @@ def _inputs(
     return config, windows
 
 
-def _tell(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
 def _tell_how_to_go_on(console: Console, folder: Path, data_dir: Path | None) -> None:
     checkpoint = folder / f"{CHECKPOINT_STEM}.ckpt"
     if checkpoint.exists():
@@ -126,7 +122,7 @@ def _tell_how_to_go_on(console: Console, folder: Path, data_dir: Path | None) ->
         command += ["--data-dir", str(data_dir)] if data_dir else []
         command += ["--resume", str(checkpoint)]
         kept = "Stopped; the last whole epoch is kept. Go on with:"
-        _tell(console, f"{kept} {shlex.join(command)}")
+        print_plain(console, f"{kept} {shlex.join(command)}")
 
 
 def _check_loss(row: EpochRow) -> None:
@@ -142,7 +138,7 @@ def _with_found_batch_size(
 ) -> Config:
     """The configuration with the number that `auto` comes to on this machine."""
     found = find_batch_size(config, windows, language_model, accelerator=ACCELERATOR)
-    _tell(console, f"batch_size auto: {found.windows} windows ({found.reason})")
+    print_plain(console, f"batch_size auto: {found.windows} windows ({found.reason})")
     return with_values(config, {_BATCH_SIZE: found.windows})
 
 

@@ -22,9 +22,9 @@ from ray.exceptions import AuthenticationError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from stage1.base.errors import TrialError
-from stage1.base.faults import one_line
 from stage1.base.files import scratch_folder
 from stage1.base.interrupt import sigterm_kept
+from stage1.base.text import one_line
 from stage1.study.space import Resources
 from stage1.workers.states import TrialStates, check_place
 

@@ -10,7 +10,8 @@ from ray.exceptions import RayError, RayTaskError
 from rich.console import Console
 
 from stage1.base.errors import TrialError
-from stage1.base.faults import reason_of
+from stage1.base.terminal import print_plain
+from stage1.base.text import reason_of
 from stage1.config import Config
 from stage1.run.reading import RunFolder, read_cost
 from stage1.run.registration import COST_ROUNDS
@@ -43,21 +44,17 @@ def record_cost(
     kept = known[~known["size"].isin(missing)].to_dict("records")
     rows: Rows = [{str(name): value for name, value in row.items()} for row in kept]
     for name in missing:
-        _tell(console, f"Timing {name} against a vanilla encoder of the same width ...")
+        print_plain(console, f"Timing {name} against a vanilla encoder of the same width ...")
         try:
             rows += time_size(cost_config(study, name))
         except TrialError as error:
-            _tell(
+            print_plain(
                 console,
                 f"Warning: {name} could not be timed, so what it costs stays open: {error}. The "
                 "trials are complete; the same command with --resume tries again.",
             )
     if missing and rows:
         write_cost(run, rows)
-
-
-def _tell(console: Console, text: str) -> None:
-    console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def time_on_cluster(config: Config, shared: SharedInputs, resources: Resources) -> Rows:

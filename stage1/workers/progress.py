@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from stage1.base.terminal import duration_text
+from stage1.base.terminal import duration_text, print_plain
 from stage1.run.reading import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
 from stage1.study.engine import StudyEngine
 from stage1.study.space import ChoiceParameter
@@ -175,7 +175,7 @@ class Progress:
         )
 
     def _print(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
+        print_plain(self._console, text)
 
     # How it looks -------------------------------------------------------------------------------
 

@@ -13,8 +13,9 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from stage1.base.faults import dotted, faults_of
+from stage1.base.text import dotted
 from stage1.config import Config
+from stage1.config.rules import faults_of
 from stage1.run.reading import DESIGN
 from stage1.study.engine import StudyEngine
 from stage1.study.study import trial_config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import subprocess
 import sys
@@ -140,7 +141,64 @@ def test_who_asks_twice_does_not_wait(numbers, status):
     for number in numbers:
         process.send_signal(number)
         time.sleep(0.1)
-    _, printed = process.communicate(timeout=10)
+    _, printed = process.communicate(timeout=600)
 
     assert process.returncode == status
     assert printed == b""
+
+
+# --- while a command imports ---
+
+SLOW_IMPORT = """
+import time
+
+print("importing", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture(params=["-m stage1.tune", "bin/stage1 tune"])
+def command(request, tmp_path):
+    """A command that imports for long; as a module, and as the script that pip installs."""
+    (tmp_path / "typer.py").write_text(SLOW_IMPORT)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "stage1").write_text("from stage1.__main__ import main\n\nmain()\n")
+    return [sys.executable, *request.param.split(), "space.yaml"]
+
+
+def test_ctrl_c_while_a_command_imports_is_one_line_and_status_130(command, tmp_path):
+    # as in a shell's foreground: what runs in the background ignores Ctrl-C
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    signal.signal(signal.SIGINT, before)
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=600)
+
+    assert (process.returncode, told) == (130, "interrupted\n")
+
+
+def test_a_program_that_uses_the_package_keeps_its_ctrl_c(tmp_path):
+    package = tmp_path / "program"
+    package.mkdir()
+    (package / "__init__.py").write_text("import stage1")  # when Python looks for __main__
+    (package / "__main__.py").write_text(
+        "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    )
+
+    told = subprocess.run(
+        [sys.executable, "-m", "program"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert told.stdout == "True\n"

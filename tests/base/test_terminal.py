@@ -10,23 +10,10 @@ from typing import Annotated
 
 import pytest
 import typer
+from rich.console import Console
 
-from stage1.base.errors import ConfigError, DataError
-from stage1.base.terminal import parse_duration, run_command
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run a function as a command; gives status, stdout and stderr."""
-
-    def call_command(function, *arguments):
-        monkeypatch.setattr("sys.argv", ["python -m stage1.demo", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            run_command(function)
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return call_command
+from stage1.base.errors import ConfigError, DataError, ModelError, ResultsError, TrialError
+from stage1.base.terminal import parse_duration, print_caution, print_plain, run_command
 
 
 def demo(
@@ -37,8 +24,8 @@ def demo(
     print(f"{file} {trials}")
 
 
-def test_a_command_that_ends_well_has_status_0(call):
-    assert call(demo, "a.yaml", "--trials", "3") == (0, "a.yaml 3\n", "")
+def test_a_command_that_ends_well_has_status_0(call_command):
+    assert call_command(demo, "a.yaml", "--trials", "3") == (0, "a.yaml 3\n", "")
 
 
 @pytest.mark.parametrize(
@@ -52,8 +39,8 @@ def test_a_command_that_ends_well_has_status_0(call):
         pytest.param(["a.yaml", "--trials"], "--trials", id="option without its value"),
     ],
 )
-def test_a_wrong_command_line_is_one_line_and_status_2(call, arguments, named):
-    status, out, err = call(demo, *arguments)
+def test_a_wrong_command_line_is_one_line_and_status_2(call_command, arguments, named):
+    status, out, err = call_command(demo, *arguments)
 
     assert status == 2
     assert out == ""
@@ -62,42 +49,42 @@ def test_a_wrong_command_line_is_one_line_and_status_2(call, arguments, named):
     assert named in err
 
 
-def test_help_has_status_0_and_names_the_options(call):
-    status, out, _ = call(demo, "--help")
+def test_help_has_status_0_and_names_the_options(call_command):
+    status, out, _ = call_command(demo, "--help")
 
     assert status == 0
     assert "--trials" in out
 
 
-def test_a_users_error_inside_a_command_is_one_line_and_status_2(call):
+@pytest.mark.parametrize("kind", [ConfigError, DataError, ModelError, TrialError, ResultsError])
+def test_a_users_error_inside_a_command_is_one_line_and_status_2(call_command, kind):
     def fail() -> None:
-        raise DataError("m1.csv:7: high must be >= low, got 1.0 < 1.1")
+        raise kind("m1.csv:7: high must be >= low, got 1.0 < 1.1")
 
-    assert call(fail) == (2, "", "error: m1.csv:7: high must be >= low, got 1.0 < 1.1\n")
-
-
-def test_ctrl_c_inside_a_command_has_status_130(call):
-    def stop() -> None:
-        raise KeyboardInterrupt
-
-    status, _, err = call(stop)
-
-    assert status == 130
-    assert "Traceback" not in err
+    assert call_command(fail) == (2, "", "error: m1.csv:7: high must be >= low, got 1.0 < 1.1\n")
 
 
-def test_an_exit_of_the_command_itself_keeps_its_status(call):
+def test_what_no_user_can_mend_keeps_its_traceback(monkeypatch):
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("sys.argv", ["fail"])
+    with pytest.raises(ZeroDivisionError):
+        run_command(fail)
+
+
+def test_an_exit_of_the_command_itself_keeps_its_status(call_command):
     def leave() -> None:
         raise typer.Exit(3)
 
-    assert call(leave)[0] == 3
+    assert call_command(leave)[0] == 3
 
 
-def test_ctrl_c_is_one_word_and_status_130(call):
+def test_ctrl_c_is_one_word_and_status_130(call_command):
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    assert call(interrupted) == (130, "", "interrupted\n")
+    assert call_command(interrupted) == (130, "", "interrupted\n")
 
 
 # --- the log ---
@@ -112,26 +99,26 @@ def say() -> None:
     _log.warning("a warning")
 
 
-def test_notices_and_warnings_of_the_package_are_plain_lines_on_stderr(call):
-    assert call(say) == (0, "", "a line of notice\na warning\n")
+def test_notices_and_warnings_of_the_package_are_plain_lines_on_stderr(call_command):
+    assert call_command(say) == (0, "", "a line of notice\na warning\n")
 
 
-def test_other_packages_do_not_speak_through_it(call):
+def test_other_packages_do_not_speak_through_it(call_command):
     def others() -> None:
         logging.getLogger("stage10").info("not ours")
 
-    assert call(others) == (0, "", "")
+    assert call_command(others) == (0, "", "")
 
 
-def test_a_handler_of_the_root_s_shows_no_line_once_more(call, monkeypatch):
+def test_a_handler_of_the_root_s_shows_no_line_once_more(call_command, monkeypatch):
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     logging.basicConfig(stream=sys.stdout, level=logging.DEBUG)
 
-    assert call(say) == (0, "", "a line of notice\na warning\n")
+    assert call_command(say) == (0, "", "a line of notice\na warning\n")
 
 
 @pytest.mark.parametrize("end", [None, DataError("wrong"), KeyboardInterrupt(), typer.Exit(3)])
-def test_the_log_is_left_as_it_was_however_the_command_ends(call, end):
+def test_the_log_is_left_as_it_was_however_the_command_ends(call_command, end):
     log = logging.getLogger("stage1")
     before = (log.level, log.propagate, list(log.handlers))
 
@@ -139,12 +126,12 @@ def test_the_log_is_left_as_it_was_however_the_command_ends(call, end):
         if end is not None:
             raise end
 
-    call(run)
+    call_command(run)
 
     assert (log.level, log.propagate, log.handlers) == before
 
 
-def test_lines_go_to_the_stderr_of_the_moment(call, monkeypatch):
+def test_lines_go_to_the_stderr_of_the_moment(call_command, monkeypatch):
     taken = io.StringIO()
 
     def redirect() -> None:
@@ -152,7 +139,7 @@ def test_lines_go_to_the_stderr_of_the_moment(call, monkeypatch):
         monkeypatch.setattr(sys, "stderr", taken)
         say()
 
-    call(redirect)
+    call_command(redirect)
 
     assert taken.getvalue() == "a line of notice\na warning\n"
 
@@ -161,7 +148,7 @@ def test_lines_go_to_the_stderr_of_the_moment(call, monkeypatch):
     ("terminal", "shown"), [(True, ["a line of", "notice"]), (False, ["a line of notice"])]
 )
 def test_a_long_line_is_broken_on_a_terminal_alone_and_between_words(
-    call, monkeypatch, terminal, shown
+    call_command, monkeypatch, terminal, shown
 ):
     monkeypatch.setenv("COLUMNS", "12")
 
@@ -169,10 +156,35 @@ def test_a_long_line_is_broken_on_a_terminal_alone_and_between_words(
         monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
         _log.info("a line of notice")
 
-    status, _, err = call(say_on_a_screen)
+    status, _, err = call_command(say_on_a_screen)
 
     assert status == 0
     assert [line.rstrip() for line in err.splitlines()] == shown
+
+
+# --- what is printed ---
+
+
+def printed(text, *, terminal):
+    file = io.StringIO()
+    print_caution(Console(file=file, width=20, force_terminal=terminal, color_system=None), text)
+    return file.getvalue()
+
+
+def test_a_long_warning_is_one_line_of_a_file_and_goes_on_indented_on_a_terminal():
+    text = "Warning: nothing [bold] here is markup"
+
+    assert printed(text, terminal=False) == text + "\n"
+    lines = [line.rstrip() for line in printed(text, terminal=True).splitlines()]
+    assert lines == ["  Warning: nothing", "  [bold] here is", "  markup"]
+
+
+def test_plain_text_is_printed_letter_by_letter(capsys):
+    text = "python -m stage1.report 'runs/[red]a' :smile: " + "x" * 200
+
+    print_plain(Console(width=20), text)
+
+    assert capsys.readouterr().out == text + "\n"
 
 
 # --- durations ---

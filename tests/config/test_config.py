@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from stage1.base.errors import ConfigError
 from stage1.config import Config, Section, config_yaml, load_config, nested, with_values
+from stage1.config.rules import RuleError
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "configs").glob("*.yaml"))
@@ -126,318 +127,243 @@ def test_setting_a_key_checks_the_whole_anew(values):
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "fault"),
+    ("key_and_value", "rule"),
     [
+        pytest.param("training.optimizer.lr: -1", "must be > 0, got -1", id="below a bound"),
+        pytest.param("masking.mask_ratio: 1", "must be < 1, got 1", id="at an open bound"),
         pytest.param(
-            "training:\n  optimizer:\n    lr: -1\n",
-            3,
-            "training.optimizer.lr: must be > 0, got -1",
-            id="below a bound",
-        ),
-        pytest.param(
-            "masking: {mask_ratio: 1}\n",
-            1,
-            "masking.mask_ratio: must be < 1, got 1",
-            id="at an open bound",
-        ),
-        pytest.param(
-            "data:\n  seq_length: 64\n",
-            2,
-            "data.seq_length: unknown key; did you mean 'seq_len'?",
+            "data.seq_length: 64",
+            "unknown key; did you mean 'seq_len'?",
             id="unknown key in a section",
         ),
         pytest.param(
-            "model:\n  encoder:\n    d_modle: 64\n",
-            3,
-            "model.encoder.d_modle: unknown key; did you mean 'd_model'?",
+            "model.encoder.d_modle: 64",
+            "unknown key; did you mean 'd_model'?",
             id="unknown key in a section of a section",
         ),
+        pytest.param("trainig: {}", "unknown key; did you mean 'training'?", id="unknown section"),
         pytest.param(
-            "\ntrainig: {}\n",
-            2,
-            "trainig: unknown key; did you mean 'training'?",
-            id="unknown section",
-        ),
-        pytest.param(
-            "transfer_learning:\n  initialization: pretraind\n",
-            2,
-            "transfer_learning.initialization: must be 'pretrained', 'random' or 'shuffled', "
-            "got 'pretraind'",
+            "transfer_learning.initialization: pretraind",
+            "must be 'pretrained', 'random' or 'shuffled', got 'pretraind'",
             id="a word that is not offered",
         ),
         pytest.param(
-            "training:\n  epochs: many\n",
-            2,
-            "training.epochs: must be a whole number, got 'many'",
+            "training.epochs: many",
+            "must be a whole number, got 'many'",
             id="text for a whole number",
         ),
         pytest.param(
-            "training:\n  epochs: 1.5\n",
-            2,
-            "training.epochs: must be a whole number, got 1.5",
+            "training.epochs: 1.5",
+            "must be a whole number, got 1.5",
             id="a part for a whole number",
         ),
         pytest.param(
-            "training:\n  optimizer: {lr: fast}\n",
-            2,
-            "training.optimizer.lr: must be a number, got 'fast'",
-            id="text for a number",
+            "training.optimizer.lr: fast", "must be a number, got 'fast'", id="text for a number"
         ),
         pytest.param(
-            "training:\n  optimizer: {lr: .nan}\n",
-            2,
-            "training.optimizer.lr: must be a finite number, got nan",
-            id="no number",
+            "training.optimizer.lr: .nan", "must be a finite number, got nan", id="no number"
         ),
         pytest.param(
-            "masking:\n  sync_across_tf: perhaps\n",
-            2,
-            "masking.sync_across_tf: must be true or false, got 'perhaps'",
+            "masking.sync_across_tf: perhaps",
+            "must be true or false, got 'perhaps'",
             id="text for a truth value",
         ),
         pytest.param(
-            "transfer_learning:\n  lm_name_or_path: 5\n",
-            2,
-            "transfer_learning.lm_name_or_path: must be text, got 5",
-            id="a number for text",
+            "transfer_learning.lm_name_or_path: 5", "must be text, got 5", id="a number for text"
         ),
         pytest.param(
-            "transfer_learning:\n  initialization_stream: -1\n",
-            2,
-            "transfer_learning.initialization_stream: must be >= 0, got -1",
+            "transfer_learning.initialization_stream: -1",
+            "must be >= 0, got -1",
             id="a stream below 0",
         ),
         pytest.param(
-            "transfer_learning:\n  initialization_seed: one\n",
-            2,
-            "transfer_learning.initialization_seed: must be a whole number, got 'one'",
+            "transfer_learning.initialization_seed: one",
+            "must be a whole number, got 'one'",
             id="text for a seed",
         ),
         pytest.param(
-            "data:\n",
-            1,
-            "data: must be a mapping of keys to values, got None",
-            id="an empty section",
+            "data: null", "must be a mapping of keys to values, got None", id="an empty section"
+        ),
+        pytest.param("data.timeframes: m1", "must be a list, got 'm1'", id="one word for a list"),
+        pytest.param(
+            "data.timeframes: [m1, 5]", "must be text, got 5", id="a wrong entry of a list"
         ),
         pytest.param(
-            "data:\n  timeframes: m1\n",
-            2,
-            "data.timeframes: must be a list, got 'm1'",
-            id="one word for a list",
-        ),
-        pytest.param(
-            "data:\n  timeframes:\n  - m1\n  - 5\n",
-            2,
-            "data.timeframes: must be text, got 5",
-            id="a wrong entry of a list",
-        ),
-    ],
-)
-def test_a_fault_names_file_line_key_rule_and_value(write, text, line, fault):
-    path = write(text)
-
-    assert lines_of(path) == [f"{path}:{line}: {fault}"]
-
-
-@pytest.mark.parametrize(
-    ("text", "line", "fault"),
-    [
-        pytest.param(
-            "training:\n  batch_size: many\n",
-            2,
-            "training.batch_size: must be a whole number or auto, got 'many'",
+            "training.batch_size: many",
+            "must be a whole number or auto, got 'many'",
             id="a word that is not auto",
         ),
         pytest.param(
-            "training:\n  batch_size: .inf\n",
-            2,
-            "training.batch_size: must be a whole number or auto, got inf",
+            "training.batch_size: .inf",
+            "must be a whole number or auto, got inf",
             id="all windows in a batch",
         ),
         pytest.param(
-            "model:\n  cross_pairs: [[m1, m5, m15]]\n",
-            2,
-            "model.cross_pairs: must be a list of pairs such as [[m1, m5]], or null, got "
-            "[['m1', 'm5', 'm15']]",
+            "model.cross_pairs: [[m1, m5, m15]]",
+            "must be a list of pairs such as [[m1, m5]], or null, got [['m1', 'm5', 'm15']]",
             id="three timeframes in a pair",
         ),
         pytest.param(
-            "model:\n  cross_pairs: [m1, m5]\n",
-            2,
-            "model.cross_pairs: must be a list of pairs such as [[m1, m5]], or null, got "
-            "['m1', 'm5']",
+            "model.cross_pairs: [m1, m5]",
+            "must be a list of pairs such as [[m1, m5]], or null, got ['m1', 'm5']",
             id="timeframes in place of pairs",
         ),
+        pytest.param("training.batch_size: 0", "must be >= 1, got 0", id="no window in a batch"),
         pytest.param(
-            "training:\n  batch_size: 0\n",
-            2,
-            "training.batch_size: must be >= 1, got 0",
-            id="no window in a batch",
+            "data.sampling_probs.m5: 1.5", "must be from 0 to 1, got 1.5", id="a chance above 1"
         ),
         pytest.param(
-            "model: {async_sampler: true}\ndata:\n  timeframes: [m1, m5]\n"
-            "  sampling_probs: {m1: 0.5}\n",
-            4,
-            "data.sampling_probs.m1: must be 1, since m1 is in every window, got 0.5",
-            id="windows without m1",
-        ),
-        pytest.param(
-            "data:\n  sampling_probs: {m5: 1.5}\n",
-            2,
-            "data.sampling_probs.m5: must be from 0 to 1, got 1.5",
-            id="a chance above 1",
-        ),
-        pytest.param(
-            "data:\n  sampling_probs: {m5: 0.5}\n",
-            2,
-            "data.sampling_probs: must be left out without model.async_sampler: all timeframes are "
-            "in a window",
+            "data.sampling_probs: {m5: 0.5}",
+            "must be left out without model.async_sampler: all timeframes are in a window",
             id="chances where all timeframes are in a window",
         ),
         pytest.param(
+            "model.cross_pairs: [[m1, m1]]",
+            "must be pairs of two of data.timeframes=['m1', 'm5', 'm15', 'm30', 'h1', 'h4'], "
+            "got ['m1', 'm1']",
+            id="a timeframe paired with itself",
+        ),
+        pytest.param(
+            "data.timeframes: [m5, m1]",
+            "must start with m1 and go from fine to coarse, each once, got ['m5', 'm1']",
+            id="timeframes in disorder",
+        ),
+        pytest.param(
+            "data.step: 1h",
+            "must be left out with data.kind: ohlc, got '1h'",
+            id="the step of bars",
+        ),
+        pytest.param(
+            "data.timeframes: [m1, m1]",
+            "must start with m1 and go from fine to coarse, each once, got ['m1', 'm1']",
+            id="a timeframe twice",
+        ),
+        pytest.param(
+            "data.timeframes: []",
+            "must start with m1 and go from fine to coarse, each once, got []",
+            id="no timeframe",
+        ),
+        pytest.param(
+            "model.encoder.heads: 3",
+            "must divide d_model=64, got 3",
+            id="heads that do not divide the width",
+        ),
+        pytest.param(
+            "transfer_learning.patch_len: 5",
+            "must divide data.seq_len=64, got 5",
+            id="patches that do not divide the window",
+        ),
+        pytest.param(
+            "model.bottleneck_stride: 7",
+            "must divide data.seq_len=64, got 7",
+            id="a stride that does not divide the window",
+        ),
+        pytest.param(
+            "masking.mask_span_max: 2",
+            "must be >= masking.mask_span_min=3, got 2",
+            id="spans the wrong way round",
+        ),
+        pytest.param(
+            "masking.mask_ratio: 0.01",
+            "must hide at least one span of 3 of 64 bars, got 0.01",
+            id="nothing would be hidden",
+        ),
+    ],
+)
+def test_a_fault_names_file_line_key_rule_and_value(write, key_and_value, rule):
+    key, _, value = key_and_value.partition(": ")
+    sections = key.split(".")
+    lines = [f"{'  ' * depth}{name}:" for depth, name in enumerate(sections)]
+    path = write("\n".join(lines) + f" {value}\n")
+
+    assert lines_of(path) == [f"{path}:{len(sections)}: {key}: {rule}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        pytest.param(
+            "model: {async_sampler: true}\ndata:\n  timeframes: [m1, m5]\n  sampling_probs: {m1: "
+            "0.5}\n",
+            "4: data.sampling_probs.m1: must be 1, since m1 is in every window, got 0.5",
+            id="windows without m1",
+        ),
+        pytest.param(
             "data:\n  seq_len: 128\nmodel:\n  async_sampler: true\n",
-            2,
-            "data.seq_len: must be at least one bar of h4, 240 minutes, long with "
+            "2: data.seq_len: must be at least one bar of h4, 240 minutes, long with "
             "model.async_sampler, got 128",
             id="windows shorter than a bar",
         ),
         pytest.param(
             "evaluation:\n  tf_specific_mask_ratios:\n    m1: 0.2\n    m5: 1\n",
-            4,
-            "evaluation.tf_specific_mask_ratios.m5: must be > 0 and < 1, got 1.0",
+            "4: evaluation.tf_specific_mask_ratios.m5: must be > 0 and < 1, got 1.0",
             id="all bars hidden",
         ),
         pytest.param(
             "data:\n  timeframes: [m1, m5]\nevaluation:\n  tf_specific_mask_ratios: {h1: 0.2}\n",
-            4,
-            "evaluation.tf_specific_mask_ratios.h1: must be among data.timeframes=['m1', 'm5'], "
-            "got 'h1'",
+            "4: evaluation.tf_specific_mask_ratios.h1: must be among data.timeframes=['m1', "
+            "'m5'], got 'h1'",
             id="a ratio for a timeframe that is not there",
         ),
         pytest.param(
-            "model:\n  cross_pairs: [[m1, m1]]\n",
-            2,
-            "model.cross_pairs: must be pairs of two of data.timeframes=['m1', 'm5', 'm15', "
-            "'m30', 'h1', 'h4'], got ['m1', 'm1']",
-            id="a timeframe paired with itself",
-        ),
-        pytest.param(
             "data:\n  stride: 2\n  timeframes: [m1, m2]\n",
-            3,
-            "data.timeframes: must be among m1, m5, m15, m30, h1, h4, got 'm2'",
+            "3: data.timeframes: must be among m1, m5, m15, m30, h1, h4, got 'm2'",
             id="unknown timeframe",
         ),
         pytest.param(
-            "data:\n  timeframes: [m5, m1]\n",
-            2,
-            "data.timeframes: must start with m1 and go from fine to coarse, each once, "
-            "got ['m5', 'm1']",
-            id="timeframes in disorder",
-        ),
-        pytest.param(
-            "data:\n  step: 1h\n",
-            2,
-            "data.step: must be left out with data.kind: ohlc, got '1h'",
-            id="the step of bars",
-        ),
-        pytest.param(
             "data:\n  kind: series\n  timeframes: [x1, m5]\n",
-            3,
-            "data.timeframes: must be x1 and multiples of the step such as x4 or x12 with "
+            "3: data.timeframes: must be x1 and multiples of the step such as x4 or x12 with "
             "data.kind: series, got 'm5'",
             id="bars' timeframes for a series",
         ),
         pytest.param(
             "data:\n  kind: series\n  timeframes: [x1, x4, x6]\n",
-            3,
-            "data.timeframes: must start with x1 and go from fine to coarse, each a multiple of "
-            "the one before, got ['x1', 'x4', 'x6']",
+            "3: data.timeframes: must start with x1 and go from fine to coarse, each a "
+            "multiple of the one before, got ['x1', 'x4', 'x6']",
             id="groups that overlap",
         ),
         pytest.param(
             "data:\n  kind: series\n  timeframes: [x4, x12]\n",
-            3,
-            "data.timeframes: must start with x1 and go from fine to coarse, each a multiple of "
-            "the one before, got ['x4', 'x12']",
+            "3: data.timeframes: must start with x1 and go from fine to coarse, each a "
+            "multiple of the one before, got ['x4', 'x12']",
             id="a series without its own steps",
         ),
         pytest.param(
             "data: {kind: series, timeframes: [x1], channels: [a, a]}\n",
-            1,
-            "data.channels: must be names of columns, each once, got ['a', 'a']",
+            "1: data.channels: must be names of columns, each once, got ['a', 'a']",
             id="a channel twice",
         ),
         pytest.param(
             "data: {kind: series, timeframes: [x1], step: soon}\n",
-            1,
-            "data.step: must be a number and one of s, min, h, d, w, mo, y, such as 1h or 1mo, "
-            "got 'soon'",
+            "1: data.step: must be a number and one of s, min, h, d, w, mo, y, such as 1h or "
+            "1mo, got 'soon'",
             id="no step",
         ),
         pytest.param(
-            "data: {kind: series, timeframes: [x1, x12], seq_len: 8}\n"
-            "model: {async_sampler: true}\n"
-            "transfer_learning: {patch_len: 4}\nmasking: {mask_ratio: 0.5}\n",
-            1,
-            "data.seq_len: must be at least one bar of x12, 12 steps, long with "
+            "data: {kind: series, timeframes: [x1, x12], seq_len: 8}\nmodel: {async_sampler: "
+            "true}\ntransfer_learning: {patch_len: 4}\nmasking: {mask_ratio: 0.5}\n",
+            "1: data.seq_len: must be at least one bar of x12, 12 steps, long with "
             "model.async_sampler, got 8",
             id="windows shorter than a coarse step",
         ),
         pytest.param(
-            "data:\n  timeframes: [m1, m1]\n",
-            2,
-            "data.timeframes: must start with m1 and go from fine to coarse, each once, "
-            "got ['m1', 'm1']",
-            id="a timeframe twice",
-        ),
-        pytest.param(
-            "data:\n  timeframes: []\n",
-            2,
-            "data.timeframes: must start with m1 and go from fine to coarse, each once, got []",
-            id="no timeframe",
-        ),
-        pytest.param(
             "model:\n  stem:\n    width: 8\n    kernel: 4\n",
-            4,
-            "model.stem.kernel: must be odd, got 4",
+            "4: model.stem.kernel: must be odd, got 4",
             id="even kernel",
-        ),
-        pytest.param(
-            "model:\n  encoder:\n    heads: 3\n",
-            3,
-            "model.encoder.heads: must divide d_model=64, got 3",
-            id="heads that do not divide the width",
-        ),
-        pytest.param(
-            "transfer_learning:\n  patch_len: 5\n",
-            2,
-            "transfer_learning.patch_len: must divide data.seq_len=64, got 5",
-            id="patches that do not divide the window",
-        ),
-        pytest.param(
-            "model:\n  bottleneck_stride: 7\n",
-            2,
-            "model.bottleneck_stride: must divide data.seq_len=64, got 7",
-            id="a stride that does not divide the window",
-        ),
-        pytest.param(
-            "masking:\n  mask_span_max: 2\n",
-            2,
-            "masking.mask_span_max: must be >= masking.mask_span_min=3, got 2",
-            id="spans the wrong way round",
-        ),
-        pytest.param(
-            "masking:\n  mask_ratio: 0.01\n",
-            2,
-            "masking.mask_ratio: must hide at least one span of 3 of 64 bars, got 0.01",
-            id="nothing would be hidden",
         ),
     ],
 )
-def test_keys_that_do_not_fit_together_are_reported_at_the_line_of_one(write, text, line, fault):
+def test_keys_that_do_not_fit_together_are_reported_at_the_line_of_one(write, text, fault):
     path = write(text)
 
-    assert lines_of(path) == [f"{path}:{line}: {fault}"]
+    assert lines_of(path) == [f"{path}:{fault}"]
+
+
+def test_a_rule_of_several_keys_keeps_each_with_its_path():
+    error = RuleError(("a.b", "must be odd, got 2"), ("c", "must be > 0, got 0"))
+
+    assert error.faults == [(("a", "b"), "must be odd, got 2"), (("c",), "must be > 0, got 0")]
+    assert str(error) == "a.b: must be odd, got 2; c: must be > 0, got 0"
 
 
 def test_all_faults_of_a_file_are_told_at_once_each_with_its_line(write):

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from stage1.base.faults import plural
 from stage1.base.metric_table import CORRELATION
+from stage1.base.text import plural
 from stage1.claims.aggregates import Band, interquartile_mean_band
 from stage1.claims.evaluate import Evaluation
 from stage1.claims.intervals import Values

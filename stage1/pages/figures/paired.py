@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 
-from stage1.base.faults import plural
 from stage1.base.metric_table import CORRELATION
+from stage1.base.text import plural
 from stage1.claims.aggregates import Band, performance_profile
 from stage1.claims.evaluate import Evaluation
 from stage1.claims.intervals import Values

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from stage1.base.faults import plural
+from stage1.base.text import plural
 from stage1.pages.figures.drawn import (
     LOOK,
     QUIET,

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 
-from stage1.base.faults import plural
 from stage1.base.metric_table import CORRELATION, LOSS, metric_label
+from stage1.base.text import plural
 from stage1.claims.aggregates import Band
 from stage1.claims.evaluate import Evaluation
 from stage1.claims.intervals import Values

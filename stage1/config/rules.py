@@ -1,18 +1,27 @@
-"""Broken rules in words: what pydantic found, as this project says it, ready for one line each."""
+"""What every part of a configuration is, and the rules it breaks in our words."""
 
 from __future__ import annotations
 
-import difflib
+import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from reprlib import Repr
 from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from stage1.base.errors import ResultsError, Stage1Error
+from stage1.base.text import did_you_mean, one_line, shown
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are refused, values do not change."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    def __hash__(self) -> int:
+        """Equal sections have equal hashes, those with mappings too."""
+        return hash(json.dumps(self.model_dump(mode="json"), sort_keys=True))
+
 
 KeyPath = tuple[str, ...]
 Fault = tuple[KeyPath, str]
@@ -131,80 +140,3 @@ def _inside(annotation: Any, part: int | str) -> Any:
 
 def _is_section(annotation: Any) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-# Words ----------------------------------------------------------------------------------------
-
-LONGEST_VALUE = 200
-_SHORT = Repr()
-_SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxlist, _SHORT.maxtuple = 2, 6, 12, 12
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
-
-
-def shown(value: Any) -> str:
-    """A value as an error message shows it: as Python writes it, cut where it is long."""
-    try:
-        text = one_line(_SHORT.repr(value))
-    except ValueError:  # Python writes no number of more than some thousand digits
-        text = "a number with too many digits to show"
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
-
-
-def plural(count: int, noun: str) -> str:
-    """A count with its noun, which takes an s."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def dotted(keys: KeyPath) -> str:
-    """The path of a key in one printable word."""
-    text = ".".join(keys)
-    return text if text.isprintable() else repr(text)
-
-
-def one_line(text: str) -> str:
-    """Text of any origin without line breaks and control codes."""
-    words = " ".join(text.split())
-    return words if words.isprintable() else repr(words)
-
-
-def brief(text: str) -> str:
-    """Text of any origin as one line of bounded length, for an error message."""
-    return one_line(text)[:LONGEST_VALUE].rstrip(". ")
-
-
-def reason_of(error: BaseException) -> str:
-    """An exception in one line of bounded length; a user's error in its own words alone."""
-    first = next(iter(str(error).strip().splitlines()), "")
-    text = first if isinstance(error, Stage1Error) else f"{type(error).__name__}: {first}"
-    return brief(text)
-
-
-def did_you_mean(word: str, known: list[str]) -> str:
-    """The hint for a mistyped name: the nearest known one, or all of them."""
-    near = difflib.get_close_matches(word, known, n=1)
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    return f"; known: {', '.join(known)}" if known else ""
-
-
-@contextmanager
-def told_if_unwritable(
-    path: Path, kind: str = "folder", *, advice: str = "give another --out"
-) -> Iterator[None]:
-    """Say in one line that a place cannot be written, or that its disk is full.
-
-    Args:
-        path: The place.
-        kind: What it is to be.
-        advice: What to do.
-
-    Raises:
-        ResultsError: Something in the block could not be read or written.
-    """
-    try:
-        yield
-    except OSError as error:
-        reason = brief(str(error))
-        raise ResultsError(
-            f"{path}: must be a {kind} that can be written, got {reason}; {advice}"
-        ) from None

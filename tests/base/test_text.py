@@ -1,27 +1,11 @@
-"""Faults in words: values cut short, hints, rules of several keys."""
+"""Values, counts and reasons in words: cut short, printable, on one line."""
 
 from __future__ import annotations
 
 import pytest
 
 from stage1.base.errors import TrialError
-from stage1.base.faults import (
-    LONGEST_VALUE,
-    RuleError,
-    did_you_mean,
-    dotted,
-    one_line,
-    plural,
-    reason_of,
-    shown,
-)
-
-
-def test_a_rule_of_several_keys_keeps_each_with_its_path():
-    error = RuleError(("a.b", "must be odd, got 2"), ("c", "must be > 0, got 0"))
-
-    assert error.faults == [(("a", "b"), "must be odd, got 2"), (("c",), "must be > 0, got 0")]
-    assert str(error) == "a.b: must be odd, got 2; c: must be > 0, got 0"
+from stage1.base.text import LONGEST_VALUE, did_you_mean, dotted, one_line, plural, reason_of, shown
 
 
 @pytest.mark.parametrize(

@@ -31,12 +31,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from stage1.base.steps import MINUTES
 from stage1.config import Config
-from stage1.data.bars import PRICES, Bars
+from stage1.data.bars import PRICES, Bars, resample_all
 from stage1.data.batches import EpochPlan, MarketWindows
-from stage1.data.checks import sound_bars
+from stage1.data.checks import bar_rules, sound_bars
 from stage1.data.features import normalise, visible_features, window_statistics
 from stage1.data.hiding import draw_hiding
-from stage1.data.resample import resample_all
 from stage1.data.store import read_parquet
 from stage1.prepare import prepare
 
@@ -201,7 +200,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     m1 = (
-        sound_bars(read_parquet(options.m1), minutes=1) if options.m1 else random_walk(options.bars)
+        sound_bars(read_parquet(options.m1), bar_rules(1))
+        if options.m1
+        else random_walk(options.bars)
     )
     for name, benchmark in BENCHMARKS.items():
         with benchmark(m1) as job:

@@ -17,9 +17,9 @@ from stage1.base.steps import MINUTES, Step, parse_step
 from stage1.base.terminal import run_command
 from stage1.base.text import shown
 from stage1.data.bars import Repair
-from stage1.data.csv_dialects import Dialect
+from stage1.data.csv_dialects import ANY_DIALECT, DialectName
 from stage1.data.prepared import Prepared, prepare_bars, prepare_series
-from stage1.data.series import FILE
+from stage1.data.store import SERIES_FILE
 
 STATS_FILE = "stats.json"
 
@@ -68,9 +68,9 @@ def prepare(
         ),
     ] = None,
     dialect: Annotated[
-        Dialect,
+        DialectName,
         typer.Option(help="Refuse a CSV that is of another dialect than this."),
-    ] = "auto",
+    ] = ANY_DIALECT,
     repair: Annotated[
         list[Repair] | None,
         typer.Option(
@@ -96,7 +96,7 @@ def prepare(
     _require_own_folder(out, source)
     repairs = repair or ()
     if step is not None:
-        if dialect != "auto" or timeframes is not None:
+        if dialect != ANY_DIALECT or timeframes is not None:
             raise ConfigError("--dialect and --timeframes must be left out with --step")
         wanted = None if channels is None else _parse_channels(channels)
         prepared = prepare_series(
@@ -108,7 +108,7 @@ def prepare(
         names = list(MINUTES) if timeframes is None else _parse_timeframes(timeframes)
         prepared = prepare_bars(source, names, dialect=dialect, tz=tz, repairs=repairs)
     _write(out, prepared)
-    print(f"{out}: {prepared.told}")
+    print(f"{out}: {prepared.summary}")
 
 
 def _parse_step(text: str, tz: str) -> Step:
@@ -148,7 +148,7 @@ def _require_own_folder(out: Path, source: Path) -> None:
     """The folder is replaced as a whole, so that no file of an earlier run stays among the new."""
     if out.exists() and not out.is_dir():
         raise DataError(f"--out must be a folder, got the file {out}")
-    ours = {STATS_FILE, FILE, *(f"{name}.parquet" for name in MINUTES)}
+    ours = {STATS_FILE, SERIES_FILE, *(f"{name}.parquet" for name in MINUTES)}
     foreign = sorted(
         path.name
         for path in out.glob("*")

@@ -9,8 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from stage1.config import DataConfig
-from stage1.data.bars import Bars
-from stage1.data.resample import resample_all
+from stage1.data.bars import Bars, resample_all
 from stage1.data.store import write_parquet
 
 MIDNIGHT = 1_514_851_200

@@ -12,8 +12,8 @@ from tiny_training import tiny_config
 
 from stage1.base.steps import parse_step
 from stage1.config import Config
-from stage1.data.bars import Bars
-from stage1.data.series import FILE, resample_means, write_series
+from stage1.data.bars import Bars, resample_means
+from stage1.data.store import SERIES_FILE, write_parquet
 
 
 def waves(rows: int = 400, *, channels: int = 3, seed: int = 0) -> np.ndarray:
@@ -60,8 +60,8 @@ def frame_of(values: np.ndarray, start: str = "2001-01-01", freq: str = "1h") ->
 def write_folder(folder: Path, values: np.ndarray, step: str = "1h") -> Path:
     """The rows from step 0 on, as `stage1.prepare` would write them."""
     folder.mkdir()
-    names = tuple(names_of(values.shape[1]))
-    write_series(series_of(values, ["x1"])["x1"], names, parse_step(step), folder / FILE)
+    names, rows = tuple(names_of(values.shape[1])), series_of(values, ["x1"])["x1"]
+    write_parquet(rows, folder / SERIES_FILE, names=names, step=parse_step(step))
     return folder
 
 

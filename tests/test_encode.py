@@ -10,7 +10,7 @@ from synthetic_series import waves, write_folder
 
 import stage1
 from stage1.base.files import sha256_of_file
-from stage1.data.store import fingerprint
+from stage1.data.bars import fingerprint
 from stage1.encode import encode
 from stage1.training import encoder as embeddings
 

@@ -41,9 +41,10 @@ from stage1.claims.evaluate import evaluate
 from stage1.claims.scores import read_run
 from stage1.config import Config, load_config
 from stage1.data.bars import Repair
-from stage1.data.checks import sound_bars
+from stage1.data.checks import bar_rules, sound_bars
 from stage1.data.csv_reader import read_csv
-from stage1.data.store import load_bars, read_parquet
+from stage1.data.load import load_bars
+from stage1.data.store import read_parquet
 from stage1.export import export
 from stage1.pages.console import show_end
 from stage1.pages.figures import draw_all
@@ -498,7 +499,7 @@ def test_a_control_code_in_a_line_does_not_reach_the_terminal(tmp_path):
     file = tmp_path / "M1.csv"
     file.write_text("2018-11-04 01:59,1,1,1,1\n\x1b[31m,1,1,1\n")
 
-    assert "line must have 5 cells" in told(lambda: sound_bars(read_csv(file), minutes=1))
+    assert "line must have 5 cells" in told(lambda: sound_bars(read_csv(file), bar_rules(1)))
 
 
 @pytest.mark.parametrize("off", [0, 1_000])
@@ -522,7 +523,7 @@ def test_a_time_beyond_all_years_is_a_fault_of_its_row(tmp_path, unit):
     times = times if unit != "s" else pa.array([2**62 // 1000], pa.timestamp("s"))
     pq.write_table(pa.table({"timestamp": times, **prices}), file)
 
-    message = told(lambda: sound_bars(read_parquet(file), minutes=1), name=str(file))
+    message = told(lambda: sound_bars(read_parquet(file), bar_rules(1)), name=str(file))
 
     assert "row 1: time must be on a whole minute, got" in message
 

@@ -11,9 +11,8 @@ from tiny_training import tiny_config, tiny_language_model
 
 from stage1.base.errors import DataError
 from stage1.base.steps import MINUTES
-from stage1.data.bars import Bars
+from stage1.data.bars import Bars, resample_all
 from stage1.data.batches import MarketWindows
-from stage1.data.resample import resample_all
 from stage1.model.by_timeframe import model_inputs
 from stage1.model.losses import total_loss
 from stage1.model.stage1_model import build_model

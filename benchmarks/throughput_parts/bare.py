@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from stage1.config import Config
 from stage1.data.batches import Batch, MarketWindows
-from stage1.data.store import load_bars
+from stage1.data.load import load_bars
 from stage1.language_models.resolver import LanguageModel, resolve
 from stage1.model.blocks import block_sums, blocks_of_windows
 from stage1.model.losses import total_loss

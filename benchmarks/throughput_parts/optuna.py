@@ -12,7 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from stage1.config import Config
 from stage1.data.batches import MarketWindows
-from stage1.data.store import load_bars
+from stage1.data.load import load_bars
 from stage1.language_models.resolver import resolve
 from stage1.study.study import trial_config
 from stage1.training.fit import EpochRow, fit

@@ -15,9 +15,9 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from stage1.base.seeds import Stream, generator
 from stage1.config import Config
+from stage1.data.bars import Bars
 from stage1.data.batches import VALIDATION_BATCH, EpochPlan, MarketWindows
 from stage1.data.hiding import numbers_needed
-from stage1.data.store import Bars
 from stage1.data.windows import Split
 from stage1.language_models.resolver import LanguageModel
 from stage1.model.stage1_model import Stage1Model, build_model

@@ -10,7 +10,7 @@ import torch
 from ray.tune.integration.pytorch_lightning import TuneReportCheckpointCallback
 
 from stage1.config import Config, load_config, with_values
-from stage1.data.store import load_bars
+from stage1.data.load import load_bars
 from stage1.language_models.resolver import resolve
 from throughput_parts.first_step import FirstStep
 from throughput_parts.plain import PlainData, plain_module

@@ -7,8 +7,9 @@ from typing import Any
 
 from rich.console import Console
 
+from stage1.data.bars import fingerprint
 from stage1.data.batches import MarketWindows
-from stage1.data.store import fingerprint, load_bars
+from stage1.data.load import load_bars
 from stage1.language_models.resolver import resolve
 from stage1.run.reading import PARAMETER_PREFIX, RunFolder, read_curves, read_trials
 from stage1.study.engine import StudyEngine

@@ -55,7 +55,7 @@ class Step(NamedTuple):
         months = (numbers * self.months).astype("M8[M]")
         return months.astype("M8[s]").astype(np.int64)
 
-    def astray(self, seconds: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def misplaced(self, seconds: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which instants lie elsewhere in their step than most do; in steps of months, none."""
         if len(seconds) == 0 or not self.seconds:
             return np.zeros(len(seconds), dtype=bool)

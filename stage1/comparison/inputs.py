@@ -11,10 +11,9 @@ import torch
 from stage1.comparison.experiment import Experiment
 from stage1.comparison.record import DataRecord, ExperimentRecord, MachineRecord
 from stage1.config import Config, with_values
-from stage1.data.bars import Bars
+from stage1.data.bars import Bars, fingerprint
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_data
-from stage1.data.store import fingerprint
 from stage1.language_models.resolver import LanguageModel, resolve
 from stage1.model.stage1_model import build_model
 from stage1.study.resume import data_description

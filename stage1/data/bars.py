@@ -1,8 +1,9 @@
-"""What bars are, and what the rows of a file are before they are known to be bars."""
+"""Bars, how coarser ones are made of them, and the rows of a file that are to become bars."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -10,10 +11,98 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stage1.base.steps import MINUTES, steps_per_bar
+from stage1.base.text import shown
 from stage1.config.data import PRICES as PRICES
 
 UNREADABLE: int = np.iinfo(np.int64).min
 """Stands for the open time of a row whose stamp names no instant."""
+
+
+class Bars(NamedTuple):
+    """Bars of one timeframe that keep every rule; or the rows of a series, or means of them."""
+
+    open_time: NDArray[np.int64]
+    """(bars,) UTC, unix seconds of the bar's open, strictly increasing; of a series 60 times the
+    number of its step, as `stage1.data.series` counts them."""
+    prices: NDArray[np.float64]
+    """(bars, 4) open, high, low, close; finite and positive. (bars, channels) of a series; finite.
+    """
+
+
+def resample(bars: Bars, minutes: int) -> Bars:
+    """Aggregate bars to coarser ones, aligned to the UTC clock.
+
+    Intervals are closed and labelled on the left: the bar of 12:00 holds what opened from 12:00 up
+    to, but not at, 12:00 + `minutes`. It takes the first open, the highest high, the lowest low and
+    the last close. An interval without a bar stays out. A bar whose interval lost some minutes to a
+    gap is made of those that are there, so its open may be later than the interval's, and its close
+    earlier.
+
+    Args:
+        bars: Bars of a timeframe that divides `minutes`.
+        minutes: Length of the coarse bars; divides a day.
+    """
+    if minutes == 1 or len(bars.open_time) == 0:
+        return bars
+    times, first = _intervals(bars, minutes)
+    last = np.append(first[1:], len(bars.open_time)) - 1
+    open_, high, low, close = bars.prices.T
+    highest, lowest = np.maximum.reduceat(high, first), np.minimum.reduceat(low, first)
+    return Bars(times, np.stack([open_[first], highest, lowest, close[last]], axis=1))
+
+
+def resample_all(m1: Bars, timeframes: Iterable[str]) -> dict[str, Bars]:
+    """Aggregate 1-minute bars to several timeframes, each from the next finer one.
+
+    Args:
+        m1: 1-minute bars.
+        timeframes: Names from `MINUTES`, in the order of the result.
+    """
+    bars, finer = {}, m1
+    for timeframe, minutes in MINUTES.items():
+        bars[timeframe] = finer = resample(finer, minutes)
+    return {timeframe: bars[timeframe] for timeframe in timeframes}
+
+
+def resample_means(rows: Bars, timeframes: Iterable[str]) -> dict[str, Bars]:
+    """Average the rows of a series to several timeframes.
+
+    Groups are counted from 1970: of a monthly series `x3` are the quarters and `x12` the years, of
+    an hourly one `x24` the days in UTC. A group that lost some rows to a gap, or to either end of
+    the series, is the mean of those that are there; one without a row stays out.
+
+    Args:
+        rows: Of the series itself.
+        timeframes: Such as `x1` and `x12`, in the order of the result.
+    """
+    return {name: _means(rows, steps_per_bar(name) or 1) for name in timeframes}
+
+
+def _means(rows: Bars, steps: int) -> Bars:
+    if steps == 1 or len(rows.open_time) == 0:
+        return rows
+    times, first = _intervals(rows, steps)
+    sums = np.add.reduceat(rows.prices, first, axis=0)
+    counts = np.diff(first, append=len(rows.open_time))
+    return Bars(times, sums / counts[:, None])
+
+
+def _intervals(bars: Bars, minutes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """When the intervals that hold a bar begin, and the place of the first bar in each."""
+    interval = bars.open_time // (60 * minutes)
+    first = np.flatnonzero(np.diff(interval, prepend=interval[0] - 1))
+    return interval[first] * (60 * minutes), first
+
+
+def fingerprint(bars: dict[str, Bars]) -> str:
+    """Hexadecimal SHA-256 over every array, with its timeframe and length, whatever the order."""
+    digest = hashlib.sha256()
+    for name in sorted(bars):
+        digest.update(f"{name} {len(bars[name].open_time)}\n".encode())
+        digest.update(np.ascontiguousarray(bars[name].open_time, dtype="<i8").tobytes())
+        digest.update(np.ascontiguousarray(bars[name].prices, dtype="<f8").tobytes())
+    return digest.hexdigest()
 
 
 class Repair(StrEnum):
@@ -22,17 +111,6 @@ class Repair(StrEnum):
     DROP_INVALID = "drop-invalid"
     SORT = "sort"
     DROP_DUPLICATES = "drop-duplicates"
-
-
-class Bars(NamedTuple):
-    """Sound bars of one timeframe, in order of time; or the rows of a series, or means of them."""
-
-    open_time: NDArray[np.int64]
-    """(bars,) UTC, unix seconds of the bar's open, strictly increasing; of a series 60 times the
-    number of its step, as `stage1.data.series` counts them."""
-    prices: NDArray[np.float64]
-    """(bars, 4) open, high, low, close; finite and positive. (bars, channels) of a series; finite.
-    """
 
 
 class Fault(NamedTuple):
@@ -49,7 +127,7 @@ class Fault(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The rows of a file as they were read; whether they are sound bars is not known yet."""
+    """The rows of a file as they were read, not yet checked."""
 
     path: Path
     unit: Literal["line", "row"]
@@ -72,6 +150,10 @@ class Rows(NamedTuple):
     """What a row is to be; of a series, a step."""
     left_out: str = ""
     """Columns without numbers that a series was not asked for, each with an example."""
+
+    def as_written(self, column: str) -> Callable[[int], str]:
+        """What gives the cell of a row, counted from 0, as a message shows it."""
+        return lambda row: shown(self.cell(int(self.lines[row]), column))
 
 
 def faults_where(

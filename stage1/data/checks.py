@@ -1,9 +1,8 @@
-"""Rules that sound bars keep; all faults of a file are found, and repaired only where asked for."""
+"""Which rows of a file are sound: the rules, the faults in words, the repairs, and the gaps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,13 +10,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stage1.base.errors import DataError
-from stage1.base.text import plural, shown
+from stage1.base.steps import Step
+from stage1.base.text import plural
 from stage1.data.bars import UNREADABLE, Bars, Fault, Repair, Rows, faults_where
 
-FindFaults = Callable[[Rows], list[Fault]]
-"""Tells every rule that some row breaks."""
 SHOWN = 20
 """At most this many faults are written out; the rest are counted."""
+LARGEST = 1e100
+"""Of a series' values; the squares of larger ones would not be finite."""
+
+Rules = Callable[[Rows], list[Fault]]
+"""What finds every fault of rows; a row can have several."""
+
+
+class Spacing(NamedTuple):
+    """How far the rows of a file are apart: their rules, and the words for them."""
+
+    rules: Rules
+    row: str
+    """What one row is called."""
+    wanted: str
+    """What the rows must be."""
+    unit: str
+    """What gaps between them are counted in, one of it."""
+    time_text: Callable[[int], str]
+    """An open time for people."""
 
 
 def format_time(seconds: int) -> str:
@@ -26,51 +43,65 @@ def format_time(seconds: int) -> str:
     return text.removesuffix(":00") if len(text) == len("2018-01-02 03:04:00") else text
 
 
-def find_faults(rows: Rows, *, minutes: int) -> list[Fault]:
-    """Every rule that some row breaks.
+def bar_rules(minutes: int) -> Rules:
+    """The rules for bars of this length: sound prices, times on the minute and in order."""
 
-    A row can break several rules. Order is judged between a row and the one before it.
+    def find(rows: Rows) -> list[Fault]:
+        return [
+            *rows.faults,
+            *_price_faults(rows),
+            *_off_the_minute(rows),
+            *_time_faults(rows, minutes, format_time),
+        ]
+
+    return find
+
+
+MINUTE_BARS = Spacing(bar_rules(1), "bar", "1-minute bars", "minute", format_time)
+
+
+def steps_of_series(step: Step) -> Spacing:
+    """The rules for a series whose times are step numbers: finite numbers, a row a step, in order.
 
     Args:
-        rows: What a reader made of a file.
-        minutes: Length of the bars.
+        step: Of the series, whose rows `stage1.data.series.on_steps` has numbered.
     """
-    return [*rows.faults, *_price_faults(rows), *_off_the_minute(rows), *time_faults(rows, minutes)]
+
+    def time_text(open_time: int) -> str:
+        return format_time(int(step.starts(np.array([open_time // 60]))[0]))
+
+    def find(rows: Rows) -> list[Fault]:
+        broken = ~(np.abs(rows.prices) <= LARGEST)
+        rule = "must be a finite number, at most 1e100 in size"
+        numbers = _number_faults(rows, broken, rule=rule)
+        return [*rows.faults, *numbers, *_time_faults(rows, 1, time_text)]
+
+    return Spacing(find, "row", f"{step.text} apart", "step", time_text)
 
 
-def minute_faults(rows: Rows) -> list[Fault]:
-    """The same, of 1-minute bars."""
-    return find_faults(rows, minutes=1)
-
-
-def sound_bars(rows: Rows, *, minutes: int, advice: str | None = None) -> Bars:
+def sound_bars(rows: Rows, rules: Rules, advice: str | None = None) -> Bars:
     """Rows as bars, if every one of them is sound.
 
     Args:
         rows: What a reader made of a file.
-        minutes: Length of the bars.
+        rules: That they must keep.
         advice: What to do about faults; by default the repairs that would take them away.
 
     Raises:
         DataError: No rows, or some break a rule: one line for each fault, up to `SHOWN`.
     """
-    return sound_rows(rows, partial(find_faults, minutes=minutes), advice)
-
-
-def sound_rows(rows: Rows, find: FindFaults, advice: str | None = None) -> Bars:
-    """The same by other rules."""
     if len(rows.lines) == 0 and not rows.faults:
         named = f"{rows.row}s"
         raise DataError(
             f"{rows.path}: must hold {named}, got none; give a file with rows of {named}"
         )
-    faults = find(rows)
+    faults = rules(rows)
     if faults:
-        raise DataError(describe(rows, faults, advice))
+        raise DataError(_describe(rows, faults, advice))
     return Bars(rows.open_time, rows.prices)
 
 
-def describe(rows: Rows, faults: Sequence[Fault], advice: str | None) -> str:
+def _describe(rows: Rows, faults: Sequence[Fault], advice: str | None) -> str:
     """Faults in the order of the file, one line each, under a line with their number."""
     total = sum(len(fault.lines) for fault in faults)
     places = np.concatenate([fault.lines for fault in faults])
@@ -92,9 +123,7 @@ def describe(rows: Rows, faults: Sequence[Fault], advice: str | None) -> str:
     return "\n".join([headline, *shown])
 
 
-def repair_rows(
-    rows: Rows, wanted: Collection[Repair], find: FindFaults = minute_faults
-) -> tuple[Rows, list[str]]:
+def repair_rows(rows: Rows, wanted: Collection[Repair], rules: Rules) -> tuple[Rows, list[str]]:
     """Do the repairs asked for, and no other, in the order of `Repair`.
 
     `drop-invalid` drops every row whose own content breaks a rule (also a local time that the
@@ -104,7 +133,7 @@ def repair_rows(
     Args:
         rows: What a reader made of a file.
         wanted: Which.
-        find: The rules.
+        rules: That rows must keep.
 
     Returns:
         The rows that are left, and a line about each repair.
@@ -114,7 +143,7 @@ def repair_rows(
     """
     notes = []
     if Repair.DROP_INVALID in wanted:
-        invalid = [f for f in find(rows) if f.repair == Repair.DROP_INVALID]
+        invalid = [f for f in rules(rows) if f.repair == Repair.DROP_INVALID]
         lines = np.unique(np.concatenate([f.lines for f in invalid] or [np.empty(0, np.int64)]))
         sound = ~np.isin(rows.lines, lines)
         if rows.row == "step" and len(lines) > sound.sum():
@@ -156,7 +185,7 @@ def _take(rows: Rows, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Rows:
 def _price_faults(rows: Rows) -> Iterator[Fault]:
     open_, high, low, close = rows.prices.T
     broken = ~((rows.prices > 0) & (rows.prices < np.inf))
-    yield from number_faults(rows, broken, rule="must be a finite number > 0")
+    yield from _number_faults(rows, broken, rule="must be a finite number > 0")
     # A price that is no number is NaN, every comparison with it False: it is reported once.
     top, bottom = np.maximum(open_, close), np.minimum(open_, close)
     yield from faults_where(
@@ -173,20 +202,12 @@ def _price_faults(rows: Rows) -> Iterator[Fault]:
     )
 
 
-def number_faults(rows: Rows, broken: NDArray[np.bool_], *, rule: str) -> Iterator[Fault]:
-    """A fault for each column of numbers that has rows which break a rule.
-
-    Args:
-        rows: What a reader made of a file.
-        broken: (rows, columns) where the rule is broken.
-        rule: As it goes on after the name of a column.
-    """
-
-    def written(name: str) -> Callable[[int], str]:
-        return lambda row: shown(rows.cell(int(rows.lines[row]), name))
-
+def _number_faults(rows: Rows, broken: NDArray[np.bool_], *, rule: str) -> Iterator[Fault]:
+    """A fault for each column that has rows where `broken`, (rows, columns), is True."""
     for name, column in zip(rows.names, broken.T, strict=True):
-        yield from faults_where(rows.lines, column, rule=f"{name} {rule}", value=written(name))
+        yield from faults_where(
+            rows.lines, column, rule=f"{name} {rule}", value=rows.as_written(name)
+        )
 
 
 def _off_the_minute(rows: Rows) -> Iterator[Fault]:
@@ -194,27 +215,19 @@ def _off_the_minute(rows: Rows) -> Iterator[Fault]:
         rows.lines,
         (rows.open_time != UNREADABLE) & (rows.open_time % 60 != 0),
         rule="time must be on a whole minute",
-        value=lambda row: shown(rows.cell(int(rows.lines[row]), "time")),
+        value=rows.as_written("time"),
     )
 
 
-def time_faults(
-    rows: Rows, minutes: int, written: Callable[[int], str] = format_time
-) -> Iterator[Fault]:
-    """Rows out of order, or too near to the one before.
-
-    Args:
-        rows: What a reader made of a file.
-        minutes: Length of the bars.
-        written: How a message tells an open time.
-    """
+def _time_faults(rows: Rows, minutes: int, time_text: Callable[[int], str]) -> Iterator[Fault]:
+    """Rows out of order, or nearer to the one before than a bar of so many minutes is long."""
     readable = rows.open_time != UNREADABLE
     times, lines = rows.open_time[readable], rows.lines[readable]
     steps = np.diff(times, prepend=times[:1] - 60 * minutes)
 
-    def beside_previous(row: int) -> str:
+    def after_previous(row: int) -> str:
         return (
-            f"{written(int(times[row]))} UTC after {written(int(times[row - 1]))} "
+            f"{time_text(int(times[row]))} UTC after {time_text(int(times[row - 1]))} "
             f"({rows.unit} {lines[row - 1]})"
         )
 
@@ -222,14 +235,14 @@ def time_faults(
         lines,
         steps < 0,
         rule="time must be later than the row before",
-        value=beside_previous,
+        value=after_previous,
         repair=Repair.SORT,
     )
     yield from faults_where(
         lines,
         steps == 0,
         rule="time must not repeat",
-        value=beside_previous,
+        value=after_previous,
         repair=Repair.DROP_DUPLICATES,
     )
     if minutes > 1:
@@ -237,7 +250,7 @@ def time_faults(
             lines,
             (steps > 0) & (steps < 60 * minutes),
             rule=f"time must be {minutes} minutes or more after the row before",
-            value=beside_previous,
+            value=after_previous,
         )
 
 
@@ -260,34 +273,30 @@ def find_gaps(m1: Bars) -> Gaps:
     return Gaps(int((missing > 0).sum()), int(missing[longest]), int(m1.open_time[longest]))
 
 
-def describe_times(m1: Bars, *, row: str, unit: str, written: Callable[[int], str]) -> str:
+def describe_times(m1: Bars, spacing: Spacing) -> str:
     """From when to when there are bars, and the gaps between them.
 
     Args:
         m1: 1-minute bars, or the rows of a series.
-        row: What one is called.
-        unit: What a gap is counted in, one of it.
-        written: How an open time is told.
+        spacing: Of them.
     """
-    first, last = (written(int(m1.open_time[place])) for place in (0, -1))
-    text = f"{plural(len(m1.open_time), row)} from {first} to {last} UTC; "
+    first, last = (spacing.time_text(int(m1.open_time[place])) for place in (0, -1))
+    text = f"{plural(len(m1.open_time), spacing.row)} from {first} to {last} UTC; "
     gaps = find_gaps(m1)
     if gaps.number == 0:
         return text + "no gap"
-    after = written(gaps.after)
-    longest = plural(gaps.longest, unit)
+    after = spacing.time_text(gaps.after)
+    longest = plural(gaps.longest, spacing.unit)
     return f"{text}{plural(gaps.number, 'gap')}, the longest {longest} after {after}"
 
 
-def require_next(source: Path, m1: Bars, *, row: str, wanted: str, unit: str) -> None:
+def require_neighbours(source: Path, m1: Bars, spacing: Spacing) -> None:
     """Some two bars must follow each other: else all are further apart than they are said to be.
 
     Args:
         source: The file they are from.
         m1: 1-minute bars, or the rows of a series.
-        row: What one is called.
-        wanted: What they should be.
-        unit: What they are apart, one of it.
+        spacing: Of them.
 
     Raises:
         DataError: No two do.
@@ -295,6 +304,6 @@ def require_next(source: Path, m1: Bars, *, row: str, wanted: str, unit: str) ->
     between = np.diff(m1.open_time)
     if len(between) and between.min() > 60:
         raise DataError(
-            f"{source}: {row}s must be {wanted}, got {plural(int(between.min()) // 60, unit)} or "
-            "more from each to the next"
+            f"{source}: {spacing.row}s must be {spacing.wanted}, got "
+            f"{plural(int(between.min()) // 60, spacing.unit)} or more from each to the next"
         )

@@ -16,16 +16,15 @@ from numpy.typing import NDArray
 from stage1.base.errors import DataError
 from stage1.base.text import brief, shown
 from stage1.data.bars import Fault, Repair, Rows
-from stage1.data.csv_dialects import Dialect, Layout, find_layout, series_layout
-from stage1.data.text_columns import (
-    DATES,
-    TEMPLATES,
-    find_template,
-    parse_numbers,
-    parse_times,
-    to_numpy,
+from stage1.data.csv_dialects import (
+    ANY_DIALECT,
+    DATE_TEMPLATES,
+    TIME_TEMPLATES,
+    Layout,
+    find_layout,
+    series_layout,
 )
-from stage1.data.time_zones import to_instants
+from stage1.data.times import find_template, parse_numbers, parse_times, to_instants, to_numpy
 
 HEAD_BYTES = 65_536
 """The first two lines of a file lie within its first so many bytes."""
@@ -58,7 +57,7 @@ class Table(NamedTuple):
         return str(self.texts[column][int(np.searchsorted(self.lines, line))])
 
 
-def read_csv(path: Path, *, dialect: Dialect = "auto", timezone: str = "UTC") -> Rows:
+def read_csv(path: Path, *, dialect: str = ANY_DIALECT, timezone: str = "UTC") -> Rows:
     """Read a text file of bars, plain or gzipped.
 
     Args:
@@ -145,10 +144,10 @@ def _read_head(path: Path) -> Head:
     return Head(compression, encoding, number, line, len(filled) > 1)
 
 
-def _require_layout(path: Path, head: Head, dialect: Dialect) -> Layout:
+def _require_layout(path: Path, head: Head, dialect: str) -> Layout:
     layout = find_layout(head.line, dialect)
     if layout is None:
-        wanted = "of a known dialect" if dialect == "auto" else f"of the dialect {dialect}"
+        wanted = "of a known dialect" if dialect == ANY_DIALECT else f"of the dialect {dialect}"
         raise DataError(
             f"{path}: line {head.number}: header or first row must be {wanted}, "
             f"got {shown(head.line)}; give it the header timestamp,open,high,low,close"
@@ -275,7 +274,7 @@ def _read_times(
     example = str(texts[0])
     template = find_template(example, dates=series)
     if template is None:
-        known = ", ".join((*TEMPLATES, *(DATES if series else ())))
+        known = ", ".join((*TIME_TEMPLATES, *(DATE_TEMPLATES if series else ())))
         raise DataError(
             f"{path}: line {table.lines[0]}: time must be a unix time or begin like {known}, "
             f"got {shown(example)}"

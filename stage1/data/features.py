@@ -1,15 +1,147 @@
-"""Bars -> what the model sees and what it must say: computed after hiding, so nothing leaks."""
+"""Bars -> what the model sees and what it must say: computed after hiding, so nothing leaks.
+
+A `Kind` of data says which features and channels there are; windows are normalised by their own
+visible bars, or by `TrainingStatistics`; `interpolate` is the baseline.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
+
+from stage1.base.errors import DataError
+from stage1.base.steps import parse_step
+from stage1.config import DataConfig
+from stage1.config.data import PRICES
 
 FEATURES = ("open", "high", "low", "close", "delta close", "body")
 """Of bars."""
 SMALLEST_SCALE = 1e-6
 """Of log prices: a window without movement is divided by this, not by zero."""
+SMALLEST_SHARE = 1e-2
+"""A channel of a series, whose unit may be any, is divided by this share of its standard deviation
+in the training split at least."""
+
+
+def visible_features(
+    targets: Float[Tensor, "batch timeframe time 4"], hidden: Bool[Tensor, "batch timeframe time"]
+) -> Float[Tensor, "batch timeframe time 6"]:
+    """The six features of every bar, all 0 where it is hidden.
+
+    Delta close is the change from the bar before, 0 unless both are visible. Body is the share of
+    the bar's range between open and close, in [-1, 1], 0 for a bar without range.
+    """
+    visible = ~hidden
+    prices = targets.masked_fill(hidden.unsqueeze(-1), 0.0)
+    open_, high, low, close = prices.unbind(-1)
+    delta = torch.zeros_like(close)
+    delta[..., 1:] = (close[..., 1:] - close[..., :-1]) * (visible[..., 1:] & visible[..., :-1])
+    span = high - low
+    body = torch.where(span > 0, (close - open_) / span.clamp_min(1e-12), 0.0).clamp(-1, 1)
+    return torch.stack([open_, high, low, close, delta, body], dim=-1)
+
+
+def features_of_channels(
+    targets: Float[Tensor, "batch timeframe time channel"],
+    hidden: Bool[Tensor, "batch timeframe time"],
+) -> Float[Tensor, "batch timeframe time feature"]:
+    """The channels of every step of a series, then their changes; all 0 where it is hidden.
+
+    A change is that from the step before, 0 unless both are visible.
+    """
+    visible = ~hidden
+    values = targets.masked_fill(hidden.unsqueeze(-1), 0.0)
+    both = visible[..., 1:] & visible[..., :-1]
+    change = torch.zeros_like(values)
+    change[..., 1:, :] = values.diff(dim=-2) * both.unsqueeze(-1)
+    return torch.cat([values, change], dim=-1)
+
+
+def aggregate_bars(parts: Float[Tensor, "bars parts 4"]) -> Float[Tensor, "bars 4"]:
+    """Open, high, low, close of bars that follow each other."""
+    open_, high, low, close = parts.unbind(-1)
+    return torch.stack([open_[:, 0], high.amax(dim=1), low.amin(dim=1), close[:, -1]], dim=-1)
+
+
+def mean_of_parts(parts: Float[Tensor, "bars parts channel"]) -> Float[Tensor, "bars channel"]:
+    """The mean of rows that follow each other, as a coarser timeframe of a series has it."""
+    return parts.mean(dim=1)
+
+
+class Kind(NamedTuple):
+    """A kind of data.
+
+    The baseline, linear interpolation of every channel across the hidden bars, is the same for all.
+    """
+
+    channels: tuple[str, ...]
+    """What the model says of every bar."""
+    features: int
+    """How many values it sees of every bar."""
+    level: Callable[[NDArray[np.float64]], NDArray[Any]]
+    """Values as they are on the scale that windows are normalised on."""
+    value: Callable[[Tensor], Tensor]
+    """Back from there."""
+    instants: Callable[[NDArray[np.int64]], NDArray[np.int64]]
+    """Times as `Bars` has them -> unix seconds."""
+    one_scale: bool
+    """Whether all channels of a window share mean and standard deviation; else each has its own."""
+    see: Callable[[Tensor, Tensor], Tensor]
+    """(batch, timeframe, time, channel) normalised values and what is hidden -> the features."""
+    aggregate: Callable[[Tensor], Tensor]
+    """(bars, parts, channel) -> (bars, channel), the coarser bars that the parts make."""
+    composes: bool
+    """Whether coarser bars are made of any finer ones; else of the finest alone, as the mean of
+    means is not that of all rows where some are missing."""
+
+
+OHLC = Kind(
+    channels=PRICES,
+    features=len(FEATURES),
+    level=np.log,
+    value=torch.exp,
+    instants=np.asarray,
+    one_scale=True,
+    see=visible_features,
+    aggregate=aggregate_bars,
+    composes=True,
+)
+"""Bars: log prices, one scale for all four, which keeps low <= open, close <= high."""
+
+
+def kind_of(config: DataConfig) -> Kind:
+    """The kind of data of a configuration.
+
+    Raises:
+        ValueError: The channels of a series are not known yet.
+    """
+    if config.kind == "ohlc":
+        return OHLC
+    channels = config.channel_names
+    return Kind(
+        channels=channels,
+        features=2 * len(channels),
+        level=np.asarray,
+        value=torch.asarray,
+        instants=partial(_starts_of_steps, config.step),
+        one_scale=False,
+        see=features_of_channels,
+        aggregate=mean_of_parts,
+        composes=False,
+    )
+
+
+def _starts_of_steps(step: str | None, times: NDArray[np.int64]) -> NDArray[np.int64]:
+    if step is None:
+        raise ValueError("data.step must be known by now, got null")
+    return parse_step(step).starts(times // 60)
 
 
 def per_bar(
@@ -63,49 +195,56 @@ def normalise(
     return ((levels - per_bar(center)) / per_bar(scale)).float()
 
 
-def visible_features(
-    targets: Float[Tensor, "batch timeframe time 4"], hidden: Bool[Tensor, "batch timeframe time"]
-) -> Float[Tensor, "batch timeframe time 6"]:
-    """The six features of every bar, all 0 where it is hidden.
+class TrainingStatistics(NamedTuple):
+    """Of the bars that are trained on: their four log prices together, or each channel."""
 
-    Delta close is the change from the bar before, 0 unless both are visible. Body is the share of
-    the bar's range between open and close, in [-1, 1], 0 for a bar without range.
+    mean: Float[Tensor, " timeframe *channel"]
+    """float64; with channels for a series alone."""
+    deviation: Float[Tensor, " timeframe *channel"]
+    """Standard deviation, float64, > 0."""
+    bars: Int[Tensor, " timeframe"]
+    """How many bars they are of."""
+
+    @property
+    def smallest(self) -> Float[Tensor, " *channel"]:
+        """No window is divided by less."""
+        if self.deviation.ndim == 1:
+            return self.deviation.new_tensor(SMALLEST_SCALE)
+        return SMALLEST_SHARE * self.deviation[0]
+
+
+def training_statistics(
+    parts: Sequence[Float[Tensor, "_ channel"]], kind: Kind
+) -> TrainingStatistics:
+    """Mean and standard deviation of every timeframe.
+
+    Args:
+        parts: Per timeframe, fine to coarse, what is completed by the split.
+        kind: Of the data.
+
+    Raises:
+        DataError: A channel of a series stands still: nothing can be learned of it.
     """
-    visible = ~hidden
-    prices = targets.masked_fill(hidden.unsqueeze(-1), 0.0)
-    open_, high, low, close = prices.unbind(-1)
-    delta = torch.zeros_like(close)
-    delta[..., 1:] = (close[..., 1:] - close[..., :-1]) * (visible[..., 1:] & visible[..., :-1])
-    span = high - low
-    body = torch.where(span > 0, (close - open_) / span.clamp_min(1e-12), 0.0).clamp(-1, 1)
-    return torch.stack([open_, high, low, close, delta, body], dim=-1)
+    over = None if kind.one_scale else 0
+    if not kind.one_scale:
+        _require_movement(parts[0], kind.channels)
+    statistics = TrainingStatistics(
+        mean=torch.stack([part.mean(dim=over) for part in parts]),
+        deviation=torch.stack([part.std(dim=over, correction=0) for part in parts]),
+        bars=torch.tensor([len(part) for part in parts]),
+    )
+    deviation = statistics.deviation.maximum(statistics.smallest)
+    return statistics._replace(deviation=deviation)
 
 
-def features_of_channels(
-    targets: Float[Tensor, "batch timeframe time channel"],
-    hidden: Bool[Tensor, "batch timeframe time"],
-) -> Float[Tensor, "batch timeframe time feature"]:
-    """The channels of every step of a series, then their changes; all 0 where it is hidden.
-
-    A change is that from the step before, 0 unless both are visible.
-    """
-    visible = ~hidden
-    values = targets.masked_fill(hidden.unsqueeze(-1), 0.0)
-    both = visible[..., 1:] & visible[..., :-1]
-    change = torch.zeros_like(values)
-    change[..., 1:, :] = values.diff(dim=-2) * both.unsqueeze(-1)
-    return torch.cat([values, change], dim=-1)
-
-
-def aggregate_bars(parts: Float[Tensor, "bars parts 4"]) -> Float[Tensor, "bars 4"]:
-    """Open, high, low, close of bars that follow each other."""
-    open_, high, low, close = parts.unbind(-1)
-    return torch.stack([open_[:, 0], high.amax(dim=1), low.amin(dim=1), close[:, -1]], dim=-1)
-
-
-def mean_of_parts(parts: Float[Tensor, "bars parts channel"]) -> Float[Tensor, "bars channel"]:
-    """The mean of rows that follow each other, as a coarser timeframe of a series has it."""
-    return parts.mean(dim=1)
+def _require_movement(levels: Float[Tensor, "time channel"], channels: Sequence[str]) -> None:
+    still = (levels.amax(dim=0) == levels.amin(dim=0)).tolist()
+    for name, value, stands in zip(channels, levels[0], still, strict=True):
+        if stands:
+            raise DataError(
+                f"channel {name} must move in the training split, got {value:g} throughout; "
+                "leave it out of data.channels"
+            )
 
 
 def interpolate(

@@ -12,10 +12,14 @@ from torch import Tensor
 
 from stage1.config import DataConfig
 from stage1.data.bars import Bars
-from stage1.data.features import normalise, window_statistics
+from stage1.data.features import (
+    TrainingStatistics,
+    kind_of,
+    normalise,
+    training_statistics,
+    window_statistics,
+)
 from stage1.data.hiding import NO_TIME, Hiding
-from stage1.data.kinds import kind_of
-from stage1.data.scales import TrainingStatistics, training_statistics
 from stage1.data.windows import FEWEST_BARS, WindowIndex
 
 

@@ -1,19 +1,28 @@
-"""Which bars are hidden: spans per timeframe, and what they take along upward in clock time."""
+"""Which bars of a window are hidden: spans drawn per timeframe, and all bars that tell of them.
+
+Two kinds of windows: those with equally many bars of each timeframe (`draw_hiding`), and calendar
+windows, whose timeframes span the same minutes (`draw_calendar_hiding`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import permutations
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stage1.config import MaskingConfig
+from stage1.data.windows import FEWEST_BARS
 
 ROWS_APART = np.int64(1) << 40
 """More seconds than any data spans: rows of times stay apart when they are flattened."""
 NO_TIME = np.int64(1) << 39
 """Stands for the open time of a bar that does not exist; later than any that does."""
+EXTRA_NUMBERS = 2
+"""Uniform random numbers per window and timeframe beside those of the spans: whether it is in the
+window, and its rank among those that may be drawn from."""
 
 
 class Hiding(NamedTuple):
@@ -157,6 +166,76 @@ def draw_hiding(
     return Hiding(hidden, scored)
 
 
+def draw_presence(
+    count: NDArray[np.int64], uniforms: NDArray[np.float64], chances: Sequence[float]
+) -> NDArray[np.int64]:
+    """Leave timeframes out of windows by chance.
+
+    Args:
+        count: (windows, timeframes) bars.
+        uniforms: Same shape, random numbers in [0, 1).
+        chances: To stay, of each timeframe, in [0, 1].
+
+    Returns:
+        The counts, 0 where a timeframe is left out.
+    """
+    return np.where(uniforms < np.asarray(chances), count, 0)
+
+
+def draw_calendar_hiding(
+    open_times: NDArray[np.int64],
+    count: NDArray[np.int64],
+    minutes: tuple[int, ...],
+    masking: MaskingConfig,
+    uniforms: NDArray[np.float64],
+    ratios: Sequence[float],
+) -> Hiding:
+    """Draw the hidden and the scored bars of a batch of calendar windows.
+
+    Here every coarse bar lies over finer ones, and each gives the other away. So with
+    `masking.sync_across_tf` one timeframe of each window, chosen at random, draws spans, and in all
+    others whatever overlaps these minutes is hidden too, but not scored. Without it each timeframe
+    draws for itself and hides nothing else. Spans are never at a window's first or last bar; a
+    timeframe with fewer than `FEWEST_BARS` bars is never drawn from.
+
+    Args:
+        open_times: (windows, timeframes, bars) unix seconds, timeframes fine to coarse; beyond
+            `count` larger than any time.
+        count: (windows, timeframes) bars that exist.
+        minutes: Length of a bar, per timeframe.
+        masking: Span lengths, switch.
+        uniforms: (windows, timeframes, `numbers_needed` + 1) random numbers in [0, 1).
+        ratios: Share that is drawn, of each timeframe.
+
+    Source:
+        Ours.
+    """
+    drawn_from = count >= FEWEST_BARS
+    if masking.sync_across_tf:
+        rank = np.where(drawn_from, uniforms[..., -1], -1.0)
+        drawn_from &= rank == rank.max(axis=1, keepdims=True)
+    scored = np.zeros(open_times.shape, dtype=bool)
+    for index in range(len(minutes)):
+        drawn = drawn_from[:, index]
+        bars = count[drawn, index]
+        scored[drawn, index] = draw_spans(
+            uniforms[drawn, index, :-1],
+            bars_to_hide(bars, ratios[index]),
+            masking,
+            last=bars - 2,
+            seq_len=open_times.shape[2],
+        )
+    hidden = scored.copy()
+    if masking.sync_across_tf:
+        for one, other in permutations(range(len(minutes)), 2):
+            drawn, times, others = scored[:, one], open_times[:, one], open_times[:, other]
+            if other > one:
+                hidden[:, other] |= overlapping(others, minutes[other], times, drawn)
+            else:
+                hidden[:, other] |= inside(others, times, minutes[one], drawn)
+    return Hiding(hidden, scored)
+
+
 def draw_spans(
     uniforms: NDArray[np.float64],
     bars: NDArray[np.int64],
@@ -215,10 +294,32 @@ def overlapping(
     rows, columns = np.nonzero(drawn)
     moments = fine_times[rows, columns]
     owners = moments - moments % (coarse_minutes * 60)
-    places, found = look_up(owners, rows, coarse_times)
+    places, exists = look_up(owners, rows, coarse_times)
     result = np.zeros(coarse_times.shape, dtype=bool)
-    result.ravel()[places[found]] = True
+    result.ravel()[places[exists]] = True
     return result
+
+
+def inside(
+    fine_times: NDArray[np.int64],
+    coarse_times: NDArray[np.int64],
+    coarse_minutes: int,
+    drawn: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """Fine bars that lie in the clock interval of a drawn coarse bar.
+
+    Args:
+        fine_times: (windows, bars) open times in seconds.
+        coarse_times: (windows, bars) open times in seconds, on the coarse clock.
+        coarse_minutes: Length of a coarse bar.
+        drawn: Same shape as `coarse_times`, the drawn coarse bars.
+
+    Returns:
+        (windows, bars) True where a fine bar lies in a drawn one.
+    """
+    owners = fine_times - fine_times % (coarse_minutes * 60)
+    places, exists = look_up(owners, np.arange(len(fine_times))[:, None], coarse_times)
+    return exists & drawn.ravel()[places]
 
 
 def look_up(

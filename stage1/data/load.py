@@ -1,13 +1,24 @@
-"""The data of a configuration, of either kind, and what they add to the configuration."""
+"""The data of a configuration: from the folder that `stage1.prepare` wrote, or the sample."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, NamedTuple
 
-from stage1.config import Config, with_values
-from stage1.data.bars import Bars
-from stage1.data.series import load_series
-from stage1.data.store import load_bars
+from stage1.base.errors import DataError
+from stage1.base.steps import FINEST_OF_SERIES, MINUTES, Step, parse_step
+from stage1.base.text import shown
+from stage1.config import Config, DataConfig, with_values
+from stage1.data.bars import Bars, resample_all, resample_means
+from stage1.data.checks import bar_rules, sound_bars, steps_of_series
+from stage1.data.csv_reader import read_csv
+from stage1.data.series import numeric_columns, on_steps
+from stage1.data.store import SERIES_FILE, read_parquet, step_text
+
+SAMPLE = Path(__file__).parents[1] / "sample" / "bitstamp_btcusd_1min_14d.csv.gz"
+FILE_NAMES = ("{timeframe}.parquet", "simple_gap_aware_{timeframe}.parquet")
+"""What the file of a timeframe may be called, the first that exists: as `prepare` names it, and as
+older folders do."""
 
 
 def load_data(data_dir: Path | None, config: Config) -> tuple[dict[str, Bars], Config]:
@@ -18,7 +29,7 @@ def load_data(data_dir: Path | None, config: Config) -> tuple[dict[str, Bars], C
         config: Complete, but perhaps for the channels and the step of its series.
 
     Returns:
-        Bars per timeframe, and the configuration with channels and step as they were found.
+        Bars per timeframe, and the configuration with the channels and step of the data.
 
     Raises:
         DataError: The data cannot be read, or are not what the configuration asks for.
@@ -26,5 +37,113 @@ def load_data(data_dir: Path | None, config: Config) -> tuple[dict[str, Bars], C
     if config.data.kind == "ohlc":
         return load_bars(data_dir, config.data.timeframes), config
     series = load_series(data_dir, config.data)
-    found = {"data.channels": list(series.channels), "data.step": series.step}
-    return series.bars, with_values(config, found)
+    stored = {"data.channels": list(series.channels), "data.step": series.step}
+    return series.bars, with_values(config, stored)
+
+
+def load_bars(data_dir: Path | None, timeframes: tuple[str, ...]) -> dict[str, Bars]:
+    """Load the bars of each timeframe, and check every one of them.
+
+    Args:
+        data_dir: Folder with a Parquet file for each timeframe; None for the bundled sample.
+        timeframes: Which, in the order of the result.
+
+    Raises:
+        DataError: A folder, file or column is missing, or a bar is not sound; says what to run.
+    """
+    unknown = [name for name in timeframes if name not in MINUTES]
+    if unknown:
+        raise DataError(f"timeframes must be among {', '.join(MINUTES)}, got {unknown[0]!r}")
+    if data_dir is None:
+        return resample_all(sound_bars(read_csv(SAMPLE), bar_rules(1)), timeframes)
+    advice = _advice(data_dir, "ohlc")
+    return {
+        name: sound_bars(read_parquet(file), bar_rules(MINUTES[name]), advice)
+        for name, file in _find_files(data_dir, timeframes, advice).items()
+    }
+
+
+def stored_timeframes(data_dir: Path) -> tuple[str, ...]:
+    """The timeframes that a folder has a file of, fine to coarse."""
+    return tuple(name for name in MINUTES if _file_of(data_dir, name).is_file())
+
+
+class Series(NamedTuple):
+    """A series, loaded."""
+
+    bars: dict[str, Bars]
+    """Per timeframe."""
+    channels: tuple[str, ...]
+    """Names of their columns."""
+    step: str
+    """How far the rows are apart."""
+
+
+def load_series(data_dir: Path | None, config: DataConfig) -> Series:
+    """Load the rows of a series, check every one of them, and average them to coarser timeframes.
+
+    Args:
+        data_dir: Folder made by `stage1.prepare` with a step; there is no bundled series.
+        config: Channels, step and timeframes; null channels are all that the folder has.
+
+    Raises:
+        DataError: A folder, file or column is missing, or a row is not sound; says what to run.
+    """
+    if data_dir is None:
+        advice = "run `python -m stage1.prepare SERIES.csv --step STEP --out FOLDER`"
+        raise DataError(f"a series must be given with --data-dir, got none; {advice}")
+    advice = _advice(data_dir, "series")
+    path = _find_files(data_dir, (FINEST_OF_SERIES,), advice)[FINEST_OF_SERIES]
+    step = _step_of(path, advice)
+    if config.step and parse_step(config.step)[1:] != step[1:]:
+        raise DataError(f"data.step must be that of {path}, {step.text}, got {config.step}")
+    known = numeric_columns(path)
+    for name in config.channels or ():
+        if name not in known:
+            of = f"columns of numbers in {path} ({', '.join(known)})"
+            raise DataError(f"data.channels must be {of}, got {name!r}")
+    channels = config.channels or known
+    rows = on_steps(read_parquet(path, names=channels, row="step"), step)
+    finest = sound_bars(rows, steps_of_series(step).rules, advice)
+    bars = resample_means(finest, config.timeframes)
+    return Series(bars, channels, config.step or step.text)
+
+
+def _step_of(path: Path, advice: str) -> Step:
+    text = step_text(path)
+    try:
+        return parse_step(text)
+    except ValueError:
+        raise DataError(f"{path}: must say its step, got {shown(text)}; {advice}") from None
+
+
+def _advice(data_dir: Path, kind: Literal["ohlc", "series"]) -> str:
+    """How to get a folder of this kind; one that holds the other kind must not be replaced."""
+    if kind == "series":
+        if stored_timeframes(data_dir):
+            return "it holds bars, which want data.kind: ohlc"
+        return f"run `python -m stage1.prepare SERIES.csv --step STEP --out {data_dir}`"
+    if (data_dir / SERIES_FILE).is_file():
+        return "it holds a series, which wants data.kind: series"
+    return f"run `python -m stage1.prepare M1.csv --out {data_dir}`"
+
+
+def _find_files(data_dir: Path, timeframes: tuple[str, ...], advice: str) -> dict[str, Path]:
+    """The file of each timeframe; the error where one is missing ends with the advice."""
+    if data_dir.is_file():
+        advice = "give the folder that `python -m stage1.prepare` writes"
+        raise DataError(f"{data_dir}: must be a folder, got a file; {advice}")
+    if not data_dir.is_dir():
+        raise DataError(f"{data_dir}: must be a folder of bars, got no folder; {advice}")
+    files = {name: _file_of(data_dir, name) for name in timeframes}
+    missing = [file.name for file in files.values() if not file.is_file()]
+    if missing:
+        found = ", ".join(sorted(file.name for file in data_dir.glob("*.parquet"))) or "none"
+        raise DataError(f"{data_dir}: must hold {', '.join(missing)}, got {found}; {advice}")
+    return files
+
+
+def _file_of(data_dir: Path, timeframe: str) -> Path:
+    """The first that exists of the names a timeframe's file may have; else the first name."""
+    candidates = [data_dir / pattern.format(timeframe=timeframe) for pattern in FILE_NAMES]
+    return next((file for file in candidates if file.is_file()), candidates[0])

@@ -1,4 +1,4 @@
-"""What `stage1.prepare` writes: bars in every timeframe, or the rows of a series."""
+"""What `stage1.prepare` does with a file: read, repair, check, aggregate, and say what it found."""
 
 from __future__ import annotations
 
@@ -12,22 +12,19 @@ import numpy as np
 from stage1.base.files import sha256_of_file
 from stage1.base.steps import Step
 from stage1.base.text import plural
-from stage1.data.bars import Bars, Repair, Rows
+from stage1.data.bars import Bars, Repair, Rows, resample_all
 from stage1.data.checks import (
-    FindFaults,
+    MINUTE_BARS,
+    Spacing,
     describe_times,
-    format_time,
-    minute_faults,
     repair_rows,
-    require_next,
+    require_neighbours,
     sound_bars,
-    sound_rows,
+    steps_of_series,
 )
-from stage1.data.csv_dialects import Dialect
 from stage1.data.csv_reader import read_csv
-from stage1.data.resample import resample_all
-from stage1.data.series import FILE, on_steps, read_series, rules_of, start_text, write_series
-from stage1.data.store import read_parquet, write_parquet
+from stage1.data.series import on_steps, read_series
+from stage1.data.store import SERIES_FILE, read_parquet, write_parquet
 
 
 class Prepared(NamedTuple):
@@ -37,7 +34,7 @@ class Prepared(NamedTuple):
     """By name, what writes each."""
     stats: dict[str, object]
     """What there is, and where it comes from."""
-    told: str
+    summary: str
     """The same in a few words."""
 
 
@@ -45,7 +42,7 @@ def prepare_bars(
     source: Path,
     timeframes: Sequence[str],
     *,
-    dialect: Dialect,
+    dialect: str,
     tz: str,
     repairs: Collection[Repair],
 ) -> Prepared:
@@ -65,14 +62,11 @@ def prepare_bars(
         rows = read_parquet(source, timezone=tz)
     else:
         rows = read_csv(source, dialect=dialect, timezone=tz)
-    kept, origin = _repaired(rows, repairs, minute_faults, tz=tz)
-    m1 = sound_bars(kept, minutes=1)
-    print(describe_times(m1, row="bar", unit="minute", written=format_time))
-    require_next(source, m1, row="bar", wanted="1-minute bars", unit="minute")
+    m1, source_stats = _sound(rows, repairs, MINUTE_BARS, tz=tz)
     derived = resample_all(m1, timeframes)
     return Prepared(
         {f"{name}.parquet": partial(write_parquet, bars) for name, bars in derived.items()},
-        {"source": origin, "timeframes": _bar_stats(derived)},
+        {"source": source_stats, "timeframes": _bar_stats(derived)},
         ", ".join(f"{name} {len(derived[name].open_time):,}" for name in timeframes),
     )
 
@@ -98,32 +92,29 @@ def prepare_series(
         DataError: The file cannot be read, or breaks a rule.
     """
     rows = on_steps(read_series(source, timezone=tz, channels=channels), step)
-    kept, origin = _repaired(rows, repairs, rules_of(step), tz=tz)
-    series = sound_rows(kept, rules_of(step))
-    print(describe_times(series, row="row", unit="step", written=partial(start_text, step)))
-    require_next(source, series, row="row", wanted=f"{step.text} apart", unit="step")
-
-    def write(path: Path) -> None:
-        write_series(series, kept.names, step, path)
-
+    series, source_stats = _sound(rows, repairs, steps_of_series(step), tz=tz)
+    write = partial(write_parquet, series, names=rows.names, step=step)
     return Prepared(
-        {FILE: write},
-        {"source": origin, "series": _series_stats(series, kept.names, step)},
-        f"{plural(len(series.open_time), 'row')} of {', '.join(kept.names)}",
+        {SERIES_FILE: write},
+        {"source": source_stats, "series": _series_stats(series, rows.names, step)},
+        f"{plural(len(series.open_time), 'row')} of {', '.join(rows.names)}",
     )
 
 
-def _repaired(
-    rows: Rows, repairs: Collection[Repair], find: FindFaults, *, tz: str
-) -> tuple[Rows, dict[str, object]]:
-    """The rows after the repairs asked for, and where they come from; both are told."""
+def _sound(
+    rows: Rows, repairs: Collection[Repair], spacing: Spacing, *, tz: str
+) -> tuple[Bars, dict[str, object]]:
+    """The rows as bars, after the repairs asked for, and where they come from; prints both."""
     print(f"{rows.path}: {rows.format}; {plural(len(rows.lines), 'row')}, clock {tz}")
     if rows.left_out:
         print(f"left out, no numbers: {rows.left_out}")
-    kept, notes = repair_rows(rows, repairs, find)
+    repaired, notes = repair_rows(rows, repairs, spacing.rules)
     for note in notes:
         print(f"repair: {note}")
-    return kept, {
+    bars = sound_bars(repaired, spacing.rules)
+    print(describe_times(bars, spacing))
+    require_neighbours(rows.path, bars, spacing)
+    return bars, {
         "file": rows.path.name,
         "sha256": sha256_of_file(rows.path),
         "format": rows.format,
@@ -135,17 +126,17 @@ def _repaired(
 
 def _bar_stats(bars: dict[str, Bars]) -> dict[str, dict[str, int | float | str]]:
     """What there is of each timeframe; log prices are those of all four columns together."""
-    found: dict[str, dict[str, int | float | str]] = {}
+    stats: dict[str, dict[str, int | float | str]] = {}
     for name, (open_time, prices) in bars.items():
         log_prices = np.log(prices)
-        found[name] = {
+        stats[name] = {
             "bars": len(open_time),
             "first": _iso(open_time[0]),
             "last": _iso(open_time[-1]),
             "log_price_mean": float(log_prices.mean()),
             "log_price_std": float(log_prices.std()),
         }
-    return found
+    return stats
 
 
 def _series_stats(series: Bars, names: tuple[str, ...], step: Step) -> dict[str, object]:

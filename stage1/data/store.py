@@ -1,8 +1,7 @@
-"""Bars on disk: found by folder and timeframe, checked when loaded; the sample without a folder."""
+"""Parquet files of bars and of series: what `stage1.prepare` writes, and what it reads as CSV."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,67 +12,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stage1.base.errors import DataError
-from stage1.base.steps import FINEST_OF_SERIES, MINUTES
+from stage1.base.steps import FINEST_OF_SERIES, Step
 from stage1.base.text import brief
 from stage1.data.bars import PRICES, UNREADABLE, Bars, Rows
-from stage1.data.checks import sound_bars
-from stage1.data.csv_reader import read_csv
-from stage1.data.resample import resample_all
-from stage1.data.text_columns import UNIX_UNITS, Times, to_numpy, unix_seconds
-from stage1.data.time_zones import to_instants
+from stage1.data.csv_dialects import TIME, UNIX_UNITS
+from stage1.data.times import Times, to_instants, to_numpy, unix_seconds
 
-__all__ = [
-    "Bars",
-    "fingerprint",
-    "found_timeframes",
-    "load_bars",
-    "read_parquet",
-    "write_parquet",
-]
-
-SAMPLE = Path(__file__).parents[1] / "sample" / "bitstamp_btcusd_1min_14d.csv.gz"
-FILE_NAMES = ("{timeframe}.parquet", "simple_gap_aware_{timeframe}.parquet")
-"""What the file of a timeframe may be called, the first that exists: as `prepare` names it, and as
-older folders do."""
-COLUMNS = ("timestamp", *PRICES)
+SERIES_FILE = f"{FINEST_OF_SERIES}.parquet"
+"""The rows of a series themselves; coarser timeframes are made of them when they are loaded."""
 TICKS = dict(zip(("s", "ms", "us", "ns"), UNIX_UNITS, strict=True))
-
-
-def load_bars(data_dir: Path | None, timeframes: tuple[str, ...]) -> dict[str, Bars]:
-    """Load the bars of each timeframe, and check every one of them.
-
-    Args:
-        data_dir: Folder with a Parquet file for each timeframe; None for the bundled sample.
-        timeframes: Which, in the order of the result.
-
-    Raises:
-        DataError: A folder, file or column is missing, or a bar is not sound; says what to run.
-    """
-    unknown = [name for name in timeframes if name not in MINUTES]
-    if unknown:
-        raise DataError(f"timeframes must be among {', '.join(MINUTES)}, got {unknown[0]!r}")
-    if data_dir is None:
-        return resample_all(sound_bars(read_csv(SAMPLE), minutes=1), timeframes)
-    files = find_files(data_dir, timeframes, _advice(data_dir))
-    return {
-        name: sound_bars(read_parquet(file), minutes=MINUTES[name], advice=_advice(data_dir))
-        for name, file in files.items()
-    }
-
-
-def found_timeframes(data_dir: Path) -> tuple[str, ...]:
-    """The timeframes that a folder has a file of, fine to coarse."""
-    return tuple(name for name in MINUTES if _file_of(data_dir, name).is_file())
-
-
-def fingerprint(bars: dict[str, Bars]) -> str:
-    """Hexadecimal SHA-256 over every array, with its timeframe and length, whatever the order."""
-    digest = hashlib.sha256()
-    for name in sorted(bars):
-        digest.update(f"{name} {len(bars[name].open_time)}\n".encode())
-        digest.update(np.ascontiguousarray(bars[name].open_time, dtype="<i8").tobytes())
-        digest.update(np.ascontiguousarray(bars[name].prices, dtype="<f8").tobytes())
-    return digest.hexdigest()
+_STEP = b"stage1.step"
+"""Under this key a series' file has the text of its step."""
 
 
 def read_parquet(
@@ -97,21 +46,21 @@ def read_parquet(
     Raises:
         DataError: Not Parquet, or without these columns.
     """
-    table = _read_columns(path, ("timestamp", *names))
+    table = _read_columns(path, (TIME, *names))
     lines = np.arange(1, table.num_rows + 1)
-    times = _parquet_times(table.column("timestamp"), path, floor=row == "step")
+    times = _parquet_times(table.column(TIME), path, floor=row == "step")
     instants = to_instants(times, timezone, path)
     prices = np.stack([_prices(table.column(name), path) for name in names], axis=1)
 
     def cell(line: int, column: str) -> str:
-        name = "timestamp" if column == "time" else column
+        name = TIME if column == "time" else column
         value = table.column(name)[line - 1]
         try:
             return str(value)
         except (OverflowError, ValueError):  # a time that Python's years do not reach
             return str(value.cast(pa.int64()))
 
-    kind = brief(str(table.schema.field("timestamp").type))
+    kind = brief(str(table.schema.field(TIME).type))
     return Rows(
         path=path,
         unit="row",
@@ -126,47 +75,29 @@ def read_parquet(
     )
 
 
-def write_parquet(bars: Bars, path: Path) -> None:
-    """Write bars with the columns timestamp (datetime in UTC), open, high, low, close."""
-    stamps = pa.array(bars.open_time * TICKS["us"], pa.timestamp("us", tz="UTC"))
-    columns = [stamps, *(pa.array(column) for column in bars.prices.T)]
-    pq.write_table(pa.table(columns, names=list(COLUMNS)), path, use_dictionary=False)
-
-
-def find_files(data_dir: Path, timeframes: tuple[str, ...], advice: str) -> dict[str, Path]:
-    """The file of each timeframe.
+def write_parquet(
+    bars: Bars, path: Path, *, names: tuple[str, ...] = PRICES, step: Step | None = None
+) -> None:
+    """Write bars, or the rows of a series, under their times (datetime in UTC).
 
     Args:
-        data_dir: Folder made by `stage1.prepare`.
-        timeframes: Which.
-        advice: What to run where one is missing.
-
-    Raises:
-        DataError: A folder or file is missing.
+        bars: What to write; of a series, rows that are numbered by their step.
+        path: Of the file.
+        names: Of the columns beside the timestamp.
+        step: Of a series, which its file has as well.
     """
-    if data_dir.is_file():
-        advice = "give the folder that `python -m stage1.prepare` writes"
-        raise DataError(f"{data_dir}: must be a folder, got a file; {advice}")
-    if not data_dir.is_dir():
-        raise DataError(f"{data_dir}: must be a folder of bars, got no folder; {advice}")
-    files = {name: _file_of(data_dir, name) for name in timeframes}
-    missing = [file.name for file in files.values() if not file.is_file()]
-    if missing:
-        found = ", ".join(sorted(file.name for file in data_dir.glob("*.parquet"))) or "none"
-        raise DataError(f"{data_dir}: must hold {', '.join(missing)}, got {found}; {advice}")
-    return files
+    seconds = bars.open_time if step is None else step.starts(bars.open_time // 60)
+    stamps = pa.array(seconds * TICKS["us"], pa.timestamp("us", tz="UTC"))
+    table = pa.table([stamps, *map(pa.array, bars.prices.T)], names=[TIME, *names])
+    if step is not None:
+        table = table.replace_schema_metadata({_STEP: step.text})
+    pq.write_table(table, path, use_dictionary=False)
 
 
-def _file_of(data_dir: Path, timeframe: str) -> Path:
-    """The first that exists of the names a timeframe's file may have; else the first name."""
-    candidates = [data_dir / pattern.format(timeframe=timeframe) for pattern in FILE_NAMES]
-    return next((file for file in candidates if file.is_file()), candidates[0])
-
-
-def _advice(data_dir: Path) -> str:
-    if (data_dir / f"{FINEST_OF_SERIES}.parquet").is_file():  # which `prepare` would replace
-        return "it holds a series, which wants data.kind: series"
-    return f"run `python -m stage1.prepare M1.csv --out {data_dir}`"
+def step_text(path: Path) -> str:
+    """The step in a series' file, as it was written; empty without one."""
+    metadata: dict[bytes, bytes] = read_schema(path).metadata or {}
+    return metadata.get(_STEP, b"").decode(errors="replace")
 
 
 def read_schema(path: Path) -> pa.Schema:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from stage1.base.errors import DataError
 from stage1.config import DataConfig
-from stage1.data.store import Bars
+from stage1.data.bars import Bars
 
 DAY = 86_400
 FEWEST_BARS = 8

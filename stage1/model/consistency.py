@@ -15,9 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from stage1.data.features import per_bar
+from stage1.data.features import OHLC, Kind, per_bar
 from stage1.data.hiding import ROWS_APART
-from stage1.data.kinds import OHLC, Kind
 
 TOLERANCE = 0.1
 """Standard deviations of the coarse timeframe by which consistent prices may differ."""

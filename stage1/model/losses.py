@@ -8,7 +8,7 @@ from torch.nn.functional import huber_loss
 
 from stage1.config import LossConfig
 from stage1.data.batches import Batch
-from stage1.data.kinds import OHLC, Kind
+from stage1.data.features import OHLC, Kind
 from stage1.model.consistency import cross_timeframe_loss
 from stage1.model.spectral import amplitude_phase_loss, stft_loss
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from stage1.config import Config
 from stage1.data.bars import Bars
-from stage1.data.scales import TrainingStatistics
-from stage1.data.whole_windows import WholeWindows
+from stage1.data.batches import WholeWindows
+from stage1.data.features import TrainingStatistics
 from stage1.model.stage1_model import Stage1Model, encode_bars
 
 

@@ -12,8 +12,7 @@ from torchmetrics.functional import pearson_corrcoef
 from stage1.base.metric_table import BASELINE_PREFIX, metric_row
 from stage1.config import Config
 from stage1.data.batches import Batch
-from stage1.data.features import interpolate
-from stage1.data.kinds import kind_of
+from stage1.data.features import interpolate, kind_of
 from stage1.model.consistency import compare, consistency_ratio
 from stage1.model.losses import reconstruction_loss, total_loss
 from stage1.model.spectral import completed, spectral_delta

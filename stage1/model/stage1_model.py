@@ -14,7 +14,7 @@ from transformers.models.t5.modeling_t5 import T5Stack
 from stage1.base.errors import ModelError
 from stage1.base.seeds import Stream, integer_seed
 from stage1.config import Config
-from stage1.data.kinds import kind_of
+from stage1.data.features import kind_of
 from stage1.language_models.initialization import build_t5, t5_stack
 from stage1.language_models.resolver import LanguageModel
 from stage1.model.adapter import T5TimeSeriesAdapter

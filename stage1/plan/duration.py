@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from stage1.base.errors import TrialError
 from stage1.config import Config, DataConfig
+from stage1.data.bars import Bars
 from stage1.data.batches import MarketWindows
-from stage1.data.store import Bars
 from stage1.language_models.resolver import LanguageModel
 from stage1.plan.stages import Kind, kind_of
 from stage1.run.reading import CONFIRM, DESIGN, SEARCH

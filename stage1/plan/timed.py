@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from stage1.config import Config
-from stage1.data.store import Bars
+from stage1.data.bars import Bars
 from stage1.language_models.resolver import LanguageModel, resolve
 from stage1.plan.duration import (
     MOST_TIMED,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from stage1.data.bars import Bars, fingerprint
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_data
-from stage1.data.store import Bars, fingerprint
 from stage1.language_models.resolver import LanguageModel, resolve
 from stage1.study.study import Study, language_model_names
 

@@ -16,8 +16,7 @@ from stage1.base.text import brief, dotted
 from stage1.config import Config, DataConfig, Section
 from stage1.config.rules import RuleError, faults_of
 from stage1.data.batches import MarketWindows
-from stage1.data.kinds import kind_of
-from stage1.data.scales import TrainingStatistics
+from stage1.data.features import TrainingStatistics, kind_of
 from stage1.language_models.t5_dimensions import checked_fields
 from stage1.model.stage1_model import T5Shape
 
@@ -53,7 +52,7 @@ class BarsRecord(Section):
     """The bars, or the series, of a training."""
 
     sha256: str
-    """Of all of them, as `stage1.data.store.fingerprint` has it."""
+    """Of all of them, as `stage1.data.bars.fingerprint` has it."""
     split_at: int
     """Unix seconds; bars completed by then were trained on, later ones validated."""
     timeframes: dict[str, TimeframeRecord]

@@ -22,12 +22,10 @@ from stage1.base.files import atomic_path, must_be_writable, sha256_of_file
 from stage1.base.terminal import print_plain
 from stage1.base.text import brief, plural
 from stage1.config import Config
-from stage1.data.bars import Bars
-from stage1.data.batches import slices, windows_at_once
+from stage1.data.bars import Bars, fingerprint
+from stage1.data.batches import WholeWindows, check_timeframes, slices, windows_at_once
 from stage1.data.gathering import Batch
-from stage1.data.load import load_data
-from stage1.data.store import fingerprint, found_timeframes
-from stage1.data.whole_windows import WholeWindows, check_timeframes
+from stage1.data.load import load_data, stored_timeframes
 from stage1.model.market_encoder import MarketEncoder
 from stage1.model.stage1_model import Stage1Model, model_of_weights
 from stage1.training.batch_guard import BatchGuard, Warn
@@ -94,7 +92,7 @@ def bars_for(config: Config, data_dir: Path | None) -> dict[str, Bars]:
         DataError: A timeframe or a channel is missing, the step is another, or a bar is not sound.
     """
     if config.data.kind == "ohlc" and data_dir is not None and data_dir.is_dir():
-        check_timeframes(found_timeframes(data_dir), config.data, f"{data_dir}:")
+        check_timeframes(stored_timeframes(data_dir), config.data, f"{data_dir}:")
     bars, _ = load_data(data_dir, config)
     return bars
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stage1.base.metric_table import INTERPOLATION
 from stage1.data.batches import Batch, MarketWindows
-from stage1.data.kinds import kind_of
+from stage1.data.features import kind_of
 from stage1.model.metrics import ALL, evaluate_each, interpolated
 from stage1.model.stage1_model import Built
 from stage1.pages.figures.reconstruction_figure import Reconstruction

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from stage1.config import Config
 from stage1.data.batches import Batch, EpochPlan, MarketWindows, chained_sha256
-from stage1.data.kinds import kind_of
+from stage1.data.features import kind_of
 from stage1.model.blocks import block_sums, blocks_of_windows
 from stage1.model.by_timeframe import model_inputs, stacked
 from stage1.model.losses import total_loss

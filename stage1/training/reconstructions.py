@@ -12,8 +12,8 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from stage1.config import DataConfig
+from stage1.data.features import kind_of
 from stage1.data.gathering import Batch
-from stage1.data.kinds import kind_of
 from stage1.model.metrics import interpolated
 from stage1.pages.figures.reconstruction_figure import Reconstruction, reconstructions_figure
 from stage1.training.module import Stage1Module

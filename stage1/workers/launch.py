@@ -20,7 +20,7 @@ from rich.console import Console
 from stage1.base.errors import ResultsError
 from stage1.base.files import scratch_folder, sha256_of_file
 from stage1.base.interrupt import Interrupt
-from stage1.data.store import Bars
+from stage1.data.bars import Bars
 from stage1.language_models.resolver import LanguageModel
 from stage1.run.reading import RunFolder
 from stage1.study.engine import StudyEngine

@@ -21,8 +21,8 @@ from torch import Tensor
 from stage1.base.errors import ResultsError
 from stage1.base.files import scratch_folder
 from stage1.config import Config, DataConfig
+from stage1.data.bars import Bars
 from stage1.data.batches import MarketWindows
-from stage1.data.store import Bars
 from stage1.language_models.resolver import LanguageModel
 from stage1.training.fit import EpochRow, fit, kept_rows
 from stage1.workers.states import TrialStates

@@ -45,16 +45,16 @@ def test_months_may_be_written_by_any_of_their_days():
     numbers = parse_step("1mo").numbers(seconds(ends))
 
     np.testing.assert_array_equal(numbers, (ends.year - 1970) * 12 + ends.month - 1)
-    assert not parse_step("1mo").astray(seconds(ends)).any()
+    assert not parse_step("1mo").misplaced(seconds(ends)).any()
 
 
 def test_a_step_may_begin_anywhere_but_everywhere_alike():
     saturdays = seconds(pd.date_range("1958-03-29", periods=10, freq="7D"))
     saturdays[[0, 6]] += 86_400
 
-    astray = parse_step("1w").astray(saturdays)
+    misplaced = parse_step("1w").misplaced(saturdays)
 
-    assert np.flatnonzero(astray).tolist() == [0, 6]
+    assert np.flatnonzero(misplaced).tolist() == [0, 6]
 
 
 def test_steps_of_a_day_or_more_are_counted_by_dates():

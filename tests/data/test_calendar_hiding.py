@@ -8,8 +8,7 @@ from scipy.stats import chisquare
 
 from stage1.base.steps import MINUTES
 from stage1.config import MaskingConfig
-from stage1.data.calendar_hiding import beneath, draw_calendar_hiding, draw_presence
-from stage1.data.hiding import NO_TIME, numbers_needed
+from stage1.data.hiding import NO_TIME, draw_calendar_hiding, draw_presence, inside, numbers_needed
 from stage1.data.windows import FEWEST_BARS
 
 ALL = tuple(MINUTES)
@@ -116,12 +115,12 @@ def test_an_extreme_ratio_leaves_at_least_one_bar_hidden_and_both_ends_visible(r
     assert (counts <= lengths[lengths >= FEWEST_BARS] - 2).all()
 
 
-def test_fine_bars_beneath_a_drawn_coarse_bar_are_found_across_gaps_and_padding():
+def test_fine_bars_inside_a_drawn_coarse_bar_are_found_across_gaps_and_padding():
     fine = np.array([[0, 60, 240, 300, 360, int(NO_TIME)]])
     coarse = np.array([[0, 300, 900, int(NO_TIME), int(NO_TIME), int(NO_TIME)]])
     drawn = np.array([[False, True, False, False, False, False]])
 
-    found = beneath(fine, coarse, 5, drawn)
+    found = inside(fine, coarse, 5, drawn)
 
     assert found.tolist() == [[False, False, False, True, True, False]]
 

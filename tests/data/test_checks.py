@@ -8,7 +8,7 @@ import pytest
 
 from stage1.base.errors import DataError
 from stage1.data.bars import UNREADABLE, Repair, Rows
-from stage1.data.checks import find_faults, format_time, repair_rows, sound_bars
+from stage1.data.checks import bar_rules, format_time, repair_rows, sound_bars
 
 START = 1_514_851_200
 """2018-01-02 00:00 UTC."""
@@ -31,13 +31,13 @@ def rows_of(minutes: Sequence[float], prices: Sequence[Sequence[float]] | None =
 
 
 def broken_rules(rows: Rows, minutes: int = 1) -> dict[str, list[int]]:
-    return {fault.rule: fault.lines.tolist() for fault in find_faults(rows, minutes=minutes)}
+    return {fault.rule: fault.lines.tolist() for fault in bar_rules(minutes)(rows)}
 
 
 def test_sound_rows_are_bars():
     rows = rows_of([0, 1, 5])
 
-    bars = sound_bars(rows, minutes=1)
+    bars = sound_bars(rows, bar_rules(1))
 
     assert bars.open_time.tolist() == [START, START + 60, START + 300]
     assert bars.prices.tolist() == [SOUND] * 3
@@ -101,7 +101,7 @@ def test_faults_are_told_in_the_order_of_the_file_with_line_rule_and_value():
     prices = [SOUND, SOUND, [2.0, 1.5, 1.0, 1.25], [np.nan, 3, 1, 2]]
 
     with pytest.raises(DataError) as caught:
-        sound_bars(rows_of([0, 0, 1, 2], prices), minutes=1)
+        sound_bars(rows_of([0, 0, 1, 2], prices), bar_rules(1))
 
     assert str(caught.value).split("\n") == [
         "m1.csv: every row must be a sound bar, got 3 faults; mend the file, or use "
@@ -115,7 +115,7 @@ def test_faults_are_told_in_the_order_of_the_file_with_line_rule_and_value():
 
 def test_of_many_faults_the_first_20_are_shown_and_all_are_counted():
     with pytest.raises(DataError) as caught:
-        sound_bars(rows_of(list(range(3000)), [[2, 3, 1, -1]] * 3000), minutes=1)
+        sound_bars(rows_of(list(range(3000)), [[2, 3, 1, -1]] * 3000), bar_rules(1))
 
     headline, *shown = str(caught.value).split("\n")
     assert "got 6,000 faults (the first 20 below)" in headline  # low > close is one too
@@ -126,13 +126,13 @@ def test_of_many_faults_the_first_20_are_shown_and_all_are_counted():
 
 def test_no_rows_are_an_error():
     with pytest.raises(DataError, match=r"m1\.csv: must hold bars, got none"):
-        sound_bars(rows_of([]), minutes=1)
+        sound_bars(rows_of([]), bar_rules(1))
 
 
 def test_nothing_is_mended_unasked():
     rows = rows_of([2, 1, 1], [SOUND, SOUND, [1, 1, 1, -1]])
 
-    kept, notes = repair_rows(rows, [])
+    kept, notes = repair_rows(rows, [], bar_rules(1))
 
     assert kept is rows
     assert notes == []
@@ -141,7 +141,7 @@ def test_nothing_is_mended_unasked():
 def test_dropping_invalid_rows_leaves_the_order_alone():
     rows = rows_of([2, 1, 3], [SOUND, SOUND, [1, 1, 1, -1]])
 
-    kept, notes = repair_rows(rows, [Repair.DROP_INVALID])
+    kept, notes = repair_rows(rows, [Repair.DROP_INVALID], bar_rules(1))
 
     assert kept.lines.tolist() == [2, 3]
     assert notes == ["dropped 1 invalid row"]
@@ -151,7 +151,7 @@ def test_dropping_invalid_rows_leaves_the_order_alone():
 def test_sorting_moves_whole_rows():
     prices = [[k] * 4 for k in (3.0, 1.0, 2.0)]
 
-    kept, _ = repair_rows(rows_of([3, 1, 2], prices), [Repair.SORT])
+    kept, _ = repair_rows(rows_of([3, 1, 2], prices), [Repair.SORT], bar_rules(1))
 
     assert kept.lines.tolist() == [3, 4, 2]
     assert kept.prices[:, 0].tolist() == [1, 2, 3]
@@ -161,7 +161,7 @@ def test_sorting_moves_whole_rows():
 def test_of_rows_with_one_time_the_first_stays_and_differing_prices_are_told():
     prices = [SOUND, SOUND, SOUND, [5.0] * 4]
 
-    kept, notes = repair_rows(rows_of([0, 1, 1, 0], prices), [Repair.DROP_DUPLICATES])
+    kept, notes = repair_rows(rows_of([0, 1, 1, 0], prices), [Repair.DROP_DUPLICATES], bar_rules(1))
 
     assert kept.lines.tolist() == [2, 3]
     assert notes == [
@@ -172,7 +172,7 @@ def test_of_rows_with_one_time_the_first_stays_and_differing_prices_are_told():
 def test_all_repairs_together_leave_sound_bars():
     rows = rows_of([3, 1, 1, 2.5, 2], [SOUND, SOUND, SOUND, SOUND, [9, 1, 1, 1]])
 
-    kept, _ = repair_rows(rows, list(Repair))
+    kept, _ = repair_rows(rows, list(Repair), bar_rules(1))
 
     assert kept.lines.tolist() == [3, 2]
     assert broken_rules(kept) == {}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stage1.base.errors import DataError
-from stage1.data.checks import sound_bars
+from stage1.data.checks import bar_rules, sound_bars
 from stage1.data.csv_reader import read_csv
 
 TIMES = [
@@ -147,7 +147,7 @@ def written(folder: Path, text: str, encoding: str = "utf-8") -> Path:
 def test_a_dialect_is_recognised_and_read(tmp_path, dialect, text):
     rows = read_csv(written(tmp_path, text))
 
-    bars = sound_bars(rows, minutes=1)
+    bars = sound_bars(rows, bar_rules(1))
     assert rows.format.startswith(f"{dialect}, ")
     assert bars.open_time.tolist() == TIMES
     assert bars.prices.tolist() == PRICES

@@ -7,13 +7,7 @@ from synthetic_bars import MIDNIGHT, data_config, gappy_minutes, market
 
 from stage1.base.steps import MINUTES
 from stage1.config import MaskingConfig
-from stage1.data.hiding import (
-    draw_hiding,
-    numbers_needed,
-    overlapping,
-    place_spans,
-    span_lengths,
-)
+from stage1.data.hiding import draw_hiding, numbers_needed, overlapping, place_spans, span_lengths
 from stage1.data.windows import find_windows
 
 ALL = tuple(MINUTES)

@@ -7,9 +7,7 @@ from synthetic_series import series_config, series_of, waves
 
 from stage1.base.errors import DataError
 from stage1.data.batches import MarketWindows
-from stage1.data.features import features_of_channels, per_bar
-from stage1.data.kinds import kind_of
-from stage1.data.scales import SMALLEST_SHARE
+from stage1.data.features import SMALLEST_SHARE, features_of_channels, kind_of, per_bar
 from stage1.model.consistency import compare, cross_timeframe_loss
 
 CONFIG = series_config()

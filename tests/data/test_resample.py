@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stage1.base.steps import MINUTES
-from stage1.data.bars import Bars
-from stage1.data.resample import resample, resample_all
+from stage1.data.bars import Bars, resample, resample_all
 
 NOON = 1_514_894_400
 """2018-01-02 12:00 UTC."""

@@ -14,10 +14,10 @@ from synthetic_series import frame_of, waves, write_frame
 from stage1.base.errors import DataError
 from stage1.base.steps import parse_step
 from stage1.config import Config, DataConfig, with_values
-from stage1.data.checks import sound_rows
-from stage1.data.load import load_data
-from stage1.data.series import load_series, on_steps, read_series, resample_means, rules_of
-from stage1.data.store import load_bars
+from stage1.data.bars import resample_means
+from stage1.data.checks import sound_bars, steps_of_series
+from stage1.data.load import load_bars, load_data, load_series
+from stage1.data.series import on_steps, read_series
 from stage1.prepare import prepare
 
 VALUES = waves(60)
@@ -41,6 +41,12 @@ def prepared(call_command, tmp_path):
         return tmp_path / "out"
 
     return prepare_frame
+
+
+def read_sound(path, step, **options):
+    """The rows of a file, on steps of this length, checked."""
+    rows = on_steps(read_series(path, **options), parse_step(step))
+    return sound_bars(rows, steps_of_series(parse_step(step)).rules)
 
 
 def refusal(call_command, source, *options, step="1h", out=None):
@@ -142,8 +148,7 @@ def test_text_is_read_however_it_is_written(tmp_path, write):
     path = tmp_path / "series.csv"
     write(frame_of(VALUES, freq="1D"), path)
 
-    rows = on_steps(read_series(path, channels=("wave1", "wave0")), parse_step("1d"))
-    bars = sound_rows(rows, rules_of(parse_step("1d")))
+    bars = read_sound(path, "1d", channels=("wave1", "wave0"))
 
     np.testing.assert_array_equal(bars.prices, VALUES[:, [1, 0]])
     days = pd.date_range("2001-01-01", periods=60).to_numpy("M8[D]").astype(int)
@@ -180,7 +185,7 @@ def test_fractions_of_a_second_move_no_row(tmp_path, suffix, freq, step):
         frame.index = pd.Index(frame.index.to_numpy("M8[ms]").astype(np.int64), name="timestamp")
     frame.reset_index().to_parquet(path) if suffix == "parquet" else frame.to_csv(path)
 
-    rows = sound_rows(on_steps(read_series(path), parse_step(step)), rules_of(parse_step(step)))
+    rows = read_sound(path, step)
 
     assert (np.diff(rows.open_time) == 60).all()
 
@@ -209,9 +214,7 @@ def test_coarser_bars_are_the_means_that_pandas_takes(tmp_path, freq, multiple):
     expected = frame.resample(step.seconds * multiple * pd.Timedelta("1s"), origin="epoch").mean()
     expected = expected.dropna()
 
-    rows = sound_rows(
-        on_steps(read_series(write_frame(frame, tmp_path / "s.csv")), step), rules_of(step)
-    )
+    rows = read_sound(write_frame(frame, tmp_path / "s.csv"), step.text)
     coarse = resample_means(rows, [f"x{multiple}"])[f"x{multiple}"]
 
     np.testing.assert_allclose(coarse.prices, expected, rtol=1e-12, atol=1e-12)
@@ -225,9 +228,7 @@ def test_coarser_bars_are_the_means_that_pandas_takes(tmp_path, freq, multiple):
 def test_months_make_quarters_and_years(tmp_path, timeframe, freq):
     frame = frame_of(waves(100), start="1958-03-01", freq="MS")
     step = parse_step("1mo")
-    rows = sound_rows(
-        on_steps(read_series(write_frame(frame, tmp_path / "s.csv")), step), rules_of(step)
-    )
+    rows = read_sound(write_frame(frame, tmp_path / "s.csv"), step.text)
 
     coarse = resample_means(rows, [timeframe])[timeframe]
 

@@ -13,7 +13,9 @@ import pytest
 import stage1
 from stage1.base.errors import DataError
 from stage1.base.steps import MINUTES
-from stage1.data.store import Bars, fingerprint, load_bars, read_parquet, write_parquet
+from stage1.data.bars import Bars, fingerprint
+from stage1.data.load import load_bars
+from stage1.data.store import read_parquet, write_parquet
 
 SAMPLE = Path(stage1.__file__).parent / "sample" / "bitstamp_btcusd_1min_14d.csv.gz"
 START = 1_514_851_200
@@ -64,7 +66,7 @@ def test_the_sample_is_there_at_once():
 
 def test_bars_are_loaded_without_torch_and_pandas():
     code = (
-        "import sys; from stage1.data.store import load_bars; load_bars(None, ('m1', 'h4')); "
+        "import sys; from stage1.data.load import load_bars; load_bars(None, ('m1', 'h4')); "
         "print([name for name in ('torch', 'pandas', 'ray') if name in sys.modules])"
     )
 

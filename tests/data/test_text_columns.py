@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stage1.data.bars import UNREADABLE
-from stage1.data.text_columns import (
-    TEMPLATES,
+from stage1.data.csv_dialects import TIME_TEMPLATES
+from stage1.data.times import (
     UNIX,
     find_template,
     parse_numbers,
@@ -35,7 +35,7 @@ def as_strftime(template: str) -> str:
     times=st.lists(
         st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1)), min_size=1, max_size=20
     ),
-    template=st.sampled_from(TEMPLATES),
+    template=st.sampled_from(TIME_TEMPLATES),
 )
 @settings(max_examples=100, deadline=None)
 def test_a_written_time_is_read_back_as_it_was(times, template):
@@ -49,7 +49,7 @@ def test_a_written_time_is_read_back_as_it_was(times, template):
     assert not parsed.in_utc
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("template", TIME_TEMPLATES)
 def test_every_template_is_recognised_by_a_time_written_in_it(template):
     written = datetime(2018, 12, 31, 23, 59).strftime(as_strftime(template))
 

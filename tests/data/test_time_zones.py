@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from stage1.base.errors import DataError
 from stage1.data.bars import UNREADABLE
-from stage1.data.text_columns import Times
-from stage1.data.time_zones import local_to_utc, to_instants
+from stage1.data.times import Times, local_to_utc, to_instants
 
 NEW_YORK = "America/New_York"
 

@@ -4,8 +4,7 @@ import torch
 from synthetic_bars import data_config, market
 
 from stage1.base.errors import DataError
-from stage1.data.batches import MarketWindows
-from stage1.data.whole_windows import WholeWindows
+from stage1.data.batches import MarketWindows, WholeWindows
 
 MODES = [pytest.param(False, id="synchronous windows"), pytest.param(True, id="calendar windows")]
 

@@ -6,8 +6,7 @@ from synthetic_bars import MIDNIGHT, data_config, gappy_minutes, m1_bars, market
 
 from stage1.base.errors import DataError
 from stage1.base.steps import MINUTES
-from stage1.data.bars import Bars
-from stage1.data.resample import resample_all
+from stage1.data.bars import Bars, resample_all
 from stage1.data.windows import DAY, days_needed, find_windows, split_windows
 
 configs = st.builds(

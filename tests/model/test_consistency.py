@@ -6,10 +6,10 @@ from synthetic_bars import m1_bars, market
 from tiny_training import tiny_batch, tiny_config
 
 from stage1.base.steps import MINUTES
+from stage1.data.bars import resample
 from stage1.data.batches import Batch, MarketWindows
 from stage1.data.features import aggregate_bars
 from stage1.data.hiding import NO_TIME
-from stage1.data.resample import resample
 from stage1.model.consistency import (
     compare,
     consistency_ratio,

@@ -10,8 +10,8 @@ from synthetic_series import series_of, waves
 from tiny_training import T5, tiny_config, tiny_windows
 
 from stage1.base.errors import Stage1Error
+from stage1.data.bars import fingerprint
 from stage1.data.batches import MarketWindows
-from stage1.data.store import fingerprint
 from stage1.training.checkpoint import read_trained
 
 CONFIG = tiny_config()

@@ -1,29 +1,82 @@
-"""Running the package's commands as a user does."""
+"""Starting programs as a user does from a shell, the package's commands above all."""
 
+from __future__ import annotations
+
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
+HANG = 600
+"""Seconds after which a program is taken to hang. No test depends on how fast one is."""
 
 
-def stage1(*arguments, check=True, cwd=ROOT):
-    """Run `python -m ARGUMENTS`; with `check`, anything but status 0 fails the test."""
-    result = subprocess.run(
-        [sys.executable, "-m", *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+def start(
+    *words: object, env: Mapping[str, str] | None = None, cwd: Path = ROOT, **options: Any
+) -> subprocess.Popen[str]:
+    """Start a program and go on; what it prints is in text.
+
+    It heeds Ctrl-C, as in a shell's foreground. Tests may run where it is ignored (nohup, cron, a
+    script's background), which a process would inherit.
+
+    Args:
+        words: The program and its arguments.
+        env: Added to the environment.
+        cwd: The folder it runs in.
+        options: Of `subprocess.Popen`.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            list(map(str, words)), env=os.environ | (env or {}), cwd=cwd, text=True, **options
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def run(
+    *words: object, check: bool = True, env: Mapping[str, str] | None = None, cwd: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end; with `check`, anything but status 0 fails the test."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with start(*words, env=env, cwd=cwd, **pipes) as process:
+        try:
+            out, err = process.communicate(timeout=HANG)
+        except BaseException:
+            process.kill()
+            raise
     if check:
-        assert result.returncode == 0, result.stdout + result.stderr
-    return result
+        assert process.returncode == 0, out + err
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
 
 
-def without_loading_lines(text):
+def python(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run `python ARGUMENTS`; options as of `run`."""
+    return run(sys.executable, *arguments, **options)
+
+
+def stage1(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run `python -m ARGUMENTS`; options as of `run`."""
+    return python("-m", *arguments, **options)
+
+
+def wait_until(condition: Callable[[], T]) -> T:
+    """Wait for a condition to hold, asking again and again; gives what it gave."""
+    end = time.monotonic() + HANG
+    while not (answer := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return answer
+
+
+def without_loading_lines(text: str) -> str:
     """What was printed but for the line that each loading of a language model logs."""
     line = r"^.*: sha256 [0-9a-f]{12}, .* blocks (pretrained|shuffled)\n"
     return re.sub(line, "", text, flags=re.MULTILINE)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import time
 from collections import Counter
 
 import made_up_study
@@ -13,7 +11,7 @@ import optuna
 import pandas as pd
 import psutil
 import pyarrow.parquet as pq
-from command_line import ROOT
+from command_line import HANG, ROOT, start
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from simulated_study import BASE, write_space
@@ -21,33 +19,17 @@ from simulated_study import BASE, write_space
 from stage1.run.folder import RunFolder
 
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a-token-that-both-sides-know-0123456789"}
-PATIENCE = 90
-"""Seconds to wait for anything."""
-
-
-def wait_until(condition):
-    end = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return found
 
 
 def start_process(*command):
     """Start a program that knows the token; what it prints is kept."""
-    return subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        cwd=ROOT,
-        env=os.environ | TOKEN,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return start(sys.executable, *command, env=TOKEN, **pipes)
 
 
-def finish(process, timeout=PATIENCE):
+def finish(process):
     """Wait for its end, which must be a good one; what it printed."""
-    printed, _ = process.communicate(timeout=timeout)
+    printed, _ = process.communicate(timeout=HANG)
     assert process.returncode == 0, printed
     return printed
 

@@ -1,11 +1,10 @@
 """The benchmark of trials an hour: its arithmetic, and one tiny run of all its ways."""
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import python
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
@@ -71,11 +70,8 @@ def test_ways_that_do_not_do_the_same_are_refused(benchmark, changed, complaint)
 
 @pytest.mark.slow
 def test_a_quick_run_of_all_ways_gives_both_tables():
-    command = [sys.executable, str(BENCHMARKS / "throughput.py"), "--quick"]
+    result = python(BENCHMARKS / "throughput.py", "--quick")
 
-    result = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-
-    assert result.returncode == 0, result.stderr
     ways, parts = (
         [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
         for table in result.stdout.strip().split("\n\n")[1:]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from command_line import ROOT, stage1
+from command_line import HANG, ROOT, stage1, start
 from synthetic_bars import write_bars
 
 from stage1.base.terminal import run_command
@@ -304,14 +304,14 @@ def test_side_by_side_gives_the_scores_of_trainings_in_turn_to_the_last_bit(fold
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c_in_the_middle_keeps_what_had_ended_and_resume_does_the_rest(folder, workers):
     command = [*SMALL, "--workers", str(workers), "--max-epochs", "20"]
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "cwd": folder}
     words = [sys.executable, "-m", "stage1.compare", *command]
-    with subprocess.Popen(words, start_new_session=True, **options) as process:
+    with start(*words, start_new_session=True, **options) as process:
         first = process.stdout.readline()
 
         os.killpg(process.pid, signal.SIGINT)  # to all of them, as a terminal does
         rest = process.stdout.read()
-        status = process.wait(timeout=60)
+        status = process.wait(timeout=HANG)
 
     kept = read_trials(OUT)["trial_id"].tolist()
     assert "completed" in first

@@ -9,10 +9,10 @@ import re
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 from browser import headless_browser, needs_browser
+from command_line import HANG, start, wait_until
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from playwright.sync_api import expect
@@ -27,7 +27,6 @@ from stage1.workers.tensorboard import write_columns, write_trial
 
 pytestmark = [pytest.mark.slow, needs_browser]
 
-PATIENCE = 60
 PARAMETERS = ("lr", "freeze_lm_epochs", "lm_learning_rate_factor", "lm_name_or_path", "patch_len")
 
 
@@ -35,8 +34,8 @@ PARAMETERS = ("lr", "freeze_lm_epochs", "lm_learning_rate_factor", "lm_name_or_p
 def page():
     with headless_browser() as chromium:
         page = chromium.new_page(viewport={"width": 1600, "height": 1000})
-        page.set_default_timeout(1000 * PATIENCE)
-        expect.set_options(timeout=1000 * PATIENCE)
+        page.set_default_timeout(1000 * HANG)
+        expect.set_options(timeout=1000 * HANG)
         yield page
 
 
@@ -46,17 +45,15 @@ def serve(*command):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     options = ("--host", "127.0.0.1", "--port", str(port))
-    process = subprocess.Popen(
-        [sys.executable, *map(str, command), *options], stderr=subprocess.DEVNULL
-    )
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end and process.poll() is None:
+    process = start(sys.executable, *command, *options, stderr=subprocess.DEVNULL)
+
+    def answers():
         with socket.socket() as client:
-            if client.connect_ex(("127.0.0.1", port)) == 0:
-                return process, f"http://127.0.0.1:{port}"
-        time.sleep(0.1)
-    process.kill()
-    raise AssertionError(f"{command} does not answer")
+            return client.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_until(lambda: process.poll() is not None or answers())
+    assert process.poll() is None, f"{command} does not answer"
+    return process, f"http://127.0.0.1:{port}"
 
 
 # --- Optuna's dashboard, on the journal ---
@@ -71,7 +68,7 @@ def optuna_dashboard(tmp_path_factory):
     process, address = serve("-c", main, journal)
     yield f"{address}/dashboard"
     process.terminate()
-    process.wait(PATIENCE)
+    process.wait(HANG)
 
 
 def test_optuna_s_dashboard_lists_a_study_per_arm(optuna_dashboard, page):
@@ -117,7 +114,7 @@ def tensorboard(tmp_path_factory):
     process, address = serve("-m", "tensorboard.main", "--logdir", folder)
     yield address
     process.terminate()
-    process.wait(PATIENCE)
+    process.wait(HANG)
 
 
 def test_tensorboard_has_curves_by_arm(tensorboard, page):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import yaml
+from command_line import python, stage1
 from synthetic_run import synthetic_space, synthetic_trial, write_synthetic_run
 
 from stage1.base.errors import ConfigError, ResultsError
@@ -166,12 +164,7 @@ def test_a_run_that_learned_nothing_is_exported_with_a_warning(tmp_path, out, ca
 
 @pytest.mark.parametrize("command", ["stage1.export", "stage1.report"])
 def test_a_path_that_is_no_run_is_one_line_and_status_2(tmp_path, command):
-    done = subprocess.run(
-        [sys.executable, "-m", command, str(tmp_path / "nothing")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = stage1(command, tmp_path / "nothing", check=False)
 
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
@@ -183,11 +176,6 @@ def test_reading_export_reporting_and_drawing_load_no_training_library():
     code = "; ".join(f"import stage1.{name}" for name in modules)
     heavy = "{'torch', 'lightning', 'pytorch_lightning', 'ray', 'transformers'}"
 
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}; import sys; print({heavy} & sys.modules.keys())"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = python("-c", f"{code}; import sys; print({heavy} & sys.modules.keys())")
 
     assert done.stdout.strip() == "set()"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 
 import pytest
-from command_line import ROOT, stage1
+from command_line import ROOT, python, stage1
 
 import stage1 as package
 from stage1.__main__ import COMMANDS, main
@@ -65,9 +63,7 @@ def test_help_loads_nothing_that_computes():
         "print('loaded:', *sorted(heavy & sys.modules.keys()))\n"
     )
 
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = python("-c", code)
 
     assert done.stdout.splitlines()[-1] == "loaded:"
 

@@ -1,10 +1,10 @@
 """`python -m stage1.models`, as a user runs it."""
 
 import os
-import subprocess
 import sys
 
 import pytest
+from command_line import stage1
 from hub_server import Hub, serve
 from huggingface_hub import constants
 from tiny_t5 import save_model
@@ -142,22 +142,15 @@ def test_a_model_that_another_process_fetched_from_a_hub_works_offline(call, tmp
 
     with serve(Hub()) as hub:
         hub.add("someone/tiny-t5", model)
-        environment = os.environ | {
+        environment = {
             "HF_ENDPOINT": hub.url,
             "HF_HUB_CACHE": str(tmp_path / "cache"),
             "HF_HUB_OFFLINE": "0",
             "NO_PROXY": "127.0.0.1",
         }
-        fetched = subprocess.run(
-            [sys.executable, "-m", "stage1.models", "fetch", "someone/tiny-t5"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        fetched = stage1("stage1.models", "fetch", "someone/tiny-t5", env=environment)
     status, verified, _ = call("verify", "someone/tiny-t5")
 
-    assert fetched.returncode == 0, fetched.stderr
     assert fetched.stderr.count("\n") == 1
     assert "someone/tiny-t5: downloaded into the Hugging Face cache" in fetched.stdout
     assert "licence      mit" in fetched.stdout

@@ -1,13 +1,10 @@
 """The command that plans a study: what it prints, and that it leaves nothing behind."""
 
-import os
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
-from command_line import without_loading_lines
+from command_line import stage1, without_loading_lines
 from planned_claims import made_up
 from simulated_study import ROOT, SPACE, write_space
 from synthetic_run import write_synthetic_run
@@ -315,17 +312,9 @@ def test_ctrl_c_is_status_130(call, folder, simulated, monkeypatch):
 
 @pytest.mark.slow
 def test_the_smoke_study_is_planned_for_80_columns():
-    done = subprocess.run(
-        [sys.executable, "-m", "stage1.plan", SMOKE],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env=os.environ | {"COLUMNS": "80"},
-    )
+    done = stage1("stage1.plan", SMOKE, env={"COLUMNS": "80"})
 
-    assert (done.returncode, without_loading_lines(done.stderr)) == (0, "")
+    assert without_loading_lines(done.stderr) == ""
     lines = done.stdout.splitlines()
     assert max(len(line.rstrip()) for line in lines if "stage1.tune" not in line) <= 80
     assert "…" not in done.stdout

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 import shutil
-import subprocess
 import sys
 import tomllib
 import zipfile
@@ -14,11 +13,11 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from command_line import ROOT, python, run
 from importlinter.cli import lint_imports
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "stage1"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -81,7 +80,7 @@ def test_reading_a_run_loads_neither_torch_nor_ray():
     reading = "import sys, stage1.run.reading, stage1.report, stage1.export\n"
     heavy = "{'torch', 'pytorch_lightning', 'ray', 'transformers'}"
 
-    loaded = run([sys.executable, "-c", f"{reading}print(*sorted({heavy} & sys.modules.keys()))"])
+    loaded = python("-c", f"{reading}print(*sorted({heavy} & sys.modules.keys()))").stdout
 
     assert loaded.strip() == ""
 
@@ -192,9 +191,9 @@ def test_the_lock_of_the_slow_tests_pins_what_only_they_need():
 def test_only_make_test_all_installs_what_only_the_slow_tests_need():
     dry = ["make", "--dry-run", "--always-make"]
 
-    assert "requirements-all.lock" not in run([*dry, "test"])
-    assert "requirements-all.lock" not in run([*dry, "tune"])
-    assert "requirements-all.lock" in run([*dry, "test-all"])
+    assert "requirements-all.lock" not in run(*dry, "test").stdout
+    assert "requirements-all.lock" not in run(*dry, "tune").stdout
+    assert "requirements-all.lock" in run(*dry, "test-all").stdout
 
 
 @pytest.mark.parametrize("lock", [pytest.param(LOCK, id="all"), pytest.param(LOCK_ALL, id="slow")])
@@ -233,7 +232,7 @@ def third_party_imports(module: Path) -> Iterator[str]:
 
 
 def test_the_wheel_carries_every_file_of_the_package_and_what_lies_beside_it(tmp_path):
-    run([sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)])
+    python("-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path)
 
     (wheel,) = tmp_path.glob("*.whl")
     carried = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("stage1/")}
@@ -260,9 +259,9 @@ def test_make_tune_starts_the_default_study_and_resumes_a_begun_one(tmp_path):
     begun.mkdir()
     dry = ["make", "--dry-run", "--always-make", "tune", f"OUT={tmp_path}"]
 
-    first = run(dry)
+    first = run(*dry).stdout
     (begun / "prereg.yaml").touch()
-    second = run(dry)
+    second = run(*dry).stdout
 
     assert "-m stage1.tune search_spaces/transfer.yaml" in first
     assert "--resume" not in first
@@ -271,7 +270,7 @@ def test_make_tune_starts_the_default_study_and_resumes_a_begun_one(tmp_path):
 
 @needs_make
 def test_make_test_checks_style_types_and_imports_before_the_tests():
-    recipe = run(["make", "--dry-run", "--always-make", "test"])
+    recipe = run("make", "--dry-run", "--always-make", "test").stdout
 
     steps = [recipe.index(tool) for tool in ("ruff check", "mypy", "lint-imports", "-m pytest")]
     assert steps == sorted(steps)
@@ -279,7 +278,7 @@ def test_make_test_checks_style_types_and_imports_before_the_tests():
 
 @needs_make
 def test_make_help_lists_the_targets_a_newcomer_needs():
-    listed = run(["make", "help"])
+    listed = run("make", "help").stdout
 
     assert {"tune", "test", "test-all", "lint"} <= set(listed.split())
 
@@ -314,9 +313,3 @@ def text_of(path: Path) -> str | None:
         return path.read_text(encoding="utf-8")
     except (UnicodeDecodeError, FileNotFoundError):
         return None
-
-
-def run(command: list[str]) -> str:
-    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout

@@ -4,14 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import optuna
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from command_line import ROOT, stage1
+from command_line import HANG, ROOT, python, stage1, start, wait_until
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -254,13 +253,7 @@ def test_the_exported_configuration_repeats_its_trial_bit_for_bit(
         "checkpoint=None, fast_dev_run=False, console=Console(stderr=True));"
         "print(json.dumps([row['val_loss'] for row in rows]))"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", script, str(best), str(tmp_path / "final")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    result = python("-c", script, best, tmp_path / "final")
 
     chosen = trials[
         (trials["arm"] == arm) & (trials["seed"] == seed) & (trials["config_id"] == config_id)
@@ -285,20 +278,17 @@ search: {{trials: 3}}
 def test_ctrl_c_and_a_time_budget_keep_what_has_ended_and_resume_runs_the_rest_once(tmp_path):
     space = tmp_path / "tiny.yaml"
     space.write_text(TINY.format(base=ROOT / "configs" / "sample.yaml"))
-    command = [sys.executable, "-m", "stage1.tune", str(space), "--out", str(tmp_path / "runs")]
+    command = ["stage1.tune", space, "--out", tmp_path / "runs"]
     table = tmp_path / "runs" / "tiny" / "trials.parquet"
 
-    running = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (table.exists() and rows_in(table) >= 2):
-        time.sleep(0.2)
+    pipe = {"stdout": subprocess.PIPE, "start_new_session": True}
+    running = start(sys.executable, "-m", *command, **pipe)
+    wait_until(lambda: table.exists() and rows_in(table) >= 2)
     os.kill(running.pid, signal.SIGINT)
-    printed, _ = running.communicate(timeout=60)
+    printed, _ = running.communicate(timeout=HANG)
     before = pd.read_parquet(table)
-    cut_short = stage1(*command[2:], "--resume", "--time-budget", "1s")
-    resumed = stage1(*command[2:], "--resume")
+    cut_short = stage1(*command, "--resume", "--time-budget", "1s")
+    resumed = stage1(*command, "--resume")
 
     after = pd.read_parquet(table)
     assert running.returncode == 130

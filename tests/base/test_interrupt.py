@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from command_line import ROOT
+from command_line import HANG, ROOT, python, start
 
 from stage1.base.interrupt import Interrupt, exit_on_sigterm, sigterm_kept
 
@@ -134,17 +134,15 @@ with Interrupt():
     ],
 )
 def test_who_asks_twice_does_not_wait(numbers, status):
-    process = subprocess.Popen(
-        [sys.executable, "-c", DEAF], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    process = start(sys.executable, "-c", DEAF, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.readline()
     for number in numbers:
         process.send_signal(number)
         time.sleep(0.1)
-    _, printed = process.communicate(timeout=600)
+    _, printed = process.communicate(timeout=HANG)
 
     assert process.returncode == status
-    assert printed == b""
+    assert printed == ""
 
 
 # --- while a command imports ---
@@ -167,20 +165,16 @@ def command(request, tmp_path):
 
 
 def test_ctrl_c_while_a_command_imports_is_one_line_and_status_130(command, tmp_path):
-    # as in a shell's foreground: what runs in the background ignores Ctrl-C
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(
-        command,
+    process = start(
+        *command,
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        env={"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
     )
-    signal.signal(signal.SIGINT, before)
     assert process.stdout.readline() == "importing\n"
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=600)
+    _, told = process.communicate(timeout=HANG)
 
     assert (process.returncode, told) == (130, "interrupted\n")
 
@@ -193,12 +187,6 @@ def test_a_program_that_uses_the_package_keeps_its_ctrl_c(tmp_path):
         "import signal; print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
     )
 
-    told = subprocess.run(
-        [sys.executable, "-m", "program"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+    told = python("-m", "program", cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
 
     assert told.stdout == "True\n"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import re
-import subprocess
-import sys
 
 import matplotlib.image
 import pytest
+from command_line import python
 from rich.console import Console
 
 from stage1.base.errors import ResultsError
@@ -70,9 +69,7 @@ def test_reading_an_experiment_loads_neither_torch_nor_ray():
         "print(*sorted({'torch', 'pytorch_lightning', 'ray', 'transformers'} & {*sys.modules}))"
     )
 
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
+    done = python("-c", program)
 
     assert done.stdout.strip() == ""
 

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import gzip
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import python
 
 import stage1
 from stage1.base.errors import DataError
@@ -70,13 +69,7 @@ def test_bars_are_loaded_without_torch_and_pandas():
         "print([name for name in ('torch', 'pandas', 'ray') if name in sys.modules])"
     )
 
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(stage1.__file__).parents[1],
-    )
+    done = python("-c", code)
 
     assert done.stdout.strip() == "[]"
 

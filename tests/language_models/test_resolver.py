@@ -3,12 +3,11 @@ import json
 import logging
 import os
 import struct
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
+from command_line import python
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from tiny_t5 import (
@@ -231,11 +230,9 @@ def test_a_revision_of_a_hub_model_can_be_named(hub):
 def test_the_offline_switch_of_the_environment_works_in_a_fresh_process(hub):
     save_model(cache_snapshot(hub, "google-t5/t5-small"))
     code = "from stage1.language_models.resolver import resolve; print(resolve('t5-small').sha256)"
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(hub)}
+    environment = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(hub)}
 
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
+    done = python("-c", code, env=environment)
 
     assert done.stdout.strip() == resolve("t5-small").sha256
 

@@ -1,10 +1,7 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
-from command_line import ROOT
+from command_line import python
 from small_checkpoint import (
     changed_checkpoint,
     write_checkpoint,
@@ -107,9 +104,7 @@ def test_loading_draws_no_random_number(checkpoint):
 def test_importing_the_package_loads_no_torch():
     script = "import sys, stage1; print('torch' in sys.modules)"
 
-    result = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    result = python("-c", script)
 
     assert result.stdout.strip() == "False"
 

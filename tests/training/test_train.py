@@ -1,11 +1,10 @@
 import json
-import subprocess
 import sys
 
 import pytest
 import torch
 import yaml
-from command_line import ROOT, without_loading_lines
+from command_line import ROOT, python, without_loading_lines
 from small_checkpoint import write_market
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -310,13 +309,7 @@ def test_under_a_real_limit_a_step_in_parts_is_the_step_it_would_have_been(small
 
     ends = []
     for megabytes in ("100000", "500"):
-        result = subprocess.run(
-            [sys.executable, script, config, megabytes],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        result = python(script, config, megabytes)
         ends.append(json.loads(result.stdout.splitlines()[-1]))
 
     free, limited = ends

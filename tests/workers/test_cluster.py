@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 
 import pytest
-from command_line import ROOT
+from command_line import python
 
 from stage1.base.errors import ConfigError, TrialError
 from stage1.study.space import Resources
@@ -49,10 +47,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def own_ray():
-    result = subprocess.run(
-        [sys.executable, "-c", OWN_RAY], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
-    assert result.returncode == 0, result.stderr
+    result = python("-c", OWN_RAY)
     return json.loads(result.stdout.splitlines()[-1])
 
 

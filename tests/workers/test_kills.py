@@ -16,8 +16,8 @@ from contextlib import suppress
 
 import pandas as pd
 import pytest
-from command_line import ROOT
-from driven_study import PATIENCE, TOKEN, Driver, finish, wait_until, workers_of
+from command_line import HANG, start, wait_until
+from driven_study import TOKEN, Driver, finish, workers_of
 from optuna.trial import TrialState
 
 START_RAY = """
@@ -33,18 +33,11 @@ sys.stdin.read()
 
 @pytest.fixture(scope="module")
 def ray_process():
-    process = subprocess.Popen(
-        [sys.executable, "-c", START_RAY],
-        cwd=ROOT,
-        env=os.environ | TOKEN,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    process = start(sys.executable, "-c", START_RAY, env=TOKEN, **pipes)
     process.address = process.stdout.readline().strip()
     yield process
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=HANG)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +55,7 @@ def killed(ray_process, tmp_path_factory):
         process = driver.start(*(["--resume"] if number else []))
         wait_until(lambda enough=trials: driver.written() >= enough)
         process.kill()
-        process.communicate(timeout=PATIENCE)
+        process.communicate(timeout=HANG)
     finish(driver.start("--resume"))
     return driver
 
@@ -176,7 +169,7 @@ def test_sigterm_ends_a_study_as_ctrl_c_does(ray_process, tmp_path):
     process = driver.start()
     wait_until(lambda: driver.written() >= 5)  # the search has begun
     process.send_signal(signal.SIGTERM)
-    printed, _ = process.communicate(timeout=PATIENCE)
+    printed, _ = process.communicate(timeout=HANG)
 
     assert process.returncode == 143
     assert "Traceback" not in printed
@@ -206,7 +199,7 @@ def test_what_cannot_be_written_ends_a_study_in_one_line_and_costs_nothing(
             file.rename(aside)
             file.mkdir()
             break
-    printed, _ = process.communicate(timeout=PATIENCE)
+    printed, _ = process.communicate(timeout=HANG)
     file.rmdir()
     aside.rename(file)
 
@@ -224,9 +217,9 @@ def test_a_study_is_run_by_one_process_at_a_time(ray_process, tmp_path):
     process = driver.start()
     wait_until(lambda: driver.written() >= 1)
 
-    second, _ = driver.start("--resume").communicate(timeout=PATIENCE)
+    second, _ = driver.start("--resume").communicate(timeout=HANG)
     os.kill(process.pid, signal.SIGINT)
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=HANG)
 
     assert "must be run by one process at a time" in second
     assert "Traceback" not in second

@@ -5,14 +5,13 @@ The limit of Ray is set a few gigabytes above what the machine uses; nothing els
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
 import psutil
 import pytest
-from command_line import ROOT
-from driven_study import PATIENCE, TOKEN, Driver, finish
+from command_line import HANG, start
+from driven_study import TOKEN, Driver, finish
 
 pytestmark = pytest.mark.slow
 
@@ -40,17 +39,10 @@ def address():
         "RAY_memory_usage_threshold": str((memory.total - memory.available + GAP) / memory.total),
         "RAY_memory_monitor_refresh_ms": "100",
     }
-    process = subprocess.Popen(
-        [sys.executable, "-c", START_RAY],
-        cwd=ROOT,
-        env=os.environ | TOKEN | limit,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    process = start(sys.executable, "-c", START_RAY, env=TOKEN | limit, **pipes)
     yield process.stdout.readline().strip()
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=HANG)
 
 
 def test_a_trial_whose_worker_was_killed_for_memory_goes_on_with_smaller_parts(address, tmp_path):

@@ -20,16 +20,8 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
-from command_line import ROOT
-from driven_study import (
-    PATIENCE,
-    TOKEN,
-    Driver,
-    finish,
-    start_process,
-    wait_until,
-    workers_of,
-)
+from command_line import HANG, start, wait_until
+from driven_study import TOKEN, Driver, finish, start_process, workers_of
 from pyarrow.fs import FileSelector, FileSystem
 from s3_server import s3_bucket
 
@@ -66,10 +58,9 @@ class Nodes:
         ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1"]
         limits = ["--object-store-memory=100000000", "--node-ip-address=127.0.0.1"]
         with (Path(self.folder) / f"{name}.log").open("w") as log:
-            process = subprocess.Popen(
-                [*ray, *limits, *options],
-                cwd=ROOT,
-                env=os.environ | TOKEN | NOTICE_DEATHS_SOON | {"MADE_UP_NODE": name},
+            process = start(
+                *(*ray, *limits, *options),
+                env=TOKEN | NOTICE_DEATHS_SOON | {"MADE_UP_NODE": name},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -214,7 +205,7 @@ def test_a_study_with_its_states_in_a_bucket_is_resumed_after_its_driver_was_kil
     process = driver.start()
     wait_until(lambda: driver.written() >= 1 and states())
     process.kill()
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=HANG)
 
     finish(driver.start("--resume"))
 
@@ -233,9 +224,9 @@ def test_a_real_study_on_two_nodes_repeats_one_on_one_machine_bit_by_bit(nodes, 
     wait_until(lambda: len([*storage.rglob("*.ckpt")]) > 1)  # both have one to go on from
     worker = wait_until(lambda: workers_of(nodes.processes[SECOND]))[0]
     worker.kill()
-    printed = finish(process, timeout=300)
+    printed = finish(process)
 
-    finish(start_process(*tune, "--out", tmp_path / "one"), timeout=300)
+    finish(start_process(*tune, "--out", tmp_path / "one"))
 
     two, one = (curves_of(tmp_path / place) for place in ("two", "one"))
     assert printed.count("it goes on from its last state") == 1

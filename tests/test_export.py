@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from command_line import python, stage1
+from command_line import stage1
 from synthetic_run import synthetic_space, synthetic_trial, write_synthetic_run
 
 from stage1.base.errors import ConfigError, ResultsError
@@ -169,13 +169,3 @@ def test_a_path_that_is_no_run_is_one_line_and_status_2(tmp_path, command):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "must be a run folder" in done.stderr
-
-
-def test_reading_export_reporting_and_drawing_load_no_training_library():
-    modules = ("results", "run_writer", "summary", "figures", "report", "export")
-    code = "; ".join(f"import stage1.{name}" for name in modules)
-    heavy = "{'torch', 'lightning', 'pytorch_lightning', 'ray', 'transformers'}"
-
-    done = python("-c", f"{code}; import sys; print({heavy} & sys.modules.keys())")
-
-    assert done.stdout.strip() == "set()"

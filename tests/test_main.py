@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 import pytest
-from command_line import ROOT, python, stage1
+from command_line import ROOT, stage1
 
 import stage1 as package
 from stage1.__main__ import COMMANDS, main
@@ -51,21 +51,6 @@ def test_help_fits_a_small_screen_and_the_prompt_after_it(call, arguments):
     listed = {line.split()[0] for line in lines[lines.index("Commands:") + 1 :]}
     assert listed == {name for name, command in COMMANDS.items() if not command.hidden}
     assert "..." not in out.partition("Commands:")[2]  # no help was cut
-
-
-def test_help_loads_nothing_that_computes():
-    code = (
-        "import sys; sys.argv = ['stage1', '--help']\n"
-        "from stage1.__main__ import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "heavy = {'torch', 'ray', 'numpy', 'pandas', 'pydantic', 'matplotlib', 'optuna', 'yaml'}\n"
-        "print('loaded:', *sorted(heavy & sys.modules.keys()))\n"
-    )
-
-    done = python("-c", code)
-
-    assert done.stdout.splitlines()[-1] == "loaded:"
 
 
 def test_the_version_is_that_of_the_package(call):

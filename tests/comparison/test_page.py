@@ -7,7 +7,6 @@ import re
 
 import matplotlib.image
 import pytest
-from command_line import python
 from rich.console import Console
 
 from stage1.base.errors import ResultsError
@@ -61,17 +60,6 @@ def test_the_terminal_shows_the_main_table_in_80_columns_and_where_the_rest_is(p
     assert f"Report: {page.path}" in lines
     assert f"Curves: tensorboard --logdir {page.run.tensorboard}" in lines
     assert max(len(line) for line in lines if "/" not in line) <= 80
-
-
-def test_reading_an_experiment_loads_neither_torch_nor_ray():
-    program = (
-        "import sys, stage1.pages.comparison_page\n"
-        "print(*sorted({'torch', 'pytorch_lightning', 'ray', 'transformers'} & {*sys.modules}))"
-    )
-
-    done = python("-c", program)
-
-    assert done.stdout.strip() == ""
 
 
 def test_a_page_of_nothing_says_why_there_are_no_figures(write_experiment):

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from command_line import python
 
 import stage1
 from stage1.base.errors import DataError
@@ -61,17 +60,6 @@ def test_the_sample_is_there_at_once():
     load_bars(None, ("m1", "m5", "m15"))
 
     assert time.perf_counter() - started < 0.5
-
-
-def test_bars_are_loaded_without_torch_and_pandas():
-    code = (
-        "import sys; from stage1.data.load import load_bars; load_bars(None, ('m1', 'h4')); "
-        "print([name for name in ('torch', 'pandas', 'ray') if name in sys.modules])"
-    )
-
-    done = python("-c", code)
-
-    assert done.stdout.strip() == "[]"
 
 
 def test_what_is_written_is_loaded(tmp_path):

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from command_line import python
 from small_checkpoint import (
     changed_checkpoint,
     write_checkpoint,
@@ -99,14 +98,6 @@ def test_loading_draws_no_random_number(checkpoint):
     stage1.load_encoder(checkpoint)
 
     assert torch.equal(torch.rand(3), expected)
-
-
-def test_importing_the_package_loads_no_torch():
-    script = "import sys, stage1; print('torch' in sys.modules)"
-
-    result = python("-c", script)
-
-    assert result.stdout.strip() == "False"
 
 
 def test_the_package_has_no_other_name_by_chance():

@@ -11,7 +11,7 @@ from synthetic_run import write_synthetic_run
 
 from stage1.plan import __main__ as command
 from stage1.plan import duration, timed
-from stage1.training.cost_rounds import TrialTiming
+from stage1.training.timing import TrialTiming
 
 SMOKE = ROOT / "search_spaces" / "smoke.yaml"
 BASE = """\

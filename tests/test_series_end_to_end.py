@@ -12,7 +12,7 @@ from synthetic_series import frame_of, series_config, series_of, waves, write_fr
 from tiny_training import tiny_language_model
 
 from stage1.data.batches import MarketWindows
-from stage1.model.blocks import BLOCKS
+from stage1.model.metrics import BLOCKS
 from stage1.run.reading import COMPLETED, DESIGN, RunFolder, read_blocks
 from stage1.run.writing import RunWriter
 from stage1.study.trials import RunningTrial, TrialSpec, block_rows, curve_rows, trial_row

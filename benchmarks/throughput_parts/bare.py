@@ -8,13 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from stage1.config import Config
-from stage1.data.batches import Batch, MarketWindows
+from stage1.data.batches import MarketWindows
 from stage1.data.load import load_bars
 from stage1.language_models.resolver import LanguageModel, resolve
-from stage1.model.blocks import block_sums, blocks_of_windows
 from stage1.model.losses import total_loss
-from stage1.model.metrics import evaluate, evaluate_baseline, zero_loss
+from stage1.model.metrics import (
+    block_sums,
+    blocks_of_windows,
+    evaluate,
+    evaluate_baselines,
+    interpolated,
+)
 from stage1.model.stage1_model import build_model
+from stage1.training.module import joined
 from stage1.training.optimization import build_optimizer, build_schedule
 from throughput_parts.processes import in_processes
 from throughput_parts.record import Job, Trial, write_trial
@@ -54,9 +60,7 @@ def train(
         for batch in windows.training_batches(config, windows.plan_epoch(config, epoch)):
             optimizer.zero_grad()
             with _autocast(config):
-                loss = total_loss(
-                    model(batch.features, batch.hidden), batch, config.loss, windows.minutes
-                )
+                loss = total_loss(model(batch.features, batch.hidden), batch, config)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), training.gradient_clip)
             optimizer.step()
@@ -86,11 +90,8 @@ class Validation:
         self.blocks = torch.from_numpy(
             blocks_of_windows(windows.split.validation.starts, windows.split.validation.ends)
         )
-        evaluate_baseline(self._whole(), config)
-        zero_loss(self._whole(), config)
-
-    def _whole(self) -> Batch:
-        return Batch(*(torch.cat(tensors) for tensors in zip(*self.batches, strict=True)))
+        batch = joined(self.batches)
+        evaluate_baselines(interpolated(batch), batch, config)
 
     @torch.no_grad()
     def run(self, model: nn.Module, *, epoch: int) -> dict[str, float]:
@@ -101,10 +102,10 @@ class Validation:
             with _autocast(self.config):
                 parts.append(model(batch.features, batch.hidden))
         model.train()
-        decoded, batch = torch.cat(parts), self._whole()
+        decoded, batch = torch.cat(parts), joined(self.batches)
         if epoch in self.block_epochs:
             block_sums(decoded, batch, self.blocks)
-        return evaluate(decoded, batch, self.config)
+        return evaluate(decoded, interpolated(batch), batch, self.config)
 
 
 def _autocast(config: Config) -> torch.autocast:

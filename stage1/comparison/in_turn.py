@@ -11,7 +11,7 @@ from stage1.comparison.inputs import Inputs
 from stage1.comparison.outcome import OnEnd, train_once
 from stage1.config import with_values
 from stage1.study.trials import RunningTrial, TrialSpec
-from stage1.training.cost_rounds import STEPS
+from stage1.training.timing import STEPS
 
 
 def train_in_turn(

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from itertools import combinations
 
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-
-
-def all_pairs(timeframes: int) -> list[tuple[int, int]]:
-    """Every pair of timeframes, by index."""
-    return list(combinations(range(timeframes), 2))
 
 
 class CrossScaleAttention(nn.Module):

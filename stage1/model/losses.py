@@ -1,14 +1,20 @@
-"""The mean of some of the values."""
+"""What is minimised: the Huber loss of the scored bars, and the sum of all terms by their weights.
+
+The other terms are in `stage1.model.spectral` and `stage1.model.consistency`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import huber_loss
 
-from stage1.config import LossConfig
+from stage1.config import Config
 from stage1.data.batches import Batch
-from stage1.data.features import OHLC, Kind
+from stage1.data.features import kind_of
 from stage1.model.consistency import cross_timeframe_loss
 from stage1.model.spectral import amplitude_phase_loss, stft_loss
 
@@ -49,40 +55,45 @@ def reconstruction_loss(
     return masked_mean(huber_loss(mine, truth, reduction="none", delta=delta), where)
 
 
-def total_loss(
-    decoded: Float[Tensor, "batch timeframe time channel"],
-    batch: Batch,
-    loss: LossConfig,
-    minutes: tuple[int, ...],
-    kind: Kind = OHLC,
-) -> Float[Tensor, ""]:
-    """The weighted sum that is trained on and reported as val_loss; weight 0 computes nothing.
+LOSSES: dict[str, Callable[[Tensor, Batch, Config], Tensor]] = {
+    "recon_tf": lambda decoded, batch, config: reconstruction_loss(
+        decoded, batch.targets, batch.scored, delta=config.loss.huber_delta
+    ),
+    "spec_tf": lambda decoded, batch, config: stft_loss(
+        decoded, batch.targets, scored=batch.scored, real=batch.real
+    ),
+    "cross": lambda decoded, batch, config: cross_timeframe_loss(
+        decoded,
+        batch.open_time,
+        batch.center,
+        batch.scale,
+        config.data.minutes,
+        kind_of(config.data),
+    ),
+    "amp_phase": lambda decoded, batch, config: amplitude_phase_loss(
+        decoded, batch.targets, scored=batch.scored, real=batch.real
+    ),
+}
+"""The terms, each a scalar >= 0, by the name of their weight in `loss.weights`."""
 
-    loss = recon_tf x Huber + spec_tf x STFT + cross x consistency + amp_phase x amplitude-phase,
-    each as its own function says.
+
+def total_loss(
+    decoded: Float[Tensor, "batch timeframe time channel"], batch: Batch, config: Config
+) -> Float[Tensor, ""]:
+    """The sum of weight x term that is trained on and reported as val_loss.
+
+    A term of weight 0 is not computed.
 
     Args:
         decoded: Normalised bars, timeframes fine to coarse.
         batch: The windows.
-        loss: Weights, and where the Huber loss turns linear.
-        minutes: Length of a bar, per timeframe.
-        kind: Of the data.
+        config: Of the weights, and of what the terms need.
 
     Returns:
         Float32, >= 0.
     """
-    weights, scored, real = loss.weights, batch.scored, batch.real
-    reconstruction = reconstruction_loss(decoded, batch.targets, scored, delta=loss.huber_delta)
-    total = weights.recon_tf * reconstruction
-    if weights.spec_tf:
-        spectral = stft_loss(decoded, batch.targets, scored=scored, real=real)
-        total = total + weights.spec_tf * spectral
-    if weights.cross:
-        cross = cross_timeframe_loss(
-            decoded, batch.open_time, batch.center, batch.scale, minutes, kind
-        )
-        total = total + weights.cross * cross
-    if weights.amp_phase:
-        correlated = amplitude_phase_loss(decoded, batch.targets, scored=scored, real=real)
-        total = total + weights.amp_phase * correlated
+    total = torch.zeros((), device=decoded.device)
+    for name, weight in config.loss.weights:
+        if weight:
+            total = total + weight * LOSSES[name](decoded, batch, config)
     return total

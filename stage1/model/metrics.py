@@ -1,11 +1,14 @@
-"""How good decoded bars are, on the validation set."""
+"""How good decoded bars are: the metrics of a validation set, and sums over blocks of its time."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable, Iterator
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.functional import pearson_corrcoef
 
@@ -13,9 +16,17 @@ from stage1.base.metric_table import BASELINE_PREFIX, metric_row
 from stage1.config import Config
 from stage1.data.batches import Batch
 from stage1.data.features import interpolate, kind_of
-from stage1.model.consistency import compare, consistency_ratio
+from stage1.model.consistency import Comparison, compare, consistency_ratio
 from stage1.model.losses import reconstruction_loss, total_loss
 from stage1.model.spectral import completed, spectral_delta
+
+Decoded = Float[Tensor, "batch timeframe time channel"]
+
+ALL = "all"
+"""Stands for the timeframes together in `evaluate_each`."""
+BLOCKS = "blocks"
+"""Key of an epoch's row under which its block sums are reported."""
+MOST_BLOCKS = 32
 
 
 def correlations(
@@ -29,10 +40,19 @@ def correlations(
     return torch.where(constant, torch.zeros_like(result), result)
 
 
-def evaluate(
-    decoded: Float[Tensor, "batch timeframe time channel"], batch: Batch, config: Config
-) -> dict[str, float]:
+def interpolated(batch: Batch) -> Decoded:
+    """The baseline: linear interpolation between the bars that the model sees."""
+    return interpolate(batch.targets, batch.hidden | ~batch.real)
+
+
+def evaluate(decoded: Decoded, line: Decoded, batch: Batch, config: Config) -> dict[str, float]:
     """All metrics of one set of decoded windows.
+
+    Args:
+        decoded: Normalised bars.
+        line: The windows as `interpolated`.
+        batch: The windows.
+        config: Of the training.
 
     Returns:
         `val_loss` (the training loss), `val_correlation` and `val_corr_<tf>` (Pearson per price,
@@ -43,26 +63,66 @@ def evaluate(
         A timeframe without a scored bar is context: it has no correlation and no skill, and has no
         part in those of all.
     """
-    minutes, kind = config.data.minutes, kind_of(config.data)
-    metrics = {"val_loss": float(total_loss(decoded, batch, config.loss, minutes, kind))}
-    metrics |= _of_scored_bars(decoded, batch, config.data.timeframes)
     whole = completed(decoded, batch.targets, batch.hidden)
-    comparisons = compare(whole, batch.open_time, batch.center, batch.scale, minutes, kind)
-    metrics["consistency_ratio"] = consistency_ratio(comparisons, batch.hidden)
-    metrics["spectral_delta"] = spectral_delta(
-        decoded, batch.targets, hidden=batch.hidden, scored=batch.scored, real=batch.real
-    )
+    return _evaluate(decoded, line, batch, config, whole, _comparisons(whole, batch, config))
+
+
+def _evaluate(
+    decoded: Decoded,
+    line: Decoded,
+    batch: Batch,
+    config: Config,
+    whole: Decoded,
+    comparisons: Iterable[Comparison],
+) -> dict[str, float]:
+    return {
+        "val_loss": float(total_loss(decoded, batch, config)),
+        **_correlations_and_skills(decoded, line, batch, config.data.timeframes),
+        "consistency_ratio": consistency_ratio(comparisons, batch.hidden),
+        "spectral_delta": spectral_delta(
+            whole, batch.targets, scored=batch.scored, real=batch.real
+        ),
+    }
+
+
+def _comparisons(whole: Decoded, batch: Batch, config: Config) -> Iterator[Comparison]:
+    """Of the timeframes of windows as a user gets them."""
+    minutes, kind = config.data.minutes, kind_of(config.data)
+    return compare(whole, batch.open_time, batch.center, batch.scale, minutes, kind)
+
+
+def _correlations_and_skills(
+    decoded: Decoded, line: Decoded, batch: Batch, timeframes: tuple[str, ...]
+) -> dict[str, float]:
+    metrics: dict[str, float] = {}
+    error, line_error = 0.0, 0.0
+    correlated = []
+    for index, name in enumerate(timeframes):
+        scored = batch.scored[:, index]
+        truth, mine = batch.targets[:, index][scored], decoded[:, index][scored]
+        correlation = float(correlations(mine, truth).mean()) if len(truth) else float("nan")
+        own = float((mine - truth).double().square().sum())
+        its = float((line[:, index][scored] - truth).double().square().sum())
+        correlated += [correlation] if len(truth) else []
+        metrics[f"val_corr_{name}"] = correlation
+        metrics[f"val_skill_{name}"] = 1 - own / its if its > 0 else float("nan")
+        error, line_error = error + own, line_error + its
+    count = len(correlated)
+    metrics["val_correlation"] = sum(correlated) / count if count else float("nan")
+    metrics["val_skill"] = 1 - error / line_error if line_error > 0 else float("nan")
     return metrics
 
 
-ALL = "all"
-"""Stands for the timeframes together in `evaluate_each`."""
-
-
 def evaluate_each(
-    decoded: Float[Tensor, "batch timeframe time channel"], batch: Batch, config: Config
+    decoded: Decoded, line: Decoded, batch: Batch, config: Config
 ) -> dict[str, dict[str, float]]:
     """The metrics of each timeframe by itself, and those of `ALL`.
+
+    Args:
+        decoded: Normalised bars.
+        line: The windows as `interpolated`.
+        batch: The windows.
+        config: Of the training.
 
     Returns:
         By timeframe: `huber` (the loss's first term, >= 0); `correlation`, `skill` and
@@ -70,12 +130,10 @@ def evaluate_each(
         series with the finest, which itself has none. What nothing can be said about is NaN.
         `ALL` has `val_loss` too, the whole objective.
     """
-    pooled = evaluate(decoded, batch, config)
     whole = completed(decoded, batch.targets, batch.hidden)
-    minutes, kind = config.data.minutes, kind_of(config.data)
-    comparisons = compare(whole, batch.open_time, batch.center, batch.scale, minutes, kind)
-    compared = list(comparisons)
-    found = {
+    comparisons = list(_comparisons(whole, batch, config))
+    pooled = _evaluate(decoded, line, batch, config, whole, comparisons)
+    metrics = {
         ALL: {
             "val_loss": pooled["val_loss"],
             "huber": _huber(decoded, batch, batch.scored, config),
@@ -88,17 +146,15 @@ def evaluate_each(
     for index, name in enumerate(config.data.timeframes):
         scored = torch.zeros_like(batch.scored)
         scored[:, index] = batch.scored[:, index]
-        own = [one for one in compared if one.coarse == index]
-        found[name] = {
+        with_finer = [one for one in comparisons if one.coarse == index]
+        metrics[name] = {
             "huber": _huber(decoded, batch, scored, config),
             "correlation": pooled[f"val_corr_{name}"],
             "skill": pooled[f"val_skill_{name}"],
-            "spectral_delta": spectral_delta(
-                decoded, batch.targets, hidden=batch.hidden, scored=scored, real=batch.real
-            ),
-            "consistency_ratio": consistency_ratio(own, batch.hidden),
+            "spectral_delta": spectral_delta(whole, batch.targets, scored=scored, real=batch.real),
+            "consistency_ratio": consistency_ratio(with_finer, batch.hidden),
         }
-    return found
+    return metrics
 
 
 def _huber(decoded: Tensor, batch: Batch, scored: Tensor, config: Config) -> float:
@@ -108,48 +164,75 @@ def _huber(decoded: Tensor, batch: Batch, scored: Tensor, config: Config) -> flo
     return float(reconstruction_loss(decoded, batch.targets, scored, delta=delta))
 
 
-def _of_scored_bars(decoded: Tensor, batch: Batch, timeframes: tuple[str, ...]) -> dict[str, float]:
-    """Correlations and skills."""
-    metrics: dict[str, float] = {}
-    line = interpolated(batch)
-    squared, squared_line = 0.0, 0.0
-    correlated = []
-    for index, name in enumerate(timeframes):
-        scored = batch.scored[:, index]
-        truth, mine = batch.targets[:, index][scored], decoded[:, index][scored]
-        correlation = float(correlations(mine, truth).mean()) if len(truth) else float("nan")
-        own = float((mine - truth).double().square().sum())
-        its = float((line[:, index][scored] - truth).double().square().sum())
-        correlated += [correlation] if len(truth) else []
-        metrics[f"val_corr_{name}"] = correlation
-        metrics[f"val_skill_{name}"] = 1 - own / its if its > 0 else float("nan")
-        squared, squared_line = squared + own, squared_line + its
-    count = len(correlated)
-    metrics["val_correlation"] = sum(correlated) / count if count else float("nan")
-    metrics["val_skill"] = 1 - squared / squared_line if squared_line > 0 else float("nan")
-    return metrics
+def evaluate_baselines(line: Decoded, batch: Batch, config: Config) -> dict[str, float]:
+    """What no training changes: the metrics of linear interpolation, the loss of predicting 0.
 
+    Args:
+        line: The windows as `interpolated`.
+        batch: The windows.
+        config: Of the training.
 
-def interpolated(batch: Batch) -> Tensor:
-    """The baseline, from the bars that the model sees."""
-    return interpolate(batch.targets, batch.hidden | ~batch.real)
-
-
-def zero_loss(batch: Batch, config: Config) -> float:
-    """The `val_loss` of predicting 0 everywhere, which a training that has learned nothing has."""
-    zeros = torch.zeros_like(batch.targets)
-    kind = kind_of(config.data)
-    return float(total_loss(zeros, batch, config.loss, config.data.minutes, kind))
-
-
-def evaluate_baseline(batch: Batch, config: Config) -> dict[str, float]:
-    """The same metrics of linear interpolation, as `baseline_<metric>`; its skill is 0."""
-    metrics = evaluate(interpolated(batch), batch, config)
-    by_definition = {
-        name for name in metrics if (row := metric_row(name)) and row.baseline is not None
-    }
-    return {
+    Returns:
+        `baseline_<metric>` of the interpolation, but not where it is so by definition (skill 0);
+        `zero_val_loss`, the `val_loss` that a training which has learned nothing has.
+    """
+    metrics = evaluate(line, line, batch, config)
+    named = {
         BASELINE_PREFIX + name: value
         for name, value in metrics.items()
-        if name not in by_definition
+        if not ((row := metric_row(name)) and row.baseline is not None)
     }
+    zeros = torch.zeros_like(batch.targets)
+    return named | {"zero_val_loss": float(total_loss(zeros, batch, config))}
+
+
+def blocks_of_windows(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The block of time in which each window ends.
+
+    Blocks are equally long, the last one perhaps shorter. A block is at least as long as the
+    longest window, so that windows of two blocks with another between them share no bar.
+
+    Args:
+        starts: (windows,) when the earliest bar of each window opens, unix seconds.
+        ends: (windows,) when each window's last bar is completed, unix seconds.
+
+    Returns:
+        (windows,) from 0, at most `MOST_BLOCKS` different ones; a function of the windows alone,
+        so that all trials with the same validation set share their blocks.
+
+    Source:
+        Ours.
+    """
+    first = int(ends.min())
+    span = int(ends.max()) - first + 1
+    longest = int((ends - starts).max())
+    length = max(longest, -(-span // MOST_BLOCKS))
+    return (ends - first) // length
+
+
+def block_sums(
+    decoded: Float[Tensor, "batch timeframe time channel"],
+    batch: Batch,
+    blocks: Int[Tensor, " batch"],
+) -> Float[Tensor, "timeframe channel block 6"]:
+    """What correlations need, added up over the scored bars of each block.
+
+    Args:
+        decoded: Normalised bars.
+        batch: What they are to be compared with.
+        blocks: Of each window, from 0.
+
+    Returns:
+        float64, for each timeframe, channel and block: number of bars, sum of the truth, of the
+        decoded, of the truth squared, of the decoded squared, of the product.
+    """
+    timeframes, channels = decoded.shape[1], decoded.shape[3]
+    sums = torch.zeros(timeframes, int(blocks.max()) + 1, channels, 6, dtype=torch.float64)
+    for index in range(timeframes):
+        scored = batch.scored[:, index]
+        truth = batch.targets[:, index][scored].double()  # (bars, channel)
+        mine = decoded[:, index][scored].double()
+        columns = (torch.ones_like(truth), truth, mine, truth**2, mine**2, truth * mine)
+        block = blocks[:, None].expand_as(scored)[scored]
+        sums[index].index_add_(0, block, torch.stack(columns, dim=-1))
+    return sums.transpose(1, 2).contiguous()

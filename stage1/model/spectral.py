@@ -174,9 +174,7 @@ def spectral_distances(
     return Distances(amplitude, phase)
 
 
-def spectral_delta(
-    decoded: Prices, targets: Prices, *, hidden: Bars, scored: Bars, real: Bars
-) -> float:
+def spectral_delta(series: Prices, targets: Prices, *, scored: Bars, real: Bars) -> float:
     """How far the amplitudes of completed series are from the true ones.
 
     With X and Y the Fourier transforms of the true and of the completed series as in
@@ -184,9 +182,8 @@ def spectral_delta(
     0 up and over all series with a scored bar. Interpolation loses the high frequencies.
 
     Args:
-        decoded: Normalised bars; read where hidden.
-        targets: True ones.
-        hidden: True where the completed series is the decoded one.
+        series: Completed: decoded where hidden, the truth elsewhere.
+        targets: True bars.
         scored: True where the bar is compared with the truth.
         real: True where a bar exists.
 
@@ -196,9 +193,7 @@ def spectral_delta(
     Source:
         Ours.
     """
-    truth, mine = _scored_series(
-        completed(decoded, targets, hidden), targets, scored=scored, real=real
-    )
+    truth, mine = _scored_series(series, targets, scored=scored, real=real)
     if not len(truth):
         return float("nan")
     x, y = torch.fft.rfft(truth).abs(), torch.fft.rfft(mine).abs()

@@ -1,30 +1,79 @@
-"""The whole model: stems -> encoder -> bottleneck -> a decoder per timeframe."""
+"""The whole model: stem -> encoder -> bottleneck -> a decoder per timeframe; how it is built."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple, overload
+from itertools import combinations
+from typing import Any, NamedTuple
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers.models.t5.modeling_t5 import T5Stack
 
 from stage1.base.errors import ModelError
 from stage1.base.seeds import Stream, integer_seed
-from stage1.config import Config
+from stage1.config import Config, StemConfig
 from stage1.data.features import kind_of
 from stage1.language_models.initialization import build_t5, t5_stack
 from stage1.language_models.resolver import LanguageModel
-from stage1.model.adapter import T5TimeSeriesAdapter
-from stage1.model.by_timeframe import Parts, check_parts, stacked
-from stage1.model.convolutions import Bottleneck, Stem
-from stage1.model.cross_scale import all_pairs
+from stage1.model.encoders import EncoderShape, SharedEncoder, T5TimeSeriesAdapter
 from stage1.model.patching import TimeframeLinear
-from stage1.model.shared_encoder import SharedEncoder
 
 T5_PREFIX = "encoder.t5."
+"""What the names of a T5's weights begin with in the model."""
+
+
+class Stem(nn.Module):
+    """A convolution over the bars of each timeframe, with its own filters for each.
+
+    Args:
+        config: Channels and kernel.
+        timeframes: How many.
+        channels: Values per bar that enter.
+    """
+
+    def __init__(self, config: StemConfig, *, timeframes: int, channels: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv1d(
+            timeframes * channels,
+            timeframes * config.width,
+            config.kernel,
+            padding="same",
+            groups=timeframes,
+        )
+
+    def forward(
+        self, bars: Float[Tensor, "batch timeframe time channels"]
+    ) -> Float[Tensor, "batch timeframe time width"]:
+        """Look at the bars around each bar."""
+        folded = rearrange(bars, "b f t c -> b (f c) t")
+        wide = nn.functional.gelu(self.convolution(folded))
+        return rearrange(wide, "b (f c) t -> b f t c", f=bars.shape[1])
+
+
+class Bottleneck(nn.Module):
+    """`stride` neighbouring bars share one code.
+
+    Args:
+        width: Values per bar, and per code.
+        stride: Bars per code.
+    """
+
+    def __init__(self, width: int, stride: int) -> None:
+        super().__init__()
+        self.down = nn.Conv1d(width, width, stride, stride)
+        self.up = nn.ConvTranspose1d(width, width, stride, stride)
+
+    def forward(
+        self, bars: Float[Tensor, "batch timeframe time width"]
+    ) -> Float[Tensor, "batch timeframe time width"]:
+        """Squeeze the bars through the codes and back."""
+        folded = rearrange(bars, "b f t c -> (b f) c t")
+        restored: Tensor = self.up(nn.functional.gelu(self.down(folded)))
+        return rearrange(restored, "(b f) c t -> b f t c", b=len(bars))
 
 
 class Stage1Model(nn.Module):
@@ -42,31 +91,30 @@ class Stage1Model(nn.Module):
     def __init__(self, config: Config, *, t5: T5Stack | None, input_scale: float) -> None:
         super().__init__()
         timeframes, model = len(config.data.timeframes), config.model
-        self.timeframes, self.seq_len = config.data.timeframes, config.data.seq_len
         kind = kind_of(config.data)
         channels = kind.features + 1
         self.stem: nn.Module = nn.Identity()
         if model.stem.width:
             self.stem = Stem(model.stem, timeframes=timeframes, channels=channels)
             channels = model.stem.width
-        shape: dict[str, Any] = {
-            "timeframes": timeframes,
-            "channels": channels,
-            "patch_len": config.transfer_learning.patch_len,
-            "seq_len": config.data.seq_len,
-            "width": model.d_model,
-            "pairs": _pairs(config),
-        }
+        shape = EncoderShape(
+            timeframes=timeframes,
+            channels=channels,
+            width=model.d_model,
+            seq_len=config.data.seq_len,
+            patch_len=config.transfer_learning.patch_len,
+            pairs=_pairs(config),
+        )
         self.encoder: nn.Module
         if t5 is None:
             self.encoder = SharedEncoder(
                 model.encoder,
+                shape,
                 dropout=model.dropout,
                 checkpointing=config.training.gradient_checkpointing,
-                **shape,
             )
         else:
-            self.encoder = T5TimeSeriesAdapter(t5, input_scale=input_scale, **shape)
+            self.encoder = T5TimeSeriesAdapter(t5, shape, input_scale=input_scale)
         self.bottleneck: nn.Module = nn.Identity()
         if model.bottleneck_stride > 1:
             self.bottleneck = Bottleneck(model.d_model, model.bottleneck_stride)
@@ -77,55 +125,19 @@ class Stage1Model(nn.Module):
             TimeframeLinear(timeframes, model.d_model, len(kind.channels)),
         )
 
-    @overload
-    def forward(self, features: Tensor, hidden: Tensor, real: Tensor | None = None) -> Tensor: ...
-
-    @overload
-    def forward(self, features: Parts, hidden: Parts, real: Parts | None = None) -> Parts: ...
-
     def forward(
-        self,
-        features: Tensor | Parts,
-        hidden: Tensor | Parts,
-        real: Tensor | Parts | None = None,
-    ) -> Tensor | Parts:
-        """Decode every bar, in normalised units, float32.
-
-        Args:
-            features: (batch, timeframe, time, feature), or by timeframe (batch, bars, feature): as
-                many bars as there are, and only timeframes that are there.
-            hidden: (batch, timeframe, time), or by timeframe (batch, bars).
-            real: As `hidden`, False at padding, whose features are not read; None = all real.
-
-        Returns:
-            (batch, timeframe, time, channel), or by timeframe (batch, seq_len, channel); what
-            stands beyond a timeframe's real bars means nothing.
-
-        Raises:
-            ValueError: A timeframe is none of the configuration's, or has too many bars, or the
-                arguments do not belong together.
-        """
-        if isinstance(features, Tensor):
-            if not isinstance(hidden, Tensor) or isinstance(real, dict):
-                raise ValueError("features, hidden and real must all be tensors, or all dicts")
-            return self._decode(features, hidden, real)
-        if not isinstance(hidden, dict) or isinstance(real, Tensor):
-            raise ValueError("features, hidden and real must all be tensors, or all dicts")
-        if real is None:
-            real = {name: torch.ones_like(mask) for name, mask in hidden.items()}
-        check_parts(features, hidden, real)
-        whole = (
-            stacked(parts, self.timeframes, self.seq_len) for parts in (features, hidden, real)
-        )
-        decoded = self._decode(*whole)
-        return {name: decoded[:, self.timeframes.index(name)] for name in features}
-
-    def _decode(
         self,
         features: Float[Tensor, "batch timeframe time feature"],
         hidden: Bool[Tensor, "batch timeframe time"],
-        real: Bool[Tensor, "batch timeframe time"] | None,
+        real: Bool[Tensor, "batch timeframe time"] | None = None,
     ) -> Float[Tensor, "batch timeframe time channel"]:
+        """Decode every bar, in normalised units, float32; at padding the result means nothing.
+
+        Args:
+            features: What the model sees of each bar.
+            hidden: True where it sees nothing.
+            real: False at padding, whose features are not read; None = all bars are real.
+        """
         encoded = encode_bars(self.stem, self.encoder, features, hidden, real)
         decoded: Tensor = self.decoder(self.bottleneck(encoded))
         return decoded.float()
@@ -159,7 +171,8 @@ def _pairs(config: Config) -> list[tuple[int, int]]:
     """Timeframes that see each other, by index."""
     names, pairs = config.data.timeframes, config.model.cross_pairs
     if pairs is None:
-        return [] if config.transfer_learning.use_pretrained_lm else all_pairs(len(names))
+        uses_t5 = config.transfer_learning.use_pretrained_lm
+        return [] if uses_t5 else list(combinations(range(len(names)), 2))
     return [(names.index(one), names.index(other)) for one, other in pairs]
 
 

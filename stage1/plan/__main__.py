@@ -14,7 +14,7 @@ from stage1.claims.synthetic import TYPICAL, ScoreModel, model_of_run, variation
 from stage1.config.shipped import space_names
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_data
-from stage1.model.blocks import blocks_of_windows
+from stage1.model.metrics import blocks_of_windows
 from stage1.plan.claims import (
     CLAIMS_NOTE,
     claim_texts,

@@ -15,7 +15,7 @@ from stage1.language_models.resolver import LanguageModel
 from stage1.plan.stages import Kind, kind_of
 from stage1.run.reading import CONFIRM, DESIGN, SEARCH
 from stage1.run.registration import COST_ROUNDS
-from stage1.training.cost_rounds import EPOCHS, STEPS, TrialTiming, time_trial
+from stage1.training.timing import EPOCHS, STEPS, TrialTiming, time_trial
 
 MOST_TIMED = 12
 """Kinds of trials that are timed; more would take too long for a plan."""

@@ -43,7 +43,7 @@ def disk_bytes(study: Study, trials: dict[str, int], *, blocks: int) -> int:
     Args:
         study: Checked.
         trials: By stage.
-        blocks: Blocks of validation time, as `stage1.model.blocks` cuts them.
+        blocks: Blocks of validation time, as `stage1.model.metrics` cuts them.
     """
     timeframes, every = len(study.config.data.timeframes), sum(trials.values())
     points = every * (study.space.horizon_epochs + 1)

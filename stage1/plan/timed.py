@@ -48,7 +48,7 @@ from stage1.study.study import (
     language_model_names,
     pretrained_language_models,
 )
-from stage1.training.cost_rounds import waits_are_known
+from stage1.training.timing import waits_are_known
 from stage1.workers.cluster import usable_cores, wanted_workers
 
 _BUSY = 1.0

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from stage1.model.blocks import BLOCKS
+from stage1.model.metrics import BLOCKS
 from stage1.run.reading import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
 from stage1.study.sampler import ArmSampler
 from stage1.study.space import Space

@@ -18,9 +18,14 @@ from stage1.config import Config, with_values
 from stage1.data.batches import Batch, MarketWindows
 from stage1.language_models.resolver import LanguageModel
 from stage1.model.stage1_model import build_model
-from stage1.training.batch_guard import is_out_of_memory, out_of_memory_is_a_trial_error
 from stage1.training.fit import lean_trainer, quiet_lightning
-from stage1.training.memory import available_mb, peak_rss_mb, reset_peaks
+from stage1.training.memory import (
+    available_mb,
+    is_out_of_memory,
+    out_of_memory_is_a_trial_error,
+    peak_rss_mb,
+    reset_peaks,
+)
 from stage1.training.module import Stage1Module
 
 AUTO_CAP = 256

@@ -28,8 +28,8 @@ from stage1.data.gathering import Batch
 from stage1.data.load import load_data, stored_timeframes
 from stage1.model.market_encoder import MarketEncoder
 from stage1.model.stage1_model import Stage1Model, model_of_weights
-from stage1.training.batch_guard import BatchGuard, Warn
 from stage1.training.checkpoint import Trained, read_trained
+from stage1.training.memory import BatchGuard, Warn
 
 
 def load_encoder(checkpoint: str | Path) -> MarketEncoder:

@@ -15,11 +15,11 @@ from stage1.data.features import kind_of
 from stage1.model.metrics import ALL, evaluate_each, interpolated
 from stage1.model.stage1_model import Built
 from stage1.pages.figures.reconstruction_figure import Reconstruction
-from stage1.training.batch_guard import Warn, out_of_memory_is_a_trial_error
 from stage1.training.checkpoint import Record, Trained, read_trained
 from stage1.training.encoder import bars_for, trained_model
 from stage1.training.fit import lean_trainer, quiet_lightning
-from stage1.training.module import Stage1Module
+from stage1.training.memory import Warn, out_of_memory_is_a_trial_error
+from stage1.training.module import Stage1Module, joined
 from stage1.training.reconstructions import chosen_windows, reconstructions
 from stage1.training.session import ACCELERATOR
 
@@ -96,17 +96,17 @@ def _decoded(trained: Trained, windows: MarketWindows, warn: Warn) -> tuple[Tens
     with quiet_lightning(), out_of_memory_is_a_trial_error():
         trainer = lean_trainer(record.config, accelerator=ACCELERATOR)
         decoded: Any = trainer.predict(module, dataloaders=batches)
-    whole = Batch(*(torch.cat(tensors) for tensors in zip(*batches, strict=True)))
-    return torch.cat(decoded), whole
+    return torch.cat(decoded), joined(list(batches))
 
 
 def _scores(decoded: Tensor, batch: Batch, record: Record) -> pd.DataFrame:
     names = record.config.data.timeframes
     counts = dict(zip(names, batch.scored.sum(dim=(0, 2)).tolist(), strict=True))
     counts[ALL] = sum(counts.values())
+    line = interpolated(batch)
     metrics = {
-        of: evaluate_each(bars, batch, record.config)
-        for of, bars in ((MODEL, decoded), (INTERPOLATION, interpolated(batch)))
+        of: evaluate_each(bars, line, batch, record.config)
+        for of, bars in ((MODEL, decoded), (INTERPOLATION, line))
     }
     return pd.DataFrame(
         [

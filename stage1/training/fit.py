@@ -21,10 +21,16 @@ from stage1.base.seeds import Stream, integer_seed
 from stage1.config import Config
 from stage1.data.batches import MarketWindows
 from stage1.language_models.resolver import LanguageModel
-from stage1.model.blocks import BLOCKS
+from stage1.model.metrics import BLOCKS
 from stage1.model.stage1_model import build_model
-from stage1.training.batch_guard import Warn, log_warning, out_of_memory_is_a_trial_error
-from stage1.training.memory import peak_rss_mb, peak_vram_mb, reset_peaks
+from stage1.training.memory import (
+    Warn,
+    log_warning,
+    out_of_memory_is_a_trial_error,
+    peak_rss_mb,
+    peak_vram_mb,
+    reset_peaks,
+)
 from stage1.training.module import Stage1Module
 
 EpochRow = dict[str, Any]

@@ -1,12 +1,28 @@
-"""How much memory there is, and the most a training used, in a process that runs many."""
+"""Memory: how much there is, how much was used, and batches in parts where it runs out."""
 
 from __future__ import annotations
 
+import logging
 import resource
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from jaxtyping import Float
+from pytorch_lightning.utilities.memory import garbage_collection_cuda, is_oom_error
+from torch import Tensor
+
+from stage1.base.errors import TrialError
+from stage1.base.text import LONGEST_VALUE, one_line
+from stage1.data.batches import Batch
+
+_log = logging.getLogger(__name__)
+
+Warn = Callable[[str], None]
+"""Takes a line that a person should see."""
+Result = TypeVar("Result")
 
 _CLEAR_PEAK = "5"  # proc(5): resets the peak resident set size
 _PROCESS = Path("/proc/self")
@@ -49,3 +65,134 @@ def peak_vram_mb() -> float | None:
     if not torch.cuda.is_available():
         return None
     return torch.cuda.max_memory_allocated() / 2**20
+
+
+def log_warning(text: str) -> None:
+    """Where warnings go that nobody else takes: Python's log, on stderr unless set otherwise."""
+    _log.warning(text)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on a GPU or, as far as it says so before it kills, on the CPU.
+
+    Lightning knows the errors by their text, and only those with a single argument.
+    """
+    cublas = isinstance(error, RuntimeError) and "CUBLAS_STATUS_ALLOC_FAILED" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or cublas or is_oom_error(error)
+
+
+@contextmanager
+def out_of_memory_is_a_trial_error() -> Iterator[None]:
+    """For work that cannot be cut into parts, such as the optimiser's step.
+
+    Raises:
+        TrialError: Memory ran out.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrialError(
+            "the model, its gradients and the optimiser's state must fit into memory, got "
+            f"{_reason(error)}; choose a smaller language model or encoder"
+        ) from None
+
+
+class BatchGuard:
+    """Works on batches in as many parts as memory makes necessary; it never goes back to fewer.
+
+    Args:
+        what: What is done with a batch, for the warning.
+        warn: Called whenever the parts become smaller.
+        parts: To begin with.
+    """
+
+    def __init__(self, what: str, warn: Warn, *, parts: int = 1) -> None:
+        self.parts = parts
+        self._what, self._warn = what, warn
+
+    def run(
+        self,
+        batch: Batch,
+        work: Callable[[list[Batch]], Result],
+        *,
+        undo: Callable[[], None] | None = None,
+    ) -> Result:
+        """Work on the parts of a batch; from the beginning, in twice as many, when memory runs out.
+
+        Args:
+            batch: Whole.
+            work: Takes the parts, which are the batch when joined.
+            undo: Frees what `work` had left behind when memory ran out.
+
+        Returns:
+            What `work` does.
+
+        Raises:
+            TrialError: Not even single windows fit.
+        """
+        while True:
+            try:
+                return work(split(batch, self.parts))
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                reason = _reason(error)
+            # Out here the error is gone, and with it all that the failed attempt had in memory.
+            if undo is not None:
+                undo()
+            garbage_collection_cuda()
+            self._take_smaller_parts(len(batch.scored), reason)
+
+    def _take_smaller_parts(self, windows: int, reason: str) -> None:
+        if self.parts >= windows:
+            raise TrialError(
+                f"{self._what} must fit into memory one window at a time, got {reason}; set "
+                "training.gradient_checkpointing: true, lower data.seq_len, or choose a smaller "
+                "language model or encoder"
+            )
+        before = _most_per_part(windows, self.parts)
+        self.parts = min(2 * self.parts, windows)
+        after = _most_per_part(windows, self.parts)
+        self._warn(
+            f"Warning: {self._what} did not fit into memory with {before} windows at a time; from "
+            f"here on it takes {after} at a time, and stays one of all {windows}"
+        )
+
+
+def split(batch: Batch, parts: int) -> list[Batch]:
+    """Cut a batch into parts of as equal size as possible, in order.
+
+    Args:
+        batch: Whole.
+        parts: How many; more than there are windows gives single windows.
+    """
+    if parts == 1:
+        return [batch]
+    count = min(parts, len(batch.scored))
+    pieces = zip(*(tensor.tensor_split(count) for tensor in batch), strict=True)
+    return [Batch(*piece) for piece in pieces]
+
+
+def shares(parts: list[Batch]) -> Float[Tensor, " parts"]:
+    """Each part's share of the scored bars: the weights that make their mean losses the whole's.
+
+    Args:
+        parts: Of one batch.
+
+    Returns:
+        In [0, 1], their sum 1; all 0 if no bar is scored.
+    """
+    counts = torch.stack([part.scored.sum() for part in parts]).float()
+    return counts / counts.sum().clamp_min(1)
+
+
+def _most_per_part(windows: int, parts: int) -> int:
+    return -(-windows // parts)
+
+
+def _reason(error: RuntimeError) -> str:
+    """What the error says, on one line of sensible length."""
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return one_line(text)[:LONGEST_VALUE].rstrip(". ")

@@ -6,7 +6,7 @@ way, and then its gradient has to be added up from parts of the batch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import pytorch_lightning as lightning
@@ -17,15 +17,23 @@ from torch.optim import Optimizer
 
 from stage1.config import Config
 from stage1.data.batches import Batch, EpochPlan, MarketWindows, chained_sha256
-from stage1.data.features import kind_of
-from stage1.model.blocks import block_sums, blocks_of_windows
-from stage1.model.by_timeframe import model_inputs, stacked
 from stage1.model.losses import total_loss
-from stage1.model.metrics import evaluate, evaluate_baseline, zero_loss
+from stage1.model.metrics import (
+    block_sums,
+    blocks_of_windows,
+    evaluate,
+    evaluate_baselines,
+    interpolated,
+)
 from stage1.model.stage1_model import T5_PREFIX, Built
-from stage1.training.batch_guard import BatchGuard, Warn, log_warning, shares
 from stage1.training.checkpoint import CHECKPOINT_KEY, new_record
+from stage1.training.memory import BatchGuard, Warn, log_warning, shares
 from stage1.training.optimization import build_optimizer, build_schedule
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Several batches as one."""
+    return Batch(*(torch.cat(tensors) for tensors in zip(*batches, strict=True)))
 
 
 class _Batches:
@@ -69,7 +77,6 @@ class Stage1Module(lightning.LightningModule):
         self.config = config
         self.windows = windows
         self.model, self.t5 = built.model, built.t5
-        self.kind = kind_of(config.data)
         self.fingerprints = {
             "lm_sha256": built.lm_sha256,
             "head_sha256": built.head_sha256,
@@ -128,18 +135,15 @@ class Stage1Module(lightning.LightningModule):
                 parameter.requires_grad_(learns)
 
     def decode(self, batch: Batch) -> Float[Tensor, "batch timeframe time channel"]:
-        """All bars of a batch; calendar windows go through the model timeframe by timeframe."""
-        if not self.config.model.async_sampler:
-            whole: Tensor = self.model(batch.features, batch.hidden)
-            return whole
-        timeframes = self.config.data.timeframes
-        decoded = self.model(*model_inputs(batch, timeframes))
-        return stacked(decoded, timeframes, self.config.data.seq_len)
+        """All bars of a batch."""
+        # Windows of equal length have no padding, and need no mask.
+        real = batch.real if self.config.model.async_sampler else None
+        decoded: Tensor = self.model(batch.features, batch.hidden, real)
+        return decoded
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
         """What is minimised, of a batch at once."""
-        minutes = self.config.data.minutes
-        return total_loss(self.decode(batch), batch, self.config.loss, minutes, self.kind)
+        return total_loss(self.decode(batch), batch, self.config)
 
     @property
     def accumulation(self) -> int:
@@ -220,20 +224,19 @@ class Stage1Module(lightning.LightningModule):
         return torch.cat([self.decode(part) for part in parts])
 
     def on_validation_epoch_end(self) -> None:
-        """Metrics over all batches that were validated, at once; the baseline's once a training."""
-        parts = self._validation_batches()[: len(self._decoded)]
-        batch = Batch(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+        """Metrics over all batches that were validated, at once; the baselines once a training."""
+        batch = joined(self._validation_batches()[: len(self._decoded)])
         decoded = torch.cat(self._decoded).cpu()
         self._decoded = []
+        line = interpolated(batch)
         if not self.baseline:
-            zero = {"zero_val_loss": zero_loss(batch, self.config)}
-            self.baseline = evaluate_baseline(batch, self.config) | zero
-        self.metrics = evaluate(decoded, batch, self.config)
+            self.baseline = evaluate_baselines(line, batch, self.config)
+        self.metrics = evaluate(decoded, line, batch, self.config)
         self.blocks = self._block_sums(decoded, batch)
         self.log_dict(self.metrics)
 
     def _block_sums(self, decoded: Tensor, batch: Batch) -> Tensor | None:
-        """The sums of `stage1.model.blocks`, after the epochs that are to have them."""
+        """`block_sums` of the validation set, after the epochs that are to have them."""
         if not self.block_epochs:
             return None
         epoch = 0 if self.trainer.sanity_checking else self.current_epoch + 1

@@ -9,7 +9,7 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from stage1.config import Config
-from stage1.model.adapter import T5TimeSeriesAdapter
+from stage1.model.encoders import T5TimeSeriesAdapter
 from stage1.model.stage1_model import T5_PREFIX, Stage1Model
 
 

@@ -16,7 +16,7 @@ from stage1.data.features import kind_of
 from stage1.data.gathering import Batch
 from stage1.model.metrics import interpolated
 from stage1.pages.figures.reconstruction_figure import Reconstruction, reconstructions_figure
-from stage1.training.module import Stage1Module
+from stage1.training.module import Stage1Module, joined
 
 TIMEFRAMES = 3
 """Shown at most: the finest, the coarsest, and one between."""
@@ -141,8 +141,7 @@ def excerpts_of(module: Stage1Module) -> list[Reconstruction]:
 
     In full precision, and so not to the last digit what a validation in a mixed one gives.
     """
-    parts = zip(*module.val_dataloader(), strict=True)
-    batch, pairs = taken(Batch(*(torch.cat(tensors) for tensors in parts)))
+    batch, pairs = taken(joined(list(module.val_dataloader())))
     training = module.training
     module.eval()
     decoded = module.predict_step(Batch(*(tensor.to(module.device) for tensor in batch)), 0)

@@ -81,7 +81,7 @@ def time_on_cluster(config: Config, shared: SharedInputs, resources: Resources) 
 
 def _time(config: dict[str, Any], shared: SharedInputs, gpus: float) -> Rows:
     # Not where the study runs: it takes seconds to load what trains.
-    from stage1.training.cost_rounds import time_rounds
+    from stage1.training.timing import time_rounds
 
     checked = Config.model_validate(config)
     return time_rounds(

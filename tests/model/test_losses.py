@@ -5,16 +5,11 @@ from compared_by_hand import compared_by_hand
 from tiny_training import tiny_batch, tiny_config
 
 from stage1.base.steps import MINUTES
-from stage1.config import Config, LossConfig
-from stage1.model import losses
-from stage1.model.losses import masked_mean, reconstruction_loss, total_loss
+from stage1.config import Config
+from stage1.model.losses import LOSSES, masked_mean, reconstruction_loss, total_loss
 from stage1.model.spectral import amplitude_phase_loss, stft_loss
 
-TERMS = {
-    "weights.spec_tf": "stft_loss",
-    "weights.cross": "cross_timeframe_loss",
-    "weights.amp_phase": "amplitude_phase_loss",
-}
+OPTIONAL = [name for name in LOSSES if name != "recon_tf"]
 KINDS = [
     pytest.param(16, False, id="windows of equal length"),
     pytest.param(64, True, id="calendar windows"),
@@ -121,7 +116,7 @@ def test_the_total_is_the_weighted_sum(seq_len, calendar, generator):
     batch = tiny_batch(config)
     decoded = torch.randn(batch.targets.shape, generator=generator)
 
-    total = total_loss(decoded, batch, config.loss, minutes_of(config))
+    total = total_loss(decoded, batch, config)
 
     masks = {"scored": batch.scored, "real": batch.real}
     compared = compared_by_hand(decoded, batch, minutes_of(config))
@@ -136,19 +131,19 @@ def test_the_total_is_the_weighted_sum(seq_len, calendar, generator):
     assert total.item() == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize(("weight", "term"), TERMS.items())
-def test_a_weight_of_0_computes_nothing(weight, term, monkeypatch):
+@pytest.mark.parametrize("term", OPTIONAL)
+def test_a_weight_of_0_computes_nothing(term, monkeypatch):
     def must_not_be_called(*arguments, **options):
         raise AssertionError("computed")
 
-    monkeypatch.setattr(losses, term, must_not_be_called)
-    others = {name: 0.5 for name in TERMS if name != weight}
+    monkeypatch.setitem(LOSSES, term, must_not_be_called)
+    others = {f"weights.{name}": 0.5 for name in OPTIONAL if name != term}
     batch = tiny_batch(tiny_config())
 
-    total_loss(batch.targets, batch, tiny_config(loss=others).loss, (1, 5, 15))
+    total_loss(batch.targets, batch, tiny_config(loss=others))
 
     with pytest.raises(AssertionError, match="computed"):
-        total_loss(batch.targets, batch, tiny_config(loss={weight: 0.5}).loss, (1, 5, 15))
+        total_loss(batch.targets, batch, tiny_config(loss={f"weights.{term}": 0.5}))
 
 
 @pytest.mark.parametrize(("seq_len", "calendar"), KINDS)
@@ -156,21 +151,20 @@ def test_all_terms_together_pull_on_every_timeframe_and_on_no_padding(seq_len, c
     config = tiny_config(
         data={"seq_len": seq_len},
         model={"async_sampler": calendar},
-        loss=dict.fromkeys(TERMS, 0.5),
+        loss={f"weights.{name}": 0.5 for name in OPTIONAL},
         training={"batch_size": 12},
     )
     batch = tiny_batch(config)
     decoded = torch.randn(batch.targets.shape, generator=generator).bfloat16().requires_grad_()
 
-    total_loss(decoded, batch, config.loss, minutes_of(config)).backward()
+    total_loss(decoded, batch, config).backward()
 
     assert torch.isfinite(decoded.grad).all()
     assert (decoded.grad.abs().amax(dim=(0, 2, 3)) > 0).all()
     assert not decoded.grad[~batch.real].any()
 
 
-def test_the_default_objective_is_reconstruction_alone():
-    assert LossConfig() == Config().loss
+def test_every_term_has_a_weight_and_the_default_objective_is_reconstruction_alone():
     weights = Config().loss.weights.model_dump()
-    assert weights.pop("recon_tf") == 1
-    assert set(weights.values()) == {0}
+
+    assert weights == dict.fromkeys(LOSSES, 0) | {"recon_tf": 1}

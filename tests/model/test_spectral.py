@@ -54,6 +54,12 @@ def value(loss, decoded, batch):
     return loss(decoded, batch.targets, scored=batch.scored, real=batch.real)
 
 
+def delta_of(decoded, batch):
+    """Of windows as a user gets them."""
+    whole = completed(decoded, batch.targets, batch.hidden)
+    return spectral_delta(whole, batch.targets, scored=batch.scored, real=batch.real)
+
+
 def gradient(loss, decoded, batch):
     decoded = decoded.clone().requires_grad_()
     value(loss, decoded, batch).backward()
@@ -379,9 +385,7 @@ def test_the_delta_compares_the_amplitudes_of_windows_as_a_user_gets_them(
     batch = batch_of(seq_len, sections)
     decoded = noisy(batch, generator)
 
-    delta = spectral_delta(
-        decoded, batch.targets, hidden=batch.hidden, scored=batch.scored, real=batch.real
-    )
+    delta = delta_of(decoded, batch)
 
     assert delta == pytest.approx(delta_by_hand(decoded, batch), rel=1e-5)
 
@@ -389,12 +393,7 @@ def test_the_delta_compares_the_amplitudes_of_windows_as_a_user_gets_them(
 def test_the_truth_has_a_delta_of_0_and_a_line_has_not():
     batch = batch_of(32)
     line = interpolate(batch.targets, batch.hidden)
-    of_truth, of_line = (
-        spectral_delta(
-            bars, batch.targets, hidden=batch.hidden, scored=batch.scored, real=batch.real
-        )
-        for bars in (batch.targets, line)
-    )
+    of_truth, of_line = (delta_of(bars, batch) for bars in (batch.targets, line))
 
     assert of_truth == 0
     assert of_line > 0.01
@@ -402,10 +401,6 @@ def test_the_truth_has_a_delta_of_0_and_a_line_has_not():
 
 def test_without_a_scored_bar_there_is_no_delta():
     batch = batch_of(16)
-    nothing = torch.zeros_like(batch.scored)
+    nothing = batch._replace(scored=torch.zeros_like(batch.scored))
 
-    delta = spectral_delta(
-        batch.targets, batch.targets, hidden=batch.hidden, scored=nothing, real=batch.real
-    )
-
-    assert np.isnan(delta)
+    assert np.isnan(delta_of(batch.targets, nothing))

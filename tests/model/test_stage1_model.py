@@ -4,13 +4,16 @@ from tiny_training import T5, all_validation, tiny_batch, tiny_config, tiny_lang
 
 from stage1.base.errors import ModelError
 from stage1.base.seeds import Stream, integer_seed
-from stage1.config import Config
+from stage1.config import Config, with_values
 from stage1.language_models.initialization import build_t5, t5_stack
 from stage1.language_models.t5_dimensions import PUBLIC_CONFIGS, encoder_shapes
-from stage1.model.adapter import T5TimeSeriesAdapter
-from stage1.model.convolutions import Bottleneck
-from stage1.model.shared_encoder import SharedEncoder
-from stage1.model.stage1_model import T5_PREFIX, Stage1Model, build_model, input_scale
+from stage1.model.encoders import SharedEncoder, T5TimeSeriesAdapter
+from stage1.model.stage1_model import (
+    T5_PREFIX,
+    Bottleneck,
+    Stage1Model,
+    build_model,
+)
 
 STEM = {"stem.width": 6, "stem.kernel": 5}
 VARIANTS = [
@@ -163,14 +166,10 @@ def test_arms_of_one_seed_share_all_weights_but_the_t5_s():
     assert arms["pretrained"].lm_sha256 == tiny_language_model().sha256
 
 
-def test_another_seed_gives_other_heads_and_other_random_weights():
-    random = {"initialization": "random"}
+def test_another_seed_gives_other_heads_and_the_same_one_the_same():
+    one, same, two = (built(config_of(seed=seed)).head_sha256 for seed in (0, 0, 1))
 
-    one, same, two = (built(config_of(transfer=random, seed=seed)) for seed in (0, 0, 1))
-
-    assert (one.head_sha256, one.lm_sha256) == (same.head_sha256, same.lm_sha256)
-    assert one.head_sha256 != two.head_sha256
-    assert one.lm_sha256 != two.lm_sha256
+    assert one == same != two
 
 
 def test_the_head_hash_knows_every_weight_outside_the_t5():
@@ -216,18 +215,21 @@ def test_dropout_acts_in_every_arm_from_the_start():
 
 
 @pytest.mark.parametrize("initialization", ["pretrained", "random", "shuffled"])
-def test_tokens_enter_every_arm_at_the_language_model_s_own_scale(initialization):
-    encoder = built(config_of(transfer={"initialization": initialization})).model.encoder
+@pytest.mark.parametrize(
+    ("configured", "embedding_rms", "scale"),
+    [
+        pytest.param({}, 2.5, 2.5, id="the language model's own"),
+        pytest.param({"input_scale": 7.0}, 2.5, 7.0, id="configured"),
+        pytest.param({"input_scale": 7.0}, None, 7.0, id="configured alone"),
+    ],
+)
+def test_tokens_enter_every_arm_at_the_same_scale(initialization, configured, embedding_rms, scale):
+    config = config_of(transfer={"initialization": initialization} | configured)
+
+    encoder = built(config, embedding_rms=embedding_rms).model.encoder
 
     assert isinstance(encoder, T5TimeSeriesAdapter)
-    assert encoder.input_scale == 2.5
-
-
-def test_a_configured_input_scale_goes_before_the_language_model_s_own():
-    config = config_of(transfer={"input_scale": 7.0})
-
-    assert input_scale(config, tiny_language_model()) == 7.0
-    assert input_scale(config, tiny_language_model(embedding_rms=None)) == 7.0
+    assert encoder.input_scale == scale
 
 
 def test_a_language_model_without_embeddings_needs_an_input_scale():
@@ -237,15 +239,95 @@ def test_a_language_model_without_embeddings_needs_an_input_scale():
     assert "\n" not in str(error.value)
 
 
-def test_every_prediction_is_a_function_of_its_own_window():
-    config = config_of()
+# --- calendar windows ---
+
+CALENDAR = {
+    "model": {"async_sampler": True},
+    "data": {"seq_len": 64, "sampling_probs": {"m5": 0.6, "m15": 0.6}},
+}
+LAYOUTS = [
+    pytest.param({}, id="t5"),
+    pytest.param({"model.cross_pairs": [["m1", "m5"], ["m5", "m15"]]}, id="t5 with cross pairs"),
+    pytest.param({"transfer_learning.use_pretrained_lm": False}, id="vanilla"),
+    pytest.param({"model.stem.width": 4, "model.stem.kernel": 5}, id="with a stem"),
+    pytest.param({"model.bottleneck_stride": 4}, id="with a bottleneck"),
+]
+
+
+def calendar_config(changes=()):
+    return with_values(tiny_config(**CALENDAR), dict(changes))
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("changes", LAYOUTS)
+def test_padding_never_changes_an_output_at_a_real_bar(changes, training):
+    config = calendar_config(changes)
+    model, batch = built(config).model.train(training), tiny_batch(config)
+    padding = ~batch.real
+    noise = batch.features.masked_fill(padding.unsqueeze(-1), torch.nan)
+
+    before = model(batch.features, batch.hidden, batch.real)
+    after = model(noise, batch.hidden ^ padding, batch.real)
+
+    assert padding.any()
+    assert before.isfinite().all()
+    assert torch.equal(before[batch.real], after[batch.real])
+
+
+@pytest.mark.parametrize("changes", LAYOUTS)
+def test_where_all_bars_are_real_the_mask_changes_nothing(changes):
+    config = with_values(tiny_config(), dict(changes))
+    model, batch = built(config).model, tiny_batch(config)
+
+    without, masked = (model(batch.features, batch.hidden, real) for real in (None, batch.real))
+
+    assert batch.real.all()
+    torch.testing.assert_close(masked, without, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("changes", LAYOUTS)
+def test_a_timeframe_that_no_window_has_breaks_neither_output_nor_gradient(changes):
+    config = calendar_config(changes)
+    model, batch = built(config).model, tiny_batch(config)
+    real = batch.real.clone()
+    real[:, 1] = False
+
+    decoded = model(batch.features, batch.hidden & real, real)
+    decoded[real].square().mean().backward()
+
+    assert decoded.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def test_the_t5_is_called_once_for_all_windows_and_timeframes_that_are_there():
+    config = calendar_config()
+    model, batch, calls = built(config).model, tiny_batch(config), []
+    model.encoder.t5.register_forward_pre_hook(
+        lambda module, args, kwargs: calls.append(kwargs), with_kwargs=True
+    )
+
+    model(batch.features, batch.hidden, batch.real)
+
+    (call,) = calls
+    there = batch.real.any(dim=2)
+    assert not there.all()
+    assert call["inputs_embeds"].shape == (int(there.sum()), 64 // 4, 16)
+    tokens = batch.real.unflatten(2, (-1, 4)).any(dim=-1)[there]
+    assert torch.equal(call["attention_mask"], tokens)
+
+
+@pytest.mark.parametrize("sections", [{}, CALENDAR], ids=["equal lengths", "calendar"])
+def test_every_prediction_is_a_function_of_its_own_window(sections):
+    config = tiny_config(**sections)
     batch, model = all_validation(config), built(config).model.eval()
 
-    together = model(batch.features, batch.hidden)
+    together = model(batch.features, batch.hidden, batch.real)
 
     for window in (0, 11):
-        alone = model(batch.features[window : window + 1], batch.hidden[window : window + 1])
-        torch.testing.assert_close(together[window], alone[0], rtol=1e-4, atol=1e-5)
+        alone = [tensor[window : window + 1] for tensor in (batch.features, batch.hidden)]
+        real = batch.real[window]
+        single = model(*alone, real.unsqueeze(0))
+        torch.testing.assert_close(together[window, real], single[0, real], rtol=1e-4, atol=1e-5)
 
 
 # --- where a T5's weights are drawn from ---

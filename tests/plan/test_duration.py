@@ -17,7 +17,7 @@ from stage1.plan.duration import (
 )
 from stage1.plan.stages import VANILLA_ENCODER, Kind, by_kind, design_configs
 from stage1.plan.timed import total_seconds
-from stage1.training.cost_rounds import TrialTiming
+from stage1.training.timing import TrialTiming
 
 TRIALS = {"design": 12, "search": 6, "confirm": 4}
 

@@ -17,7 +17,7 @@ from stage1.plan.texts import (
     timing_table,
     trials_table,
 )
-from stage1.training.cost_rounds import TrialTiming
+from stage1.training.timing import TrialTiming
 
 
 def cells(table):

@@ -23,7 +23,7 @@ from simulated_study import (
     started,
 )
 
-from stage1.model.blocks import BLOCKS
+from stage1.model.metrics import BLOCKS
 from stage1.run.reading import (
     COMPLETED,
     CONFIRM,

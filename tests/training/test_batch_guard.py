@@ -7,7 +7,7 @@ from tiny_training import tiny_batch, tiny_config
 
 from stage1.base.errors import TrialError
 from stage1.model.losses import reconstruction_loss
-from stage1.training.batch_guard import (
+from stage1.training.memory import (
     BatchGuard,
     is_out_of_memory,
     out_of_memory_is_a_trial_error,

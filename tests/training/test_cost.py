@@ -5,10 +5,10 @@ from tiny_training import tiny_config, tiny_language_model, tiny_windows
 
 from stage1.language_models.resolver import resolve
 from stage1.language_models.t5_dimensions import PUBLIC_CONFIGS
-from stage1.model.shared_encoder import SharedEncoder
+from stage1.model.encoders import SharedEncoder
 from stage1.model.stage1_model import build_model
-from stage1.training import cost_rounds as cost
-from stage1.training.cost_rounds import StepTiming, time_rounds, time_steps, vanilla_counterpart
+from stage1.training import timing as cost
+from stage1.training.timing import StepTiming, time_rounds, time_steps, vanilla_counterpart
 
 FROZEN = tiny_config(transfer_learning={"freeze_lm_epochs": -1})
 

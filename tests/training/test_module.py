@@ -12,7 +12,7 @@ from tiny_training import (
 )
 
 from stage1.model.losses import total_loss
-from stage1.model.metrics import evaluate, evaluate_baseline, zero_loss
+from stage1.model.metrics import evaluate, evaluate_baselines, interpolated
 from stage1.model.stage1_model import T5_PREFIX, build_model
 from stage1.training.checkpoint import CHECKPOINT_KEY
 from stage1.training.module import Stage1Module
@@ -74,7 +74,7 @@ def test_the_loss_of_a_batch_is_that_of_its_decoded_bars(calendar):
     loss = module.loss(batch)
 
     decoded = module.model(batch.features, batch.hidden, batch.real)
-    expected = total_loss(decoded, batch, config.loss, (1, 5, 15)).item()
+    expected = total_loss(decoded, batch, config).item()
     assert loss.item() == pytest.approx(expected, rel=1e-5)
     assert loss.requires_grad
 
@@ -93,11 +93,11 @@ def test_validation_measures_the_whole_set_at_once_with_the_baseline_beside(monk
         for index, part in enumerate(module.val_dataloader()):
             module.validation_step(part, index)
         module.on_validation_epoch_end()
-        expected = evaluate(module.model(batch.features, batch.hidden), batch, config)
+        decoded = module.model(batch.features, batch.hidden)
 
-    assert module.metrics == pytest.approx(expected)
-    zero = {"zero_val_loss": zero_loss(batch, config)}
-    assert module.baseline == evaluate_baseline(batch, config) | zero
+    line = interpolated(batch)
+    assert module.metrics == pytest.approx(evaluate(decoded, line, batch, config))
+    assert module.baseline == evaluate_baselines(line, batch, config)
 
 
 def test_an_epoch_s_batches_are_as_many_as_it_has_steps():

@@ -79,7 +79,7 @@ def room(monkeypatch):
     """Limits the windows that fit into memory, in training or in validation."""
     decode = Stage1Module.decode
     # A tenth of a second each, and another test's business.
-    monkeypatch.setattr("stage1.training.batch_guard.garbage_collection_cuda", lambda: None)
+    monkeypatch.setattr("stage1.training.memory.garbage_collection_cuda", lambda: None)
 
     def limit(windows, *, training=True):
         def limited(self, batch):
@@ -99,8 +99,7 @@ def whole_gradient(config):
     module = Stage1Module(config, tiny_windows(config), build_model(config, language_model))
     module.model = model
     batch = tiny_batch(config)
-    minutes = (1, 5, 15)
-    total_loss(module.decode(batch), batch, config.loss, minutes).backward()
+    total_loss(module.decode(batch), batch, config).backward()
     return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
 
 

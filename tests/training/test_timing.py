@@ -1,8 +1,8 @@
 import pytest
 from tiny_training import tiny_config, tiny_language_model, tiny_windows
 
-from stage1.training import cost_rounds as timing
-from stage1.training.cost_rounds import TrialTiming, time_trial, waits_are_known
+from stage1.training import timing as timing
+from stage1.training.timing import TrialTiming, time_trial, waits_are_known
 
 
 def test_a_trial_takes_its_start_and_every_epoch_its_steps_and_a_validation():

@@ -1,0 +1,195 @@
+"""The two encoders: a language model's T5 between projections of bars, and the vanilla encoder.
+
+Both cut the bars into patches, encode the patches of every timeframe by themselves as tokens, let
+the timeframes see each other where they are to, and turn the tokens back into bars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers.models.t5.modeling_t5 import T5Stack
+
+from stage1.config import EncoderConfig
+from stage1.model.cross_scale import CrossScaleAttention
+from stage1.model.patching import PatchEmbedding, Unpatch, any_in_patch, on_rows
+
+EPSILON = 1e-8
+
+
+class EncoderShape(NamedTuple):
+    """The bars that enter and leave an encoder."""
+
+    timeframes: int
+    """How many."""
+    channels: int
+    """Values per bar that enter."""
+    width: int
+    """Values per bar that leave."""
+    seq_len: int
+    """Bars per timeframe."""
+    patch_len: int
+    """Bars per token; divides seq_len."""
+    pairs: Collection[tuple[int, int]] = ()
+    """Timeframes, by index, whose tokens see each other behind the encoder's blocks."""
+
+    def embedding(self, token_width: int) -> PatchEmbedding:
+        """Bars -> tokens."""
+        return PatchEmbedding(
+            timeframes=self.timeframes,
+            channels=self.channels,
+            patch_len=self.patch_len,
+            patches=self.seq_len // self.patch_len,
+            width=token_width,
+        )
+
+    def cross_scale(self, token_width: int, heads: int) -> CrossScaleAttention | None:
+        """Attention across the timeframes, if there are pairs."""
+        if not self.pairs:
+            return None
+        return CrossScaleAttention(
+            width=token_width,
+            heads=heads,
+            timeframes=self.timeframes,
+            patches=self.seq_len // self.patch_len,
+            pairs=self.pairs,
+        )
+
+    def unpatch(self, token_width: int) -> Unpatch:
+        """Tokens -> bars."""
+        return Unpatch(
+            timeframes=self.timeframes,
+            width=token_width,
+            patch_len=self.patch_len,
+            channels=self.width,
+        )
+
+
+def scale_tokens(
+    tokens: Float[Tensor, "*batch patch width"], scale: float
+) -> Float[Tensor, "*batch patch width"]:
+    """Give every token the root mean square `scale`: e <- scale * e / sqrt(mean(e^2) + eps).
+
+    A T5 adds what its blocks compute to the tokens that enter, so their size decides how much its
+    weights can say: it has to be the size the weights were trained with. Source: ours.
+    """
+    mean_square = tokens.float().square().mean(dim=-1, keepdim=True)
+    return tokens * (scale * torch.rsqrt(mean_square + EPSILON))
+
+
+class T5TimeSeriesAdapter(nn.Module):
+    """The T5 as a time-series encoder: patches of bars take the place of word embeddings.
+
+    One T5 for all timeframes, called once per batch.
+
+    Args:
+        t5: The language model's encoder.
+        shape: Of the bars.
+        input_scale: Root mean square of the tokens that enter the T5.
+    """
+
+    def __init__(self, t5: T5Stack, shape: EncoderShape, *, input_scale: float) -> None:
+        super().__init__()
+        self.t5 = t5
+        self.input_scale = input_scale
+        token_width = int(t5.config.d_model)
+        self.embedding = shape.embedding(token_width)
+        self.unpatch = shape.unpatch(token_width)
+        self.cross_scale = shape.cross_scale(token_width, int(t5.config.num_heads))
+
+    def forward(
+        self,
+        bars: Float[Tensor, "batch timeframe time channels"],
+        real: Bool[Tensor, "batch timeframe time"] | None = None,
+    ) -> Float[Tensor, "batch timeframe time width"]:
+        """Encode every timeframe's bars by itself, all in one call of the T5.
+
+        Args:
+            bars: 0 at padding.
+            real: True where a bar exists; None = everywhere. No token attends to one without a
+                real bar, and timeframes that are not in a window do not enter the T5.
+        """
+        tokens = scale_tokens(self.embedding(bars), self.input_scale)
+        exists = any_in_patch(real, self.embedding.patch_len)
+        encoded = on_rows(self._encode, tokens, exists)
+        if self.cross_scale is not None:
+            encoded = self.cross_scale(encoded, exists)
+        result: Tensor = self.unpatch(encoded)
+        return result
+
+    def _encode(self, rows: Tensor, exists: Tensor | None) -> Tensor:
+        result: Tensor = self.t5(inputs_embeds=rows, attention_mask=exists).last_hidden_state
+        return result
+
+
+class SharedEncoder(nn.Module):
+    """The vanilla encoder: a small transformer for all timeframes, which then see each other.
+
+    Args:
+        config: Width, blocks, heads.
+        shape: Of the bars.
+        dropout: In the blocks.
+        checkpointing: Whether the blocks are computed again in the backward pass.
+    """
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        shape: EncoderShape,
+        *,
+        dropout: float,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.checkpointing = checkpointing
+        self.embedding = shape.embedding(config.d_model)
+        # One by one: nn.TransformerEncoder copies a single block, initial weights and all.
+        self.blocks = nn.ModuleList(_block(config, dropout) for _ in range(config.layers))
+        self.cross_scale = shape.cross_scale(config.d_model, config.heads)
+        self.norm = nn.LayerNorm(config.d_model)
+        self.unpatch = shape.unpatch(config.d_model)
+
+    def forward(
+        self,
+        bars: Float[Tensor, "batch timeframe time channels"],
+        real: Bool[Tensor, "batch timeframe time"] | None = None,
+    ) -> Float[Tensor, "batch timeframe time width"]:
+        """Encode every timeframe by itself, then let them see each other.
+
+        Args:
+            bars: 0 at padding.
+            real: True where a bar exists; None = everywhere. No token attends to one without a
+                real bar.
+        """
+        exists = any_in_patch(real, self.embedding.patch_len)
+        encoded = on_rows(self._encode, self.embedding(bars), exists)
+        if self.cross_scale is not None:
+            encoded = self.cross_scale(encoded, exists)
+        result: Tensor = self.unpatch(self.norm(encoded))
+        return result
+
+    def _encode(self, rows: Tensor, exists: Tensor | None) -> Tensor:
+        padding = None if exists is None else ~exists
+        for block in self.blocks:
+            if self.checkpointing and self.training:
+                rows = checkpoint(block, rows, None, padding, use_reentrant=False)
+            else:
+                rows = block(rows, src_key_padding_mask=padding)
+        return rows
+
+
+def _block(config: EncoderConfig, dropout: float) -> nn.TransformerEncoderLayer:
+    return nn.TransformerEncoderLayer(
+        config.d_model,
+        config.heads,
+        config.d_ff,
+        dropout,
+        activation="gelu",
+        batch_first=True,
+        norm_first=True,
+    )

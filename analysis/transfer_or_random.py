@@ -35,7 +35,8 @@ from stage1.pages.figures import draw_all
 from stage1.pages.markdown import escaped
 from stage1.pages.numbers import number, significant
 from stage1.pages.report_contents import warnings
-from stage1.run.reading import PRETRAINED, RANDOM, RANDOM_AGAIN, SHUFFLED, RunFolder
+from stage1.run.columns import PRETRAINED, RANDOM, RANDOM_AGAIN, SHUFFLED
+from stage1.run.folder import RunFolder
 from stage1.run.summary import count_exclusions
 
 RUN = os.environ.get("STAGE1_RUN", "sample_run")

@@ -28,7 +28,7 @@ from IPython.display import display
 from stage1.claims.evaluate import evaluate
 from stage1.claims.scores import read_run
 from stage1.pages.figures import draw_all
-from stage1.run.reading import RunFolder
+from stage1.run.folder import RunFolder
 from stage1.run.summary import (
     baseline_value,
     best_configuration,

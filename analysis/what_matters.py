@@ -39,7 +39,8 @@ from stage1.pages.figures.scales import scale_log
 from stage1.pages.figures.tuning_figures import study_objective
 from stage1.pages.markdown import escaped
 from stage1.pages.report_contents import warnings
-from stage1.run.reading import RANDOM, RunFolder
+from stage1.run.columns import RANDOM
+from stage1.run.folder import RunFolder
 from stage1.run.resolved_space import Choice, Range
 
 RUN = os.environ.get("STAGE1_RUN", "sample_run")

@@ -23,7 +23,7 @@ from ray import tune
 from rich.console import Console
 
 from stage1.base.terminal import run_command
-from stage1.run.reading import RunFolder
+from stage1.run.folder import RunFolder
 from stage1.study.resume import begin_run, check_same_study
 from stage1.study.study import Study, load_study
 from stage1.workers import launch

@@ -20,7 +20,7 @@ import typer
 from made_up_study import SPACE, begin, run_made_up
 from rich.console import Console
 
-from stage1.run.reading import RunFolder
+from stage1.run.folder import RunFolder
 from stage1.study.engine import StudyEngine
 from stage1.study.study import load_study
 from stage1.workers import launch

@@ -13,7 +13,7 @@ from stage1.comparison.experiment import load_experiment
 from stage1.comparison.record import begin_folder, check_same
 from stage1.config.shipped import config_names
 from stage1.pages.comparison_page import write_page
-from stage1.run.reading import RunFolder
+from stage1.run.folder import RunFolder
 
 
 def compare(

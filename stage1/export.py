@@ -22,8 +22,8 @@ from stage1.base.terminal import run_command
 from stage1.base.text import shown
 from stage1.config import Config, config_yaml, with_values
 from stage1.config.yaml_source import YamlSource, load_yaml, raise_faults
-from stage1.run.reading import RunFolder, read_space, read_trials
-from stage1.run.resolved_space import ResolvedSpace
+from stage1.run.folder import RunFolder
+from stage1.run.resolved_space import ResolvedSpace, read_space
 from stage1.run.summary import (
     EXPORT_TARGET,
     BestConfiguration,
@@ -31,6 +31,7 @@ from stage1.run.summary import (
     cautions,
     train_command,
 )
+from stage1.run.tables import read_trials
 
 _LABEL = "Written by stage1.export; "
 

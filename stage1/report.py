@@ -20,7 +20,7 @@ from stage1.pages.html import html
 from stage1.pages.markdown import markdown
 from stage1.pages.pictures import saved_picture
 from stage1.pages.report_contents import report_blocks
-from stage1.run.reading import RunFolder
+from stage1.run.folder import RunFolder
 
 
 class Report(NamedTuple):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from command_line import ROOT
 
 from stage1.config import Config
-from stage1.run.reading import RunFolder, read_space
+from stage1.run.folder import RunFolder
+from stage1.run.resolved_space import read_space
 from stage1.study.space import Space
 from stage1.study.study import Study
 

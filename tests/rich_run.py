@@ -22,7 +22,7 @@ from synthetic_run import (
     synthetic_trial,
 )
 
-from stage1.run.reading import (
+from stage1.run.columns import (
     BLOCK_COLUMNS,
     COMPLETED,
     COST_COLUMNS,
@@ -37,8 +37,8 @@ from stage1.run.reading import (
     TRIAL_COLUMNS,
     VANILLA,
     Column,
-    RunFolder,
 )
+from stage1.run.folder import RunFolder
 
 HORIZON, EARLY, SEARCH_TRIALS = 15, 3, 16
 SIZES = {"english-t5-nano": 1.08, "google-t5/t5-small": 1.31}

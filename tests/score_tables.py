@@ -13,8 +13,7 @@ import pandas as pd
 from synthetic_run import changed_study, synthetic_study
 
 from stage1.claims.scores import ArmScores, RunTables
-from stage1.run.columns import TEXT
-from stage1.run.reading import (
+from stage1.run.columns import (
     BLOCK_COLUMNS,
     COMPLETED,
     COST_COLUMNS,
@@ -25,10 +24,11 @@ from stage1.run.reading import (
     PARAMETER_PREFIX,
     PRETRAINED,
     ROLES,
+    TEXT,
     VANILLA,
     Column,
-    RunFolder,
 )
+from stage1.run.folder import RunFolder
 from stage1.run.registration import CostPlan, Preregistration, RandomArm
 from stage1.run.resolved_space import ResolvedSpace
 

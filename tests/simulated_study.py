@@ -7,8 +7,8 @@ from pathlib import Path
 
 from optuna.storages import InMemoryStorage
 
-from stage1.run.reading import DESIGN
-from stage1.run.writing import RunWriter
+from stage1.run.columns import DESIGN
+from stage1.run.tables import RunWriter
 from stage1.study.engine import StudyEngine
 from stage1.study.study import load_study
 from stage1.workers.halving import ArmHalving

@@ -12,7 +12,7 @@ import yaml
 from stage1.base.files import sha256_of_file
 from stage1.config import Config, with_values
 from stage1.config.data import PRICES
-from stage1.run.reading import (
+from stage1.run.columns import (
     COMPLETED,
     DESIGN,
     DIVERGED,
@@ -21,8 +21,8 @@ from stage1.run.reading import (
     RANDOM,
     SEARCH,
     VANILLA,
-    RunFolder,
 )
+from stage1.run.folder import RunFolder
 from stage1.run.registration import (
     COST_ROUNDS,
     CostPlan,
@@ -33,7 +33,7 @@ from stage1.run.registration import (
     preregistration_text,
 )
 from stage1.run.resolved_space import ResolvedSpace
-from stage1.run.writing import RunWriter, write_cost
+from stage1.run.tables import RunWriter, write_cost
 
 HORIZON = 4
 EARLY = early_epoch(HORIZON)

@@ -20,8 +20,8 @@ from synthetic_bars import write_bars
 from stage1.base.terminal import run_command
 from stage1.compare import compare
 from stage1.config import load_config
-from stage1.run.reading import RunFolder, read_curves, read_trials
-from stage1.run.writing import RunWriter
+from stage1.run.folder import RunFolder
+from stage1.run.tables import RunWriter, read_curves, read_trials
 
 SHIPPED = [f"configs/t5_{name}.yaml" for name in ("baseline", "freeze", "nofreeze")]
 CONFIG = """\

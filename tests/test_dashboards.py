@@ -19,7 +19,7 @@ from playwright.sync_api import expect
 from recorded_study import SAMPLE, recorded_study
 from simulated_study import Tables
 
-from stage1.run.reading import read_curves, read_trials
+from stage1.run.tables import read_curves, read_trials
 from stage1.study.engine import StudyEngine
 from stage1.study.resume import ended_trials
 from stage1.workers.halving import ArmHalving

@@ -11,8 +11,9 @@ from stage1.base.errors import ConfigError, ResultsError
 from stage1.base.files import sha256_of_file
 from stage1.config import Config, load_config
 from stage1.export import export, main
-from stage1.run.reading import RunFolder, read_space
-from stage1.run.writing import RunWriter
+from stage1.run.folder import RunFolder
+from stage1.run.resolved_space import read_space
+from stage1.run.tables import RunWriter
 
 
 @pytest.fixture(scope="module")

@@ -53,15 +53,10 @@ from stage1.pages.markdown import markdown
 from stage1.pages.report_contents import report_blocks
 from stage1.prepare import prepare
 from stage1.report import facts
-from stage1.run.reading import (
-    RunFolder,
-    read_blocks,
-    read_cost,
-    read_curves,
-    read_space,
-    read_trials,
-)
+from stage1.run.folder import RunFolder
 from stage1.run.registration import preregistration_deviations, read_preregistration
+from stage1.run.resolved_space import read_space
+from stage1.run.tables import read_blocks, read_cost, read_curves, read_trials
 from stage1.study.study import load_study
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from stage1.base.errors import ConfigError
 from stage1.config import Config, load_config
 from stage1.config.shipped import space_names
 from stage1.new import commented_yaml, new
-from stage1.run.reading import RunFolder
+from stage1.run.folder import RunFolder
 from stage1.study.study import load_study, space_yaml
 
 

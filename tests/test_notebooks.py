@@ -12,7 +12,8 @@ from nbclient import NotebookClient
 from rich_run import write_rich_run
 from synthetic_run import ZERO_VAL_LOSS, write_synthetic_run
 
-from stage1.run.reading import PARAMETER_PREFIX, read_trials
+from stage1.run.columns import PARAMETER_PREFIX
+from stage1.run.tables import read_trials
 
 ANALYSIS = Path(__file__).parents[1] / "analysis"
 NOTEBOOKS = sorted(ANALYSIS.glob("*.ipynb"))

@@ -21,8 +21,9 @@ from synthetic_run import (
 
 from stage1.base.errors import ResultsError
 from stage1.report import main, write_report
-from stage1.run.reading import PARAMETER_PREFIX, RunFolder
-from stage1.run.writing import RunWriter
+from stage1.run.columns import PARAMETER_PREFIX
+from stage1.run.folder import RunFolder
+from stage1.run.tables import RunWriter
 
 UNDEFINED = "–"
 CLAIM_ROWS = 8  # six claims, and the error reductions beside two of them

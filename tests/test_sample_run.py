@@ -10,7 +10,7 @@ from command_line import ROOT
 
 from stage1.claims.evaluate import evaluate
 from stage1.claims.scores import read_run
-from stage1.run.reading import RunFolder
+from stage1.run.folder import RunFolder
 
 SAMPLE = ROOT / "analysis" / "sample_run"
 

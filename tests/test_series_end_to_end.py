@@ -13,8 +13,9 @@ from tiny_training import tiny_language_model
 
 from stage1.data.batches import MarketWindows
 from stage1.model.metrics import BLOCKS
-from stage1.run.reading import COMPLETED, DESIGN, RunFolder, read_blocks
-from stage1.run.writing import RunWriter
+from stage1.run.columns import COMPLETED, DESIGN
+from stage1.run.folder import RunFolder
+from stage1.run.tables import RunWriter, read_blocks
 from stage1.study.trials import RunningTrial, TrialSpec, block_rows, curve_rows, trial_row
 from stage1.training.fit import fit
 

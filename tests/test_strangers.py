@@ -32,8 +32,10 @@ from stage1.pages.figures import draw_all
 from stage1.pages.markdown import markdown
 from stage1.pages.report_contents import warnings
 from stage1.report import write_report
-from stage1.run.reading import RunFolder, read_space, read_trials
+from stage1.run.folder import RunFolder
+from stage1.run.resolved_space import read_space
 from stage1.run.summary import best_configuration, cautions, count_statuses, summarize_arms
+from stage1.run.tables import read_trials
 from stage1.study.study import load_study
 
 TABLES = ("trials", "curves", "blocks", "cost")

@@ -15,8 +15,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from stage1.run.reading import BLOCK_SUMS, RunFolder, read_blocks, read_cost
+from stage1.run.columns import BLOCK_SUMS
+from stage1.run.folder import RunFolder
 from stage1.run.registration import preregistration_deviations, read_preregistration
+from stage1.run.tables import read_blocks, read_cost
 from stage1.training.checkpoint import read_trained
 from stage1.training.encoder import load_encoder
 

@@ -14,7 +14,9 @@ from simulated_study import ROOT, WrittenTables, engine_of, simulate
 from synthetic_bars import write_bars
 
 from stage1.base.errors import TrialError
-from stage1.run.reading import RunFolder, read_space, read_trials
+from stage1.run.folder import RunFolder
+from stage1.run.resolved_space import read_space
+from stage1.run.tables import read_trials
 from stage1.study.resume import ended_trials
 from stage1.tune import tune
 from stage1.workers.launch import Cluster

@@ -19,7 +19,7 @@ import stage1.model.stage1_model
 import stage1.training.fit
 import stage1.workers.launch
 from stage1.data.batches import MarketWindows
-from stage1.run.reading import RunFolder
+from stage1.run.folder import RunFolder
 from stage1.training.module import Stage1Module
 from stage1.workers.states import TrialStates
 from stage1.workers.trainable import SharedInputs, train_trial

@@ -11,7 +11,9 @@ from stage1.data.bars import fingerprint
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_bars
 from stage1.language_models.resolver import resolve
-from stage1.run.reading import PARAMETER_PREFIX, RunFolder, read_curves, read_trials
+from stage1.run.columns import PARAMETER_PREFIX
+from stage1.run.folder import RunFolder
+from stage1.run.tables import read_curves, read_trials
 from stage1.study.engine import StudyEngine
 from stage1.study.resume import begin_run, data_description
 from stage1.study.study import language_model_names

@@ -22,7 +22,7 @@ from stage1.claims.ranks import early_tau
 from stage1.claims.robustness import mcnemar_p
 from stage1.claims.scores import RunTables, Scores
 from stage1.claims.tuning import gain_from_tuning, median_regret, share_near_best
-from stage1.run.reading import COMPLETED, CONFIRM, DESIGN, DIVERGED, SEARCH
+from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, DIVERGED, SEARCH
 
 NEAR = 0.01
 """Configurations within so much of the best val_correlation count as near it."""

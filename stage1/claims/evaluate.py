@@ -32,6 +32,7 @@ from stage1.claims.soundness import (
 from stage1.claims.step_cost import SizeCost, size_costs
 from stage1.claims.verdicts import Decision, Verdict, decide_cost
 from stage1.run.columns import (
+    DESIGN,
     PRETRAINED,
     RANDOM,
     RANDOM_AGAIN,
@@ -39,7 +40,6 @@ from stage1.run.columns import (
     SHUFFLED,
     VANILLA,
 )
-from stage1.run.reading import DESIGN
 
 LEAST_ROUNDS = 5
 """Timings below which the cost is not judged."""

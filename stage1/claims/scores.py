@@ -11,24 +11,15 @@ from numpy.typing import NDArray
 
 from stage1.base.metric_table import CORRELATION, LOSS
 from stage1.claims.intervals import Values
-from stage1.run.reading import (
-    COMPLETED,
-    DESIGN,
-    DIVERGED,
-    PARAMETER_PREFIX,
-    RunFolder,
-    read_blocks,
-    read_cost,
-    read_curves,
-    read_space,
-    read_trials,
-)
+from stage1.run.columns import COMPLETED, DESIGN, DIVERGED, PARAMETER_PREFIX
+from stage1.run.folder import RunFolder
 from stage1.run.registration import (
     Preregistration,
     preregistration_deviations,
     read_preregistration,
 )
-from stage1.run.resolved_space import ResolvedSpace, require_timeframes
+from stage1.run.resolved_space import ResolvedSpace, read_space, require_timeframes
+from stage1.run.tables import read_blocks, read_cost, read_curves, read_trials
 
 
 class RunTables(NamedTuple):

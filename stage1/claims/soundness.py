@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from stage1.claims.scores import RunTables, Scores, registered_design
-from stage1.run.reading import COMPLETED, CONFIRM, DESIGN, PARAMETER_PREFIX
+from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, PARAMETER_PREFIX
 from stage1.run.registration import REGISTERED_CLAIMS
 from stage1.run.summary import configuration_means, full_horizon
 

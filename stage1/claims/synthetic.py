@@ -26,7 +26,8 @@ from stage1.claims.finding import (
 from stage1.claims.intervals import Values
 from stage1.claims.scores import ArmScores, design_scores, read_run
 from stage1.claims.spread import noise_corrected_variance
-from stage1.run.reading import PRETRAINED, RANDOM, RunFolder
+from stage1.run.columns import PRETRAINED, RANDOM
+from stage1.run.folder import RunFolder
 
 _NOISE_SHARED = 0.3
 """Share of a seed's luck at the horizon that is there at the early epoch already; ours."""

@@ -11,7 +11,7 @@ from stage1.base.errors import ConfigError
 from stage1.base.text import shown
 from stage1.comparison.record import CONFIG_ID, differing_keys, leaves
 from stage1.config import Config, load_config, with_values
-from stage1.run.reading import DESIGN
+from stage1.run.columns import DESIGN
 from stage1.study.space import Value
 from stage1.study.trials import TrialSpec
 

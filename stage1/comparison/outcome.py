@@ -13,7 +13,7 @@ from stage1.base.text import reason_of
 from stage1.config import Config
 from stage1.data.batches import MarketWindows
 from stage1.language_models.resolver import LanguageModel
-from stage1.run.reading import COMPLETED, DIVERGED, FAILED
+from stage1.run.columns import COMPLETED, DIVERGED, FAILED
 from stage1.study.trials import RunningTrial, not_finite
 from stage1.training.fit import EpochRow, fit
 

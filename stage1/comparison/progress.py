@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from stage1.base.terminal import duration_text, print_plain
-from stage1.run.reading import COMPLETED
+from stage1.run.columns import COMPLETED
 from stage1.study.trials import TrialSpec
 
 

@@ -13,8 +13,8 @@ from stage1.comparison.in_turn import train_in_turn
 from stage1.comparison.inputs import Inputs
 from stage1.comparison.outcome import Outcome
 from stage1.comparison.progress import ExperimentProgress
-from stage1.run.reading import RunFolder
-from stage1.run.writing import RunWriter
+from stage1.run.folder import RunFolder
+from stage1.run.tables import RunWriter
 from stage1.study.space import Resources
 from stage1.study.trials import RunningTrial, curve_rows, trial_row
 from stage1.workers.cluster import wanted_workers

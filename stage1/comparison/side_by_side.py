@@ -15,7 +15,7 @@ from stage1.comparison.experiment import Experiment
 from stage1.comparison.inputs import Inputs
 from stage1.comparison.outcome import OnEnd, Outcome, train_once
 from stage1.config import Config
-from stage1.run.reading import FAILED
+from stage1.run.columns import FAILED
 from stage1.study.space import Resources
 from stage1.study.trials import RunningTrial, TrialSpec
 from stage1.workers.cluster import ray_cluster

@@ -12,7 +12,7 @@ from stage1.claims.intervals import Values
 from stage1.claims.scores import Scores
 from stage1.pages.blocks import Block, Heading, Inline, Table, paragraph
 from stage1.pages.numbers import number
-from stage1.run.reading import DESIGN, STATUSES
+from stage1.run.columns import DESIGN, STATUSES
 from stage1.run.resolved_space import ResolvedSpace
 from stage1.run.summary import baseline_value, full_horizon, progress, summarize_arms
 

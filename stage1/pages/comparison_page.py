@@ -44,7 +44,7 @@ from stage1.pages.console import plain_table
 from stage1.pages.markdown import markdown
 from stage1.pages.numbers import UNDEFINED, number, ratio
 from stage1.pages.pictures import saved_picture
-from stage1.run.reading import RunFolder
+from stage1.run.folder import RunFolder
 from stage1.run.registration import COST_MARGIN
 
 

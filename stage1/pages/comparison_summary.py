@@ -13,8 +13,10 @@ from stage1.claims.intervals import Values
 from stage1.comparison.record import ExperimentRecord, read_record
 from stage1.pages.arms_section import plan_epochs
 from stage1.pages.numbers import number
-from stage1.run.reading import COMPLETED, DIVERGED, FAILED, RunFolder, read_curves, read_trials
+from stage1.run.columns import COMPLETED, DIVERGED, FAILED
+from stage1.run.folder import RunFolder
 from stage1.run.summary import baseline_value
+from stage1.run.tables import read_curves, read_trials
 
 
 class ExperimentTables(NamedTuple):

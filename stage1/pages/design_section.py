@@ -16,7 +16,7 @@ from stage1.pages.figures.importance_figures import (
     variance_shares,
 )
 from stage1.pages.numbers import UNDEFINED, share
-from stage1.run.reading import COMPLETED, DESIGN, DIVERGED, FAILED, RANDOM
+from stage1.run.columns import COMPLETED, DESIGN, DIVERGED, FAILED, RANDOM
 from stage1.run.registration import Preregistration
 from stage1.run.resolved_space import Choice, Domain
 from stage1.run.summary import count_exclusions

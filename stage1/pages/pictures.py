@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stage1.pages.blocks import Picture
 from stage1.pages.figures import DrawnFigure, save_figure
-from stage1.run.reading import RunFolder
+from stage1.run.folder import RunFolder
 
 
 def saved_picture(drawn: DrawnFigure, run: RunFolder) -> Picture:

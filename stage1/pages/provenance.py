@@ -15,7 +15,7 @@ from stage1.base.errors import ResultsError
 from stage1.claims.scores import RunTables
 from stage1.pages.blocks import Block, Code, Commands, Heading, Inline, Strong, Table, paragraph
 from stage1.pages.numbers import UNDEFINED, moment, number
-from stage1.run.reading import RunFolder
+from stage1.run.folder import RunFolder
 from stage1.run.resolved_space import ResolvedSpace
 from stage1.run.summary import (
     EXPORT_TARGET,

@@ -27,7 +27,8 @@ from stage1.plan.outlook import Outlook, cost_outlook, label, lines, outlook
 from stage1.plan.stages import trials_by_stage
 from stage1.plan.texts import disk_text, show_line, trials_table
 from stage1.plan.timed import show_time_and_memory
-from stage1.run.reading import PRETRAINED, RANDOM, RunFolder
+from stage1.run.columns import PRETRAINED, RANDOM
+from stage1.run.folder import RunFolder
 from stage1.run.registration import COST_MARGIN, COST_ROUNDS
 from stage1.study.study import Study, load_study
 

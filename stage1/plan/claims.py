@@ -17,7 +17,7 @@ from stage1.claims.error_rates import (
 from stage1.claims.finding import EARLY_GAIN, EARLY_SIGNAL, FINAL_GAIN, SENSITIVITY, STABILITY
 from stage1.plan.outlook import COST_LABEL, CostOutlook, Outlook, percent
 from stage1.plan.texts import AT_LEAST, AT_MOST, NOTHING, TIMES, framed
-from stage1.run.reading import PRETRAINED, RANDOM, SHUFFLED
+from stage1.run.columns import PRETRAINED, RANDOM, SHUFFLED
 from stage1.run.registration import COST_MARGIN, COST_ROUNDS
 from stage1.study.space import Design
 

@@ -13,7 +13,7 @@ from stage1.data.bars import Bars
 from stage1.data.batches import MarketWindows
 from stage1.language_models.resolver import LanguageModel
 from stage1.plan.stages import Kind, kind_of
-from stage1.run.reading import CONFIRM, DESIGN, SEARCH
+from stage1.run.columns import CONFIRM, DESIGN, SEARCH
 from stage1.run.registration import COST_ROUNDS
 from stage1.training.timing import EPOCHS, STEPS, TrialTiming, time_trial
 

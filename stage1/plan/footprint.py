@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from stage1.run.columns import BLOCK_SUMS
-from stage1.run.reading import DESIGN, SEARCH
+from stage1.run.columns import BLOCK_SUMS, DESIGN, SEARCH
 from stage1.study.study import Study
 
 RAY_MB = 900

@@ -11,7 +11,7 @@ from rich.text import Text
 from stage1.base.text import plural
 from stage1.plan.duration import Span, Timings
 from stage1.plan.stages import Kind, expected_search_epochs
-from stage1.run.reading import CONFIRM, DESIGN, SEARCH
+from stage1.run.columns import CONFIRM, DESIGN, SEARCH
 from stage1.study.space import Space
 from stage1.study.stages import CONFIRMED_PER_ARM
 

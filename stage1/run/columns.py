@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -60,10 +59,10 @@ class Column(NamedTuple):
         """Whether it stands for every column whose name begins like this."""
         return self.name.endswith("*")
 
-    @property
-    def pattern(self) -> str:
-        """Regular expression of the whole name."""
-        return f"^{re.escape(self.name[:-1])}.+$" if self.is_family else f"^{re.escape(self.name)}$"
+    def has(self, name: str) -> bool:
+        """Whether a name is that of this column, or of one of the family."""
+        prefix = self.name.removesuffix("*")
+        return name.startswith(prefix) and (name != prefix) == self.is_family
 
 
 IDENTITY_COLUMNS = (

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stage1.base.errors import ResultsError
+from stage1.base.text import brief
+
+RESTORE_OR_REPEAT = "restore the file, or run the study again under another name"
+"""What to do about a file of a run that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -124,3 +128,33 @@ def check_begun(run: RunFolder) -> None:
     """
     if not run.space.exists() or not run.prereg.exists():
         raise ResultsError(f"{run.path}: must be a run folder to --resume; start it without")
+
+
+def require_folder(run: RunFolder) -> None:
+    """Refuse to read a run that is not there.
+
+    Raises:
+        ResultsError: There is no such folder.
+    """
+    if not run.path.is_dir():
+        raise ResultsError(f"{run.path} must be a run folder, got no such folder; check the path")
+
+
+def require_file(run: RunFolder, file: Path) -> None:
+    """Refuse to read a run without one of its files.
+
+    Raises:
+        ResultsError: There is no such folder, or no such file in it.
+    """
+    require_folder(run)
+    if not file.is_file():
+        raise ResultsError(
+            f"{run.path} must hold {file.name}, got no such file; "
+            "name the folder that stage1.tune made, OUT/NAME"
+        )
+
+
+def unreadable(file: Path, error: Exception) -> ResultsError:
+    """What to raise where a file of a run cannot be read."""
+    reason = brief(str(error).removeprefix(f"{file}:"))
+    return ResultsError(f"{file}: must be readable, got {reason}; {RESTORE_OR_REPEAT}")

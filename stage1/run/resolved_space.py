@@ -19,10 +19,12 @@ from pydantic import (
     model_validator,
 )
 
-from stage1.base.errors import ResultsError
+from stage1.base.errors import ConfigError, ResultsError
 from stage1.base.metric_table import metric_row
 from stage1.base.text import dotted
 from stage1.config.rules import RuleError, faults_of
+from stage1.config.yaml_source import YamlSource, fault_lines, read_yaml
+from stage1.run.folder import RESTORE_OR_REPEAT, RunFolder, require_file, unreadable
 
 MOST_EPOCHS = 100_000
 """Of a trial; more would be a mistake, and no memory holds a design's curves of that length."""
@@ -186,3 +188,32 @@ def require_timeframes(run_space: Path, space: ResolvedSpace) -> None:
             f"{run_space}: {dotted(('config', *key))}: {rule}; read the run with the version that "
             "wrote it"
         ) from None
+
+
+def read_space(run: RunFolder) -> ResolvedSpace:
+    """The resolved study.
+
+    Raises:
+        ResultsError: Folder or file is missing or broken, or keys are missing.
+    """
+    require_file(run, run.space)
+    try:
+        content, origins = read_yaml(run.space)
+    except ConfigError as error:
+        raise unreadable(run.space, error) from None
+    missing = [
+        key
+        for key, field in ResolvedSpace.model_fields.items()
+        if field.is_required() and not (isinstance(content, dict) and key in content)
+    ]
+    if missing:
+        raise ResultsError(
+            f"{run.space}: must have the keys {', '.join(missing)}; {RESTORE_OR_REPEAT}"
+        )
+    try:
+        return ResolvedSpace.model_validate(content)
+    except ValidationError as error:
+        source = YamlSource(run.space, content, origins)
+        faults = fault_lines(error, source, ResolvedSpace)
+        told = "\n".join(f"{line}; {RESTORE_OR_REPEAT}" for line in faults)
+        raise ResultsError(told) from None

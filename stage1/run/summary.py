@@ -16,7 +16,7 @@ import pandas as pd
 
 from stage1.base.errors import ResultsError
 from stage1.base.metric_table import BASELINE_PREFIX, metric_row
-from stage1.run.reading import (
+from stage1.run.columns import (
     COMPLETED,
     CONFIRM,
     DESIGN,
@@ -25,8 +25,8 @@ from stage1.run.reading import (
     PARAMETER_PREFIX,
     SEARCH,
     STATUSES,
-    RunFolder,
 )
+from stage1.run.folder import RunFolder
 from stage1.run.resolved_space import Choice, ResolvedSpace
 
 EXPORT_TARGET = Path("configs/best.yaml")

@@ -22,15 +22,8 @@ from stage1.base.text import dotted, shown
 from stage1.config import Config
 from stage1.config.yaml_source import merged, read_yaml
 from stage1.language_models.resolver import LanguageModel
-from stage1.run.folder import check_begun, check_new
-from stage1.run.reading import (
-    PARAMETER_PREFIX,
-    RANDOM,
-    STAGES,
-    RunFolder,
-    read_curves,
-    read_trials,
-)
+from stage1.run.columns import PARAMETER_PREFIX, RANDOM, STAGES
+from stage1.run.folder import RunFolder, check_begun, check_new
 from stage1.run.registration import (
     REGISTERED_CLAIMS,
     SEARCHED,
@@ -41,6 +34,7 @@ from stage1.run.registration import (
     is_untouched,
     preregistration_text,
 )
+from stage1.run.tables import read_curves, read_trials
 from stage1.study.space import FloatParameter, IntParameter, Parameter, Space, Value
 from stage1.study.study import (
     Study,

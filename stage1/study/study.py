@@ -13,7 +13,7 @@ from stage1.base.errors import ConfigError
 from stage1.config import Config, load_config, with_values
 from stage1.config.shipped import find
 from stage1.config.yaml_source import existing_file, load_yaml, raise_faults, raise_listed
-from stage1.run.reading import PRETRAINED
+from stage1.run.columns import PRETRAINED
 from stage1.run.registration import arm_roles, early_epoch
 from stage1.study.space import ChoiceParameter, Space, Value
 from stage1.study.space_checks import design_faults, in_configuration_types, space_faults

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stage1.run.reading import BLOCK_SUMS, PARAMETER_PREFIX
+from stage1.run.columns import BLOCK_SUMS, PARAMETER_PREFIX
 from stage1.study.space import Value
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from stage1.config import Config, with_values
 from stage1.data.batches import MarketWindows
 from stage1.language_models.resolver import LanguageModel
-from stage1.run.reading import PRETRAINED, VANILLA
+from stage1.run.columns import PRETRAINED, VANILLA
 from stage1.training.fit import EpochRow, StepClock, fit
 
 STEPS = 5

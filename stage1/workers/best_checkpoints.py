@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from stage1.base.files import remove_leftovers
-from stage1.run.reading import COMPLETED, RunFolder
+from stage1.run.columns import COMPLETED
+from stage1.run.folder import RunFolder
 from stage1.study.space import Space
 from stage1.study.trials import EndedTrial
 from stage1.workers.states import TrialStates

@@ -13,9 +13,9 @@ from stage1.base.errors import TrialError
 from stage1.base.terminal import print_plain
 from stage1.base.text import reason_of
 from stage1.config import Config
-from stage1.run.reading import RunFolder, read_cost
+from stage1.run.folder import RunFolder
 from stage1.run.registration import COST_ROUNDS
-from stage1.run.writing import write_cost
+from stage1.run.tables import read_cost, write_cost
 from stage1.study.space import Resources
 from stage1.study.study import Study, cost_config, pretrained_language_models
 from stage1.workers.trainable import SharedInputs

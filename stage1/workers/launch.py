@@ -22,7 +22,7 @@ from stage1.base.files import scratch_folder, sha256_of_file
 from stage1.base.interrupt import Interrupt
 from stage1.data.bars import Bars
 from stage1.language_models.resolver import LanguageModel
-from stage1.run.reading import RunFolder
+from stage1.run.folder import RunFolder
 from stage1.study.engine import StudyEngine
 from stage1.study.resume import begun_trials, ended_trials
 from stage1.study.study import Study

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stage1.base.terminal import duration_text, print_plain
-from stage1.run.reading import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
+from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
 from stage1.study.engine import StudyEngine
 from stage1.study.space import ChoiceParameter
 from stage1.study.stages import design_specs

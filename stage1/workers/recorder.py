@@ -9,8 +9,8 @@ from threading import Event
 from types import TracebackType
 from typing import Any, Self
 
-from stage1.run.reading import RunFolder
-from stage1.run.writing import RunWriter
+from stage1.run.folder import RunFolder
+from stage1.run.tables import RunWriter
 from stage1.study.resume import BegunTrials
 from stage1.study.trials import TrialSpec
 from stage1.workers.tensorboard import write_trial

@@ -12,7 +12,7 @@ from tensorboard.plugins.hparams import summary_v2 as hparams
 from torch.utils.tensorboard import SummaryWriter
 
 from stage1.base.metric_table import POOLED
-from stage1.run.reading import IDENTITY_COLUMNS, PARAMETER_PREFIX, STAGES, STATUSES
+from stage1.run.columns import IDENTITY_COLUMNS, PARAMETER_PREFIX, STAGES, STATUSES
 from stage1.study.space import FloatParameter, IntParameter, Parameter, Value
 from stage1.study.study import Study
 

@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 from stage1.base.text import dotted
 from stage1.config import Config
 from stage1.config.rules import faults_of
-from stage1.run.reading import DESIGN
+from stage1.run.columns import DESIGN
 from stage1.study.engine import StudyEngine
 from stage1.study.study import trial_config
 from stage1.study.trials import EndedTrial, Loss, TrialSpec

@@ -12,7 +12,7 @@ from score_tables import EARLY, HORIZON, arm_scores, drawn_arm, study_tables
 
 from stage1.claims.also_shown import CLEAR_SIGNAL, NEAR, also_shown
 from stage1.claims.scores import design_scores
-from stage1.run.reading import CONFIRM, SEARCH
+from stage1.run.columns import CONFIRM, SEARCH
 
 PAIR = ("pretrained", "random")
 

@@ -28,8 +28,9 @@ from stage1.claims.claim import (
 from stage1.claims.evaluate import LABEL_SWAP, TIME_BLOCKS, evaluate
 from stage1.claims.scores import read_run
 from stage1.claims.verdicts import Verdict
-from stage1.run.reading import ROLES, SEARCH, RunFolder
-from stage1.run.writing import RunWriter
+from stage1.run.columns import ROLES, SEARCH
+from stage1.run.folder import RunFolder
+from stage1.run.tables import RunWriter
 
 CONFIGURATIONS = 6
 

@@ -11,7 +11,7 @@ from score_tables import EARLY, HORIZON, ZERO_VAL_LOSS, arm_scores, drawn_arm, s
 from synthetic_run import changed_study
 
 from stage1.claims.scores import design_scores
-from stage1.run.reading import CONFIRM, SEARCH
+from stage1.run.columns import CONFIRM, SEARCH
 
 
 @pytest.fixture

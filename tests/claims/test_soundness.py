@@ -20,7 +20,7 @@ from stage1.claims.soundness import (
     unfinished,
     without_fingerprint,
 )
-from stage1.run.reading import CONFIRM, SEARCH
+from stage1.run.columns import CONFIRM, SEARCH
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from stage1.claims.catalogue import sensitivity
 from stage1.claims.scores import design_scores
 from stage1.claims.spread import spread_ratio
 from stage1.claims.verdicts import Verdict
-from stage1.run.reading import COMPLETED, SEARCH, STOPPED
+from stage1.run.columns import COMPLETED, SEARCH, STOPPED
 from stage1.workers.halving import ArmHalving
 
 CONFIGURATIONS = 2000

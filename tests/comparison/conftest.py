@@ -16,8 +16,9 @@ from stage1.comparison.record import (
     begin_folder,
 )
 from stage1.config import Config, with_values
-from stage1.run.reading import COMPLETED, DESIGN, DIVERGED, RunFolder
-from stage1.run.writing import RunWriter
+from stage1.run.columns import COMPLETED, DESIGN, DIVERGED
+from stage1.run.folder import RunFolder
+from stage1.run.tables import RunWriter
 
 SEEDS = (1, 2, 3)
 HORIZON = 5

@@ -9,7 +9,7 @@ from tiny_training import tiny_config, tiny_language_model, tiny_windows
 
 from stage1.comparison import outcome
 from stage1.comparison.outcome import train_once
-from stage1.run.reading import COMPLETED, DIVERGED, FAILED
+from stage1.run.columns import COMPLETED, DIVERGED, FAILED
 from stage1.study.trials import not_finite
 from stage1.training.fit import fit
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from stage1.base.errors import ResultsError
 from stage1.pages.comparison_page import write_page
-from stage1.run.reading import RunFolder
+from stage1.run.folder import RunFolder
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from stage1.comparison.record import (
     read_record,
 )
 from stage1.config import Config, load_config, with_values
-from stage1.run.reading import RunFolder
+from stage1.run.folder import RunFolder
 
 
 @pytest.fixture

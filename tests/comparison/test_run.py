@@ -17,7 +17,9 @@ from stage1.comparison.experiment import Experiment
 from stage1.comparison.inputs import Inputs
 from stage1.comparison.outcome import Outcome
 from stage1.comparison.run import run_experiment
-from stage1.run.reading import COMPLETED, DIVERGED, FAILED, RunFolder, read_curves, read_trials
+from stage1.run.columns import COMPLETED, DIVERGED, FAILED
+from stage1.run.folder import RunFolder
+from stage1.run.tables import read_curves, read_trials
 
 EXPERIMENT = Experiment(
     {

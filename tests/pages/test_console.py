@@ -19,7 +19,7 @@ from stage1.claims.verdicts import Verdict
 from stage1.pages.arms_section import end_rows
 from stage1.pages.console import end_table, show_end, verdict_table
 from stage1.pages.provenance import activation
-from stage1.run.reading import RunFolder
+from stage1.run.folder import RunFolder
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from synthetic_run import write_synthetic_run
 
 from stage1.base.errors import ResultsError
 from stage1.config import Config, with_values
-from stage1.run.reading import RunFolder
+from stage1.run.folder import RunFolder
 from stage1.run.registration import (
     arm_roles,
     early_epoch,

@@ -11,7 +11,7 @@ import pytest
 from synthetic_run import changed_study, synthetic_study, synthetic_trial
 
 from stage1.base.errors import ResultsError
-from stage1.run.reading import RunFolder, read_trials
+from stage1.run.folder import RunFolder
 from stage1.run.summary import (
     baseline_value,
     beats_interpolation,
@@ -25,7 +25,7 @@ from stage1.run.summary import (
     summarize_arms,
     train_command,
 )
-from stage1.run.writing import RunWriter
+from stage1.run.tables import RunWriter, read_trials
 
 HEADER = ("stage", "arm", "config_id", "seed", "status", "epochs", "val_correlation", "seconds")
 TABLE = [

@@ -14,9 +14,10 @@ import yaml
 from simulated_study import WrittenTables, engine_of, epoch_row, simulate, simulated_study
 
 from stage1.base.errors import ResultsError
-from stage1.run.reading import RunFolder, read_space
+from stage1.run.folder import RunFolder
 from stage1.run.registration import preregistration_deviations, read_preregistration
-from stage1.run.writing import RunWriter
+from stage1.run.resolved_space import read_space
+from stage1.run.tables import RunWriter
 from stage1.study.resume import begin_run, check_same_study, data_description, ended_trials
 from stage1.study.study import space_yaml
 

@@ -9,16 +9,9 @@ import pytest
 from simulated_study import epoch_row
 
 from stage1.config.data import PRICES
-from stage1.run.reading import (
-    COMPLETED,
-    DESIGN,
-    FAILED,
-    SEARCH,
-    RunFolder,
-    read_curves,
-    read_trials,
-)
-from stage1.run.writing import RunWriter
+from stage1.run.columns import COMPLETED, DESIGN, FAILED, SEARCH
+from stage1.run.folder import RunFolder
+from stage1.run.tables import RunWriter, read_curves, read_trials
 from stage1.study.trials import RunningTrial, TrialSpec, block_rows, curve_rows, trial_row
 
 VALUES = {"training.optimizer.lr": 0.01, "transfer_learning.patch_len": 8}

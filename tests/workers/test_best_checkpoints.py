@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from simulated_study import simulated_study
 
-from stage1.run.reading import COMPLETED, SEARCH, STOPPED, RunFolder
+from stage1.run.columns import COMPLETED, SEARCH, STOPPED
+from stage1.run.folder import RunFolder
 from stage1.study.trials import EndedTrial, TrialSpec
 from stage1.workers.best_checkpoints import BestCheckpoints
 from stage1.workers.states import TrialStates

@@ -11,8 +11,8 @@ from simulated_study import simulated_study
 from synthetic_run import synthetic_cost
 
 from stage1.base.errors import TrialError
-from stage1.run.reading import RunFolder, read_cost
-from stage1.run.writing import RunWriter, write_cost
+from stage1.run.folder import RunFolder
+from stage1.run.tables import RunWriter, read_cost, write_cost
 from stage1.study.space import Resources
 from stage1.study.study import cost_config
 from stage1.workers import cost_block as cost

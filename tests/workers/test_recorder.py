@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from synthetic_run import synthetic_curve, synthetic_trial
 
-from stage1.run.reading import RunFolder
+from stage1.run.folder import RunFolder
 from stage1.study.trials import TrialSpec
 from stage1.workers.recorder import Recorder
 

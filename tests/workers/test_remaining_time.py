@@ -11,14 +11,8 @@ import pytest
 from recorded_study import SAMPLE, recorded_study
 from simulated_study import write_space
 
-from stage1.run.reading import (
-    COMPLETED,
-    CONFIRM,
-    DESIGN,
-    FAILED,
-    SEARCH,
-    read_trials,
-)
+from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, FAILED, SEARCH
+from stage1.run.tables import read_trials
 from stage1.study.resume import ended_trials
 from stage1.study.stages import expected_by_stage
 from stage1.study.study import load_study

@@ -9,7 +9,7 @@ from simulated_study import epoch_row, write_space
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
-from stage1.run.reading import COMPLETED, FAILED, SEARCH
+from stage1.run.columns import COMPLETED, FAILED, SEARCH
 from stage1.study.study import load_study
 from stage1.study.trials import RunningTrial, TrialSpec, curve_rows, trial_row
 from stage1.workers.tensorboard import write_columns, write_trial

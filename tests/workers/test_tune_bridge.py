@@ -12,7 +12,7 @@ from ray.tune.search import Searcher
 from simulated_study import Tables, engine_of, epoch_row, simulate, simulated_study
 
 from stage1.config import Config
-from stage1.run.reading import FAILED
+from stage1.run.columns import FAILED
 from stage1.study.study import trial_config
 from stage1.workers.tune_bridge import EngineScheduler, EngineSearcher, Watch
 

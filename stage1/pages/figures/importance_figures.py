@@ -30,7 +30,7 @@ from stage1.pages.figures.drawn import (
     new_figure,
     shortened,
 )
-from stage1.run.reading import RANDOM
+from stage1.run.columns import RANDOM
 from stage1.run.resolved_space import Domain
 
 VARIANCES = "partial_variances"

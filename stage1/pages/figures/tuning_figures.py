@@ -28,7 +28,7 @@ from stage1.pages.figures.drawn import (
     new_figure,
 )
 from stage1.pages.figures.scales import scale_log, scale_metric
-from stage1.run.reading import DESIGN
+from stage1.run.columns import DESIGN
 from stage1.run.resolved_space import Domain, Range
 
 

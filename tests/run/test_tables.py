@@ -21,19 +21,17 @@ from synthetic_run import (
 )
 
 from stage1.base.errors import ResultsError
-from stage1.run.reading import (
-    BLOCK_COLUMNS,
-    COST_COLUMNS,
-    CURVE_COLUMNS,
-    TRIAL_COLUMNS,
-    RunFolder,
+from stage1.run.columns import BLOCK_COLUMNS, COST_COLUMNS, CURVE_COLUMNS, TRIAL_COLUMNS
+from stage1.run.folder import RunFolder
+from stage1.run.resolved_space import read_space
+from stage1.run.tables import (
+    RunWriter,
     read_blocks,
     read_cost,
     read_curves,
-    read_space,
     read_trials,
+    write_cost,
 )
-from stage1.run.writing import RunWriter, write_cost
 
 
 @pytest.fixture
@@ -390,17 +388,21 @@ def replaced(name, values):
         ),
         pytest.param(
             replaced("status", ["done", "done"]),
-            "status must satisfy isin",
+            "status must be one of completed",
             id="an unknown status",
         ),
         pytest.param(
-            replaced("trial_id", ["t0", "t0"]), "trial_id must satisfy", id="a trial twice"
+            replaced("trial_id", ["t0", "t0"]),
+            "rows must differ in trial_id, got 't0' twice",
+            id="a trial twice",
         ),
         pytest.param(
-            replaced("config_id", ["c0", None]), "config_id must satisfy", id="a null identity"
+            replaced("config_id", ["c0", None]), "config_id must be given", id="a null identity"
         ),
         pytest.param(
-            replaced("val_loss", ["low", "high"]), "val_loss must satisfy", id="text for a number"
+            replaced("val_loss", ["low", "high"]),
+            "val_loss must be a number, got 'low'",
+            id="text for a number",
         ),
     ],
 )

@@ -13,8 +13,7 @@ from transformers.models.t5.modeling_t5 import T5Stack
 from stage1.base.errors import ConfigError
 from stage1.config import Initialization
 from stage1.language_models.resolver import LanguageModel, weights_sha256
-from stage1.language_models.t5_dimensions import RELATIVE_BIAS
-from stage1.language_models.t5_tensors import block_of
+from stage1.language_models.t5_dimensions import RELATIVE_BIAS, block_of
 
 
 def build_t5(

@@ -17,14 +17,15 @@ from stage1.base.text import shown
 from stage1.config import Initialization
 from stage1.language_models.hub import hub_folder
 from stage1.language_models.names import find_folder
-from stage1.language_models.t5_dimensions import encoder_shapes, read_config
-from stage1.language_models.t5_tensors import (
+from stage1.language_models.t5_dimensions import (
     ENCODER,
     TOKEN_TABLES,
     block_of,
     encoder_names,
+    encoder_shapes,
     listed,
     parameters_by_part,
+    read_config,
 )
 from stage1.language_models.weight_files import StoredTensor, read_tensors, stored_tensors
 

@@ -23,11 +23,12 @@ from stage1.language_models.initialization import fresh_weights
 from stage1.language_models.inventory import encoder_parameters
 from stage1.language_models.names import NUMBERS_FILE
 from stage1.language_models.resolver import LanguageModel, model_folder, read_encoder
-from stage1.language_models.t5_dimensions import RELATIVE_BIAS, decoder_blocks
-from stage1.language_models.t5_tensors import (
+from stage1.language_models.t5_dimensions import (
+    RELATIVE_BIAS,
     block_of,
-    expected_beside_the_encoder,
+    decoder_blocks,
     listed,
+    missing_and_unexpected,
     parameters_by_part,
 )
 from stage1.language_models.weight_files import find_weight_files, read_json, read_tensors
@@ -258,7 +259,7 @@ def verify(name: str) -> Verification:
     folder = model_folder(name)
     language_model, others = read_encoder(folder, name)
     shapes = {key: tensor.shape for key, tensor in others.items()}
-    missing, unexpected = expected_beside_the_encoder(
+    missing, unexpected = missing_and_unexpected(
         shapes, language_model.config, decoder_blocks=decoder_blocks(folder)
     )
     for names, what in ((unexpected, "that config.json's T5 has not"), (missing, "missing")):

@@ -17,9 +17,8 @@ from stage1.base.errors import EXIT_INTERRUPTED, ConfigError, ResultsError, Tria
 from stage1.base.files import must_be_writable
 from stage1.base.terminal import parse_duration, run_command
 from stage1.language_models.names import NUMBERS_FILE
-from stage1.pretrain import card, corpus, finish, training
-from stage1.pretrain.sources import read_sources
-from stage1.pretrain.state import (
+from stage1.pretrain import card, corpus, training
+from stage1.pretrain.session import (
     STATE_FILE,
     Accelerator,
     Plan,
@@ -51,17 +50,17 @@ def check_folder(out: Path, *, resume: bool) -> None:
         return
     if state.exists():
         raise ResultsError(f"{out}: already holds a training; use --resume or another --out")
-    found = sorted(path.name for path in out.iterdir()) if out.exists() else []
-    if found:
+    names = sorted(path.name for path in out.iterdir()) if out.exists() else []
+    if names:
         raise ResultsError(
-            f"{out}: must be a new or empty folder, got one that holds {found[0]}; remove it or "
+            f"{out}: must be a new or empty folder, got one that holds {names[0]}; remove it or "
             "use another --out"
         )
 
 
 @contextmanager
 def interruptible(out: Path) -> Iterator[None]:
-    """Let Ctrl-C end the block with status 130 and a line that says what is kept.
+    """Let Ctrl-C end the block with status 130 and a line that says what is saved.
 
     Raises:
         typer.Exit: After Ctrl-C.
@@ -69,13 +68,15 @@ def interruptible(out: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        kept = "nothing to go on from is saved yet"
+        message = "nothing to go on from is saved yet"
         if out.exists():
-            kept += f"; remove {out} to begin again"
+            message += f"; remove {out} to begin again"
         if (out / STATE_FILE).exists():
             saved = read_state(out / STATE_FILE)
-            kept = f"the state after step {saved.step:,} of {saved.plan.steps:,} is saved; {GO_ON}"
-        print(f"interrupted: {kept}", file=sys.stderr)
+            message = (
+                f"the state after step {saved.step:,} of {saved.plan.steps:,} is saved; {GO_ON}"
+            )
+        print(f"interrupted: {message}", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None  # which says no more
 
 
@@ -90,20 +91,20 @@ def check_accelerator(accelerator: Accelerator) -> None:
 
 
 def with_steps(
-    asked: Plan, saved: Saved | None, budget: timedelta, streams: corpus.TokenStreams
+    requested: Plan, saved: Saved | None, budget: timedelta, streams: corpus.TokenStreams
 ) -> Plan:
-    """The plan with its number of steps: as asked, else as saved, else as many as the budget holds.
+    """The plan with its number of steps: as given, else as saved, else as many as the budget holds.
 
     Raises:
         ResultsError: The saved training is another one.
     """
     if saved is not None:
-        plan = asked if asked.steps else asked._replace(steps=saved.plan.steps)
+        plan = requested if requested.steps else requested._replace(steps=saved.plan.steps)
         check_plan(saved.plan, plan)
         return plan
-    if asked.steps:
-        return asked
-    return asked._replace(steps=training.steps_within(budget, asked, streams))
+    if requested.steps:
+        return requested
+    return requested._replace(steps=training.steps_within(budget, requested, streams))
 
 
 def pretrain(
@@ -152,14 +153,14 @@ def pretrain(
     started = time.monotonic()
     with interruptible(out), must_be_writable(out, advice="make room or use another --out"):
         check_folder(out, resume=resume)
-        made_of = read_sources(sources)
+        packages = corpus.read_sources(sources)
         text = corpus.read_corpus(sources)
-        asked = Plan(size, steps or 0, seed, text.sha256, accelerator, precision, threads)
+        requested = Plan(size, steps or 0, seed, text.sha256, accelerator, precision, threads)
         saved = read_state(out / STATE_FILE) if resume else None
-        begun_with = saved.vocabulary_sha256 if saved else None
-        streams = corpus.token_streams(text, out, begun_with=begun_with)
-        plan = with_steps(asked, saved, budget, streams)
-        for_scale = finish.shorter_run(shorter, plan) if shorter else None
+        required_sha256 = saved.vocabulary_sha256 if saved else None
+        streams = corpus.token_streams(text, out, required_sha256=required_sha256)
+        plan = with_steps(requested, saved, budget, streams)
+        shorter_run = card.shorter_run(shorter, plan) if shorter else None
         print(f"{len(streams.training):,} tokens; {plan.steps:,} steps, at most {time_budget}")
         module = training.train(plan, streams, out, budget=budget, resume=resume)
         done = module.trainer.global_step
@@ -168,26 +169,26 @@ def pretrain(
                 f"--time-budget must cover the training, got {time_budget} for {done:,} of "
                 f"{plan.steps:,} steps; the state is saved, {GO_ON}"
             )
-        finish.save_model(module.model, out)
+        training.save_model(module.model, out)
         # a fetched corpus can be had again under any name
-        texts = ["corpus"] if made_of else [str(source) for source in sources]
-        described = finish.describe(
+        texts = ["corpus"] if packages else [str(source) for source in sources]
+        model_card = card.describe(
             plan,
             out,
             corpus=text,
             streams=streams,
-            sources=made_of,
+            sources=packages,
             curve=module.curve,
-            shorter=for_scale,
+            shorter=shorter_run,
             license=license,
-            command=finish.remaking_command(plan, out.resolve().name, texts, license),
+            texts=texts,
             seconds=time.monotonic() - started + (saved.seconds if saved else 0.0),
         )
-        card.write_card(described, out)
+        card.write_card(model_card, out)
         remove_state(out)
-    losses = described.held_out_loss
+    losses = model_card.held_out_loss
     print(f"{out}: held-out loss {losses.model:.3f}, unigram {losses.unigram:.3f}")
-    print(f"sha256 of the weights: {described.weights_sha256}")
+    print(f"sha256 of the weights: {model_card.weights_sha256}")
 
 
 if __name__ == "__main__":

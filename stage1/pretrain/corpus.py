@@ -1,4 +1,7 @@
-"""Plain text -> paragraphs without repeats -> held-out split -> vocabulary -> token streams."""
+"""Plain text -> paragraphs without repeats -> held-out split -> vocabulary -> token streams.
+
+A corpus that `stage1.pretrain.fetch` made also has `sources.json`: which packages its text is from.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,15 @@ from typing import NamedTuple
 import numpy as np
 import sentencepiece
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from stage1.base.errors import DataError, ResultsError
 from stage1.base.files import atomic_path
-from stage1.base.text import reason_of
+from stage1.base.text import dotted, reason_of
+from stage1.config.rules import faults_of
 from stage1.pretrain.spans import EOS_ID, PAD_ID, UNKNOWN_ID, SpanCorruption
 
+SOURCES_FILE = "sources.json"
 VOCABULARY_FILE = "spiece.model"
 VOCABULARY_SIZE = 8000
 HELD_OUT_EVERY = 100
@@ -53,15 +59,15 @@ def text_files(sources: list[Path]) -> list[Path]:
         if source.is_file():
             files.append(source)
             continue
-        found = sorted(
+        texts = sorted(
             (path for path in source.rglob("*.txt") if not path.is_dir()),
             key=lambda path: path.relative_to(source).as_posix(),
         )
-        if not found:
+        if not texts:
             raise DataError(
                 f"{source}: must be a text file or a folder with .txt files; none found"
             )
-        files.extend(found)
+        files.extend(texts)
     return files
 
 
@@ -100,8 +106,8 @@ def read_corpus(sources: list[Path]) -> Corpus:
                 seen.setdefault(paragraph)
     digests = {p: hashlib.sha256(p.encode()).digest() for p in seen}
     held_out = [p for p in seen if int.from_bytes(digests[p][:4]) % HELD_OUT_EVERY == 0]
-    kept_back = set(held_out)
-    training = [p for p in seen if p not in kept_back]
+    left_out = set(held_out)
+    training = [p for p in seen if p not in left_out]
     if not held_out:
         raise DataError(
             "the corpus must have a paragraph to hold out, which is one in "
@@ -146,13 +152,13 @@ def encode(paragraphs: list[str], vocabulary: bytes) -> NDArray[np.int32]:
     return np.concatenate([np.asarray(row, dtype=np.int32) for row in rows])
 
 
-def token_streams(corpus: Corpus, out: Path, *, begun_with: str | None = None) -> TokenStreams:
+def token_streams(corpus: Corpus, out: Path, *, required_sha256: str | None = None) -> TokenStreams:
     """Encode both parts of the corpus, training the vocabulary in `out` first where it is missing.
 
     Args:
         corpus: The text.
         out: Folder of the vocabulary.
-        begun_with: SHA-256 that the vocabulary must have, to go on with a training.
+        required_sha256: What the vocabulary must have, to go on with a training; None for any.
 
     Raises:
         DataError: The text is too short for a vocabulary, or for one row of tokens; then nothing is
@@ -162,10 +168,10 @@ def token_streams(corpus: Corpus, out: Path, *, begun_with: str | None = None) -
     path = out / VOCABULARY_FILE
     vocabulary = path.read_bytes() if path.exists() else train_vocabulary(corpus)
     sha256 = hashlib.sha256(vocabulary).hexdigest()
-    if begun_with not in (None, sha256):
+    if required_sha256 not in (None, sha256):
         raise ResultsError(
-            f"{path}: must be the vocabulary that the training began with, sha256 {begun_with}, "
-            f"got {sha256}; restore it, or begin again in another --out"
+            f"{path}: must be the vocabulary that the training began with, sha256 "
+            f"{required_sha256}, got {sha256}; restore it, or begin again in another --out"
         )
     streams = TokenStreams(
         encode(corpus.training, vocabulary), encode(corpus.held_out, vocabulary), sha256
@@ -181,3 +187,84 @@ def token_streams(corpus: Corpus, out: Path, *, begun_with: str | None = None) -
         with atomic_path(path) as written:
             written.write_bytes(vocabulary)
     return streams
+
+
+class Source(BaseModel):
+    """One package of a corpus."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str = Field(min_length=1)
+    version: str = Field(min_length=1)
+    licence: str = Field(min_length=1)
+    """What the package's own files say of its text."""
+    url: str = Field(pattern="^https://")
+    """The package's page."""
+    archive_sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    files: int = Field(gt=0)
+    """Text files."""
+    characters: int = Field(gt=0)
+    """Of the text files together, line ends included."""
+
+
+_SOURCES = TypeAdapter(list[Source])
+_ANEW = "fetch the corpus anew with `python -m stage1.pretrain.fetch`, or remove this file"
+
+
+def read_sources(folders: list[Path]) -> list[Source]:
+    """Read from which packages the text of corpus folders is.
+
+    Args:
+        folders: Of a corpus; a text file is taken for a folder that says nothing.
+
+    Returns:
+        The packages in the folders' order; none of a folder without `sources.json`.
+
+    Raises:
+        DataError: A `sources.json` is malformed, or the text files below its folder are not as many
+            and as long as it says, so that it does not describe what would be trained on.
+    """
+    return [source for folder in folders for source in _sources_of(folder)]
+
+
+def count_text(folder: Path) -> tuple[int, int]:
+    """Count the `.txt` files below a folder, and their characters, line ends included."""
+    files = [path for path in folder.rglob("*.txt") if not path.is_dir()]
+    return len(files), sum(_characters(path.read_bytes()) for path in files)
+
+
+def write_sources(sources: list[Source], folder: Path) -> None:
+    """Write `sources.json` into a corpus folder that is still being built."""
+    text = _SOURCES.dump_json(sources, indent=1).decode()
+    (folder / SOURCES_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _sources_of(folder: Path) -> list[Source]:
+    path = folder / SOURCES_FILE
+    if not path.is_file():
+        return []
+    try:
+        sources = _SOURCES.validate_json(path.read_bytes())
+    except ValidationError as error:
+        faults = [f"{dotted(keys)} {rule}".strip() for keys, rule in faults_of(error, Source)]
+        raise DataError(f"{path}: {'; '.join(faults)}; {_ANEW}") from None
+    described = (sum(s.files for s in sources), sum(s.characters for s in sources))
+    counted = count_text(folder)
+    if counted != described:
+        raise DataError(
+            f"{path}: must describe the text beside it, {_in_words(described)}, got "
+            f"{_in_words(counted)}; {_ANEW}"
+        )
+    return sources
+
+
+def _characters(content: bytes) -> int:
+    """Old texts that are not UTF-8 are Windows-1252, one byte per character."""
+    try:
+        return len(content.decode())
+    except UnicodeDecodeError:
+        return len(content)
+
+
+def _in_words(counts: tuple[int, int]) -> str:
+    return f"{counts[0]:,} files of {counts[1]:,} characters"

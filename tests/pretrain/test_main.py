@@ -14,20 +14,20 @@ from transformers import T5ForConditionalGeneration
 from stage1.base.files import sha256_of_file
 from stage1.base.terminal import run_command
 from stage1.language_models.resolver import resolve
-from stage1.pretrain import architecture, corpus, state, training
+from stage1.pretrain import corpus, session, training
 from stage1.pretrain.__main__ import pretrain
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """A vocabulary, model and evaluation that train in milliseconds."""
-    for module in (architecture, corpus, training):
+    for module in (corpus, training):
         monkeypatch.setattr(module, "VOCABULARY_SIZE", 60)
     monkeypatch.setattr(corpus, "HELD_OUT_EVERY", 5)
     monkeypatch.setattr(training, "HELD_OUT_BATCHES", 1)
-    monkeypatch.setattr(state, "EVALUATIONS", 2)
+    monkeypatch.setattr(session, "EVALUATIONS", 2)
     tiny = {"d_model": 16, "d_kv": 8, "num_heads": 2, "d_ff": 24, "num_layers": 2}
-    monkeypatch.setitem(architecture.DIMENSIONS, "nano", tiny)
+    monkeypatch.setitem(training.DIMENSIONS, "nano", tiny)
     monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
     with torch.random.fork_rng():
         yield

@@ -8,17 +8,19 @@ import torch
 
 from stage1.base.errors import ResultsError
 from stage1.language_models.resolver import weights_sha256
-from stage1.pretrain import architecture, corpus, state, training
-from stage1.pretrain.architecture import make_optimizer, new_model, t5_config
+from stage1.pretrain import corpus, session, training
 from stage1.pretrain.corpus import TokenStreams
-from stage1.pretrain.state import STATE_FILE, Plan, read_state
+from stage1.pretrain.session import STATE_FILE, Plan, read_state
 from stage1.pretrain.training import (
     SpanCorruptionModule,
     held_out_batches,
     held_out_loss,
     is_word,
+    make_optimizer,
+    new_model,
     span_objective,
     steps_within,
+    t5_config,
     token_losses,
     train,
     unigram_loss,
@@ -31,12 +33,11 @@ WORDS = 50
 def small(monkeypatch):
     """A vocabulary, model and evaluation that train in milliseconds."""
     monkeypatch.setattr(corpus, "VOCABULARY_SIZE", WORDS)
-    monkeypatch.setattr(architecture, "VOCABULARY_SIZE", WORDS)
     monkeypatch.setattr(training, "VOCABULARY_SIZE", WORDS)
     monkeypatch.setattr(training, "HELD_OUT_BATCHES", 1)
     monkeypatch.setattr(training, "ROWS_PER_STEP", 4)
     tiny = {"d_model": 16, "d_kv": 8, "num_heads": 2, "d_ff": 24, "num_layers": 2}
-    monkeypatch.setitem(architecture.DIMENSIONS, "nano", tiny)
+    monkeypatch.setitem(training.DIMENSIONS, "nano", tiny)
     with torch.random.fork_rng():
         yield
 
@@ -147,7 +148,7 @@ def test_a_state_of_the_last_step_is_gone_on_from_without_another_step(streams, 
 def test_the_curve_does_not_depend_on_where_a_budget_cut_the_training(
     streams, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(state, "EVALUATIONS", 2)  # every third step
+    monkeypatch.setattr(session, "EVALUATIONS", 2)  # every third step
     whole = run(streams, tmp_path / "whole")
 
     cut = run(streams, tmp_path / "cut", budget=timedelta(microseconds=1))
@@ -170,7 +171,7 @@ def test_a_training_may_be_of_any_length(streams, tmp_path, steps):
 
 
 def test_the_last_step_is_evaluated_however_the_others_fall(streams, tmp_path, monkeypatch):
-    monkeypatch.setattr(state, "EVALUATIONS", 3)
+    monkeypatch.setattr(session, "EVALUATIONS", 3)
 
     curve = run(streams, tmp_path, steps=8).curve
 
@@ -180,7 +181,7 @@ def test_the_last_step_is_evaluated_however_the_others_fall(streams, tmp_path, m
 def test_the_curve_s_training_loss_is_the_mean_of_the_steps_since_the_last_point(
     streams, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(state, "EVALUATIONS", 2)  # every third step
+    monkeypatch.setattr(session, "EVALUATIONS", 2)  # every third step
     original = SpanCorruptionModule.training_step
     losses = []
 
@@ -202,7 +203,7 @@ def test_ctrl_c_is_heard_at_the_end_of_the_step_and_resumes_to_the_same_weights(
 ):
     whole = run(streams, tmp_path / "whole")
     handler = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(state, "EVALUATIONS", 1)  # no save before the sixth step but Ctrl-C's
+    monkeypatch.setattr(session, "EVALUATIONS", 1)  # no save before the sixth step but Ctrl-C's
     original = SpanCorruptionModule.training_step
 
     def press(self, batch, batch_index):

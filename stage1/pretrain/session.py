@@ -1,11 +1,17 @@
-"""The state of an unfinished training: whose it is, when it is saved, when the training ends."""
+"""A training from its start to its end or interruption: its plan, saved state and progress.
+
+`StateKeeper` evaluates, saves and ends; `StepProgress` shows it to a person; `quiet` keeps away
+what Lightning and transformers would add.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
 import shutil
 import signal
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,6 +20,16 @@ from typing import Any, Literal, NamedTuple
 
 import pytorch_lightning as lightning
 from pytorch_lightning.callbacks import Callback
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from transformers.utils import logging as transformers_logging
 
 from stage1.base.checkpoints import load_checkpoint
 from stage1.base.errors import ResultsError
@@ -41,7 +57,7 @@ class Plan(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """What a state says of its training, the tensors aside."""
+    """What a state file says of its training, the tensors aside."""
 
     plan: Plan
     step: int
@@ -52,7 +68,7 @@ class Saved(NamedTuple):
 
 
 def read_state(state: Path) -> Saved:
-    """Read whose state this is and how far it got.
+    """Read the plan of an unfinished training and how far it got.
 
     Raises:
         ResultsError: The file cannot be read, or is not a state of this command.
@@ -79,18 +95,18 @@ def remove_state(folder: Path) -> None:
     (folder / STATE_FILE).unlink()
 
 
-def check_plan(saved: Plan, asked: Plan) -> None:
+def check_plan(saved: Plan, requested: Plan) -> None:
     """Refuse to go on with another training than the saved one.
 
     Raises:
         ResultsError: Something differs; names all that does.
     """
     faults = [
-        f"--{name} must be {getattr(saved, name)} as when it began, got {getattr(asked, name)}"
+        f"--{name} must be {getattr(saved, name)} as when it began, got {getattr(requested, name)}"
         for name in ("size", "steps", "seed", "accelerator", "precision", "threads")
-        if getattr(saved, name) != getattr(asked, name)
+        if getattr(saved, name) != getattr(requested, name)
     ]
-    if saved.corpus_sha256 != asked.corpus_sha256:
+    if saved.corpus_sha256 != requested.corpus_sha256:
         faults.append("the corpus must be the one it began with, got other text")
     if faults:
         raise ResultsError(f"--resume: {'; '.join(faults)}; or begin another training without it")
@@ -100,9 +116,9 @@ class StateKeeper(Callback):
     """Evaluates and saves at equal distances; ends the training when its time is up or on Ctrl-C.
 
     One callback does all of it because the order matters: a state holds the evaluation of its own
-    step, and a training that ends early has saved the step it ended at. Ctrl-C is heard at the end
-    of a step, since in the middle of one the weights may be half updated; a second one does not
-    wait.
+    step, and a training that ends early has saved the step it ended at. Ctrl-C ends the training
+    at the end of a step, since in the middle of one the weights may be half updated; a second one
+    does not wait.
     """
 
     def __init__(
@@ -144,14 +160,14 @@ class StateKeeper(Callback):
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, module: Any, checkpoint: dict[str, Any]
     ) -> None:
-        """Say whose state it is."""
+        """Add the plan to the state, by which `--resume` knows whose it is."""
         checkpoint["plan"] = self.plan._asdict()
         checkpoint["seconds"] = self.seconds_before + self.seconds
         checkpoint["vocabulary_sha256"] = self.vocabulary_sha256
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Hear Ctrl-C inside the block; how it was heard before is restored afterwards."""
+        """End the training on Ctrl-C inside the block; the old handler is restored afterwards."""
         before = signal.signal(signal.SIGINT, self._interrupt)
         try:
             yield
@@ -161,3 +177,71 @@ class StateKeeper(Callback):
     def _interrupt(self, number: int, frame: object) -> None:
         self.interrupted = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class StepProgress(Callback):
+    """Shows a bar with the losses on a terminal, and elsewhere a line per evaluation."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.terminal = Console().is_terminal
+        self.bar = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            disable=not self.terminal,
+        )
+
+    def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Begin at the step that is gone on from."""
+        self.bar.start()
+        self.task = self.bar.add_task("", total=self.steps, completed=trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: Any, outputs: Any, batch: Any, batch_index: int
+    ) -> None:
+        """Show the step done."""
+        step, curve = trainer.global_step, module.curve
+        if self.terminal:
+            losses = f"loss {float(outputs['loss']):.3f}"
+            losses += f", held-out {curve[-1][1]:.3f}" if curve else ""
+            self.bar.update(self.task, completed=step, description=losses)
+        elif curve and curve[-1][0] == step:
+            print(f"step {step:,} of {self.steps:,}: held-out loss {curve[-1][1]:.3f}", flush=True)
+
+    def teardown(self, trainer: lightning.Trainer, module: Any, stage: str) -> None:
+        """Leave the bar as it stands."""
+        self.bar.stop()
+
+    def on_exception(
+        self, trainer: lightning.Trainer, module: Any, exception: BaseException
+    ) -> None:
+        """Leave the bar as it stands, before the error is printed."""
+        self.bar.stop()
+
+
+_NOISE = (".*LeafSpec.*", ".*num_workers.*", ".*GPU available but not used.*")
+"""Warnings of Lightning that no user of the command can act on."""
+_TIPS = "pytorch_lightning.utilities.rank_zero"
+"""The logger of Lightning's tips and notices."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Lightning's named warnings and notices and transformers' progress bars away."""
+    notices = logging.getLogger(_TIPS)
+    level = notices.level
+    bars = transformers_logging.is_progress_bar_enabled()
+    notices.setLevel(logging.WARNING)
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            for message in _NOISE:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        notices.setLevel(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from stage1.base.errors import ConfigError, ResultsError
 from stage1.base.terminal import DataDir, run_command
 from stage1.config import Config, load_config, with_values
 from stage1.config.shipped import config_names
-
-CHECKPOINT = "last.ckpt"
+from stage1.training import LAST_CHECKPOINT
 
 
 def train(
@@ -49,8 +49,6 @@ def train(
     chosen = _loaded(config_file or config, seed=seed, max_epochs=max_epochs)
     console = Console()
     if dry_run:
-        from stage1.training.parameter_table import parameter_table
-
         console.print(parameter_table(chosen))
         return
     path = config_file or config
@@ -58,11 +56,11 @@ def train(
     folder = out or Path("runs") / "train" / path.stem
     if not (resume or fast_dev_run) and folder.exists():
         raise ResultsError(
-            f"{folder}: must not exist yet; go on with --resume {folder / CHECKPOINT}, or give "
-            "another --out"
+            f"{folder}: must not exist yet; go on with --resume {folder / LAST_CHECKPOINT}, or "
+            "give another --out"
         )
     # torch takes seconds to import: a mistake in the configuration should not have to wait for it.
-    from stage1.training.reconstructions import ReconstructionPicture
+    from stage1.training.evaluation import ReconstructionPicture
     from stage1.training.session import run_training
 
     run_training(
@@ -80,8 +78,37 @@ def _loaded(path: Path | None, *, seed: int | None, max_epochs: int | None) -> C
     if path is None:
         raise ConfigError("a configuration must be given: python -m stage1.train CONFIG.yaml")
     overrides = {"training.seed": seed, "training.epochs": max_epochs}
-    given = {key: value for key, value in overrides.items() if value is not None}
-    return with_values(load_config(path), given)
+    return with_values(
+        load_config(path), {key: value for key, value in overrides.items() if value is not None}
+    )
+
+
+def parameter_table(config: Config) -> Table:
+    """The parameters by part of the model, full integers, and what a T5 per timeframe would cost.
+
+    Raises:
+        ModelError: The language model's dimensions are not known.
+    """
+    from stage1.model.stage1_model import T5_PART, parameter_counts
+
+    counts = parameter_counts(config)
+    total, timeframes = sum(counts.values()), len(config.data.timeframes)
+    transfer = config.transfer_learning
+    encoder = transfer.lm_name_or_path if transfer.use_pretrained_lm else "vanilla encoder"
+    title = f"Parameters: {encoder}, {timeframes} timeframes"
+    if config.data.kind == "series" and config.data.channels is None:
+        title += ", 1 channel (data.channels is null)"
+    table = Table(title=title, min_width=len(title))
+    table.add_column("part")
+    table.add_column("parameters", justify="right")
+    for part, count in counts.items():
+        table.add_row(part, f"{count:,}")
+    table.add_section()
+    table.add_row("total", f"{total:,}")
+    if T5_PART in counts:
+        apart = total + (timeframes - 1) * counts[T5_PART]
+        table.add_row(f"with {timeframes} T5s, one per timeframe", f"{apart:,}")
+    return table
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from tiny_training import all_validation, tiny_config
 
 from stage1.data.batches import MarketWindows
 from stage1.evaluate import evaluate
+from stage1.model.losses import total_loss
 from stage1.model.metrics import ALL
-from stage1.model.metrics import evaluate as evaluate_decoded
 from stage1.pages.evaluation_page import write_evaluation
 from stage1.training.checkpoint import read_trained
 from stage1.training.encoder import trained_model
@@ -171,7 +171,7 @@ def test_zscore_evaluates_other_bars_by_the_statistics_of_the_training(tmp_path,
         (batch,) = windows.validation_batches(config.masking)
         with torch.no_grad():
             decoded = model(batch.features, batch.hidden)
-        losses.append(evaluate_decoded(decoded, batch, config)["val_loss"])
+        losses.append(total_loss(decoded, batch, config).item())
     found = scores_of(pd.read_parquet(tmp_path / "metrics.parquet"), "model", ALL)["val_loss"]
     assert found == losses[0] != losses[1]
 

@@ -15,15 +15,18 @@ from transformers.models.t5.modeling_t5 import T5Stack
 
 from stage1.base.errors import ModelError
 from stage1.base.seeds import Stream, integer_seed
-from stage1.config import Config, StemConfig
+from stage1.config import Config, StemConfig, with_values
 from stage1.data.features import kind_of
 from stage1.language_models.initialization import build_t5, t5_stack
 from stage1.language_models.resolver import LanguageModel
+from stage1.language_models.t5_dimensions import encoder_config
 from stage1.model.encoders import EncoderShape, SharedEncoder, T5TimeSeriesAdapter
 from stage1.model.patching import TimeframeLinear
 
 T5_PREFIX = "encoder.t5."
 """What the names of a T5's weights begin with in the model."""
+T5_PART = "T5 (one, shared)"
+"""What `parameter_counts` calls the T5."""
 
 
 class Stem(nn.Module):
@@ -294,3 +297,36 @@ def _head_sha256(model: Stage1Model) -> str:
             digest.update(f"{name}{tuple(tensor.shape)}".encode())
             digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
+
+
+def parameter_counts(config: Config) -> dict[str, int]:
+    """Parameters of a configuration by part of the model, without weights, data or memory.
+
+    Args:
+        config: Its language model's dimensions come from its folder or the table of public sizes.
+            A series whose channels are null counts as one with a single channel.
+
+    Raises:
+        ModelError: The language model's dimensions are not known.
+    """
+    if config.data.kind == "series" and config.data.channels is None:
+        config = with_values(config, {"data.channels": ["channel"]})
+    transfer = config.transfer_learning
+    with torch.device("meta"):
+        t5 = None
+        if transfer.use_pretrained_lm:
+            t5 = t5_stack(encoder_config(transfer.lm_name_or_path))
+        model = Stage1Model(config, t5=t5, input_scale=1.0)
+    counts: dict[str, int] = {}
+    for name, parameter in model.named_parameters():
+        part = _part(name)
+        counts[part] = counts.get(part, 0) + parameter.numel()
+    return counts
+
+
+def _part(name: str) -> str:
+    """The part of the model that a parameter counts in."""
+    if name.startswith(T5_PREFIX):
+        return T5_PART
+    module, inner, *_ = name.split(".")
+    return f"{module}, {inner.replace('_', ' ')}" if module == "encoder" else module

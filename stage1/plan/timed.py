@@ -48,7 +48,7 @@ from stage1.study.study import (
     language_model_names,
     pretrained_language_models,
 )
-from stage1.training.timing import waits_are_known
+from stage1.training.timing import is_single_threaded
 from stage1.workers.cluster import usable_cores, wanted_workers
 
 _BUSY = 1.0
@@ -98,7 +98,7 @@ def show_time_and_memory(
     console.print(timing_table(timings, full, seeds=study.space.design.seeds))
     show_line(console, not_timed_text(len(kinds), len(timings), also_varying(study, configs)))
     if load > _BUSY:
-        corrected = all(waits_are_known(config, accelerator) for config in configs)
+        corrected = all(is_single_threaded(config, accelerator) for config in configs)
         text = busy_text(load, usable_cores(), corrected=corrected)
         show_line(console, text, style="yellow")
     total = total_seconds(study, trials, configs, timings, workers=at_once)

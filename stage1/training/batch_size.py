@@ -3,7 +3,7 @@
 Lightning's BatchSizeFinder does not fit. It sets an attribute of the module, where ours is a key of
 a frozen configuration that order, masks and checkpoints depend on. It takes whole steps, which move
 weights, random state and fingerprints, and puts back only the weights. And it waits for an error,
-which `BatchGuard` would keep from it, and which the CPU does not raise: there the process dies.
+which `BatchGuard` would catch before, and which the CPU does not raise: there the process dies.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MEMORY_SHARE = 0.8
 """Of the free memory of the CPU that a step may be expected to take."""
 
 
-class Found(NamedTuple):
+class ChosenSize(NamedTuple):
     """A batch size."""
 
     windows: int
@@ -50,11 +50,12 @@ def find_batch_size(
     language_model: LanguageModel | None,
     *,
     accelerator: str,
-) -> Found:
-    """Double the windows of a step until memory says no; nothing of it is left behind.
+) -> ChosenSize:
+    """Double the windows of a step until memory does not suffice; leaves nothing behind.
 
-    Forward and backward passes with a T5 that learns, beside tensors as large as the optimiser's
-    state. On a GPU memory says no by an error, on the CPU by what it has left.
+    Takes forward and backward passes with a T5 that learns, with tensors as large as the
+    optimiser's state in memory. On a GPU an error says that memory is short; on the CPU the
+    size of the free memory does.
 
     Args:
         config: Complete but for the batch size.
@@ -69,43 +70,48 @@ def find_batch_size(
     torch.set_num_threads(config.training.threads)
     with quiet_lightning(), out_of_memory_is_a_trial_error():
         attempts = _Attempts(config, windows, language_model, accelerator)
-        free = available_mb() if attempts.device.type == "cpu" else None
-        there_are = len(windows.split.training.ends)
-        found = double(attempts.megabytes, there_are=there_are, free_mb=free)
+        chosen = largest_that_fits(
+            attempts.megabytes,
+            training_windows=len(windows.split.training.ends),
+            free_mb=available_mb() if attempts.device.type == "cpu" else None,
+        )
         del attempts
         garbage_collection_cuda()  # the training itself is to find the memory free
-    return found
+    return chosen
 
 
-def double(
-    megabytes: Callable[[int], float | None], *, there_are: int, free_mb: float | None
-) -> Found:
-    """Double from `FIRST` as long as it fits, and is likely to.
+def largest_that_fits(
+    megabytes: Callable[[int], float | None], *, training_windows: int, free_mb: float | None
+) -> ChosenSize:
+    """Double the size from `FIRST` on as long as it fits and the next one probably does.
 
-    What a window takes is known from the last two sizes, which leaves out what any step takes.
+    The memory per window is the difference between the last two sizes: what every step takes, of
+    whatever size, is not in it.
 
     Args:
         megabytes: Memory that a step of so many windows took; None if it did not fit.
-        there_are: Windows to train on; a step has no more.
+        training_windows: How many there are; a step has no more.
         free_mb: Memory that may be taken, of which `MEMORY_SHARE` is; None = until it is refused.
     """
     smaller, took_smaller = 1, megabytes(1)
-    size = min(FIRST, there_are)
+    size = min(FIRST, training_windows)
     took = megabytes(size)
     while took is not None and took_smaller is not None:
         twice = 2 * size
-        if twice > there_are:
-            return Found(size, f"there are {there_are:,} to train on")
+        if twice > training_windows:
+            return ChosenSize(size, f"there are {training_windows:,} to train on")
         if twice > AUTO_CAP:
-            return Found(size, "auto takes no more")
+            return ChosenSize(size, "auto takes no more")
         need = took + (twice - size) * max(took - took_smaller, 0.0) / (size - smaller)
         if free_mb is not None and need > MEMORY_SHARE * free_mb:
-            return Found(size, f"{twice} would need about {need:,.0f} MB of {free_mb:,.0f} MB free")
+            return ChosenSize(
+                size, f"{twice} would need about {need:,.0f} MB of {free_mb:,.0f} MB free"
+            )
         took_twice = megabytes(twice)
         if took_twice is None:
-            return Found(size, f"{twice} did not fit into memory")
+            return ChosenSize(size, f"{twice} did not fit into memory")
         smaller, took_smaller, size, took = size, took, twice, took_twice
-    return Found(size, "the least; they did not fit into memory at once")
+    return ChosenSize(size, "the least; they did not fit into memory at once")
 
 
 class _Attempts:

@@ -82,7 +82,7 @@ class Fingerprints(Section):
 
 
 class Record(Section):
-    """All of it."""
+    """What a checkpoint says about itself."""
 
     config: Config
     fingerprints: Fingerprints
@@ -92,15 +92,15 @@ class Record(Section):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        data, found = self.config.data, self.bars.timeframes
-        missing = [name for name in data.timeframes if name not in found]
+        data, timeframes = self.config.data, self.bars.timeframes
+        missing = [name for name in data.timeframes if name not in timeframes]
         if missing:
             rule = f"must hold every timeframe of the configuration, got no {', '.join(missing)}"
             raise RuleError(("bars.timeframes", rule))
         if data.kind == "series" and not (data.channels and data.step):
             raise RuleError(("config.data", "must name the channels and the step of its series"))
         for name in data.timeframes:
-            if not _has_statistics(found[name], data):
+            if not _has_statistics(timeframes[name], data):
                 rule = f"must hold mean and standard deviation of {', '.join(data.channel_names)}"
                 raise RuleError((f"bars.timeframes.{name}", rule))
         if (self.t5 is not None) != self.config.transfer_learning.use_pretrained_lm:
@@ -117,18 +117,18 @@ class Record(Section):
     def statistics(self) -> TrainingStatistics:
         """Of the training bars, in the order of the configuration's timeframes and channels."""
         data = self.config.data
-        found = [self.bars.timeframes[name] for name in data.timeframes]
+        records = [self.bars.timeframes[name] for name in data.timeframes]
         if data.kind == "ohlc":
-            mean: list[Any] = [one.log_price_mean for one in found]
-            deviation: list[Any] = [one.log_price_std for one in found]
+            mean: list[Any] = [one.log_price_mean for one in records]
+            deviation: list[Any] = [one.log_price_std for one in records]
         else:
-            each = [[one.channels[name] for name in data.channel_names] for one in found]
+            each = [[one.channels[name] for name in data.channel_names] for one in records]
             mean = [[channel.mean for channel in row] for row in each]
             deviation = [[channel.std for channel in row] for row in each]
         return TrainingStatistics(
             mean=torch.tensor(mean, dtype=torch.float64),
             deviation=torch.tensor(deviation, dtype=torch.float64),
-            bars=torch.tensor([one.bars for one in found]),
+            bars=torch.tensor([one.bars for one in records]),
         )
 
 
@@ -205,26 +205,26 @@ def read_trained(path: Path) -> Trained:
         ModelError: Its T5 is none.
     """
     content = load_checkpoint(path, made_by=_MADE_BY)
-    kept, state = content.get(CHECKPOINT_KEY), content.get("state_dict")
-    if not (isinstance(kept, dict) and isinstance(state, dict)):
+    record, state = content.get(CHECKPOINT_KEY), content.get("state_dict")
+    if not (isinstance(record, dict) and isinstance(state, dict)):
         raise ResultsError(f"{path}: must be a checkpoint of {_MADE_BY}, got another program's")
     weights = {
         name.removeprefix(_MODEL): tensor
         for name, tensor in state.items()
         if str(name).startswith(_MODEL)
     }
-    return Trained(path, _checked(kept, path), weights)
+    return Trained(path, _checked(record, path), weights)
 
 
-def _checked(kept: dict[str, Any], path: Path) -> Record:
-    missing = [name for name in Record.model_fields if name not in kept]
+def _checked(stored: dict[str, Any], path: Path) -> Record:
+    missing = [name for name in Record.model_fields if name not in stored]
     if missing:
         raise ResultsError(
             f"{path}: must say what it was trained on, got no {' and no '.join(missing)}, which "
             "earlier versions left out; train again"
         )
     try:
-        record = Record.model_validate({name: kept[name] for name in Record.model_fields})
+        record = Record.model_validate({name: stored[name] for name in Record.model_fields})
     except ValidationError as error:
         keys, rule = faults_of(error, Record)[0]
         raise ResultsError(

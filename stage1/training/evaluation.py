@@ -1,29 +1,39 @@
-"""A checkpoint on the validation windows of its configuration: all metrics, and some excerpts."""
+"""What a model makes of its validation windows: all metrics, and excerpts to look at."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+import pytorch_lightning as lightning
 import torch
+from numpy.typing import NDArray
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from stage1.base.metric_table import INTERPOLATION
+from stage1.config import DataConfig
 from stage1.data.batches import Batch, MarketWindows
 from stage1.data.features import kind_of
 from stage1.model.metrics import ALL, evaluate_each, interpolated
 from stage1.model.stage1_model import Built
-from stage1.pages.figures.reconstruction_figure import Reconstruction
+from stage1.pages.figures.reconstruction_figure import Reconstruction, reconstructions_figure
 from stage1.training.checkpoint import Record, Trained, read_trained
 from stage1.training.encoder import bars_for, trained_model
 from stage1.training.fit import lean_trainer, quiet_lightning
 from stage1.training.memory import Warn, out_of_memory_is_a_trial_error
 from stage1.training.module import Stage1Module, joined
-from stage1.training.reconstructions import chosen_windows, reconstructions
 from stage1.training.session import ACCELERATOR
 
 MODEL = "model"
+TIMEFRAMES = 3
+"""Of which excerpts are shown at most: the finest, the coarsest, and one between."""
+WINDOWS = 2
+"""Shown of each of them."""
+LONGEST = 64
+"""Bars shown of a window."""
 
 
 class Evaluation(NamedTuple):
@@ -70,13 +80,14 @@ def evaluate_checkpoint(checkpoint: Path, data_dir: Path | None, *, warn: Warn) 
         statistics=record.statistics,
     )
     decoded, batch = _decoded(trained, windows, warn)
+    line = interpolated(batch)
     validation, instants = windows.split.validation, kind_of(config.data).instants
     starts, ends = instants(validation.starts), instants(validation.ends)
     return Evaluation(
         path=checkpoint,
         record=record,
-        scores=_scores(decoded, batch, record),
-        excerpts=reconstructions(decoded, batch, chosen_windows(batch.scored), config.data),
+        scores=_scores(decoded, line, batch, record),
+        excerpts=excerpts(decoded, line, batch, windows_to_show(batch.scored), config.data),
         windows=len(ends),
         starts_at=int(starts[0]),
         ends_at=int(ends[-1]),
@@ -99,11 +110,10 @@ def _decoded(trained: Trained, windows: MarketWindows, warn: Warn) -> tuple[Tens
     return torch.cat(decoded), joined(list(batches))
 
 
-def _scores(decoded: Tensor, batch: Batch, record: Record) -> pd.DataFrame:
+def _scores(decoded: Tensor, line: Tensor, batch: Batch, record: Record) -> pd.DataFrame:
     names = record.config.data.timeframes
     counts = dict(zip(names, batch.scored.sum(dim=(0, 2)).tolist(), strict=True))
     counts[ALL] = sum(counts.values())
-    line = interpolated(batch)
     metrics = {
         of: evaluate_each(bars, line, batch, record.config)
         for of, bars in ((MODEL, decoded), (INTERPOLATION, line))
@@ -115,3 +125,126 @@ def _scores(decoded: Tensor, batch: Batch, record: Record) -> pd.DataFrame:
             for of in metrics
         ]
     )
+
+
+def windows_to_show(scored: Tensor) -> list[tuple[int, int]]:
+    """Which windows to show, of which timeframes: evenly spaced, whatever the model makes of them.
+
+    Args:
+        scored: (windows, timeframes, bars) True where a bar is compared with the truth.
+
+    Returns:
+        Pairs of a window and a timeframe that has scored bars in it, by index.
+    """
+    has_scored = scored.any(dim=2).numpy()
+    timeframes = np.flatnonzero(has_scored.any(axis=0))
+    pairs = []
+    for timeframe in _evenly(timeframes, TIMEFRAMES):
+        windows = np.flatnonzero(has_scored[:, timeframe])
+        # Neither the first nor the last: the middle of so many equal parts.
+        places = (np.arange(WINDOWS) + 0.5) / WINDOWS * len(windows)
+        pairs += [(int(w), int(timeframe)) for w in np.unique(windows[places.astype(int)])]
+    return pairs
+
+
+def _evenly(values: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """At most so many of the values, from the first to the last."""
+    places = np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int)
+    chosen: NDArray[np.int64] = values[places]
+    return chosen
+
+
+def excerpts(
+    decoded: Tensor, line: Tensor, batch: Batch, pairs: list[tuple[int, int]], config: DataConfig
+) -> list[Reconstruction]:
+    """The excerpts, in units of price, or of the channels of a series, one channel after the other.
+
+    Args:
+        decoded: (windows, timeframes, bars, channels) normalised.
+        line: The same windows, interpolated.
+        batch: The same windows.
+        pairs: Window and timeframe of each excerpt, by index.
+        config: Of the windows.
+    """
+    return [
+        _excerpt(decoded, line, batch, config, window=window, index=index, number=number)
+        for number, (window, index) in enumerate(pairs)
+    ]
+
+
+def _excerpt(
+    decoded: Tensor,
+    line: Tensor,
+    batch: Batch,
+    config: DataConfig,
+    *,
+    window: int,
+    index: int,
+    number: int,
+) -> Reconstruction:
+    kind, channel, columns = kind_of(config), None, slice(None)
+    if config.kind == "series":
+        place = number % len(kind.channels)
+        channel, columns = kind.channels[place], slice(place, place + 1)
+    bars = int(batch.real[window, index].sum())
+    scored = batch.scored[window, index].numpy()
+    part = excerpt_of(scored[:bars])
+    center, scale = batch.center[window, index], batch.scale[window, index]
+
+    def values(normalised: Tensor) -> NDArray[np.float64]:
+        levels = center + scale * normalised[window, index, part].double()
+        return kind.value(levels)[:, columns].numpy()
+
+    return Reconstruction(
+        timeframe=config.timeframes[index],
+        open_time=kind.instants(batch.open_time[window, index, part].numpy()),
+        truth=values(batch.targets),
+        model=values(decoded),
+        line=values(line),
+        hidden=batch.hidden[window, index, part].numpy(),
+        scored=scored[part],
+        channel=channel,
+    )
+
+
+def excerpt_of(scored: NDArray[np.bool_]) -> slice:
+    """The `LONGEST` bars with most scored ones among them; all, if there are no more.
+
+    Args:
+        scored: Of the bars of a window.
+    """
+    length = min(LONGEST, len(scored))
+    counts = np.convolve(scored, np.ones(length, dtype=int), mode="valid")
+    best = np.flatnonzero(counts == counts.max())
+    first = int(best[len(best) // 2])
+    return slice(first, first + length)
+
+
+class ReconstructionPicture(Callback):
+    """Adds the picture that `stage1.evaluate` draws to TensorBoard's log when a training ends."""
+
+    def on_train_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Draw. Called by Lightning; not after Ctrl-C."""
+        drawn = reconstructions_figure(excerpts_of(module))
+        if drawn.figure is not None:
+            log: Any = trainer.logger
+            log.experiment.add_figure(drawn.name, drawn.figure, trainer.global_step)
+
+
+@torch.no_grad()
+def excerpts_of(module: Stage1Module) -> list[Reconstruction]:
+    """Excerpts of a module's validation windows, as it decodes them now.
+
+    No other windows are decoded. In full precision, and so not to the last digit what a validation
+    in a mixed one gives.
+    """
+    batch = joined(list(module.val_dataloader()))
+    pairs = windows_to_show(batch.scored)
+    windows = sorted({window for window, _ in pairs})
+    shown = Batch(*(tensor[torch.tensor(windows, dtype=torch.long)] for tensor in batch))
+    training = module.training
+    module.eval()
+    decoded = module.predict_step(Batch(*(tensor.to(module.device) for tensor in shown)), 0)
+    module.train(training)
+    places = [(windows.index(window), index) for window, index in pairs]
+    return excerpts(decoded, interpolated(shown), shown, places, module.config.data)

@@ -1,4 +1,4 @@
-"""Train one configuration and report every epoch: the one path of trials and trainings."""
+"""Train one configuration and report every epoch, for trials and trainings alike."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EpochRow = dict[str, Any]
 """One completed epoch: `epoch` (0 = before the first step), metrics, measurements, fingerprints,
 and under `BLOCKS` an array of sums after the epochs that were to have them."""
 
-_NOISE = (
+_UNWANTED_WARNINGS = (
     ".*LeafSpec.*",
     ".*num_workers.*",
     ".*does not have many workers.*",
@@ -83,7 +83,7 @@ class StepClock(Callback):
 
 
 def _finish_queued(device: torch.device) -> None:
-    """Wait for a GPU, which works behind the program's back; once an epoch, so that it may."""
+    """Wait until a GPU has done what it was given; seldom, since it works beside the program."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -91,8 +91,8 @@ def _finish_queued(device: torch.device) -> None:
 class EpochReports(Callback):
     """Hands every completed epoch to `report`, with what was measured on the way.
 
-    Checkpoints carry the rows, so that who goes on from one knows what came before it, and what the
-    epochs took: the clocks go on from there.
+    Checkpoints carry the rows and the times of the epochs, so that a training that goes on from one
+    knows what came before it.
 
     Args:
         report: Takes the row.
@@ -105,7 +105,7 @@ class EpochReports(Callback):
         self.started = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
-        """Rows, their block sums as tensors, which are safe to read. Called by Lightning."""
+        """The rows, block sums as tensors, which are safe to load. Called by Lightning."""
         return {
             "rows": [_with_blocks(row, torch.from_numpy) for row in self.rows],
             "seconds": time.perf_counter() - self.started,
@@ -121,14 +121,8 @@ class EpochReports(Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
         """Report the epoch that was just validated. Called by Lightning."""
-        row = self._row(trainer, module)
-        self.rows.append(row)
-        self.report(row)
-
-    def _row(self, trainer: lightning.Trainer, module: Any) -> EpochRow:
-        before = trainer.sanity_checking
-        return {
-            "epoch": 0 if before else trainer.current_epoch + 1,
+        row: EpochRow = {
+            "epoch": 0 if trainer.sanity_checking else trainer.current_epoch + 1,
             **module.metrics,
             **module.baseline,
             "train_loss": module.train_loss(),
@@ -143,13 +137,15 @@ class EpochReports(Callback):
             **module.fingerprints,
             **({} if module.blocks is None else {BLOCKS: module.blocks.numpy()}),
         }
+        self.rows.append(row)
+        self.report(row)
 
 
 def _with_blocks(row: EpochRow, convert: Callable[[Any], Any]) -> EpochRow:
     return row | {BLOCKS: convert(row[BLOCKS])} if BLOCKS in row else row
 
 
-def kept_rows(checkpoint: Path) -> list[EpochRow]:
+def rows_of_checkpoint(checkpoint: Path) -> list[EpochRow]:
     """The rows of all epochs up to a checkpoint, as they were reported.
 
     Args:
@@ -183,7 +179,9 @@ def fit(
     warn: Warn = log_warning,
     **trainer_options: Any,
 ) -> Stage1Module:
-    """Train to the horizon. Same arguments, same machine: bit-identical rows, times aside.
+    """Train to the horizon; every trial and every training runs this.
+
+    The same arguments on the same machine give bit-identical rows, times aside.
 
     Args:
         config: Complete; `training.epochs` is the horizon.
@@ -252,6 +250,6 @@ def quiet_lightning() -> Iterator[None]:
     """Leave out what Lightning says that no user of stage1 can act on."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # set to INFO at its import
     with warnings.catch_warnings():
-        for message in _NOISE:
+        for message in _UNWANTED_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
         yield

@@ -1,7 +1,7 @@
 """The Lightning module: steps, unfreezing, validation, and what a checkpoint carries.
 
-Lightning's manual optimisation: whether a step's windows fit into memory at once shows only on the
-way, and then its gradient has to be added up from parts of the batch.
+It optimises manually, since a step whose batch does not fit into memory adds its gradient up from
+parts of the batch, and whether it fits shows only when the step is taken.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def joined(batches: Sequence[Batch]) -> Batch:
 
 
 class _Batches:
-    """Batches that already are batches, as Lightning wants to see them."""
+    """Batches with a length, as Lightning wants to see a data loader."""
 
     def __init__(self, batches: Iterable[Batch], count: int) -> None:
         self.batches, self.count = batches, count
@@ -260,9 +260,9 @@ class Stage1Module(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take fingerprints, random state and parts per step back."""
-        kept = checkpoint[CHECKPOINT_KEY]
-        self.fingerprints = dict(kept["fingerprints"])
-        torch.set_rng_state(kept["rng"])
-        if self.device.type == "cuda" and "cuda_rng" in kept:
-            torch.cuda.set_rng_state(kept["cuda_rng"].cpu(), self.device)
-        self._steps.parts = max(kept["accumulation"], self._steps.parts)
+        stored = checkpoint[CHECKPOINT_KEY]
+        self.fingerprints = dict(stored["fingerprints"])
+        torch.set_rng_state(stored["rng"])
+        if self.device.type == "cuda" and "cuda_rng" in stored:
+            torch.cuda.set_rng_state(stored["cuda_rng"].cpu(), self.device)
+        self._steps.parts = max(stored["accumulation"], self._steps.parts)

@@ -20,11 +20,11 @@ from stage1.config import Config, config_yaml, with_values
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_data
 from stage1.language_models.resolver import LanguageModel, resolve
+from stage1.training import LAST_CHECKPOINT
 from stage1.training.batch_size import find_batch_size
 from stage1.training.checkpoint import Trained, read_trained
 from stage1.training.fit import EpochRow, fit
 
-CHECKPOINT_STEM = "last"
 CONFIG_COPY = "config.yaml"
 ACCELERATOR = "auto"
 """Lightning's name of the device: the GPU, where there is one."""
@@ -41,7 +41,7 @@ def run_training(
     console: Console,
     callbacks: Sequence[Callback] = (),
 ) -> list[EpochRow]:
-    """Train, showing and keeping what a person wants; returns the rows of all epochs run.
+    """Train, and show what a person wants to see; returns the rows of all epochs run.
 
     `folder` gets the configuration, TensorBoard's curves, and the state after every epoch.
 
@@ -58,10 +58,12 @@ def run_training(
         ResultsError: The checkpoint cannot be read, or is another configuration's.
         TrialError: The loss is no longer a number, or memory does not suffice.
     """
-    config, windows = _inputs(config, data_dir, checkpoint)
+    config, windows = _config_and_windows(config, data_dir, checkpoint)
     language_model = load_language_model(config)
     if config.training.batch_size == "auto":
-        config = _with_found_batch_size(config, windows, language_model, console)
+        size = find_batch_size(config, windows, language_model, accelerator=ACCELERATOR)
+        print_plain(console, f"batch_size auto: {size.windows} windows ({size.reason})")
+        config = with_values(config, {_BATCH_SIZE: size.windows})
     rows: list[EpochRow] = []
 
     def report(row: EpochRow) -> None:
@@ -69,13 +71,17 @@ def run_training(
         print_plain(console, epoch_line(row))
         _check_loss(row)
 
-    watching: list[Callback] = [RichProgressBar()] if console.is_terminal else []
-    options: dict[str, Any] = {}
+    all_callbacks: list[Callback] = [RichProgressBar()] if console.is_terminal else []
+    options: dict[str, Any] = {"fast_dev_run": fast_dev_run}
     if not fast_dev_run:
         with must_be_writable(folder):
             write_text(folder / CONFIG_COPY, config_yaml(config))
-        watching += [_epoch_checkpoints(folder), *callbacks]
-        options = _kept_in(folder, config)
+        all_callbacks += [_epoch_checkpoints(folder), *callbacks]
+        options |= {
+            "enable_checkpointing": True,
+            "logger": TensorBoardLogger(str(folder), name="tensorboard", version=""),
+            "log_every_n_steps": min(10, config.training.steps_per_epoch),
+        }
     try:
         with must_be_writable(folder, advice="make room or give another --out"):
             fit(
@@ -83,30 +89,28 @@ def run_training(
                 windows,
                 language_model,
                 report=report,
-                callbacks=watching,
+                callbacks=all_callbacks,
                 checkpoint=checkpoint,
                 warn=partial(print_plain, console),
                 accelerator=ACCELERATOR,
                 enable_progress_bar=console.is_terminal,
-                fast_dev_run=fast_dev_run,
                 **options,
             )
     except KeyboardInterrupt:
-        _tell_how_to_go_on(console, folder, data_dir)
+        _print_how_to_resume(console, folder, data_dir)
         raise
     if not fast_dev_run:
-        print_plain(console, f"Checkpoint: {folder / CHECKPOINT_STEM}.ckpt")
+        print_plain(console, f"Checkpoint: {folder / LAST_CHECKPOINT}")
         print_plain(console, f"Curves: tensorboard --logdir {folder}")
     return rows
 
 
-def _inputs(
+def _config_and_windows(
     config: Config, data_dir: Path | None, checkpoint: Path | None
 ) -> tuple[Config, MarketWindows]:
-    """The configuration and the bars of a training, both the checkpoint's own if there is one."""
-    trained = None
-    if checkpoint is not None:
-        trained = read_trained(checkpoint)
+    """The complete configuration and the bars of a training; they must fit its checkpoint."""
+    trained = None if checkpoint is None else read_trained(checkpoint)
+    if trained is not None:
         config = resumed_config(trained, config)
     bars, config = load_data(data_dir, config)
     windows = MarketWindows(bars, config.data, calendar=config.model.async_sampler)
@@ -115,14 +119,14 @@ def _inputs(
     return config, windows
 
 
-def _tell_how_to_go_on(console: Console, folder: Path, data_dir: Path | None) -> None:
-    checkpoint = folder / f"{CHECKPOINT_STEM}.ckpt"
+def _print_how_to_resume(console: Console, folder: Path, data_dir: Path | None) -> None:
+    checkpoint = folder / LAST_CHECKPOINT
     if checkpoint.exists():
         command = ["python", "-m", "stage1.train", str(folder / CONFIG_COPY), "--out", str(folder)]
         command += ["--data-dir", str(data_dir)] if data_dir else []
         command += ["--resume", str(checkpoint)]
-        kept = "Stopped; the last whole epoch is kept. Go on with:"
-        print_plain(console, f"{kept} {shlex.join(command)}")
+        saved = "Stopped; the last whole epoch is saved. Go on with:"
+        print_plain(console, f"{saved} {shlex.join(command)}")
 
 
 def _check_loss(row: EpochRow) -> None:
@@ -131,15 +135,6 @@ def _check_loss(row: EpochRow) -> None:
             f"the loss must stay finite, got {row['val_loss']} after epoch {row['epoch']}; "
             "lower training.optimizer.lr"
         )
-
-
-def _with_found_batch_size(
-    config: Config, windows: MarketWindows, language_model: LanguageModel | None, console: Console
-) -> Config:
-    """The configuration with the number that `auto` comes to on this machine."""
-    found = find_batch_size(config, windows, language_model, accelerator=ACCELERATOR)
-    print_plain(console, f"batch_size auto: {found.windows} windows ({found.reason})")
-    return with_values(config, {_BATCH_SIZE: found.windows})
 
 
 def load_language_model(config: Config) -> LanguageModel | None:
@@ -158,19 +153,10 @@ def load_language_model(config: Config) -> LanguageModel | None:
     )
 
 
-def _kept_in(folder: Path, config: Config) -> dict[str, Any]:
-    """What Lightning's Trainer is to write."""
-    return {
-        "enable_checkpointing": True,
-        "logger": TensorBoardLogger(str(folder), name="tensorboard", version=""),
-        "log_every_n_steps": min(10, config.training.steps_per_epoch),
-    }
-
-
 def _epoch_checkpoints(folder: Path) -> ModelCheckpoint:
     return ModelCheckpoint(
         folder,
-        CHECKPOINT_STEM,
+        LAST_CHECKPOINT.removesuffix(ModelCheckpoint.FILE_EXTENSION),
         every_n_epochs=1,
         save_on_train_epoch_end=True,
         enable_version_counter=False,
@@ -178,7 +164,7 @@ def _epoch_checkpoints(folder: Path) -> ModelCheckpoint:
 
 
 def resumed_config(trained: Trained, config: Config) -> Config:
-    """The configuration that a checkpoint goes on with: this one, with what was found out then.
+    """The configuration that a checkpoint goes on with: this one, completed by the checkpoint's.
 
     Args:
         trained: The checkpoint.
@@ -189,13 +175,13 @@ def resumed_config(trained: Trained, config: Config) -> Config:
         ResultsError: It is of another configuration (names the keys that differ).
     """
     then = trained.record.config
-    found: dict[str, Any] = {}
+    completed: dict[str, Any] = {}
     if config.training.batch_size == "auto":
-        found[_BATCH_SIZE] = then.training.batch_size
+        completed[_BATCH_SIZE] = then.training.batch_size
     if config.data.kind == "series":
-        found["data.channels"] = config.data.channels or then.data.channels
-        found["data.step"] = config.data.step or then.data.step
-    config = with_values(config, found)
+        completed["data.channels"] = config.data.channels or then.data.channels
+        completed["data.step"] = config.data.step or then.data.step
+    config = with_values(config, completed)
     stored, now = (one.model_dump(mode="json") for one in (then, config))
     differing = [
         f"{section}.{key}"
@@ -216,7 +202,7 @@ def check_bars(trained: Trained, windows: MarketWindows) -> None:
 
     Args:
         trained: The checkpoint.
-        windows: Over the bars that are there now.
+        windows: Over the bars of now.
 
     Raises:
         ResultsError: They are others.

@@ -1,4 +1,4 @@
-"""What a trial takes, from a few of its steps and one of its validations."""
+"""Short trainings, timed: what a trial takes, and the T5 against the vanilla encoder."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from stage1.training.fit import EpochRow, StepClock, fit
 
 STEPS = 5
 """Of an epoch of a timing."""
-_EPOCHS = 2
-"""The first one warms up."""
+TRIAL_EPOCHS = 2
+"""Of the timing of a trial; the first one warms up."""
+EPOCHS = 3
+"""Of the timing of steps; the first one warms up."""
 _FREEZE = "transfer_learning.freeze_lm_epochs"
 
 
@@ -78,9 +80,9 @@ def time_trial(
 ) -> TrialTiming:
     """Train a few steps as a trial does, with two validations of the whole validation set.
 
-    The T5 learns from the first step: while it is frozen a step takes less. One that never learns
-    stays frozen. Where a single thread of the CPU does the work, what it waited for other programs
-    is taken off, so that a busy machine gives the times of an idle one.
+    The T5 learns from the first step, unless it never does: while it is frozen a step takes less.
+    Where a single thread of the CPU does the work, the time it waited for other programs is taken
+    off, so that a busy machine gives the times of an idle one.
 
     Args:
         config: Complete; its horizon and the length of its epochs do not matter.
@@ -94,10 +96,10 @@ def time_trial(
     windows.validation_batches(config.masking)  # made once per worker, not once per trial
     started, worked = time.perf_counter(), time.process_time()
     clock, rows = timed_fit(
-        config, windows, language_model, epochs=_EPOCHS, accelerator=accelerator
+        config, windows, language_model, epochs=TRIAL_EPOCHS, accelerator=accelerator
     )
     share = 1.0
-    if waits_are_known(config, accelerator):
+    if is_single_threaded(config, accelerator):
         worked = time.process_time() - worked
         share = min(worked / (time.perf_counter() - started), 1.0)
     first, last = rows
@@ -111,13 +113,9 @@ def time_trial(
     )
 
 
-def waits_are_known(config: Config, accelerator: str) -> bool:
-    """Whether a training's time on the processor is what it would take on an idle machine."""
+def is_single_threaded(config: Config, accelerator: str) -> bool:
+    """Whether a single thread of the CPU trains: its processor time is that of an idle machine."""
     return accelerator == "cpu" and config.training.threads == 1
-
-
-EPOCHS = 3
-"""Of a timing; the first one warms up."""
 
 
 class StepTiming(NamedTuple):
@@ -154,7 +152,7 @@ def time_rounds(
     Returns:
         Rows of cost.parquet.
     """
-    unfrozen = with_values(config, {"transfer_learning.freeze_lm_epochs": 0})
+    unfrozen = with_values(config, {_FREEZE: 0})
     arms = [
         (PRETRAINED, unfrozen, language_model),
         (VANILLA, vanilla_counterpart(unfrozen, language_model.config), None),

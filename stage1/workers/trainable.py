@@ -24,7 +24,7 @@ from stage1.config import Config, DataConfig
 from stage1.data.bars import Bars
 from stage1.data.batches import MarketWindows
 from stage1.language_models.resolver import LanguageModel
-from stage1.training.fit import EpochRow, fit, kept_rows
+from stage1.training.fit import EpochRow, fit, rows_of_checkpoint
 from stage1.workers.states import TrialStates
 
 Report = Callable[[EpochRow, str | None], None]
@@ -142,7 +142,7 @@ def train_on(
 def _rows_of(states: TrialStates, trial_id: str, path: Path) -> tuple[list[EpochRow], str | None]:
     """Fetch the trial's state to `path`; its rows, none if there is none to go on from, and why."""
     try:
-        return (kept_rows(path) if states.fetch(trial_id, path) else []), None
+        return (rows_of_checkpoint(path) if states.fetch(trial_id, path) else []), None
     except (OSError, ResultsError) as error:
         return [], f"its last state could not be read, so it begins again: {error}"
 

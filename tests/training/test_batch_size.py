@@ -6,7 +6,7 @@ from tiny_training import tiny_config, tiny_language_model, tiny_windows
 
 from stage1.base.errors import TrialError
 from stage1.training import batch_size
-from stage1.training.batch_size import AUTO_CAP, Found, double, find_batch_size
+from stage1.training.batch_size import AUTO_CAP, ChosenSize, find_batch_size, largest_that_fits
 from stage1.training.module import Stage1Module
 
 MANY = 10**6
@@ -26,9 +26,9 @@ def linear(*, fixed=100.0, each=10.0, room=MANY):
 def test_windows_are_doubled_until_memory_refuses():
     megabytes, tried = linear(room=100)
 
-    found = double(megabytes, there_are=MANY, free_mb=None)
+    chosen = largest_that_fits(megabytes, training_windows=MANY, free_mb=None)
 
-    assert found == Found(64, "128 did not fit into memory")
+    assert chosen == ChosenSize(64, "128 did not fit into memory")
     assert tried == [1, 8, 16, 32, 64, 128]
 
 
@@ -43,52 +43,54 @@ def test_windows_are_doubled_until_memory_refuses():
 def test_what_would_take_more_than_four_fifths_of_the_free_memory_is_not_tried(free, windows):
     megabytes, tried = linear()
 
-    found = double(megabytes, there_are=MANY, free_mb=free)
+    chosen = largest_that_fits(megabytes, training_windows=MANY, free_mb=free)
 
-    assert found.windows == windows
+    assert chosen.windows == windows
     assert max(tried) == windows
 
 
 def test_the_reason_names_what_the_next_size_would_need():
     megabytes, _ = linear()
 
-    found = double(megabytes, there_are=MANY, free_mb=1500.0)
+    chosen = largest_that_fits(megabytes, training_windows=MANY, free_mb=1500.0)
 
-    assert found == Found(64, "128 would need about 1,380 MB of 1,500 MB free")
+    assert chosen == ChosenSize(64, "128 would need about 1,380 MB of 1,500 MB free")
 
 
 def test_memory_that_does_not_grow_never_ends_the_doubling_before_the_cap():
     megabytes, _ = linear(each=-0.5)
 
-    assert double(megabytes, there_are=MANY, free_mb=1000.0).windows == AUTO_CAP
+    assert largest_that_fits(megabytes, training_windows=MANY, free_mb=1000.0).windows == AUTO_CAP
 
 
 def test_auto_takes_no_more_than_its_cap():
     megabytes, tried = linear()
 
-    found = double(megabytes, there_are=MANY, free_mb=None)
+    chosen = largest_that_fits(megabytes, training_windows=MANY, free_mb=None)
 
-    assert found == Found(AUTO_CAP, "auto takes no more")
+    assert chosen == ChosenSize(AUTO_CAP, "auto takes no more")
     assert max(tried) == AUTO_CAP == 256
 
 
-@pytest.mark.parametrize(("there_are", "windows"), [(1, 1), (5, 5), (8, 8), (15, 8), (100, 64)])
-def test_a_step_has_no_more_windows_than_there_are(there_are, windows):
+@pytest.mark.parametrize(
+    ("training_windows", "windows"), [(1, 1), (5, 5), (8, 8), (15, 8), (100, 64)]
+)
+def test_a_step_has_no_more_windows_than_there_are(count, windows):
     megabytes, tried = linear()
 
-    found = double(megabytes, there_are=there_are, free_mb=None)
+    chosen = largest_that_fits(megabytes, training_windows=count, free_mb=None)
 
-    assert found == Found(windows, f"there are {there_are} to train on")
-    assert max(tried) <= there_are
+    assert chosen == ChosenSize(windows, f"there are {count} to train on")
+    assert max(tried) <= count
 
 
 @pytest.mark.parametrize("room", [0, 3], ids=["not even one", "fewer than the least"])
 def test_where_the_least_does_not_fit_it_is_taken_in_parts_later(room):
     megabytes, _ = linear(room=room)
 
-    found = double(megabytes, there_are=MANY, free_mb=None)
+    chosen = largest_that_fits(megabytes, training_windows=MANY, free_mb=None)
 
-    assert found == Found(8, "the least; they did not fit into memory at once")
+    assert chosen == ChosenSize(8, "the least; they did not fit into memory at once")
 
 
 @pytest.fixture
@@ -121,9 +123,9 @@ def test_real_windows_go_through_a_t5_that_learns(quick, losses, calendar, preci
         training={"batch_size": "auto", "precision": precision},
     )
 
-    found = find_batch_size(config, tiny_windows(config), tiny_language_model(), accelerator="cpu")
+    chosen = find_batch_size(config, tiny_windows(config), tiny_language_model(), accelerator="cpu")
 
-    assert found == Found(256, "auto takes no more")
+    assert chosen == ChosenSize(256, "auto takes no more")
     assert losses == [(size, {True}) for size in (1, 8, 16, 32, 64, 128, 256)]
 
 
@@ -157,9 +159,9 @@ def test_memory_that_runs_out_on_the_way_back_ends_the_doubling(quick, monkeypat
     monkeypatch.setattr(Stage1Module, "loss", limited)
     config = tiny_config(training={"batch_size": "auto"})
 
-    found = find_batch_size(config, tiny_windows(config), tiny_language_model(), accelerator="cpu")
+    chosen = find_batch_size(config, tiny_windows(config), tiny_language_model(), accelerator="cpu")
 
-    assert found == Found(16, "32 did not fit into memory")
+    assert chosen == ChosenSize(16, "32 did not fit into memory")
 
 
 def test_other_faults_of_a_step_are_not_taken_for_want_of_memory(monkeypatch):
@@ -189,9 +191,9 @@ def test_the_free_memory_of_the_machine_decides_on_the_cpu(quick, monkeypatch):
     monkeypatch.setattr(batch_size._Attempts, "megabytes", lambda self, windows: 20.0 * windows)
     config = tiny_config(training={"batch_size": "auto"})
 
-    found = find_batch_size(config, tiny_windows(config), tiny_language_model(), accelerator="cpu")
+    chosen = find_batch_size(config, tiny_windows(config), tiny_language_model(), accelerator="cpu")
 
-    assert found == Found(32, "64 would need about 1,280 MB of 1,000 MB free")
+    assert chosen == ChosenSize(32, "64 would need about 1,280 MB of 1,000 MB free")
 
 
 def test_nothing_is_left_behind_in_memory(monkeypatch):

@@ -5,8 +5,9 @@ from rich.console import Console
 
 from stage1.config import Config, with_values
 from stage1.language_models.resolver import resolve
-from stage1.model.stage1_model import build_model
-from stage1.training.parameter_table import T5, parameter_counts, parameter_table
+from stage1.model.stage1_model import T5_PART as T5
+from stage1.model.stage1_model import build_model, parameter_counts
+from stage1.train import parameter_table
 
 SIX = ("m1", "m5", "m15", "m30", "h1", "h4")
 T5_LARGE_BLOCK = 4 * 1024 * 1024 + 2 * 1024 * 4096 + 2 * 1024

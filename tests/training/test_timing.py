@@ -2,7 +2,7 @@ import pytest
 from tiny_training import tiny_config, tiny_language_model, tiny_windows
 
 from stage1.training import timing as timing
-from stage1.training.timing import TrialTiming, time_trial, waits_are_known
+from stage1.training.timing import TrialTiming, is_single_threaded, time_trial
 
 
 def test_a_trial_takes_its_start_and_every_epoch_its_steps_and_a_validation():
@@ -66,7 +66,7 @@ def test_what_other_programs_took_is_left_out_where_one_thread_does_the_work(mon
     [(1, "cpu", True), (2, "cpu", False), (1, "gpu", False)],
     ids=["one thread", "two threads", "GPU"],
 )
-def test_waits_are_known_where_one_thread_does_the_work(threads, accelerator, known):
+def test_is_single_threaded_where_one_thread_does_the_work(threads, accelerator, known):
     config = tiny_config(training={"threads": threads})
 
-    assert waits_are_known(config, accelerator) is known
+    assert is_single_threaded(config, accelerator) is known

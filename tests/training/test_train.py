@@ -12,8 +12,8 @@ from stage1.base.terminal import run_command
 from stage1.config import load_config
 from stage1.train import train
 from stage1.training import batch_size
+from stage1.training.evaluation import ReconstructionPicture
 from stage1.training.module import Stage1Module
-from stage1.training.reconstructions import ReconstructionPicture
 from stage1.training.session import load_language_model
 
 SMALL = """

@@ -3,11 +3,14 @@ import pytest
 import torch
 from synthetic_bars import market
 from synthetic_series import series_config, series_of, waves
-from tiny_training import all_validation, tiny_config
+from tiny_training import all_validation, tiny_config, tiny_language_model, tiny_windows
 
 from stage1.data.batches import MarketWindows
 from stage1.data.features import interpolate
-from stage1.training.reconstructions import chosen_windows, excerpt_of, reconstructions, taken
+from stage1.model.metrics import interpolated
+from stage1.model.stage1_model import build_model
+from stage1.training.evaluation import excerpt_of, excerpts, excerpts_of, windows_to_show
+from stage1.training.module import Stage1Module
 
 CONFIG = tiny_config()
 NAMES = CONFIG.data.timeframes
@@ -18,28 +21,28 @@ def test_windows_are_chosen_evenly_among_those_that_score_the_timeframe():
     scored[:, 0, 1] = True
     scored[[1, 4, 7, 8], 1, 2] = True
 
-    assert chosen_windows(scored) == [(2, 0), (7, 0), (4, 1), (8, 1)]
+    assert windows_to_show(scored) == [(2, 0), (7, 0), (4, 1), (8, 1)]
 
 
 def test_of_many_timeframes_the_ends_and_the_middle_are_shown():
     scored = torch.ones(4, 6, 3, dtype=torch.bool)
 
-    assert sorted({timeframe for _, timeframe in chosen_windows(scored)}) == [0, 2, 5]
+    assert sorted({timeframe for _, timeframe in windows_to_show(scored)}) == [0, 2, 5]
 
 
 def test_a_timeframe_that_is_never_scored_is_not_shown():
     scored = torch.ones(4, 3, 3, dtype=torch.bool)
     scored[:, 1] = False
 
-    assert sorted({timeframe for _, timeframe in chosen_windows(scored)}) == [0, 2]
+    assert sorted({timeframe for _, timeframe in windows_to_show(scored)}) == [0, 2]
 
 
 def test_a_single_window_is_shown_once():
-    assert chosen_windows(torch.ones(1, 1, 3, dtype=torch.bool)) == [(0, 0)]
+    assert windows_to_show(torch.ones(1, 1, 3, dtype=torch.bool)) == [(0, 0)]
 
 
 def test_nothing_scored_shows_nothing():
-    assert chosen_windows(torch.zeros(4, 3, 3, dtype=torch.bool)) == []
+    assert windows_to_show(torch.zeros(4, 3, 3, dtype=torch.bool)) == []
 
 
 @pytest.mark.parametrize(
@@ -66,7 +69,7 @@ def test_excerpts_are_in_units_of_price():
     batch = all_validation(CONFIG)
     decoded = batch.targets + 0.5
 
-    shown = reconstructions(decoded, batch, [(3, 1)], CONFIG.data)[0]
+    shown = excerpts(decoded, interpolated(batch), batch, [(3, 1)], CONFIG.data)[0]
 
     bars = market(2000, NAMES)["m5"]
     places = np.searchsorted(bars.open_time, shown.open_time)
@@ -84,36 +87,40 @@ def test_excerpts_are_in_units_of_price():
 def test_padding_is_not_shown():
     config = tiny_config(data={"seq_len": 64}, model={"async_sampler": True})
     batch = all_validation(config)
-    pairs = chosen_windows(batch.scored)
+    pairs = windows_to_show(batch.scored)
 
-    for (window, index), shown in zip(
-        pairs, reconstructions(batch.targets, batch, pairs, config.data), strict=True
-    ):
+    found = excerpts(batch.targets, interpolated(batch), batch, pairs, config.data)
+    for (window, index), shown in zip(pairs, found, strict=True):
         assert len(shown.truth) == batch.real[window, index].sum()
         assert (np.diff(shown.open_time) > 0).all()
 
 
-def test_what_is_shown_can_be_taken_out_of_the_validation_set_alone():
-    batch = all_validation(CONFIG)
-    pairs = chosen_windows(batch.scored)
+def test_of_a_module_no_other_windows_are_decoded_than_those_that_are_shown(monkeypatch):
+    module = Stage1Module(CONFIG, tiny_windows(CONFIG), build_model(CONFIG, tiny_language_model()))
+    batch, decoded = all_validation(CONFIG), []
+    monkeypatch.setattr(
+        module, "predict_step", lambda part, _: decoded.append(part) or part.targets
+    )
 
-    some, places = taken(batch)
+    alone = excerpts_of(module)
 
-    assert len(some.scored) <= 6 < len(batch.scored)
-    whole = reconstructions(batch.targets, batch, pairs, CONFIG.data)
-    alone = reconstructions(some.targets, some, places, CONFIG.data)
+    pairs = windows_to_show(batch.scored)
+    whole = excerpts(batch.targets, interpolated(batch), batch, pairs, CONFIG.data)
+    assert len(decoded[0].scored) <= 6 < len(batch.scored)
     for one, other in zip(whole, alone, strict=True):
         assert one.timeframe == other.timeframe
         assert np.array_equal(one.truth, other.truth)
+        assert np.array_equal(one.line, other.line)
 
 
 def test_excerpts_of_a_series_are_in_units_of_their_channels_which_come_in_turn():
     config = series_config(data={"step": "1mo"})
     series = series_of(waves())
     (batch,) = MarketWindows(series, config.data).validation_batches(config.masking)
-    pairs = chosen_windows(batch.scored)
+    pairs = windows_to_show(batch.scored)
 
-    shown = reconstructions(batch.targets + 0.5, batch, pairs, config.data)
+    decoded = batch.targets + 0.5
+    shown = excerpts(decoded, interpolated(batch), batch, pairs, config.data)
 
     assert [one.timeframe for one in shown] == ["x1", "x1", "x4", "x4"]
     assert [one.channel for one in shown] == ["wave0", "wave1", "wave2", "wave0"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +12,9 @@ from matplotlib.ticker import MaxNLocator
 
 from stage1.base.metric_table import CORRELATION, LOSS, metric_label
 from stage1.base.text import plural
+from stage1.claims.aggregates import Band
 from stage1.claims.intervals import Values
-from stage1.pages.comparison_summary import Summary, mean_curve, spread_of
+from stage1.pages.comparison_summary import Summary, spread_of
 from stage1.pages.figures.drawn import (
     LOOK,
     REFERENCE,
@@ -22,14 +22,12 @@ from stage1.pages.figures.drawn import (
     DrawnFigure,
     absent,
     arm_styles,
-    draw_band,
-    draw_line,
     legend_of,
     new_figure,
     shortened,
     wrapped,
 )
-from stage1.pages.figures.scales import scale_metric
+from stage1.pages.figures.learning import draw_learning_curves
 from stage1.run.registration import COST_MARGIN
 
 _TITLES = {
@@ -65,7 +63,8 @@ def curves_figure(summary: Summary, metric: str) -> DrawnFigure:
         return absent(name, title, _NO_TRAINING)
     figure = new_figure(title, height=4.0)
     axes = figure.add_subplot()
-    draw_curves(axes, summary.scores[metric], metric=metric, baseline=summary.baseline[metric])
+    bands, baseline = seed_bands(summary.scores[metric]), summary.baseline[metric]
+    draw_learning_curves(axes, bands, arms=summary.names, metric=metric, baseline=baseline)
     legend_of(figure, axes)
     spaced = "Spaced by Fisher's z." if metric == CORRELATION else "Logarithmic."
     caption = (
@@ -75,28 +74,21 @@ def curves_figure(summary: Summary, metric: str) -> DrawnFigure:
     return DrawnFigure(name, title, caption, figure, "")
 
 
-def draw_curves(axes: Axes, scores: dict[str, Values], *, metric: str, baseline: float) -> None:
-    """Draw a curve with its range for each configuration that has one.
+def seed_bands(scores: dict[str, Values]) -> dict[str, Band]:
+    """Mean over seeds and the range between them, by configuration and epoch.
 
     Args:
-        axes: Drawn into.
-        scores: (seeds, epochs) by configuration; at least one value.
-        metric: What they are.
-        baseline: Of linear interpolation; NaN = not drawn.
+        scores: (seeds, epochs) by configuration; a seed has all of its epochs or none.
+
+    Returns:
+        (epochs) each, of the configurations that have a curve.
     """
-    for name, style in arm_styles(list(scores)).items():
-        known = scores[name][np.isfinite(scores[name]).all(axis=1)]
-        if len(known):
-            epochs = np.arange(known.shape[1])
-            draw_band(axes, style, epochs, known.min(axis=0), known.max(axis=0))
-            draw_line(axes, style, epochs, mean_curve(known), label=name)
-    if math.isfinite(baseline):
-        axes.axhline(baseline, label=f"interpolation {baseline:.3f}", **REFERENCE)
-    seen = [values.ravel() for values in scores.values()]
-    scale_metric(axes, metric, np.concatenate([*seen, [baseline]]))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("epoch (0 = before the first step)")
-    axes.grid(axis="y")
+    complete = {name: v[np.isfinite(v).all(axis=1)] for name, v in scores.items()}
+    return {
+        name: Band(values.mean(axis=0), values.min(axis=0), values.max(axis=0))
+        for name, values in complete.items()
+        if len(values)
+    }
 
 
 # Seeds --------------------------------------------------------------------------------------------

@@ -11,12 +11,13 @@ from stage1.pages.comparison_figures import (
     cost_figure,
     curves_figure,
     differences_figure,
-    draw_curves,
     draw_figures,
     draw_seeds,
+    seed_bands,
 )
 from stage1.pages.comparison_summary import read_experiment, summarize
 from stage1.pages.figures.drawn import REFERENCE, arm_styles
+from stage1.pages.figures.learning import draw_learning_curves
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,8 @@ def lines_of(axes):
 
 def drawn_curves(summary, metric):
     axes = Figure().add_subplot()
-    draw_curves(axes, summary.scores[metric], metric=metric, baseline=summary.baseline[metric])
+    bands, baseline = seed_bands(summary.scores[metric]), summary.baseline[metric]
+    draw_learning_curves(axes, bands, arms=summary.names, metric=metric, baseline=baseline)
     return axes
 
 

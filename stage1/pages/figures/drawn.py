@@ -20,6 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.typing import LineStyleType
 
 from stage1.base.files import atomic_path
+from stage1.base.metric_table import INTERPOLATION
 
 WIDTH = 5.4
 """Inches; at 200 dots per inch a phone shows them at about a third of their size."""
@@ -157,6 +158,13 @@ def draw_line(axes: Axes, style: ArmStyle, x: Any, y: Any, *, label: str, **look
 def draw_band(axes: Axes, style: ArmStyle, x: Any, low: Any, high: Any) -> None:
     """Draw the band around an arm's line."""
     axes.fill_between(x, low, high, color=style.color, alpha=0.16, linewidth=0)
+
+
+def draw_baseline(axes: Axes, baseline: float, *, vertical: bool = False) -> None:
+    """Draw what linear interpolation reaches as a line across; nothing where it is NaN."""
+    if math.isfinite(baseline):
+        draw = axes.axvline if vertical else axes.axhline
+        draw(baseline, label=f"{INTERPOLATION} {baseline:.3f}", **REFERENCE)
 
 
 def mark_place(axes: Axes, place: float, text: str) -> None:

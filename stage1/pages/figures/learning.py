@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,18 +19,18 @@ from stage1.claims.intervals import Values
 from stage1.claims.ranks import early_tau, selection_regret, tau_ceiling
 from stage1.claims.scores import RunTables, Scores
 from stage1.pages.figures.drawn import (
-    REFERENCE,
     DrawnFigure,
     absent,
     arm_styles,
     draw_band,
+    draw_baseline,
     draw_line,
     legend_below,
     legend_of,
     mark_place,
     new_figure,
 )
-from stage1.pages.figures.scales import scale_correlations
+from stage1.pages.figures.scales import scale_metric
 from stage1.run.summary import baseline_value
 
 CURVES, CURVES_TITLE = "learning_curves", "How fast and how far each arm learns"
@@ -40,71 +41,60 @@ _LEAST_REGRET = 0.01
 """The axis of the regret reaches at least so far."""
 
 
-class LearningCurve(NamedTuple):
-    """Interquartile mean of val_correlation over an arm's runs, by epoch."""
-
-    arm: str
-    epochs: NDArray[np.int64]  # (epochs)
-    band: Band  # (epochs) each
-    runs: int
-
-
-def learning_curves(
-    correlation: dict[str, Values], epochs: NDArray[np.int64]
-) -> list[LearningCurve]:
-    """The curves of all arms that have a score.
+def learning_curves(correlation: dict[str, Values]) -> dict[str, Band]:
+    """Interquartile mean of val_correlation over an arm's runs, by arm and epoch.
 
     Args:
         correlation: By arm, (configurations, seeds, epochs).
-        epochs: (epochs).
+
+    Returns:
+        (epochs) each, of the arms that have a score.
     """
-    curves = []
-    for arm, values in correlation.items():
-        runs = int(np.isfinite(values).any(axis=2).sum())
-        if runs:
-            band = interquartile_mean_band(values, generator=np.random.default_rng(_SEED))
-            curves.append(LearningCurve(arm, epochs, band, runs))
-    return curves
+    return {
+        arm: interquartile_mean_band(values, generator=np.random.default_rng(_SEED))
+        for arm, values in correlation.items()
+        if np.isfinite(values).any()
+    }
 
 
 def draw_learning_curves(
     axes: Axes,
-    curves: list[LearningCurve],
+    curves: dict[str, Band],
     *,
-    arms: list[str],
+    arms: Sequence[str],
+    metric: str,
     baseline: float,
     early_epoch: int | None = None,
 ) -> None:
-    """Draw the curves with their bands, and the baseline across.
+    """Draw curves with their bands, and the baseline across.
 
     Args:
         axes: Drawn into.
-        curves: At least one.
+        curves: By arm, (epochs) each, from epoch 0; at least one.
         arms: Of the study; an arm's look is that of its place.
-        baseline: Correlation of linear interpolation; NaN = not drawn.
+        metric: What the curves show.
+        baseline: Of linear interpolation; NaN = not drawn.
         early_epoch: Marked; None = not marked.
     """
     styles = arm_styles(arms)
-    for curve in curves:
-        style = styles[curve.arm]
-        draw_band(axes, style, curve.epochs, curve.band.low, curve.band.high)
-        draw_line(axes, style, curve.epochs, curve.band.estimate, label=curve.arm)
-    if math.isfinite(baseline):
-        axes.axhline(baseline, label=f"interpolation {baseline:.3f}", **REFERENCE)
-    seen = [part for curve in curves for part in curve.band]
-    scale_correlations(axes, np.concatenate([*seen, [baseline]]), axis="y")
+    for arm, band in curves.items():
+        epochs = np.arange(len(band.estimate))
+        draw_band(axes, styles[arm], epochs, band.low, band.high)
+        draw_line(axes, styles[arm], epochs, band.estimate, label=arm)
+    draw_baseline(axes, baseline)
+    seen = [part for band in curves.values() for part in band]
+    scale_metric(axes, metric, np.concatenate([*seen, [baseline]]))
     if early_epoch is not None:
         mark_place(axes, early_epoch, f"early epoch {early_epoch}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch (0 = before the first step)")
-    axes.set_ylabel("validation correlation")
     axes.grid(axis="y")
 
 
 def curves_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
     """The learning curves."""
     scores = evaluation.scores
-    curves = learning_curves(scores.correlation, scores.epochs)
+    curves = learning_curves(scores.correlation)
     if not curves:
         return absent(CURVES, CURVES_TITLE, "no trial of the design has a final score yet")
     figure = new_figure(CURVES_TITLE, height=4.2)
@@ -113,13 +103,15 @@ def curves_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
         axes,
         curves,
         arms=list(scores.correlation),
+        metric=CORRELATION,
         baseline=baseline_value(tables.trials, CORRELATION),
         early_epoch=scores.early_epoch,
     )
     legend_of(figure, axes)
+    runs = np.isfinite(scores.correlation[next(iter(curves))]).any(axis=2).sum()
     caption = (
-        f"Mean of the middle half of {plural(curves[0].runs, 'run')} per arm (configurations x "
-        "seeds) after each epoch; bands: 95 %, by resampling configurations. Interpolation draws a "
+        f"Mean of the middle half of {plural(int(runs), 'run')} per arm (configurations x seeds) "
+        "after each epoch; bands: 95 %, by resampling configurations. Interpolation draws a "
         "straight line across the hidden bars. Spaced by Fisher's z."
     )
     return DrawnFigure(CURVES, CURVES_TITLE, caption, figure, "")

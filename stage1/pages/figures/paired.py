@@ -14,12 +14,12 @@ from stage1.claims.evaluate import Evaluation
 from stage1.claims.intervals import Values
 from stage1.claims.scores import RunTables, Scores
 from stage1.pages.figures.drawn import (
-    REFERENCE,
     WIDTH,
     DrawnFigure,
     absent,
     arm_styles,
     draw_band,
+    draw_baseline,
     draw_line,
     legend_of,
     new_figure,
@@ -80,7 +80,7 @@ def draw_slopes(axes: Axes, slopes: Slopes, *, baseline: float) -> None:
             "zorder": 4,
         }
         axes.plot(*point, style.marker, **look)
-    _draw_baseline(axes, baseline, vertical=False)
+    draw_baseline(axes, baseline)
     scale_correlations(axes, np.append(slopes.values, baseline), axis="y")
     width = int(0.85 * WIDTH / len(slopes.arms) / 0.085)  # letters beside each other
     names = [
@@ -91,12 +91,6 @@ def draw_slopes(axes: Axes, slopes: Slopes, *, baseline: float) -> None:
     axes.set_xlim(-0.35, len(places) - 0.65)
     axes.set_ylabel("final validation correlation")
     axes.grid(axis="y")
-
-
-def _draw_baseline(axes: Axes, baseline: float, *, vertical: bool) -> None:
-    if np.isfinite(baseline):
-        draw = axes.axvline if vertical else axes.axhline
-        draw(baseline, label=f"interpolation {baseline:.3f}", **REFERENCE)
 
 
 def slopes_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
@@ -167,7 +161,7 @@ def draw_profiles(
         style, thresholds = styles[profile.arm], profile.thresholds
         draw_band(axes, style, thresholds, 100 * profile.share.low, 100 * profile.share.high)
         draw_line(axes, style, thresholds, 100 * profile.share.estimate, label=profile.arm)
-    _draw_baseline(axes, baseline, vertical=True)
+    draw_baseline(axes, baseline, vertical=True)
     scale_correlations(axes, np.append(profiles[0].thresholds, baseline), axis="x")
     axes.set_ylim(-2, 102)
     axes.set_xlabel("final validation correlation")

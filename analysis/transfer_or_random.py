@@ -30,11 +30,11 @@ from stage1.claims.catalogue import DEFINITIONS
 from stage1.claims.evaluate import evaluate
 from stage1.claims.scores import read_run
 from stage1.claims.verdicts import Verdict
+from stage1.pages.blocks import cautions
 from stage1.pages.claims_section import in_order, verdict_row
 from stage1.pages.figures import draw_all
 from stage1.pages.markdown import escaped
 from stage1.pages.numbers import number, significant
-from stage1.pages.report_contents import warnings
 from stage1.run.columns import PRETRAINED, RANDOM, RANDOM_AGAIN, SHUFFLED
 from stage1.run.folder import RunFolder
 from stage1.run.summary import count_exclusions
@@ -46,7 +46,7 @@ tables = read_run(RunFolder(Path(RUN)))
 evaluation, registration = evaluate(tables), tables.registration
 print(f"{tables.space.name}: {registration.configurations} configurations x seeds", end=" ")
 print(f"{registration.seeds}, every interval at {1 - registration.level:.2%} confidence")
-for caution in warnings(tables, evaluation):
+for caution in cautions(evaluation.warnings, evaluation.deviations):
     print(f"{caution.kind}: {caution.text}")
 
 # %%

@@ -27,12 +27,12 @@ from IPython.display import display
 
 from stage1.claims.evaluate import evaluate
 from stage1.claims.scores import read_run
+from stage1.pages.blocks import cautions
 from stage1.pages.figures import draw_all
 from stage1.run.folder import RunFolder
 from stage1.run.summary import (
     baseline_value,
     best_configuration,
-    cautions,
     count_exclusions,
     count_statuses,
     summarize_arms,
@@ -42,10 +42,10 @@ RUN = os.environ.get("STAGE1_RUN", "sample_run")
 
 # %%
 tables = read_run(RunFolder(Path(RUN)))
-space, trials = tables.space, tables.trials
+space, trials, evaluation = tables.space, tables.trials, evaluate(tables)
 print(f"{space.name}: {len(trials)} trials have ended, horizon {space.horizon_epochs} epochs")
-for text in cautions(trials, space):
-    print(f"Warning: {text}")
+for caution in cautions(evaluation.warnings, evaluation.deviations):
+    print(f"{caution.kind}: {caution.text}")
 
 # %% [markdown]
 # ## How the trials ended
@@ -74,7 +74,7 @@ display(summarize_arms(trials, space).round(4))
 # line across the hidden bars does better.
 
 # %%
-figures = {drawn.name: drawn for drawn in draw_all(tables, evaluate(tables))}
+figures = {drawn.name: drawn for drawn in draw_all(tables, evaluation)}
 learned = figures["learning_curves"]
 if learned.figure:
     learned.figure.set_dpi(110)

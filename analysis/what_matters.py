@@ -32,13 +32,13 @@ from stage1.base.metric_table import metric_label
 from stage1.claims.evaluate import evaluate
 from stage1.claims.importance import partial_variances
 from stage1.claims.scores import read_run
+from stage1.pages.blocks import cautions
 from stage1.pages.design_section import describe_domain
 from stage1.pages.figures import draw_all
 from stage1.pages.figures.importance_figures import REMAINDER
 from stage1.pages.figures.scales import scale_log
 from stage1.pages.figures.tuning_figures import study_objective
 from stage1.pages.markdown import escaped
-from stage1.pages.report_contents import warnings
 from stage1.run.columns import RANDOM
 from stage1.run.folder import RunFolder
 from stage1.run.resolved_space import Choice, Range
@@ -51,7 +51,7 @@ evaluation = evaluate(tables)
 scores, domains = evaluation.scores, tables.space.space
 objective = study_objective(tables, scores)
 print(f"{tables.space.name}: {scores.complete} configurations complete, seeds {scores.seeds}")
-for caution in warnings(tables, evaluation):
+for caution in cautions(evaluation.warnings, evaluation.deviations):
     print(f"{caution.kind}: {caution.text}")
 
 # %%

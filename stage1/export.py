@@ -20,17 +20,20 @@ from stage1.base.files import (
 )
 from stage1.base.terminal import run_command
 from stage1.base.text import shown
+from stage1.claims.evaluate import evaluate
+from stage1.claims.scores import read_run
 from stage1.config import Config, config_yaml, with_values
 from stage1.config.yaml_source import YamlSource, load_yaml, raise_faults
+from stage1.pages.blocks import Caution, cautions
 from stage1.run.folder import RunFolder
 from stage1.run.resolved_space import ResolvedSpace, read_space
 from stage1.run.summary import (
     EXPORT_TARGET,
     BestConfiguration,
     best_configuration,
-    cautions,
     train_command,
 )
+from stage1.run.summary import cautions as summary_cautions
 from stage1.run.tables import read_trials
 
 _LABEL = "Written by stage1.export; "
@@ -139,6 +142,16 @@ def _provenance(
     ]
 
 
+def _run_cautions(run: RunFolder) -> list[Caution]:
+    """What the report of the run says above its numbers, or why a report cannot be made."""
+    try:
+        evaluation = evaluate(read_run(run))
+    except ResultsError as error:
+        few = summary_cautions(read_trials(run), read_space(run))
+        return cautions([*few, f"The claims cannot be tested: {error}"])
+    return cautions(evaluation.warnings, evaluation.deviations)
+
+
 def _content(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
@@ -165,8 +178,8 @@ def main(
     folder = RunFolder(run)
     export(folder, out, force=force)
     space = read_space(folder)
-    for text in cautions(read_trials(folder), space):
-        print(f"warning: {text}", file=sys.stderr)
+    for caution in _run_cautions(folder):
+        print(f"{caution.kind.lower()}: {caution.text}", file=sys.stderr)
     print(f"wrote {out}; train it with:\n    {train_command(out, space)}")
 
 

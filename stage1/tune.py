@@ -82,7 +82,7 @@ def tune(
             console, study, run, data_dir, cluster=cluster, resume=resume, budget=budget
         )
     # What draws and tests takes seconds to load, which the first trial should not wait for.
-    from stage1.report import write_report
+    from stage1.pages.study_page import write_report
 
     with chatter_in(run.log):
         write_report(run).show(console)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from command_line import stage1
 from synthetic_run import synthetic_space, synthetic_trial, write_synthetic_run
 
 from stage1.base.errors import ConfigError, ResultsError
 from stage1.base.files import sha256_of_file
+from stage1.claims.evaluate import evaluate
+from stage1.claims.scores import read_run
 from stage1.config import Config, load_config
 from stage1.export import export, main
+from stage1.report import main as report
 from stage1.run.folder import RunFolder
 from stage1.run.resolved_space import read_space
 from stage1.run.tables import RunWriter
@@ -151,6 +153,17 @@ def test_the_command_says_what_to_run_next(run, out, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == f"    python -m stage1.train {out}"
 
 
+def test_the_command_says_what_the_report_says_above_its_numbers(tmp_path, out, capsys):
+    run = write_synthetic_run(tmp_path / "run", configurations=1)
+    with run.space.open("a") as file:
+        file.write("# edited\n")
+
+    main(run.path, out)
+
+    (deviation,) = evaluate(read_run(run)).deviations
+    assert capsys.readouterr().err == f"deviation: {deviation}\n"
+
+
 def test_a_run_that_learned_nothing_is_exported_with_a_warning(tmp_path, out, capsys):
     run = RunFolder(tmp_path / "run")
     writer = RunWriter(run)
@@ -159,14 +172,16 @@ def test_a_run_that_learned_nothing_is_exported_with_a_warning(tmp_path, out, ca
 
     main(run.path, out)
 
-    assert "warning: No configuration beats" in capsys.readouterr().err
+    warned = capsys.readouterr().err
+    assert "warning: No configuration beats" in warned
+    assert "warning: The claims cannot be tested: " in warned  # nothing was registered
     assert out.is_file()
 
 
-@pytest.mark.parametrize("command", ["stage1.export", "stage1.report"])
-def test_a_path_that_is_no_run_is_one_line_and_status_2(tmp_path, command):
-    done = stage1(command, tmp_path / "nothing", check=False)
+@pytest.mark.parametrize("command", [main, report])
+def test_a_path_that_is_no_run_is_one_line_and_status_2(tmp_path, call_command, command):
+    status, _, err = call_command(command, tmp_path / "nothing")
 
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "must be a run folder" in done.stderr
+    assert status == 2
+    assert err.count("\n") == 1
+    assert "must be a run folder" in err

@@ -46,13 +46,11 @@ from stage1.data.csv_reader import read_csv
 from stage1.data.load import load_bars
 from stage1.data.store import read_parquet
 from stage1.export import export
-from stage1.pages.console import show_end
 from stage1.pages.figures import draw_all
 from stage1.pages.html import html
 from stage1.pages.markdown import markdown
-from stage1.pages.report_contents import report_blocks
+from stage1.pages.study_page import facts, report_blocks, show_end
 from stage1.prepare import prepare
-from stage1.report import facts
 from stage1.run.folder import RunFolder
 from stage1.run.registration import preregistration_deviations, read_preregistration
 from stage1.run.resolved_space import read_space

@@ -96,6 +96,8 @@ def test_a_notebook_runs_on_the_committed_run(notebook, monkeypatch):
 
 def test_what_happened_shows_statuses_arms_curves_and_the_best_configuration(tmp_path, monkeypatch):
     run = write_synthetic_run(tmp_path / "run", configurations=2)
+    with run.space.open("a") as file:
+        file.write("# edited\n")
 
     content = executed(ANALYSIS / "what_happened.ipynb", monkeypatch, run.path)
 
@@ -104,6 +106,7 @@ def test_what_happened_shows_statuses_arms_curves_and_the_best_configuration(tmp
     assert "val_correlation of linear interpolation: 0.8800" in text
     assert "c0, arm pretrained: val_correlation 0.9160" in text
     assert "val_loss is not finite at epoch 1" in text
+    assert "Deviation: space.yaml" in text
     assert {"shuffled", "diverged", "median"} <= set(
         text.replace("<", " ").replace(">", " ").split()
     )

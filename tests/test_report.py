@@ -20,7 +20,8 @@ from synthetic_run import (
 )
 
 from stage1.base.errors import ResultsError
-from stage1.report import main, write_report
+from stage1.pages.study_page import write_report
+from stage1.report import main
 from stage1.run.columns import PARAMETER_PREFIX
 from stage1.run.folder import RunFolder
 from stage1.run.tables import RunWriter
@@ -46,7 +47,7 @@ def unpainted(monkeypatch):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(PIXEL)
 
-    monkeypatch.setattr("stage1.pages.pictures.save_figure", save)
+    monkeypatch.setattr("stage1.pages.page.save_figure", save)
 
 
 def begun(path, *, arms=("pretrained", "random"), configurations=2, seeds=2):

@@ -9,7 +9,7 @@ import pytest
 from browser import headless_browser, needs_browser
 from rich_run import write_rich_run
 
-from stage1.report import write_report
+from stage1.pages.study_page import write_report
 
 pytestmark = needs_browser
 

@@ -27,14 +27,13 @@ from stage1.claims.scores import read_run
 from stage1.config import load_config
 from stage1.export import export
 from stage1.language_models.resolver import resolve
-from stage1.pages.blocks import Code, Commands, paragraph
+from stage1.pages.blocks import Code, Commands, cautions, paragraph
 from stage1.pages.figures import draw_all
 from stage1.pages.markdown import markdown
-from stage1.pages.report_contents import warnings
-from stage1.report import write_report
+from stage1.pages.study_page import write_report
 from stage1.run.folder import RunFolder
 from stage1.run.resolved_space import read_space
-from stage1.run.summary import best_configuration, cautions, count_statuses, summarize_arms
+from stage1.run.summary import best_configuration, count_statuses, summarize_arms
 from stage1.run.tables import read_trials
 from stage1.study.study import load_study
 
@@ -59,10 +58,9 @@ def analyse(run: RunFolder) -> None:
     tables = read_run(run)
     evaluation = evaluate(tables)
     draw_all(tables, evaluation)
-    warnings(tables, evaluation)
+    cautions(evaluation.warnings, evaluation.deviations)
     count_statuses(tables.trials)
     summarize_arms(tables.trials, tables.space)
-    cautions(tables.trials, tables.space)
     best_configuration(tables.trials, tables.space)
     scores = evaluation.scores
     partial_variances(scores.values, np.zeros(len(scores.values)), tables.space.space)

@@ -10,7 +10,10 @@ from typing import Literal, NamedTuple
 
 LOSS, CORRELATION, SKILL = "val_loss", "val_correlation", "val_skill"
 INTERPOLATION = "interpolation"
-"""What the baseline is called: a straight line drawn across the hidden bars."""
+"""What the baseline is called."""
+INTERPOLATION_MEANING = "A straight line drawn across the hidden bars; learns nothing."
+ALL_TIMEFRAMES = "all"
+"""Stands for the timeframes together where metrics are given for each."""
 BASELINE_PREFIX = "baseline_"
 """Begins the column of what interpolation reaches in a metric."""
 
@@ -88,7 +91,7 @@ METRICS = (
         "consistency_ratio",
         "max",
         "consistency between timeframes",
-        "Share of the coarse bars' prices with hidden parts that agree with the finer bars beneath "
+        "Share of the coarse bars' values with hidden parts that agree with the finer bars beneath "
         "them, to a tenth of a standard deviation; says nothing about truth.",
         heading="consistency",
         added_later=True,
@@ -126,3 +129,14 @@ def metric_label(name: str) -> str:
     if row is None:
         return name
     return row.label.replace("*", name.removeprefix(row.name[:-1]))
+
+
+def meanings(*names: str) -> dict[str, str]:
+    """What metrics mean, by name, for a list of words."""
+    rows = {metric.name: metric.meaning for metric in METRICS}
+    return {name: rows[name] for name in names or [metric.name for metric in POOLED]}
+
+
+def evaluation_key(name: str) -> str:
+    """The key of a pooled metric where an evaluation gives it for each timeframe."""
+    return name.removeprefix("val_")

@@ -40,6 +40,7 @@ from stage1.run.columns import (
     SHUFFLED,
     VANILLA,
 )
+from stage1.run.summary import cautions
 
 LEAST_ROUNDS = 5
 """Timings below which the cost is not judged."""
@@ -80,6 +81,7 @@ def evaluate(tables: RunTables) -> Evaluation:
         baseline,
         *divergence_warnings(scores),
         *pairing_warnings(checks),
+        *cautions(tables.trials, tables.space),
     )
     claims = [*comparison.claims(DEFINITIONS), _cost_claim(tables, costs)]
     beside = comparison.claims(BESIDE, on_errors=True)

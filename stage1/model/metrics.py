@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.functional import pearson_corrcoef
 
-from stage1.base.metric_table import BASELINE_PREFIX, metric_row
+from stage1.base.metric_table import ALL_TIMEFRAMES, BASELINE_PREFIX, metric_row
 from stage1.config import Config
 from stage1.data.batches import Batch
 from stage1.data.features import interpolate, kind_of
@@ -22,8 +22,6 @@ from stage1.model.spectral import completed, spectral_delta
 
 Decoded = Float[Tensor, "batch timeframe time channel"]
 
-ALL = "all"
-"""Stands for the timeframes together in `evaluate_each`."""
 BLOCKS = "blocks"
 """Key of an epoch's row under which its block sums are reported."""
 MOST_BLOCKS = 32
@@ -116,7 +114,7 @@ def _correlations_and_skills(
 def evaluate_each(
     decoded: Decoded, line: Decoded, batch: Batch, config: Config
 ) -> dict[str, dict[str, float]]:
-    """The metrics of each timeframe by itself, and those of `ALL`.
+    """The metrics of each timeframe by itself, and those of `ALL_TIMEFRAMES`.
 
     Args:
         decoded: Normalised bars.
@@ -128,13 +126,13 @@ def evaluate_each(
         By timeframe: `huber` (the loss's first term, >= 0); `correlation`, `skill` and
         `spectral_delta` as in `evaluate`; `consistency_ratio` with all finer timeframes, of a
         series with the finest, which itself has none. What nothing can be said about is NaN.
-        `ALL` has `val_loss` too, the whole objective.
+        `ALL_TIMEFRAMES` has `val_loss` too, the whole objective.
     """
     whole = completed(decoded, batch.targets, batch.hidden)
     comparisons = list(_comparisons(whole, batch, config))
     pooled = _evaluate(decoded, line, batch, config, whole, comparisons)
     metrics = {
-        ALL: {
+        ALL_TIMEFRAMES: {
             "val_loss": pooled["val_loss"],
             "huber": _huber(decoded, batch, batch.scored, config),
             "correlation": pooled["val_correlation"],

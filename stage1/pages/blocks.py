@@ -5,6 +5,7 @@ Text in a block is plain: whoever renders it escapes it. What is not plain is sa
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 
@@ -111,3 +112,16 @@ Block = Heading | Paragraph | Caution | Table | Gallery | Items | Commands | Det
 def paragraph(*parts: Inline, note: bool = False) -> Paragraph:
     """A paragraph of these pieces."""
     return Paragraph(parts, note=note)
+
+
+def cautions(warnings: Iterable[str], deviations: Iterable[str] = ()) -> list[Caution]:
+    """What stands above the numbers: warnings, each once, then deviations from what was fixed."""
+    return [
+        *(Caution("Warning", text) for text in dict.fromkeys(warnings)),
+        *(Caution("Deviation", text) for text in deviations),
+    ]
+
+
+def word_list(words: Mapping[str, str]) -> list[Block]:
+    """The last section of a page: what its words mean."""
+    return [Heading("Words"), Items([(Strong(word), f": {text}") for word, text in words.items()])]

@@ -8,42 +8,44 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
-from rich.padding import Padding
-from rich.text import Text
 
-from stage1.base.files import write_text
-from stage1.base.metric_table import CORRELATION, INTERPOLATION, LOSS, SKILL
+from stage1.base.metric_table import (
+    CORRELATION,
+    INTERPOLATION,
+    INTERPOLATION_MEANING,
+    LOSS,
+    SKILL,
+    meanings,
+)
+from stage1.base.terminal import print_plain
 from stage1.base.text import plural
 from stage1.comparison.record import CONFIG_FOLDER, differing_keys, leaves
 from stage1.config import Config
 from stage1.pages.blocks import (
     Block,
-    Caution,
     Code,
     Commands,
     Gallery,
     Heading,
     Inline,
-    Items,
     Picture,
-    Strong,
     Table,
+    cautions,
     paragraph,
+    word_list,
 )
 from stage1.pages.comparison_figures import draw_figures
 from stage1.pages.comparison_summary import (
     ExperimentTables,
     Spread,
     Summary,
-    cautions,
+    failings,
     read_experiment,
     spread_of,
     summarize,
 )
-from stage1.pages.console import plain_table
-from stage1.pages.markdown import markdown
 from stage1.pages.numbers import UNDEFINED, number, ratio
-from stage1.pages.pictures import saved_picture
+from stage1.pages.page import save_page, save_picture, screen_table, show_cautions
 from stage1.run.folder import RunFolder
 from stage1.run.registration import COST_MARGIN
 
@@ -144,11 +146,8 @@ def _cost_notes(summary: Summary) -> list[str]:
 _PREFIX = 12
 """Digits of a checksum that are shown."""
 _WORDS = {
-    "val_loss": "The training objective on the validation windows; smaller is better.",
-    "val_correlation": "Pearson correlation of reconstructed and true hidden bars, pooled per "
-    "timeframe and channel, then averaged; 1 is perfect.",
-    "val_skill": "1 - MSE / MSE of linear interpolation; above 0 beats a straight line.",
-    "interpolation": "A straight line drawn across the hidden bars; learns nothing.",
+    **meanings(LOSS, CORRELATION, SKILL),
+    INTERPOLATION: INTERPOLATION_MEANING,
     "mean ± deviation": "Over the seeds; the deviation is the standard deviation with n - 1.",
 }
 
@@ -201,7 +200,7 @@ def page_blocks(
     return [
         Heading(_title(summary.names), level=1),
         paragraph(_what_was_run(tables, summary)),
-        *(Caution("Warning", text) for text in cautions(summary)),
+        *cautions(failings(summary)),
         Heading("Result"),
         main_table(summary),
         paragraph(main_note(summary), note=True),
@@ -217,8 +216,7 @@ def page_blocks(
         *difference_blocks(summary, pictures["differences"]),
         *cost_blocks(summary, pictures["cost"]),
         *_settings_blocks(tables),
-        Heading("Words"),
-        Items([(Strong(word), f": {text}") for word, text in _WORDS.items()]),
+        *word_list(_WORDS),
     ]
 
 
@@ -388,14 +386,10 @@ class Page(NamedTuple):
 
     def show(self, console: Console) -> None:
         """Print the main table, the warnings, and where the rest lies."""
-        console.print(plain_table(main_table(self.summary), main_note(self.summary)))
-        for text in cautions(self.summary):
-            console.print(Padding(Text(f"Warning: {text}", style="yellow"), (0, 0, 0, 2)))
-        for line in (
-            f"Report: {self.path}",
-            f"Curves: tensorboard --logdir {self.run.tensorboard}",
-        ):
-            console.print(line, markup=False, soft_wrap=True, highlight=False)
+        console.print(screen_table(main_table(self.summary), main_note(self.summary)))
+        show_cautions(console, cautions(failings(self.summary)))
+        logs = self.run.tensorboard
+        print_plain(console, f"Report: {self.path}\nCurves: tensorboard --logdir {logs}")
 
 
 def write_page(run: RunFolder) -> Page:
@@ -406,7 +400,10 @@ def write_page(run: RunFolder) -> Page:
     """
     tables = read_experiment(run)
     summary = summarize(tables)
-    pictures = {name: saved_picture(drawn, run) for name, drawn in draw_figures(summary).items()}
+    pictures = {
+        name: save_picture(drawn, run.path, inside=run.figures.name)
+        for name, drawn in draw_figures(summary).items()
+    }
     path = run.path / PAGE_FILE
-    write_text(path, markdown(page_blocks(tables, summary, pictures)))
+    save_page(page_blocks(tables, summary, pictures), path)
     return Page(path, run, summary)

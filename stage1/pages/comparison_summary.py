@@ -320,7 +320,7 @@ def _costs(tables: ExperimentTables, reference: Reference) -> dict[str, Cost]:
     return costs
 
 
-def cautions(summary: Summary) -> list[str]:
+def failings(summary: Summary) -> list[str]:
     """What a reader must know before the numbers, in plain words; empty if nothing."""
     told = []
     for name in summary.names:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
-from stage1.base.metric_table import INTERPOLATION
+from stage1.base.metric_table import ALL_TIMEFRAMES, INTERPOLATION
 from stage1.config import DataConfig
 from stage1.data.batches import Batch, MarketWindows
 from stage1.data.features import kind_of
-from stage1.model.metrics import ALL, evaluate_each, interpolated
+from stage1.model.metrics import evaluate_each, interpolated
 from stage1.model.stage1_model import Built
+from stage1.pages.evaluation_page import MODEL, Evaluation
 from stage1.pages.figures.reconstruction_figure import Reconstruction, reconstructions_figure
 from stage1.training.checkpoint import Record, Trained, read_trained
 from stage1.training.encoder import bars_for, trained_model
@@ -27,35 +28,12 @@ from stage1.training.memory import Warn, out_of_memory_is_a_trial_error
 from stage1.training.module import Stage1Module, joined
 from stage1.training.session import ACCELERATOR
 
-MODEL = "model"
 TIMEFRAMES = 3
 """Of which excerpts are shown at most: the finest, the coarsest, and one between."""
 WINDOWS = 2
 """Shown of each of them."""
 LONGEST = 64
 """Bars shown of a window."""
-
-
-class Evaluation(NamedTuple):
-    """What a checkpoint came to."""
-
-    path: Path
-    """Of the checkpoint."""
-    record: Record
-    scores: pd.DataFrame
-    """Rows per `timeframe` (`ALL` first) and `of` (`MODEL`, `INTERPOLATION`), a column per metric
-    of `evaluate_each`, and `val_loss`, which only all timeframes together have."""
-    excerpts: list[Reconstruction]
-    windows: int
-    """How many."""
-    starts_at: int
-    """Unix seconds; the first bar of the first window."""
-    ends_at: int
-    """Unix seconds; the end of the last window."""
-    seen: int
-    """Windows that begin before the end of the bars it was trained on."""
-    same_bars: bool
-    """Whether these are the bars of its training."""
 
 
 def evaluate_checkpoint(checkpoint: Path, data_dir: Path | None, *, warn: Warn) -> Evaluation:
@@ -85,14 +63,16 @@ def evaluate_checkpoint(checkpoint: Path, data_dir: Path | None, *, warn: Warn) 
     starts, ends = instants(validation.starts), instants(validation.ends)
     return Evaluation(
         path=checkpoint,
-        record=record,
+        config=config,
         scores=_scores(decoded, line, batch, record),
         excerpts=excerpts(decoded, line, batch, windows_to_show(batch.scored), config.data),
         windows=len(ends),
         starts_at=int(starts[0]),
         ends_at=int(ends[-1]),
+        trained_until=record.bars.split_at,
         seen=int((starts < record.bars.split_at).sum()),
         same_bars=windows.fingerprint == record.bars.sha256,
+        fingerprints=dict(record.fingerprints),
     )
 
 
@@ -113,7 +93,7 @@ def _decoded(trained: Trained, windows: MarketWindows, warn: Warn) -> tuple[Tens
 def _scores(decoded: Tensor, line: Tensor, batch: Batch, record: Record) -> pd.DataFrame:
     names = record.config.data.timeframes
     counts = dict(zip(names, batch.scored.sum(dim=(0, 2)).tolist(), strict=True))
-    counts[ALL] = sum(counts.values())
+    counts[ALL_TIMEFRAMES] = sum(counts.values())
     metrics = {
         of: evaluate_each(bars, line, batch, record.config)
         for of, bars in ((MODEL, decoded), (INTERPOLATION, line))
@@ -121,7 +101,7 @@ def _scores(decoded: Tensor, line: Tensor, batch: Batch, record: Record) -> pd.D
     return pd.DataFrame(
         [
             {"timeframe": name, "of": of, "scored_bars": counts[name], **metrics[of][name]}
-            for name in (ALL, *names)
+            for name in (ALL_TIMEFRAMES, *names)
             for of in metrics
         ]
     )

@@ -11,9 +11,9 @@ import pytest
 
 from stage1.config import Config, with_values
 from stage1.pages.comparison_summary import (
-    cautions,
     choose_reference,
     convergence_of,
+    failings,
     first_epoch,
     largest_rise,
     measured,
@@ -200,7 +200,7 @@ def test_frozen_epochs_are_at_most_those_that_are_trained(write_experiment, reco
 
 
 def test_who_does_not_beat_a_straight_line_or_lost_a_training_is_named(summary):
-    late, lost = cautions(summary)
+    late, lost = failings(summary)
 
     assert late.startswith("late does not beat drawing a straight line")
     assert "−0.500" in late
@@ -212,4 +212,4 @@ def test_an_experiment_of_which_nothing_has_ended_has_no_numbers(write_experimen
 
     assert summary.final("val_loss", "plain").seeds == 0
     assert summary.at_once == 0
-    assert cautions(summary) == []
+    assert failings(summary) == []

@@ -17,8 +17,8 @@ from stage1.claims.intervals import Interval
 from stage1.claims.scores import read_run
 from stage1.claims.verdicts import Verdict
 from stage1.pages.arms_section import end_rows
-from stage1.pages.console import end_table, show_end, verdict_table
 from stage1.pages.provenance import activation
+from stage1.pages.study_page import end_table, show_end, verdict_table
 from stage1.run.folder import RunFolder
 
 
@@ -104,7 +104,7 @@ def test_the_end_says_verdicts_warnings_paths_and_commands(tables, printed):
 def test_without_a_complete_configuration_there_is_no_next_command(tables, printed):
     none = tables._replace(trials=tables.trials.iloc[:0])
 
-    shown = printed(lambda console: show_end(none, made_evaluation(), console))
+    shown = printed(lambda console: show_end(none, evaluate(none), console))
 
     assert "stage1.export" not in shown
     assert "No trial has ended yet" in shown

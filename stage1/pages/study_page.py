@@ -1,0 +1,212 @@
+"""The report of a study: what it holds, its files, and what the terminal shows of it at the end."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from stage1.base.errors import ResultsError
+from stage1.base.files import must_be_writable, write_text
+from stage1.base.metric_table import meanings
+from stage1.base.terminal import print_plain
+from stage1.claims.claim import claims_json
+from stage1.claims.evaluate import Evaluation, evaluate
+from stage1.claims.scores import RunTables, read_run
+from stage1.claims.verdicts import Verdict
+from stage1.pages.arms_section import arm_blocks, end_rows, plan_blocks, progress_text
+from stage1.pages.blocks import Block, Gallery, Heading, Picture, cautions, paragraph, word_list
+from stage1.pages.claims_section import GLOSSARY, in_order, is_beside, verdict_blocks, verdict_row
+from stage1.pages.cost_section import cost_blocks
+from stage1.pages.design_section import design_blocks, hyperparameter_blocks
+from stage1.pages.figures import draw_all
+from stage1.pages.page import save_page, save_picture, show_cautions
+from stage1.pages.provenance import (
+    activation,
+    best_blocks,
+    dashboards,
+    environment_blocks,
+    final_training,
+    reproduction_blocks,
+)
+from stage1.run.folder import RunFolder
+from stage1.run.resolved_space import ResolvedSpace
+
+_WORDS = {
+    "arm": "A way to initialise the T5: pretrained, random, shuffled (the pretrained numbers in "
+    "random order), or vanilla (another encoder, no T5).",
+    "configuration": "One point of the search space; it is trained in every arm with every seed.",
+    "trial": "One configuration in one arm with one seed, trained.",
+    "horizon": "The last epoch of a full trial.",
+    **meanings(),
+    "interval": "The values of an effect that the data do not refute.",
+    "attribution": "Whether shuffled weights, the same numbers without their structure, do as "
+    "well: then it is not what the weights learned.",
+    "error reduction": "How much less is missing to correlation 1, as a share; readable also where "
+    "the correlation is high already.",
+    "tau": "Kendall's rank correlation, 1 = the same order. Its ceiling is the agreement between "
+    "seeds at the horizon: on average nothing predicts better than the truth repeats itself.",
+    "spread": "Standard deviation between configurations.",
+    "diverged": "The loss left the range of useful numbers.",
+}
+
+
+def report_blocks(
+    tables: RunTables, evaluation: Evaluation, pictures: list[Picture]
+) -> list[Block]:
+    """The whole report.
+
+    Args:
+        tables: Of the run.
+        evaluation: Of the same tables.
+        pictures: The figures in order, missing ones too.
+    """
+    space, trials = tables.space, tables.trials
+    blocks: list[Block] = [
+        Heading(space.name, level=1),
+        paragraph(f"{progress_text(trials, space)}."),
+        *cautions(evaluation.warnings, evaluation.deviations),
+        *verdict_blocks(evaluation, level=tables.registration.level),
+        Heading("Figures"),
+        Gallery(pictures),
+        *plan_blocks(trials, space, evaluation.scores),
+        *cost_blocks(evaluation, tables.registration),
+        *design_blocks(tables, evaluation),
+        *hyperparameter_blocks(tables, evaluation.scores),
+        *arm_blocks(trials, space),
+        *best_blocks(tables),
+        *environment_blocks(tables),
+        *reproduction_blocks(tables),
+        *word_list(_WORDS | GLOSSARY),
+    ]
+    return blocks
+
+
+class Report(NamedTuple):
+    """What a report was written from."""
+
+    tables: RunTables
+    evaluation: Evaluation
+
+    def show(self, console: Console) -> None:
+        """Print the end tables, the verdicts and what to do next."""
+        show_end(self.tables, self.evaluation, console)
+
+
+def write_report(run: RunFolder) -> Report:
+    """Write claims.json, figures, report.md and report.html from the tables, beside a study too.
+
+    Figures of an earlier report that this one does not have are removed.
+
+    Raises:
+        ResultsError: The folder is not a run, its tables cannot be read, or it cannot be written.
+    """
+    tables = read_run(run)
+    evaluation = evaluate(tables)
+    if run.figures.is_symlink():
+        raise ResultsError(
+            f"{run.figures}: must be a folder inside the run, got a link to another; remove it"
+        )
+    advice = "remove what is in the way, or copy the run to another place"
+    with must_be_writable(run.path, advice=advice):
+        _write(run, tables, evaluation)
+    return Report(tables, evaluation)
+
+
+def _write(run: RunFolder, tables: RunTables, evaluation: Evaluation) -> None:
+    write_text(run.claims, claims_json(evaluation.claims, evaluation.beside, facts(evaluation)))
+    pictures = [
+        save_picture(drawn, run.path, inside=run.figures.name)
+        for drawn in draw_all(tables, evaluation)
+    ]
+    save_page(report_blocks(tables, evaluation, pictures), run.report, run.report_html)
+
+
+def facts(evaluation: Evaluation) -> dict[str, Any]:
+    """What claims.json says beside the claims."""
+    scores = evaluation.scores
+    return {
+        "configurations": len(scores.configurations),
+        "complete_configurations": scores.complete,
+        "seeds": list(scores.seeds),
+        "early_epoch": scores.early_epoch,
+        "horizon_epoch": int(scores.epochs[-1]),
+        "left_out": scores.left_out,
+        "deviations": evaluation.deviations,
+        "warnings": evaluation.warnings,
+        "checks": [{"what": what, "result": result} for what, result in evaluation.checks],
+        "costs": [
+            {
+                **{"size": cost.size, "patch_len": cost.patch_len},
+                **{name: getattr(cost.ratio, name) for name in ("estimate", "low", "high")},
+            }
+            for cost in evaluation.costs
+        ],
+    }
+
+
+# The end of a study on the terminal -------------------------------------------------------------
+
+_STYLES = {
+    Verdict.SUPPORTED: "green",
+    Verdict.DIRECTION_ONLY: "cyan",
+    Verdict.NOT_SUPPORTED: "red",
+    Verdict.CONTRADICTED: "red",
+}
+_TOO_WIDE = "configs"
+"""The column of the end table for which 80 columns have no room."""
+
+
+def end_table(trials: pd.DataFrame, space: ResolvedSpace) -> Table:
+    """The end table, for 80 columns."""
+    header, rows = end_rows(trials, space)
+    left_out = header.index(_TOO_WIDE)
+    table = _compact_table()
+    for place, name in enumerate(header):
+        if place != left_out:
+            table.add_column(name, justify="left" if place < 2 else "right", no_wrap=place != 1)
+    for row in rows:
+        table.add_row(*map(Text, row[:left_out] + row[left_out + 1 :]))
+    return table
+
+
+def verdict_table(evaluation: Evaluation) -> Table:
+    """The verdicts, for 80 columns; an asterisk marks what is ours and not the plan's."""
+    table = _compact_table()
+    for name in ("claim", "claimed", "estimate", "interval", "verdict"):
+        table.add_column(name, justify="left", no_wrap=name != "claim")
+    for claim in in_order(evaluation):
+        row = verdict_row(claim)
+        name = f"{row.claim}{' *' if is_beside(claim) else ''}"
+        verdict = Text(row.verdict, style=_STYLES.get(claim.verdict, ""))
+        table.add_row(*map(Text, (name, row.claimed, row.estimate, row.interval)), verdict)
+    return table
+
+
+def _compact_table() -> Table:
+    return Table(box=None, pad_edge=False, header_style="bold")
+
+
+def show_end(tables: RunTables, evaluation: Evaluation, console: Console) -> None:
+    """Print what a study came to.
+
+    Args:
+        tables: Of the run; its report is written.
+        evaluation: Of the same tables.
+        console: Where to.
+    """
+    trials, space, run = tables.trials, tables.space, tables.run
+    heading = f"{space.name}, {space.objective.metric}. {progress_text(trials, space)}."
+    console.print(Text(heading, style="bold"))
+    console.print(end_table(trials, space))
+    console.print(verdict_table(evaluation))
+    if any(map(is_beside, in_order(evaluation))):
+        print_plain(console, "* ours, beside the plan's number; reasons are in the report")
+    show_cautions(console, cautions(evaluation.warnings, evaluation.deviations))
+    print_plain(console, f"Report: {run.report_html} (as text: {run.report.name})")
+    commands = [*final_training(tables), *dashboards(run)]
+    if commands:
+        print_plain(console, "\n  ".join(["Next:", *activation(), *commands]))

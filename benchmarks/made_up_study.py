@@ -66,7 +66,7 @@ def made_up_epoch(config: dict, epoch: int) -> dict:
 
 def train_trial(tune_config, *, shared, states, gpu):
     """Take the place of `stage1.workers.trainable.train_trial`."""
-    trial_id, config = tune_config["trial_id"], json.loads(tune_config["config"])
+    trial_id, config = tune_config["trial_id"], tune_config["config"].model_dump(mode="json")
     work = Path(shared["work"]) / trial_id
     state = work.with_suffix(f".{os.getpid()}.state")
     rows = json.loads(state.read_text()) if states.fetch(trial_id, state) else []

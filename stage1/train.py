@@ -93,8 +93,7 @@ def parameter_table(config: Config) -> Table:
 
     counts = parameter_counts(config)
     total, timeframes = sum(counts.values()), len(config.data.timeframes)
-    transfer = config.transfer_learning
-    encoder = transfer.lm_name_or_path if transfer.use_pretrained_lm else "vanilla encoder"
+    encoder = config.language_model_name or "vanilla encoder"
     title = f"Parameters: {encoder}, {timeframes} timeframes"
     if config.data.kind == "series" and config.data.channels is None:
         title += ", 1 channel (data.channels is null)"

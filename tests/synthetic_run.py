@@ -28,12 +28,12 @@ from stage1.run.registration import (
     CostPlan,
     Preregistration,
     RandomArm,
-    arm_roles,
     early_epoch,
     preregistration_text,
 )
 from stage1.run.resolved_space import ResolvedSpace
 from stage1.run.tables import RunWriter, write_cost
+from stage1.study.study import arm_roles
 
 HORIZON = 4
 EARLY = early_epoch(HORIZON)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stage1.config import Config
-from stage1.study.design import sobol_configurations
 from stage1.study.study import Study, load_study, trial_config
 
 LEARNING_RATE = "training.optimizer.lr"
@@ -34,6 +33,6 @@ def planned_trials(study: Study) -> list[Planned]:
             seed,
             trial_config(study, arm=arm, values=values, seed=seed),
         )
-        for values in sobol_configurations(study.space, study.seed)
+        for values in study.points
         for seed in study.design_seeds
     ]

@@ -71,7 +71,7 @@ def load_inputs(experiment: Experiment, data_dir: Path | None) -> Inputs:
     inputs = Inputs(
         experiment,
         bars,
-        MarketWindows(bars, first.data, calendar=first.model.async_sampler),
+        MarketWindows.of(bars, first),
         {name: resolve(name) for name in names},
     )
     for config in configs.values():

@@ -68,8 +68,7 @@ def train_side_by_side(
 
 def _train(config: dict[str, Any], shared: SharedInputs, gpu: bool) -> Outcome:
     checked = Config.model_validate(config)
-    transfer = checked.transfer_learning
-    name = transfer.lm_name_or_path if transfer.use_pretrained_lm else None
+    name = checked.language_model_name
     return train_once(
         checked,
         shared.windows(checked),

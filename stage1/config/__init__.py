@@ -62,6 +62,12 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     """Scoring."""
 
+    @property
+    def language_model_name(self) -> str | None:
+        """The language model that is used; None with the vanilla encoder."""
+        transfer = self.transfer_learning
+        return transfer.lm_name_or_path if transfer.use_pretrained_lm else None
+
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         length, masking = self.data.seq_len, self.masking

@@ -83,6 +83,14 @@ class MarketWindows:
         self.training_statistics = statistics
         self._validation: dict[tuple[MaskingConfig, tuple[float, ...]], list[Batch]] = {}
 
+    @classmethod
+    def of(
+        cls, bars: dict[str, Bars], config: Config, *, statistics: TrainingStatistics | None = None
+    ) -> MarketWindows:
+        """The windows over the bars that a complete configuration asks for; arguments as above."""
+        calendar = config.model.async_sampler
+        return cls(bars, config.data, calendar=calendar, statistics=statistics)
+
     def _uniforms(
         self, masking: MaskingConfig, windows: int, random: np.random.Generator
     ) -> NDArray[np.float64]:

@@ -311,11 +311,10 @@ def parameter_counts(config: Config) -> dict[str, int]:
     """
     if config.data.kind == "series" and config.data.channels is None:
         config = with_values(config, {"data.channels": ["channel"]})
-    transfer = config.transfer_learning
     with torch.device("meta"):
         t5 = None
-        if transfer.use_pretrained_lm:
-            t5 = t5_stack(encoder_config(transfer.lm_name_or_path))
+        if config.language_model_name is not None:
+            t5 = t5_stack(encoder_config(config.language_model_name))
         model = Stage1Model(config, t5=t5, input_scale=1.0)
     counts: dict[str, int] = {}
     for name, parameter in model.named_parameters():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -68,8 +69,7 @@ def plan(
     console = Console()
     study = load_study(space, seed=seed, trials=trials)
     bars, config = load_data(data_dir, study.config)
-    study = study._replace(config=config)
-    windows = MarketWindows(bars, config.data, calendar=config.model.async_sampler)
+    study, windows = replace(study, config=config), MarketWindows.of(bars, config)
     validation = windows.split.validation
     model = model_of_run(like) if like else TYPICAL
     run = RunFolder(out / study.space.name)

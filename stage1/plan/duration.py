@@ -49,8 +49,7 @@ def trial_timer(
         return MarketWindows(bars, config, calendar=calendar)
 
     def time_one(config: Config) -> TrialTiming:
-        transfer = config.transfer_learning
-        name = transfer.lm_name_or_path if transfer.use_pretrained_lm else None
+        name = config.language_model_name
         try:
             return time_trial(
                 config,

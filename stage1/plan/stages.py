@@ -8,8 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from stage1.config import Config
-from stage1.study.design import sobol_configurations
-from stage1.study.space import Space, active
+from stage1.study.space import Space
 from stage1.study.stages import expected_by_stage
 from stage1.study.study import Study, trial_config
 
@@ -63,20 +62,18 @@ def expected_search_epochs(space: Space) -> float:
 
 def design_configs(study: Study) -> list[Config]:
     """The complete configurations of the design, arm by arm; seeds differ in nothing that costs."""
-    points = [active(study.space, p) for p in sobol_configurations(study.space, study.seed)]
     return [
         trial_config(study, arm=arm, values=point, seed=study.seed)
         for arm in study.space.arms
-        for point in points
+        for point in study.points
     ]
 
 
 def kind_of(config: Config) -> Kind:
     """The kind of a trial."""
-    transfer = config.transfer_learning
-    if not transfer.use_pretrained_lm:
+    if config.language_model_name is None:
         return Kind(VANILLA_ENCODER, None)
-    return Kind(transfer.lm_name_or_path, transfer.patch_len)
+    return Kind(config.language_model_name, config.transfer_learning.patch_len)
 
 
 def by_kind(configs: list[Config]) -> dict[Kind, list[Config]]:

@@ -6,7 +6,6 @@ prereg.yaml begins with a checksum of what follows. `read_preregistration` says 
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -16,10 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from stage1.base.errors import ConfigError, ResultsError
 from stage1.base.files import checksum_holds, sha256_of_file, with_checksum
 from stage1.base.text import brief, dotted, shown
-from stage1.config import Config, with_values
 from stage1.config.rules import RuleError, faults_of
 from stage1.config.yaml_source import read_yaml
-from stage1.run.columns import RANDOM, RANDOM_AGAIN, RANDOM_FIXED, VANILLA
 from stage1.run.folder import RunFolder
 from stage1.run.resolved_space import MOST_EPOCHS, Word
 
@@ -53,15 +50,6 @@ SEARCHED = "searched"
 """In place of a setting of the random arm that varies from configuration to configuration."""
 
 _LABEL = ""
-_ROLE_KEYS = tuple(
-    f"transfer_learning.{name}"
-    for name in (
-        "use_pretrained_lm",
-        "initialization",
-        "initialization_stream",
-        "initialization_seed",
-    )
-)
 
 
 class Part(BaseModel):
@@ -232,53 +220,3 @@ def _content(run: RunFolder) -> dict[str, Any]:
             f"{run.prereg}: must hold keys and values, got {shown(content)}; {_RESTORE}"
         )
     return content
-
-
-# Roles ----------------------------------------------------------------------------------------
-
-
-def arm_roles(configs: Mapping[str, Config], searched: Container[str]) -> dict[str, str]:
-    """Which arm is what in the comparisons: role -> arm, the first arm of a role.
-
-    `random_again` and `random_fixed` differ from the random arm in where their weights are drawn
-    from and in nothing else: an arm with another learning rate, say, is neither.
-
-    Args:
-        configs: Configuration of each arm, in the study's order.
-        searched: Dotted keys of what is searched.
-
-    Returns:
-        Roles of `ROLES` that the study has; none where the search itself decides how a T5 is
-        initialised.
-    """
-    if any(key in searched for key in _ROLE_KEYS):
-        return {}
-    roles: dict[str, str] = {}
-    for arm, config in configs.items():
-        role = _role(config)
-        if role != RANDOM_FIXED:
-            roles.setdefault(role, arm)
-    random = configs.get(roles.get(RANDOM, ""))
-    for arm, config in configs.items():
-        if random is not None and config != random and _twins(config, random):
-            again = config.transfer_learning.initialization_seed is None
-            roles.setdefault(RANDOM_AGAIN if again else RANDOM_FIXED, arm)
-    return roles
-
-
-def _role(config: Config) -> str:
-    transfer = config.transfer_learning
-    if not transfer.use_pretrained_lm:
-        return VANILLA
-    if transfer.initialization == RANDOM and transfer.initialization_seed is not None:
-        return RANDOM_FIXED
-    return transfer.initialization
-
-
-def _twins(one: Config, other: Config) -> bool:
-    """Whether two configurations differ at most in where their weights are drawn from."""
-    draw = {
-        "transfer_learning.initialization_stream": 0,
-        "transfer_learning.initialization_seed": None,
-    }
-    return with_values(one, draw) == with_values(other, draw)

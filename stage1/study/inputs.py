@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +43,6 @@ def load_inputs(study: Study, data_dir: Path | None) -> StudyInputs:
         ModelError: A language model cannot be had.
     """
     bars, config = load_data(data_dir, study.config)
-    study = study._replace(config=config)
-    windows = MarketWindows(bars, config.data, calendar=config.model.async_sampler)
+    study, windows = replace(study, config=config), MarketWindows.of(bars, config)
     models = [resolve(name) for name in language_model_names(study)]
     return StudyInputs(study, bars, windows, models)

@@ -41,7 +41,6 @@ from stage1.study.study import (
     cost_config,
     pretrained_language_models,
     space_yaml,
-    trial_config,
 )
 from stage1.study.trials import EndedTrial, TrialSpec
 
@@ -223,7 +222,7 @@ def _preregistration(run: RunFolder, study: Study, models: list[LanguageModel]) 
 def _random_arm(study: Study) -> RandomArm | None:
     if RANDOM not in study.roles:
         return None
-    config = trial_config(study, arm=study.roles[RANDOM], values={}, seed=0)
+    config = study.arm_configs[study.roles[RANDOM]]
     values = config.transfer_learning.model_dump(include=set(RandomArm.model_fields))
     searched = {name for name in values if f"transfer_learning.{name}" in study.space.space}
     return RandomArm(**values | dict.fromkeys(searched, SEARCHED))

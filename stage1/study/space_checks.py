@@ -11,7 +11,6 @@ from stage1.base.text import did_you_mean, dotted, shown
 from stage1.config import Config, Section, with_values
 from stage1.config.rules import Fault, faults_of
 from stage1.data.windows import FEWEST_BARS
-from stage1.study.design import sobol_configurations
 from stage1.study.space import (
     ChoiceParameter,
     FloatParameter,
@@ -19,7 +18,6 @@ from stage1.study.space import (
     Parameter,
     Space,
     Value,
-    active,
 )
 
 OWN_KEYS = {
@@ -36,60 +34,47 @@ FEW = 64
 """A range of at most so many whole numbers is checked value by value."""
 
 
-def space_faults(space: Space, config: Config) -> list[Fault]:
-    """All that is wrong with a space, as far as one part can be told without the others.
+def check_space(space: Space, config: Config) -> tuple[Space, list[Fault]]:
+    """The space with options and conditions as the configuration holds them, and what is wrong.
+
+    A file may write `8.0` for a whole number, and YAML takes `3e-4` for text.
 
     Args:
         space: Well formed.
         config: What trials start from.
+
+    Returns:
+        The space is complete where nothing is wrong; faults are those that one part shows without
+        the others.
     """
-    return [
+    parameters, faults = _check_parameters(space, config)
+    faults = [
         *_arm_faults(space, config),
-        *_parameter_faults(space, config),
+        *faults,
         *_objective_faults(space, config),
         *_scheduler_faults(space),
         *_batch_size_faults(space, config),
     ]
+    return space.model_copy(update={"space": parameters}), faults
 
 
-def design_faults(space: Space, config: Config, seed: int) -> list[Fault]:
+def design_faults(space: Space, config: Config, points: list[dict[str, Value]]) -> list[Fault]:
     """The first configuration of the design, per arm, whose values do not fit together.
 
     Args:
         space: Without faults of its parts.
         config: What trials start from.
-        seed: Of the design.
+        points: The design's configurations.
     """
     faults: list[Fault] = []
-    points = [active(space, point) for point in sobol_configurations(space, seed)]
     for arm, settings in space.arms.items():
-        broken = [_broken(config, {**settings, **point}) for point in points]
-        first = next((index for index, rules in enumerate(broken) if rules), None)
-        if first is not None:
-            where = f"configuration {first} of the design, arm {arm}"
-            faults += [(("space",), f"{where}: {key}: {rule}") for key, rule in broken[first]]
+        for index, point in enumerate(points):
+            _, broken = _build(config, {**settings, **point})
+            if broken:
+                where = f"configuration {index} of the design, arm {arm}"
+                faults += [(("space",), f"{where}: {key}: {rule}") for key, rule in broken]
+                break
     return faults
-
-
-def in_configuration_types(space: Space, config: Config) -> Space:
-    """The space with options and conditions as the configuration holds them.
-
-    A file may write `8.0` for a whole number, and YAML takes `3e-4` for text.
-
-    Args:
-        space: Without faults of its parts.
-        config: What trials start from.
-    """
-    parameters: dict[str, Parameter] = {}
-    for key, parameter in space.space.items():
-        update: dict[str, Any] = {}
-        for value in _values_to_check(parameter):
-            holder = with_values(config, {**conditions(space, key), key: value})
-            update["when"] = {other: _held(holder, other) for other in parameter.when}
-            if isinstance(parameter, ChoiceParameter):
-                update["options"] = (*update.get("options", ()), _held(holder, key))
-        parameters[key] = parameter.model_copy(update=update)
-    return space.model_copy(update={"space": parameters})
 
 
 def conditions(space: Space, key: str) -> dict[str, Any]:
@@ -115,24 +100,23 @@ def _arm_faults(space: Space, config: Config) -> list[Fault]:
     for arm, values in space.arms.items():
         found = [(key, fault) for key in values if (fault := _key_fault(config, key))]
         found += [(key, "must not be searched too") for key in values if key in space.space]
-        faults += [(("arms", arm, key), rule) for key, rule in found or _broken(config, values)]
+        faults += [(("arms", arm, key), rule) for key, rule in found or _build(config, values)[1]]
     return faults
 
 
-def _parameter_faults(space: Space, config: Config) -> list[Fault]:
-    """Each parameter's key, conditions, and values."""
+def _check_parameters(space: Space, config: Config) -> tuple[dict[str, Parameter], list[Fault]]:
+    """The parameters as the configuration holds them; each key, its conditions, its values."""
     faults: list[Fault] = []
-    sound: list[str] = []
-    for key, parameter in space.space.items():
-        found = _condition_faults(space, key, earlier=sound)
+    parameters: dict[str, Parameter] = {}
+    for key in space.space:
+        found = _condition_faults(space, key, earlier=list(parameters))
         fault = _key_fault(config, key)
         if fault:
             found.append((("space", key), fault))
         if not found:
-            sound.append(key)
-            found = _range_faults(space, config, key, parameter)
+            parameters[key], found = _check_values(space, config, key)
         faults += found
-    return faults
+    return parameters, faults
 
 
 def _condition_faults(space: Space, key: str, *, earlier: list[str]) -> list[Fault]:
@@ -157,23 +141,28 @@ def _can_be(parameter: Parameter, wanted: Any) -> bool:
     return False  # a real number is never met exactly
 
 
-def _range_faults(space: Space, config: Config, key: str, parameter: Parameter) -> list[Fault]:
+def _check_values(space: Space, config: Config, key: str) -> tuple[Parameter, list[Fault]]:
     """Every option, or both ends of a range, must give a valid configuration."""
+    parameter, given = space.space[key], conditions(space, key)
     faults: list[Fault] = []
-    given = conditions(space, key)
+    when, options = dict(parameter.when), list[Value]()
     for value in _values_to_check(parameter):
-        broken = _broken(config, {**given, key: value})
+        made, broken = _build(config, {**given, key: value})
+        if made is not None:
+            when = {other: _value_of(made, other) for other in parameter.when}
+            options.append(_value_of(made, key))
+            if isinstance(parameter, FloatParameter) and not isinstance(options[-1], float):
+                rule = f"must not be float for a key with values such as {options[-1]!r}"
+                faults.append((("space", key, "type"), rule))
         faults += [
             (("space", key), rule if name == key else f"{name}: {rule}") for name, rule in broken
         ]
         if broken and isinstance(parameter, IntParameter):
             break  # the first of many
-        if not broken and isinstance(parameter, FloatParameter):
-            held = _held(with_values(config, {**given, key: value}), key)
-            if not isinstance(held, float):
-                rule = f"must not be float for a key with values such as {held!r}"
-                faults.append((("space", key, "type"), rule))
-    return faults
+    update: dict[str, Any] = {"when": when}
+    if isinstance(parameter, ChoiceParameter):
+        update["options"] = tuple(options)
+    return parameter.model_copy(update=update), faults
 
 
 def _values_to_check(parameter: Parameter) -> list[Value]:
@@ -235,18 +224,19 @@ def _key_fault(config: Config, key: str) -> str | None:
     return OWN_KEYS.get(key)
 
 
-def _broken(config: Config, values: dict[str, Any]) -> list[tuple[str, str]]:
-    """The rules that a configuration breaks with some values set, by dotted key."""
+def _build(config: Config, values: dict[str, Any]) -> tuple[Config | None, list[tuple[str, str]]]:
+    """The configuration with some values set, or None and the rules it breaks, by dotted key."""
     try:
         made = with_values(config, values)
     except ValidationError as error:
-        return [(dotted(keys), rule) for keys, rule in faults_of(error, Config)]
+        return None, [(dotted(keys), rule) for keys, rule in faults_of(error, Config)]
     if "training.batch_size" in values and made.training.batch_size == "auto":
-        return [("training.batch_size", "must be a number, since all trials share it, got auto")]
-    return []
+        rule = "must be a number, since all trials share it, got auto"
+        return None, [("training.batch_size", rule)]
+    return made, []
 
 
-def _held(config: Config, key: str) -> Any:
+def _value_of(config: Config, key: str) -> Any:
     part: Any = config
     for name in key.split("."):
         part = getattr(part, name)

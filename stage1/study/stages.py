@@ -6,9 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
 from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
-from stage1.study.design import sobol_configurations
 from stage1.study.sampler import ArmSampler
-from stage1.study.space import active
 from stage1.study.study import Study
 from stage1.study.trials import EndedTrial, RunningTrial, TrialSpec
 
@@ -18,11 +16,11 @@ CONFIRMED_PER_ARM = 2
 
 def design_specs(study: Study) -> list[TrialSpec]:
     """Configuration by configuration, so that an unfinished design is still a paired one."""
-    space = study.space
-    points = [active(space, point) for point in sobol_configurations(space, study.seed)]
     return [
-        TrialSpec(DESIGN, arm, f"design{index:03d}", seed, points[index])
-        for index, seed, arm in product(range(len(points)), study.design_seeds, space.arms)
+        TrialSpec(DESIGN, arm, f"design{index:03d}", seed, point)
+        for (index, point), seed, arm in product(
+            enumerate(study.points), study.design_seeds, study.space.arms
+        )
     ]
 
 

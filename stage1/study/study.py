@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -13,21 +16,35 @@ from stage1.base.errors import ConfigError
 from stage1.config import Config, load_config, with_values
 from stage1.config.shipped import find
 from stage1.config.yaml_source import existing_file, load_yaml, raise_faults, raise_listed
-from stage1.run.columns import PRETRAINED
-from stage1.run.registration import arm_roles, early_epoch
-from stage1.study.space import ChoiceParameter, Space, Value
-from stage1.study.space_checks import design_faults, in_configuration_types, space_faults
+from stage1.run.columns import PRETRAINED, RANDOM, RANDOM_AGAIN, RANDOM_FIXED, VANILLA
+from stage1.run.registration import early_epoch
+from stage1.study.space import ChoiceParameter, Space, Value, design_points
+from stage1.study.space_checks import check_space, design_faults
 
 LANGUAGE_MODEL = "transfer_learning.lm_name_or_path"
 USES_LANGUAGE_MODEL = "transfer_learning.use_pretrained_lm"
+_ROLE_KEYS = tuple(
+    f"transfer_learning.{name}"
+    for name in (
+        "use_pretrained_lm",
+        "initialization",
+        "initialization_stream",
+        "initialization_seed",
+    )
+)
 
 
-class Study(NamedTuple):
+@dataclass(frozen=True)
+class Study:
     """A checked space with its base configuration and seed."""
 
     space: Space
     config: Config
+    """What trials start from."""
     seed: int
+    """Of the design, the samplers and the search's trials."""
+    points: list[dict[str, Value]]
+    """The design's configurations: searched values by dotted key."""
 
     @property
     def design_seeds(self) -> list[int]:
@@ -40,11 +57,15 @@ class Study(NamedTuple):
         horizon = self.space.horizon_epochs
         return sorted({early_epoch(horizon), horizon})
 
-    @property
+    @cached_property
+    def arm_configs(self) -> dict[str, Config]:
+        """The configuration of each arm where nothing is searched, in the study's order."""
+        return {arm: with_values(self.config, values) for arm, values in self.space.arms.items()}
+
+    @cached_property
     def roles(self) -> dict[str, str]:
         """What the arms are in the comparisons: arm by role."""
-        configs = {arm: with_values(self.config, own) for arm, own in self.space.arms.items()}
-        return arm_roles(configs, self.space.space)
+        return arm_roles(self.arm_configs, self.space.space)
 
 
 def load_study(path: Path, *, seed: int = 0, trials: int | None = None) -> Study:
@@ -70,16 +91,15 @@ def load_study(path: Path, *, seed: int = 0, trials: int | None = None) -> Study
         raise_faults(error, source, Space)
     base = load_config(existing_file(space.base, key="base", source=source))
     config = with_values(base, {"training.epochs": space.horizon_epochs})
-    faults = space_faults(space, config)
-    if not faults:
-        space = in_configuration_types(space, config)
-        faults = design_faults(space, config, seed)
+    space, faults = check_space(space, config)
+    points = [] if faults else design_points(space, seed)
+    faults = faults or design_faults(space, config, points)
     if faults:
         raise_listed(faults, source)
     if trials is not None:
         search = space.search.model_copy(update={"trials": trials})
         space = space.model_copy(update={"search": search})
-    return Study(space, config, seed)
+    return Study(space, config, seed, points)
 
 
 def trial_config(study: Study, *, arm: str, values: dict[str, Value], seed: int) -> Config:
@@ -88,7 +108,7 @@ def trial_config(study: Study, *, arm: str, values: dict[str, Value], seed: int)
     Raises:
         pydantic.ValidationError: The values do not fit together.
     """
-    return with_values(study.config, {**study.space.arms[arm], **values, "training.seed": seed})
+    return with_values(study.arm_configs[arm], {**values, "training.seed": seed})
 
 
 def language_model_names(study: Study) -> list[str]:
@@ -114,7 +134,7 @@ def cost_config(study: Study, name: str) -> Config:
 
 
 def _models_of_arm(study: Study, arm: str) -> set[str]:
-    transfer = trial_config(study, arm=arm, values={}, seed=0).transfer_learning
+    transfer = study.arm_configs[arm].transfer_learning
     if True not in _possible(study, USES_LANGUAGE_MODEL, transfer.use_pretrained_lm):
         return set()
     return set(map(str, _possible(study, LANGUAGE_MODEL, transfer.lm_name_or_path)))
@@ -141,3 +161,50 @@ def space_yaml(study: Study, extra: dict[str, Any]) -> str:
 def _resolved(study: Study) -> dict[str, Any]:
     resolved = study.space.model_dump(mode="json", exclude={"base"})
     return resolved | {"seed": study.seed, "config": study.config.model_dump(mode="json")}
+
+
+def arm_roles(configs: Mapping[str, Config], searched: Container[str]) -> dict[str, str]:
+    """Which arm is what in the comparisons: role -> arm, the first arm of a role.
+
+    `random_again` and `random_fixed` differ from the random arm in where their weights are drawn
+    from and in nothing else: an arm with another learning rate, say, is neither.
+
+    Args:
+        configs: Configuration of each arm, in the study's order.
+        searched: Dotted keys of what is searched.
+
+    Returns:
+        Roles of `ROLES` that the study has; none where the search itself decides how a T5 is
+        initialised.
+    """
+    if any(key in searched for key in _ROLE_KEYS):
+        return {}
+    roles: dict[str, str] = {}
+    for arm, config in configs.items():
+        role = _role(config)
+        if role != RANDOM_FIXED:
+            roles.setdefault(role, arm)
+    random = configs.get(roles.get(RANDOM, ""))
+    for arm, config in configs.items():
+        if random is not None and config != random and _twins(config, random):
+            again = config.transfer_learning.initialization_seed is None
+            roles.setdefault(RANDOM_AGAIN if again else RANDOM_FIXED, arm)
+    return roles
+
+
+def _role(config: Config) -> str:
+    transfer = config.transfer_learning
+    if not transfer.use_pretrained_lm:
+        return VANILLA
+    if transfer.initialization == RANDOM and transfer.initialization_seed is not None:
+        return RANDOM_FIXED
+    return transfer.initialization
+
+
+def _twins(one: Config, other: Config) -> bool:
+    """Whether two configurations differ at most in where their weights are drawn from."""
+    draw = {
+        "transfer_learning.initialization_stream": 0,
+        "transfer_learning.initialization_seed": None,
+    }
+    return with_values(one, draw) == with_values(other, draw)

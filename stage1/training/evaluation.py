@@ -51,12 +51,8 @@ def evaluate_checkpoint(checkpoint: Path, data_dir: Path | None, *, warn: Warn) 
     """
     trained = read_trained(checkpoint)
     record, config = trained.record, trained.record.config
-    windows = MarketWindows(
-        bars_for(config, data_dir),
-        config.data,
-        calendar=config.model.async_sampler,
-        statistics=record.statistics,
-    )
+    bars = bars_for(config, data_dir)
+    windows = MarketWindows.of(bars, config, statistics=record.statistics)
     decoded, batch = _decoded(trained, windows, warn)
     line = interpolated(batch)
     validation, instants = windows.split.validation, kind_of(config.data).instants

@@ -113,7 +113,7 @@ def _config_and_windows(
     if trained is not None:
         config = resumed_config(trained, config)
     bars, config = load_data(data_dir, config)
-    windows = MarketWindows(bars, config.data, calendar=config.model.async_sampler)
+    windows = MarketWindows.of(bars, config)
     if trained is not None:
         check_bars(trained, windows)
     return config, windows
@@ -143,11 +143,11 @@ def load_language_model(config: Config) -> LanguageModel | None:
     Raises:
         ModelError: It cannot be had.
     """
-    transfer = config.transfer_learning
-    if not transfer.use_pretrained_lm:
+    if config.language_model_name is None:
         return None
+    transfer = config.transfer_learning
     return resolve(
-        transfer.lm_name_or_path,
+        config.language_model_name,
         initialization=transfer.initialization,
         n_pretrained_blocks=transfer.n_pretrained_blocks,
     )

@@ -243,8 +243,8 @@ def train_trial(
     What happens next is the scheduler's business.
 
     Args:
-        tune_config: `trial_id`; `config`, the complete configuration as JSON; `block_epochs` and
-            `parts`, as `fit` takes them.
+        tune_config: `trial_id`; `config`, the complete `Config`; `block_epochs` and `parts`, as
+            `fit` takes them.
         shared: References into the object store.
         states: Where the trial's state is kept after every epoch.
         gpu: Whether the trial has a GPU, or a share of one.
@@ -255,11 +255,9 @@ def train_trial(
     if not gc.get_freeze_count():
         gc.freeze()  # what was imported stays; looking through it takes longer than all the rest
     gc.collect()  # the last trial's tensors hang in cycles between Lightning's objects
-    config = Config.model_validate_json(tune_config["config"])
-    transfer = config.transfer_learning
-    language_model = None
-    if transfer.use_pretrained_lm:
-        language_model = shared.language_model(transfer.lm_name_or_path)
+    config: Config = tune_config["config"]
+    name = config.language_model_name
+    language_model = None if name is None else shared.language_model(name)
 
     def report(row: dict[str, Any], warning: str | None) -> None:
         told = {} if warning is None else {WARNING: warning}

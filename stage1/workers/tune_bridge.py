@@ -68,8 +68,7 @@ class EngineSearcher(Searcher):
             return None
         return {
             "trial_id": spec.trial_id,
-            # As text: Tune copies and flattens whatever has an inside, several times per trial.
-            "config": config.model_dump_json(),
+            "config": config,  # a model, not a mapping, which Tune would flatten several times
             "parts": self._engine.running[spec.trial_id].parts,
             "block_epochs": self._engine.study.block_epochs if spec.stage == DESIGN else [],
         }

@@ -25,8 +25,7 @@ from stage1.claims.importance import (
     tuned_performance,
 )
 from stage1.run.resolved_space import Choice, Range
-from stage1.study.design import sobol_configurations
-from stage1.study.space import Space
+from stage1.study.space import Space, sobol_configurations
 
 UNIT = Range(type="float", low=0.0, high=1.0, log=False)
 TREES = 16  # a quarter of the usual: the shares move by .01, the time by a factor of 4

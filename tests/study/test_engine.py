@@ -26,8 +26,8 @@ from simulated_study import (
 from stage1.model.metrics import BLOCKS
 from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
 from stage1.run.folder import RunFolder
-from stage1.study.design import sobol_configurations
 from stage1.study.resume import ended_trials
+from stage1.study.space import sobol_configurations
 
 ARMS = ["pretrained", "random"]
 

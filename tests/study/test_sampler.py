@@ -11,9 +11,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from simulated_study import simulated_study
 
-from stage1.study.design import sobol_configurations
 from stage1.study.sampler import STARTUP_TRIALS, ArmSampler
-from stage1.study.space import distributions
+from stage1.study.space import distributions, sobol_configurations
 
 LR = "training.optimizer.lr"
 

@@ -10,6 +10,7 @@ from simulated_study import ROOT, SPACE, simulated_study, write_space
 from stage1.config import Config, load_config, with_values
 from stage1.run.resolved_space import ResolvedSpace
 from stage1.study.study import (
+    arm_roles,
     cost_config,
     language_model_names,
     load_study,
@@ -271,3 +272,85 @@ def test_a_written_study_loads_as_the_same_study(tmp_path):
     again = load_study(path)
 
     assert space_yaml(again, {"data": {}}) == space_yaml(study, {"data": {}})
+
+
+# --- roles ---
+
+
+def roles_of(arms, *, searched=()):
+    configs = {
+        name: with_values(
+            Config(), {f"transfer_learning.{key}": value for key, value in settings.items()}
+        )
+        for name, settings in arms.items()
+    }
+    return arm_roles(configs, searched)
+
+
+RANDOM = {"initialization": "random"}
+
+
+@pytest.mark.parametrize(
+    ("arms", "roles"),
+    [
+        pytest.param(
+            {"t5": {"initialization": "pretrained"}, "r": RANDOM},
+            {"pretrained": "t5", "random": "r"},
+            id="by what they are, not by their names",
+        ),
+        pytest.param(
+            {
+                "base": {},
+                "s": {"initialization": "shuffled"},
+                "v": {"use_pretrained_lm": False},
+            },
+            {"pretrained": "base", "shuffled": "s", "vanilla": "v"},
+            id="the base configuration's own initialisation",
+        ),
+        pytest.param(
+            {"one": {}, "two": {"lm_learning_rate_factor": 0.1}},
+            {"pretrained": "one"},
+            id="the first of a role",
+        ),
+        pytest.param(
+            {"r": RANDOM, "again": RANDOM | {"initialization_stream": 1}},
+            {"random": "r", "random_again": "again"},
+            id="another stream",
+        ),
+        pytest.param(
+            {"r": RANDOM, "small": RANDOM | {"initializer_factor": 0.05}},
+            {"random": "r"},
+            id="another scale is no second draw",
+        ),
+        pytest.param(
+            {
+                "r": RANDOM,
+                "both": RANDOM | {"initialization_stream": 1, "initializer_factor": 0.05},
+            },
+            {"random": "r"},
+            id="another stream and another scale are no second draw",
+        ),
+        pytest.param(
+            {"fixed": RANDOM | {"initialization_seed": 0}, "r": RANDOM},
+            {"random": "r", "random_fixed": "fixed"},
+            id="one draw kept across seeds",
+        ),
+        pytest.param(
+            {"fixed": RANDOM | {"initialization_seed": 0}}, {}, id="with no random beside"
+        ),
+        pytest.param(
+            {"r": RANDOM | {"initialization_stream": 2}, "again": RANDOM},
+            {"random": "r", "random_again": "again"},
+            id="the first random arm has another stream",
+        ),
+    ],
+)
+def test_the_role_of_an_arm_follows_from_its_settings(arms, roles):
+    assert roles_of(arms) == roles
+
+
+@pytest.mark.parametrize("key", ["initialization", "use_pretrained_lm", "initialization_stream"])
+def test_where_the_search_decides_there_are_no_roles(key):
+    searched = [f"transfer_learning.{key}"]
+
+    assert roles_of({"a": {}, "b": {"patch_len": 4}}, searched=searched) == {}

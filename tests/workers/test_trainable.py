@@ -62,7 +62,7 @@ def settings(config, trial_id="a"):
     """What Ray hands to a trial."""
     return {
         "trial_id": trial_id,
-        "config": config.model_dump_json(),
+        "config": config,
         "block_epochs": [],
         "parts": 1,
     }

@@ -26,12 +26,11 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
-from stage1.claims.catalogue import DEFINITIONS
 from stage1.claims.evaluate import evaluate
 from stage1.claims.scores import read_run
 from stage1.claims.verdicts import Verdict
 from stage1.pages.blocks import cautions
-from stage1.pages.claims_section import in_order, verdict_row
+from stage1.pages.claims_section import verdict_row
 from stage1.pages.figures import draw_all
 from stage1.pages.markdown import escaped
 from stage1.pages.numbers import number, significant
@@ -106,7 +105,9 @@ print(f"Pairs of configuration and seed left out of every arm: {left_out or 'non
 # %%
 arms, table = {arm: scores.arm(arm) for arm in scores.correlation}, {}
 for arm, one in arms.items():
-    means = {name: pd.Series(part.ravel()).mean() for name, part in one._asdict().items()}
+    parts = {"early": one.early, "final": one.final, "log_loss": one.log_loss}
+    parts["diverged"] = one.diverged
+    means = {name: pd.Series(part.ravel()).mean() for name, part in parts.items()}
     table[arm] = {"trials": np.isfinite(one.final).sum()} | means
 display(pd.DataFrame.from_dict(table, orient="index").round(4))
 
@@ -137,7 +138,7 @@ show("paired_slopes")
 # %%
 def show_claim(place):
     """What the run says of a claim and the line beside it, and what else the scores say."""
-    lines = [one for one in in_order(evaluation) if one.id.startswith(place)]
+    lines = [one for one in evaluation.lines if one.id.startswith(place)]
     display(pd.DataFrame(map(verdict_row, lines)).set_index("claim").T)
     display(Markdown("\n\n".join(escaped(f"{one.id}: {one.sentence}") for one in lines)))
     shown = {name: significant(value) for one in lines for name, value in one.shown.items()}
@@ -229,8 +230,11 @@ PAIRS = ((PRETRAINED, SHUFFLED), (SHUFFLED, RANDOM), (RANDOM_AGAIN, RANDOM))
 roles = {role: arms[arm] for role, arm in registration.roles.items() if arm in arms}
 table = {}
 for pair in (pair for pair in PAIRS if set(pair) <= set(roles)):
-    for one in evaluation.claims[:-1]:
-        tested = DEFINITIONS[one.name](*map(roles.get, pair), error_rate=registration.level)
+    for one in evaluation.claims:
+        if not one.definition.statistic:
+            continue
+        first, second = (roles[role] for role in pair)
+        tested = one.definition.judge(first, second, error_rate=registration.level)
         row = verdict_row(one._replace(interval=tested.effect))
         table.setdefault(" against ".join(pair), {})[one.name] = f"{row.estimate} {row.interval}"
 display(pd.DataFrame(table) if table else "The study has no control arm.")

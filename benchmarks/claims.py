@@ -15,61 +15,55 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stage1.claims.error_rates import Counts, Share, any_false_finding, simulate
-from stage1.claims.finding import (
-    CLAIMED,
-    COST,
-    EARLY_GAIN,
+from stage1.claims.catalogue import (
+    ABOUT_SCORES,
+    DEFINITIONS,
     EARLY_SIGNAL,
-    FINAL_GAIN,
+    ERROR_RATE,
+    FAMILY_ERROR,
     SENSITIVITY,
     STABILITY,
+    Definition,
+    Unit,
 )
+from stage1.claims.error_rates import Counts, Share, any_false_finding, simulate
 from stage1.claims.intervals import Interval, student_interval
 from stage1.claims.spread import log_spread_ratio, seed_variance_ratio, spread_ratio
-from stage1.claims.synthetic import ScoreModel, draw_studies
-from stage1.run.registration import ERROR_RATE, FAMILY_ERROR
+from stage1.claims.synthetic import ALIKE, ScoreModel, draw_studies
 
 CONFIGURATIONS = (8, 16, 32, 64)
-LINES = (
-    (SENSITIVITY, False),
-    (EARLY_GAIN, False),
-    (EARLY_GAIN, True),
-    (FINAL_GAIN, False),
-    (FINAL_GAIN, True),
-    (STABILITY, False),
-    (EARLY_SIGNAL, False),
-    (COST, False),
-)
 EFFECTS = {
-    SENSITIVITY: (0.2, 0.3, 0.4, 0.5, 0.75),
-    EARLY_GAIN: (0.05, 0.1, 0.2),
-    FINAL_GAIN: (0.05, 0.1, 0.2),
-    STABILITY: (0.2, 0.5, 0.7, 0.9),
-    EARLY_SIGNAL: (0.1, 0.15),
+    "sensitivity": (0.2, 0.3, 0.4, 0.5, 0.75),
+    "early gain": (0.05, 0.1, 0.2),
+    "gain at the horizon": (0.05, 0.1, 0.2),
+    "stability": (0.2, 0.5, 0.7, 0.9),
+    "early signal": (0.1, 0.15),
 }
 RANK_POWER_STUDIES = 500
 
 
 class Job(NamedTuple):
-    claim: str
-    beside: bool
+    number: str
     configurations: int
     heavy_tailed: bool
     effect: float
     studies: int
 
 
-def model(claim: str, configurations: int, *, heavy_tailed: bool) -> ScoreModel:
+BY_NUMBER = {definition.number: definition for definition in DEFINITIONS}
+
+
+def model(number: str, configurations: int, *, heavy_tailed: bool) -> ScoreModel:
     """Seeds agree better where ranks are asked for: below that, claim 5 cannot be evaluated."""
-    reliability = 0.9 if claim == EARLY_SIGNAL else 0.7
+    reliability = 0.9 if number == EARLY_SIGNAL.number else 0.7
     return ScoreModel(configurations, seeds=2, reliability=reliability, heavy_tailed=heavy_tailed)
 
 
 def run(job: Job) -> tuple[Job, Counts]:
-    of = model(job.claim, job.configurations, heavy_tailed=job.heavy_tailed)
+    of = model(job.number, job.configurations, heavy_tailed=job.heavy_tailed)
+    definition = BY_NUMBER[job.number]
     seed = hash((job.configurations, job.heavy_tailed, round(1000 * job.effect))) % 2**31
-    counts = simulate(of, job.claim, job.effect, studies=job.studies, seed=seed, beside=job.beside)
+    counts = simulate(of, definition, job.effect, studies=job.studies, seed=seed)
     return job, counts
 
 
@@ -78,22 +72,18 @@ def run_family(job: Job) -> tuple[Job, Share]:
     return job, any_false_finding(of, studies=job.studies, seed=job.configurations)
 
 
-def name_of(claim: str, beside: bool) -> str:
-    return f"{claim}, error reduction" if beside else claim
-
-
 def percent(share: Share) -> str:
     return f"{share.value:.2%} ±{share.error:.2%}"
 
 
 def print_error_rates(pool: Pool, studies: int) -> None:
     jobs = [
-        Job(claim, beside, number, heavy, effect, studies)
-        for claim, beside in LINES
+        Job(one.number, number, heavy, effect, studies)
+        for one in DEFINITIONS
         for number in CONFIGURATIONS
         for heavy in (False, True)
-        for effect in (0.0, CLAIMED.get(claim, 0.0))
-        if claim != EARLY_SIGNAL or number >= 32
+        for effect in (0.0, edge(one))
+        if number >= one.effort.least_configurations
     ]
     rates = dict(pool.imap_unordered(run, jobs))
     print("## Error rates\n")
@@ -105,18 +95,23 @@ def print_error_rates(pool: Pool, studies: int) -> None:
         header = [f"{n}, {tails}" for n in CONFIGURATIONS for tails in ("Gaussian", "t4")]
         print_row(["claim", *header])
         print_row(["---"] * (len(header) + 1))
-        for claim, beside in LINES:
+        for one in DEFINITIONS:
             cells = []
             for number in CONFIGURATIONS:
                 for heavy in (False, True):
-                    effect = CLAIMED.get(claim, 0.0) if at_claimed else 0.0
-                    counts = rates.get(Job(claim, beside, number, heavy, effect, studies))
-                    cells.append(told(counts, at_claimed, allowed))
-            print_row([name_of(claim, beside), *cells])
+                    effect = edge(one) if at_claimed else 0.0
+                    counts = rates.get(Job(one.number, number, heavy, effect, studies))
+                    cells.append(in_cell(counts, at_claimed, allowed))
+            print_row([one.registered_name, *cells])
         print()
 
 
-def told(counts: Counts | None, at_claimed: bool, allowed: float) -> str:
+def edge(definition: Definition) -> float:
+    """The effect that is just what is claimed, as `simulate` takes it."""
+    return definition.claimed if definition.planted else 0.0
+
+
+def in_cell(counts: Counts | None, at_claimed: bool, allowed: float) -> str:
     if counts is None:
         return "not evaluable"
     share = counts.supported if at_claimed else counts.found
@@ -125,14 +120,12 @@ def told(counts: Counts | None, at_claimed: bool, allowed: float) -> str:
 
 def print_family(pool: Pool, studies: int) -> None:
     jobs = [
-        Job("", False, number, heavy, 0.0, studies)
-        for number in CONFIGURATIONS
-        for heavy in (False, True)
+        Job("", number, heavy, 0.0, studies) for number in CONFIGURATIONS for heavy in (False, True)
     ]
     print(f"At least one of the six errs; allowed {FAMILY_ERROR:.0%}\n")
     print_row(["configurations", "Gaussian", "t4"])
     print_row(["---"] * 3)
-    shares = {job[2:4]: share for job, share in pool.imap_unordered(run_family, jobs)}
+    shares = {job[1:3]: share for job, share in pool.imap_unordered(run_family, jobs)}
     for number in CONFIGURATIONS:
         print_row([str(number), *(percent(shares[number, heavy]) for heavy in (False, True))])
     print()
@@ -140,35 +133,34 @@ def print_family(pool: Pool, studies: int) -> None:
 
 def print_power(pool: Pool, studies: int) -> None:
     jobs = [
-        Job(claim, beside, number, False, effect, few(claim, studies))
-        for claim, beside in LINES
-        if claim != COST
-        for effect in EFFECTS[claim]
+        Job(one.number, number, False, effect, few(one, studies))
+        for one in ABOUT_SCORES
+        for effect in EFFECTS[one.name]
         for number in CONFIGURATIONS
-        if claim != EARLY_SIGNAL or number >= 32
+        if number >= one.effort.least_configurations
     ]
     counts = dict(pool.imap_unordered(run, jobs))
     print("## Power: direction seen / SUPPORTED\n")
     print_row(["claim", "true effect", *(f"{n} configurations" for n in CONFIGURATIONS)])
     print_row(["---"] * (len(CONFIGURATIONS) + 2))
-    for claim, beside in LINES:
-        for effect in EFFECTS.get(claim, ()):
+    for one in ABOUT_SCORES:
+        for effect in EFFECTS[one.name]:
             cells = []
             for number in CONFIGURATIONS:
-                key = Job(claim, beside, number, False, effect, few(claim, studies))
+                key = Job(one.number, number, False, effect, few(one, studies))
                 found = counts.get(key)
                 cells.append(
                     f"{found.positive.value:.2f} / {found.supported.value:.2f}"
                     if found
                     else "not evaluable"
                 )
-            size = f"{effect:.2f}" if claim == EARLY_SIGNAL else f"{effect:.0%}"
-            print_row([name_of(claim, beside), size, *cells])
+            size = f"{effect:.0%}" if one.unit is Unit.SHARE else f"{effect:.2f}"
+            print_row([one.registered_name, size, *cells])
     print()
 
 
-def few(claim: str, studies: int) -> int:
-    return min(studies, RANK_POWER_STUDIES) if claim == EARLY_SIGNAL else studies
+def few(definition: Definition, studies: int) -> int:
+    return min(studies, RANK_POWER_STUDIES) if definition is EARLY_SIGNAL else studies
 
 
 def log_seed_interval(first: np.ndarray, second: np.ndarray) -> Interval:
@@ -186,21 +178,24 @@ def jackknife(arms: np.ndarray, statistic, *, degrees: float) -> Interval:
     n = arms.shape[1]
     each = np.array([statistic(np.delete(arms, place, axis=1)) for place in range(n)])
     error = math.sqrt((n - 1) / n * np.square(each - each.mean()).sum())
-    return student_interval(statistic(arms), error, degrees=degrees)
+    return student_interval(statistic(arms), error, degrees=degrees, error_rate=ERROR_RATE)
 
 
 def compare_ways(job: Job) -> tuple[Job, list[float]]:
     """Shares of studies in which (ours, the other way) find a smaller spread, or any difference."""
     of = ScoreModel(job.configurations, 2, heavy_tailed=job.heavy_tailed)
-    effects = {job.claim: job.effect} if job.effect else {}
+    planted = BY_NUMBER[job.number].planted
+    first_arm = planted.shape(of, job.effect) if job.effect else ALIKE
     hits = np.zeros(2)
     generator = np.random.default_rng(7)
-    for first, second in draw_studies(of, effects, studies=job.studies, generator=generator):
+    for first, second in draw_studies(of, first_arm, studies=job.studies, generator=generator):
         pair = (first.log_loss, second.log_loss)
-        if job.claim == SENSITIVITY:
-            ours, other, null = spread_ratio(*pair).ratio, log_spread_ratio(*pair), 1.0
+        if job.number == SENSITIVITY.number:
+            ours, null = spread_ratio(*pair, error_rate=ERROR_RATE).ratio, 1.0
+            other = log_spread_ratio(*pair, error_rate=ERROR_RATE)
         else:
-            ours, other, null = seed_variance_ratio(*pair), log_seed_interval(*pair), 0.0
+            ours, null = seed_variance_ratio(*pair, error_rate=ERROR_RATE), 0.0
+            other = log_seed_interval(*pair)
         hits += [ours.high < null or ours.low > null, other.high < 0 or other.low > 0]
     return job, list(hits / job.studies)
 
@@ -210,8 +205,8 @@ def print_ways(pool: Pool, studies: int) -> None:
     print_row(["claim", "configurations", "scores", "true effect", "ours", "the other way"])
     print_row(["---"] * 6)
     jobs = [
-        Job(claim, False, number, heavy, effect, studies)
-        for claim, effects in ((SENSITIVITY, (0.0, 0.5, 0.75)), (STABILITY, (0.0, 0.7)))
+        Job(one.number, number, heavy, effect, studies)
+        for one, effects in ((SENSITIVITY, (0.0, 0.5, 0.75)), (STABILITY, (0.0, 0.7)))
         for effect in effects
         for number in (16, 64)
         for heavy in (False, True)
@@ -219,7 +214,15 @@ def print_ways(pool: Pool, studies: int) -> None:
     for job, shares in pool.imap(compare_ways, jobs):
         tails = "t4" if job.heavy_tailed else "Gaussian"
         cells = [f"{share:.2%}" for share in shares]
-        print_row([job.claim, str(job.configurations), tails, f"{job.effect:.0%}", *cells])
+        print_row(
+            [
+                BY_NUMBER[job.number].name,
+                str(job.configurations),
+                tails,
+                f"{job.effect:.0%}",
+                *cells,
+            ]
+        )
     print()
     print(
         "The other way: sensitivity, log scale with the jackknife; "

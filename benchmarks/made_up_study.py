@@ -23,6 +23,7 @@ from ray import tune
 from rich.console import Console
 
 from stage1.base.terminal import run_command
+from stage1.claims.catalogue import REGISTERED
 from stage1.run.folder import RunFolder
 from stage1.study.resume import begin_run, check_same_study
 from stage1.study.study import Study, load_study
@@ -136,7 +137,7 @@ def begin(run: RunFolder, study: Study) -> None:
     """Write what comes before the first trial, of data and models that do not exist."""
     weights = {"w": SimpleNamespace(numel=lambda: 1)}
     model = SimpleNamespace(name="english-t5-nano", sha256="a" * 64, weights=weights)
-    begin_run(run, study, data=DATA, models=[model])
+    begin_run(run, study, data=DATA, models=[model], claims=REGISTERED)
 
 
 def run_made_up(

@@ -128,6 +128,7 @@ def _run(
     budget: timedelta | None,
 ) -> bool:
     """Begin or resume the study; says whether all of it has ended now."""
+    from stage1.claims.catalogue import REGISTERED
     from stage1.study.inputs import load_inputs
     from stage1.study.resume import begin_run, check_same_study, data_description
     from stage1.workers.launch import run_study
@@ -138,7 +139,7 @@ def _run(
     if resume:
         check_same_study(run, study, data=data)
     else:
-        begin_run(run, study, data=data, models=models)
+        begin_run(run, study, data=data, models=models, claims=REGISTERED)
     with chatter_in(run.log):
         return run_study(
             study, run, bars, models, cluster=cluster, console=console, time_budget=budget

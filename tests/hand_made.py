@@ -8,26 +8,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stage1.claims.claim import ATTRIBUTABLE, Claim
+from stage1.claims.catalogue import DEFINITIONS
+from stage1.claims.claim import Claim
 from stage1.claims.evaluate import Evaluation
 from stage1.claims.intervals import NO_INTERVAL, Interval
 from stage1.claims.scores import Scores
 from stage1.claims.step_cost import SizeCost
-from stage1.claims.verdicts import Verdict
+from stage1.claims.verdicts import ATTRIBUTABLE, Verdict
 
-NAMES = (
-    *("sensitivity", "early gain", "gain at the horizon", "stability", "early signal"),
-    "cost",
-)
+BY_NUMBER = {definition.number: definition for definition in DEFINITIONS}
 
 
 def made_claim(number: str = "1", /, **changes: Any) -> Claim:
     """A supported claim of 25 % in [21 %, 29 %], p = 0.001 of the interval; `changes` replace."""
     fields: dict[str, Any] = {
-        "id": number,
-        "name": NAMES[int(number[0]) - 1],
+        "definition": BY_NUMBER[number],
         "arm_pair": ("pretrained", "random"),
-        "estimand": "what is estimated",
         "claimed": 0.2,
         "interval": Interval(0.25, 0.21, 0.29, 0.001),
         "verdict": Verdict.SUPPORTED,

@@ -1,14 +1,12 @@
 """Outlooks made up by hand, for tests of what is told about them."""
 
-from stage1.claims.error_rates import Counts, Power, Share
-from stage1.claims.finding import CLAIMED
+from stage1.claims.error_rates import Counts, Share
 from stage1.plan.outlook import Outlook
 
 
 def made_up(
-    claim,
+    definition,
     *,
-    beside=False,
     seen=None,
     needed=None,
     possible=True,
@@ -22,9 +20,16 @@ def made_up(
     """An outlook of 400 studies."""
     found, right, fit = (Share(hits, 400) for hits in (positive, supported, evaluable))
     counts = Counts(found=found, positive=found, supported=right, evaluable=fit)
-    power = Power(claim, beside, CLAIMED[claim], counts if possible else None, seen, needed)
-    return Outlook(claim, beside, configurations, seeds, never="", not_here=not_here, power=power)
+    return Outlook(
+        definition,
+        configurations,
+        seeds,
+        not_here=not_here,
+        at_claimed=counts if possible else None,
+        smallest_seen=seen,
+        needed=needed,
+    )
 
 
-def undecidable(claim, reason, *, beside=False):
-    return Outlook(claim, beside, 8, 2, never=reason, not_here=reason, power=None)
+def undecidable(definition, reason):
+    return Outlook(definition, 8, 2, never=reason, not_here=reason)

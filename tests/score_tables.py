@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 from synthetic_run import changed_study, synthetic_study
 
+from stage1.claims.catalogue import ERROR_RATE
 from stage1.claims.scores import ArmScores, RunTables
+from stage1.claims.verdicts import Finding
 from stage1.run.columns import (
     BLOCK_COLUMNS,
     COMPLETED,
@@ -39,10 +41,11 @@ SIZE = "google-t5/t5-small"
 TIMEFRAMES = ("m1", "m5")
 
 
-def arm_scores(final, *, early=None, log_loss=None, diverged=None) -> ArmScores:
+def arm_scores(final, *, name="", early=None, log_loss=None, diverged=None) -> ArmScores:
     """Scores of an arm; what is not given follows from the final correlation."""
     final = np.asarray(final, dtype=float)
     return ArmScores(
+        name,
         early=final / 2 if early is None else np.asarray(early, dtype=float),
         final=final,
         log_loss=-final if log_loss is None else np.asarray(log_loss, dtype=float),
@@ -58,11 +61,18 @@ def drawn_arm(
     luck = generator.normal(size=(2, configurations, seeds)) * noise / spread
     early, final = quality + luck
     return ArmScores(
+        name="",
         early=0.7 * mean + spread * early,
         final=mean + spread * final,
         log_loss=-1 - loss_spread * final,
         diverged=np.zeros(final.shape, dtype=bool),
     )
+
+
+def judged(definition, first: ArmScores, second: ArmScores) -> Finding:
+    """What two arms' scores say of a claim at the usual error rate."""
+    arms = (first._replace(name="first arm"), second._replace(name="second arm"))
+    return definition.judge(*arms, error_rate=ERROR_RATE)
 
 
 def timed_cost(ratios: Sequence[float], *, size: str = SIZE, patch_len: int = 8) -> pd.DataFrame:

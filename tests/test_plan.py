@@ -10,7 +10,7 @@ from simulated_study import ROOT, SPACE, write_space
 from synthetic_run import write_synthetic_run
 
 from stage1.plan import __main__ as command
-from stage1.plan import duration, timed
+from stage1.plan import resources
 from stage1.training.timing import TrialTiming
 
 SMOKE = ROOT / "search_spaces" / "smoke.yaml"
@@ -38,9 +38,9 @@ def simulated(monkeypatch):
     """In place of a minute of simulation: notes the models that studies are drawn from."""
     models = []
 
-    def outlook(model, claim, *, beside):
+    def outlook(model, definition):
         models.append(model)
-        return made_up(claim, beside=beside, needed=64, configurations=model.configurations)
+        return made_up(definition, needed=64, configurations=model.configurations)
 
     monkeypatch.setattr(command, "outlook", outlook)
     return models
@@ -55,7 +55,7 @@ def timed_configs(monkeypatch):
         configs.append(config)
         return TrialTiming(1.0, 0.1, 0.5, peak_rss_mb=1024.0, peak_vram_mb=None)
 
-    monkeypatch.setattr(duration, "time_trial", time_trial)
+    monkeypatch.setattr(resources, "time_trial", time_trial)
     return configs
 
 
@@ -143,7 +143,7 @@ def test_without_timing_no_model_is_opened(call, folder, simulated, timed_config
 def test_where_a_trial_wants_a_gpu_and_there_is_none_nothing_is_timed(
     call, folder, simulated, timed_configs, monkeypatch
 ):
-    monkeypatch.setattr(timed.torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(command.torch.cuda, "device_count", lambda: 0)
     space = space_of(folder, ("search: {", "resources: {cpus: 1, gpus: 1}\nsearch: {"))
 
     status, out, _ = call(space)
@@ -159,9 +159,9 @@ def test_where_a_trial_wants_a_gpu_and_there_is_none_nothing_is_timed(
 def test_gpus_limit_the_trials_at_once_and_their_memory_is_told(
     call, folder, simulated, monkeypatch, gpus_each, per_gpu, workers
 ):
-    monkeypatch.setattr(timed.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(command.torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(
-        duration, "time_trial", lambda *_, **__: TrialTiming(1.0, 0.1, 0.5, 700.0, 1024.0)
+        resources, "time_trial", lambda *_, **__: TrialTiming(1.0, 0.1, 0.5, 700.0, 1024.0)
     )
     space = space_of(
         folder, ("search: {", f"resources: {{cpus: 1, gpus: {gpus_each}}}\nsearch: {{")
@@ -299,7 +299,7 @@ def test_ctrl_c_is_status_130(call, folder, simulated, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(duration, "time_trial", interrupted)
+    monkeypatch.setattr(resources, "time_trial", interrupted)
 
     status, _, err = call(space_of(folder))
 

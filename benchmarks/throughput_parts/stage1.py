@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from stage1.claims.catalogue import REGISTERED
 from stage1.data.bars import fingerprint
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_bars
@@ -56,7 +57,7 @@ def run_engine(job: Job, run: RunFolder) -> float:
         study.space.resources, workers=job.workers, address=None, storage=None
     ) as cluster:
         stood = time.time()
-        begin_run(run, study, data=data, models=models)
+        begin_run(run, study, data=data, models=models, claims=REGISTERED)
         run_study(study, run, bars, models, cluster=cluster, console=Console())
     return stood
 

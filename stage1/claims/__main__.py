@@ -12,8 +12,8 @@ from rich.table import Table
 
 from stage1.base.errors import EXIT_DEFECT
 from stage1.base.terminal import print_plain, run_commands
+from stage1.claims.catalogue import DEFINITIONS, ERROR_RATE, FAMILY_ERROR
 from stage1.claims.error_rates import (
-    LINES,
     ErrorRates,
     Share,
     any_false_finding,
@@ -21,7 +21,6 @@ from stage1.claims.error_rates import (
     family_defect,
 )
 from stage1.claims.synthetic import ScoreModel, model_of_run, variation
-from stage1.run.registration import ERROR_RATE, FAMILY_ERROR
 
 _DEFAULT = ScoreModel(configurations=32, seeds=2, reliability=0.85)
 _NOTE = (
@@ -57,8 +56,8 @@ def selftest(
         model = base._replace(heavy_tailed=heavy)
         rates, family = _simulated(model, studies=studies, seed=seed, console=console)
         console.print(_table(rates, family, tails=_tails(model)))
-        found = [text for line in rates for text in line.defects] + [family_defect(family)]
-        defects += [text for text in found if text]
+        defects += [text for line in rates for text in line.defects]
+        defects += filter(None, [family_defect(family)])
     console.print(_NOTE, highlight=False)
     for text in defects:
         console.print(f"DEFECT: {text}", style="red", highlight=False)
@@ -70,14 +69,14 @@ def selftest(
 def _simulated(
     model: ScoreModel, *, studies: int, seed: int, console: Console
 ) -> tuple[list[ErrorRates], Share]:
-    """Every line's rates, and that of any of the six; on a terminal, it says where it is."""
-    begun = f"Simulating studies with {_tails(model)}"
+    """Every claim's rates, and that of any of them; a terminal shows what is being simulated."""
+    doing = f"Simulating studies with {_tails(model)}"
     rates = []
     with console.status("") as status:
-        for claim, beside in LINES:
-            status.update(f"{begun}: {claim}{', error reduction' if beside else ''} ...")
-            rates.append(error_rates(model, claim, studies=studies, seed=seed, beside=beside))
-        status.update(f"{begun}: all six claims ...")
+        for definition in DEFINITIONS:
+            status.update(f"{doing}: {definition.registered_name} ...")
+            rates.append(error_rates(model, definition, studies=studies, seed=seed))
+        status.update(f"{doing}: all claims at once ...")
         family = any_false_finding(model, studies=studies, seed=seed)
     return rates, family
 
@@ -103,16 +102,17 @@ def _table(rates: list[ErrorRates], family: Share, *, tails: str) -> Table:
     for name in ("false finding", "false SUPPORTED", "power", "can tell"):
         table.add_column(name, justify="right", no_wrap=name != "false SUPPORTED")
     for line in rates:
+        definition = line.definition
         table.add_row(
-            "  error reduction" if line.beside else line.claim,
+            f"  {definition.beside}" if definition.beside else definition.name,
             _rate(line.without_effect.found),
             _rate(line.at_claimed and line.at_claimed.supported),
             _rate(line.at_claimed and line.at_claimed.positive),
             f"{line.without_effect.evaluable.value:.0%}",
         )
-    table.add_row("any of the six", _rate(family), "", "", "")
+    table.add_row("any claim", _rate(family), "", "", "")
     table.add_row("allowed, each", f"{ERROR_RATE:.2%}", f"{ERROR_RATE / 2:.2%}", "", "")
-    table.add_row("allowed, any of six", f"{FAMILY_ERROR:.2%}", "", "", "")
+    table.add_row("allowed, any claim", f"{FAMILY_ERROR:.2%}", "", "", "")
     return table
 
 

@@ -1,213 +1,249 @@
-"""The claims: what each estimates from the scores of two arms, and when it cannot.
+"""The table of the claims: one record for all that is said of a claim anywhere.
 
-Every function takes the arm that is said to be better first, and gives an effect that is positive
-where the claim holds. The same function compares the pretrained arm with the random one (the
-claim), with the shuffled one (what the weights learned), and two random arms (a check).
+A claim about scores is a function of two arms' scores, in the module of its statistic, and a record
+here. The verdicts, the report, the registration of new runs, the plan and the self-test read it.
 """
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import partial
+from typing import NamedTuple, Protocol
 
-import numpy as np
-
-from stage1.claims.finding import (
-    CLAIMED,
-    EARLY_GAIN,
-    EARLY_SIGNAL,
-    FINAL_GAIN,
-    LEAST_CEILING,
-    LEAST_CONFIGURATIONS_FOR_RANKS,
-    LEAST_RELIABILITY,
-    SENSITIVITY,
-    STABILITY,
-    Definition,
-    Finding,
-    not_evaluable,
-    scored,
-    share_diverged,
-)
-from stage1.claims.gains import (
-    early_error_reduction,
-    early_gain,
-    final_error_reduction,
-    final_gain,
-)
-from stage1.claims.intervals import NO_INTERVAL, Interval, Values, exponential
-from stage1.claims.ranks import (
-    early_tau,
-    same_seed_tau,
-    selection_regret,
-    tau_ceiling,
-    tau_difference,
-)
+from stage1.claims.gains import error_reduction, gain
+from stage1.claims.ranks import LEAST_CONFIGURATIONS, early_signal
 from stage1.claims.scores import ArmScores
-from stage1.claims.spread import seed_variance_ratio, spread_ratio
-from stage1.claims.verdicts import Decision, Verdict, advice, decide
-from stage1.run.registration import ERROR_RATE
+from stage1.claims.spread import sensitivity, stability
+from stage1.claims.synthetic import (
+    BETTER_EARLY_RANKS,
+    HIGHER_EARLY,
+    HIGHER_FINAL,
+    LESS_EARLY_ERROR,
+    LESS_FINAL_ERROR,
+    QUIETER_SEEDS,
+    SMALLER_SPREAD,
+    Planted,
+)
+from stage1.claims.verdicts import Finding
+from stage1.run.registration import COST_MARGIN, RegisteredClaims
 
-_RANK_SEED = 20260  # any number: the bootstrap of a table is always the same
-_LARGEST_CORRELATION = 1 - 1e-7
-
-
-def sensitivity(first: ArmScores, second: ArmScores, *, error_rate: float = ERROR_RATE) -> Finding:
-    """Claim 1: the spread between configurations is smaller.
-
-    Effect: 1 - sigma_first / sigma_second of log val_loss at the horizon, the seeds' noise removed.
-    """
-    spread = spread_ratio(first.log_loss, second.log_loss, error_rate=error_rate)
-    effect = _less(spread.ratio)
-    others = [
-        _less(spread_ratio(scale(first.final), scale(second.final)).ratio).estimate
-        for scale in (_raw, _fisher)
-    ]
-    shown = {
-        "spread of log val_loss, first arm": spread.sigmas[0],
-        "spread of log val_loss, second arm": spread.sigmas[1],
-        "share of the variance that is not seed noise, second arm": spread.reliability,
-        "smaller by, on val_correlation": others[0],
-        "smaller by, on Fisher's z": others[1],
-    }
-    if first.final.shape[1] < 2:
-        return not_evaluable(effect, "needs two seeds to tell spread from noise", shown)
-    if math.isnan(spread.reliability):
-        return not_evaluable(effect, "needs three configurations with two seeds that vary", shown)
-    if spread.reliability < LEAST_RELIABILITY:
-        return not_evaluable(
-            effect,
-            f"only {max(spread.reliability, 0):.0%} of the variance between the comparison arm's "
-            f"configurations is not seed noise, less than {LEAST_RELIABILITY:.0%}; more seeds "
-            "would help",
-            shown,
-        )
-    decision = decide(
-        effect,
-        claimed=CLAIMED[SENSITIVITY],
-        advice=advice(spread.difference, scored(first.final, second.final)),
-    )
-    if decision.verdict is Verdict.SUPPORTED and spread.all_noise:
-        decision = Decision(
-            Verdict.DIRECTION_ONLY, "the smaller spread is all noise, so its size is not known"
-        )
-    if decision.verdict is Verdict.SUPPORTED and not min(others) > 0:
-        decision = Decision(
-            Verdict.INCONCLUSIVE, "scale dependent: val_correlation does not agree with val_loss"
-        )
-    return Finding(effect, decision, shown)
+FAMILY_ERROR = 0.05
+"""Probability of any false finding among the plan's claims, at most."""
 
 
-def _raw(correlations: Values) -> Values:
-    return correlations
+class Unit(Enum):
+    """What an effect is measured in."""
+
+    SHARE = "share"
+    """Of the comparison arm's number; 0 = no effect."""
+    TAU = "difference of tau"
+    """Of rank correlations; 0 = no effect."""
+    RATIO = "ratio"
+    """To the comparison arm's number; 1 = equal."""
 
 
-def _fisher(correlations: Values) -> Values:
-    return np.arctanh(np.clip(correlations, -_LARGEST_CORRELATION, _LARGEST_CORRELATION))
+class Statistic(Protocol):
+    """What the scores of two arms say of a claim."""
+
+    def __call__(
+        self, first: ArmScores, second: ArmScores, *, claimed: float, error_rate: float
+    ) -> Finding:
+        """What they say.
+
+        The arm that is said to be better comes first. The same function compares the pretrained arm
+        with the random one (the claim), with the shuffled one (what the weights learned), and two
+        random arms (a check).
+
+        Args:
+            first: The arm said to be better; the effect is positive where it is.
+            second: The comparison arm, the same configurations and seeds.
+            claimed: Lower end of the claimed effect.
+            error_rate: Probability outside the interval, two-sided, in (0, 1).
+        """
 
 
-def _less(ratio: Interval) -> Interval:
-    """1 - ratio."""
-    return Interval(1 - ratio.estimate, 1 - ratio.high, 1 - ratio.low, ratio.p)
+class Effort(NamedTuple):
+    """How much is simulated for the plan of a study."""
+
+    studies: int = 400
+    """Made-up studies behind each number; the Monte-Carlo error of a power of 0.8 is then 0.02."""
+    least_configurations: int = 2
+    """That the statistic needs."""
+    most_configurations: int = 1024
+    most_seeds: int | None = None
+    """None = as many as the study has."""
 
 
-def stability(first: ArmScores, second: ArmScores, *, error_rate: float = ERROR_RATE) -> Finding:
-    """Claim 4: seeds differ less inside a configuration.
-
-    Effect: 1 - sum of the first's variances over seeds / sum of the second's, of log val_loss at
-    the horizon, on configurations that diverged in neither arm.
-    """
-    calm = ~(first.diverged | second.diverged).any(axis=1)
-    log_ratio = seed_variance_ratio(
-        first.log_loss[calm], second.log_loss[calm], error_rate=error_rate
-    )
-    effect = _less(exponential(log_ratio))
-    shares = [share_diverged(arm) for arm in (first, second)]
-    shown = {
-        "share of trials that diverged, first arm": shares[0],
-        "share of trials that diverged, second arm": shares[1],
-        "configurations without divergence": float(calm.sum()),
-    }
-    if first.final.shape[1] < 2:
-        return not_evaluable(effect, "needs two seeds", shown)
-    if math.isnan(effect.estimate):
-        return not_evaluable(
-            effect, "needs three configurations with two seeds that differ in both arms", shown
-        )
-    logs = Interval(-log_ratio.estimate, -log_ratio.high, -log_ratio.low, log_ratio.p)
-    decision = decide(effect, claimed=CLAIMED[STABILITY], advice=advice(logs, int(calm.sum())))
-    if decision.verdict is Verdict.SUPPORTED and shares[0] > shares[1]:
-        decision = Decision(Verdict.DIRECTION_ONLY, "it diverges more often")
-    return Finding(effect, decision, shown)
+_USUAL = Effort()
+_RANKS = Effort(
+    studies=100, least_configurations=LEAST_CONFIGURATIONS, most_configurations=128, most_seeds=3
+)
+"""The bootstrap of ranks takes long, and each pair of seeds has its own."""
 
 
-def early_signal(first: ArmScores, second: ArmScores, *, error_rate: float = ERROR_RATE) -> Finding:
-    """Claim 5: the early epoch ranks configurations more like the horizon does.
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """One claim: what it says, how it is tested, simulated and told."""
 
-    Effect: difference of the two arms' `early_tau`.
-    """
-    arrays = (first.early, first.final, second.early, second.final)
-    whole = np.logical_and.reduce([np.isfinite(scores).all(axis=1) for scores in arrays])
-    mine = (first.early[whole], first.final[whole])
-    others = (second.early[whole], second.final[whole])
-    if first.final.shape[1] < 2:
-        return not_evaluable(NO_INTERVAL, "needs two seeds: one shares its luck", {})
-    if whole.sum() < 2:
-        return not_evaluable(NO_INTERVAL, "needs two configurations with every seed", {})
-    shown = {
-        **_ranks(mine, "first arm"),
-        **_ranks(others, "second arm"),
-    }
-    if whole.sum() < LEAST_CONFIGURATIONS_FOR_RANKS:
-        estimate = early_tau(*mine) - early_tau(*others)
-        return not_evaluable(
-            Interval(estimate, math.nan, math.nan, math.nan),
-            f"needs {LEAST_CONFIGURATIONS_FOR_RANKS} configurations, got {whole.sum()}",
-            shown,
-        )
-    effect = tau_difference(
-        mine, others, error_rate=error_rate, generator=np.random.default_rng(_RANK_SEED)
-    )
-    ceilings = [tau_ceiling(final) for _, final in (mine, others)]
-    if math.isnan(effect.estimate):
-        return not_evaluable(effect, "all scores are tied, or the interval has no width", shown)
-    if not min(ceilings) >= LEAST_CEILING:
-        return not_evaluable(
-            effect,
-            f"final ranks agree between seeds by {min(ceilings):.2f} only, less than "
-            f"{LEAST_CEILING}: nothing could predict them",
-            shown,
-        )
-    decision = decide(
-        effect, claimed=CLAIMED[EARLY_SIGNAL], advice=advice(effect, int(whole.sum()))
-    )
-    relative = [early_tau(*arm) / top for arm, top in zip((mine, others), ceilings, strict=True)]
-    if decision.verdict is Verdict.CONTRADICTED and relative[0] >= relative[1]:
-        decision = Decision(
-            Verdict.NOT_SUPPORTED, "lower, but not relative to what the seeds' noise allows"
-        )
-    return Finding(effect, decision, shown)
+    number: str
+    """`1` to `6`; `2b` and `3b` stand beside claims 2 and 3."""
+    name: str
+    """Of the claim, as in claims.json."""
+    beside: str = ""
+    """What a line shows that is ours and stands beside the claim; empty for the claim itself."""
+    figure_name: str = ""
+    """What a figure calls a line beside a claim."""
+    unit: Unit
+    claimed: float
+    """Lower end of what is claimed, or the smallest effect of interest; of a ratio the largest that
+    the claim allows."""
+    estimand: str
+    """What is estimated, as a formula in words."""
+    subject: str = ""
+    """What is compared, in a sentence that goes on with `is`."""
+    more: str = ""
+    """What the subject is where the claim holds, after the amount."""
+    less: str = ""
+    """The opposite."""
+    statistic: Statistic | None = None
+    """None for the cost, which has no scores."""
+    planted: Planted | None = None
+    """Scores that have a given effect; None for the cost."""
+    effort: Effort = _USUAL
+    attributed: bool = True
+    """Whether it is asked if shuffled weights do as well."""
 
+    @property
+    def registered_name(self) -> str:
+        """Its name in prereg.yaml, which no other has."""
+        return f"{self.name}, {self.beside}" if self.beside else self.name
 
-def _ranks(arm: tuple[Values, Values], name: str) -> dict[str, float]:
-    tau, ceiling = early_tau(*arm), tau_ceiling(arm[1])
-    return {
-        f"tau, {name}": tau,
-        f"ceiling, {name}": ceiling,
-        f"tau / ceiling, {name}": tau / ceiling if ceiling > 0 else math.nan,
-        f"same-seed tau, {name}": same_seed_tau(*arm),
-        f"regret, {name}": selection_regret(*arm),
-    }
+    @property
+    def label(self) -> str:
+        """Number and name in tables, where a line beside a claim stands beneath it."""
+        return f"{self.number} {self.beside or self.name}"
+
+    def judge(self, first: ArmScores, second: ArmScores, *, error_rate: float) -> Finding:
+        """What the scores of two arms say of the claim; see `Statistic`.
+
+        Raises:
+            ValueError: The claim is not about scores.
+        """
+        if self.statistic is None:
+            raise ValueError(f"claim must be about scores, got {self.name}")
+        return self.statistic(first, second, claimed=self.claimed, error_rate=error_rate)
 
 
-DEFINITIONS: dict[str, Definition] = {
-    SENSITIVITY: sensitivity,
-    EARLY_GAIN: early_gain,
-    FINAL_GAIN: final_gain,
-    STABILITY: stability,
-    EARLY_SIGNAL: early_signal,
-}
-"""Claims 1 to 5 in order; the sixth, cost, has no scores."""
-BESIDE: dict[str, Definition] = {
-    EARLY_GAIN: early_error_reduction,
-    FINAL_GAIN: final_error_reduction,
-}
-"""The line to read where a ratio of correlations has no room; ours, with the same claimed size."""
+SENSITIVITY = Definition(
+    number="1",
+    name="sensitivity",
+    unit=Unit.SHARE,
+    claimed=0.20,
+    estimand="1 - sigma of first / second, log val_loss at the horizon, seed noise removed",
+    subject="the spread between hyperparameter configurations",
+    more="smaller",
+    less="larger",
+    statistic=sensitivity,
+    planted=SMALLER_SPREAD,
+)
+EARLY_GAIN = Definition(
+    number="2",
+    name="early gain",
+    unit=Unit.SHARE,
+    claimed=0.20,
+    estimand="mean val_correlation of first / second - 1 at the early epoch",
+    subject="val_correlation at the early epoch",
+    more="higher",
+    less="lower",
+    statistic=partial(gain, epoch="early"),
+    planted=HIGHER_EARLY,
+)
+FINAL_GAIN = Definition(
+    number="3",
+    name="gain at the horizon",
+    unit=Unit.SHARE,
+    claimed=0.10,
+    estimand="mean val_correlation of first / second - 1 at the horizon",
+    subject="val_correlation at the horizon",
+    more="higher",
+    less="lower",
+    statistic=partial(gain, epoch="final"),
+    planted=HIGHER_FINAL,
+)
+EARLY_ERROR = replace(
+    EARLY_GAIN,
+    number="2b",
+    beside="error reduction",
+    figure_name="the same in 1 - r",
+    estimand="1 - (1 - mean val_correlation of first) / (1 - that of second)",
+    subject="what is missing to a perfect correlation",
+    more="less",
+    less="more",
+    statistic=partial(error_reduction, epoch="early"),
+    planted=LESS_EARLY_ERROR,
+)
+FINAL_ERROR = replace(
+    EARLY_ERROR,
+    number="3b",
+    name=FINAL_GAIN.name,
+    claimed=FINAL_GAIN.claimed,
+    statistic=partial(error_reduction, epoch="final"),
+    planted=LESS_FINAL_ERROR,
+)
+STABILITY = Definition(
+    number="4",
+    name="stability",
+    unit=Unit.SHARE,
+    claimed=0.20,
+    estimand="1 - variance over seeds of first / second, log val_loss at the horizon",
+    subject="the variance between seeds",
+    more="smaller",
+    less="larger",
+    statistic=stability,
+    planted=QUIETER_SEEDS,
+)
+EARLY_SIGNAL = Definition(
+    number="5",
+    name="early signal",
+    unit=Unit.TAU,
+    claimed=0.10,
+    estimand="tau of first - tau of second: early against final ranks across seeds",
+    subject="the early epoch's agreement with the final ranking",
+    more="higher",
+    less="lower",
+    statistic=early_signal,
+    planted=BETTER_EARLY_RANKS,
+    effort=_RANKS,
+)
+COST = Definition(
+    number="6",
+    name="cost",
+    unit=Unit.RATIO,
+    claimed=COST_MARGIN,
+    estimand="geometric mean seconds per step, T5 / vanilla encoder of the same width",
+    attributed=False,
+)
+
+DEFINITIONS = (
+    SENSITIVITY,
+    *(EARLY_GAIN, EARLY_ERROR),
+    *(FINAL_GAIN, FINAL_ERROR),
+    STABILITY,
+    EARLY_SIGNAL,
+    COST,
+)
+"""All lines in the order of the report, each claim before the line beside it."""
+ABOUT_SCORES = tuple(definition for definition in DEFINITIONS if definition.statistic)
+PLANNED = tuple(definition for definition in DEFINITIONS if not definition.beside)
+"""The plan's claims, which share the error rate."""
+ERROR_RATE = FAMILY_ERROR / len(PLANNED)
+"""Of each deciding interval, two-sided (Bonferroni)."""
+REGISTERED = RegisteredClaims(
+    sizes={
+        definition.registered_name: definition.claimed
+        for definition in sorted(ABOUT_SCORES, key=lambda definition: bool(definition.beside))
+    },
+    error_rate=ERROR_RATE,
+)
+"""What a study fixes before its first trial."""

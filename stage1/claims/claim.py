@@ -1,4 +1,4 @@
-"""A claim as it is reported and kept in claims.json."""
+"""A claim as it came out: in numbers, in a sentence, and in claims.json."""
 
 from __future__ import annotations
 
@@ -6,35 +6,29 @@ import json
 import math
 from typing import Any, NamedTuple
 
+from stage1.claims.catalogue import PLANNED, Definition, Unit
 from stage1.claims.intervals import Interval
-from stage1.claims.verdicts import Verdict
-from stage1.run.registration import CLAIMS
+from stage1.claims.verdicts import COST_ENDINGS, ENDINGS, Verdict, cannot_tell
 
-ATTRIBUTABLE = "attributable to what the weights learned"
-NOT_ATTRIBUTABLE = "not attributable to what the weights learned"
-NOT_TESTED = "attribution not tested"
-NO_GAIN = "no gain to attribute"
+MOST_TOLD = 9.99
+"""Effects beyond this, 999 %, are only said to be beyond it."""
 
 
 class Claim(NamedTuple):
     """One claim, tested."""
 
-    id: str
-    """`1` to `6`; `2b` and `3b` are the error reductions beside claims 2 and 3."""
-    name: str
+    definition: Definition
     arm_pair: tuple[str, str]
     """Names of the arms compared, the one said to be better first."""
-    estimand: str
-    """What is estimated, as a formula in words."""
     claimed: float
-    """Lower end of the claimed effect; claim 6: largest ratio allowed."""
+    """Lower end of the claimed effect; of the cost, the largest ratio that the run allows."""
     interval: Interval
-    """Of the effect, positive where the claim holds; claim 6: of the ratio. Decides."""
+    """Of the effect, positive where the claim holds; of the cost, of the ratio. Decides."""
     verdict: Verdict
     reason: str
     """Why, or what would help; may be empty."""
     attribution: str
-    """Whether shuffled weights do as well; empty for claim 6."""
+    """Whether shuffled weights do as well; empty where that is not asked."""
     sentence: str
     """The verdict in plain words."""
     shown: dict[str, float]
@@ -45,16 +39,93 @@ class Claim(NamedTuple):
     """Why no verdict says that anything useful was learned; empty if there is no reason."""
 
     @property
+    def id(self) -> str:
+        """Its number; with a letter, that of a line beside a claim."""
+        return self.definition.number
+
+    @property
+    def name(self) -> str:
+        """Of the claim, or of that beside which the line stands."""
+        return self.definition.name
+
+    @property
     def p(self) -> float:
         """Of the deciding interval, times the number of claims, at most 1."""
-        return min(self.interval.p * CLAIMS, 1.0)
+        return min(self.interval.p * len(PLANNED), 1.0)
+
+
+def score_sentence(
+    definition: Definition,
+    *,
+    arms: tuple[str, str],
+    effect: Interval,
+    verdict: Verdict,
+    reason: str,
+) -> str:
+    """What the study says of a claim about scores.
+
+    Args:
+        definition: Of the claim.
+        arms: The pair, the one said to be better first.
+        effect: Positive where the claim holds.
+        verdict: Of the claim.
+        reason: Why it is not evaluable, where it is not.
+    """
+    if verdict is Verdict.NOT_EVALUABLE:
+        return cannot_tell(reason)
+    size, low, high = (
+        _sized(definition, value) for value in (effect.estimate, effect.low, effect.high)
+    )
+    claimed = definition.claimed
+    amount = f"{claimed:.0%}" if definition.unit is Unit.SHARE else f"{claimed:.2f}"
+    vetoed = (verdict is Verdict.INCONCLUSIVE and effect.low > 0) or (
+        verdict is Verdict.DIRECTION_ONLY and effect.low >= claimed
+    )
+    ending = f"But {reason}." if vetoed else ENDINGS[verdict].format(claimed=amount)
+    return (
+        f"With {arms[0]} weights {definition.subject} is {size} than with {arms[1]} ones "
+        f"({low} to {high}). {ending}"
+    )
+
+
+def _sized(definition: Definition, value: float) -> str:
+    word = definition.less if value < 0 else definition.more
+    if math.isinf(value):
+        return f"any amount {word}"
+    if abs(value) > MOST_TOLD:
+        return f"over {MOST_TOLD:.0%} {word}"
+    amount = f"{abs(value):.1%}" if definition.unit is Unit.SHARE else f"{abs(value):.3f}"
+    return f"{amount} {word}"
+
+
+def cost_sentence(size: str, ratio: Interval, *, margin: float, verdict: Verdict) -> str:
+    """What the study says of the cost.
+
+    Args:
+        size: The T5's name.
+        ratio: Of seconds per step, T5 / vanilla.
+        margin: Largest ratio that the claim allows.
+        verdict: Of the claim.
+    """
+    return (
+        f"A step with {size} takes {ratio.estimate:.3f} times as long as one with a vanilla "
+        f"encoder of the same width ({ratio.low:.3f} to {ratio.high:.3f}). {COST_ENDINGS[verdict]} "
+        f"({margin:.2f})."
+    )
+
+
+def signed_share(value: float) -> str:
+    """An effect in per cent with its sign, at most `MOST_TOLD`."""
+    if math.isfinite(value) and abs(value) > MOST_TOLD:
+        return f"{'<-' if value < 0 else '>+'}{MOST_TOLD:.0%}"
+    return f"{value:+.1%}"
 
 
 def claims_json(claims: list[Claim], beside: list[Claim], facts: dict[str, Any]) -> str:
     """claims.json: no number in it is NaN or infinite, null stands for both.
 
     Args:
-        claims: The six, in order.
+        claims: The plan's, in order.
         beside: Lines beside them.
         facts: What else the verdicts rest on, by name.
     """
@@ -71,7 +142,7 @@ def _fields(claim: Claim) -> dict[str, Any]:
         "id": claim.id,
         "name": claim.name,
         "arm_pair": list(claim.arm_pair),
-        "estimand": claim.estimand,
+        "estimand": claim.definition.estimand,
         "claimed": _finite(claim.claimed),
         "estimate": _finite(claim.interval.estimate),
         "low": _finite(claim.interval.low),

@@ -11,28 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stage1.claims.catalogue import BESIDE, DEFINITIONS
-from stage1.claims.finding import (
-    CLAIMED,
-    COST,
-    EARLY_GAIN,
-    EARLY_SIGNAL,
-    LEAST_CONFIGURATIONS_FOR_RANKS,
-    Finding,
-)
-from stage1.claims.intervals import Interval, exponential, mean_interval
-from stage1.claims.synthetic import ScoreModel, draw_studies, largest_effect
-from stage1.claims.verdicts import Verdict, decide_cost
-from stage1.run.registration import COST_MARGIN, COST_ROUNDS, ERROR_RATE, FAMILY_ERROR
+from stage1.claims.catalogue import ERROR_RATE, FAMILY_ERROR, PLANNED, Definition
+from stage1.claims.intervals import exponential, mean_interval
+from stage1.claims.synthetic import ALIKE, ScoreModel, draw_studies
+from stage1.claims.verdicts import Finding, Verdict, decide_cost
+from stage1.run.registration import COST_MARGIN, COST_ROUNDS
 
 TIMING_NOISE = 0.05
 """Standard deviation of a round's log ratio: 5 %, what two busy cores give."""
-LINES = tuple(
-    (name, beside)
-    for name in (*DEFINITIONS, COST)
-    for beside in ((False, True) if name in BESIDE else (False,))
-)
-"""Every claim, and whether the line is the error reduction beside it."""
 
 
 class Share(NamedTuple):
@@ -98,55 +84,42 @@ def _share(hits: Iterable[bool]) -> Share:
 
 
 def simulate(
-    model: ScoreModel,
-    claim: str,
-    effect: float,
-    *,
-    studies: int,
-    seed: int,
-    beside: bool = False,
+    model: ScoreModel, definition: Definition, effect: float, *, studies: int, seed: int
 ) -> Counts:
     """Counts for one claim where its effect is known.
 
     Args:
         model: Of the scores.
-        claim: Its name; `cost` too.
+        definition: Of the claim.
         effect: Planted, in the claim's unit; of the cost, the log of margin / true ratio.
         studies: How many.
         seed: Of the random numbers.
-        beside: Take the error reduction beside the claim.
 
     Raises:
         ValueError: No scores of the model have such an effect.
     """
     generator = np.random.default_rng(seed)
-    if claim == COST:
+    planted = definition.planted
+    if planted is None:
         return count(_cost_finding(effect, generator) for _ in range(studies))
-    definition = (BESIDE if beside else DEFINITIONS)[claim]
-    planted = effect
-    if beside and effect:
-        planted *= _gain_per_error_reduction(model, claim)
-    drawn = draw_studies(model, {claim: planted}, studies=studies, generator=generator)
-    return count(definition(*arms) for arms in drawn)
-
-
-def _gain_per_error_reduction(model: ScoreModel, claim: str) -> float:
-    """(1 - r) falls by a share e where r rises by e (1 - r) / r of itself."""
-    mean = model.early_correlation if claim == EARLY_GAIN else model.final_correlation
-    return (1 - mean) / mean
+    first = planted.shape(model, effect) if effect else ALIKE
+    drawn = draw_studies(model, first, studies=studies, generator=generator)
+    return count(definition.judge(*arms, error_rate=ERROR_RATE) for arms in drawn)
 
 
 def _cost_finding(effect: float, generator: np.random.Generator) -> Finding:
     """Its effect is log(margin / ratio), which is positive where the claim holds."""
     margin = math.log(COST_MARGIN)
     logs = margin - effect + TIMING_NOISE * generator.standard_normal(COST_ROUNDS)
-    ratio = mean_interval(logs)
-    below = Interval(margin - ratio.estimate, margin - ratio.high, margin - ratio.low, ratio.p)
-    return Finding(below, decide_cost(exponential(ratio), margin=COST_MARGIN), {})
+    ratio = mean_interval(logs, error_rate=ERROR_RATE)
+    decision = decide_cost(exponential(ratio), margin=COST_MARGIN)
+    return Finding(ratio.below(margin), decision, {})
 
 
 def any_false_finding(model: ScoreModel, *, studies: int, seed: int) -> Share:
-    """How often at least one of the six finds a direction where there is none, cost at the margin.
+    """How often at least one of the plan's claims finds a direction where there is none.
+
+    The cost is at the margin.
 
     Args:
         model: Of the scores.
@@ -154,9 +127,10 @@ def any_false_finding(model: ScoreModel, *, studies: int, seed: int) -> Share:
         seed: Of the random numbers.
     """
     generator = np.random.default_rng(seed)
+    about_scores = [definition for definition in PLANNED if definition.statistic]
     hits = 0
-    for arms in draw_studies(model, {}, studies=studies, generator=generator):
-        findings = [definition(*arms) for definition in DEFINITIONS.values()]
+    for arms in draw_studies(model, ALIKE, studies=studies, generator=generator):
+        findings = [one.judge(*arms, error_rate=ERROR_RATE) for one in about_scores]
         findings.append(_cost_finding(0.0, generator))
         hits += any(map(_found, findings))
     return Share(hits, studies)
@@ -165,9 +139,7 @@ def any_false_finding(model: ScoreModel, *, studies: int, seed: int) -> Share:
 class ErrorRates(NamedTuple):
     """How often one claim's interval and verdict err."""
 
-    claim: str
-    beside: bool
-    """For the error reduction beside the claim."""
+    definition: Definition
     without_effect: Counts
     """Both arms alike; cost at the margin."""
     at_claimed: Counts | None
@@ -177,139 +149,33 @@ class ErrorRates(NamedTuple):
     @property
     def defects(self) -> list[str]:
         """Rates more than three Monte-Carlo errors above what they may be, in words."""
-        name = f"{self.claim}, error reduction" if self.beside else self.claim
-        told = []
+        name, texts = self.definition.registered_name, []
         if self.without_effect.found.exceeds(ERROR_RATE):
-            told.append(f"{name}: finds an effect where there is none too often")
+            texts.append(f"{name}: finds an effect where there is none too often")
         if self.at_claimed and self.at_claimed.supported.exceeds(ERROR_RATE / 2):
-            told.append(f"{name}: says SUPPORTED at the edge of the claim too often")
-        return told
+            texts.append(f"{name}: says SUPPORTED at the edge of the claim too often")
+        return texts
 
 
 def error_rates(
-    model: ScoreModel, claim: str, *, studies: int, seed: int, beside: bool = False
+    model: ScoreModel, definition: Definition, *, studies: int, seed: int
 ) -> ErrorRates:
     """The error rates of one claim.
 
     Args:
         model: Of the scores and the design.
-        claim: Its name; `cost` too.
+        definition: Of the claim.
         studies: Made-up studies behind each rate.
         seed: Of the random numbers.
-        beside: Take the error reduction beside the claim.
     """
-    claimed = CLAIMED.get(claim, 0.0)
-    without = simulate(model, claim, 0.0, studies=studies, seed=seed, beside=beside)
-    if claim != COST and largest_effect(model, claim, beside=beside) < claimed:
-        return ErrorRates(claim, beside, without, None)
-    at_claimed = simulate(model, claim, claimed, studies=studies, seed=seed + 1, beside=beside)
-    return ErrorRates(claim, beside, without, at_claimed)
+    without = simulate(model, definition, 0.0, studies=studies, seed=seed)
+    edge = definition.claimed if definition.planted else 0.0
+    if definition.planted and definition.planted.largest(model) < edge:
+        return ErrorRates(definition, without, None)
+    at_claimed = simulate(model, definition, edge, studies=studies, seed=seed + 1)
+    return ErrorRates(definition, without, at_claimed)
 
 
 def family_defect(share: Share) -> str:
-    """What to say if any of the six errs too often; else empty."""
+    """What to say if any of the plan's claims errs too often; else empty."""
     return "all claims: at least one errs too often" if share.exceeds(FAMILY_ERROR) else ""
-
-
-ENOUGH = 0.80
-"""Power from which an effect counts as seen."""
-STUDIES = 400
-"""Made-up studies behind each number; the Monte-Carlo error of a power of 0.8 is 0.02."""
-RANK_STUDIES = 100
-"""The same for ranks, whose bootstrap takes the longest; error 0.04."""
-MOST_CONFIGURATIONS = 1024
-MOST_FOR_RANKS = 128
-"""Above it a bootstrap of ranks takes too long to simulate."""
-_LADDER, _HALVINGS = 10, 4
-
-
-class Power(NamedTuple):
-    """What a design says of one claim, were its effect of a certain size."""
-
-    claim: str
-    beside: bool
-    """For the error reduction beside the claim."""
-    claimed: float
-    """The effect that is claimed."""
-    at_claimed: Counts | None
-    """Verdicts if just that were true; None if it cannot be."""
-    smallest_seen: float | None
-    """Effect whose direction is found with power `ENOUGH`; None if no possible effect is."""
-    configurations: int | None
-    """Of a design that finds the claimed effect with power `ENOUGH`; None if the largest that was
-    tried does not."""
-
-
-def claim_power(model: ScoreModel, claim: str, *, beside: bool = False, seed: int = 0) -> Power:
-    """Simulate one claim at a design.
-
-    Args:
-        model: Of the scores and the design.
-        claim: One of claims 1 to 5.
-        beside: Take the error reduction beside it.
-        seed: Of the made-up studies.
-    """
-    claimed = CLAIMED[claim]
-    largest = largest_effect(model, claim, beside=beside)
-    seen = _smallest_seen(model, claim, largest, beside=beside, seed=seed)
-    if largest < claimed:
-        return Power(claim, beside, claimed, None, seen, None)
-    at_claimed = _counts(model, claim, claimed, beside=beside, seed=seed)
-    if at_claimed.positive.value >= ENOUGH:
-        needed: int | None = model.configurations
-    else:
-        needed = _configurations_for(model, claim, claimed, beside=beside, seed=seed)
-    return Power(claim, beside, claimed, at_claimed, seen, needed)
-
-
-def _counts(model: ScoreModel, claim: str, effect: float, *, beside: bool, seed: int) -> Counts:
-    studies = RANK_STUDIES if claim == EARLY_SIGNAL else STUDIES
-    return simulate(model, claim, effect, studies=studies, seed=seed, beside=beside)
-
-
-def _sees(model: ScoreModel, claim: str, effect: float, *, beside: bool, seed: int) -> bool:
-    counts = _counts(model, claim, effect, beside=beside, seed=seed)
-    return counts.positive.value >= ENOUGH
-
-
-def _smallest_seen(
-    model: ScoreModel, claim: str, largest: float, *, beside: bool, seed: int
-) -> float | None:
-    """The first step of a ladder that is seen, refined by bisection.
-
-    A ladder, since power may fall again: a spread that vanishes has no logarithm. The same random
-    numbers at every effect make the comparison less noisy.
-    """
-    if largest <= 0:
-        return None
-    for step in range(1, _LADDER + 1):
-        high = largest * step / _LADDER
-        if _sees(model, claim, high, beside=beside, seed=seed):
-            break
-    else:
-        return None
-    low = largest * (step - 1) / _LADDER
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        if _sees(model, claim, middle, beside=beside, seed=seed):
-            high = middle
-        else:
-            low = middle
-    return high
-
-
-def _configurations_for(
-    model: ScoreModel, claim: str, effect: float, *, beside: bool, seed: int
-) -> int | None:
-    """The first power of two above the design that sees the effect."""
-    ranks = claim == EARLY_SIGNAL
-    most = MOST_FOR_RANKS if ranks else MOST_CONFIGURATIONS
-    number = 2 * model.configurations
-    if ranks:
-        number = max(number, LEAST_CONFIGURATIONS_FOR_RANKS)
-    while number <= most:
-        larger = model._replace(configurations=number)
-        if _sees(larger, claim, effect, beside=beside, seed=seed):
-            return number
-        number *= 2
-    return None

@@ -1,45 +1,39 @@
-"""Claims 2 and 3: val_correlation is higher, at the early epoch and at the horizon."""
+"""Claims 2 and 3: val_correlation is higher, at the early epoch and at the horizon.
+
+Beside each stands the error reduction, how much less is missing to correlation 1: it can be read
+also where a correlation near 1 leaves no room for a gain.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 
-from stage1.claims.finding import (
-    CLAIMED,
-    EARLY_GAIN,
-    FINAL_GAIN,
-    LEAST_CORRELATION,
-    Finding,
-    not_evaluable,
-    scored,
-)
 from stage1.claims.intervals import Interval, Values, mean_interval, ratio_interval
-from stage1.claims.scores import ArmScores
-from stage1.claims.verdicts import advice, decide
-from stage1.run.registration import ERROR_RATE
+from stage1.claims.scores import ArmScores, scored
+from stage1.claims.verdicts import Finding, advice, decide, not_evaluable
+
+LEAST_CORRELATION = 0.05
+"""A ratio of correlations needs a denominator that is clearly above this."""
+
+Epoch = Literal["early", "final"]
 
 
-def early_gain(first: ArmScores, second: ArmScores, *, error_rate: float = ERROR_RATE) -> Finding:
-    """Claim 2: val_correlation is higher at the early epoch; effect: ratio of means - 1."""
-    return _gain(first.early, second.early, CLAIMED[EARLY_GAIN], error_rate=error_rate)
-
-
-def final_gain(first: ArmScores, second: ArmScores, *, error_rate: float = ERROR_RATE) -> Finding:
-    """Claim 3: val_correlation is higher at the horizon; effect: ratio of means - 1."""
-    return _gain(first.final, second.final, CLAIMED[FINAL_GAIN], error_rate=error_rate)
-
-
-def _gain(first: Values, second: Values, claimed: float, *, error_rate: float) -> Finding:
-    mine, others = _mean_over_seeds(first), _mean_over_seeds(second)
-    ratio = ratio_interval(mine, others, error_rate=error_rate)
+def gain(
+    first: ArmScores, second: ArmScores, *, epoch: Epoch, claimed: float, error_rate: float
+) -> Finding:
+    """Ratio of the arms' mean val_correlations - 1."""
+    scores = _at(first, epoch), _at(second, epoch)
+    ours, theirs = map(_mean_over_seeds, scores)
+    ratio = ratio_interval(ours, theirs, error_rate=error_rate)
     effect = Interval(ratio.estimate - 1, ratio.low - 1, ratio.high - 1, ratio.p)
-    level = mean_interval(others, error_rate=error_rate)
-    difference = mean_interval(mine - others, error_rate=error_rate)
+    level = mean_interval(theirs, error_rate=error_rate)
+    difference = mean_interval(ours - theirs, error_rate=error_rate)
     shown = {
-        "mean val_correlation, first arm": _mean(mine),
-        "mean val_correlation, second arm": _mean(others),
+        f"mean val_correlation, {first.name}": _mean(ours),
+        f"mean val_correlation, {second.name}": _mean(theirs),
         "difference": difference.estimate,
     }
     if math.isnan(effect.estimate) or math.isnan(level.low):
@@ -59,8 +53,27 @@ def _gain(first: Values, second: Values, claimed: float, *, error_rate: float) -
             "is needed, twice what is claimed; the error reduction is the line to read",
             shown,
         )
-    decision = decide(effect, claimed=claimed, advice=advice(difference, scored(first, second)))
+    decision = decide(effect, claimed=claimed, advice=advice(difference, scored(*scores)))
     return Finding(effect, decision, shown)
+
+
+def error_reduction(
+    first: ArmScores, second: ArmScores, *, epoch: Epoch, claimed: float, error_rate: float
+) -> Finding:
+    """1 - ratio of the arms' mean 1 - val_correlation."""
+    scores = _at(first, epoch), _at(second, epoch)
+    ours, theirs = (1 - _mean_over_seeds(correlations) for correlations in scores)
+    effect = ratio_interval(ours, theirs, error_rate=error_rate).below(1.0)
+    difference = mean_interval(theirs - ours, error_rate=error_rate)
+    shown = {f"1 - r, {first.name}": _mean(ours), f"1 - r, {second.name}": _mean(theirs)}
+    if math.isnan(effect.estimate):
+        return not_evaluable(effect, "needs two configurations", shown)
+    decision = decide(effect, claimed=claimed, advice=advice(difference, scored(*scores)))
+    return Finding(effect, decision, shown)
+
+
+def _at(arm: ArmScores, epoch: Epoch) -> Values:
+    return arm.early if epoch == "early" else arm.final
 
 
 def _mean_over_seeds(scores: Values) -> Values:
@@ -72,32 +85,3 @@ def _mean_over_seeds(scores: Values) -> Values:
 def _mean(values: Values) -> float:
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if len(finite) else math.nan
-
-
-def early_error_reduction(
-    first: ArmScores, second: ArmScores, *, error_rate: float = ERROR_RATE
-) -> Finding:
-    """Beside claim 2: how much less is missing to correlation 1 at the early epoch."""
-    return _error_reduction(first.early, second.early, CLAIMED[EARLY_GAIN], error_rate=error_rate)
-
-
-def final_error_reduction(
-    first: ArmScores, second: ArmScores, *, error_rate: float = ERROR_RATE
-) -> Finding:
-    """Beside claim 3: how much less is missing to correlation 1 at the horizon."""
-    return _error_reduction(first.final, second.final, CLAIMED[FINAL_GAIN], error_rate=error_rate)
-
-
-def _error_reduction(
-    first: Values, second: Values, claimed: float, *, error_rate: float
-) -> Finding:
-    """1 - (1 - mean r of the first) / (1 - mean r of the second)."""
-    mine, others = 1 - _mean_over_seeds(first), 1 - _mean_over_seeds(second)
-    ratio = ratio_interval(mine, others, error_rate=error_rate)
-    effect = Interval(1 - ratio.estimate, 1 - ratio.high, 1 - ratio.low, ratio.p)
-    difference = mean_interval(others - mine, error_rate=error_rate)
-    shown = {"1 - r, first arm": _mean(mine), "1 - r, second arm": _mean(others)}
-    if math.isnan(effect.estimate):
-        return not_evaluable(effect, "needs two configurations", shown)
-    decision = decide(effect, claimed=claimed, advice=advice(difference, scored(first, second)))
-    return Finding(effect, decision, shown)

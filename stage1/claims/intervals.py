@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from stage1.run.registration import ERROR_RATE
-
 Values = NDArray[np.float64]
 
 
@@ -34,6 +32,10 @@ class Interval(NamedTuple):
         """Whether both ends are finite."""
         return math.isfinite(self.low) and math.isfinite(self.high)
 
+    def below(self, value: float) -> Interval:
+        """The interval of a value minus what this is an interval of; p stays."""
+        return Interval(value - self.estimate, value - self.high, value - self.low, self.p)
+
 
 NO_INTERVAL = Interval(math.nan, math.nan, math.nan, math.nan)
 """Where an estimate is not defined."""
@@ -51,7 +53,7 @@ def student_interval(
     error: float,
     *,
     degrees: float,
-    error_rate: float = ERROR_RATE,
+    error_rate: float,
     null: float = 0.0,
 ) -> Interval:
     """Student's interval around an estimate.
@@ -77,7 +79,7 @@ def student_interval(
     return Interval(estimate, estimate - half, estimate + half, p)
 
 
-def mean_interval(values: Values, *, error_rate: float = ERROR_RATE, null: float = 0.0) -> Interval:
+def mean_interval(values: Values, *, error_rate: float, null: float = 0.0) -> Interval:
     """Student's interval of a mean.
 
     Args:
@@ -98,7 +100,7 @@ def mean_interval(values: Values, *, error_rate: float = ERROR_RATE, null: float
 
 
 def ratio_interval(
-    numerator: Values, denominator: Values, *, error_rate: float = ERROR_RATE, null: float = 1.0
+    numerator: Values, denominator: Values, *, error_rate: float, null: float = 1.0
 ) -> Interval:
     """Fieller's interval of mean(numerator) / mean(denominator), paired.
 
@@ -125,7 +127,7 @@ def ratio_interval(
         return NO_INTERVAL
     ratio = float(x.mean() / y.mean())
     # A set without end holds the null whatever the first test says.
-    p = max(mean_interval(x - null * y).p, mean_interval(y).p)
+    p = max(mean_interval(part, error_rate=error_rate).p for part in (x - null * y, y))
     covariance = np.cov(x, y)  # (2, 2)
     reach = float(stats.t.ppf(1 - error_rate / 2, n - 1)) ** 2 / n
     a = float(y.mean() ** 2 - reach * covariance[1, 1])

@@ -1,14 +1,12 @@
-"""What an early score says of the final one: rank correlations, their ceiling, and regret.
+"""Claim 5: the early epoch ranks configurations more like the horizon does.
 
-A bootstrap sample of configurations is a vector of counts w, and the parts of Kendall's tau-b are
-quadratic forms in it: concordance w'Cw, untied pairs w'Aw and w'Bw. So thousands of samples are a
-few matrix products, of whole numbers that are exact in float32 for up to 4,096 configurations.
+Rank correlations of early with final scores, their ceiling, and what is lost by choosing early.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import combinations, permutations
 from typing import NamedTuple
 
@@ -16,63 +14,145 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stage1.claims.intervals import NO_INTERVAL, Interval, Values
-from stage1.run.registration import ERROR_RATE
+from stage1.claims.scores import ArmScores
+from stage1.claims.verdicts import Decision, Finding, Verdict, advice, decide, not_evaluable
 
 Signs = NDArray[np.float32]
+LEAST_CONFIGURATIONS = 32
+"""Below it a bootstrap of rank correlations misses its error rate."""
+LEAST_CEILING = 0.5
+"""Below it the seeds do not agree on the ranking themselves."""
 RESAMPLES = 4000
 """Bootstrap samples; the tails of the deciding interval hold 17 of them each."""
+_SEED = 20260  # any number: the bootstrap of a table is always the same
+
+Ranks = tuple[Values, Values]
+"""Early and final scores of one arm, (configurations, seeds) each."""
+
+
+def early_signal(
+    first: ArmScores, second: ArmScores, *, claimed: float, error_rate: float
+) -> Finding:
+    """Difference of the arms' `early_tau`."""
+    arrays = (first.early, first.final, second.early, second.final)
+    whole = np.logical_and.reduce([np.isfinite(scores).all(axis=1) for scores in arrays])
+    number = int(whole.sum())
+    arms = [(arm.early[whole], arm.final[whole]) for arm in (first, second)]
+    if first.final.shape[1] < 2:
+        return not_evaluable(NO_INTERVAL, "needs two seeds: one shares its luck", {})
+    if number < 2:
+        return not_evaluable(NO_INTERVAL, "needs two configurations with every seed", {})
+    shown = _rank_numbers(*arms[0], first.name) | _rank_numbers(*arms[1], second.name)
+    taus = [float(early_tau(*arm)) for arm in arms]
+    if number < LEAST_CONFIGURATIONS:
+        estimate = Interval(taus[0] - taus[1], math.nan, math.nan, math.nan)
+        reason = f"needs {LEAST_CONFIGURATIONS} configurations, got {number}"
+        return not_evaluable(estimate, reason, shown)
+    generator = np.random.default_rng(_SEED)
+    effect = tau_difference(*arms, error_rate=error_rate, generator=generator)
+    ceilings = [tau_ceiling(final) for _, final in arms]
+    if math.isnan(effect.estimate):
+        return not_evaluable(effect, "all scores are tied, or the interval has no width", shown)
+    if not min(ceilings) >= LEAST_CEILING:
+        return not_evaluable(
+            effect,
+            f"final ranks agree between seeds by {min(ceilings):.2f} only, less than "
+            f"{LEAST_CEILING}: nothing could predict them",
+            shown,
+        )
+    decision = decide(effect, claimed=claimed, advice=advice(effect, number))
+    relative = [tau / ceiling for tau, ceiling in zip(taus, ceilings, strict=True)]
+    if decision.verdict is Verdict.CONTRADICTED and relative[0] >= relative[1]:
+        reason = "lower, but not relative to what the seeds' noise allows"
+        decision = Decision(Verdict.NOT_SUPPORTED, reason)
+    return Finding(effect, decision, shown)
+
+
+def _rank_numbers(early: Values, final: Values, name: str) -> dict[str, float]:
+    tau, ceiling = float(early_tau(early, final)), tau_ceiling(final)
+    return {
+        f"tau, {name}": tau,
+        f"ceiling, {name}": ceiling,
+        f"tau / ceiling, {name}": tau / ceiling if ceiling > 0 else math.nan,
+        f"same-seed tau, {name}": same_seed_tau(early, final),
+        f"regret, {name}": selection_regret(early, final),
+    }
 
 
 class Pairing(NamedTuple):
-    """Signs of all differences between configurations in two columns of scores."""
+    """Two columns of scores, compared in all pairs of configurations."""
 
-    concordance: Signs  # (configurations, configurations), in -1, 0, 1
+    concordance: Signs  # (..., configurations, configurations), in -1, 0, 1
     untied_first: Signs
     untied_second: Signs
 
 
 def _pairing(first: Values, second: Values) -> Pairing:
-    a = np.sign(first[:, None] - first[None, :]).astype(np.float32)
-    b = np.sign(second[:, None] - second[None, :]).astype(np.float32)
+    """Of columns (..., configurations)."""
+    a, b = (
+        np.sign(part[..., :, None] - part[..., None, :]).astype(np.float32)
+        for part in (first, second)
+    )
     return Pairing(a * b, a * a, b * b)
 
 
-def _tau(pairing: Pairing, counts: Values) -> Values:
-    """Kendall's tau-b under each row of counts (samples, configurations); NaN if all are tied."""
+def _across_seeds(early: Values, final: Values) -> list[Pairing]:
+    seeds = range(early.shape[-1])
+    return [_pairing(early[..., one], final[..., other]) for one, other in permutations(seeds, 2)]
+
+
+def _mean_tau(
+    pairings: Sequence[Pairing], counts: Values | None = None, *, tied: float = math.nan
+) -> Values:
+    """Mean over the pairings of Kendall's tau-b.
+
+    A bootstrap sample of configurations is a vector of counts w, and the parts of tau-b are
+    quadratic forms in it: concordance w'Cw, untied pairs w'Aw and w'Bw. So thousands of samples are
+    a few matrix products, of whole numbers that are exact in float32 for up to 4,096
+    configurations.
+
+    Args:
+        pairings: Perhaps none.
+        counts: (samples, configurations), how often each sample holds a configuration; None takes
+            all configurations once.
+        tied: In place of the tau of a pairing in which all are tied.
+
+    Returns:
+        (samples), or (...) without counts; NaN without a pairing.
+    """
+    taus = []
+    for pairing in pairings:
+        parts = [_sum_over_pairs(signs, counts) for signs in pairing]
+        untied = np.sqrt(parts[1] * parts[2])
+        taus.append(np.where(untied > 0, parts[0] / np.where(untied > 0, untied, 1.0), tied))
+    return np.asarray(np.mean(taus, axis=0)) if taus else np.asarray(math.nan)
+
+
+def _sum_over_pairs(signs: Signs, counts: Values | None) -> Values:
+    if counts is None:
+        return np.asarray(signs.sum(axis=(-2, -1), dtype=float))
     weights = counts.astype(np.float32)
-    parts = [np.einsum("si,si->s", weights @ matrix, weights).astype(float) for matrix in pairing]
-    untied = np.sqrt(parts[1] * parts[2])
-    defined = untied > 0
-    return np.where(defined, parts[0] / np.where(defined, untied, 1.0), np.nan)
+    return np.asarray(np.einsum("si,si->s", weights @ signs, weights), dtype=float)
 
 
-def _mean_tau(pairings: Iterable[Pairing], counts: Values) -> Values:
-    return np.asarray(np.mean([_tau(pairing, counts) for pairing in pairings], axis=0))
-
-
-def early_tau(early: Values, final: Values) -> float:
+def early_tau(early: Values, final: Values, *, tied: float = math.nan) -> Values:
     """Rank agreement of early scores with final scores of other seeds.
 
     Mean of Kendall's tau-b over all ordered pairs of different seeds: an early and a final score of
     one seed share its luck, and would agree without saying anything of the configuration.
 
     Args:
-        early: (configurations, seeds), finite.
+        early: (..., configurations, seeds), finite.
         final: The same.
+        tied: Agreement with a column that is constant.
 
     Returns:
-        In [-1, 1]; NaN with one seed, or where a column is constant.
+        (...), in [-1, 1]; NaN with one seed.
 
     Source:
         Kendall 1945, "The treatment of ties in ranking problems"; across seeds: ours.
     """
-    pairings = _across_seeds(early, final)
-    return float(_mean_tau(pairings, np.ones((1, len(early))))[0]) if pairings else math.nan
-
-
-def _across_seeds(early: Values, final: Values) -> list[Pairing]:
-    seeds = range(early.shape[1])
-    return [_pairing(early[:, one], final[:, other]) for one, other in permutations(seeds, 2)]
+    return _mean_tau(_across_seeds(early, final), tied=tied)
 
 
 def tau_ceiling(final: Values) -> float:
@@ -85,11 +165,7 @@ def tau_ceiling(final: Values) -> float:
         Mean Kendall's tau-b over pairs of seeds, in [-1, 1]; NaN with one seed, or where a column
         is constant.
     """
-    pairings = [
-        _pairing(final[:, one], final[:, other])
-        for one, other in combinations(range(final.shape[1]), 2)
-    ]
-    return float(_mean_tau(pairings, np.ones((1, len(final))))[0]) if pairings else math.nan
+    return float(_mean_tau([_pairing(one, other) for one, other in combinations(final.T, 2)]))
 
 
 def same_seed_tau(early: Values, final: Values) -> float:
@@ -99,8 +175,8 @@ def same_seed_tau(early: Values, final: Values) -> float:
         early: (configurations, seeds), finite.
         final: The same.
     """
-    pairings = [_pairing(early[:, seed], final[:, seed]) for seed in range(early.shape[1])]
-    return float(_mean_tau(pairings, np.ones((1, len(early))))[0])
+    columns = zip(early.T, final.T, strict=True)
+    return float(_mean_tau([_pairing(one, other) for one, other in columns]))
 
 
 def selection_regret(early: Values, final: Values) -> float:
@@ -119,10 +195,10 @@ def selection_regret(early: Values, final: Values) -> float:
 
 
 def tau_difference(
-    first: tuple[Values, Values],
-    second: tuple[Values, Values],
+    first: Ranks,
+    second: Ranks,
     *,
-    error_rate: float = ERROR_RATE,
+    error_rate: float,
     resamples: int = RESAMPLES,
     generator: np.random.Generator,
 ) -> Interval:
@@ -131,7 +207,7 @@ def tau_difference(
     Percentile interval; configurations are drawn together for both arms, all seeds and both epochs.
 
     Args:
-        first: Early and final scores of one arm, (configurations, seeds) each, finite.
+        first: Of one arm, finite.
         second: Of the other arm, the same configurations.
         error_rate: Probability outside, two-sided, in (0, 1).
         resamples: Bootstrap samples; those with a constant column are left out.

@@ -1,6 +1,6 @@
-"""Second opinions beside the deciding intervals: label swaps, blocks of time, exact counts.
+"""Robustness: lines beside the verdicts that never decide.
 
-None of these decides a verdict.
+Label swaps inside configurations, blocks of validation time, and claim 1 on the log scale.
 """
 
 from __future__ import annotations
@@ -10,21 +10,171 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
-from stage1.claims.intervals import Values
+from stage1.claims.catalogue import (
+    ABOUT_SCORES,
+    EARLY_GAIN,
+    EARLY_SIGNAL,
+    FINAL_GAIN,
+    SENSITIVITY,
+    STABILITY,
+)
+from stage1.claims.claim import signed_share
+from stage1.claims.intervals import Values, exponential
+from stage1.claims.ranks import early_tau
+from stage1.claims.scores import ArmScores, Scores
+from stage1.claims.spread import (
+    log_spread_ratio,
+    losses_without_divergence,
+    noise_corrected_variance,
+)
+from stage1.run.columns import BLOCK_SUMS
 
 EXACT_CONFIGURATIONS = 14
 """Up to here every swap is tried: 16,384 of them."""
 DRAWS = 4999
 """Random swaps where there are too many to try all."""
+_RANK_DRAWS = 999
+"""The same for ranks, which take the longest."""
 FEWEST_BLOCKS = 10
 """Blocks of time below which a bootstrap over them means little."""
 CONSTANT = 1e-12
 """Variance below this share of the mean square is rounding."""
 CHUNK = 4_000_000
 """Numbers handled at once, 32 MB."""
+_FLOOR = 0.01
+"""A spread that is all noise counts as this share of the observed variance."""
+_SEED = 4711
+
+Lines = dict[str, str]
+"""A line by the number of its claim."""
+
+
+def robustness_lines(
+    blocks: pd.DataFrame, scores: Scores, arms: tuple[str, str], *, error_rate: float
+) -> dict[str, dict[str, str]]:
+    """All lines, by the claim's number and by what they are.
+
+    Args:
+        blocks: blocks.parquet, perhaps without rows.
+        scores: Of the design.
+        arms: The pair, the one said to be better first.
+        error_rate: Probability outside an interval, two-sided, in (0, 1).
+    """
+    pair = (scores.arm(arms[0]), scores.arm(arms[1]))
+    kinds = {
+        "the same ratio on the log scale": log_scale(*pair, error_rate=error_rate),
+        "label swap": label_swaps(*pair),
+        "blocks of validation time": block_intervals(blocks, scores, arms, error_rate=error_rate),
+    }
+    return {
+        definition.number: {
+            kind: lines[definition.number]
+            for kind, lines in kinds.items()
+            if definition.number in lines
+        }
+        for definition in ABOUT_SCORES
+    }
+
+
+def log_scale(first: ArmScores, second: ArmScores, *, error_rate: float) -> Lines:
+    """Claim 1 on the log scale, studentised with the jackknife, in words.
+
+    It has an end where the deciding interval has none, and is wide where a spread nearly vanishes.
+
+    Args:
+        first: The arm said to be better.
+        second: The comparison arm.
+        error_rate: Probability outside the interval, two-sided, in (0, 1).
+    """
+    ratio = exponential(log_spread_ratio(first.log_loss, second.log_loss, error_rate=error_rate))
+    if not ratio.bounded:
+        return {SENSITIVITY.number: "not available"}
+    return {SENSITIVITY.number: "{} ({} to {})".format(*map(signed_share, ratio.below(1.0)[:3]))}
+
+
+# Label swaps ----------------------------------------------------------------------------------
+
+
+class _Swap(NamedTuple):
+    """What a claim's label swap exchanges and measures."""
+
+    first: Values
+    second: Values
+    statistic: Callable[[Values, Values], Values]
+
+
+def label_swaps(first: ArmScores, second: ArmScores) -> Lines:
+    """Label-swap p-values of claims 1 to 5, in words, adjusted for their number (Holm)."""
+    tests: dict[str, LabelSwap] = {}
+    for number, swap in _swaps(first, second).items():
+        draws = _RANK_DRAWS if number == EARLY_SIGNAL.number else DRAWS
+        tests[number] = label_swap_p(*swap, generator=np.random.default_rng(_SEED), draws=draws)
+    adjusted = holm(np.array([test.p for test in tests.values()]))
+    return {
+        number: _swap_words(test, float(p))
+        for (number, test), p in zip(tests.items(), adjusted, strict=True)
+    }
+
+
+def _swaps(first: ArmScores, second: ArmScores) -> dict[str, _Swap]:
+    swaps = {
+        EARLY_GAIN.number: _Swap(first.early, second.early, _difference),
+        FINAL_GAIN.number: _Swap(first.final, second.final, _difference),
+    }
+    whole = np.isfinite(first.final + second.final).all(axis=1).sum()
+    if min(whole, first.final.shape[1]) < 2:  # spreads and ranks need two of each
+        return swaps
+    centred = (
+        centred_and_scaled(first.log_loss, scale=False),
+        centred_and_scaled(second.log_loss, scale=False),
+    )
+    return swaps | {
+        SENSITIVITY.number: _Swap(*centred, _log_spread_ratio),
+        STABILITY.number: _Swap(*losses_without_divergence(first, second), _log_noise_ratio),
+        EARLY_SIGNAL.number: _Swap(_ranked(first), _ranked(second), _tau_difference),
+    }
+
+
+def _ranked(arm: ArmScores) -> Values:
+    """Early and final scores on one scale, (configurations, seeds, 2)."""
+    return np.stack([centred_and_scaled(arm.early), centred_and_scaled(arm.final)], axis=-1)
+
+
+def _difference(first: Values, second: Values) -> Values:
+    return np.asarray((first - second).mean(axis=(1, 2)))
+
+
+def _log_spread_ratio(first: Values, second: Values) -> Values:
+    logs = []
+    for scores in (first, second):  # (swaps, configurations, seeds)
+        observed = scores.mean(axis=-1).var(axis=-1)
+        logs.append(_log(np.maximum(noise_corrected_variance(scores), _FLOOR * observed)))
+    return np.asarray(logs[0] - logs[1])
+
+
+def _log_noise_ratio(first: Values, second: Values) -> Values:
+    noise = [scores.var(axis=-1, ddof=1).sum(axis=-1) for scores in (first, second)]
+    return np.asarray(_log(noise[0]) - _log(noise[1]))
+
+
+def _log(values: Values) -> Values:
+    """log, with a floor in place of 0, so that constant scores compare as equal."""
+    return np.asarray(np.log(np.maximum(values, np.finfo(float).tiny)))
+
+
+def _tau_difference(first: Values, second: Values) -> Values:
+    taus = [early_tau(arm[..., 0], arm[..., 1], tied=0.0) for arm in (first, second)]
+    return np.asarray(taus[0] - taus[1])
+
+
+def _swap_words(test: LabelSwap, adjusted: float) -> str:
+    if np.isnan(test.p):
+        return "not available"
+    how = "exact" if test.exact else "random swaps"
+    return f"p = {test.p:.3g} ({how}; smallest possible {test.smallest:.2g}; Holm {adjusted:.3g})"
 
 
 class LabelSwap(NamedTuple):
@@ -141,6 +291,94 @@ def centred_and_scaled(scores: Values, *, scale: bool = True) -> Values:
     return np.where(finite, centred, np.nan)
 
 
+def holm(p_values: Values) -> Values:
+    """P-values adjusted for their number.
+
+    Args:
+        p_values: In [0, 1]; NaN = a test that could not be made. It counts towards the number.
+
+    Returns:
+        Same order, at most 1, NaN where they were.
+
+    Source:
+        Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure".
+    """
+    order = np.argsort(p_values)  # NaN last
+    steps = p_values[order] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty_like(steps)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
+
+
+# Blocks of validation time --------------------------------------------------------------------
+
+
+def block_intervals(
+    blocks: pd.DataFrame, scores: Scores, arms: tuple[str, str], *, error_rate: float
+) -> Lines:
+    """Gains of claims 2 and 3 with a bootstrap over blocks of validation time, in words.
+
+    Args:
+        blocks: blocks.parquet, perhaps without rows.
+        scores: Says which trials count.
+        arms: The pair.
+        error_rate: Probability outside the interval, two-sided, in (0, 1).
+    """
+    epochs = {EARLY_GAIN.number: scores.early_epoch, FINAL_GAIN.number: int(scores.epochs[-1])}
+    return {
+        number: _block_words(_block_gain(blocks, scores, arms, epoch=epoch, error_rate=error_rate))
+        for number, epoch in epochs.items()
+    }
+
+
+def _block_gain(
+    blocks: pd.DataFrame,
+    scores: Scores,
+    arms: tuple[str, str],
+    *,
+    epoch: int,
+    error_rate: float,
+) -> BlockInterval:
+    rows = blocks[(blocks["epoch"] == epoch) & blocks["arm"].isin(arms)]
+    counted = _counted(scores)
+    rows = rows[pd.MultiIndex.from_frame(rows[["config_id", "seed"]]).isin(counted)]
+    trial, trials = pd.factorize(rows["trial_id"])
+    series, names = pd.factorize(rows["timeframe"] + " " + rows["channel"])
+    block = rows["block"].to_numpy(dtype=int)
+    sums = np.zeros((len(trials), block.max(initial=-1) + 1, len(names), len(BLOCK_SUMS)))
+    sums[trial, block, series] = rows[list(BLOCK_SUMS)].to_numpy(dtype=float, na_value=np.nan)
+    arm = rows.drop_duplicates("trial_id")["arm"].to_numpy(dtype=object)
+    groups = [arm == name for name in arms]
+    if not all(group.any() for group in groups):
+        return BlockInterval(np.nan, np.nan, np.nan, 0, "no sums per block are recorded")
+
+    def gain(correlations: Values) -> Values:
+        # Sums: both arms count equally many trials, and a diverged one without sums counts 0.
+        first, second = (correlations[:, group].sum(axis=1) for group in groups)
+        return np.asarray(first / np.where(second == 0, np.nan, second) - 1)
+
+    return block_bootstrap(
+        sums, gain, generator=np.random.default_rng(_SEED), error_rate=error_rate
+    )
+
+
+def _counted(scores: Scores) -> pd.MultiIndex:
+    finite = np.isfinite(next(iter(scores.correlation.values()))[:, :, -1])
+    configurations, seeds = np.nonzero(finite)
+    return pd.MultiIndex.from_arrays(
+        [np.array(scores.configurations)[configurations], np.array(scores.seeds)[seeds]]
+    )
+
+
+def _block_words(interval: BlockInterval) -> str:
+    if interval.reason:
+        return f"not available: {interval.reason}"
+    return (
+        f"{signed_share(interval.low)} to {signed_share(interval.high)} over {interval.blocks} "
+        "blocks of validation time"
+    )
+
+
 class BlockInterval(NamedTuple):
     """An interval over blocks of validation time."""
 
@@ -232,40 +470,3 @@ def block_bootstrap(
         return none._replace(reason=f"undefined in {undefined} of {resamples} samples of blocks")
     low, high = np.quantile(values, [error_rate / 2, 1 - error_rate / 2])
     return none._replace(low=float(low), high=float(high))
-
-
-def mcnemar_p(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Exact two-sided p-value that a yes/no outcome is equally frequent in paired trials.
-
-    Args:
-        first: Outcome of each trial of one arm.
-        second: Of its partner in the other arm, same shape.
-
-    Returns:
-        In (0, 1]; 1 where no pair differs.
-
-    Source:
-        McNemar 1947, as the exact binomial test of the pairs that differ.
-    """
-    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    differ = only_first + only_second
-    return float(stats.binomtest(only_first, differ).pvalue) if differ else 1.0
-
-
-def holm(p_values: Values) -> Values:
-    """P-values adjusted for their number.
-
-    Args:
-        p_values: In [0, 1]; NaN = a test that could not be made. It counts towards the number.
-
-    Returns:
-        Same order, at most 1, NaN where they were.
-
-    Source:
-        Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure".
-    """
-    order = np.argsort(p_values)  # NaN last
-    steps = p_values[order] * np.arange(len(p_values), 0, -1)
-    adjusted = np.empty_like(steps)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return adjusted

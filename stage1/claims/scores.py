@@ -1,4 +1,4 @@
-"""Everything a run folder holds for the analysis, read once."""
+"""The scores of a run, as arrays: what all claims are tested on."""
 
 from __future__ import annotations
 
@@ -60,9 +60,15 @@ def read_run(run: RunFolder) -> RunTables:
     )
 
 
+MOST_NOT_FINITE = 0.20
+"""More diverged trials than this in both arms leave nothing to compare."""
+
+
 class ArmScores(NamedTuple):
     """One arm's scores where the claims look; (configurations, seeds), NaN = left out."""
 
+    name: str
+    """The arm's."""
     early: Values
     """val_correlation at the early epoch."""
     final: Values
@@ -71,6 +77,28 @@ class ArmScores(NamedTuple):
     """log val_loss at the horizon."""
     diverged: NDArray[np.bool_]
     """Trials whose loss left the range of numbers."""
+
+
+def scored(*scores: Values) -> int:
+    """Configurations that have a score in all of the arrays (configurations, seeds)."""
+    return int(np.logical_and.reduce([np.isfinite(part).any(axis=1) for part in scores]).sum())
+
+
+def share_diverged(arm: ArmScores) -> float:
+    """Share of the trials that count which diverged, in [0, 1]; 0 where none counts."""
+    counted = np.isfinite(arm.final)
+    return float(arm.diverged[counted].mean()) if counted.any() else 0.0
+
+
+def too_few_finite(first: ArmScores, second: ArmScores) -> str:
+    """Why too much has diverged to compare two arms; empty if it has not."""
+    shares = [share_diverged(arm) for arm in (first, second)]
+    if min(shares) <= MOST_NOT_FINITE:
+        return ""
+    return (
+        f"{shares[0]:.0%} and {shares[1]:.0%} of the trials diverged, more than "
+        f"{MOST_NOT_FINITE:.0%} in both arms"
+    )
 
 
 class Scores(NamedTuple):
@@ -101,6 +129,7 @@ class Scores(NamedTuple):
     def arm(self, name: str) -> ArmScores:
         """What the claims need of an arm."""
         return ArmScores(
+            name,
             early=self.correlation[name][:, :, self.early_epoch],
             final=self.correlation[name][:, :, -1],
             log_loss=self.log_loss[name][:, :, -1],

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from stage1.claims.catalogue import REGISTERED
 from stage1.claims.scores import RunTables, Scores, registered_design
 from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, PARAMETER_PREFIX
-from stage1.run.registration import REGISTERED_CLAIMS
 from stage1.run.summary import configuration_means, full_horizon
 
 _EQUAL = {
@@ -40,9 +40,9 @@ def deviations(tables: RunTables) -> list[str]:
     registered, found = tables.registration, list(tables.deviations)
     design = tables.trials[tables.trials["stage"] == DESIGN]
     configurations = design["config_id"].nunique()
-    if registered.claims not in (None, REGISTERED_CLAIMS):
+    if registered.claims not in (None, REGISTERED.sizes):
         found.append(
-            f"The registered claims {registered.claims} are not those tested: {REGISTERED_CLAIMS}."
+            f"The registered claims {registered.claims} are not those tested: {REGISTERED.sizes}."
         )
     missing = unfinished(tables)
     if missing:

@@ -1,6 +1,6 @@
-"""How far configurations and seeds lie apart, and ratios of two arms' spreads.
+"""Claims 1 and 4: configurations and seeds lie less far apart.
 
-Both ratios are studentised with the jackknife over configurations.
+Both ratios of spreads are studentised with the jackknife over configurations.
 
 The spread between configurations has the seeds' noise taken out, so it may come out as nothing at
 all; its interval is Fieller's, on the variances, which needs no logarithm. On the log scale a
@@ -25,14 +25,102 @@ from stage1.claims.intervals import (
     NO_INTERVAL,
     Interval,
     Values,
+    exponential,
     mean_interval,
     ratio_interval,
     student_interval,
 )
-from stage1.run.registration import ERROR_RATE
+from stage1.claims.scores import ArmScores, scored, share_diverged
+from stage1.claims.verdicts import Decision, Finding, Verdict, advice, decide, not_evaluable
 
+LEAST_RELIABILITY = 0.5
+"""Below it the spread between configurations is mostly the seeds' noise."""
 CONSTANT = 1e-12
 """Variance below this share of the largest square is rounding."""
+_LARGEST_CORRELATION = 1 - 1e-7
+
+
+def sensitivity(
+    first: ArmScores, second: ArmScores, *, claimed: float, error_rate: float
+) -> Finding:
+    """1 - sigma of the first / sigma of the second, between configurations, seed noise removed.
+
+    Of log val_loss at the horizon.
+    """
+    spread = spread_ratio(first.log_loss, second.log_loss, error_rate=error_rate)
+    effect = spread.ratio.below(1.0)
+    others = [
+        1 - spread_ratio(*scores, error_rate=error_rate).ratio.estimate
+        for scores in (
+            (first.final, second.final),
+            (_fisher(first.final), _fisher(second.final)),
+        )
+    ]
+    shown = {
+        f"spread of log val_loss, {first.name}": spread.sigmas[0],
+        f"spread of log val_loss, {second.name}": spread.sigmas[1],
+        f"share of the variance that is not seed noise, {second.name}": spread.reliability,
+        "smaller by, on val_correlation": others[0],
+        "smaller by, on Fisher's z": others[1],
+    }
+    if first.final.shape[1] < 2:
+        return not_evaluable(effect, "needs two seeds to tell spread from noise", shown)
+    if math.isnan(spread.reliability):
+        return not_evaluable(effect, "needs three configurations with two seeds that vary", shown)
+    if spread.reliability < LEAST_RELIABILITY:
+        return not_evaluable(
+            effect,
+            f"only {max(spread.reliability, 0):.0%} of the variance between the comparison arm's "
+            f"configurations is not seed noise, less than {LEAST_RELIABILITY:.0%}; more seeds "
+            "would help",
+            shown,
+        )
+    needed = advice(spread.difference, scored(first.final, second.final))
+    decision = decide(effect, claimed=claimed, advice=needed)
+    if decision.verdict is Verdict.SUPPORTED and spread.all_noise:
+        reason = "the smaller spread is all noise, so its size is not known"
+        decision = Decision(Verdict.DIRECTION_ONLY, reason)
+    if decision.verdict is Verdict.SUPPORTED and not min(others) > 0:
+        reason = "scale dependent: val_correlation does not agree with val_loss"
+        decision = Decision(Verdict.INCONCLUSIVE, reason)
+    return Finding(effect, decision, shown)
+
+
+def _fisher(correlations: Values) -> Values:
+    return np.arctanh(np.clip(correlations, -_LARGEST_CORRELATION, _LARGEST_CORRELATION))
+
+
+def stability(first: ArmScores, second: ArmScores, *, claimed: float, error_rate: float) -> Finding:
+    """1 - sum of the first's variances over seeds / sum of the second's.
+
+    Of log val_loss at the horizon, on configurations that diverged in neither arm.
+    """
+    losses = losses_without_divergence(first, second)
+    log_ratio = seed_variance_ratio(*losses, error_rate=error_rate)
+    effect = exponential(log_ratio).below(1.0)
+    shares = [share_diverged(arm) for arm in (first, second)]
+    shown = {
+        f"share of trials that diverged, {first.name}": shares[0],
+        f"share of trials that diverged, {second.name}": shares[1],
+        "configurations without divergence": float(len(losses[0])),
+    }
+    if first.final.shape[1] < 2:
+        return not_evaluable(effect, "needs two seeds", shown)
+    if math.isnan(effect.estimate):
+        return not_evaluable(
+            effect, "needs three configurations with two seeds that differ in both arms", shown
+        )
+    needed = advice(log_ratio.below(0.0), len(losses[0]))
+    decision = decide(effect, claimed=claimed, advice=needed)
+    if decision.verdict is Verdict.SUPPORTED and shares[0] > shares[1]:
+        decision = Decision(Verdict.DIRECTION_ONLY, "it diverges more often")
+    return Finding(effect, decision, shown)
+
+
+def losses_without_divergence(first: ArmScores, second: ArmScores) -> tuple[Values, Values]:
+    """Both arms' log val_loss, of configurations that diverged in neither."""
+    calm = ~(first.diverged | second.diverged).any(axis=1)
+    return first.log_loss[calm], second.log_loss[calm]
 
 
 class SpreadRatio(NamedTuple):
@@ -75,7 +163,7 @@ def _means_and_noise(scores: Values) -> tuple[Values, Values]:
     return np.nanmean(scores, axis=-1), np.nanvar(scores, axis=-1, ddof=1) / counts
 
 
-def spread_ratio(first: Values, second: Values, *, error_rate: float = ERROR_RATE) -> SpreadRatio:
+def spread_ratio(first: Values, second: Values, *, error_rate: float) -> SpreadRatio:
     """How the spread between configurations compares in two arms.
 
     Args:
@@ -149,7 +237,7 @@ def pseudo_values(scores: Values) -> Values:
     return np.asarray(n * whole[..., None] - (n - 1) * _leave_one_out(means, noise))
 
 
-def log_spread_ratio(first: Values, second: Values, *, error_rate: float = ERROR_RATE) -> Interval:
+def log_spread_ratio(first: Values, second: Values, *, error_rate: float) -> Interval:
     """The ratio of `spread_ratio` on the log scale; it never decides.
 
     Args:
@@ -201,9 +289,7 @@ def _jackknife_interval(estimate: float, each: Values, *, error_rate: float) -> 
     return student_interval(estimate, error, degrees=degrees, error_rate=error_rate)
 
 
-def seed_variance_ratio(
-    first: Values, second: Values, *, error_rate: float = ERROR_RATE
-) -> Interval:
+def seed_variance_ratio(first: Values, second: Values, *, error_rate: float) -> Interval:
     """Log of the ratio of two arms' variances across seeds, pooled over configurations.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a step with a T5 costs against one with the vanilla encoder, from the cost block."""
+"""Claim 6: a step with a T5 costs little more than one with the vanilla encoder."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from stage1.claims.intervals import Interval, exponential, mean_interval
+from stage1.claims.intervals import NO_INTERVAL, Interval, exponential, mean_interval
+from stage1.claims.verdicts import Finding, decide_cost, not_evaluable
 from stage1.run.columns import PRETRAINED, VANILLA
-from stage1.run.registration import ERROR_RATE
+from stage1.run.registration import CostPlan
+
+LEAST_ROUNDS = 5
+"""Timings below which the cost is not judged."""
 
 
 class SizeCost(NamedTuple):
@@ -29,9 +33,7 @@ class SizeCost(NamedTuple):
     """Largest peak on the GPU, T5 and vanilla; NaN without one."""
 
 
-def size_costs(
-    cost: pd.DataFrame, *, margin: float, error_rate: float = ERROR_RATE
-) -> list[SizeCost]:
+def size_costs(cost: pd.DataFrame, *, margin: float, error_rate: float) -> list[SizeCost]:
     """The cost of every T5 size that was timed, cheapest first.
 
     Each round timed both encoders one after the other, so a round gives one log ratio, and slow
@@ -73,3 +75,36 @@ def size_costs(
 
 def _of_both(values: pd.Series[float]) -> tuple[float, float]:
     return float(values[PRETRAINED]), float(values[VANILLA])
+
+
+def judge_cost(costs: list[SizeCost], plan: CostPlan | None, *, unfinished: str) -> Finding:
+    """What the timings of the registered size say; its effect is the ratio itself.
+
+    Args:
+        costs: Every size that was timed.
+        plan: What was registered; None without a T5.
+        unfinished: Why timings may still come; empty if the study has ended.
+    """
+    if plan is None:
+        return not_evaluable(NO_INTERVAL, "the study has no T5", {})
+    registered = (plan.size, plan.patch_len)
+    timed = [cost for cost in costs if (cost.size, cost.patch_len) == registered]
+    if not timed:
+        reason = unfinished or f"{plan.size} was not timed against the vanilla encoder"
+        return not_evaluable(NO_INTERVAL, reason, {})
+    cost, shown = timed[0], _cost_numbers(timed[0])
+    if cost.rounds < LEAST_ROUNDS:
+        few = f"needs {LEAST_ROUNDS} rounds of timing, got {cost.rounds}"
+        return not_evaluable(cost.ratio, few, shown)
+    return Finding(cost.ratio, decide_cost(cost.ratio, margin=plan.margin), shown)
+
+
+def _cost_numbers(cost: SizeCost) -> dict[str, float]:
+    return {
+        "ms per step, T5": 1000 * cost.seconds_per_step[0],
+        "ms per step, vanilla encoder": 1000 * cost.seconds_per_step[1],
+        "peak memory, T5 (MB)": cost.memory_mb[0],
+        "peak memory, vanilla encoder (MB)": cost.memory_mb[1],
+        "peak GPU memory, T5 (MB)": cost.gpu_memory_mb[0],
+        "peak GPU memory, vanilla encoder (MB)": cost.gpu_memory_mb[1],
+    }

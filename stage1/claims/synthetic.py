@@ -8,7 +8,7 @@ val_correlation rises with u, log val_loss falls with it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,13 +16,6 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from stage1.base.errors import ResultsError
-from stage1.claims.finding import (
-    EARLY_GAIN,
-    EARLY_SIGNAL,
-    FINAL_GAIN,
-    SENSITIVITY,
-    STABILITY,
-)
 from stage1.claims.intervals import Values
 from stage1.claims.scores import ArmScores, design_scores, read_run
 from stage1.claims.spread import noise_corrected_variance
@@ -75,45 +68,40 @@ TYPICAL = ScoreModel(
 configurations say little about them: where no run says how scores vary."""
 
 
+class ArmShape(NamedTuple):
+    """How the scores of an arm differ from those of the comparison arm."""
+
+    spread: float = 1.0
+    """Factor of the differences between configurations."""
+    noise: float = 1.0
+    """Factor of the differences between seeds."""
+    early_gain: float = 0.0
+    """Share by which the mean val_correlation at the early epoch is higher."""
+    final_gain: float = 0.0
+    """The same at the horizon."""
+    agreement: float | None = None
+    """Correlation of early and final quality; None = the model's."""
+
+
+ALIKE = ArmShape()
+
+
 def draw_studies(
-    model: ScoreModel, effects: dict[str, float], *, studies: int, generator: np.random.Generator
+    model: ScoreModel, first: ArmShape, *, studies: int, generator: np.random.Generator
 ) -> Iterator[tuple[ArmScores, ArmScores]]:
     """Scores of two arms, study by study.
 
     Args:
-        model: Of the comparison arm; the first arm is the same but for the effects.
-        effects: Planted, by claim, in the unit of the claim's effect: smaller spread (share),
-            relative gains, smaller variance over seeds (share), difference of tau. Absent = 0.
+        model: Of the comparison arm.
+        first: How the first arm differs from it.
         studies: How many.
         generator: Of everything random.
     """
-    noise = math.sqrt(1 / model.reliability - 1)
-    agreement = (
-        agreement_for(model, effects[EARLY_SIGNAL])
-        if effects.get(EARLY_SIGNAL)
-        else model.early_agreement
-    )
     for _ in range(studies):
         shared = _draw(model, generator, model.configurations)
         yield (
-            _arm(
-                model,
-                shared,
-                generator,
-                agreement=agreement,
-                spread=1 - effects.get(SENSITIVITY, 0.0),
-                noise=noise * math.sqrt(1 - effects.get(STABILITY, 0.0)),
-                gains=(effects.get(EARLY_GAIN, 0.0), effects.get(FINAL_GAIN, 0.0)),
-            ),
-            _arm(
-                model,
-                shared,
-                generator,
-                agreement=model.early_agreement,
-                spread=1.0,
-                noise=noise,
-                gains=(0.0, 0.0),
-            ),
+            _arm("first", model, first, shared, generator),
+            _arm("second", model, ALIKE, shared, generator),
         )
 
 
@@ -125,43 +113,29 @@ def _draw(model: ScoreModel, generator: np.random.Generator, *shape: int) -> Val
 
 
 def _arm(
-    model: ScoreModel,
-    shared: Values,
-    generator: np.random.Generator,
-    *,
-    agreement: float,
-    spread: float,
-    noise: float,
-    gains: tuple[float, float],
+    name: str, model: ScoreModel, shape: ArmShape, shared: Values, generator: np.random.Generator
 ) -> ArmScores:
-    early, final = _qualities(
-        model, shared, generator, agreement=agreement, spread=spread, noise=noise
-    )
-    means = (model.early_correlation, model.final_correlation)
-    correlations = [
-        np.clip(mean * (1 + gain) + model.correlation_spread * quality, -_MOST, _MOST)
-        for mean, gain, quality in zip(means, gains, (early, final), strict=True)
-    ]
+    early, final = _qualities(model, shape, shared, generator)
+    early_mean = model.early_correlation * (1 + shape.early_gain)
+    final_mean = model.final_correlation * (1 + shape.final_gain)
+    spread = model.correlation_spread
     return ArmScores(
-        early=correlations[0],
-        final=correlations[1],
+        name,
+        early=np.clip(early_mean + spread * early, -_MOST, _MOST),
+        final=np.clip(final_mean + spread * final, -_MOST, _MOST),
         log_loss=-model.loss_spread * final,
         diverged=np.zeros(final.shape, dtype=bool),
     )
 
 
 def _qualities(
-    model: ScoreModel,
-    shared: Values,
-    generator: np.random.Generator,
-    *,
-    agreement: float,
-    spread: float,
-    noise: float,
+    model: ScoreModel, shape: ArmShape, shared: Values, generator: np.random.Generator
 ) -> tuple[Values, Values]:
     """Early and final quality with the seeds' noise, (configurations, seeds) each."""
     n, seeds = len(shared), model.seeds
     rho = model.arm_correlation
+    agreement = model.early_agreement if shape.agreement is None else shape.agreement
+    noise = math.sqrt(1 / model.reliability - 1) * shape.noise
     final = math.sqrt(rho) * shared + math.sqrt(1 - rho) * _draw(model, generator, n)
     early = agreement * final + math.sqrt(1 - agreement**2) * _draw(model, generator, n)
     late_luck = _draw(model, generator, n, seeds)
@@ -169,8 +143,8 @@ def _qualities(
         model, generator, n, seeds
     )
     return (
-        spread * early[:, None] + noise * early_luck,
-        spread * final[:, None] + noise * late_luck,
+        shape.spread * early[:, None] + noise * early_luck,
+        shape.spread * final[:, None] + noise * late_luck,
     )
 
 
@@ -197,39 +171,64 @@ def agreement_for(model: ScoreModel, effect: float) -> float:
     return high
 
 
-def largest_effect(model: ScoreModel, claim: str, *, beside: bool) -> float:
-    """The largest effect that scores of a model can have: correlations end at 1, spreads at 0.
-
-    Args:
-        model: Of the scores.
-        claim: One of claims 1 to 5.
-        beside: Of the error reduction beside the claim.
-
-    Returns:
-        In the claim's unit, >= 0; 0 for a gain on a mean correlation that is not above 0.
-    """
-    if claim in (EARLY_GAIN, FINAL_GAIN):
-        mean = model.early_correlation if claim == EARLY_GAIN else model.final_correlation
-        if mean <= 0:
-            return 0.0
-        return _LARGEST if beside else max(_LARGEST * (1 / mean - 1), 0.0)
-    if claim == EARLY_SIGNAL:
-        return max(_LARGEST * (_tau_at(model, 1.0) - _tau_at(model, model.early_agreement)), 0.0)
-    return _LARGEST
-
-
 def _tau_at(model: ScoreModel, agreement: float) -> float:
+    """Kendall's tau of early with final scores of another seed, on a large sample."""
     generator = np.random.default_rng(0)
     large = model._replace(seeds=2)
-    early, final = _qualities(
-        large,
-        _draw(large, generator, _CALIBRATION),
-        generator,
-        agreement=agreement,
-        spread=1.0,
-        noise=math.sqrt(1 / model.reliability - 1),
-    )
+    shared = _draw(large, generator, _CALIBRATION)
+    early, final = _qualities(large, ArmShape(agreement=agreement), shared, generator)
     return float(kendalltau(early[:, 0], final[:, 1]).statistic)
+
+
+class Planted(NamedTuple):
+    """How an effect of a known size comes into made-up scores."""
+
+    shape: Callable[[ScoreModel, float], ArmShape]
+    """The first arm with an effect of this size, >= 0, in the unit of the claim."""
+    largest: Callable[[ScoreModel], float]
+    """The largest size that scores of the model can have, >= 0: correlations end at 1, spreads at
+    0; 0 for a gain on a mean correlation that is not above 0."""
+
+
+def _room_above(mean: float) -> float:
+    return max(_LARGEST * (1 / mean - 1), 0.0) if mean > 0 else 0.0
+
+
+def _gain_per_error(mean: float) -> float:
+    """(1 - r) falls by a share e where r rises by e (1 - r) / r of itself."""
+    return (1 - mean) / mean
+
+
+def _room_for_ranks(model: ScoreModel) -> float:
+    return max(_LARGEST * (_tau_at(model, 1.0) - _tau_at(model, model.early_agreement)), 0.0)
+
+
+SMALLER_SPREAD = Planted(
+    lambda model, effect: ArmShape(spread=1 - effect), largest=lambda model: _LARGEST
+)
+QUIETER_SEEDS = Planted(
+    lambda model, effect: ArmShape(noise=math.sqrt(1 - effect)), largest=lambda model: _LARGEST
+)
+HIGHER_EARLY = Planted(
+    lambda model, effect: ArmShape(early_gain=effect),
+    largest=lambda model: _room_above(model.early_correlation),
+)
+HIGHER_FINAL = Planted(
+    lambda model, effect: ArmShape(final_gain=effect),
+    largest=lambda model: _room_above(model.final_correlation),
+)
+LESS_EARLY_ERROR = Planted(
+    lambda model, effect: ArmShape(early_gain=effect * _gain_per_error(model.early_correlation)),
+    largest=lambda model: _LARGEST if model.early_correlation > 0 else 0.0,
+)
+LESS_FINAL_ERROR = Planted(
+    lambda model, effect: ArmShape(final_gain=effect * _gain_per_error(model.final_correlation)),
+    largest=lambda model: _LARGEST if model.final_correlation > 0 else 0.0,
+)
+BETTER_EARLY_RANKS = Planted(
+    lambda model, effect: ArmShape(agreement=agreement_for(model, effect)),
+    largest=_room_for_ranks,
+)
 
 
 def model_of(first: ArmScores, second: ArmScores) -> ScoreModel | None:
@@ -242,25 +241,29 @@ def model_of(first: ArmScores, second: ArmScores) -> ScoreModel | None:
         second: The comparison arm's.
     """
     whole = np.logical_and.reduce(
-        [np.isfinite(scores).all(axis=1) for arm in (first, second) for scores in arm[:3]]
+        [
+            np.isfinite(scores).all(axis=1)
+            for arm in (first, second)
+            for scores in (arm.early, arm.final, arm.log_loss)
+        ]
     )
     if whole.sum() < 3 or second.final.shape[1] < 2:
         return None
-    own = {name: getattr(second, name)[whole] for name in ("early", "final", "log_loss")}
+    early, final, log_loss = second.early[whole], second.final[whole], second.log_loss[whole]
     correlation, loss = (
-        max(float(noise_corrected_variance(own[name])), 1e-12) for name in ("final", "log_loss")
+        max(float(noise_corrected_variance(scores)), 1e-12) for scores in (final, log_loss)
     )
-    noise = float(own["log_loss"].var(axis=1, ddof=1).mean())
+    noise = float(log_loss.var(axis=1, ddof=1).mean())
     return ScoreModel(
         configurations=int(whole.sum()),
         seeds=second.final.shape[1],
-        early_correlation=float(own["early"].mean()),
-        final_correlation=float(own["final"].mean()),
+        early_correlation=float(early.mean()),
+        final_correlation=float(final.mean()),
         correlation_spread=math.sqrt(correlation),
         loss_spread=math.sqrt(loss),
         reliability=float(np.clip(loss / (loss + noise), 0.05, 0.99)),
-        arm_correlation=_agreement(first.log_loss[whole], own["log_loss"]),
-        early_agreement=_agreement(own["early"], own["final"], same_seeds=True),
+        arm_correlation=_agreement(first.log_loss[whole], log_loss),
+        early_agreement=_agreement(early, final, same_seeds=True),
     )
 
 

@@ -1,4 +1,4 @@
-"""From an interval to a verdict."""
+"""From an interval to a verdict, and in words what the verdicts and their reasons mean."""
 
 from __future__ import annotations
 
@@ -10,20 +10,51 @@ from stage1.claims.intervals import Interval
 
 
 class Verdict(StrEnum):
-    """What a study says of a claim."""
+    """What a study says of a claim; `MEANINGS` says it in words."""
 
     SUPPORTED = "SUPPORTED"
-    """The interval lies at or above the lower end of what is claimed."""
     DIRECTION_ONLY = "DIRECTION ONLY"
-    """The effect is positive; its size is not shown."""
     INCONCLUSIVE = "INCONCLUSIVE"
-    """Neither no effect nor the claimed one is excluded."""
     NOT_SUPPORTED = "NOT SUPPORTED"
-    """The claimed size is excluded, the direction open."""
     CONTRADICTED = "CONTRADICTED"
-    """The effect is the other way."""
     NOT_EVALUABLE = "NOT EVALUABLE"
-    """The study cannot speak to the claim; the reason says why."""
+
+
+MEANINGS: dict[str, str] = {
+    Verdict.SUPPORTED: "The whole interval lies at or above the lower end of what is claimed.",
+    Verdict.DIRECTION_ONLY: "The effect is positive; how large it is stays open, or it is smaller "
+    "than claimed.",
+    Verdict.INCONCLUSIVE: "Neither no effect nor one of the claimed size is excluded: the study is "
+    "too small for an answer. It is no sign of absence.",
+    Verdict.NOT_SUPPORTED: "An effect of the claimed size is excluded; its direction is open.",
+    Verdict.CONTRADICTED: "The effect is the other way.",
+    Verdict.NOT_EVALUABLE: "The study cannot speak to the claim; the reason says why.",
+}
+"""The glossary of the verdicts."""
+ENDINGS = {
+    Verdict.SUPPORTED: "The claim holds in this study.",
+    Verdict.DIRECTION_ONLY: "The direction is shown, the claimed size ({claimed}) is not.",
+    Verdict.INCONCLUSIVE: "That leaves open whether there is any effect.",
+    Verdict.NOT_SUPPORTED: "So an effect of the claimed size is excluded ({claimed}).",
+    Verdict.CONTRADICTED: "The claim is contradicted: the effect is the other way.",
+}
+"""How the sentence about an effect ends."""
+COST_ENDINGS = {
+    Verdict.SUPPORTED: "That is within what the plan allows",
+    Verdict.CONTRADICTED: "That is more than the plan allows",
+    Verdict.INCONCLUSIVE: "That is not clear enough to compare it with what the plan allows",
+}
+"""How the sentence about a cost ends, before the margin."""
+
+ATTRIBUTABLE = "attributable to what the weights learned"
+NOT_ATTRIBUTABLE = "not attributable to what the weights learned"
+NOT_TESTED = "attribution not tested"
+NO_GAIN = "no gain to attribute"
+
+
+def cannot_tell(reason: str) -> str:
+    """The sentence about a claim that is not evaluable."""
+    return f"This study cannot tell: {reason}."
 
 
 class Decision(NamedTuple):
@@ -31,6 +62,21 @@ class Decision(NamedTuple):
 
     verdict: Verdict
     reason: str
+
+
+class Finding(NamedTuple):
+    """What the scores of two arms say of a claim."""
+
+    effect: Interval
+    """Positive where the claim holds."""
+    decision: Decision
+    shown: dict[str, float]
+    """Further numbers, by what they are."""
+
+
+def not_evaluable(effect: Interval, reason: str, shown: dict[str, float]) -> Finding:
+    """The finding where the scores cannot speak to the claim."""
+    return Finding(effect, Decision(Verdict.NOT_EVALUABLE, reason), shown)
 
 
 MOST_TIMES_LARGER = 10
@@ -61,6 +107,22 @@ def decide(interval: Interval, *, claimed: float, advice: str = "") -> Decision:
     if high >= claimed:
         return Decision(Verdict.INCONCLUSIVE, advice)
     return Decision(Verdict.NOT_SUPPORTED, "an effect of the claimed size is excluded")
+
+
+def decide_cost(interval: Interval, *, margin: float) -> Decision:
+    """The verdict of a cost ratio that is to stay within a margin.
+
+    Args:
+        interval: Of the ratio, 1 = equal cost.
+        margin: Largest ratio that the claim allows.
+    """
+    if math.isnan(interval.estimate):
+        return Decision(Verdict.NOT_EVALUABLE, "there is no estimate")
+    if interval.high <= margin:
+        return Decision(Verdict.SUPPORTED, "")
+    if interval.low > margin:
+        return Decision(Verdict.CONTRADICTED, f"costs more than {margin:g} times as much")
+    return Decision(Verdict.INCONCLUSIVE, "the timing is too noisy; time more rounds")
 
 
 def configurations_needed(interval: Interval, configurations: int) -> int | None:
@@ -97,19 +159,3 @@ def advice(interval: Interval, configurations: int) -> str:
         f"about {needed} configurations (a design of {power}) would show the direction, if the "
         "estimate is right"
     )
-
-
-def decide_cost(interval: Interval, *, margin: float) -> Decision:
-    """The verdict of a cost ratio that is to stay within a margin.
-
-    Args:
-        interval: Of the ratio, 1 = equal cost.
-        margin: Largest ratio that the claim allows.
-    """
-    if math.isnan(interval.estimate):
-        return Decision(Verdict.NOT_EVALUABLE, "there is no estimate")
-    if interval.high <= margin:
-        return Decision(Verdict.SUPPORTED, "")
-    if interval.low > margin:
-        return Decision(Verdict.CONTRADICTED, f"costs more than {margin:g} times as much")
-    return Decision(Verdict.INCONCLUSIVE, "the timing is too noisy; time more rounds")

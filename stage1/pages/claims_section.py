@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from stage1.claims.claim import Claim
 from stage1.claims.evaluate import Evaluation
-from stage1.claims.verdicts import Verdict
 from stage1.pages.blocks import Block, Details, Heading, Inline, Mark, Strong, Table, paragraph
 from stage1.pages.numbers import (
     claimed_effect,
@@ -18,10 +17,6 @@ from stage1.pages.numbers import (
 
 OURS = "ours, beside the plan's number"
 """Marks a line that the plan does not have."""
-
-
-ERROR_REDUCTION = "error reduction"
-"""What the lines beside a claim show."""
 
 
 class VerdictRow(NamedTuple):
@@ -36,29 +31,15 @@ class VerdictRow(NamedTuple):
     attribution: str
 
 
-def in_order(evaluation: Evaluation) -> list[Claim]:
-    """The six claims, each with the lines beside it right beneath."""
-    return [
-        line
-        for claim in evaluation.claims
-        for line in (claim, *(b for b in evaluation.beside if b.id.startswith(claim.id)))
-    ]
-
-
 def is_beside(claim: Claim) -> bool:
-    """Whether a line is ours and not one of the plan's six."""
-    return not claim.id.isdigit()
-
-
-def claim_name(claim: Claim) -> str:
-    """Number and name; a line beside a claim stands beneath it and needs no more."""
-    return f"{claim.id} {ERROR_REDUCTION if is_beside(claim) else claim.name}"
+    """Whether a line is ours and not one of the plan's claims."""
+    return bool(claim.definition.beside)
 
 
 def verdict_row(claim: Claim) -> VerdictRow:
     """A claim in the unit of its effect."""
     return VerdictRow(
-        claim=claim_name(claim),
+        claim=claim.definition.label,
         claimed=claimed_effect(claim),
         estimate=effect(claim, claim.interval.estimate),
         interval=effect_interval(claim),
@@ -75,7 +56,7 @@ def verdict_blocks(evaluation: Evaluation, *, level: float) -> list[Block]:
         evaluation: Of the run.
         level: Error rate of a deciding interval, two-sided, in (0, 1).
     """
-    claims = in_order(evaluation)
+    claims = evaluation.lines
     blocks: list[Block] = [Heading("Verdicts"), _table(claims)]
     blocks.append(
         paragraph(
@@ -117,10 +98,10 @@ def _in_words(claim: Claim) -> list[Block]:
     reason = "" if told else f" {_sentence(claim.reason)}"
     warning = " (Warning: interpolation is not shown to be beaten.)" if claim.warning else ""
     blocks: list[Block] = [
-        Heading(f"{claim_name(claim)}{kind}", level=3),
+        Heading(f"{claim.definition.label}{kind}", level=3),
         paragraph(Mark(claim.verdict.value), f" {_sentence(claim.sentence)}{reason}{warning}"),
     ]
-    rows: list[list[Inline]] = [["what is estimated", claim.estimand]]
+    rows: list[list[Inline]] = [["what is estimated", claim.definition.estimand]]
     if all(claim.arm_pair):
         rows.append(["arms", " against ".join(claim.arm_pair)])
     rows += [[name, significant(value)] for name, value in claim.shown.items()]
@@ -134,16 +115,3 @@ def _sentence(text: str) -> str:
     if not text:
         return ""
     return text[0].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
-
-
-GLOSSARY: dict[str, str] = {
-    Verdict.SUPPORTED: "The whole interval lies at or above the lower end of what is claimed.",
-    Verdict.DIRECTION_ONLY: "The effect is positive; how large it is stays open, or it is smaller "
-    "than claimed.",
-    Verdict.INCONCLUSIVE: "Neither no effect nor one of the claimed size is excluded: the study is "
-    "too small for an answer. It is no sign of absence.",
-    Verdict.NOT_SUPPORTED: "An effect of the claimed size is excluded; its direction is open.",
-    Verdict.CONTRADICTED: "The effect is the other way.",
-    Verdict.NOT_EVALUABLE: "The study cannot speak to the claim; the reason says why.",
-}
-"""What the verdicts mean."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from stage1.claims.catalogue import COST
 from stage1.claims.evaluate import Evaluation
 from stage1.claims.step_cost import SizeCost
 from stage1.claims.verdicts import Verdict
 from stage1.pages.blocks import Block, Heading, Inline, Table, paragraph
-from stage1.pages.numbers import COST_ID, number, ratio, ratio_interval
+from stage1.pages.numbers import number, ratio, ratio_interval
 from stage1.run.registration import CostPlan, Preregistration
 
 
@@ -37,7 +38,7 @@ def cost_blocks(evaluation: Evaluation, registration: Preregistration) -> list[B
 
 
 def _is_supported(evaluation: Evaluation) -> bool:
-    return any(c.id == COST_ID and c.verdict is Verdict.SUPPORTED for c in evaluation.claims)
+    return any(c.definition is COST and c.verdict is Verdict.SUPPORTED for c in evaluation.claims)
 
 
 def _table(costs: list[SizeCost], plan: CostPlan | None) -> Table:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from stage1.claims.claim import Claim
-from stage1.claims.sentences import MOST_TOLD
+from stage1.claims.catalogue import Unit
+from stage1.claims.claim import MOST_TOLD, Claim
 
 UNDEFINED = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
@@ -18,8 +18,6 @@ _TIMES = "\N{MULTIPLICATION SIGN}"
 _ROUNDING = 1e-12
 _MOST_EXTRA = 2
 """Digits that are added at most to tell a number from the one that a verdict compares it with."""
-EARLY_SIGNAL_ID, COST_ID = "5", "6"
-"""Claims whose effect is a difference of rank correlations, and a ratio; others have a share."""
 
 
 def number(value: Any, *, digits: int = 4) -> str:
@@ -64,9 +62,10 @@ def effect(claim: Claim, value: float) -> str:
         return UNDEFINED
     if math.isinf(value):
         return _INFINITY if value > 0 else _MINUS + _INFINITY
-    if abs(value) > MOST_TOLD and claim.id != COST_ID:
+    is_ratio = claim.definition.unit is Unit.RATIO
+    if abs(value) > MOST_TOLD and not is_ratio:
         return f"{'<' + _MINUS if value < 0 else '>'}{MOST_TOLD:.0%}"
-    none = (1.0,) if claim.id == COST_ID else (0.0, -0.0)  # which is written with either sign
+    none = (1.0,) if is_ratio else (0.0, -0.0)  # which is written with either sign
     marks = (claim.claimed, *none)
     for extra in range(_MOST_EXTRA):
         text = _written(claim, value, extra)
@@ -77,9 +76,10 @@ def effect(claim: Claim, value: float) -> str:
 
 def _written(claim: Claim, value: float, extra: int) -> str:
     """With so many digits more than usual."""
-    if claim.id == COST_ID:
+    if claim.definition.unit is Unit.RATIO:
         return f"{_TIMES}{value:.{2 + extra}f}"
-    signed = f"{value:+.{2 + extra}f}" if claim.id == EARLY_SIGNAL_ID else f"{value:+.{1 + extra}%}"
+    is_share = claim.definition.unit is Unit.SHARE
+    signed = f"{value:+.{1 + extra}%}" if is_share else f"{value:+.{2 + extra}f}"
     return signed.replace("-", _MINUS)
 
 
@@ -93,9 +93,10 @@ def effect_interval(claim: Claim) -> str:
 
 def claimed_effect(claim: Claim) -> str:
     """What is claimed, as a bound."""
-    if claim.id == COST_ID:
+    if claim.definition.unit is Unit.RATIO:
         return f"\N{LESS-THAN OR EQUAL TO} {ratio(claim.claimed)}"
-    size = f"{claim.claimed:+.2f}" if claim.id == EARLY_SIGNAL_ID else f"{claim.claimed:+.0%}"
+    is_share = claim.definition.unit is Unit.SHARE
+    size = f"{claim.claimed:+.0%}" if is_share else f"{claim.claimed:+.2f}"
     return f"\N{GREATER-THAN OR EQUAL TO} {size}"
 
 

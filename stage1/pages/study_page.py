@@ -16,10 +16,10 @@ from stage1.base.terminal import print_plain
 from stage1.claims.claim import claims_json
 from stage1.claims.evaluate import Evaluation, evaluate
 from stage1.claims.scores import RunTables, read_run
-from stage1.claims.verdicts import Verdict
+from stage1.claims.verdicts import MEANINGS, Verdict
 from stage1.pages.arms_section import arm_blocks, end_rows, plan_blocks, progress_text
 from stage1.pages.blocks import Block, Gallery, Heading, Picture, cautions, paragraph, word_list
-from stage1.pages.claims_section import GLOSSARY, in_order, is_beside, verdict_blocks, verdict_row
+from stage1.pages.claims_section import is_beside, verdict_blocks, verdict_row
 from stage1.pages.cost_section import cost_blocks
 from stage1.pages.design_section import design_blocks, hyperparameter_blocks
 from stage1.pages.figures import draw_all
@@ -80,7 +80,7 @@ def report_blocks(
         *best_blocks(tables),
         *environment_blocks(tables),
         *reproduction_blocks(tables),
-        *word_list(_WORDS | GLOSSARY),
+        *word_list(_WORDS | MEANINGS),
     ]
     return blocks
 
@@ -178,7 +178,7 @@ def verdict_table(evaluation: Evaluation) -> Table:
     table = _compact_table()
     for name in ("claim", "claimed", "estimate", "interval", "verdict"):
         table.add_column(name, justify="left", no_wrap=name != "claim")
-    for claim in in_order(evaluation):
+    for claim in evaluation.lines:
         row = verdict_row(claim)
         name = f"{row.claim}{' *' if is_beside(claim) else ''}"
         verdict = Text(row.verdict, style=_STYLES.get(claim.verdict, ""))
@@ -203,7 +203,7 @@ def show_end(tables: RunTables, evaluation: Evaluation, console: Console) -> Non
     console.print(Text(heading, style="bold"))
     console.print(end_table(trials, space))
     console.print(verdict_table(evaluation))
-    if any(map(is_beside, in_order(evaluation))):
+    if any(map(is_beside, evaluation.lines)):
         print_plain(console, "* ours, beside the plan's number; reasons are in the report")
     show_cautions(console, cautions(evaluation.warnings, evaluation.deviations))
     print_plain(console, f"Report: {run.report_html} (as text: {run.report.name})")

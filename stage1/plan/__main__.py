@@ -2,38 +2,71 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
 
 from stage1.base.terminal import print_plain, run_command
+from stage1.claims.catalogue import ABOUT_SCORES
 from stage1.claims.synthetic import TYPICAL, ScoreModel, model_of_run, variation
 from stage1.config.shipped import space_names
+from stage1.data.bars import Bars
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_data
+from stage1.language_models.resolver import resolve
 from stage1.model.metrics import blocks_of_windows
-from stage1.plan.claims import (
+from stage1.plan.outlook import Outlook, cost_outlook, outlook
+from stage1.plan.resources import (
+    MOST_TIMED,
+    Timings,
+    also_varying,
+    by_kind,
+    design_configs,
+    disk_bytes,
+    full_trial_seconds,
+    memory_mb,
+    shared_bytes,
+    spread_evenly,
+    time_kinds,
+    total_seconds,
+    trial_timer,
+)
+from stage1.plan.texts import (
     CLAIMS_NOTE,
+    busy_text,
     claim_texts,
     claims_table,
+    disk_text,
+    gpu_memory_text,
+    memory_text,
     model_text,
+    no_gpu_text,
+    not_timed_text,
     smaller_design_text,
+    time_text,
+    timing_table,
+    trials_table,
 )
-from stage1.plan.footprint import disk_bytes
-from stage1.plan.outlook import Outlook, cost_outlook, label, lines, outlook
-from stage1.plan.stages import trials_by_stage
-from stage1.plan.texts import disk_text, show_line, trials_table
-from stage1.plan.timed import show_time_and_memory
 from stage1.run.columns import PRETRAINED, RANDOM
 from stage1.run.folder import RunFolder
 from stage1.run.registration import COST_MARGIN, COST_ROUNDS
-from stage1.study.study import Study, load_study
+from stage1.study.space import Resources
+from stage1.study.stages import expected_by_stage
+from stage1.study.study import Study, language_model_names, load_study
+from stage1.training.timing import is_single_threaded
+from stage1.workers.cluster import usable_cores, wanted_workers
 
 DEFAULT_OUT = Path("runs")
+_BUSY = 1.0
+"""Load from which timings are said to be of a busy machine."""
 
 
 def plan(
@@ -73,7 +106,7 @@ def plan(
     validation = windows.split.validation
     model = model_of_run(like) if like else TYPICAL
     run = RunFolder(out / study.space.name)
-    by_stage = trials_by_stage(study)
+    by_stage = expected_by_stage(study, {})
     console.print(trials_table(study.space, by_stage))
     if no_timing:
         show_line(console, "Time and memory: not measured, as --no-timing asks.")
@@ -84,8 +117,83 @@ def plan(
     show_claims(study, model, like=like, console=console)
     options = {"--data-dir": data_dir, "--trials": trials, "--workers": workers}
     command = start_command(run, space, options | {"--seed": seed or None})
-    begun = f" ({run.path} has begun already)" if run.path.exists() else ""
-    print_plain(console, f"Next{begun}:\n  {command}")
+    going_on = f" ({run.path} has begun already)" if run.path.exists() else ""
+    print_plain(console, f"Next{going_on}:\n  {command}")
+
+
+def show_time_and_memory(
+    study: Study,
+    bars: dict[str, Bars],
+    trials: dict[str, int],
+    *,
+    workers: int | None,
+    console: Console,
+) -> None:
+    """Train a few steps of every kind of trial, and print what the whole study would take.
+
+    Args:
+        study: Checked.
+        bars: Per timeframe.
+        trials: By stage.
+        workers: As asked for; None = not.
+        console: Where to.
+
+    Raises:
+        ModelError: A language model is not to be had.
+        TrialError: A trial does not fit into the GPU's memory.
+    """
+    resources = study.space.resources
+    gpus = torch.cuda.device_count() if resources.gpus else 0
+    if gpus < resources.gpus:
+        show_line(console, no_gpu_text(resources.gpus, gpus))
+        return
+    at_once = trials_at_once(resources, workers=workers, gpus=gpus)
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    models = {name: resolve(name) for name in language_model_names(study)}
+    configs = design_configs(study)
+    kinds = by_kind(configs)
+    accelerator = "gpu" if gpus else "cpu"
+    with console.status("") as status:
+        timings = time_kinds(
+            kinds,
+            spread_evenly(list(kinds), MOST_TIMED),
+            time_one=trial_timer(bars, models, accelerator=accelerator),
+            tell=status.update,
+        )
+    full = {kind: [full_trial_seconds(c, timings) for c in of] for kind, of in kinds.items()}
+    console.print(timing_table(timings, full, seeds=study.space.design.seeds))
+    show_line(console, not_timed_text(len(kinds), len(timings), also_varying(study, configs)))
+    if load > _BUSY:
+        corrected = all(is_single_threaded(config, accelerator) for config in configs)
+        text = busy_text(load, usable_cores(), corrected=corrected)
+        show_line(console, text, style="yellow")
+    total = total_seconds(study, trials, configs, timings, workers=at_once)
+    show_line(console, time_text(total, space=study.space, workers=at_once))
+    _show_memory(console, timings, workers=at_once, shared=shared_bytes(bars, models))
+    if gpus:
+        largest = max(timing.peak_vram_mb or 0.0 for timing in timings.values())
+        per_gpu = max(min(int(1 / resources.gpus), at_once), 1)
+        show_line(console, gpu_memory_text(largest, per_gpu=per_gpu))
+
+
+def trials_at_once(resources: Resources, *, workers: int | None, gpus: int) -> int:
+    """Trials at once on this machine, by its cores and GPUs.
+
+    Args:
+        resources: Of one trial.
+        workers: As asked for; None = not.
+        gpus: Of this machine; enough for one trial.
+    """
+    wanted = wanted_workers(resources, workers)
+    return min(wanted, int(gpus / resources.gpus)) if resources.gpus else wanted
+
+
+def _show_memory(console: Console, timings: Timings, *, workers: int, shared: int) -> None:
+    worker = max(timing.peak_rss_mb for timing in timings.values())
+    needed = memory_mb(worker, workers=workers, shared_bytes=shared)
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
+    text = memory_text(needed, worker_mb=worker, workers=workers, machine_mb=machine)
+    show_line(console, text, style="yellow" if needed > machine else "")
 
 
 def show_claims(study: Study, model: ScoreModel, *, like: Path | None, console: Console) -> None:
@@ -99,25 +207,30 @@ def show_claims(study: Study, model: ScoreModel, *, like: Path | None, console: 
     """
     design, roles = study.space.design, set(study.roles)
     model = model._replace(configurations=design.configurations, seeds=design.seeds)
-    found: list[Outlook] = []
+    lines: list[Outlook] = []
     if {PRETRAINED, RANDOM} <= roles:
         with console.status("") as status:
-            for claim, beside in lines():
-                status.update(f"Simulating studies for {label(claim, beside=beside)} ...")
-                found.append(outlook(model, claim, beside=beside))
-    cost = None
-    if PRETRAINED in roles:
-        cost = cost_outlook(margin=COST_MARGIN, rounds=COST_ROUNDS)
+            for definition in ABOUT_SCORES:
+                status.update(f"Simulating studies for {definition.label} ...")
+                lines.append(outlook(model, definition))
+    timed = PRETRAINED in roles
+    cost = cost_outlook(margin=COST_MARGIN, rounds=COST_ROUNDS) if timed else None
     console.print()
-    if found or cost:
-        console.print(claims_table(found, cost))
-    if found:
+    if lines or cost:
+        console.print(claims_table(lines, cost))
+    if lines:
         show_line(console, CLAIMS_NOTE)
         show_line(console, model_text(variation(model), like=like))
-        show_line(console, smaller_design_text(found, design))
+        show_line(console, smaller_design_text(lines, design))
         console.print()
-    for text in claim_texts(found, cost, roles=roles):
+    for text in claim_texts(lines, cost, roles=roles):
         show_line(console, text)
+
+
+def show_line(console: Console, text: str, style: str = "") -> None:
+    """A sentence that goes on indented where it is long; nothing if it is empty."""
+    if text:
+        console.print(Padding(Text(text, style=style), (0, 0, 0, 2)))
 
 
 def start_command(run: RunFolder, space: Path, options: dict[str, Path | int | None]) -> str:

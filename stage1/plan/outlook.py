@@ -1,4 +1,4 @@
-"""What the claims of a study would come to: simulated power, and plain words for it."""
+"""What a design could see of the claims, by simulation."""
 
 from __future__ import annotations
 
@@ -10,63 +10,43 @@ import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
 
-from stage1.claims.catalogue import BESIDE, DEFINITIONS
-from stage1.claims.error_rates import (
-    ENOUGH,
-    MOST_CONFIGURATIONS,
-    MOST_FOR_RANKS,
-    TIMING_NOISE,
-    Power,
-    claim_power,
-)
-from stage1.claims.finding import (
-    CLAIMED,
-    COST,
-    EARLY_SIGNAL,
-)
-from stage1.claims.synthetic import ScoreModel, draw_studies
+from stage1.claims.catalogue import ERROR_RATE, Definition
+from stage1.claims.error_rates import TIMING_NOISE, Counts, simulate
+from stage1.claims.synthetic import ALIKE, ScoreModel, draw_studies
 from stage1.claims.verdicts import Verdict
-from stage1.run.registration import ERROR_RATE
 
+ENOUGH = 0.80
+"""Power from which an effect counts as seen."""
 _PROBES = 9
 """Made-up studies that are asked why a claim cannot be evaluated; most of them decide."""
-_MOST_SEEDS_FOR_RANKS = 3
-"""Above it a bootstrap of ranks takes too long to simulate: each pair of seeds has its own."""
-
-COST_LABEL = f"{len(DEFINITIONS) + 1} {COST}"
+_LADDER, _HALVINGS = 10, 4
 
 
 class Outlook(NamedTuple):
     """What a design says of one claim."""
 
-    claim: str
-    beside: bool
-    """For the error reduction beside the claim."""
+    definition: Definition
     configurations: int
     """Of the design that was simulated."""
     seeds: int
     """The same."""
-    never: str
-    """Why no number of configurations makes it evaluable; empty if one does."""
-    not_here: str
+    never: str = ""
+    """Why no number of configurations makes the claim evaluable; empty if one does. Then nothing
+    that follows is known."""
+    not_here: str = ""
     """Why this design does not; empty if it does."""
-    power: Power | None
-    """None where no number of configurations makes it evaluable."""
-
-    @property
-    def claimed(self) -> float:
-        """Lower end of the claimed range."""
-        return CLAIMED[self.claim]
-
-    @property
-    def label(self) -> str:
-        """Its number and name."""
-        return label(self.claim, beside=self.beside)
+    at_claimed: Counts | None = None
+    """Verdicts if just the claimed effect were true; None if it cannot be."""
+    smallest_seen: float | None = None
+    """Effect whose direction is found with power `ENOUGH`; None if no possible effect is."""
+    needed: int | None = None
+    """Configurations that find the claimed effect with power `ENOUGH`; None if the most that were
+    tried do not."""
 
     @property
     def enough(self) -> bool:
         """Whether this design sees the claimed effect."""
-        return self.power is not None and self.power.configurations == self.configurations
+        return self.needed == self.configurations
 
     @property
     def seen_from(self) -> float | None:
@@ -74,14 +54,126 @@ class Outlook(NamedTuple):
 
         Not above what is claimed where just that is seen: the two come from different studies.
         """
-        if self.power is None:
-            return None
-        seen = self.power.smallest_seen
-        return min(seen or self.claimed, self.claimed) if self.enough else seen
+        claimed = self.definition.claimed
+        return min(self.smallest_seen or claimed, claimed) if self.enough else self.smallest_seen
 
-    def amount(self, effect: float) -> str:
-        """An effect in the unit of the claim."""
-        return f"{effect:.2f}" if self.claim == EARLY_SIGNAL else percent(effect)
+
+def outlook(model: ScoreModel, definition: Definition, *, seed: int = 0) -> Outlook:
+    """Simulate what a design says of a claim.
+
+    Args:
+        model: Of the scores, with the design's configurations and seeds.
+        definition: Of a claim about scores, or of a line beside one.
+        seed: Of the made-up studies.
+    """
+    model = simulated_design(model, definition)
+    design = (definition, model.configurations, model.seeds)
+    most = max(definition.effort.most_configurations, model.configurations)
+    never = _obstacle(model._replace(configurations=most), definition, seed=seed)
+    if never:
+        return Outlook(*design, never=never, not_here=never)
+    at_claimed, smallest_seen, needed = power(model, definition, seed=seed)
+    return Outlook(
+        *design,
+        not_here=_obstacle(model, definition, seed=seed),
+        at_claimed=at_claimed,
+        smallest_seen=smallest_seen,
+        needed=needed,
+    )
+
+
+def simulated_design(model: ScoreModel, definition: Definition) -> ScoreModel:
+    """The design that stands for a larger one that takes too long; it sees rather less."""
+    effort = definition.effort
+    if effort.most_seeds is None:
+        return model
+    return model._replace(
+        configurations=min(model.configurations, effort.most_configurations),
+        seeds=min(model.seeds, effort.most_seeds),
+    )
+
+
+def _obstacle(model: ScoreModel, definition: Definition, *, seed: int) -> str:
+    """Why most studies of a design cannot evaluate a claim; empty if most can."""
+    generator = np.random.default_rng(seed)
+    decisions = [
+        definition.judge(*arms, error_rate=ERROR_RATE).decision
+        for arms in draw_studies(model, ALIKE, studies=_PROBES, generator=generator)
+    ]
+    reasons = Counter(reason for verdict, reason in decisions if verdict is Verdict.NOT_EVALUABLE)
+    evaluable = _PROBES - reasons.total()
+    return reasons.most_common(1)[0][0] if evaluable < _PROBES / 2 else ""
+
+
+def power(
+    model: ScoreModel, definition: Definition, *, seed: int = 0
+) -> tuple[Counts | None, float | None, int | None]:
+    """What a design finds of effects of a known size.
+
+    Args:
+        model: Of the scores and the design.
+        definition: Of a claim about scores, or of a line beside one.
+        seed: Of the made-up studies.
+
+    Returns:
+        `at_claimed`, `smallest_seen` and `needed` of an `Outlook`.
+    """
+    claimed = definition.claimed
+    largest = definition.planted.largest(model) if definition.planted else 0.0
+    smallest_seen = _smallest_seen(model, definition, largest, seed=seed)
+    if largest < claimed:
+        return None, smallest_seen, None
+    at_claimed = _counts(model, definition, claimed, seed=seed)
+    if at_claimed.positive.value >= ENOUGH:
+        return at_claimed, smallest_seen, model.configurations
+    return at_claimed, smallest_seen, _configurations_for(model, definition, claimed, seed=seed)
+
+
+def _counts(model: ScoreModel, definition: Definition, effect: float, *, seed: int) -> Counts:
+    return simulate(model, definition, effect, studies=definition.effort.studies, seed=seed)
+
+
+def _sees(model: ScoreModel, definition: Definition, effect: float, *, seed: int) -> bool:
+    return _counts(model, definition, effect, seed=seed).positive.value >= ENOUGH
+
+
+def _smallest_seen(
+    model: ScoreModel, definition: Definition, largest: float, *, seed: int
+) -> float | None:
+    """The first step of a ladder that is seen, refined by bisection.
+
+    A ladder, since power may fall again: a spread that vanishes has no logarithm. The same random
+    numbers at every effect make the comparison less noisy.
+    """
+    if largest <= 0:
+        return None
+    for step in range(1, _LADDER + 1):
+        high = largest * step / _LADDER
+        if _sees(model, definition, high, seed=seed):
+            break
+    else:
+        return None
+    low = largest * (step - 1) / _LADDER
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if _sees(model, definition, middle, seed=seed):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _configurations_for(
+    model: ScoreModel, definition: Definition, effect: float, *, seed: int
+) -> int | None:
+    """The first power of two above the design that sees the effect."""
+    effort = definition.effort
+    number = max(2 * model.configurations, effort.least_configurations)
+    while number <= effort.most_configurations:
+        if _sees(model._replace(configurations=number), definition, effect, seed=seed):
+            return number
+        number *= 2
+    return None
 
 
 class CostOutlook(NamedTuple):
@@ -91,70 +183,6 @@ class CostOutlook(NamedTuple):
     """Ratios up to it are found to be within the margin."""
     beyond: float
     """Ratios from it on are found to be beyond."""
-
-
-def label(claim: str, *, beside: bool) -> str:
-    """A claim's number and name; the line beside a claim has its number and a letter."""
-    number = 1 + list(DEFINITIONS).index(claim)
-    return f"{number}b error reduction" if beside else f"{number} {claim}"
-
-
-def lines() -> list[tuple[str, bool]]:
-    """Claims 1 to 5 in order, each with the line beside it, if it has one, after it."""
-    return [
-        (claim, beside)
-        for claim in DEFINITIONS
-        for beside in ((False, True) if claim in BESIDE else (False,))
-    ]
-
-
-def outlook(model: ScoreModel, claim: str, *, beside: bool = False, seed: int = 0) -> Outlook:
-    """Simulate what a design says of a claim.
-
-    Args:
-        model: Of the scores, with the design's configurations and seeds.
-        claim: One of claims 1 to 5.
-        beside: Take the error reduction beside it.
-        seed: Of the made-up studies.
-    """
-    if claim == EARLY_SIGNAL:
-        model = simulated_for_ranks(model)
-    most = MOST_FOR_RANKS if claim == EARLY_SIGNAL else MOST_CONFIGURATIONS
-    largest = model._replace(configurations=max(most, model.configurations))
-    never = _obstacle(largest, claim, beside=beside, seed=seed)
-    power = None if never else claim_power(model, claim, beside=beside, seed=seed)
-    return Outlook(
-        claim,
-        beside,
-        model.configurations,
-        model.seeds,
-        never=never,
-        not_here=never or _obstacle(model, claim, beside=beside, seed=seed),
-        power=power,
-    )
-
-
-def simulated_for_ranks(model: ScoreModel) -> ScoreModel:
-    """The design that stands for a larger one where ranks are simulated; it sees rather less."""
-    return model._replace(
-        configurations=min(model.configurations, MOST_FOR_RANKS),
-        seeds=min(model.seeds, _MOST_SEEDS_FOR_RANKS),
-    )
-
-
-def _obstacle(model: ScoreModel, claim: str, *, beside: bool, seed: int) -> str:
-    """Why most studies of a design cannot evaluate a claim; empty if most can."""
-    generator = np.random.default_rng(seed)
-    definition = (BESIDE if beside else DEFINITIONS)[claim]
-    reasons = Counter(
-        decision.reason if decision.verdict is Verdict.NOT_EVALUABLE else ""
-        for _, decision, _ in (
-            definition(*arms)
-            for arms in draw_studies(model, {}, studies=_PROBES, generator=generator)
-        )
-    )
-    evaluable = reasons.pop("", 0)
-    return reasons.most_common(1)[0][0] if evaluable < _PROBES / 2 else ""
 
 
 def cost_outlook(*, margin: float, rounds: int) -> CostOutlook:
@@ -176,9 +204,3 @@ def cost_outlook(*, margin: float, rounds: int) -> CostOutlook:
     )
     distance = math.exp(float(shift) * TIMING_NOISE / math.sqrt(rounds))
     return CostOutlook(margin / distance, margin * distance)
-
-
-def percent(share: float) -> str:
-    """A share in per cent, with a digit after the point only where it says something."""
-    rounded = round(100 * share, 1)
-    return f"{rounded:.0f}%" if rounded == round(rounded) else f"{rounded:.1f}%"

@@ -1,18 +1,21 @@
-"""A plan in words and tables, for 80 columns."""
+"""A plan in tables and sentences, for 80 columns."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from stage1.base.text import plural
-from stage1.plan.duration import Span, Timings
-from stage1.plan.stages import Kind, expected_search_epochs
-from stage1.run.columns import CONFIRM, DESIGN, SEARCH
-from stage1.study.space import Space
+from stage1.claims.catalogue import ABOUT_SCORES, COST, Definition, Unit
+from stage1.claims.error_rates import TIMING_NOISE
+from stage1.plan.outlook import ENOUGH, CostOutlook, Outlook
+from stage1.plan.resources import Kind, Span, Timings, expected_search_epochs
+from stage1.run.columns import CONFIRM, DESIGN, PRETRAINED, RANDOM, SEARCH, SHUFFLED
+from stage1.run.registration import COST_MARGIN, COST_ROUNDS
+from stage1.study.space import Design, Space
 from stage1.study.stages import CONFIRMED_PER_ARM
 
 NOTHING = "\N{EN DASH}"
@@ -21,12 +24,8 @@ AT_LEAST, AT_MOST, TIMES = (
     "\N{LESS-THAN OR EQUAL TO}",
     "\N{MULTIPLICATION SIGN}",
 )
-
-
-def show_line(console: Console, text: str, style: str = "") -> None:
-    """A sentence that goes on indented where it is long; nothing if it is empty."""
-    if text:
-        console.print(Padding(Text(text, style=style), (0, 0, 0, 2)))
+_SELDOM = 0.9
+"""Where fewer studies than this share can be evaluated, the plan says so."""
 
 
 def clock(seconds: float) -> str:
@@ -50,6 +49,17 @@ def span(seconds: Span) -> str:
 def gigabytes(megabytes: float) -> str:
     """Memory with one digit after the point."""
     return f"{megabytes / 1024:.1f} GB"
+
+
+def percent(share: float) -> str:
+    """A share in per cent, with a digit after the point only where it says something."""
+    rounded = round(100 * share, 1)
+    return f"{rounded:.0f}%" if rounded == round(rounded) else f"{rounded:.1f}%"
+
+
+def framed(title: str) -> Table:
+    """A table without columns yet."""
+    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
 
 
 # Trials ---------------------------------------------------------------------------------------
@@ -195,6 +205,156 @@ def disk_text(size: int, run: str) -> str:
     return f"Disk: about {max(size / 1e6, 1):.0f} MB in {run}."
 
 
-def framed(title: str) -> Table:
-    """A table without columns yet."""
-    return Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+# Claims ---------------------------------------------------------------------------------------
+
+CLAIMS_NOTE = (
+    f"seen from: smallest true effect whose direction this design finds in {percent(ENOUGH)} of "
+    "studies; none: no possible effect is. direction, SUPPORTED: share of studies that say so if "
+    "the effect is exactly as claimed; SUPPORTED is rare there by intention, since the whole "
+    "interval must lie at or above the claim. needed: configurations that find the direction of "
+    f"the claimed effect in {percent(ENOUGH)} of studies, a power of two. b: ours, beside the "
+    "plan's number."
+)
+
+
+def claims_table(lines: list[Outlook], cost: CostOutlook | None) -> Table:
+    """What this design would see."""
+    table = framed("What this design would see")
+    table.add_column("claim", no_wrap=True)
+    for name in ("claimed", "seen from", "direction", "SUPPORTED", "needed"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for line in lines:
+        table.add_row(*_claim_row(line))
+    if cost:
+        table.add_row(
+            COST.label,
+            f"{AT_MOST} {TIMES}{COST_MARGIN:.2f}",
+            f"{AT_MOST} {TIMES}{cost.within:.2f}",
+            *[NOTHING] * 3,
+        )
+    return table
+
+
+def _claim_row(line: Outlook) -> tuple[str, ...]:
+    definition = line.definition
+    claimed = f"{AT_LEAST} {amount(definition, definition.claimed)}"
+    seen = "none" if line.seen_from is None else amount(definition, line.seen_from)
+    if line.at_claimed is None:
+        return definition.label, claimed, seen, *[NOTHING] * 3
+    shares = (
+        f"{share.value:.0%}" for share in (line.at_claimed.positive, line.at_claimed.supported)
+    )
+    most = definition.effort.most_configurations
+    needed = f"> {most:,}" if line.needed is None else f"{line.needed:,}"
+    return definition.label, claimed, seen, *shares, needed
+
+
+def amount(definition: Definition, effect: float) -> str:
+    """An effect in the unit of its claim."""
+    return percent(effect) if definition.unit is Unit.SHARE else f"{effect:.2f}"
+
+
+def model_text(variation: str, *, like: Path | None) -> str:
+    """What the simulated studies rest on.
+
+    Args:
+        variation: How their scores vary, in words.
+        like: Run folder that this is taken from; None for a typical study.
+    """
+    if like:
+        return f"Simulated studies vary as the one in {like} did: {variation}."
+    return (
+        f"Simulated studies vary as is typical of the bundled bars: {variation}. Other data vary "
+        "otherwise: once a first run is there, --like RUN plans by its scores."
+    )
+
+
+def smaller_design_text(lines: list[Outlook], design: Design) -> str:
+    """Which claims were simulated with a smaller design than the study's; empty if none was."""
+    return " ".join(
+        f"{line.definition.label} was simulated with {line.configurations} configurations and "
+        f"{plural(line.seeds, 'seed')} only, since ranks take long; the study sees rather more."
+        for line in lines
+        if (line.configurations, line.seeds) != (design.configurations, design.seeds)
+    )
+
+
+def claim_texts(lines: list[Outlook], cost: CostOutlook | None, *, roles: set[str]) -> list[str]:
+    """What the design can and cannot decide, in sentences.
+
+    Args:
+        lines: Of the claims about scores; none where their arms are missing.
+        cost: None where nothing is timed.
+        roles: Of the study's arms.
+    """
+    texts = [in_words(line) for line in lines]
+    texts += missing_arm_texts(roles)
+    if cost:
+        texts.append(
+            f"{COST.label}: decided if a step with the T5 takes at most {cost.within:.2f} or at "
+            f"least {cost.beyond:.2f} times as long as one with the vanilla encoder, if timings "
+            f"vary by {percent(TIMING_NOISE)} ({COST_ROUNDS} of each); in between it may stay "
+            "open. Configurations do not matter."
+        )
+    return texts
+
+
+def missing_arm_texts(roles: set[str]) -> list[str]:
+    """What cannot be decided without the arms that a study does not have."""
+    missing = [role for role in (PRETRAINED, RANDOM) if role not in roles]
+    texts = []
+    if missing:
+        first, last = ABOUT_SCORES[0].number, ABOUT_SCORES[-1].number
+        texts.append(
+            f"Claims {first} to {last} cannot be evaluated: they compare a {PRETRAINED} arm with a "
+            f"{RANDOM} one, and the study has no {' and no '.join(missing)} arm."
+        )
+    if PRETRAINED not in roles:
+        texts.append(f"{COST.label}: cannot be evaluated, since no {PRETRAINED} T5 is timed.")
+    if not missing and SHUFFLED not in roles:
+        texts.append(
+            f"Without a {SHUFFLED} arm an effect cannot be put down to what the weights learned."
+        )
+    return texts
+
+
+def in_words(line: Outlook) -> str:
+    """What the design says of a claim, as a sentence."""
+    definition, seen = line.definition, line.seen_from
+    if line.never:
+        return f"{definition.label}: no number of configurations decides it: {line.never}."
+    subject, word, claimed = definition.subject, definition.more, definition.claimed
+    if line.not_here:
+        some = line.at_claimed is not None and line.at_claimed.evaluable.hits
+        most = "most such studies cannot evaluate it" if some else "cannot be evaluated"
+        here = f"{most}: {line.not_here}"
+    elif seen is None:
+        here = (
+            f"not seen with {line.configurations} configurations, however much {word} {subject} is"
+        )
+    else:
+        only = " only" if seen > claimed else ""
+        here = f"seen{only} if {subject} is at least {amount(definition, seen)} {word}"
+    needed = "" if line.enough else f", which {_needed(line)}"
+    claim = f"{amount(definition, claimed)} is claimed{needed}"
+    return f"{definition.label}: {here}; {claim}.{_seldom(line)}"
+
+
+def _needed(line: Outlook) -> str:
+    """What would see the claimed effect; goes on after a comma."""
+    if line.at_claimed is None:
+        return "is not possible with scores like these"
+    if line.needed is not None:
+        return f"{line.needed:,} configurations would see"
+    most = line.definition.effort.most_configurations
+    return f"even {most:,} configurations would not see"
+
+
+def _seldom(line: Outlook) -> str:
+    """A warning where the preconditions of a claim fail now and then."""
+    if line.not_here or line.at_claimed is None:
+        return ""
+    evaluable = line.at_claimed.evaluable.value
+    if evaluable >= _SELDOM:
+        return ""
+    return f" Only {evaluable:.0%} of such studies can evaluate it at all."

@@ -7,7 +7,7 @@ prereg.yaml begins with a checksum of what follows. `read_preregistration` says 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,26 +20,6 @@ from stage1.config.yaml_source import read_yaml
 from stage1.run.folder import RunFolder
 from stage1.run.resolved_space import MOST_EPOCHS, Word
 
-CLAIMS = 6
-"""Claims that share the error rate."""
-FAMILY_ERROR = 0.05
-"""Probability of any false finding among all claims, at most."""
-ERROR_RATE = FAMILY_ERROR / CLAIMS
-"""Of each deciding interval, two-sided (Bonferroni)."""
-CLAIMED = {
-    "sensitivity": 0.20,
-    "early gain": 0.20,
-    "gain at the horizon": 0.10,
-    "stability": 0.20,
-    "early signal": 0.10,
-}
-"""Lower end of what is claimed (sensitivity, early signal: the smallest effect of interest)."""
-REGISTERED_CLAIMS = {
-    **CLAIMED,
-    "early gain, error reduction": CLAIMED["early gain"],
-    "gain at the horizon, error reduction": CLAIMED["gain at the horizon"],
-}
-"""The same with the two lines that are ours, which take the size of the claim they are beside."""
 EARLY_SHARE = 0.2
 """The early epoch of the claims, as a share of the horizon: epoch 3 of 15."""
 COST_MARGIN = 1.15
@@ -50,6 +30,15 @@ SEARCHED = "searched"
 """In place of a setting of the random arm that varies from configuration to configuration."""
 
 _LABEL = ""
+
+
+class RegisteredClaims(NamedTuple):
+    """What a study fixes of the claims about scores."""
+
+    sizes: dict[str, float]
+    """Lower end of what is claimed, by claim."""
+    error_rate: float
+    """Of the interval that decides a claim, two-sided."""
 
 
 class Part(BaseModel):
@@ -105,7 +94,7 @@ class Preregistration(Part):
     """How often verdicts are given: at the end of the design."""
     claims: dict[Word, float] | None = None
     """Lower end of what is claimed, by claim; null where an earlier version wrote the file."""
-    level: float = Field(ERROR_RATE, gt=0, lt=1)
+    level: float = Field(0.05 / 6, gt=0, lt=1)
     """Two-sided error rate of the interval that decides a claim."""
     random_arm: RandomArm | None
     """Of the role random; null without that role."""

@@ -25,11 +25,11 @@ from stage1.language_models.resolver import LanguageModel
 from stage1.run.columns import PARAMETER_PREFIX, RANDOM, STAGES
 from stage1.run.folder import RunFolder, check_begun, check_new
 from stage1.run.registration import (
-    REGISTERED_CLAIMS,
     SEARCHED,
     CostPlan,
     Preregistration,
     RandomArm,
+    RegisteredClaims,
     early_epoch,
     is_untouched,
     preregistration_text,
@@ -113,7 +113,12 @@ _PACKAGES = (
 
 
 def begin_run(
-    run: RunFolder, study: Study, *, data: dict[str, Any], models: list[LanguageModel]
+    run: RunFolder,
+    study: Study,
+    *,
+    data: dict[str, Any],
+    models: list[LanguageModel],
+    claims: RegisteredClaims,
 ) -> None:
     """Write space.yaml and prereg.yaml, before the first trial.
 
@@ -122,6 +127,7 @@ def begin_run(
         study: Checked.
         data: What the bars were, as `data_description` says it.
         models: All that trials may ask for.
+        claims: Those that the run will be judged by.
 
     Raises:
         ResultsError: The folder exists, or cannot be made.
@@ -131,7 +137,8 @@ def begin_run(
         with atomic_path(run.path, replace=False) as path:
             new = RunFolder(path)
             write_text(new.space, space_yaml(study, {"data": data}))
-            write_text(new.prereg, preregistration_text(_preregistration(new, study, models)))
+            registered = _preregistration(new, study, models, claims)
+            write_text(new.prereg, preregistration_text(registered))
     except OSError as error:
         reason = error.strerror or error
         raise ResultsError(
@@ -201,7 +208,9 @@ def _flat(values: dict[str, Any], above: tuple[str, ...] = ()) -> dict[str, Any]
     return flat
 
 
-def _preregistration(run: RunFolder, study: Study, models: list[LanguageModel]) -> Preregistration:
+def _preregistration(
+    run: RunFolder, study: Study, models: list[LanguageModel], claims: RegisteredClaims
+) -> Preregistration:
     return Preregistration(
         space_sha256=sha256_of_file(run.space),
         written_at=datetime.now(UTC).replace(microsecond=0),
@@ -211,7 +220,8 @@ def _preregistration(run: RunFolder, study: Study, models: list[LanguageModel]) 
         seeds=study.design_seeds,
         horizon_epoch=study.space.horizon_epochs,
         early_epoch=early_epoch(study.space.horizon_epochs),
-        claims=REGISTERED_CLAIMS,
+        claims=claims.sizes,
+        level=claims.error_rate,
         random_arm=_random_arm(study),
         cost=_cost_plan(study, models),
         language_models={model.name: model.sha256 for model in models},

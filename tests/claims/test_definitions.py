@@ -7,16 +7,10 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import kendalltau
-from score_tables import arm_scores, drawn_arm
+from score_tables import arm_scores, drawn_arm, judged
 
-from stage1.claims.catalogue import (
-    BESIDE,
-    DEFINITIONS,
-    early_signal,
-    sensitivity,
-    stability,
-)
-from stage1.claims.finding import CLAIMED, MOST_NOT_FINITE, scored, too_few_finite
+from stage1.claims.catalogue import ABOUT_SCORES, EARLY_SIGNAL, SENSITIVITY, STABILITY
+from stage1.claims.scores import MOST_NOT_FINITE, scored, too_few_finite
 from stage1.claims.spread import noise_corrected_variance
 from stage1.claims.verdicts import Verdict
 
@@ -24,12 +18,6 @@ from stage1.claims.verdicts import Verdict
 @pytest.fixture
 def generator():
     return np.random.default_rng(0)
-
-
-def test_five_claims_about_scores_and_two_lines_beside_them_claim_what_the_plan_says():
-    assert list(CLAIMED.values()) == [0.2, 0.2, 0.1, 0.2, 0.1]
-    assert list(DEFINITIONS) == list(CLAIMED)
-    assert list(BESIDE) == ["early gain", "gain at the horizon"]
 
 
 # --- sensitivity ---
@@ -51,7 +39,7 @@ def test_the_effect_is_the_share_by_which_the_noise_free_spread_is_smaller(gener
     first = drawn_arm(generator, configurations=64, loss_spread=0.1)
     second = drawn_arm(generator, configurations=64, loss_spread=0.3)
 
-    effect = sensitivity(first, second).effect
+    effect = judged(SENSITIVITY, first, second).effect
 
     sigmas = [math.sqrt(noise_corrected_variance(arm.log_loss)) for arm in (first, second)]
     assert effect.estimate == pytest.approx(1 - sigmas[0] / sigmas[1])
@@ -63,7 +51,7 @@ def test_the_effect_is_the_share_by_which_the_noise_free_spread_is_smaller(gener
     [(0.1, "SUPPORTED"), (0.85, "DIRECTION ONLY"), (1.0, "NOT SUPPORTED"), (2.0, "CONTRADICTED")],
 )
 def test_sensitivity_is_judged_by_how_much_smaller_the_spread_is(spread, verdict):
-    finding = sensitivity(spread_arm(spread), spread_arm(1.0))
+    finding = judged(SENSITIVITY, spread_arm(spread), spread_arm(1.0))
 
     assert finding.decision.verdict.value == verdict
 
@@ -71,7 +59,7 @@ def test_sensitivity_is_judged_by_how_much_smaller_the_spread_is(spread, verdict
 def test_sensitivity_needs_two_seeds(generator):
     first, second = (drawn_arm(generator, seeds=1) for _ in range(2))
 
-    decision = sensitivity(first, second).decision
+    decision = judged(SENSITIVITY, first, second).decision
 
     assert decision.verdict is Verdict.NOT_EVALUABLE
     assert "two seeds" in decision.reason
@@ -80,7 +68,7 @@ def test_sensitivity_needs_two_seeds(generator):
 def test_sensitivity_needs_three_configurations(generator):
     first, second = (drawn_arm(generator, configurations=2) for _ in range(2))
 
-    decision = sensitivity(first, second).decision
+    decision = judged(SENSITIVITY, first, second).decision
 
     assert decision.verdict is Verdict.NOT_EVALUABLE
     assert "three configurations" in decision.reason
@@ -92,7 +80,7 @@ def test_sensitivity_needs_a_comparison_arm_that_is_half_signal(reliability, eva
     variance = levels(1.0, noise=0).mean(axis=1).var(ddof=1)
     noisy = spread_arm(1.0, noise=math.sqrt((1 - reliability) * variance))
 
-    finding = sensitivity(spread_arm(0.1), noisy)
+    finding = judged(SENSITIVITY, spread_arm(0.1), noisy)
 
     share = finding.shown["share of the variance that is not seed noise, second arm"]
     assert share == pytest.approx(reliability)
@@ -100,24 +88,24 @@ def test_sensitivity_needs_a_comparison_arm_that_is_half_signal(reliability, eva
 
 
 def test_a_comparison_arm_that_is_all_noise_is_not_evaluable():
-    decision = sensitivity(spread_arm(1.0), spread_arm(0.01, noise=1.0)).decision
+    decision = judged(SENSITIVITY, spread_arm(1.0), spread_arm(0.01, noise=1.0)).decision
 
     assert decision.verdict is Verdict.NOT_EVALUABLE
     assert "0%" in decision.reason
 
 
 def test_a_spread_that_is_all_noise_never_supports_the_claim():
-    finding = sensitivity(spread_arm(0.01, noise=0.05), spread_arm(1.0))
+    finding = judged(SENSITIVITY, spread_arm(0.01, noise=0.05), spread_arm(1.0))
 
-    assert finding.effect.low >= CLAIMED["sensitivity"]
+    assert finding.effect.low >= SENSITIVITY.claimed
     assert finding.decision.verdict is Verdict.DIRECTION_ONLY
     assert "noise" in finding.decision.reason
 
 
 def test_sensitivity_is_scale_dependent_where_correlations_spread_more():
-    finding = sensitivity(spread_arm(0.1, on_r=0.8), spread_arm(1.0, on_r=0.05))
+    finding = judged(SENSITIVITY, spread_arm(0.1, on_r=0.8), spread_arm(1.0, on_r=0.05))
 
-    assert finding.effect.low >= CLAIMED["sensitivity"]
+    assert finding.effect.low >= SENSITIVITY.claimed
     assert finding.shown["smaller by, on val_correlation"] < 0
     assert finding.decision.verdict is Verdict.INCONCLUSIVE
     assert "scale dependent" in finding.decision.reason
@@ -125,8 +113,8 @@ def test_sensitivity_is_scale_dependent_where_correlations_spread_more():
 
 def test_sensitivity_is_scale_dependent_where_fishers_z_alone_spreads_more():
     # Near 1, z stretches what r has little room for: dz = dr / (1 - r^2).
-    finding = sensitivity(
-        spread_arm(0.1, mean=0.95, on_r=0.1), spread_arm(1.0, mean=0.3, on_r=0.02)
+    finding = judged(
+        SENSITIVITY, spread_arm(0.1, mean=0.95, on_r=0.1), spread_arm(1.0, mean=0.3, on_r=0.02)
     )
 
     assert finding.shown["smaller by, on val_correlation"] > 0
@@ -136,8 +124,8 @@ def test_sensitivity_is_scale_dependent_where_fishers_z_alone_spreads_more():
 
 
 def test_sensitivity_is_scale_dependent_where_the_raw_correlation_alone_spreads_more():
-    finding = sensitivity(
-        spread_arm(0.1, mean=0.3, on_r=0.5), spread_arm(1.0, mean=0.95, on_r=0.03)
+    finding = judged(
+        SENSITIVITY, spread_arm(0.1, mean=0.3, on_r=0.5), spread_arm(1.0, mean=0.95, on_r=0.03)
     )
 
     assert finding.shown["smaller by, on val_correlation"] < 0
@@ -146,7 +134,7 @@ def test_sensitivity_is_scale_dependent_where_the_raw_correlation_alone_spreads_
 
 
 def test_a_direction_is_told_whatever_the_other_scales_say():
-    finding = sensitivity(spread_arm(0.85, on_r=1.0), spread_arm(1.0, on_r=0.1))
+    finding = judged(SENSITIVITY, spread_arm(0.85, on_r=1.0), spread_arm(1.0, on_r=0.1))
 
     assert finding.decision.verdict is Verdict.DIRECTION_ONLY
 
@@ -163,7 +151,7 @@ def noisy_arm(generator, noise, *, configurations=48, seeds=3, diverged=None):
 def test_the_effect_is_the_share_by_which_the_summed_seed_variance_is_smaller(generator):
     first, second = noisy_arm(generator, 0.3), noisy_arm(generator, 0.5)
 
-    effect = stability(first, second).effect
+    effect = judged(STABILITY, first, second).effect
 
     sums = [sum(np.var(row, ddof=1) for row in arm.log_loss) for arm in (first, second)]
     assert effect.estimate == pytest.approx(1 - sums[0] / sums[1])
@@ -174,7 +162,7 @@ def test_the_effect_is_the_share_by_which_the_summed_seed_variance_is_smaller(ge
     ("noise", "verdict"), [(0.2, "SUPPORTED"), (1.0, "INCONCLUSIVE"), (5.0, "CONTRADICTED")]
 )
 def test_stability_is_judged_by_how_much_smaller_the_variance_is(generator, noise, verdict):
-    finding = stability(noisy_arm(generator, noise), noisy_arm(generator, 1.0))
+    finding = judged(STABILITY, noisy_arm(generator, noise), noisy_arm(generator, 1.0))
 
     assert finding.decision.verdict.value == verdict
 
@@ -190,11 +178,12 @@ def test_a_configuration_that_diverged_in_either_arm_counts_in_neither(generator
     first = noisy_arm(generator, 0.2, diverged=diverged_at((3, 0)))
     second = noisy_arm(generator, 1.0, diverged=diverged_at((7, 2), (8, 1)))
 
-    finding = stability(first, second)
+    finding = judged(STABILITY, first, second)
 
     kept = np.delete(np.arange(48), [3, 7, 8])
-    expected = stability(
-        *(arm_scores(arm.final[kept], log_loss=arm.log_loss[kept]) for arm in (first, second))
+    expected = judged(
+        STABILITY,
+        *(arm_scores(arm.final[kept], log_loss=arm.log_loss[kept]) for arm in (first, second)),
     )
     assert finding.effect == pytest.approx(expected.effect)
     assert finding.shown["configurations without divergence"] == 45
@@ -215,7 +204,7 @@ def test_an_arm_that_diverges_more_often_is_not_supported_as_more_stable(
     first = noisy_arm(generator, 0.2, diverged=diverged_at(*ours))
     second = noisy_arm(generator, 1.0, diverged=diverged_at(*theirs))
 
-    assert stability(first, second).decision.verdict.value == verdict
+    assert judged(STABILITY, first, second).decision.verdict.value == verdict
 
 
 @pytest.mark.parametrize(
@@ -231,7 +220,9 @@ def test_stability_needs_seeds_that_differ_in_three_configurations(
 ):
     shape = {"configurations": configurations, "seeds": seeds}
 
-    finding = stability(noisy_arm(generator, noise, **shape), noisy_arm(generator, 1.0, **shape))
+    finding = judged(
+        STABILITY, noisy_arm(generator, noise, **shape), noisy_arm(generator, 1.0, **shape)
+    )
 
     assert finding.decision.verdict is Verdict.NOT_EVALUABLE
 
@@ -239,7 +230,7 @@ def test_stability_needs_seeds_that_differ_in_three_configurations(
 def test_stability_is_not_evaluable_where_everything_diverged(generator):
     gone = np.ones((48, 3), dtype=bool)
 
-    finding = stability(noisy_arm(generator, 1.0, diverged=gone), noisy_arm(generator, 1.0))
+    finding = judged(STABILITY, noisy_arm(generator, 1.0, diverged=gone), noisy_arm(generator, 1.0))
 
     assert finding.decision.verdict is Verdict.NOT_EVALUABLE
 
@@ -263,7 +254,7 @@ def test_the_effect_is_the_difference_of_taus_across_seeds(generator):
     first = ranked_arm(generator, early=0.2, late=0.2)
     second = ranked_arm(generator, early=3.0, late=0.2)
 
-    finding = early_signal(first, second)
+    finding = judged(EARLY_SIGNAL, first, second)
 
     (ours, our_ceiling), (theirs, their_ceiling) = taus(first), taus(second)
     assert finding.effect.estimate == pytest.approx(ours - theirs)
@@ -276,7 +267,7 @@ def test_the_effect_is_the_difference_of_taus_across_seeds(generator):
 def test_the_same_scores_always_have_the_same_interval(generator):
     arms = [ranked_arm(generator, early=0.5, late=0.2) for _ in range(2)]
 
-    assert early_signal(*arms) == early_signal(*arms)
+    assert judged(EARLY_SIGNAL, *arms) == judged(EARLY_SIGNAL, *arms)
 
 
 @pytest.mark.parametrize(("configurations", "evaluable"), [(31, False), (32, True)])
@@ -285,7 +276,7 @@ def test_early_signal_needs_thirty_two_configurations(generator, configurations,
         ranked_arm(generator, early=0.3, late=0.2, configurations=configurations) for _ in range(2)
     ]
 
-    finding = early_signal(*arms)
+    finding = judged(EARLY_SIGNAL, *arms)
 
     assert (finding.decision.verdict is not Verdict.NOT_EVALUABLE) is evaluable
     assert math.isfinite(finding.effect.estimate)
@@ -297,7 +288,7 @@ def test_configurations_that_lack_a_seed_do_not_count_in_early_signal(generator)
     gappy = first._replace(final=first.final.copy())
     gappy.final[:9, 1] = math.nan
 
-    decision = early_signal(gappy, second).decision
+    decision = judged(EARLY_SIGNAL, gappy, second).decision
 
     assert decision.verdict is Verdict.NOT_EVALUABLE
     assert "got 31" in decision.reason
@@ -306,7 +297,7 @@ def test_configurations_that_lack_a_seed_do_not_count_in_early_signal(generator)
 def test_early_signal_needs_two_seeds(generator):
     arms = [ranked_arm(generator, early=0.3, late=0.2, seeds=1) for _ in range(2)]
 
-    decision = early_signal(*arms).decision
+    decision = judged(EARLY_SIGNAL, *arms).decision
 
     assert decision.verdict is Verdict.NOT_EVALUABLE
     assert "two seeds" in decision.reason
@@ -318,7 +309,7 @@ def test_early_signal_needs_final_ranks_that_agree_between_seeds_in_both_arms(ge
     late[noisy] = 2.0
     arms = [ranked_arm(generator, early=0.3, late=noise) for noise in late]
 
-    decision = early_signal(*arms).decision
+    decision = judged(EARLY_SIGNAL, *arms).decision
 
     assert taus(arms[noisy])[1] < 0.5 < taus(arms[1 - noisy])[1]
     assert decision.verdict is Verdict.NOT_EVALUABLE
@@ -330,20 +321,20 @@ def test_early_signal_is_not_evaluable_where_all_scores_are_tied(generator, cons
     first, second = (ranked_arm(generator, early=0.3, late=0.2) for _ in range(2))
     tied = first._replace(**{constant: np.full((40, 2), 0.5)})
 
-    assert early_signal(tied, second).decision.verdict is Verdict.NOT_EVALUABLE
+    assert judged(EARLY_SIGNAL, tied, second).decision.verdict is Verdict.NOT_EVALUABLE
 
 
 def test_a_perfect_signal_in_both_arms_has_an_interval_without_width_and_no_verdict():
     perfect = arm_scores(np.linspace(0.1, 0.9, 40)[:, None] + np.zeros(2))
 
-    assert early_signal(perfect, perfect).decision.verdict is Verdict.NOT_EVALUABLE
+    assert judged(EARLY_SIGNAL, perfect, perfect).decision.verdict is Verdict.NOT_EVALUABLE
 
 
 def test_a_lower_signal_contradicts_the_claim_where_it_is_lower_relative_to_the_ceiling(generator):
     first = ranked_arm(generator, early=2.0, late=0.2, configurations=64)
     second = ranked_arm(generator, early=0.2, late=0.2, configurations=64)
 
-    finding = early_signal(first, second)
+    finding = judged(EARLY_SIGNAL, first, second)
 
     assert finding.effect.high < 0
     assert finding.decision.verdict is Verdict.CONTRADICTED
@@ -355,7 +346,7 @@ def test_a_lower_signal_that_only_the_seeds_noise_makes_low_does_not_contradict_
     first = ranked_arm(generator, early=0.05, late=0.5, configurations=128)
     second = ranked_arm(generator, early=0.2, late=0.05, configurations=128)
 
-    finding = early_signal(first, second)
+    finding = judged(EARLY_SIGNAL, first, second)
 
     (ours, our_ceiling), (theirs, their_ceiling) = taus(first), taus(second)
     assert finding.effect.high < 0
@@ -366,32 +357,32 @@ def test_a_lower_signal_that_only_the_seeds_noise_makes_low_does_not_contradict_
 # --- what all share ---
 
 
-@pytest.mark.parametrize("definition", [*DEFINITIONS.values(), *BESIDE.values()])
+@pytest.mark.parametrize("definition", ABOUT_SCORES)
 @pytest.mark.parametrize(
     "shape", [(0, 2), (1, 1), (1, 2), (3, 2)], ids=["none", "one trial", "one", "three"]
 )
 def test_every_definition_takes_a_study_of_any_size(generator, definition, shape):
     arms = [arm_scores(generator.normal(0.5, 0.05, size=shape)) for _ in range(2)]
 
-    finding = definition(*arms)
+    finding = judged(definition, *arms)
 
     assert isinstance(finding.decision.verdict, Verdict)
 
 
-@pytest.mark.parametrize("definition", [*DEFINITIONS.values(), *BESIDE.values()])
+@pytest.mark.parametrize("definition", ABOUT_SCORES)
 def test_every_definition_takes_arms_in_which_every_score_is_the_same(definition):
     constant = arm_scores(np.full((40, 2), 0.5))
 
-    finding = definition(constant, constant)
+    finding = judged(definition, constant, constant)
 
     assert finding.decision.verdict in (Verdict.NOT_EVALUABLE, Verdict.NOT_SUPPORTED)
 
 
-@pytest.mark.parametrize("definition", [*DEFINITIONS.values(), *BESIDE.values()])
+@pytest.mark.parametrize("definition", ABOUT_SCORES)
 def test_every_definition_takes_arms_without_any_score(definition):
     nothing = arm_scores(np.full((40, 2), math.nan))
 
-    finding = definition(nothing, nothing)
+    finding = judged(definition, nothing, nothing)
 
     assert finding.decision.verdict is Verdict.NOT_EVALUABLE
 

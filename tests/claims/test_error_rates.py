@@ -7,8 +7,20 @@ import math
 import numpy as np
 import pytest
 
+from stage1.claims.catalogue import (
+    COST,
+    DEFINITIONS,
+    EARLY_ERROR,
+    EARLY_GAIN,
+    EARLY_SIGNAL,
+    ERROR_RATE,
+    FAMILY_ERROR,
+    FINAL_ERROR,
+    FINAL_GAIN,
+    SENSITIVITY,
+    STABILITY,
+)
 from stage1.claims.error_rates import (
-    LINES,
     Share,
     any_false_finding,
     count,
@@ -16,21 +28,10 @@ from stage1.claims.error_rates import (
     family_defect,
     simulate,
 )
-from stage1.claims.finding import (
-    CLAIMED,
-    COST,
-    EARLY_GAIN,
-    EARLY_SIGNAL,
-    FINAL_GAIN,
-    SENSITIVITY,
-    STABILITY,
-    Finding,
-)
 from stage1.claims.intervals import Interval
 from stage1.claims.ranks import tau_difference
-from stage1.claims.synthetic import ScoreModel, draw_studies
-from stage1.claims.verdicts import Decision, Verdict
-from stage1.run.registration import ERROR_RATE, FAMILY_ERROR
+from stage1.claims.synthetic import ALIKE, ScoreModel, draw_studies
+from stage1.claims.verdicts import Decision, Finding, Verdict
 
 DESIGN = ScoreModel(configurations=16, seeds=2)
 STUDIES = 250
@@ -53,7 +54,7 @@ def test_no_direction_is_found_too_often_where_there_is_none(model, claim):
 
 @pytest.mark.parametrize("claim", [SENSITIVITY, EARLY_GAIN, FINAL_GAIN, STABILITY])
 def test_no_claim_is_supported_too_often_where_its_effect_is_just_what_is_claimed(model, claim):
-    counts = simulate(model, claim, CLAIMED[claim], studies=STUDIES, seed=2)
+    counts = simulate(model, claim, claim.claimed, studies=STUDIES, seed=2)
 
     assert not counts.supported.exceeds(0.05 / 12)
 
@@ -70,10 +71,10 @@ def test_a_large_effect_is_seen_in_most_studies(claim, effect):
     assert counts.found.value > 0.8
 
 
-@pytest.mark.parametrize("claim", [EARLY_GAIN, FINAL_GAIN])
+@pytest.mark.parametrize("claim", [EARLY_ERROR, FINAL_ERROR])
 def test_error_reductions_err_as_seldom(claim):
-    without = simulate(DESIGN, claim, 0.0, studies=STUDIES, seed=4, beside=True)
-    at_claimed = simulate(DESIGN, claim, CLAIMED[claim], studies=STUDIES, seed=5, beside=True)
+    without = simulate(DESIGN, claim, 0.0, studies=STUDIES, seed=4)
+    at_claimed = simulate(DESIGN, claim, claim.claimed, studies=STUDIES, seed=5)
 
     assert not without.found.exceeds(0.05 / 6)
     assert not at_claimed.supported.exceeds(0.05 / 12)
@@ -93,7 +94,7 @@ def test_a_bootstrap_of_ranks_finds_no_difference_too_often_where_there_is_none(
     generator = np.random.default_rng(7)
 
     found = 0
-    for first, second in draw_studies(model, {}, studies=studies, generator=generator):
+    for first, second in draw_studies(model, ALIKE, studies=studies, generator=generator):
         interval = tau_difference(
             (first.early, first.final),
             (second.early, second.final),
@@ -201,12 +202,9 @@ def test_the_same_seed_gives_the_same_counts():
 def test_every_claim_and_line_beside_it_has_its_error_rates():
     small = DESIGN._replace(configurations=4)
 
-    rates = [error_rates(small, claim, studies=2, seed=0, beside=beside) for claim, beside in LINES]
+    rates = [error_rates(small, definition, studies=2, seed=0) for definition in DEFINITIONS]
 
-    assert len(set(LINES)) == len(LINES) == 8
-    assert {name for name, _ in LINES} == {*CLAIMED, COST}
-    assert [(rate.claim, rate.beside) for rate in rates] == list(LINES)
-    assert all(counts.found.studies == 2 for rate in rates for counts in rate[2:])
+    assert all(counts.found.studies == 2 for rate in rates for counts in rate[1:])
 
 
 @pytest.mark.parametrize(
@@ -228,12 +226,10 @@ def test_an_effect_that_no_scores_can_have_has_no_rates_and_no_defect(claim, mod
     assert rates.defects == []
 
 
-@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("claim", [FINAL_GAIN, FINAL_ERROR])
 @pytest.mark.parametrize("mean", [0.0, -0.1])
-def test_scores_of_no_correlation_have_no_relative_gain(mean, beside):
-    rates = error_rates(
-        DESIGN._replace(final_correlation=mean), FINAL_GAIN, studies=3, seed=0, beside=beside
-    )
+def test_scores_of_no_correlation_have_no_relative_gain(mean, claim):
+    rates = error_rates(DESIGN._replace(final_correlation=mean), claim, studies=3, seed=0)
 
     assert rates.at_claimed is None
 
@@ -252,7 +248,11 @@ def test_a_rate_that_is_too_high_is_a_defect():
     assert any("where there is none" in text for text in found.defects)
     assert any("SUPPORTED" in text for text in supported.defects)
     assert sound.defects == []
-    assert found._replace(beside=True).defects[0].startswith("cost, error reduction: ")
+    assert (
+        found._replace(definition=EARLY_ERROR)
+        .defects[0]
+        .startswith("early gain, error reduction: ")
+    )
     assert family_defect(often) != ""
     assert family_defect(seldom) == ""
     assert pytest.approx(6 * ERROR_RATE) == FAMILY_ERROR

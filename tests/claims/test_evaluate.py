@@ -18,21 +18,22 @@ from synthetic_run import (
     write_synthetic_run,
 )
 
-from stage1.claims.claim import (
+from stage1.claims.claim import claims_json
+from stage1.claims.evaluate import evaluate
+from stage1.claims.scores import read_run
+from stage1.claims.verdicts import (
     ATTRIBUTABLE,
     NO_GAIN,
     NOT_ATTRIBUTABLE,
     NOT_TESTED,
-    claims_json,
+    Verdict,
 )
-from stage1.claims.evaluate import LABEL_SWAP, TIME_BLOCKS, evaluate
-from stage1.claims.scores import read_run
-from stage1.claims.verdicts import Verdict
 from stage1.run.columns import ROLES, SEARCH
 from stage1.run.folder import RunFolder
 from stage1.run.tables import RunWriter
 
 CONFIGURATIONS = 6
+LABEL_SWAP, TIME_BLOCKS = "label swap", "blocks of validation time"
 
 
 def arm(mean=0.5, *, stream=0, **shape):
@@ -70,6 +71,7 @@ def test_a_run_has_six_claims_and_two_lines_beside_them(tables):
 
     assert [claim.id for claim in evaluation.claims] == ["1", "2", "3", "4", "5", "6"]
     assert [claim.id for claim in evaluation.beside] == ["2b", "3b"]
+    assert [claim.id for claim in evaluation.lines] == ["1", "2", "2b", "3", "3b", "4", "5", "6"]
     assert all(claim.arm_pair == ("pretrained", "random") for claim in about_scores(evaluation))
 
 
@@ -93,7 +95,7 @@ def test_every_number_of_a_claim_names_the_arm_it_is_of(tables):
         assert "second arm" not in names
 
 
-def test_second_opinions_stand_beside_the_claims_they_are_of(tables):
+def test_robustness_lines_stand_beside_the_claims_they_are_of(tables):
     claims = by_id(evaluate(tables))
 
     assert all(LABEL_SWAP in claims[number].robustness for number in "12345")

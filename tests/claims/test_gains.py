@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
-from score_tables import arm_scores, drawn_arm
+from score_tables import arm_scores, drawn_arm, judged
 
-from stage1.claims.gains import early_error_reduction, early_gain, final_error_reduction, final_gain
+from stage1.claims.catalogue import EARLY_ERROR, EARLY_GAIN, FINAL_ERROR, FINAL_GAIN
 from stage1.claims.verdicts import Verdict
 
 
@@ -28,19 +28,19 @@ def test_a_gain_is_the_ratio_of_mean_correlations_less_one():
     first = arm_scores([[0.6, 0.7], [0.5, 0.6]], early=[[0.5, 0.5], [0.3, 0.3]])
     second = arm_scores([[0.5, 0.5], [0.6, 0.4]], early=[[0.3, 0.3], [0.2, 0.2]])
 
-    assert final_gain(first, second).effect.estimate == pytest.approx(0.6 / 0.5 - 1)
-    assert early_gain(first, second).effect.estimate == pytest.approx(0.4 / 0.25 - 1)
+    assert judged(FINAL_GAIN, first, second).effect.estimate == pytest.approx(0.6 / 0.5 - 1)
+    assert judged(EARLY_GAIN, first, second).effect.estimate == pytest.approx(0.4 / 0.25 - 1)
 
 
-@pytest.mark.parametrize("claim", [early_gain, final_gain])
+@pytest.mark.parametrize("claim", [EARLY_GAIN, FINAL_GAIN])
 def test_a_gain_leaves_out_zero_exactly_where_the_paired_t_test_rejects(generator, claim):
     rejected = set()
     for gain in np.linspace(-0.15, 0.15, 13):
         first, second = drawn_arm(generator, mean=0.5 * (1 + gain)), drawn_arm(generator)
 
-        effect = claim(first, second).effect
+        effect = judged(claim, first, second).effect
 
-        scores = [arm.early if claim is early_gain else arm.final for arm in (first, second)]
+        scores = [arm.early if claim is EARLY_GAIN else arm.final for arm in (first, second)]
         p = stats.ttest_rel(*(arm.mean(axis=1) for arm in scores)).pvalue
         assert effect.p == pytest.approx(p)
         assert (effect.low > 0 or effect.high < 0) is bool(p < 0.05 / 6)
@@ -53,8 +53,10 @@ def test_what_configurations_share_does_not_widen_the_interval_of_a_gain(generat
     base = generator.normal(0.5, 0.05, size=(16, 1))
     first, second = (base + generator.normal(0, 0.002, size=(16, 2)) for _ in range(2))
 
-    paired = final_gain(arm_scores(first), arm_scores(second)).effect
-    unpaired = final_gain(arm_scores(first), arm_scores(generator.permutation(second))).effect
+    paired = judged(FINAL_GAIN, arm_scores(first), arm_scores(second)).effect
+    unpaired = judged(
+        FINAL_GAIN, arm_scores(first), arm_scores(generator.permutation(second))
+    ).effect
 
     assert paired.high - paired.low < 0.2 * (unpaired.high - unpaired.low)
 
@@ -63,7 +65,7 @@ def test_a_configuration_is_scored_by_the_seeds_that_it_has():
     first = arm_scores([[0.6, math.nan], [0.8, 0.4], [math.nan, math.nan]])
     second = arm_scores([[0.5, math.nan], [0.4, 0.4], [math.nan, math.nan]])
 
-    finding = final_gain(first, second)
+    finding = judged(FINAL_GAIN, first, second)
 
     assert finding.effect.estimate == pytest.approx(0.6 / 0.45 - 1)
     assert finding.shown["mean val_correlation, second arm"] == pytest.approx(0.45)
@@ -73,21 +75,21 @@ def test_a_configuration_is_scored_by_the_seeds_that_it_has():
 @pytest.mark.parametrize(
     ("claim", "mean", "evaluable"),
     [
-        pytest.param(final_gain, 0.89, False, id="late: at most 12 %"),
-        pytest.param(final_gain, 0.84, False, id="late: at most 19 %"),
-        pytest.param(final_gain, 0.83, True, id="late: 20.5 % are possible"),
-        pytest.param(early_gain, 0.72, False, id="early: at most 38.9 %"),
-        pytest.param(early_gain, 0.71, True, id="early: 40.8 % are possible"),
+        pytest.param(FINAL_GAIN, 0.89, False, id="late: at most 12 %"),
+        pytest.param(FINAL_GAIN, 0.84, False, id="late: at most 19 %"),
+        pytest.param(FINAL_GAIN, 0.83, True, id="late: 20.5 % are possible"),
+        pytest.param(EARLY_GAIN, 0.72, False, id="early: at most 38.9 %"),
+        pytest.param(EARLY_GAIN, 0.71, True, id="early: 40.8 % are possible"),
     ],
 )
 def test_a_gain_needs_room_for_twice_the_claimed_size(claim, mean, evaluable):
-    finding = claim(arm_at(mean + 0.02), arm_at(mean))
+    finding = judged(claim, arm_at(mean + 0.02), arm_at(mean))
 
     assert (finding.decision.verdict is not Verdict.NOT_EVALUABLE) is evaluable
 
 
 def test_the_reason_of_a_ceiling_is_the_largest_gain_possible():
-    finding = final_gain(arm_at(0.9), arm_at(0.89))
+    finding = judged(FINAL_GAIN, arm_at(0.9), arm_at(0.89))
 
     assert "at most 12.4% is possible" in finding.decision.reason
 
@@ -105,7 +107,7 @@ def test_the_reason_of_a_ceiling_is_the_largest_gain_possible():
 def test_a_gain_needs_a_comparison_arm_clearly_above_a_twentieth(mean, spread, evaluable):
     offsets = np.linspace(-spread, spread, 12)[:, None] + np.zeros(2)
 
-    finding = final_gain(arm_at(0.4, configurations=12), arm_scores(mean + offsets))
+    finding = judged(FINAL_GAIN, arm_at(0.4, configurations=12), arm_scores(mean + offsets))
 
     assert (finding.decision.verdict is not Verdict.NOT_EVALUABLE) is evaluable
 
@@ -115,16 +117,20 @@ def test_the_comparison_arms_level_is_judged_by_its_own_t_interval():
     low = stats.ttest_1samp(other, 0).confidence_interval(1 - 0.05 / 6).low
     shift = 0.05 - low
 
-    above = final_gain(arm_at(0.4, configurations=12), arm_scores((other + shift + 1e-6)[:, None]))
-    below = final_gain(arm_at(0.4, configurations=12), arm_scores((other + shift - 1e-6)[:, None]))
+    above = judged(
+        FINAL_GAIN, arm_at(0.4, configurations=12), arm_scores((other + shift + 1e-6)[:, None])
+    )
+    below = judged(
+        FINAL_GAIN, arm_at(0.4, configurations=12), arm_scores((other + shift - 1e-6)[:, None])
+    )
 
     assert above.decision.verdict is not Verdict.NOT_EVALUABLE
     assert below.decision.verdict is Verdict.NOT_EVALUABLE
 
 
-@pytest.mark.parametrize("claim", [early_gain, final_gain, early_error_reduction])
+@pytest.mark.parametrize("claim", [EARLY_GAIN, FINAL_GAIN, EARLY_ERROR])
 def test_one_configuration_is_too_few(claim):
-    finding = claim(arm_scores([[0.6, 0.6]]), arm_scores([[0.5, 0.5]]))
+    finding = judged(claim, arm_scores([[0.6, 0.6]]), arm_scores([[0.5, 0.5]]))
 
     assert finding.decision.verdict is Verdict.NOT_EVALUABLE
     assert "two configurations" in finding.decision.reason
@@ -133,16 +139,16 @@ def test_one_configuration_is_too_few(claim):
 @pytest.mark.parametrize(
     ("claim", "gain", "verdict"),
     [
-        pytest.param(early_gain, 0.25, "SUPPORTED", id="early above 20 %"),
-        pytest.param(early_gain, 0.15, "DIRECTION ONLY", id="early below 20 %"),
-        pytest.param(final_gain, 0.15, "SUPPORTED", id="late above 10 %"),
-        pytest.param(final_gain, 0.07, "DIRECTION ONLY", id="late below 10 %"),
-        pytest.param(final_gain, 0.0, "NOT SUPPORTED", id="late none"),
-        pytest.param(final_gain, -0.05, "CONTRADICTED", id="late a loss"),
+        pytest.param(EARLY_GAIN, 0.25, "SUPPORTED", id="early above 20 %"),
+        pytest.param(EARLY_GAIN, 0.15, "DIRECTION ONLY", id="early below 20 %"),
+        pytest.param(FINAL_GAIN, 0.15, "SUPPORTED", id="late above 10 %"),
+        pytest.param(FINAL_GAIN, 0.07, "DIRECTION ONLY", id="late below 10 %"),
+        pytest.param(FINAL_GAIN, 0.0, "NOT SUPPORTED", id="late none"),
+        pytest.param(FINAL_GAIN, -0.05, "CONTRADICTED", id="late a loss"),
     ],
 )
 def test_claims_two_and_three_ask_for_a_fifth_and_a_tenth(claim, gain, verdict):
-    finding = claim(arm_at(0.5 * (1 + gain)), arm_at(0.5))
+    finding = judged(claim, arm_at(0.5 * (1 + gain)), arm_at(0.5))
 
     assert finding.decision.verdict.value == verdict
 
@@ -152,7 +158,7 @@ def test_an_inconclusive_gain_says_how_many_configurations_would_do(generator):
     noise -= noise.mean(axis=(1, 2), keepdims=True)
     first, second = arm_scores(0.525 + noise[0]), arm_scores(0.5 + noise[1])
 
-    decision = final_gain(first, second).decision
+    decision = judged(FINAL_GAIN, first, second).decision
 
     assert decision.verdict is Verdict.INCONCLUSIVE
     differences = (first.final - second.final).mean(axis=1)
@@ -168,14 +174,14 @@ def test_the_error_reduction_is_what_less_is_missing_to_one():
     first = arm_scores([[0.95, 0.93], [0.94, 0.94]], early=[[0.7, 0.7], [0.8, 0.8]])
     second = arm_scores([[0.9, 0.9], [0.88, 0.92]], early=[[0.5, 0.5], [0.5, 0.5]])
 
-    assert final_error_reduction(first, second).effect.estimate == pytest.approx(1 - 0.06 / 0.1)
-    assert early_error_reduction(first, second).effect.estimate == pytest.approx(1 - 0.25 / 0.5)
+    assert judged(FINAL_ERROR, first, second).effect.estimate == pytest.approx(1 - 0.06 / 0.1)
+    assert judged(EARLY_ERROR, first, second).effect.estimate == pytest.approx(1 - 0.25 / 0.5)
 
 
 def test_the_error_reductions_interval_is_what_a_paired_t_test_of_errors_accepts(generator):
     first, second = drawn_arm(generator, mean=0.93), drawn_arm(generator, mean=0.9)
 
-    effect = final_error_reduction(first, second).effect
+    effect = judged(FINAL_ERROR, first, second).effect
 
     step = 1e-4
     grid = np.arange(-1, 1, step)  # of the reduction
@@ -185,7 +191,7 @@ def test_the_error_reductions_interval_is_what_a_paired_t_test_of_errors_accepts
 
 
 def test_the_error_reduction_is_evaluable_at_a_ceiling():
-    finding = final_error_reduction(arm_at(0.95), arm_at(0.9))
+    finding = judged(FINAL_ERROR, arm_at(0.95), arm_at(0.9))
 
     assert finding.decision.verdict is Verdict.SUPPORTED
 
@@ -193,6 +199,6 @@ def test_the_error_reduction_is_evaluable_at_a_ceiling():
 def test_a_comparison_arm_without_error_leaves_nothing_to_reduce():
     perfect = arm_scores(np.ones((8, 2)))
 
-    finding = final_error_reduction(arm_at(0.9, configurations=8), perfect)
+    finding = judged(FINAL_ERROR, arm_at(0.9, configurations=8), perfect)
 
     assert finding.decision.verdict is Verdict.NOT_EVALUABLE

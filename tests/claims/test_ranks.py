@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import combinations, permutations
 
 import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
+from stage1.claims import ranks
+from stage1.claims.catalogue import ERROR_RATE
 from stage1.claims.ranks import (
     early_tau,
     same_seed_tau,
     selection_regret,
     tau_ceiling,
-    tau_difference,
 )
+
+tau_difference = partial(ranks.tau_difference, error_rate=ERROR_RATE)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ NAMES = (
     "stability",
     "early signal",
     "cost",
-    "any of the six",
+    "any claim",
 )
 LEVEL = Share(0, 100)
 SOUND = Counts(LEVEL, LEVEL, LEVEL, Share(100, 100))
@@ -44,8 +44,8 @@ def rates(monkeypatch):
     """In place of simulations: these rates for every line."""
 
     def set_rates(*, without_effect=SOUND, at_claimed=SOUND, family=LEVEL):
-        def error_rates(model, claim, *, studies, seed, beside):
-            return ErrorRates(claim, beside, without_effect, at_claimed)
+        def error_rates(model, definition, *, studies, seed):
+            return ErrorRates(definition, without_effect, at_claimed)
 
         monkeypatch.setattr(module, "error_rates", error_rates)
         monkeypatch.setattr(module, "any_false_finding", lambda model, **_: family)
@@ -75,9 +75,9 @@ def test_every_line_of_both_tables_is_simulated_with_the_studies_that_are_asked_
 ):
     asked = []
 
-    def error_rates(model, claim, *, studies, seed, beside):
+    def error_rates(model, definition, *, studies, seed):
         asked.append((model.heavy_tailed, studies, seed))
-        return ErrorRates(claim, beside, SOUND, SOUND)
+        return ErrorRates(definition, SOUND, SOUND)
 
     monkeypatch.setattr(module, "error_rates", error_rates)
     monkeypatch.setattr(module, "any_false_finding", lambda model, **_: LEVEL)
@@ -155,7 +155,7 @@ def test_on_a_terminal_it_says_which_claim_it_is_at(rates, monkeypatch):
     selftest(studies=100)
 
     assert told[0] == "Simulating studies with Gaussian scores: sensitivity ..."
-    assert told[-1].endswith("4 degrees of freedom): all six claims ...")
+    assert told[-1].endswith("4 degrees of freedom): all claims at once ...")
     assert len(told) == 18
 
 

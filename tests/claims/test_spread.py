@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from stage1.claims import spread
+from stage1.claims.catalogue import ERROR_RATE
 from stage1.claims.intervals import Interval, exponential
-from stage1.claims.spread import (
-    log_spread_ratio,
-    noise_corrected_variance,
-    pseudo_values,
-    seed_variance_ratio,
-    spread_ratio,
+from stage1.claims.spread import noise_corrected_variance, pseudo_values
+
+log_spread_ratio, seed_variance_ratio, spread_ratio = (
+    partial(function, error_rate=ERROR_RATE)
+    for function in (spread.log_spread_ratio, spread.seed_variance_ratio, spread.spread_ratio)
 )
-from stage1.run.registration import ERROR_RATE
 
 
 @pytest.fixture
@@ -162,12 +163,12 @@ def test_the_difference_of_variances_has_students_interval_of_the_pseudo_values(
 def test_sigmas_and_reliability_are_those_of_the_analysis_of_variance(generator):
     first, second = drawn_scores(generator), drawn_scores(generator, spread=2)
 
-    spread = spread_ratio(first, second)
+    spreads = spread_ratio(first, second)
 
     variances = [variance_component(arm) for arm in (first, second)]
-    assert spread.sigmas == pytest.approx(np.sqrt(variances))
-    assert spread.reliability == pytest.approx(variances[1] / second.mean(axis=1).var(ddof=1))
-    assert not spread.all_noise
+    assert spreads.sigmas == pytest.approx(np.sqrt(variances))
+    assert spreads.reliability == pytest.approx(variances[1] / second.mean(axis=1).var(ddof=1))
+    assert not spreads.all_noise
 
 
 def test_a_scale_and_a_shift_of_an_arm_move_the_ratio_by_the_scale_alone(generator):
@@ -195,48 +196,48 @@ def test_configurations_with_one_score_in_either_arm_are_left_out_of_both(genera
     gappy = first.copy(), second.copy()
     gappy[0][3, 0] = gappy[1][7, 1] = math.nan
 
-    spread = spread_ratio(*gappy)
+    spreads = spread_ratio(*gappy)
 
     expected = spread_ratio(*(np.delete(arm, [3, 7], axis=0) for arm in (first, second)))
-    assert spread.difference == pytest.approx(expected.difference)
-    assert spread.ratio == pytest.approx(expected.ratio)
+    assert spreads.difference == pytest.approx(expected.difference)
+    assert spreads.ratio == pytest.approx(expected.ratio)
 
 
 @pytest.mark.parametrize("configurations", [0, 1, 2])
 def test_spreads_need_three_configurations(generator, configurations):
     first, second = generator.normal(size=(2, configurations, 2))
 
-    spread = spread_ratio(first, second)
+    spreads = spread_ratio(first, second)
 
-    assert math.isnan(spread.ratio.estimate)
-    assert math.isnan(spread.reliability)
+    assert math.isnan(spreads.ratio.estimate)
+    assert math.isnan(spreads.reliability)
 
 
 def test_one_seed_has_no_spread_apart_from_noise(generator):
     first, second = generator.normal(size=(2, 20, 1))
 
-    spread = spread_ratio(first, second)
+    spreads = spread_ratio(first, second)
 
-    assert math.isnan(spread.ratio.estimate)
+    assert math.isnan(spreads.ratio.estimate)
 
 
 def test_an_arm_whose_configurations_are_equal_is_all_noise(generator):
     constant = np.full((40, 2), 0.25)
 
-    spread = spread_ratio(constant, drawn_scores(generator, configurations=40, seeds=2, noise=0.1))
+    spreads = spread_ratio(constant, drawn_scores(generator, configurations=40, seeds=2, noise=0.1))
 
-    assert spread.all_noise
-    assert spread.sigmas[0] == 0
-    assert spread.ratio[:3] == (0, 0, 0)
+    assert spreads.all_noise
+    assert spreads.sigmas[0] == 0
+    assert spreads.ratio[:3] == (0, 0, 0)
 
 
 def test_there_is_no_ratio_to_an_arm_whose_configurations_are_equal(generator):
     constant = np.full((40, 2), 0.25)
 
-    spread = spread_ratio(drawn_scores(generator, configurations=40, seeds=2), constant)
+    spreads = spread_ratio(drawn_scores(generator, configurations=40, seeds=2), constant)
 
-    assert all(math.isnan(number) for number in spread.ratio)
-    assert math.isnan(spread.reliability)
+    assert all(math.isnan(number) for number in spreads.ratio)
+    assert math.isnan(spreads.reliability)
 
 
 def test_a_spread_below_its_noise_is_called_all_noise(generator):
@@ -254,11 +255,11 @@ def test_a_spread_that_rests_on_one_configuration_has_no_bounded_ratio_to_it(gen
     outlier[4] = 30
     scores = outlier + np.array([1.0, -1.0])  # without it the means are equal
 
-    spread = spread_ratio(drawn_scores(generator, configurations=20, seeds=2), scores)
+    spreads = spread_ratio(drawn_scores(generator, configurations=20, seeds=2), scores)
 
-    assert spread.reliability > 0.5
-    assert (spread.ratio.low, spread.ratio.high) == (-math.inf, math.inf)
-    assert spread.difference.bounded
+    assert spreads.reliability > 0.5
+    assert (spreads.ratio.low, spreads.ratio.high) == (-math.inf, math.inf)
+    assert spreads.difference.bounded
 
 
 # --- ratio of variances over seeds ---

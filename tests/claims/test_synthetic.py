@@ -8,15 +8,26 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau, kurtosis
 from score_tables import arm_scores
+from synthetic_run import write_synthetic_run
 
-from stage1.claims.finding import EARLY_GAIN, EARLY_SIGNAL, FINAL_GAIN, SENSITIVITY, STABILITY
+from stage1.base.errors import ResultsError
 from stage1.claims.spread import noise_corrected_variance
 from stage1.claims.synthetic import (
+    ALIKE,
+    BETTER_EARLY_RANKS,
+    HIGHER_EARLY,
+    HIGHER_FINAL,
+    LESS_EARLY_ERROR,
+    LESS_FINAL_ERROR,
+    QUIETER_SEEDS,
+    SMALLER_SPREAD,
+    TYPICAL,
     ScoreModel,
     agreement_for,
     draw_studies,
-    largest_effect,
     model_of,
+    model_of_run,
+    variation,
 )
 
 LARGE = ScoreModel(configurations=20_000, seeds=2)
@@ -24,8 +35,9 @@ CLOSE = 4 / math.sqrt(LARGE.configurations)
 """Four errors of a log standard deviation times root two; of a correlation too."""
 
 
-def drawn(model=LARGE, **effects):
-    (arms,) = draw_studies(model, effects, studies=1, generator=np.random.default_rng(0))
+def drawn(model=LARGE, planted=None, effect=0.0):
+    first = planted.shape(model, effect) if planted else ALIKE
+    (arms,) = draw_studies(model, first, studies=1, generator=np.random.default_rng(0))
     return arms
 
 
@@ -71,22 +83,32 @@ def test_a_loss_falls_where_the_correlation_rises():
 
 
 def test_a_planted_spread_is_smaller_by_its_share_and_leaves_the_noise_alone():
-    first, second = drawn(**{SENSITIVITY: 0.3})
+    first, second = drawn(LARGE, SMALLER_SPREAD, 0.3)
 
     for one, other in ((first.log_loss, second.log_loss), (first.final, second.final)):
         assert sigma(one) / sigma(other) == pytest.approx(0.7, rel=2 * CLOSE)
         assert noise(one) / noise(other) == pytest.approx(1, rel=2 * CLOSE)
 
 
-def test_planted_gains_are_relative_to_the_comparison_arm():
-    first, second = drawn(**{EARLY_GAIN: 0.2, FINAL_GAIN: 0.1})
+@pytest.mark.parametrize(
+    ("planted", "effect", "early", "final"),
+    [
+        pytest.param(HIGHER_EARLY, 0.2, 1.2, 1.0, id="early"),
+        pytest.param(HIGHER_FINAL, 0.1, 1.0, 1.1, id="at the horizon"),
+        # 1 - r falls from .65 to .52, and from .5 to .4
+        pytest.param(LESS_EARLY_ERROR, 0.2, 0.48 / 0.35, 1.0, id="early, in 1 - r"),
+        pytest.param(LESS_FINAL_ERROR, 0.2, 1.0, 0.6 / 0.5, id="at the horizon, in 1 - r"),
+    ],
+)
+def test_planted_gains_are_relative_to_the_comparison_arm(planted, effect, early, final):
+    first, second = drawn(LARGE, planted, effect)
 
-    assert first.early.mean() / second.early.mean() == pytest.approx(1.2, abs=0.01)
-    assert first.final.mean() / second.final.mean() == pytest.approx(1.1, abs=0.01)
+    assert first.early.mean() / second.early.mean() == pytest.approx(early, abs=0.01)
+    assert first.final.mean() / second.final.mean() == pytest.approx(final, abs=0.01)
 
 
 def test_a_planted_variance_over_seeds_is_smaller_by_its_share():
-    first, second = drawn(**{STABILITY: 0.2})
+    first, second = drawn(LARGE, QUIETER_SEEDS, 0.2)
 
     assert noise(first.log_loss) / noise(second.log_loss) == pytest.approx(0.8, rel=2 * CLOSE)
     assert sigma(first.log_loss) / sigma(second.log_loss) == pytest.approx(1, rel=2 * CLOSE)
@@ -97,7 +119,7 @@ def across_seeds(arm):
 
 
 def test_a_planted_signal_raises_tau_by_its_amount():
-    first, second = drawn(**{EARLY_SIGNAL: 0.1})
+    first, second = drawn(LARGE, BETTER_EARLY_RANKS, 0.1)
 
     assert across_seeds(first) - across_seeds(second) == pytest.approx(0.1, abs=0.02)
 
@@ -110,19 +132,17 @@ def test_tau_cannot_be_raised_beyond_what_the_seeds_noise_leaves():
 
 
 @pytest.mark.parametrize(
-    ("claim", "beside", "most"),
+    ("planted", "most"),
     [
-        pytest.param(SENSITIVITY, False, 1.0, id="a spread ends at 0"),
-        pytest.param(STABILITY, False, 1.0, id="a variance ends at 0"),
-        pytest.param(EARLY_GAIN, False, 1 / 0.35 - 1, id="a correlation ends at 1, early"),
-        pytest.param(FINAL_GAIN, False, 1 / 0.50 - 1, id="a correlation ends at 1"),
-        pytest.param(FINAL_GAIN, True, 1.0, id="an error ends at 0"),
+        pytest.param(SMALLER_SPREAD, 1.0, id="a spread ends at 0"),
+        pytest.param(QUIETER_SEEDS, 1.0, id="a variance ends at 0"),
+        pytest.param(HIGHER_EARLY, 1 / 0.35 - 1, id="a correlation ends at 1, early"),
+        pytest.param(HIGHER_FINAL, 1 / 0.50 - 1, id="a correlation ends at 1"),
+        pytest.param(LESS_FINAL_ERROR, 1.0, id="an error ends at 0"),
     ],
 )
-def test_the_largest_effect_is_just_below_what_is_possible(claim, beside, most):
-    largest = largest_effect(LARGE, claim, beside=beside)
-
-    assert 0.97 * most < largest < most
+def test_the_largest_effect_is_just_below_what_is_possible(planted, most):
+    assert 0.97 * most < planted.largest(LARGE) < most
 
 
 def test_the_largest_difference_of_tau_is_what_the_noise_leaves_and_can_be_planted():
@@ -130,18 +150,20 @@ def test_the_largest_difference_of_tau_is_what_the_noise_leaves_and_can_be_plant
     def tau(agreement):
         return 2 / math.pi * math.asin(LARGE.reliability * agreement)
 
-    largest = largest_effect(LARGE, EARLY_SIGNAL, beside=False)
+    largest = BETTER_EARLY_RANKS.largest(LARGE)
 
     assert largest == pytest.approx(tau(1.0) - tau(LARGE.early_agreement), abs=0.01)
     assert LARGE.early_agreement < agreement_for(LARGE, largest) <= 1
 
 
 @pytest.mark.parametrize("mean", [0.0, -0.2])
-def test_nothing_is_relative_to_a_correlation_that_is_not_positive(mean):
-    model = LARGE._replace(early_correlation=mean)
+@pytest.mark.parametrize(
+    "planted", [HIGHER_EARLY, LESS_EARLY_ERROR, HIGHER_FINAL, LESS_FINAL_ERROR]
+)
+def test_nothing_is_relative_to_a_correlation_that_is_not_positive(mean, planted):
+    model = LARGE._replace(early_correlation=mean, final_correlation=mean)
 
-    assert largest_effect(model, EARLY_GAIN, beside=False) == 0
-    assert largest_effect(model, EARLY_GAIN, beside=True) == 0
+    assert planted.largest(model) == 0
 
 
 def test_gaussian_scores_have_gaussian_tails_and_heavy_ones_do_not():
@@ -155,7 +177,7 @@ def test_gaussian_scores_have_gaussian_tails_and_heavy_ones_do_not():
 
 
 def test_correlations_never_leave_their_range():
-    first, _ = drawn(LARGE._replace(final_correlation=0.97), **{FINAL_GAIN: 0.1})
+    first, _ = drawn(LARGE._replace(final_correlation=0.97), HIGHER_FINAL, 0.1)
 
     assert np.abs(first.final).max() < 1
 
@@ -164,7 +186,7 @@ def test_studies_follow_one_another_from_one_source_of_randomness():
     model = LARGE._replace(configurations=5)
 
     once, again = (
-        list(draw_studies(model, {}, studies=3, generator=np.random.default_rng(1)))
+        list(draw_studies(model, ALIKE, studies=3, generator=np.random.default_rng(1)))
         for _ in range(2)
     )
 
@@ -222,13 +244,13 @@ def test_a_model_of_constant_scores_can_still_be_drawn_from():
     model = model_of(constant, constant)
 
     assert model is not None
-    (arms,) = draw_studies(model, {}, studies=1, generator=np.random.default_rng(0))
-    assert all(np.isfinite(scores).all() for arm in arms for scores in arm)
+    (arms,) = draw_studies(model, ALIKE, studies=1, generator=np.random.default_rng(0))
+    assert all(np.isfinite(scores).all() for arm in arms for scores in arm[1:])
 
 
 def test_a_model_has_the_arms_agreement_without_the_noise():
     truth = ScoreModel(4000, 2, reliability=0.5, arm_correlation=0.6, early_agreement=0.8)
-    (pair,) = draw_studies(truth, {}, studies=1, generator=np.random.default_rng(0))
+    (pair,) = draw_studies(truth, ALIKE, studies=1, generator=np.random.default_rng(0))
 
     model = model_of(*pair)
 
@@ -239,3 +261,38 @@ def test_a_model_has_the_arms_agreement_without_the_noise():
 def test_a_signal_cannot_be_planted_backwards():
     with pytest.raises(ValueError, match="effect must be >= 0"):
         agreement_for(ScoreModel(32, 2), -0.1)
+
+
+# --- a model of a run folder ---
+
+
+def test_the_model_is_that_of_the_random_arm_of_the_run(tmp_path):
+    run = write_synthetic_run(tmp_path / "run")
+
+    model = model_of_run(run.path)
+
+    # 0.9 - 0.02 c + 0.004 seed for c = 0..3, seeds 1 and 2
+    noise = 0.004**2 / 2
+    spread = math.sqrt(0.02**2 * 5 / 3 - noise / 2)
+    assert (model.configurations, model.seeds) == (4, 2)
+    assert model.final_correlation == pytest.approx(0.9 - 0.03 + 0.006)
+    assert model.correlation_spread == pytest.approx(spread)
+
+
+def test_a_run_without_both_arms_says_what_to_do(tmp_path):
+    run = write_synthetic_run(tmp_path / "run", arms=("pretrained", "shuffled"))
+
+    with pytest.raises(ResultsError, match=r"must hold a pretrained and a random arm .*; leave it"):
+        model_of_run(run.path)
+
+
+def test_a_folder_that_is_no_run_is_an_error_of_the_user(tmp_path):
+    with pytest.raises(ResultsError, match=str(tmp_path)):
+        model_of_run(tmp_path)
+
+
+def test_the_variation_is_told_with_its_numbers():
+    text = variation(TYPICAL._replace(early_correlation=0.123, arm_correlation=0.45))
+
+    assert "val_correlation 0.123 at the early epoch" in text
+    assert text.endswith("correlation of the two arms 0.45")

@@ -10,6 +10,7 @@ from scipy import stats
 
 from stage1.claims.intervals import NO_INTERVAL, Interval, mean_interval
 from stage1.claims.verdicts import (
+    MEANINGS,
     MOST_TIMES_LARGER,
     Verdict,
     advice,
@@ -51,6 +52,10 @@ def between(low, high):
 )
 def test_an_interval_has_the_verdict_of_its_row(low, high, verdict):
     assert decide(between(low, high), claimed=CLAIMED).verdict.value == verdict
+
+
+def test_every_verdict_is_explained():
+    assert set(MEANINGS) == set(Verdict)
 
 
 def test_without_an_estimate_there_is_no_verdict():
@@ -116,7 +121,7 @@ def test_no_number_of_configurations_shows_an_effect_that_is_not_there(estimate)
 
 def test_a_study_as_large_as_advised_finds_the_effect_if_it_is_as_estimated():
     values = np.random.default_rng(3).normal(0.3, 1, size=40)
-    interval = mean_interval(values)
+    interval = mean_interval(values, error_rate=0.05 / 6)
 
     needed = configurations_needed(interval, len(values))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_line import ROOT
-from hand_made import made_claim, made_evaluation, unknown_claim
+from hand_made import BY_NUMBER, made_claim, made_evaluation, unknown_claim
 from rich.console import Console
 from synthetic_run import write_synthetic_run
 
@@ -64,8 +64,10 @@ WIDEST = made_claim(
 
 
 def test_the_widest_verdicts_fit_80_columns_whole(printed):
-    claims = [WIDEST._replace(id=str(n)) for n in range(1, 7)]
-    evaluation = made_evaluation(claims=claims, beside=[WIDEST._replace(id="3b")])
+    claims = [WIDEST._replace(definition=BY_NUMBER[str(n)]) for n in range(1, 6)]
+    evaluation = made_evaluation(
+        claims=claims, beside=[WIDEST._replace(definition=BY_NUMBER["3b"])]
+    )
 
     lines = printed(verdict_table(evaluation)).splitlines()
 

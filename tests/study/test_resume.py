@@ -15,7 +15,11 @@ from simulated_study import WrittenTables, engine_of, epoch_row, simulate, simul
 
 from stage1.base.errors import ResultsError
 from stage1.run.folder import RunFolder
-from stage1.run.registration import preregistration_deviations, read_preregistration
+from stage1.run.registration import (
+    RegisteredClaims,
+    preregistration_deviations,
+    read_preregistration,
+)
 from stage1.run.resolved_space import read_space
 from stage1.run.tables import RunWriter
 from stage1.study.resume import begin_run, check_same_study, data_description, ended_trials
@@ -24,6 +28,7 @@ from stage1.study.study import space_yaml
 DATA = {"data_dir": None, "fingerprint": "d" * 64}
 NANO = SimpleNamespace(name="english-t5-nano", sha256="a" * 64, weights={"w": torch.zeros(3, 5)})
 MICRO = SimpleNamespace(name="english-t5-micro", sha256="b" * 64, weights={"w": torch.zeros(4, 4)})
+CLAIMS = RegisteredClaims({"sensitivity": 0.2}, 0.05 / 6)
 MODELS = [NANO]
 LM = "transfer_learning.lm_name_or_path"
 
@@ -36,7 +41,7 @@ def study(tmp_path):
 @pytest.fixture
 def run(tmp_path, study):
     folder = RunFolder(tmp_path / "runs" / "simulated")
-    begin_run(folder, study, data=DATA, models=MODELS)
+    begin_run(folder, study, data=DATA, models=MODELS, claims=CLAIMS)
     return folder
 
 
@@ -68,14 +73,14 @@ def test_the_early_epoch_is_a_fifth_of_the_horizon(tmp_path, horizon, early):
     study = simulated_study(tmp_path, horizon_epochs=str(horizon), search=asha)
     run = RunFolder(tmp_path / "run")
 
-    begin_run(run, study, data=DATA, models=MODELS)
+    begin_run(run, study, data=DATA, models=MODELS, claims=CLAIMS)
 
     assert yaml.safe_load(run.prereg.read_text())["early_epoch"] == early
 
 
 def registered_in(tmp_path, study, models):
     run = RunFolder(tmp_path / "another")
-    begin_run(run, study, data=DATA, models=models)
+    begin_run(run, study, data=DATA, models=models, claims=CLAIMS)
     return read_preregistration(run)
 
 
@@ -144,7 +149,7 @@ def test_a_folder_that_exists_is_refused_and_stays_as_it_was(run, study):
     before = run.space.read_bytes()
 
     with pytest.raises(ResultsError, match="must not exist yet; go on with it by --resume"):
-        begin_run(run, study, data=DATA, models=MODELS)
+        begin_run(run, study, data=DATA, models=MODELS, claims=CLAIMS)
 
     assert run.space.read_bytes() == before
 
@@ -153,7 +158,9 @@ def test_a_file_in_the_way_of_the_folder_is_one_line(tmp_path, study):
     (tmp_path / "file").touch()
 
     with pytest.raises(ResultsError, match="must be a folder that can be made") as raised:
-        begin_run(RunFolder(tmp_path / "file" / "run"), study, data=DATA, models=MODELS)
+        begin_run(
+            RunFolder(tmp_path / "file" / "run"), study, data=DATA, models=MODELS, claims=CLAIMS
+        )
 
     assert "\n" not in str(raised.value)
 
@@ -165,7 +172,9 @@ def test_an_end_while_beginning_leaves_nothing(tmp_path, study, monkeypatch):
     monkeypatch.setattr("stage1.study.resume._preregistration", interrupted)
 
     with pytest.raises(KeyboardInterrupt):
-        begin_run(RunFolder(tmp_path / "runs" / "s"), study, data=DATA, models=MODELS)
+        begin_run(
+            RunFolder(tmp_path / "runs" / "s"), study, data=DATA, models=MODELS, claims=CLAIMS
+        )
 
     assert list((tmp_path / "runs").iterdir()) == []
 
@@ -190,7 +199,7 @@ def test_a_study_begun_before_a_key_was_there_goes_on_with_its_default(
             "stage1.study.resume.space_yaml",
             lambda *arguments: space_yaml(*arguments).replace("    kind: ohlc\n", ""),
         )
-        begin_run(run, study, data=DATA, models=MODELS)
+        begin_run(run, study, data=DATA, models=MODELS, claims=CLAIMS)
 
     assert "kind" not in yaml.safe_load(run.space.read_text())["config"]["data"]
     check_same_study(run, study, data=DATA)

@@ -9,10 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from stage1.claims.claim import Claim
+from stage1.claims.catalogue import Unit
+from stage1.claims.claim import MOST_TOLD, Claim
 from stage1.claims.evaluate import Evaluation
-from stage1.claims.finding import COST, EARLY_SIGNAL
-from stage1.claims.sentences import MOST_TOLD
 from stage1.claims.verdicts import Verdict
 from stage1.pages.figures.drawn import (
     QUIET,
@@ -49,20 +48,15 @@ class ForestRow(NamedTuple):
     """Whether the claimed effect lies below `claimed`, as the cost's does."""
 
 
-def forest_rows(claims: list[Claim], beside: list[Claim]) -> list[ForestRow]:
-    """The claims in order, each followed by the lines beside it."""
-    rows = [(claim.id, _forest_row(claim, claim.name)) for claim in claims]
-    rows += [(line.id, _forest_row(line, "the same in 1 - r")) for line in beside]
-    return [row for _, row in sorted(rows, key=lambda one: one[0])]
-
-
-def _forest_row(claim: Claim, name: str) -> ForestRow:
-    is_cost = claim.name == COST
-    origin = 1.0 if is_cost else 0.0  # the cost is a ratio
+def forest_row(claim: Claim) -> ForestRow:
+    """A claim, or a line beside one, as the forest shows it."""
+    definition = claim.definition
+    is_ratio = definition.unit is Unit.RATIO
+    origin = 1.0 if is_ratio else 0.0
     bounds = [100 * (value - origin) for value in claim.interval[:3]]
-    unit = "" if claim.name == EARLY_SIGNAL else " %"
-    numbers = _in_words(*bounds, unit=unit)
-    name = shortened(f"{claim.id}  {name}", _ROW_LETTERS - len(numbers))
+    numbers = _in_words(*bounds, unit="" if definition.unit is Unit.TAU else " %")
+    name = definition.figure_name or definition.name
+    name = shortened(f"{definition.number}  {name}", _ROW_LETTERS - len(numbers))
     return ForestRow(
         text=f"{name}   {numbers}".rstrip(),
         verdict=claim.verdict,
@@ -70,7 +64,7 @@ def _forest_row(claim: Claim, name: str) -> ForestRow:
         low=bounds[1],
         high=bounds[2],
         claimed=100 * (claim.claimed - origin),
-        claims_less=is_cost,
+        claims_less=is_ratio,
     )
 
 
@@ -184,7 +178,7 @@ def _draw_interval(axes: Axes, row: ForestRow, *, y: float, color: str) -> None:
 
 def forest_figure(evaluation: Evaluation) -> DrawnFigure:
     """The verdict forest."""
-    rows = forest_rows(evaluation.claims, evaluation.beside)
+    rows = [forest_row(claim) for claim in evaluation.lines]
     if not any(math.isfinite(row.estimate) for row in rows):
         return absent(FOREST, FOREST_TITLE, "no claim has an estimate; the table says why")
     figure = new_figure(FOREST_TITLE, height=1.05 + 0.53 * len(rows))

@@ -46,7 +46,9 @@ def rich(tmp_path_factory):
 
 def evaluation_of(tables):
     scores = design_scores(tables.trials, tables.curves, tables.space, tables.registration)
-    return made_evaluation(scores=scores, costs=size_costs(tables.cost, margin=1.15))
+    return made_evaluation(
+        scores=scores, costs=size_costs(tables.cost, margin=1.15, error_rate=0.05 / 6)
+    )
 
 
 def missing(figures):

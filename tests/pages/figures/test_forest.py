@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from stage1.claims.intervals import Interval
 from stage1.claims.verdicts import Verdict
-from stage1.pages.figures.forest import draw_forest, forest_figure, forest_limits, forest_rows
+from stage1.pages.figures.forest import draw_forest, forest_figure, forest_limits, forest_row
 
 INF, NAN = math.inf, math.nan
 COST = made_claim("6", interval=Interval(1.12, 1.05, 1.2, 0.5), claimed=1.15)
@@ -20,20 +20,18 @@ def effect(number, estimate, low, high, **changes):
     return made_claim(number, interval=Interval(estimate, low, high, 0.5), **changes)
 
 
-def drawn(claims, beside=()):
+def rows_of(*claims):
+    return [forest_row(claim) for claim in claims]
+
+
+def drawn(claims):
     axes = Figure().add_subplot()
-    draw_forest(axes, forest_rows(claims, list(beside)))
+    draw_forest(axes, rows_of(*claims))
     return axes
 
 
-def test_lines_beside_a_claim_follow_it():
-    rows = forest_rows([made_claim("2"), made_claim("3"), COST], [made_claim("3b")])
-
-    assert [row.text[:2] for row in rows] == ["2 ", "3 ", "3b", "6 "]
-
-
 def test_effects_are_in_per_cent_and_the_cost_is_what_is_added():
-    gain, cost = forest_rows([effect("2", 0.25, 0.21, 0.29), COST], [])
+    gain, cost = rows_of(effect("2", 0.25, 0.21, 0.29), COST)
 
     assert gain[2:6] == pytest.approx((25, 21, 29, 20))
     assert cost[2:6] == pytest.approx((12, 5, 20, 15))
@@ -67,7 +65,7 @@ def test_effects_are_in_per_cent_and_the_cost_is_what_is_added():
     ],
 )
 def test_a_row_says_its_numbers(claim, text):
-    (row,) = forest_rows([claim], [])
+    (row,) = rows_of(claim)
 
     assert row.text == text
 
@@ -75,13 +73,13 @@ def test_a_row_says_its_numbers(claim, text):
 def test_a_huge_interval_does_not_squash_the_others():
     small = [effect(str(number), 0.05, 0.02, 0.08) for number in (1, 2, 3, 5)]
 
-    low, high = forest_limits(forest_rows([*small, effect("4", 0.1, -170.0, 0.9)], []))
+    low, high = forest_limits(rows_of(*small, effect("4", 0.1, -170.0, 0.9)))
 
     assert -40 < low < 0 < 30 <= high < 100
 
 
 def test_all_estimates_up_to_a_hundred_per_cent_are_inside():
-    low, high = forest_limits(forest_rows([effect("1", -0.9, -5, 0.2), made_claim("2")], []))
+    low, high = forest_limits(rows_of(effect("1", -0.9, -5, 0.2), made_claim("2")))
 
     assert low < -90
     assert high > 25

@@ -10,7 +10,8 @@ import pytest
 from scipy.stats import binomtest, kendalltau
 from score_tables import EARLY, HORIZON, arm_scores, drawn_arm, study_tables
 
-from stage1.claims.also_shown import CLEAR_SIGNAL, NEAR, also_shown
+from stage1.claims.catalogue import DEFINITIONS
+from stage1.claims.further_numbers import CLEAR_SIGNAL, NEAR, further_numbers, mcnemar_p
 from stage1.claims.scores import design_scores
 from stage1.run.columns import CONFIRM, SEARCH
 
@@ -25,7 +26,8 @@ def arms():
 
 def shown(tables, *, fixed=None):
     scores = design_scores(tables.trials, tables.curves, tables.space, tables.registration)
-    return also_shown(tables, scores, PAIR, fixed=fixed)
+    numbers = further_numbers(tables, scores, PAIR, fixed=fixed)
+    return {one.name: numbers[one.number] for one in DEFINITIONS if one.number in numbers}
 
 
 def test_every_claim_about_scores_has_numbers_beside_it(arms):
@@ -163,6 +165,23 @@ def test_divergence_is_compared_in_pairs(arms):
 
     expected = binomtest(7, 8).pvalue
     assert numbers["p that both diverge equally often (McNemar)"] == pytest.approx(expected)
+
+
+def test_only_pairs_that_differ_count_for_mcnemar():
+    first = np.array([True] * 9 + [False] * 3 + [True] * 20)
+    second = np.array([False] * 8 + [True] * 2 + [False] * 2 + [True] * 20)
+
+    # 8 pairs diverged in the first arm only, 1 in the second only.
+    expected = 2 * sum(math.comb(9, k) for k in (0, 1)) / 2**9
+    assert mcnemar_p(first, second) == pytest.approx(expected)
+    assert mcnemar_p(second, first) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("outcome", [True, False])
+def test_arms_that_diverge_alike_do_not_differ(outcome):
+    same = np.full((4, 2), outcome)
+
+    assert mcnemar_p(same, same) == 1
 
 
 def test_what_the_draw_of_the_weights_adds_is_what_a_fixed_draw_lacks(arms):

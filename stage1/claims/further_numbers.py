@@ -1,4 +1,4 @@
-"""Numbers beside the claims: what else the same scores say, none of it a test."""
+"""Further numbers beside the claims: what else the same scores say, none of it a test."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
 
 from stage1.base.metric_table import CORRELATION
-from stage1.claims.catalogue import stability
-from stage1.claims.finding import (
+from stage1.claims.catalogue import (
     EARLY_GAIN,
     EARLY_SIGNAL,
+    ERROR_RATE,
     FINAL_GAIN,
     SENSITIVITY,
     STABILITY,
@@ -19,10 +21,17 @@ from stage1.claims.finding import (
 from stage1.claims.importance import cross_seed_sensitivity
 from stage1.claims.intervals import Values
 from stage1.claims.ranks import early_tau
-from stage1.claims.robustness import mcnemar_p
 from stage1.claims.scores import RunTables, Scores
 from stage1.claims.tuning import gain_from_tuning, median_regret, share_near_best
-from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, DIVERGED, SEARCH
+from stage1.run.columns import (
+    COMPLETED,
+    CONFIRM,
+    DESIGN,
+    DIVERGED,
+    PRETRAINED,
+    RANDOM,
+    SEARCH,
+)
 
 NEAR = 0.01
 """Configurations within so much of the best val_correlation count as near it."""
@@ -30,13 +39,11 @@ CLEAR_SIGNAL = 0.8
 """Rank agreement from which an epoch tells the final ranking."""
 _FREEZE = "transfer_learning.freeze_lm_epochs"
 
-Shown = dict[str, dict[str, float]]
 
-
-def also_shown(
+def further_numbers(
     tables: RunTables, scores: Scores, arms: tuple[str, str], *, fixed: str | None
-) -> Shown:
-    """Further numbers by claim, each with the arm's name; NaN where there is none.
+) -> dict[str, dict[str, float]]:
+    """Further numbers by the claim's number and by what they are; NaN where there is none.
 
     Args:
         tables: Of the run.
@@ -45,15 +52,15 @@ def also_shown(
         fixed: The arm whose random weights are the same for every seed, if there is one.
     """
     return {
-        SENSITIVITY: _by_arm(_tuning_numbers, scores, arms),
-        EARLY_GAIN: _speed(tables, scores, arms),
-        FINAL_GAIN: _after_tuning(tables, arms) | _never_frozen(scores, arms),
-        STABILITY: {
+        SENSITIVITY.number: _by_arm(_tuning_numbers, scores, arms),
+        EARLY_GAIN.number: _speed(tables, scores, arms),
+        FINAL_GAIN.number: _after_tuning(tables, arms) | _never_frozen(scores, arms),
+        STABILITY.number: {
             **_by_arm(_roughness, scores, arms),
             **_divergence(scores, arms),
             **(_from_the_draw(scores, arms[1], fixed) if fixed else {}),
         },
-        EARLY_SIGNAL: _by_arm(_first_clear_epoch, scores, arms),
+        EARLY_SIGNAL.number: _by_arm(_first_clear_epoch, scores, arms),
     }
 
 
@@ -156,9 +163,27 @@ def _divergence(scores: Scores, arms: tuple[str, str]) -> dict[str, float]:
     return {"p that both diverge equally often (McNemar)": mcnemar_p(first, second)}
 
 
+def mcnemar_p(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """Exact two-sided p-value that a yes/no outcome is equally frequent in paired trials.
+
+    Args:
+        first: Outcome of each trial of one arm.
+        second: Of its partner in the other arm, same shape.
+
+    Returns:
+        In (0, 1]; 1 where no pair differs.
+
+    Source:
+        McNemar 1947, as the exact binomial test of the pairs that differ.
+    """
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    differ = only_first + only_second
+    return float(stats.binomtest(only_first, differ).pvalue) if differ else 1.0
+
+
 def _from_the_draw(scores: Scores, random: str, fixed: str) -> dict[str, float]:
     """What of the seeds' variance comes from drawing other weights: pretrained ones never do."""
-    finding = stability(scores.arm(fixed), scores.arm(random))
+    finding = STABILITY.judge(scores.arm(fixed), scores.arm(random), error_rate=ERROR_RATE)
     name = f"share of {random}'s variance over seeds that is the draw of its weights"
     return {name: finding.effect.estimate}
 
@@ -172,3 +197,14 @@ def _first_clear_epoch(scores: Scores, arm: str) -> dict[str, float]:
     clear = np.flatnonzero(taus >= CLEAR_SIGNAL)
     name = f"first epoch with tau of at least {CLEAR_SIGNAL}"
     return {name: float(clear[0]) if len(clear) else math.nan}
+
+
+def seconds_of_trials(tables: RunTables) -> dict[str, float]:
+    """A check of the cost: pretrained and random weights cost the same, by construction."""
+    roles = tables.registration.roles
+    if not {PRETRAINED, RANDOM} <= set(roles):
+        return {}
+    arms = [roles[PRETRAINED], roles[RANDOM]]
+    seconds = tables.trials[tables.trials["stage"] == DESIGN].groupby("arm")["seconds_per_step"]
+    means = seconds.mean().reindex(arms).to_numpy()
+    return {f"seconds per step of trials, {arms[0]} / {arms[1]}": float(means[0] / means[1])}

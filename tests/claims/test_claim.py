@@ -1,0 +1,215 @@
+"""A tested claim: its sentence, its p and claims.json."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hand_made import made_claim
+
+from stage1.claims.catalogue import (
+    ABOUT_SCORES,
+    EARLY_GAIN,
+    EARLY_SIGNAL,
+    FINAL_ERROR,
+    FINAL_GAIN,
+    SENSITIVITY,
+    STABILITY,
+)
+from stage1.claims.claim import claims_json, cost_sentence, score_sentence, signed_share
+from stage1.claims.intervals import NO_INTERVAL, Interval
+from stage1.claims.verdicts import Verdict
+
+
+def sentence(definition, effect, verdict, reason=""):
+    return score_sentence(
+        definition, arms=("pretrained", "random"), effect=effect, verdict=verdict, reason=reason
+    )
+
+
+@pytest.mark.parametrize(
+    ("definition", "words"),
+    [
+        (SENSITIVITY, "the spread between hyperparameter configurations is 25.0% smaller"),
+        (EARLY_GAIN, "val_correlation at the early epoch is 25.0% higher"),
+        (FINAL_GAIN, "val_correlation at the horizon is 25.0% higher"),
+        (STABILITY, "the variance between seeds is 25.0% smaller"),
+        (EARLY_SIGNAL, "agreement with the final ranking is 0.250 higher"),
+    ],
+)
+def test_a_positive_effect_is_told_in_the_claims_own_words(definition, words):
+    text = sentence(definition, Interval(0.25, 0.05, 0.4, 0.01), Verdict.DIRECTION_ONLY)
+
+    assert words in text
+    assert text.startswith("With pretrained weights")
+    assert "than with random ones" in text
+
+
+@pytest.mark.parametrize(
+    ("definition", "words"),
+    [
+        (SENSITIVITY, "25.0% larger than"),
+        (EARLY_GAIN, "25.0% lower than"),
+        (STABILITY, "25.0% larger than"),
+        (EARLY_SIGNAL, "0.250 lower than"),
+    ],
+)
+def test_a_negative_effect_is_told_as_its_opposite(definition, words):
+    text = sentence(definition, Interval(-0.25, -0.4, -0.05, 0.01), Verdict.CONTRADICTED)
+
+    assert words in text
+    assert "the effect is the other way" in text
+    assert "-" not in text  # a minus sign beside "larger" would say the contrary
+
+
+def test_both_ends_of_the_interval_are_told_with_their_direction():
+    text = sentence(FINAL_GAIN, Interval(0.1, -0.05, 0.25, 0.2), Verdict.INCONCLUSIVE)
+
+    assert "(5.0% lower to 25.0% higher)" in text
+
+
+def test_an_interval_without_ends_is_any_amount():
+    text = sentence(FINAL_GAIN, Interval(0.1, -math.inf, math.inf, 0.2), Verdict.INCONCLUSIVE)
+
+    assert "(any amount lower to any amount higher)" in text
+
+
+def test_the_claimed_size_is_told_in_the_unit_of_the_effect():
+    interval = Interval(0.25, 0.05, 0.4, 0.01)
+
+    share = sentence(FINAL_GAIN, interval, Verdict.DIRECTION_ONLY)
+    difference = sentence(EARLY_SIGNAL, interval, Verdict.DIRECTION_ONLY)
+
+    assert "(10%)" in share
+    assert "(0.10)" in difference
+
+
+@pytest.mark.parametrize("definition", ABOUT_SCORES)
+def test_what_is_not_evaluable_is_told_by_its_reason_alone(definition):
+    text = sentence(definition, NO_INTERVAL, Verdict.NOT_EVALUABLE, reason="needs two seeds")
+
+    assert text == "This study cannot tell: needs two seeds."
+
+
+@pytest.mark.parametrize("definition", ABOUT_SCORES)
+@pytest.mark.parametrize("verdict", [one for one in Verdict if one != Verdict.NOT_EVALUABLE])
+def test_every_verdict_of_every_claim_has_a_whole_sentence(definition, verdict):
+    text = sentence(definition, Interval(0.25, 0.05, 0.4, 0.01), verdict)
+
+    assert text.endswith(".")
+    assert "{" not in text
+    assert "nan" not in text
+
+
+def test_the_error_reduction_speaks_of_what_is_missing():
+    text = sentence(FINAL_ERROR, Interval(0.3, 0.2, 0.4, 0.001), Verdict.SUPPORTED)
+
+    assert "what is missing to a perfect correlation is 30.0% less than" in text
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        (Verdict.SUPPORTED, "within what the plan allows (1.15)"),
+        (Verdict.CONTRADICTED, "more than the plan allows (1.15)"),
+        (Verdict.INCONCLUSIVE, "not clear enough"),
+    ],
+)
+def test_the_cost_is_told_as_a_multiple_with_its_interval(verdict, words):
+    text = cost_sentence("t5-small", Interval(1.2, 1.1, 1.3, 0.1), margin=1.15, verdict=verdict)
+
+    assert "A step with t5-small takes 1.200 times as long" in text
+    assert "(1.100 to 1.300)" in text
+    assert words in text
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (0.123, "+12.3%"),
+        (-0.05, "-5.0%"),
+        (9.99, "+999.0%"),
+        (10.0, ">+999%"),
+        (-170.0, "<-999%"),
+    ],
+)
+def test_a_share_beyond_all_sense_is_only_said_to_be_beyond(value, written):
+    assert signed_share(value) == written
+
+
+# --- claims.json ---
+
+
+def read_strictly(text):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_a_claim_is_kept_under_the_names_that_programs_read():
+    claim = made_claim(
+        "1",
+        interval=Interval(0.3, 0.1, 0.5, 0.002),
+        verdict=Verdict.DIRECTION_ONLY,
+        attribution="attribution not tested",
+        reason="size compatible",
+    )
+
+    text = claims_json([claim], [], {})
+
+    (claim,) = read_strictly(text)["claims"]
+    assert {
+        "id": "1",
+        "arm_pair": ["pretrained", "random"],
+        "estimate": 0.3,
+        "low": 0.1,
+        "high": 0.5,
+        "p": pytest.approx(0.012),
+        "verdict": "DIRECTION ONLY",
+        "attribution": "attribution not tested",
+        "reason": "size compatible",
+    }.items() <= claim.items()
+
+
+def test_lines_beside_the_claims_and_facts_are_kept_apart_from_them():
+    content = read_strictly(
+        claims_json([made_claim()], [made_claim("2b")], {"deviations": ["none"]})
+    )
+
+    assert [claim["id"] for claim in content["claims"]] == ["1"]
+    assert [claim["id"] for claim in content["beside"]] == ["2b"]
+    assert content["deviations"] == ["none"]
+
+
+@pytest.mark.parametrize(
+    "interval",
+    [
+        pytest.param(NO_INTERVAL, id="no interval"),
+        pytest.param(Interval(0.3, -math.inf, math.inf, 0.4), id="no ends"),
+        pytest.param(Interval(0.3, math.nan, math.nan, math.nan), id="no bounds"),
+    ],
+)
+def test_what_is_not_finite_is_null(interval):
+    content = read_strictly(claims_json([made_claim(interval=interval)], [], {}))
+
+    (claim,) = content["claims"]
+    assert claim["low"] is None
+    assert claim["high"] is None
+    assert (claim["estimate"] is None) is math.isnan(interval.estimate)
+    assert (claim["p"] is None) is math.isnan(interval.p)
+
+
+def test_shown_numbers_may_be_numpys_and_not_finite():
+    shown = {"tau": np.float64(0.25), "ceiling": math.nan, "epoch": np.float64(math.inf)}
+
+    (claim,) = read_strictly(claims_json([made_claim(shown=shown)], [], {}))["claims"]
+
+    assert claim["shown"] == {"tau": 0.25, "ceiling": None, "epoch": None}
+
+
+@pytest.mark.parametrize(("p", "printed"), [(0.001, 0.006), (0.5, 1.0), (0.0, 0.0)])
+def test_the_printed_p_is_that_of_one_interval_times_the_six_claims(p, printed):
+    assert made_claim(interval=Interval(0.1, 0, 1, p)).p == pytest.approx(printed)

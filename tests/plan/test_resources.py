@@ -1,0 +1,330 @@
+"""Trials, minutes, memory and disk: worked out by hand, and against finished run folders."""
+
+import numpy as np
+import pytest
+from simulated_study import (
+    ROOT,
+    SPACE,
+    engine_of,
+    simulate,
+    simulated_study,
+    write_space,
+)
+from tiny_training import tiny_config, tiny_language_model, tiny_windows
+
+from stage1.base.errors import TrialError
+from stage1.data.bars import Bars
+from stage1.plan import resources
+from stage1.plan.resources import (
+    RAY_MB,
+    VANILLA_ENCODER,
+    Kind,
+    also_varying,
+    by_kind,
+    cost_block_seconds,
+    design_configs,
+    disk_bytes,
+    expected_search_epochs,
+    full_trial_seconds,
+    kind_of,
+    memory_mb,
+    nearest_timing,
+    representative,
+    shared_bytes,
+    spread_evenly,
+    study_seconds,
+    time_kinds,
+    total_seconds,
+    trial_timer,
+)
+from stage1.study.stages import expected_by_stage
+from stage1.study.study import load_study
+from stage1.training.timing import TrialTiming
+
+TRIALS = {"design": 12, "search": 6, "confirm": 4}
+
+
+def timing_of(step_seconds, *, start=1.0, validation=0.5):
+    return TrialTiming(start, step_seconds, validation, peak_rss_mb=700.0, peak_vram_mb=None)
+
+
+# --- trials and their kinds ---
+
+
+def test_the_design_is_configurations_times_seeds_times_arms(tmp_path):
+    study = simulated_study(tmp_path, design="{configurations: 8, seeds: 3}")
+
+    assert expected_by_stage(study, {})["design"] == 8 * 3 * 2
+
+
+@pytest.mark.parametrize("trials", [0, 1, 3, 12])
+def test_no_stage_of_a_study_that_runs_has_more_trials_than_were_planned(tmp_path, trials):
+    study = simulated_study(tmp_path, trials=trials)
+    engine = simulate(engine_of(study))
+
+    ran = {stage: 0 for stage in ("design", "search", "confirm")}
+    for trial in engine.ended.values():
+        ran[trial.spec.stage] += 1
+
+    planned = expected_by_stage(study, {})
+    assert (ran["design"], ran["search"]) == (planned["design"], planned["search"])
+    assert ran["confirm"] <= planned["confirm"] == 2 * min(2 * 2, trials)
+
+
+@pytest.mark.parametrize(
+    ("horizon", "asha", "mean"),
+    [
+        pytest.param(9, "grace_epochs: 1, reduction_factor: 3", 1 + 2 / 3 + 6 / 9, id="1, 3, 9"),
+        pytest.param(
+            15, "grace_epochs: 1, reduction_factor: 3", 1 + 2 / 3 + 6 / 9 + 6 / 27, id="1, 3, 9, 15"
+        ),
+        pytest.param(
+            10, "grace_epochs: 2, reduction_factor: 2", 2 + 2 / 2 + 4 / 4 + 2 / 8, id="2, 4, 8, 10"
+        ),
+        pytest.param(
+            5, "grace_epochs: 1, reduction_factor: 2.5", 1 + 2 / 2.5 + 2 / 2.5**2, id="1, 3, 5"
+        ),
+        pytest.param(4, "grace_epochs: 4, reduction_factor: 3", 4, id="never stopped"),
+    ],
+)
+def test_one_search_trial_in_so_many_goes_on_at_each_rung(tmp_path, horizon, asha, mean):
+    search = f"{{trials: 6, scheduler: {{asha: {{{asha}}}}}}}"
+    study = simulated_study(tmp_path, horizon_epochs=str(horizon), search=search)
+
+    assert expected_search_epochs(study.space) == pytest.approx(mean)
+
+
+def test_every_configuration_of_the_design_has_a_config_in_every_arm(tmp_path):
+    configs = design_configs(simulated_study(tmp_path))
+
+    assert [config.transfer_learning.initialization for config in configs] == [
+        *["pretrained"] * 4,
+        *["random"] * 4,
+    ]
+    rates = [config.training.optimizer.lr for config in configs]
+    assert rates[:4] == rates[4:]
+    assert len(set(rates)) == 4
+
+
+def test_kinds_are_sizes_and_patch_lengths_and_the_vanilla_encoder_is_one(tmp_path):
+    text = SPACE.replace("arms:\n", "arms:\n  v: {transfer_learning.use_pretrained_lm: false}\n")
+    configs = design_configs(load_study(write_space(tmp_path, text)))
+
+    kinds = by_kind(configs)
+
+    sizes = {kind.size for kind in kinds}
+    assert sizes == {"english-t5-nano", VANILLA_ENCODER}
+    assert len(kinds[Kind(VANILLA_ENCODER, None)]) == 4
+    patches = [kind.patch_len for kind in kinds if kind.size == "english-t5-nano"]
+    assert patches == sorted({config.transfer_learning.patch_len for config in configs})
+    assert all(kind_of(config) == kind for kind, of in kinds.items() for config in of)
+
+
+def test_few_kinds_are_all_timed():
+    kinds = [Kind("a", patch) for patch in range(1, 4)]
+
+    assert spread_evenly(kinds, 3) == kinds
+
+
+def test_of_many_kinds_those_are_timed_that_span_them_all():
+    kinds = [Kind("a", patch) for patch in range(1, 12)]
+
+    chosen = spread_evenly(kinds, 3)
+
+    assert [kind.patch_len for kind in chosen] == [1, 6, 11]
+
+
+def test_keys_that_may_change_the_cost_are_named_and_those_that_do_not_are_not(tmp_path):
+    text = SPACE.replace(
+        "space:\n", "space:\n  training.batch_size: {type: choice, options: [8, 16]}\n"
+    ).replace("random: {", "random: {model.dropout: 0.1, ")
+    study = load_study(write_space(tmp_path, text))
+
+    varying = also_varying(study, design_configs(study))
+
+    assert varying == ["model.dropout", "training.batch_size"]
+
+
+def test_a_key_that_all_arms_set_alike_changes_nothing(tmp_path):
+    text = SPACE.replace("random: {", "random: {training.batch_size: 8, ").replace(
+        "pretrained: {", "pretrained: {training.batch_size: 8, "
+    )
+    study = load_study(write_space(tmp_path, text))
+
+    assert also_varying(study, design_configs(study)) == []
+
+
+# --- timing ---
+
+
+def test_each_chosen_kind_is_timed_once_and_told():
+    config = tiny_config()
+    kinds = {Kind("a", 4): [config], Kind("a", 8): [config], Kind(VANILLA_ENCODER, None): [config]}
+    told = []
+
+    timings = time_kinds(
+        kinds,
+        [Kind("a", 4), Kind(VANILLA_ENCODER, None)],
+        time_one=lambda config: timing_of(0.1),
+        tell=told.append,
+    )
+
+    assert timings == dict.fromkeys([Kind("a", 4), Kind(VANILLA_ENCODER, None)], timing_of(0.1))
+    assert told == ["Timing a, patch_len 4 (1 of 2) ...", "Timing vanilla encoder (2 of 2) ..."]
+
+
+def test_a_kind_is_timed_with_a_t5_that_learns_if_there_is_one():
+    frozen, learning = (
+        tiny_config(transfer_learning={"freeze_lm_epochs": epochs}) for epochs in (-1, 2)
+    )
+
+    assert representative([frozen, learning]) == learning
+    assert representative([frozen, frozen]) == frozen
+
+
+def test_the_vanilla_encoder_is_timed_without_a_language_model(monkeypatch):
+    given = []
+
+    def noted(config, windows, language_model, *, accelerator):
+        given.append((language_model, accelerator))
+        return timing_of(0.1)
+
+    monkeypatch.setattr(resources, "time_trial", noted)
+    config, model = tiny_config(), tiny_language_model()
+    windows = tiny_windows(config)
+    monkeypatch.setattr(resources, "MarketWindows", lambda bars, of, calendar: windows)
+    time_one = trial_timer({}, {"tiny": model}, accelerator="gpu")
+
+    time_one(config)
+    time_one(tiny_config(transfer_learning={"use_pretrained_lm": False}))
+
+    assert given == [(model, "gpu"), (None, "gpu")]
+
+
+def test_a_trial_that_does_not_fit_into_memory_is_named_with_what_to_do(monkeypatch):
+    def too_large(*arguments, **options):
+        raise TrialError("a step must fit into memory one window at a time, got 0; do this")
+
+    monkeypatch.setattr(resources, "time_trial", too_large)
+    monkeypatch.setattr(resources, "MarketWindows", lambda bars, of, calendar: None)
+    time_one = trial_timer({}, {"tiny": tiny_language_model()}, accelerator="gpu")
+
+    with pytest.raises(TrialError, match=r"^tiny: a step must fit into memory .* do this$"):
+        time_one(tiny_config())
+
+
+@pytest.mark.parametrize(
+    ("kind", "step_seconds"),
+    [
+        pytest.param(Kind("a", 4), 0.1, id="timed itself"),
+        pytest.param(Kind("a", 5), 0.1, id="the nearest patch_len by ratio"),
+        pytest.param(Kind("a", 12), 0.2, id="another one"),
+        pytest.param(Kind("b", 8), 0.3, id="of its own size, however far"),
+        pytest.param(Kind("c", 20), 0.2, id="a size that was not timed: by patch_len"),
+    ],
+)
+def test_what_was_not_timed_counts_as_the_nearest(kind, step_seconds):
+    timings = {
+        Kind("a", 4): timing_of(0.1),
+        Kind("a", 16): timing_of(0.2),
+        Kind("b", 64): timing_of(0.3),
+    }
+
+    assert nearest_timing(kind, timings).step_seconds == step_seconds
+
+
+# --- adding up ---
+
+
+def test_a_full_trial_has_the_steps_of_its_own_configuration():
+    config = tiny_config(training={"epochs": 3, "steps_per_epoch": 10})
+
+    seconds = full_trial_seconds(config, {Kind("tiny", 4): timing_of(0.2)})
+
+    assert seconds == pytest.approx(1 + 3 * (0.5 + 10 * 0.2))
+
+
+def test_the_trials_are_shared_out_to_the_workers():
+    span = study_seconds(TRIALS, [8.0, 12.0], search_share=0.25, workers=2)
+
+    # mean 10, slowest 12: design 12 x 10 / 2, search 6 x 2.5 / 2, confirmation 4 x 10 / 2
+    assert span.low == pytest.approx(60 + 7.5 + 20)
+    assert span.high == pytest.approx(60 + 6 * 12 / 2 + 4 * 12 / 2)
+
+
+def test_no_stage_is_shorter_than_a_trial_however_many_workers_there_are():
+    span = study_seconds(TRIALS, [8.0, 12.0], search_share=0.25, workers=1000)
+
+    assert span.low == pytest.approx(12 + 2.5 + 10)
+    assert span.high == pytest.approx(12 + 12 + 12)
+
+
+def test_a_study_without_a_search_has_one_length():
+    none = {"design": 4, "search": 0, "confirm": 0}
+
+    low, high = study_seconds(none, [5.0], search_share=0.5, workers=1)
+
+    assert low == high == pytest.approx(20)
+
+
+def test_a_cost_block_starts_and_steps_both_encoders_in_every_round():
+    # 6 rounds of 2 encoders; 3 epochs of 5 steps each
+    assert cost_block_seconds(timing_of(0.1, start=2)) == pytest.approx(6 * 2 * (2 + 15 * 0.1))
+
+
+def test_the_whole_study_is_trials_cost_block_and_start(tmp_path):
+    study = simulated_study(tmp_path, search="{trials: 0}", horizon_epochs="2")
+    configs = design_configs(study)
+    timings = dict.fromkeys(by_kind(configs), timing_of(0.1))
+    trials = {"design": 16, "search": 0, "confirm": 0}
+
+    total = total_seconds(study, trials, configs, timings, workers=2)
+
+    each = 1 + 2 * (0.5 + study.config.training.steps_per_epoch * 0.1)
+    cost_block = 6 * 2 * (1 + 15 * 0.1)  # of one language model
+    assert total.low == total.high == pytest.approx(16 * each / 2 + cost_block + 30)
+
+
+# --- memory and disk ---
+
+
+def test_memory_is_that_of_the_workers_of_ray_and_twice_what_is_shared():
+    needed = memory_mb(700.0, workers=3, shared_bytes=100 * 2**20)
+
+    assert needed == pytest.approx(3 * 700 + RAY_MB + 200)
+
+
+def test_what_is_shared_is_bars_and_weights():
+    model = tiny_language_model()
+    weights = sum(tensor.numel() for tensor in model.weights.values())
+    bars = Bars(np.zeros(10, dtype=np.int64), np.zeros((10, 4)))
+
+    assert shared_bytes({"m1": bars, "m5": bars}, {"tiny": model}) == 2 * 10 * 5 * 8 + 4 * weights
+
+
+def test_the_folder_grows_with_trials_epochs_and_blocks(tmp_path):
+    small = simulated_study(tmp_path)
+    longer = simulated_study(tmp_path, horizon_epochs="90")
+    trials = expected_by_stage(small, {})
+    size = disk_bytes(small, trials, blocks=4)
+
+    assert size < disk_bytes(small, trials, blocks=8)
+    assert size < disk_bytes(longer, trials, blocks=4)
+    assert size < disk_bytes(small, trials | {"search": 100}, blocks=4)
+
+
+@pytest.mark.slow
+def test_a_finished_study_takes_about_the_disk_that_was_planned(finished_study):
+    study = load_study(ROOT / "search_spaces" / "smoke.yaml")
+    files = [path for path in finished_study.folder.rglob("*") if path.is_file()]
+
+    planned = disk_bytes(study, expected_by_stage(study, {}), blocks=4)
+
+    report = {"report.html", "report.md", "claims.json"}
+    tables = sum(
+        path.stat().st_size
+        for path in files
+        if path.name not in report and path.parent.name != "figures"
+    )
+    assert tables < planned - 3_000_000 < 4 * tables
+    assert planned > sum(path.stat().st_size for path in files)

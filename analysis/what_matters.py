@@ -35,8 +35,8 @@ from stage1.claims.scores import read_run
 from stage1.pages.blocks import cautions
 from stage1.pages.design_section import describe_domain
 from stage1.pages.figures import draw_all
+from stage1.pages.figures.drawn import scale_log
 from stage1.pages.figures.importance_figures import REMAINDER
-from stage1.pages.figures.scales import scale_log
 from stage1.pages.figures.tuning_figures import study_objective
 from stage1.pages.markdown import escaped
 from stage1.run.columns import RANDOM

@@ -47,8 +47,8 @@ from stage1.data.load import load_bars
 from stage1.data.store import read_parquet
 from stage1.export import export
 from stage1.pages.figures import draw_all
-from stage1.pages.html import html
 from stage1.pages.markdown import markdown
+from stage1.pages.page import html
 from stage1.pages.study_page import facts, report_blocks, show_end
 from stage1.prepare import prepare
 from stage1.run.folder import RunFolder

@@ -24,6 +24,7 @@ from stage1.pages.figures.drawn import (
     arm_styles,
     legend_of,
     new_figure,
+    new_panel,
     shortened,
     wrapped,
 )
@@ -61,10 +62,10 @@ def curves_figure(summary: Summary, metric: str) -> DrawnFigure:
     name, title = f"{metric}_by_epoch", _TITLES[metric]
     if not any(summary.completed.values()):
         return absent(name, title, _NO_TRAINING)
-    figure = new_figure(title, height=4.0)
-    axes = figure.add_subplot()
+    figure, axes = new_panel(title, height=4.0)
     bands, baseline = seed_bands(summary.scores[metric]), summary.baseline[metric]
-    draw_learning_curves(axes, bands, arms=summary.names, metric=metric, baseline=baseline)
+    epochs = np.arange(summary.horizon + 1.0)
+    draw_learning_curves(axes, epochs, bands, arms=summary.names, metric=metric, baseline=baseline)
     legend_of(figure, axes)
     spaced = "Spaced by Fisher's z." if metric == CORRELATION else "Logarithmic."
     caption = (
@@ -151,8 +152,7 @@ def cost_figure(summary: Summary) -> DrawnFigure:
     ratios = {other: summary.costs[other].ratio for other in summary.others}
     if not np.isfinite(np.concatenate(list(ratios.values()))).any():
         return absent(name, title, _NO_PAIR)
-    figure = new_figure(title, height=1.3 + 0.55 * len(ratios))
-    axes = figure.add_subplot()
+    figure, axes = new_panel(title, height=1.3 + 0.55 * len(ratios))
     draw_seeds(axes, ratios, arm_styles(summary.names))
     axes.axvline(1, label=f"{reference} = 1", color="0.5", linewidth=1.2)
     axes.axvline(COST_MARGIN, label=f"plan's limit {COST_MARGIN:g}", **REFERENCE)

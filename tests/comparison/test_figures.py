@@ -32,7 +32,9 @@ def lines_of(axes):
 def drawn_curves(summary, metric):
     axes = Figure().add_subplot()
     bands, baseline = seed_bands(summary.scores[metric]), summary.baseline[metric]
-    draw_learning_curves(axes, bands, arms=summary.names, metric=metric, baseline=baseline)
+    draw_learning_curves(
+        axes, np.arange(6.0), bands, arms=summary.names, metric=metric, baseline=baseline
+    )
     return axes
 
 

@@ -1,4 +1,4 @@
-"""What every figure shares: its record, the look of the arms, and how it is laid out and saved.
+"""What every figure shares: its record, the look of the arms, axes for scores, layout, file.
 
 Figures are made for a phone, 400 pixels wide, and for grey print: text is large, and arms differ by
 colour, line style, marker and hatch.
@@ -8,19 +8,30 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.ticker import (
+    FixedLocator,
+    FormatStrFormatter,
+    Locator,
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+)
 from matplotlib.typing import LineStyleType
 
 from stage1.base.files import atomic_path
-from stage1.base.metric_table import INTERPOLATION
+from stage1.base.metric_table import INTERPOLATION, metric_label, metric_row
+from stage1.claims.aggregates import Band
+from stage1.claims.intervals import Values
 
 WIDTH = 5.4
 """Inches; at 200 dots per inch a phone shows them at about a third of their size."""
@@ -114,6 +125,12 @@ def new_figure(title: str, *, height: float) -> Figure:
     return figure
 
 
+def new_panel(title: str, *, height: float) -> tuple[Figure, Axes]:
+    """The same with one pair of axes."""
+    figure = new_figure(title, height=height)
+    return figure, figure.add_subplot()
+
+
 def legend_below(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
     """Put a legend under everything, as many columns as fit, and make room for it."""
     labels = [shortened(label, 48) for label in labels]
@@ -158,6 +175,25 @@ def draw_line(axes: Axes, style: ArmStyle, x: Any, y: Any, *, label: str, **look
 def draw_band(axes: Axes, style: ArmStyle, x: Any, low: Any, high: Any) -> None:
     """Draw the band around an arm's line."""
     axes.fill_between(x, low, high, color=style.color, alpha=0.16, linewidth=0)
+
+
+def draw_curves(
+    axes: Axes, x: Values, curves: Mapping[str, Band], *, arms: Sequence[str], factor: float = 1
+) -> None:
+    """Draw a curve with its band for each arm that has one.
+
+    Args:
+        axes: Drawn into.
+        x: (points).
+        curves: By arm, (points) each.
+        arms: Of the study; an arm's look is that of its place.
+        factor: The curves are drawn times this.
+    """
+    styles = arm_styles(arms)
+    for arm, band in curves.items():
+        estimate, low, high = (factor * part for part in band)
+        draw_band(axes, styles[arm], x, low, high)
+        draw_line(axes, styles[arm], x, estimate, label=arm)
 
 
 def draw_baseline(axes: Axes, baseline: float, *, vertical: bool = False) -> None:
@@ -218,3 +254,100 @@ def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, atomically."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
+
+
+# Axes for scores: correlations are spaced by Fisher's z, losses by their logarithm --------------
+
+_LARGEST = 0.9999
+"""Correlations beyond it are drawn there: Fisher's z of 1 is infinite."""
+_LEAST_RANGE = 0.02
+"""Of Fisher's z; equal scores are drawn in the middle of an axis that is at least this long."""
+
+
+def fisher(correlations: Values) -> Values:
+    """Fisher's z, cut off short of 1 and -1."""
+    return np.arctanh(np.clip(correlations, -_LARGEST, _LARGEST))
+
+
+def scale_metric(axes: Axes, metric: str, values: Values) -> None:
+    """Make the vertical axis one for a metric.
+
+    Args:
+        axes: Drawn into.
+        metric: As the study names it.
+        values: Everything that is to be seen; the ones that are not finite do not count.
+    """
+    finite = values[np.isfinite(values)]
+    row = metric_row(metric)
+    scale = "linear" if row is None else row.scale
+    if scale == "correlation" and np.abs(finite).max(initial=0.0) <= 1:
+        scale_correlations(axes, values, axis="y")
+    elif scale == "log" and finite.min(initial=math.inf) > 0:
+        scale_log(axes, values, axis="y")
+    axes.set_ylabel(metric_label(metric))
+
+
+def scale_correlations(axes: Axes, values: Values, *, axis: Literal["x", "y"]) -> None:
+    """Space correlations by Fisher's z, so that differences near 1 can be seen.
+
+    Args:
+        axes: Drawn into.
+        values: Correlations that are to be seen; the ones that are not finite do not count.
+        axis: Which one.
+    """
+    bounds = fisher(values[np.isfinite(values)])
+    low, high = bounds.min(), bounds.max()
+    margin = max(0.05 * (high - low), (_LEAST_RANGE - (high - low)) / 2)
+    low, high = np.tanh([low - margin, high + margin]).tolist()
+    (axes.set_xscale if axis == "x" else axes.set_yscale)("function", functions=(fisher, np.tanh))
+    _limit(axes, axis, low, high, FixedLocator(correlation_ticks(low, high)))
+
+
+def correlation_ticks(low: float, high: float, *, number: int = 6) -> list[float]:
+    """Round correlations, about evenly spaced in Fisher's z.
+
+    Args:
+        low: Of the axis, in (-1, 1).
+        high: Of the axis, in (low, 1).
+        number: How many, before those that round to the same or outside are left out.
+    """
+    ends = fisher(np.array([low, high]))
+    wanted = np.tanh(np.linspace(ends[0], ends[1], number))
+    gaps = np.minimum(np.diff(wanted, prepend=-2.0), np.diff(wanted, append=2.0))
+    ticks = {_rounded(value, gap) for value, gap in zip(wanted, gaps, strict=True)}
+    return sorted(tick for tick in ticks if low <= tick <= high)
+
+
+def _rounded(value: float, gap: float) -> float:
+    """The nearest multiple of 1, 2 or 5 times a power of ten that is no more than half `gap`."""
+    power = 10.0 ** math.floor(math.log10(gap / 2))
+    step = max(factor for factor in (1, 2, 5) if factor * power <= gap / 2 * (1 + 1e-9)) * power
+    return round(round(value / step) * step, 12) + 0.0  # without the sign of -0
+
+
+def scale_log(axes: Axes, values: Values, *, axis: Literal["x", "y"]) -> None:
+    """Space positive values by their logarithm, with ticks in plain numbers.
+
+    Args:
+        axes: Drawn into.
+        values: That are to be seen, > 0.
+        axis: Which one.
+    """
+    finite = values[np.isfinite(values)]
+    low, high = float(finite.min()), float(finite.max())
+    margin = max((high / low) ** 0.06, 1.03)
+    (axes.set_xscale if axis == "x" else axes.set_yscale)("log")
+    decades = math.log10(high / low)
+    locator: Locator = MaxNLocator(5, steps=[1, 2, 5, 10])
+    if decades > 0.7:
+        locator = LogLocator(subs=(1.0,) if decades > 2.5 else (1.0, 2.0, 5.0))
+    _limit(axes, axis, low / margin, high * margin, locator)
+
+
+def _limit(axes: Axes, axis: Literal["x", "y"], low: float, high: float, locator: Locator) -> None:
+    """Set an axis' ends and its ticks, in plain numbers."""
+    (axes.set_xlim if axis == "x" else axes.set_ylim)(low, high)
+    line = axes.xaxis if axis == "x" else axes.yaxis
+    line.set_major_locator(locator)
+    line.set_minor_locator(NullLocator())
+    line.set_major_formatter(FormatStrFormatter("%g"))

@@ -27,7 +27,7 @@ from stage1.pages.figures.drawn import (
     arm_styles,
     legend_below,
     legend_of,
-    new_figure,
+    new_panel,
     shortened,
 )
 from stage1.run.columns import RANDOM
@@ -164,8 +164,7 @@ def variances_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
         return absent(VARIANCES, VARIANCES_TITLE, reason)
     arms = len(variances.shares)
     height = 0.16 * (arms + _NAME_THICKNESS) * len(variances.parts)
-    figure = new_figure(VARIANCES_TITLE, height=1.0 + height)
-    axes = figure.add_subplot()
+    figure, axes = new_panel(VARIANCES_TITLE, height=1.0 + height)
     draw_variance_shares(axes, variances)
     handles, labels = axes.get_legend_handles_labels()
     legend_below(figure, handles, labels)
@@ -246,8 +245,7 @@ def sensitivity_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure
     arms = arm_sensitivities(scores)
     if not arms:
         return absent(PHI, PHI_TITLE, "no configuration has all its seeds and timeframes yet")
-    figure = new_figure(PHI_TITLE, height=4.1)
-    axes = figure.add_subplot()
+    figure, axes = new_panel(PHI_TITLE, height=4.1)
     draw_sensitivities(axes, arms, all_arms=list(scores.timeframes))
     legend_of(figure, axes)
     honest = (

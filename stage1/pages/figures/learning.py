@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,15 +22,16 @@ from stage1.pages.figures.drawn import (
     DrawnFigure,
     absent,
     arm_styles,
-    draw_band,
     draw_baseline,
+    draw_curves,
     draw_line,
     legend_below,
     legend_of,
     mark_place,
     new_figure,
+    new_panel,
+    scale_metric,
 )
-from stage1.pages.figures.scales import scale_metric
 from stage1.run.summary import baseline_value
 
 CURVES, CURVES_TITLE = "learning_curves", "How fast and how far each arm learns"
@@ -59,7 +60,8 @@ def learning_curves(correlation: dict[str, Values]) -> dict[str, Band]:
 
 def draw_learning_curves(
     axes: Axes,
-    curves: dict[str, Band],
+    epochs: Values,
+    curves: Mapping[str, Band],
     *,
     arms: Sequence[str],
     metric: str,
@@ -70,17 +72,14 @@ def draw_learning_curves(
 
     Args:
         axes: Drawn into.
-        curves: By arm, (epochs) each, from epoch 0; at least one.
+        epochs: (epochs).
+        curves: By arm, (epochs) each; at least one arm.
         arms: Of the study; an arm's look is that of its place.
         metric: What the curves show.
         baseline: Of linear interpolation; NaN = not drawn.
         early_epoch: Marked; None = not marked.
     """
-    styles = arm_styles(arms)
-    for arm, band in curves.items():
-        epochs = np.arange(len(band.estimate))
-        draw_band(axes, styles[arm], epochs, band.low, band.high)
-        draw_line(axes, styles[arm], epochs, band.estimate, label=arm)
+    draw_curves(axes, epochs, curves, arms=arms)
     draw_baseline(axes, baseline)
     seen = [part for band in curves.values() for part in band]
     scale_metric(axes, metric, np.concatenate([*seen, [baseline]]))
@@ -97,10 +96,10 @@ def curves_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
     curves = learning_curves(scores.correlation)
     if not curves:
         return absent(CURVES, CURVES_TITLE, "no trial of the design has a final score yet")
-    figure = new_figure(CURVES_TITLE, height=4.2)
-    axes = figure.add_subplot()
+    figure, axes = new_panel(CURVES_TITLE, height=4.2)
     draw_learning_curves(
         axes,
+        scores.epochs.astype(float),
         curves,
         arms=list(scores.correlation),
         metric=CORRELATION,

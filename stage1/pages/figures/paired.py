@@ -18,15 +18,15 @@ from stage1.pages.figures.drawn import (
     DrawnFigure,
     absent,
     arm_styles,
-    draw_band,
     draw_baseline,
-    draw_line,
+    draw_curves,
+    fisher,
     legend_of,
-    new_figure,
+    new_panel,
+    scale_correlations,
     shortened,
     wrapped,
 )
-from stage1.pages.figures.scales import fisher, scale_correlations
 from stage1.run.summary import baseline_value
 
 SLOPES, SLOPES_TITLE = "paired_slopes", "What the same configurations reach in each arm"
@@ -100,8 +100,7 @@ def slopes_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
         return absent(SLOPES, SLOPES_TITLE, "the study has one arm, so there is nothing to compare")
     if slopes.values.shape[1] == 0:
         return absent(SLOPES, SLOPES_TITLE, "no configuration has all its seeds in every arm")
-    figure = new_figure(SLOPES_TITLE, height=4.3)
-    axes = figure.add_subplot()
+    figure, axes = new_panel(SLOPES_TITLE, height=4.3)
     draw_slopes(axes, slopes, baseline=baseline_value(tables.trials, CORRELATION))
     legend_of(figure, axes)
     caption = (
@@ -115,54 +114,46 @@ def slopes_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
 # Performance profile ------------------------------------------------------------------------------
 
 
-class Profile(NamedTuple):
-    """Share of an arm's runs above each threshold."""
+def performance_profiles(scores: Scores) -> tuple[Values, dict[str, Band]]:
+    """Thresholds, and the share of an arm's runs above each of them, by arm.
 
-    arm: str
-    thresholds: Values  # (points)
-    share: Band  # (points) each
-    runs: int
-
-
-def performance_profiles(scores: Scores) -> list[Profile]:
-    """The profiles of all arms at the same thresholds; arms without a final score are left out."""
+    Returns:
+        (points) each, without the arms that have no final score.
+    """
     finals = {arm: scores.arm(arm).final for arm in scores.correlation}
     known = {arm: final for arm, final in finals.items() if np.isfinite(final).any()}
     if not known:
-        return []
+        return np.empty(0), {}
     every = np.concatenate([final.ravel() for final in known.values()])
     ends = fisher(np.array([np.nanmin(every), np.nanmax(every)]))
     margin = max(0.05 * (ends[1] - ends[0]), 0.01)
     thresholds = np.tanh(np.linspace(ends[0] - margin, ends[1] + margin, _THRESHOLDS))
-    return [
-        Profile(
-            arm,
-            thresholds,
-            performance_profile(final, thresholds, generator=np.random.default_rng(_SEED)),
-            int(np.isfinite(final).sum()),
-        )
+    return thresholds, {
+        arm: performance_profile(final, thresholds, generator=np.random.default_rng(_SEED))
         for arm, final in known.items()
-    ]
+    }
 
 
 def draw_profiles(
-    axes: Axes, profiles: list[Profile], *, arms: tuple[str, ...], baseline: float
+    axes: Axes,
+    thresholds: Values,
+    shares: dict[str, Band],
+    *,
+    arms: tuple[str, ...],
+    baseline: float,
 ) -> None:
     """Draw the share of runs above a correlation against that correlation.
 
     Args:
         axes: Drawn into.
-        profiles: At least one.
+        thresholds: (points), rising.
+        shares: By arm, (points) each; at least one arm.
         arms: Of the study; an arm's look is that of its place.
         baseline: Correlation of linear interpolation; NaN = not drawn.
     """
-    styles = arm_styles(arms)
-    for profile in profiles:
-        style, thresholds = styles[profile.arm], profile.thresholds
-        draw_band(axes, style, thresholds, 100 * profile.share.low, 100 * profile.share.high)
-        draw_line(axes, style, thresholds, 100 * profile.share.estimate, label=profile.arm)
+    draw_curves(axes, thresholds, shares, arms=arms, factor=100)
     draw_baseline(axes, baseline, vertical=True)
-    scale_correlations(axes, np.append(profiles[0].thresholds, baseline), axis="x")
+    scale_correlations(axes, np.append(thresholds, baseline), axis="x")
     axes.set_ylim(-2, 102)
     axes.set_xlabel("final validation correlation")
     axes.set_ylabel("runs above it (%)")
@@ -171,18 +162,18 @@ def draw_profiles(
 
 def profile_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
     """The performance profile."""
-    profiles = performance_profiles(evaluation.scores)
-    if not profiles:
+    scores = evaluation.scores
+    thresholds, shares = performance_profiles(scores)
+    if not shares:
         return absent(PROFILE, PROFILE_TITLE, "no trial of the design has a final score yet")
-    figure = new_figure(PROFILE_TITLE, height=4.1)
-    axes = figure.add_subplot()
-    arms = tuple(evaluation.scores.correlation)
+    figure, axes = new_panel(PROFILE_TITLE, height=4.1)
     baseline = baseline_value(tables.trials, CORRELATION)
-    draw_profiles(axes, profiles, arms=arms, baseline=baseline)
+    draw_profiles(axes, thresholds, shares, arms=tuple(scores.correlation), baseline=baseline)
     legend_of(figure, axes)
+    runs = int(np.isfinite(scores.arm(next(iter(shares))).final).sum())
     caption = (
-        f"Of {plural(profiles[0].runs, 'run')} per arm (configurations x seeds), the share above "
-        "each correlation; higher is better, and a steep fall means that the settings matter "
-        "little. Bands: 95 %, by resampling configurations. Spaced by Fisher's z."
+        f"Of {plural(runs, 'run')} per arm (configurations x seeds), the share above each "
+        "correlation; higher is better, and a steep fall means that the settings matter little. "
+        "Bands: 95 %, by resampling configurations. Spaced by Fisher's z."
     )
     return DrawnFigure(PROFILE, PROFILE_TITLE, caption, figure, "")

@@ -17,10 +17,10 @@ from stage1.pages.figures.drawn import (
     absent,
     arm_styles,
     legend_below,
-    new_figure,
+    new_panel,
+    scale_log,
     shortened,
 )
-from stage1.pages.figures.scales import scale_log
 
 COSTS, COSTS_TITLE = "cost", "What a training step costs with each T5"
 
@@ -96,8 +96,7 @@ def cost_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
         return absent(COSTS, COSTS_TITLE, reason)
     margin = plan.margin
     rows = cost_rows(evaluation.costs)
-    figure = new_figure(COSTS_TITLE, height=1.1 + 0.62 * len(rows))
-    axes = figure.add_subplot()
+    figure, axes = new_panel(COSTS_TITLE, height=1.1 + 0.62 * len(rows))
     draw_costs(axes, rows, margin=margin)
     t5, vanilla = arm_styles(["t5", "vanilla"]).values()
     handles = [

@@ -25,9 +25,10 @@ from stage1.pages.figures.drawn import (
     draw_line,
     legend_of,
     mark_place,
-    new_figure,
+    new_panel,
+    scale_log,
+    scale_metric,
 )
-from stage1.pages.figures.scales import scale_log, scale_metric
 from stage1.run.columns import DESIGN
 from stage1.run.resolved_space import Domain, Range
 
@@ -94,68 +95,61 @@ _SEED = 20262  # any number: the bands of a table are always the same
 _MOST_BINS, _LEAST_IN_BIN = 8, 3
 
 
-class ExpectedBest(NamedTuple):
-    """Expected best of n configurations of an arm, n = 1, 2, ..."""
+def expected_bests(objective: Objective) -> dict[str, Band]:
+    """Expected best of n configurations of an arm, n = 1, 2, ..., by arm.
 
-    arm: str
-    band: Band
-    """In the unit of the objective, (configurations) each."""
-    trusted: int
-    """Largest n to read: a quarter of the configurations, at least 1."""
-
-
-def expected_bests(objective: Objective) -> list[ExpectedBest]:
-    """The curves of all arms with a score."""
-    curves = []
+    Returns:
+        In the unit of the objective, (configurations) each, of the arms with a score.
+    """
+    curves = {}
     for arm, values in objective.by_arm.items():
         signed = objective.sign * values[np.isfinite(values)]
         if len(signed):
             generator = np.random.default_rng(_SEED)
             band = expected_best_band(signed, draws=len(signed), generator=generator)
-            signed_band = Band(*(objective.sign * part for part in band))
-            curves.append(ExpectedBest(arm, signed_band, max(len(signed) // 4, 1)))
+            curves[arm] = Band(*(objective.sign * part for part in band))
     return curves
 
 
+def readable_tries(curve: Band) -> int:
+    """The largest n that an expected best is to be read at: a quarter of the configurations."""
+    return max(len(curve.estimate) // 4, 1)
+
+
 def draw_expected_bests(
-    axes: Axes, curves: list[ExpectedBest], *, arms: tuple[str, ...], metric: str
+    axes: Axes, curves: dict[str, Band], *, arms: tuple[str, ...], metric: str
 ) -> None:
     """Draw the curves: thick and with bands as far as they can be read, thin beyond.
 
     Args:
         axes: Drawn into.
-        curves: At least one.
+        curves: By arm, at least one.
         arms: Of the study; an arm's look is that of its place.
         metric: Of the objective.
     """
     styles = arm_styles(arms)
-    for order, curve in enumerate(curves):
-        style, number = styles[curve.arm], len(curve.band.estimate)
-        tries, read = np.arange(1, number + 1), slice(curve.trusted)
-        low, high = curve.band.low[read], curve.band.high[read]
-        if curve.trusted > 1:
-            draw_band(axes, style, tries[read], low, high)
+    for order, (arm, curve) in enumerate(curves.items()):
+        style, readable = styles[arm], readable_tries(curve)
+        tries = np.arange(1, len(curve.estimate) + 1)
+        estimate, low, high = (part[:readable] for part in curve)
+        if readable > 1:
+            draw_band(axes, style, tries[:readable], low, high)
         else:
-            ends = np.abs(np.array([low, high]) - curve.band.estimate[read])
+            ends = np.abs(np.array([low, high]) - estimate)
             place = 1.015 ** (order + 1)  # beside each other
-            axes.errorbar(place, curve.band.estimate[0], yerr=ends, color=style.color, capsize=4)
-        draw_line(axes, style, tries[read], curve.band.estimate[read], label=curve.arm)
-        rest = slice(curve.trusted - 1, None)
-        look: dict[str, Any] = {
-            "color": style.color,
-            "linestyle": style.line,
-            "linewidth": 0.9,
-            "alpha": 0.75,
-        }
-        axes.plot(tries[rest], curve.band.estimate[rest], **look)
-    most = max(len(curve.band.estimate) for curve in curves)
+            axes.errorbar(place, estimate[0], yerr=ends, color=style.color, capsize=4)
+        draw_line(axes, style, tries[:readable], estimate, label=arm)
+        rest = slice(readable - 1, None)
+        look: dict[str, Any] = {"color": style.color, "linestyle": style.line, "alpha": 0.75}
+        axes.plot(tries[rest], curve.estimate[rest], linewidth=0.9, **look)
+    most = max(len(curve.estimate) for curve in curves.values())
     axes.set_xscale("log", base=2)
     axes.set_xlim(0.93, most * 1.08 if most > 1 else 2)
     axes.xaxis.set_major_locator(FixedLocator([2.0**p for p in range(most.bit_length())]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FormatStrFormatter("%d"))
-    trusted = max(curve.trusted for curve in curves)
-    mark_place(axes, trusted, f"N/4 = {trusted}")
+    readable = max(map(readable_tries, curves.values()))
+    mark_place(axes, readable, f"N/4 = {readable}")
     axes.set_xlabel("configurations tried")
     axes.set_ylabel(f"expected best {metric_label(metric)}")
     axes.grid(axis="y")
@@ -167,17 +161,15 @@ def expected_best_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigu
     curves = expected_bests(objective)
     if not curves:
         return absent(BEST, BEST_TITLE, "no configuration has all its seeds yet")
-    figure = new_figure(BEST_TITLE, height=4.1)
-    axes = figure.add_subplot()
-    arms = tuple(objective.by_arm)
+    figure, axes = new_panel(BEST_TITLE, height=4.1)
+    arms, first = tuple(objective.by_arm), next(iter(curves.values()))
     draw_expected_bests(axes, curves, arms=arms, metric=objective.metric)
     legend_of(figure, axes)
-    number = plural(len(curves[0].band.estimate), "configuration")
     caption = (
         f"Expected {objective.metric} (mean over seeds) of the best of n configurations drawn from "
-        f"the design's {number}. Read it up to a quarter of them, N/4 = {curves[0].trusted}: "
-        "beyond, the thin line rests on the few best ones. Bands: 95 %, by resampling "
-        "configurations."
+        f"the design's {plural(len(first.estimate), 'configuration')}. Read it up to a quarter of "
+        f"them, N/4 = {readable_tries(first)}: beyond, the thin line rests on the few best ones. "
+        "Bands: 95 %, by resampling configurations."
     )
     return DrawnFigure(BEST, BEST_TITLE, caption, figure, "")
 
@@ -279,8 +271,7 @@ def rate_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
     points = rate_points(column.to_numpy(dtype=float, na_value=np.nan), objective)
     if not points:
         return absent(RATE, title, "no configuration has all its seeds yet")
-    figure = new_figure(title, height=4.1)
-    axes = figure.add_subplot()
+    figure, axes = new_panel(title, height=4.1)
     arms = tuple(objective.by_arm)
     draw_rate_points(axes, points, arms=arms, key=key, metric=objective.metric)
     legend_of(figure, axes)

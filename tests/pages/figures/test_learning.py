@@ -51,7 +51,7 @@ def test_an_arm_without_a_score_has_no_curve(correlation):
 def drawn(correlation, *, baseline=math.nan, early_epoch=None):
     axes = Figure().add_subplot()
     look = {"arms": ARMS, "metric": "val_correlation", "early_epoch": early_epoch}
-    draw_learning_curves(axes, learning_curves(correlation), baseline=baseline, **look)
+    draw_learning_curves(axes, EPOCHS, learning_curves(correlation), baseline=baseline, **look)
     return axes
 
 

@@ -70,29 +70,24 @@ def test_the_baseline_is_a_line_across_with_its_value(kind):
     if kind == "slopes":
         draw_slopes(axes, paired_slopes(SCORES), baseline=0.88)
     else:
-        profiles = performance_profiles(SCORES)
-        draw_profiles(axes, profiles, arms=("pretrained", "random"), baseline=0.88)
+        arms = ("pretrained", "random")
+        draw_profiles(axes, *performance_profiles(SCORES), arms=arms, baseline=0.88)
 
     (line,) = [one for one in axes.get_lines() if one.get_label() == "interpolation 0.880"]
     place = line.get_ydata() if kind == "slopes" else line.get_xdata()
     assert set(place) == {0.88}
 
 
-def test_a_profile_is_the_share_of_runs_above_each_threshold():
-    pretrained, random = performance_profiles(SCORES)
+def test_a_profile_is_the_share_of_runs_above_each_threshold_from_all_to_none():
+    thresholds, shares = performance_profiles(SCORES)
 
-    assert (pretrained.runs, random.runs) == (7, 7)
-    for profile in (pretrained, random):
-        runs = [one for pair in FINALS[profile.arm] for one in pair if math.isfinite(one)]
-        counts = [sum(run > limit for run in runs) for limit in profile.thresholds]
-        np.testing.assert_allclose(profile.share.estimate, np.array(counts) / 7)
-
-
-def test_profiles_begin_at_all_runs_and_end_at_none():
-    for profile in performance_profiles(SCORES):
-        assert profile.share.estimate[0] == 1
-        assert profile.share.estimate[-1] == 0
+    assert list(shares) == ["pretrained", "random"]
+    for arm, share in shares.items():
+        runs = [one for pair in FINALS[arm] for one in pair if math.isfinite(one)]
+        counts = [sum(run > limit for run in runs) for limit in thresholds]
+        np.testing.assert_allclose(share.estimate, np.array(counts) / 7)
+        assert (share.estimate[0], share.estimate[-1]) == (1, 0)
 
 
 def test_arms_without_a_score_have_no_profile():
-    assert performance_profiles(NOTHING) == []
+    assert performance_profiles(NOTHING)[1] == {}

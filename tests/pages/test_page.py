@@ -21,7 +21,7 @@ from stage1.pages.blocks import (
     Table,
     paragraph,
 )
-from stage1.pages.html import html, slug
+from stage1.pages.page import html, slug
 
 PNG = b"\x89PNG\r\n\x1a\n"
 EVIL = "<script>alert('x')</script> & \"quoted\""

@@ -25,6 +25,7 @@ from rich.console import Console
 from stage1.base.terminal import run_command
 from stage1.claims.catalogue import REGISTERED
 from stage1.run.folder import RunFolder
+from stage1.study.inputs import StudyInputs
 from stage1.study.resume import begin_run, check_same_study
 from stage1.study.study import Study, load_study
 from stage1.workers import launch
@@ -160,7 +161,8 @@ def run_made_up(
     launch.train_trial = train_trial
     launch.share_inputs = lambda *_: shared
     launch.record_cost = lambda *_, **__: None
-    return launch.run_study(study, run, {}, [], cluster=cluster, console=console)
+    inputs = StudyInputs(study, bars={}, windows=None, language_models=[])
+    return launch.run_study(inputs, run, cluster=cluster, console=console)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from stage1.base.terminal import DataDir, print_plain, run_command
-from stage1.comparison.experiment import load_experiment
-from stage1.comparison.record import begin_folder, check_same
+from stage1.base.interrupt import exit_on_sigterm
+from stage1.base.terminal import DataDir, print_plain, resume_hint, run_command, screen
 from stage1.config.shipped import config_names
 from stage1.pages.comparison_page import write_page
-from stage1.run.folder import RunFolder
+from stage1.run.comparison_record import RECORD_FILE
+from stage1.run.folder import RunFolder, check_new
+from stage1.study.comparison import load_comparison
+from stage1.workers.library_logs import library_logs_to
 
 
 def compare(
@@ -27,53 +28,51 @@ def compare(
     ],
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each configuration.")] = 3,
     data_dir: DataDir = None,
-    out: Annotated[Path, typer.Option(help="Folder of the experiment.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder of the comparison.")] = Path(
         "runs/experiment_t5_vs_random"
     ),
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Trainings at once; 1 = in turn. Default: what fits.")
+        int | None, typer.Option(min=1, help="Trainings at once; default: as many as fit.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The trainings have those after it.")] = 0,
     max_epochs: Annotated[
         int | None, typer.Option(min=1, help="In place of every training.epochs.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the experiment in OUT.")
+        bool, typer.Option("--resume", help="Go on with the comparison in OUT.")
     ] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Do everything that comes before the first training.")
     ] = False,
 ) -> None:
     """Train configurations with the same seeds and write what came of it, side by side."""
-    console = Console()
-    experiment = load_experiment(configs, seed=seed, seeds=seeds, max_epochs=max_epochs)
-    # torch takes seconds to import: a mistake in a configuration should not have to wait for it.
-    from stage1.comparison.inputs import experiment_record, load_inputs
-    from stage1.comparison.run import run_experiment
-    from stage1.run.folder import check_new
-
+    console = screen()
+    comparison = load_comparison(configs, seed=seed, seeds=seeds, max_epochs=max_epochs)
     run = RunFolder(out)
     if not (check or resume):
         check_new(run)
-    inputs = load_inputs(experiment, data_dir)
-    experiment = inputs.experiment
+    # torch takes seconds to import: a mistake in a configuration should not have to wait for it.
+    from stage1.study.inputs import load_comparison_inputs
+
+    inputs = load_comparison_inputs(comparison, data_dir)
     if check:
-        print_plain(console, inputs.told())
-        return
-    record = experiment_record(inputs, data_dir)
-    if resume:
-        check_same(run, record)
-    else:
-        begin_folder(run, record)
-    try:
-        run_experiment(experiment, run, inputs, workers=workers, console=console)
-    except KeyboardInterrupt:
+        trainings = f"{len(comparison.design_specs())} trainings"
         print_plain(
-            console,
-            f"Stopped; every training that had ended is in {run.path}. Go on with the same "
-            "command and --resume.",
+            console, f"{', '.join(comparison.configs)}: sound. {trainings}, {inputs.summary()}"
         )
-        raise
+        return
+    from stage1.study.resume import begin_comparison, check_same_comparison, comparison_record
+    from stage1.workers.cluster import usable_cores
+    from stage1.workers.launch import run_comparison
+
+    record = comparison_record(inputs, data_dir, cores=usable_cores())
+    (check_same_comparison if resume else begin_comparison)(run, record)
+    with (
+        exit_on_sigterm(),
+        resume_hint(console, run.path, first_file=run.path / RECORD_FILE),
+        library_logs_to(run.log),
+    ):
+        run_comparison(inputs, run, workers=workers, console=console)
     write_page(run).show(console)
 
 

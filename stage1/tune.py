@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -13,13 +11,20 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stage1.base.interrupt import Interrupt, exit_on_sigterm
-from stage1.base.terminal import DataDir, parse_duration, print_plain, run_command, screen
+from stage1.base.interrupt import exit_on_sigterm
+from stage1.base.terminal import (
+    DataDir,
+    parse_duration,
+    print_plain,
+    resume_hint,
+    run_command,
+    screen,
+)
 from stage1.config.shipped import space_names
 from stage1.run.folder import RunFolder, check_begun, check_new
 from stage1.study.study import Study, load_study
 from stage1.workers.cluster import Cluster, ray_cluster
-from stage1.workers.library_logs import chatter_in
+from stage1.workers.library_logs import library_logs_to
 
 
 def tune(
@@ -69,52 +74,28 @@ def tune(
     loading = Thread(target=import_module, args=("stage1.workers.launch",))
     if console.is_interactive:
         print_plain(console, f"{study.space.name}: starting; results go to {run.path}")
-    with exit_on_sigterm(), _told_how_to_go_on(console, run), ExitStack() as stack:
-        with Interrupt():  # Ctrl-C may vanish in what Ray does
-            loading.start()
-            cluster = stack.enter_context(
-                ray_cluster(
-                    study.space.resources, workers=workers, address=address, storage=storage
-                )
-            )
+    with exit_on_sigterm(), resume_hint(console, run.path, first_file=run.prereg):
+        loading.start()
+        with ray_cluster(
+            study.space.resources, workers=workers, address=address, storage=storage
+        ) as cluster:
             loading.join()
-        finished = _run(
-            console, study, run, data_dir, cluster=cluster, resume=resume, budget=budget
-        )
+            finished = _run(
+                console, study, run, data_dir, cluster=cluster, resume=resume, budget=budget
+            )
     # What draws and tests takes seconds to load, which the first trial should not wait for.
     from stage1.pages.study_page import write_report
 
-    with chatter_in(run.log):
+    with library_logs_to(run.log):
         write_report(run).show(console)
     if not finished:
-        console.print("Not finished: go on with the same command and --resume.")
-
-
-@contextmanager
-def _told_how_to_go_on(console: Console, run: RunFolder) -> Iterator[None]:
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        kept = "nothing has begun."
-        if run.prereg.exists():
-            kept = (
-                f"every trial that had ended is in {run.path}. Go on with the same command and "
-                "--resume."
-            )
-        print_plain(console, f"Stopped; {kept}")
-        raise
+        print_plain(console, "Not finished: go on with the same command and --resume.")
 
 
 def _check(console: Console, space: Path, study: Study, data_dir: Path | None) -> None:
     from stage1.study.inputs import load_inputs
 
-    inputs = load_inputs(study, data_dir)
-    print_plain(
-        console,
-        f"{space}: sound. {len(inputs.windows.split.training.ends):,} training and "
-        f"{len(inputs.windows.split.validation.ends):,} validation windows; language models: "
-        f"{', '.join(model.name for model in inputs.language_models) or 'none'}.",
-    )
+    print_plain(console, f"{space}: sound. {load_inputs(study, data_dir).summary()}")
 
 
 def _run(
@@ -134,16 +115,14 @@ def _run(
     from stage1.workers.launch import run_study
 
     inputs = load_inputs(study, data_dir)
-    study, bars, models = inputs.study, inputs.bars, inputs.language_models
     data = data_description(inputs.data_fingerprint, data_dir)
     if resume:
-        check_same_study(run, study, data=data)
+        check_same_study(run, inputs.study, data=data)
     else:
-        begin_run(run, study, data=data, models=models, claims=REGISTERED)
-    with chatter_in(run.log):
-        return run_study(
-            study, run, bars, models, cluster=cluster, console=console, time_budget=budget
-        )
+        models = inputs.language_models
+        begin_run(run, inputs.study, data=data, models=models, claims=REGISTERED)
+    with library_logs_to(run.log):
+        return run_study(inputs, run, cluster=cluster, console=console, time_budget=budget)
 
 
 if __name__ == "__main__":

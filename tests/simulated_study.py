@@ -10,6 +10,7 @@ from optuna.storages import InMemoryStorage
 from stage1.run.columns import DESIGN
 from stage1.run.tables import RunWriter
 from stage1.study.engine import StudyEngine
+from stage1.study.sampler import arm_samplers
 from stage1.study.study import load_study
 from stage1.workers.halving import ArmHalving
 
@@ -104,8 +105,13 @@ def epoch_row(spec, epoch, **columns):
 
 
 def engine_of(study, *, tables=None, ended=(), storage=None):
-    storage, tables = storage or InMemoryStorage(), tables or Tables()
-    return StudyEngine(study, storage, tables, ArmHalving, list(ended))
+    return StudyEngine(
+        study,
+        tables or Tables(),
+        ended,
+        samplers=arm_samplers(study.space, seed=study.seed, storage=storage or InMemoryStorage()),
+        halving={arm: ArmHalving(study.space) for arm in study.space.arms},
+    )
 
 
 def started(engine, workers):

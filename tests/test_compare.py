@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import signal
 import subprocess
 import sys
-from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
-from command_line import HANG, ROOT, stage1, start
+from command_line import HANG, ROOT, stage1, start, wait_until
 from synthetic_bars import write_bars
 
-from stage1.base.terminal import run_command
 from stage1.compare import compare
 from stage1.config import load_config
 from stage1.run.folder import RunFolder
-from stage1.run.tables import RunWriter, read_curves, read_trials
+from stage1.run.tables import RunWriter, read_blocks, read_curves, read_trials
+from stage1.training.fit import kept_rows
 
 SHIPPED = [f"configs/t5_{name}.yaml" for name in ("baseline", "freeze", "nofreeze")]
 CONFIG = """\
@@ -54,7 +53,7 @@ def call(call_command):
 
 
 SMALL = ("plain.yaml", "t5.yaml", "--data-dir", "bars", "--seeds", "2")
-IN_TURN = (*SMALL, "--workers", "1")
+EPOCHS = ("--max-epochs", "8")
 OUT = RunFolder(Path("runs/experiment_t5_vs_random"))
 PAGE = OUT.path / "experiment_t5_vs_random.md"
 
@@ -156,31 +155,25 @@ def test_a_folder_that_exists_is_refused_without_resume(call, folder):
     assert "must not exist yet; go on with it by --resume" in fault_of(call, folder, *SMALL)
 
 
-def test_an_experiment_that_never_began_cannot_be_resumed(call, folder):
+def test_a_comparison_that_never_began_cannot_be_resumed(call, folder):
     fault = fault_of(call, folder, *SMALL, "--resume")
 
-    assert "must be the folder of an experiment" in fault
+    assert "must be the folder of a comparison" in fault
 
 
-# --- an experiment ---
+# --- a comparison ---
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A whole experiment of two configurations and two seeds, trained in turn, and its output."""
+    """A whole comparison of two configurations and two seeds by one worker, and its output."""
     folder = tmp_path_factory.mktemp("finished")
     write_inputs(folder)
-    printed = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
-        patch.chdir(folder)
-        patch.setattr("sys.argv", ["python -m stage1.compare", *IN_TURN])
-        with pytest.raises(SystemExit) as ended:
-            run_command(compare)
-    assert ended.value.code == 0
-    return RunFolder(folder / OUT.path), printed.getvalue()
+    result = stage1("stage1.compare", *SMALL, *EPOCHS, "--workers", "1", cwd=folder)
+    return RunFolder(folder / OUT.path), result.stdout
 
 
-def test_an_experiment_ends_with_its_tables_its_page_and_where_they_are(finished):
+def test_a_comparison_ends_with_its_tables_its_page_and_where_they_are(finished):
     run, printed = finished
 
     trials = read_trials(run)
@@ -188,12 +181,22 @@ def test_an_experiment_ends_with_its_tables_its_page_and_where_they_are(finished
         f"design-compare000-{name}-{seed}" for seed in (1, 2) for name in ("plain", "t5")
     ]
     assert set(trials["status"]) == {"completed"}
-    assert len(read_curves(run)) == 4 * 3
-    assert printed.count("completed at epoch 2") == 4
+    assert len(read_curves(run)) == 4 * 9
+    assert printed.count("completed at epoch 8") == 4
     assert f"Report: {PAGE}" in printed
     configs = sorted(path.name for path in (run.path / "configs").iterdir())
     assert configs == ["plain.yaml", "t5.yaml"]
     assert len(list(run.tensorboard.rglob("design-compare000-*"))) == 4
+
+
+def test_a_finished_comparison_has_neither_states_nor_blocks_nor_a_journal(finished):
+    run, _ = finished
+
+    assert {path.name for path in run.path.iterdir()} == {
+        *(".lock", "blocks.parquet", "configs", "curves.parquet", "experiment.yaml", PAGE.name),
+        *("figures", "tensorboard", "trials.parquet"),
+    }
+    assert len(read_blocks(run)) == 0
 
 
 def test_the_page_tells_what_was_run(finished):
@@ -215,25 +218,41 @@ def test_all_configurations_of_a_seed_see_the_same_windows_and_hidden_bars(finis
         assert trials[column].nunique() == 2
 
 
+def test_resuming_a_finished_comparison_writes_its_page_again_without_ray(
+    call, finished, monkeypatch
+):
+    run, _ = finished
+    monkeypatch.chdir(run.path.parents[1])
+    before = read_trials(run)
+    (run.path / PAGE.name).unlink()
+
+    status, out, _ = call(*SMALL, *EPOCHS, "--resume")
+
+    assert status == 0
+    assert "completed at epoch" not in out
+    assert (run.path / PAGE.name).exists()
+    pd.testing.assert_frame_equal(read_trials(run), before)
+
+
 @pytest.fixture
 def without_training(monkeypatch):
     """In place of trainings: notes the options that reach them."""
     noted = []
 
-    def run_experiment(experiment, run, inputs, **options):
+    def run_comparison(inputs, run, **options):
         RunWriter(run)
-        noted.append({"experiment": experiment, **options})
+        noted.append({"comparison": inputs.study, **options})
 
-    monkeypatch.setattr("stage1.comparison.run.run_experiment", run_experiment)
+    monkeypatch.setattr("stage1.workers.launch.run_comparison", run_comparison)
     return noted
 
 
-def test_options_reach_the_experiment(call, folder, without_training):
+def test_options_reach_the_comparison(call, folder, without_training):
     call(*SMALL, "--seed", "6", "--max-epochs", "9", "--workers", "3", "--out", "elsewhere")
 
     (asked,) = without_training
-    assert asked["experiment"].seeds == (7, 8)
-    assert asked["experiment"].first.training.epochs == 9
+    assert asked["comparison"].design_seeds == [7, 8]
+    assert asked["comparison"].config.training.epochs == 9
     assert asked["workers"] == 3
     assert Path("elsewhere/experiment_t5_vs_random.md").exists()
 
@@ -250,76 +269,67 @@ def test_the_record_says_what_is_run_before_it_runs(call, folder, without_traini
 
 
 def test_ctrl_c_says_how_to_go_on_and_resume_goes_on(call, folder, without_training, monkeypatch):
-    def interrupted(experiment, run, *arguments, **options):
+    def interrupted(inputs, run, **options):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("stage1.comparison.run.run_experiment", interrupted)
+        patch.setattr("stage1.workers.launch.run_comparison", interrupted)
         status, out, err = call(*SMALL)
     resumed, _, _ = call(*SMALL, "--resume")
 
     assert status == 130
     assert "Traceback" not in err
-    assert f"every training that had ended is in {OUT.path}" in out
+    assert f"every trial that had ended is in {OUT.path}" in out
     assert "--resume" in out
     assert resumed == 0
     assert PAGE.exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "named"),
     [
         pytest.param(["--seeds", "3"], "seeds ([1, 2] -> [1, 2, 3])", id="more seeds"),
         pytest.param(["--max-epochs", "9"], "t5: training.epochs (2 -> 9)", id="another horizon"),
         pytest.param(["--data-dir", "more"], "data.fingerprint", id="other bars"),
     ],
 )
-def test_another_experiment_does_not_resume_a_folder(
-    call, folder, without_training, arguments, told
+def test_another_comparison_does_not_resume_a_folder(
+    call, folder, without_training, arguments, named
 ):
     call(*SMALL)
     write_bars(Path("more"), count=700)
 
-    assert told in fault_of(call, folder, *SMALL, "--resume", *arguments)
+    assert named in fault_of(call, folder, *SMALL, "--resume", *arguments)
 
 
 # --- as a user does it ---
 
 
 @pytest.mark.slow
-def test_side_by_side_gives_the_scores_of_trainings_in_turn_to_the_last_bit(folder):
-    stage1("stage1.compare", *SMALL, "--workers", "2", "--out", "wide", cwd=folder)
-    stage1("stage1.compare", *SMALL, "--workers", "1", "--out", "narrow", cwd=folder)
-
-    columns = ["val_loss", "val_correlation", "val_skill", "train_loss"]
-    wide, narrow = (
-        read_curves(RunFolder(folder / name)).set_index(["trial_id", "epoch"])[columns].sort_index()
-        for name in ("wide", "narrow")
-    )
-    assert len(wide) == 12
-    assert wide.equals(narrow)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_in_the_middle_keeps_what_had_ended_and_resume_does_the_rest(folder, workers):
-    command = [*SMALL, "--workers", str(workers), "--max-epochs", "20"]
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "cwd": folder}
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+def test_a_comparison_that_was_stopped_goes_on_to_the_scores_of_an_undisturbed_one(
+    folder, finished, how
+):
+    command = [*SMALL, *EPOCHS, "--workers", "2"]
     words = [sys.executable, "-m", "stage1.compare", *command]
-    with start(*words, start_new_session=True, **options) as process:
-        first = process.stdout.readline()
-
-        os.killpg(process.pid, signal.SIGINT)  # to all of them, as a terminal does
-        rest = process.stdout.read()
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with start(*words, cwd=folder, start_new_session=True, **pipes) as process:
+        wait_until(lambda: OUT.begun.exists() and any(OUT.running.glob("*.ckpt")))
+        os.killpg(process.pid, how)  # to all of them, as a terminal does
+        printed = process.stdout.read()
         status = process.wait(timeout=HANG)
-
-    kept = read_trials(OUT)["trial_id"].tolist()
-    assert "completed" in first
-    assert status == 130
-    assert "Go on with the same command and --resume" in rest
-    assert "Traceback" not in rest
-    assert 1 <= len(kept) < 4
+    rows_by_trial = {file.stem: kept_rows(file) for file in OUT.running.glob("*.ckpt")}
     resumed = stage1("stage1.compare", *command, "--resume", cwd=folder)
-    assert resumed.stdout.count("completed at epoch 20") == 4 - len(kept)
-    assert read_trials(OUT)["trial_id"].tolist()[: len(kept)] == kept
-    assert len(read_trials(OUT)) == 4
+
+    assert "Traceback" not in printed
+    assert status == (130 if how == signal.SIGINT else -how)
+    assert ("Go on with the same command and --resume" in printed) == (how == signal.SIGINT)
+    assert "4 of 4 trainings ended, 4 completed" in PAGE.read_text(encoding="utf-8")
+    assert "Warning" not in resumed.stderr
+    curves = read_curves(OUT).set_index(["trial_id", "epoch"]).sort_index()
+    undisturbed = read_curves(finished[0]).set_index(["trial_id", "epoch"]).sort_index()
+    columns = ["val_loss", "val_correlation", "val_skill", "train_loss"]
+    pd.testing.assert_frame_equal(curves[columns], undisturbed[columns], check_exact=True)
+    for trial_id, rows in rows_by_trial.items():  # these epochs were not trained again
+        seconds = curves.loc[trial_id]["seconds"]
+        assert seconds[[row["epoch"] for row in rows]].tolist() == [row["seconds"] for row in rows]

@@ -17,12 +17,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from playwright.sync_api import expect
 from recorded_study import SAMPLE, recorded_study
-from simulated_study import Tables
+from simulated_study import engine_of
 
 from stage1.run.tables import read_curves, read_trials
-from stage1.study.engine import StudyEngine
 from stage1.study.resume import ended_trials
-from stage1.workers.halving import ArmHalving
 from stage1.workers.tensorboard import write_columns, write_trial
 
 pytestmark = [pytest.mark.slow, needs_browser]
@@ -63,7 +61,7 @@ def serve(*command):
 def optuna_dashboard(tmp_path_factory):
     journal, study = tmp_path_factory.mktemp("optuna") / "optuna.journal", recorded_study()
     storage = JournalStorage(JournalFileBackend(str(journal)))
-    StudyEngine(study, storage, Tables(), ArmHalving, ended_trials(SAMPLE, study))
+    engine_of(study, storage=storage, ended=ended_trials(SAMPLE, study))
     main = "from optuna_dashboard._cli import main; main()"
     process, address = serve("-c", main, journal)
     yield f"{address}/dashboard"

@@ -11,8 +11,8 @@ from command_line import ROOT, stage1
 from synthetic_series import frame_of, series_config, series_of, waves, write_frame
 from tiny_training import tiny_language_model
 
+from stage1.base.metric_table import BLOCKS
 from stage1.data.batches import MarketWindows
-from stage1.model.metrics import BLOCKS
 from stage1.run.columns import COMPLETED, DESIGN
 from stage1.run.folder import RunFolder
 from stage1.run.tables import RunWriter, read_blocks

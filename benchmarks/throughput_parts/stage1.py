@@ -8,7 +8,6 @@ from typing import Any
 from rich.console import Console
 
 from stage1.claims.catalogue import REGISTERED
-from stage1.data.bars import fingerprint
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_bars
 from stage1.language_models.resolver import resolve
@@ -16,6 +15,7 @@ from stage1.run.columns import PARAMETER_PREFIX
 from stage1.run.folder import RunFolder
 from stage1.run.tables import read_curves, read_trials
 from stage1.study.engine import StudyEngine
+from stage1.study.inputs import StudyInputs
 from stage1.study.resume import begin_run, data_description
 from stage1.study.study import language_model_names
 from throughput_parts.record import Job, Trial, write_trial
@@ -46,9 +46,10 @@ def run_engine(job: Job, run: RunFolder) -> float:
     """As `python -m stage1.tune` does, but for the report; says when the cluster stood."""
     study = read_study(job.folder)
     bars = load_bars(job.folder / "bars", study.config.data.timeframes)
-    MarketWindows(bars, study.config.data)  # the command checks that there are enough bars
+    windows = MarketWindows(bars, study.config.data)  # as the command checks that they suffice
     models = [resolve(name) for name in language_model_names(study)]
-    data = data_description(fingerprint(bars), job.folder / "bars")
+    inputs = StudyInputs(study, bars, windows, models)
+    data = data_description(inputs.data_fingerprint, job.folder / "bars")
     # As in the command, which does not let a mistake in the input wait for Ray.
     from stage1.workers.cluster import ray_cluster
     from stage1.workers.launch import run_study
@@ -58,7 +59,7 @@ def run_engine(job: Job, run: RunFolder) -> float:
     ) as cluster:
         stood = time.time()
         begin_run(run, study, data=data, models=models, claims=REGISTERED)
-        run_study(study, run, bars, models, cluster=cluster, console=Console())
+        run_study(inputs, run, cluster=cluster, console=Console())
     return stood
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 LOSS, CORRELATION, SKILL = "val_loss", "val_correlation", "val_skill"
+BLOCKS = "blocks"
+"""Key under which the row of an epoch holds the sums over blocks of validation time."""
 INTERPOLATION = "interpolation"
 """What the baseline is called."""
 INTERPOLATION_MEANING = "A straight line drawn across the hidden bars; learns nothing."

@@ -137,6 +137,28 @@ def print_caution(console: Console, text: str) -> None:
         console.print(warning, soft_wrap=True)
 
 
+@contextmanager
+def resume_hint(console: Console, folder: Path, *, first_file: Path) -> Iterator[None]:
+    """Where Ctrl-C or SIGTERM ends the block, say what is kept and how to go on.
+
+    Args:
+        console: Where to.
+        folder: Of the run.
+        first_file: Is there once the run has begun.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        kept = "nothing has begun."
+        if first_file.exists():
+            kept = (
+                f"every trial that had ended is in {folder}. Go on with the same command and "
+                "--resume."
+            )
+        print_plain(console, f"Stopped; {kept}")
+        raise
+
+
 def _run(app: typer.Typer) -> int:
     """The exit status; a wrong option becomes one line too, where Typer alone would draw a box."""
     try:

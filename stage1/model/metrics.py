@@ -22,8 +22,6 @@ from stage1.model.spectral import completed, spectral_delta
 
 Decoded = Float[Tensor, "batch timeframe time channel"]
 
-BLOCKS = "blocks"
-"""Key of an epoch's row under which its block sums are reported."""
 MOST_BLOCKS = 32
 
 

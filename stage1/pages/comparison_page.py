@@ -19,7 +19,6 @@ from stage1.base.metric_table import (
 )
 from stage1.base.terminal import print_plain
 from stage1.base.text import plural
-from stage1.comparison.record import CONFIG_FOLDER, differing_keys, leaves
 from stage1.config import Config
 from stage1.pages.blocks import (
     Block,
@@ -46,6 +45,7 @@ from stage1.pages.comparison_summary import (
 )
 from stage1.pages.numbers import UNDEFINED, number, ratio
 from stage1.pages.page import save_page, save_picture, screen_table, show_cautions
+from stage1.run.comparison_record import CONFIG_FOLDER, differing_keys, leaves
 from stage1.run.folder import RunFolder
 from stage1.run.registration import COST_MARGIN
 

@@ -10,10 +10,10 @@ import pandas as pd
 
 from stage1.base.metric_table import CORRELATION, LOSS, SKILL
 from stage1.claims.intervals import Values
-from stage1.comparison.record import ExperimentRecord, read_record
 from stage1.pages.arms_section import plan_epochs
 from stage1.pages.numbers import number
 from stage1.run.columns import COMPLETED, DIVERGED, FAILED
+from stage1.run.comparison_record import ComparisonRecord, read_record
 from stage1.run.folder import RunFolder
 from stage1.run.summary import baseline_value
 from stage1.run.tables import read_curves, read_trials
@@ -23,7 +23,7 @@ class ExperimentTables(NamedTuple):
     """An experiment as it was recorded and as it went."""
 
     run: RunFolder
-    record: ExperimentRecord
+    record: ComparisonRecord
     trials: pd.DataFrame
     """A row per ended training."""
     curves: pd.DataFrame
@@ -121,7 +121,7 @@ class Reference(NamedTuple):
     """False where no configuration has the vanilla encoder and the first one stands in."""
 
 
-def choose_reference(record: ExperimentRecord) -> Reference:
+def choose_reference(record: ComparisonRecord) -> Reference:
     """The first configuration with the vanilla encoder, or else the first one."""
     for name, config in record.configs.items():
         if not config.transfer_learning.use_pretrained_lm:

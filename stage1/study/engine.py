@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from stage1.model.metrics import BLOCKS
+from stage1.base.metric_table import BLOCKS
 from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
 from stage1.study.sampler import ArmSampler
-from stage1.study.space import Space
 from stage1.study.stages import Stages, expected_by_stage
-from stage1.study.study import Study
 from stage1.study.trials import (
     EndedTrial,
     Loss,
+    RunnableStudy,
     RunningTrial,
     Tables,
     TrialSpec,
@@ -52,33 +50,30 @@ class StudyEngine:
 
     Args:
         study: What to run.
-        storage: Where the arms' Optuna studies are created.
         tables: Where trials are written.
-        halving: Makes the rule of an arm.
         ended: Trials of an earlier session, in the order of their ends.
         begun: Trials that had begun in that session and not ended, in order: they come first.
+        samplers: Of the arms; none where nothing is searched.
+        halving: Rules of the arms; none where no trial is stopped early.
     """
 
     def __init__(
         self,
-        study: Study,
-        storage: BaseStorage,
+        study: RunnableStudy,
         tables: Tables,
-        halving: Callable[[Space], HalvingRule],
-        ended: Sequence[EndedTrial],
+        ended: Sequence[EndedTrial] = (),
         begun: Sequence[TrialSpec] = (),
+        *,
+        samplers: Mapping[str, ArmSampler],
+        halving: Mapping[str, HalvingRule],
     ) -> None:
         self.study, self._tables = study, tables
-        space, arms = study.space, list(study.space.arms)
-        self._halving = {arm: halving(space) for arm in arms}
-        self._samplers = {
-            arm: ArmSampler(space, arm=arm, arm_index=index, seed=study.seed, storage=storage)
-            for index, arm in enumerate(arms)
-        }
+        self._samplers, self._halving = samplers, halving
         self.running: dict[str, RunningTrial] = {}
         self.ended: dict[str, EndedTrial] = {}
         self.observers: list[Callable[[], None]] = []
         self.notes: list[str] = []
+        self._resumed = {spec.trial_id for spec in begun}
         self._lost: deque[str] = deque()
         self._ends: Counter[tuple[str, str, str]] = Counter()
         self._told: set[tuple[str, str]] = set()
@@ -156,9 +151,7 @@ class StudyEngine:
         if epoch >= self.study.space.horizon_epochs:
             self._end(trial, COMPLETED)
             return False
-        stops = trial.spec.stage != CONFIRM and self._halving[trial.spec.arm].stops(
-            trial_id, epoch=epoch, value=value
-        )
+        stops = trial.spec.stage != CONFIRM and self._halving_stops(trial.spec, epoch, value)
         if stops and trial.spec.stage == SEARCH:
             self._end(trial, STOPPED)
             return True
@@ -166,6 +159,10 @@ class StudyEngine:
             trial.would_stop_epoch = epoch
         self._notify()
         return False
+
+    def _halving_stops(self, spec: TrialSpec, epoch: int, value: float) -> bool:
+        rule = self._halving.get(spec.arm)
+        return rule is not None and rule.stops(spec.trial_id, epoch=epoch, value=value)
 
     def on_error(self, trial_id: str, reason: str, loss: Loss = Loss.ERROR) -> None:
         """Record a trial that has failed, or have it begun again if it only lost its process."""
@@ -206,13 +203,15 @@ class StudyEngine:
         return None
 
     def _end(self, trial: RunningTrial, status: str, *, error: str | None = None) -> None:
-        spec = trial.spec
+        spec, seconds = trial.spec, float(trial.curve[-1]["seconds"]) if trial.curve else 0.0
+        if spec.trial_id in self._resumed:  # its seconds include those of the session before
+            begun = datetime.now(UTC) - timedelta(seconds=seconds)
+            trial.started_at = min(trial.started_at, begun)
         data = self.study.config.data
         blocks = block_rows(trial, data.timeframes, data.channel_names)
         self._tables.add_trial(trial_row(trial, status, error), curve_rows(trial), blocks)
         curve = {int(row["epoch"]): self._objective(row) for row in trial.curve}
         value = self._objective(trial.curve[-1]) if trial.curve else math.nan
-        seconds = float(trial.curve[-1]["seconds"]) if trial.curve else 0.0
         ended = EndedTrial(spec, status, value, curve, seconds, trial.would_stop_epoch, error)
         del self.running[spec.trial_id]
         self._keep(ended)
@@ -236,7 +235,7 @@ class StudyEngine:
         if trial.status == DIVERGED:
             judged.pop(max(judged, default=0), None)  # its last epoch never came to a rung
         for epoch, value in judged.items():
-            self._halving[spec.arm].stops(spec.trial_id, epoch=epoch, value=value)
+            self._halving_stops(spec, epoch, value)
         if spec.stage == SEARCH:
             self._samplers[spec.arm].add(
                 spec.values,
@@ -249,7 +248,9 @@ class StudyEngine:
 
     def _tell_design(self, spec: TrialSpec) -> None:
         """Tell a configuration of the design to its arm's study once all its seeds have ended."""
-        if spec.stage != DESIGN or (spec.arm, spec.config_id) in self._told:
+        if spec.stage != DESIGN or spec.arm not in self._samplers:
+            return
+        if (spec.arm, spec.config_id) in self._told:
             return
         ids = [spec._replace(seed=seed).trial_id for seed in self.study.design_seeds]
         trials = [self.ended[trial_id] for trial_id in ids if trial_id in self.ended]

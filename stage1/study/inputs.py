@@ -1,22 +1,27 @@
-"""What a study's trials are made from, loaded and checked before the first one: bars, T5s."""
+"""What trials are made from, loaded and checked before the first one: bars and language models."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, TypeVar
 
+from stage1.config import with_values
 from stage1.data.bars import Bars, fingerprint
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_data
 from stage1.language_models.resolver import LanguageModel, resolve
+from stage1.study.comparison import Comparison
 from stage1.study.study import Study, language_model_names
 
+AnyStudy = TypeVar("AnyStudy", Study, Comparison)
 
-class StudyInputs(NamedTuple):
+
+@dataclass(frozen=True)
+class StudyInputs(Generic[AnyStudy]):
     """All that is read from outside the study's own files."""
 
-    study: Study
+    study: AnyStudy
     """With channels and step of a series as they were found."""
     bars: dict[str, Bars]
     """Per timeframe."""
@@ -30,8 +35,17 @@ class StudyInputs(NamedTuple):
         """Changes with any bar."""
         return fingerprint(self.bars)
 
+    def summary(self) -> str:
+        """How much there is of everything, in one line."""
+        split = self.windows.split
+        return (
+            f"{len(split.training.ends):,} training and {len(split.validation.ends):,} validation "
+            "windows; language models: "
+            f"{', '.join(model.name for model in self.language_models) or 'none'}."
+        )
 
-def load_inputs(study: Study, data_dir: Path | None) -> StudyInputs:
+
+def load_inputs(study: Study, data_dir: Path | None) -> StudyInputs[Study]:
     """Load what a study needs.
 
     Args:
@@ -46,3 +60,31 @@ def load_inputs(study: Study, data_dir: Path | None) -> StudyInputs:
     study, windows = replace(study, config=config), MarketWindows.of(bars, config)
     models = [resolve(name) for name in language_model_names(study)]
     return StudyInputs(study, bars, windows, models)
+
+
+def load_comparison_inputs(
+    comparison: Comparison, data_dir: Path | None
+) -> StudyInputs[Comparison]:
+    """Load what a comparison needs, and build every model once: what cannot train, says so now.
+
+    Args:
+        comparison: Checked.
+        data_dir: Folder of prepared bars; None for the bundled sample.
+
+    Raises:
+        DataError: The bars cannot be read, or are too few.
+        ModelError: A language model cannot be had, or does not fit its configuration.
+        ConfigError: A language model has fewer blocks than its configuration asks for.
+    """
+    # It takes seconds to load, and a study goes without.
+    from stage1.model.stage1_model import build_model
+
+    bars, config = load_data(data_dir, comparison.config)
+    series = {"data.channels": config.data.channels, "data.step": config.data.step}
+    configs = {arm: with_values(own, series) for arm, own in comparison.configs.items()}
+    windows = MarketWindows.of(bars, config)
+    names = {name for own in configs.values() if (name := own.language_model_name) is not None}
+    models = {name: resolve(name) for name in sorted(names)}
+    for own in configs.values():
+        build_model(own, models.get(own.language_model_name or ""))
+    return StudyInputs(replace(comparison, configs=configs), bars, windows, list(models.values()))

@@ -1,11 +1,12 @@
-"""Which trials have begun and have no row yet: what a study that was cut off goes on with first."""
+"""How a run folder begins, and what a study that was interrupted needs to go on."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,16 +14,26 @@ from threading import Lock
 from typing import Any
 
 import pandas as pd
+import torch
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from stage1.base.errors import ConfigError, ResultsError
 from stage1.base.files import atomic_path, remove_leftovers, sha256_of_file, write_text
 from stage1.base.text import dotted, shown
-from stage1.config import Config
+from stage1.config import Config, config_yaml
 from stage1.config.yaml_source import merged, read_yaml
 from stage1.language_models.resolver import LanguageModel
 from stage1.run.columns import PARAMETER_PREFIX, RANDOM, STAGES
+from stage1.run.comparison_record import (
+    CONFIG_FOLDER,
+    RECORD_FILE,
+    ComparisonRecord,
+    DataRecord,
+    MachineRecord,
+    leaves,
+    read_record,
+)
 from stage1.run.folder import RunFolder, check_begun, check_new
 from stage1.run.registration import (
     SEARCHED,
@@ -35,6 +46,8 @@ from stage1.run.registration import (
     preregistration_text,
 )
 from stage1.run.tables import read_curves, read_trials
+from stage1.study.comparison import Comparison
+from stage1.study.inputs import StudyInputs
 from stage1.study.space import FloatParameter, IntParameter, Parameter, Space, Value
 from stage1.study.study import (
     Study,
@@ -42,7 +55,7 @@ from stage1.study.study import (
     pretrained_language_models,
     space_yaml,
 )
-from stage1.study.trials import EndedTrial, TrialSpec
+from stage1.study.trials import EndedTrial, RunnableStudy, TrialSpec
 
 _SPECS = TypeAdapter(list[TrialSpec])
 
@@ -100,16 +113,10 @@ def read_begun(file: Path) -> list[TrialSpec]:
         ) from None
 
 
-_PACKAGES = (
-    "stage1",
-    "torch",
-    "pytorch-lightning",
-    "transformers",
-    "ray",
-    "optuna",
-    "numpy",
-    "scipy",
-)
+_PACKAGES_OF_COMPARISONS = ("stage1", "torch", "pytorch-lightning", "transformers", "numpy")
+"""Which decide what a training does."""
+_PACKAGES = (*_PACKAGES_OF_COMPARISONS, "ray", "optuna", "scipy")
+"""Which decide what a study does."""
 
 
 def begin_run(
@@ -132,18 +139,86 @@ def begin_run(
     Raises:
         ResultsError: The folder exists, or cannot be made.
     """
+    with _new_folder(run) as new:
+        write_text(new.space, space_yaml(study, {"data": data}))
+        registered = _preregistration(new, study, models, claims)
+        write_text(new.prereg, preregistration_text(registered))
+
+
+@contextmanager
+def _new_folder(run: RunFolder) -> Iterator[RunFolder]:
+    """The folder to write the first files to; it gets its name once they are all there."""
     check_new(run)
     try:
         with atomic_path(run.path, replace=False) as path:
-            new = RunFolder(path)
-            write_text(new.space, space_yaml(study, {"data": data}))
-            registered = _preregistration(new, study, models, claims)
-            write_text(new.prereg, preregistration_text(registered))
+            yield RunFolder(path)
     except OSError as error:
         reason = error.strerror or error
         raise ResultsError(
             f"{run.path}: must be a folder that can be made, got {reason}; give another --out"
         ) from None
+
+
+def begin_comparison(run: RunFolder, record: ComparisonRecord) -> None:
+    """Write a comparison's record and its configurations, before the first training.
+
+    Args:
+        run: Not there yet.
+        record: As `comparison_record` makes it.
+
+    Raises:
+        ResultsError: The folder exists, or cannot be made.
+    """
+    with _new_folder(run) as new:
+        for name, config in record.configs.items():
+            write_text(new.path / CONFIG_FOLDER / f"{name}.yaml", config_yaml(config))
+        text = yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False)
+        write_text(new.path / RECORD_FILE, text)
+
+
+def comparison_record(
+    inputs: StudyInputs[Comparison], data_dir: Path | None, *, cores: int
+) -> ComparisonRecord:
+    """What makes a comparison what it is, and the machine it is begun on.
+
+    Args:
+        inputs: Of the comparison.
+        data_dir: Folder of prepared bars; None for the bundled sample.
+        cores: That the process may use.
+    """
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    return ComparisonRecord(
+        configs=inputs.study.configs,
+        seeds=tuple(inputs.study.design_seeds),
+        data=DataRecord(**data_description(inputs.data_fingerprint, data_dir)),
+        language_models={model.name: model.sha256 for model in inputs.language_models},
+        versions={package: version(package) for package in _PACKAGES_OF_COMPARISONS},
+        machine=MachineRecord(cores=cores, gpu=gpu),
+    )
+
+
+def check_same_comparison(run: RunFolder, record: ComparisonRecord) -> None:
+    """Refuse to go on with a comparison that is not the one the folder was begun with.
+
+    Raises:
+        ResultsError: The folder is missing or another comparison's; names what differs.
+    """
+    recorded = read_record(run)
+    _refuse_links(run)
+    file, names = run.path / RECORD_FILE, "configurations"
+    _refuse_changes(file, {names: list(recorded.configs)}, {names: list(record.configs)})
+    _refuse_changes(file, _identity(recorded), _identity(record))
+
+
+def _identity(record: ComparisonRecord) -> dict[str, Any]:
+    """All that makes a comparison what it is, by key."""
+    identity = {"seeds": list(record.seeds)}
+    identity |= {f"data.{key}": value for key, value in leaves(record.data).items()}
+    for part in ("language_models", "versions"):
+        identity |= {f"{part}.{name}": value for name, value in getattr(record, part).items()}
+    for name, config in record.configs.items():
+        identity |= {f"{name}: {key}": value for key, value in leaves(config).items()}
+    return identity
 
 
 def check_same_study(run: RunFolder, study: Study, *, data: dict[str, Any]) -> None:
@@ -159,31 +234,52 @@ def check_same_study(run: RunFolder, study: Study, *, data: dict[str, Any]) -> N
         )
     if not is_untouched(run):
         raise ResultsError(f"{run.prereg}: {_WHOLE}, got a text that its checksum does not fit")
+    _refuse_links(run)
+    # A run of an earlier version does not say keys that came later: it had what are their defaults.
+    then = _flat(merged({"config": Config().model_dump(mode="json")}, _mapping(run.space)))
+    now = _flat(yaml.safe_load(space_yaml(study, {"data": data})))
+    _refuse_changes(run.space, then, now)
+
+
+def _refuse_links(run: RunFolder) -> None:
     for folder in (run.checkpoints, run.running, run.tensorboard):
         if folder.is_symlink():
             raise ResultsError(
                 f"{folder}: must be a folder of the run itself, got a link; remove it"
             )
-    # A run of an earlier version does not say keys that came later: it had what are their defaults.
-    then = _flat(merged({"config": Config().model_dump(mode="json")}, _mapping(run.space)))
-    now = _flat(yaml.safe_load(space_yaml(study, {"data": data})))
-    keys = {*then, *now} - {"data.data_dir"}  # the fingerprint decides, however the path is written
-    # What is kept of the trials changes none of them, and runs of earlier versions do not say it.
-    keys = {key for key in keys if not key.startswith("checkpoints.")}
-    differing = sorted(key for key in keys if then.get(key) != now.get(key))
-    if differing:
-        told = [f"{key} ({_value(key, then)} -> {_value(key, now)})" for key in differing]
+
+
+def _refuse_changes(file: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Compare what a study was begun with and what it is now, by key.
+
+    Raises:
+        ResultsError: Something differs that decides what trials are; names it.
+    """
+    changes = [
+        f"{key} ({_value(key, then)} -> {_value(key, now)})"
+        for key in sorted({*then, *now})
+        if then.get(key) != now.get(key) and not _changes_no_trial(key)
+    ]
+    if changes:
         raise ResultsError(
-            f"{run.space}: must be the study that is resumed, differs in {', '.join(told)}; "
-            "undo the change, or start a new run under another name or --out"
+            f"{file}: must be the study that is resumed, differs in {', '.join(changes)}; "
+            "undo the change, or start a new run with another --out"
         )
 
 
-def _value(key: str, study: dict[str, Any]) -> str:
+def _changes_no_trial(key: str) -> bool:
+    """The fingerprint decides about the bars, however their path is written.
+
+    What is kept of the trials changes none of them, and runs of earlier versions do not say it.
+    """
+    return key == "data.data_dir" or key.startswith("checkpoints.")
+
+
+def _value(key: str, values: Mapping[str, Any]) -> str:
     if key != "data.fingerprint":
-        return shown(study.get(key))
-    place = study.get("data.data_dir") or "the bundled sample"
-    return f"{str(study.get(key))[:12]} of {place}"
+        return shown(values.get(key))
+    place = values.get("data.data_dir") or "the bundled sample"
+    return f"{str(values.get(key))[:12]} of {place}"
 
 
 def _mapping(file: Path) -> dict[str, Any]:
@@ -256,7 +352,7 @@ def data_description(fingerprint: str, data_dir: Path | None) -> dict[str, Any]:
     return {"data_dir": str(data_dir) if data_dir else None, "fingerprint": fingerprint}
 
 
-def ended_trials(run: RunFolder, study: Study) -> list[EndedTrial]:
+def ended_trials(run: RunFolder, study: RunnableStudy) -> list[EndedTrial]:
     """The trials of the run folder, in the order of their ends.
 
     Raises:
@@ -271,7 +367,7 @@ def ended_trials(run: RunFolder, study: Study) -> list[EndedTrial]:
     ]
 
 
-def begun_trials(run: RunFolder, study: Study) -> list[TrialSpec]:
+def begun_trials(run: RunFolder, study: RunnableStudy) -> list[TrialSpec]:
     """The trials that had begun when the study was cut off, in that order.
 
     The last of them may have rows already, if it was cut off between the two writings.

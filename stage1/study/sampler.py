@@ -157,3 +157,17 @@ class ArmSampler:
         if self._space.search.sampler == "random":
             return RandomSampler(seed=seed)
         return _KnownSpaceTPE(self._unconditional, seed=seed, n_startup_trials=STARTUP_TRIALS)
+
+
+def arm_samplers(space: Space, *, seed: int, storage: BaseStorage) -> dict[str, ArmSampler]:
+    """The samplers of all arms.
+
+    Args:
+        space: As `ArmSampler` takes it.
+        seed: The study's.
+        storage: Where the arms' Optuna studies are created.
+    """
+    return {
+        arm: ArmSampler(space, arm=arm, arm_index=index, seed=seed, storage=storage)
+        for index, arm in enumerate(space.arms)
+    }

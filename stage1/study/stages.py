@@ -7,24 +7,15 @@ from itertools import product
 
 from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
 from stage1.study.sampler import ArmSampler
-from stage1.study.study import Study
-from stage1.study.trials import EndedTrial, RunningTrial, TrialSpec
+from stage1.study.trials import EndedTrial, RunnableStudy, RunningTrial, TrialSpec
 
 CONFIRMED_PER_ARM = 2
 """Best search points of each arm that are trained again on the design's seeds."""
 
 
-def design_specs(study: Study) -> list[TrialSpec]:
-    """Configuration by configuration, so that an unfinished design is still a paired one."""
-    return [
-        TrialSpec(DESIGN, arm, f"design{index:03d}", seed, point)
-        for (index, point), seed, arm in product(
-            enumerate(study.points), study.design_seeds, study.space.arms
-        )
-    ]
-
-
-def expected_by_stage(study: Study, ends: Mapping[tuple[str, str, str], int]) -> dict[str, int]:
+def expected_by_stage(
+    study: RunnableStudy, ends: Mapping[tuple[str, str, str], int]
+) -> dict[str, int]:
     """How many trials each stage has at most, by what is known so far.
 
     Args:
@@ -49,14 +40,14 @@ class Stages:
 
     Args:
         study: What is run.
-        samplers: By arm; they propose the search points.
+        samplers: By arm; they propose the search points. None where nothing is searched.
         running: By trial_id, as it changes.
         ended: By trial_id, as it changes.
     """
 
     def __init__(
         self,
-        study: Study,
+        study: RunnableStudy,
         samplers: Mapping[str, ArmSampler],
         *,
         running: Mapping[str, RunningTrial],
@@ -75,7 +66,7 @@ class Stages:
             if spec.stage == SEARCH:
                 self._samplers[spec.arm].ask(spec.search_point, spec.values)
             yield spec
-        for stage in (iter(design_specs(self._study)), self._search(), self._confirm()):
+        for stage in (iter(self._study.design_specs()), self._search(), self._confirm()):
             for spec in stage:
                 if self._is_new(spec):
                     yield spec

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from stage1.base.errors import ConfigError
 from stage1.config import Config, load_config, with_values
 from stage1.config.shipped import find
 from stage1.config.yaml_source import existing_file, load_yaml, raise_faults, raise_listed
-from stage1.run.columns import PRETRAINED, RANDOM, RANDOM_AGAIN, RANDOM_FIXED, VANILLA
+from stage1.run.columns import DESIGN, PRETRAINED, RANDOM, RANDOM_AGAIN, RANDOM_FIXED, VANILLA
 from stage1.run.registration import early_epoch
 from stage1.study.space import ChoiceParameter, Space, Value, design_points
 from stage1.study.space_checks import check_space, design_faults
+from stage1.study.trials import TrialSpec
 
 LANGUAGE_MODEL = "transfer_learning.lm_name_or_path"
 USES_LANGUAGE_MODEL = "transfer_learning.use_pretrained_lm"
@@ -56,6 +58,23 @@ class Study:
         """Epochs of the design whose validation blocks are kept: the early one and the last."""
         horizon = self.space.horizon_epochs
         return sorted({early_epoch(horizon), horizon})
+
+    def design_specs(self) -> list[TrialSpec]:
+        """Configuration by configuration, so that an unfinished design is still a paired one."""
+        return [
+            TrialSpec(DESIGN, arm, f"design{index:03d}", seed, point)
+            for (index, point), seed, arm in product(
+                enumerate(self.points), self.design_seeds, self.space.arms
+            )
+        ]
+
+    def trial_config(self, spec: TrialSpec) -> Config:
+        """The complete configuration of one trial.
+
+        Raises:
+            pydantic.ValidationError: The values do not fit together.
+        """
+        return trial_config(self, arm=spec.arm, values=spec.values, seed=spec.seed)
 
     @cached_property
     def arm_configs(self) -> dict[str, Config]:

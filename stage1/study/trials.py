@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from stage1.config import Config
 from stage1.run.columns import BLOCK_SUMS, PARAMETER_PREFIX
-from stage1.study.space import Value
+from stage1.study.space import Space, Value
 
 
 class TrialSpec(NamedTuple):
@@ -37,6 +38,43 @@ class TrialSpec(NamedTuple):
     def search_point(self) -> int:
         """Which proposal of its arm a search trial is."""
         return int(self.config_id.rpartition("-")[2])
+
+
+class RunnableStudy(Protocol):
+    """What the engine and the workers ask of a study.
+
+    `Study` draws its configurations from a search space, `Comparison` is given them.
+    """
+
+    @property
+    def space(self) -> Space:
+        """Arms, parameters, objective, horizon, search, resources, checkpoints."""
+
+    @property
+    def config(self) -> Config:
+        """What all trials share of their configurations, such as the data's."""
+
+    @property
+    def seed(self) -> int:
+        """Of the whole study."""
+
+    @property
+    def design_seeds(self) -> list[int]:
+        """Seeds of the design and of the confirmation."""
+
+    @property
+    def block_epochs(self) -> list[int]:
+        """Epochs of the design whose validation blocks are kept."""
+
+    def design_specs(self) -> list[TrialSpec]:
+        """The trials of the design, in the order in which they run."""
+
+    def trial_config(self, spec: TrialSpec) -> Config:
+        """The complete configuration of one trial.
+
+        Raises:
+            pydantic.ValidationError: The values do not fit together.
+        """
 
 
 class Tables(Protocol):

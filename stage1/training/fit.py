@@ -17,11 +17,11 @@ from torch import Tensor
 
 from stage1.base.checkpoints import load_checkpoint
 from stage1.base.errors import ResultsError
+from stage1.base.metric_table import BLOCKS
 from stage1.base.seeds import Stream, integer_seed
 from stage1.config import Config
 from stage1.data.batches import MarketWindows
 from stage1.language_models.resolver import LanguageModel
-from stage1.model.metrics import BLOCKS
 from stage1.model.stage1_model import build_model
 from stage1.training.memory import (
     Warn,

@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -23,7 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from stage1.base.errors import TrialError
 from stage1.base.files import scratch_folder
-from stage1.base.interrupt import sigterm_kept
+from stage1.base.interrupt import Interrupt, sigterm_kept
 from stage1.base.text import one_line
 from stage1.study.space import Resources
 from stage1.workers.states import TrialStates, check_place
@@ -99,21 +99,24 @@ def ray_cluster(
         ConfigError: The storage cannot be one.
         TrialError: No cluster at the address, or not even one trial fits, or its nodes do not all
             reach the storage.
+        KeyboardInterrupt: Ctrl-C while Ray started; SystemExit for SIGTERM.
     """
     if storage is not None:
         check_place(storage)
     os.environ.update(RAY_SETTINGS)
-    if address is None:
-        with _own_ray(wanted_workers(resources, workers), resources):
-            yield Cluster(min(workers or sys.maxsize, _fitting(resources)), storage)
-    else:
-        with _existing_ray(address):
-            fitting = _fitting(resources)
-            if storage is None:
-                _check_single_node()
+    with ExitStack() as stack:
+        with Interrupt():  # Ctrl-C may vanish in what Ray does
+            if address is None:
+                stack.enter_context(_own_ray(wanted_workers(resources, workers), resources))
+                cluster = Cluster(min(workers or sys.maxsize, _fitting(resources)), storage)
             else:
-                check_every_node(storage)
-            yield Cluster(workers or fitting, storage)
+                stack.enter_context(_existing_ray(address))
+                cluster = Cluster(workers or _fitting(resources), storage)
+                if storage is None:
+                    _check_single_node()
+                else:
+                    check_every_node(storage)
+        yield cluster
 
 
 @contextmanager

@@ -1,15 +1,18 @@
-"""Run a checked study on Ray Tune, from an empty or a begun run folder to its end."""
+"""Run a checked study or comparison on Ray Tune, from its begun folder to its end."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import optuna
+import torch
 from filelock import FileLock, Timeout
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -20,15 +23,17 @@ from rich.console import Console
 from stage1.base.errors import ResultsError
 from stage1.base.files import scratch_folder, sha256_of_file
 from stage1.base.interrupt import Interrupt
-from stage1.data.bars import Bars
-from stage1.language_models.resolver import LanguageModel
 from stage1.run.folder import RunFolder
+from stage1.run.tables import read_trials
+from stage1.study.comparison import Comparison
 from stage1.study.engine import StudyEngine
+from stage1.study.inputs import StudyInputs
 from stage1.study.resume import begun_trials, ended_trials
+from stage1.study.sampler import arm_samplers
 from stage1.study.study import Study
-from stage1.study.trials import EndedTrial
+from stage1.study.trials import EndedTrial, RunnableStudy, TrialSpec
 from stage1.workers.best_checkpoints import BestCheckpoints
-from stage1.workers.cluster import Cluster
+from stage1.workers.cluster import Cluster, ray_cluster, wanted_workers
 from stage1.workers.cost_block import record_cost, time_on_cluster
 from stage1.workers.halving import ArmHalving
 from stage1.workers.progress import Progress
@@ -41,10 +46,8 @@ from stage1.workers.tune_bridge import EngineScheduler, EngineSearcher, Watch
 
 
 def run_study(
-    study: Study,
+    inputs: StudyInputs[Study],
     run: RunFolder,
-    bars: dict[str, Bars],
-    language_models: list[LanguageModel],
     *,
     cluster: Cluster,
     console: Console,
@@ -55,10 +58,8 @@ def run_study(
     Once it has, the machine is free for the cost block.
 
     Args:
-        study: Checked.
+        inputs: The study, checked, and what its trials are made from.
         run: Begun: space.yaml and prereg.yaml are there, perhaps trials.
-        bars: Per timeframe.
-        language_models: All that trials may ask for.
         cluster: A running Ray, from `ray_cluster`.
         console: For the progress.
         time_budget: After it no trial starts; those that run go on to their end.
@@ -67,19 +68,89 @@ def run_study(
         ResultsError: Another process runs this study, or a file of it cannot be read or written.
         KeyboardInterrupt: Ctrl-C or SIGTERM; what has ended is written.
     """
+    study = inputs.study
     deadline = time.monotonic() + time_budget.total_seconds() if time_budget else None
-    shared = share_inputs(bars, language_models)
-    with _told_what_cannot_be_written(run):
+    shared = share_inputs(inputs.bars, inputs.language_models)
+    with _write_faults_in_one_line(run):
         with _alone_in(run):
-            finished = _run_trials(study, run, shared, cluster, console, deadline)
+            finished = _run_trials(
+                study,
+                run,
+                shared,
+                cluster,
+                console,
+                make_engine=partial(_searching_engine, study, run),
+                deadline=deadline,
+            )
         if finished:
             timed = partial(time_on_cluster, shared=shared, resources=study.space.resources)
             record_cost(study, run, console, time_size=timed)
     return finished
 
 
+def run_comparison(
+    inputs: StudyInputs[Comparison], run: RunFolder, *, workers: int | None, console: Console
+) -> None:
+    """Run what is left of a comparison, on a Ray of its own if anything is.
+
+    Args:
+        inputs: The comparison, checked, and what its trainings are made from.
+        run: Begun, perhaps with trainings.
+        workers: Trainings at once; None = as many as the machine has GPUs, or else room for.
+        console: For the progress.
+
+    Raises:
+        ResultsError: Another process runs it, or a file of it cannot be read or written.
+        TrialError: Ray does not start.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; what has ended is written.
+    """
+    comparison = inputs.study
+    ended = len(read_trials(run)) if run.trials.exists() else 0
+    left = len(comparison.design_specs()) - ended
+    if not left:
+        return
+    resources, devices = comparison.resources, torch.cuda.device_count()
+    workers = min(workers or devices or wanted_workers(resources, None), left)
+    if devices:  # shared evenly
+        resources = resources.model_copy(update={"gpus": 1 / math.ceil(workers / devices)})
+        comparison = replace(comparison, resources=resources)
+    with ray_cluster(resources, workers=workers, address=None, storage=None) as cluster:
+        shared = share_inputs(inputs.bars, inputs.language_models)
+        with _write_faults_in_one_line(run), _alone_in(run):
+            _run_trials(
+                comparison,
+                run,
+                shared,
+                cluster,
+                console,
+                make_engine=partial(StudyEngine, comparison, samplers={}, halving={}),
+            )
+
+
+MakeEngine = Callable[[Recorder, list[EndedTrial], list[TrialSpec]], StudyEngine]
+"""Makes a study's engine from its tables, and the trials that have ended and begun."""
+
+
+def _searching_engine(
+    study: Study,
+    run: RunFolder,
+    tables: Recorder,
+    ended: list[EndedTrial],
+    begun: list[TrialSpec],
+) -> StudyEngine:
+    space = study.space
+    return StudyEngine(
+        study,
+        tables,
+        ended,
+        begun,
+        samplers=arm_samplers(space, seed=study.seed, storage=_journal(run)),
+        halving={arm: ArmHalving(space) for arm in space.arms},
+    )
+
+
 @contextmanager
-def _told_what_cannot_be_written(run: RunFolder) -> Iterator[None]:
+def _write_faults_in_one_line(run: RunFolder) -> Iterator[None]:
     """Say in one line what a full disk, a folder without rights or a lost bucket has ended.
 
     Raises:
@@ -99,20 +170,33 @@ def _told_what_cannot_be_written(run: RunFolder) -> Iterator[None]:
 
 
 def _run_trials(
-    study: Study,
+    study: RunnableStudy,
     run: RunFolder,
     shared: SharedInputs,
     cluster: Cluster,
     console: Console,
-    deadline: float | None,
+    *,
+    make_engine: MakeEngine,
+    deadline: float | None = None,
 ) -> bool:
+    """Run what is left of a study; says whether all of it has ended now.
+
+    Args:
+        study: Checked.
+        run: Begun, and run by no other process.
+        shared: References into the object store.
+        cluster: A running Ray.
+        console: For the progress.
+        make_engine: Of this study.
+        deadline: `time.monotonic()` after which no trial starts; None = never.
+    """
     states = trial_states(run, cluster.storage)
     with Interrupt() as interrupt, Recorder(run) as recorder:
         ended, begun = ended_trials(run, study), begun_trials(run, study)
         best = BestCheckpoints(run, study.space, states, ended)
         _clear_up(states, best, ended)
         write_columns(run.tensorboard, study)
-        engine = StudyEngine(study, _journal(run), recorder, ArmHalving, ended, begun)
+        engine = make_engine(recorder, ended, begun)
         try:
             with Progress(engine, console, workers=cluster.workers):
                 _fit(
@@ -211,7 +295,7 @@ def _fit(
         ).fit()
 
 
-def _trainable(study: Study, shared: SharedInputs, states: TrialStates) -> Any:
+def _trainable(study: RunnableStudy, shared: SharedInputs, states: TrialStates) -> Any:
     resources = study.space.resources
     parameters = {"shared": shared, "states": states, "gpu": resources.gpus > 0}
     return tune.with_resources(

@@ -11,7 +11,7 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 @contextmanager
-def chatter_in(file: Path) -> Iterator[None]:
+def library_logs_to(file: Path) -> Iterator[None]:
     """Have a file take Python's warnings and what others than this package log.
 
     Libraries give their loggers handlers of their own, which write on stderr, between the lines of

@@ -21,9 +21,7 @@ from stage1.base.terminal import duration_text, print_plain
 from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
 from stage1.study.engine import StudyEngine
 from stage1.study.space import ChoiceParameter
-from stage1.study.stages import design_specs
-from stage1.study.study import Study
-from stage1.study.trials import EndedTrial, RunningTrial, TrialSpec
+from stage1.study.trials import EndedTrial, RunnableStudy, RunningTrial, TrialSpec
 
 RIDGE = 1.0
 """Penalty on an effect, in trials: what was seen once or twice is not believed whole."""
@@ -46,9 +44,9 @@ class RemainingTime:
         workers: Trials that run at once.
     """
 
-    def __init__(self, study: Study, *, workers: int) -> None:
+    def __init__(self, study: RunnableStudy, *, workers: int) -> None:
         self._space, self._workers = study.space, workers
-        specs = design_specs(study)
+        specs = study.design_specs()
         self._design = np.array([self._features(spec) for spec in specs])
         self._place = {spec.trial_id: place for place, spec in enumerate(specs)}
         self._left = np.ones(len(specs), dtype=bool)

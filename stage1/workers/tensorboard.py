@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from stage1.base.metric_table import POOLED
 from stage1.run.columns import IDENTITY_COLUMNS, PARAMETER_PREFIX, STAGES, STATUSES
 from stage1.study.space import FloatParameter, IntParameter, Parameter, Value
-from stage1.study.study import Study
+from stage1.study.trials import RunnableStudy
 
 _IDENTITY = {column.name for column in IDENTITY_COLUMNS}
 _TRIAL = "trial."
@@ -22,7 +22,7 @@ _TRIAL = "trial."
 these are the arm and parameters. The name that is shown is what comes after the point."""
 
 
-def write_columns(folder: Path, study: Study) -> None:
+def write_columns(folder: Path, study: RunnableStudy) -> None:
     """Write which columns the HParams tab has, in place of what is there.
 
     Otherwise TensorBoard takes those of any one trial for all, and has no column for parameters

@@ -18,7 +18,6 @@ from stage1.config import Config
 from stage1.config.rules import faults_of
 from stage1.run.columns import DESIGN
 from stage1.study.engine import StudyEngine
-from stage1.study.study import trial_config
 from stage1.study.trials import EndedTrial, Loss, TrialSpec
 from stage1.workers.ray_internals import shortage
 from stage1.workers.trainable import ROW, WARNING
@@ -59,9 +58,7 @@ class EngineSearcher(Searcher):
 
     def _settings(self, spec: TrialSpec) -> dict[str, Any] | None:
         try:
-            config = trial_config(
-                self._engine.study, arm=spec.arm, values=spec.values, seed=spec.seed
-            )
+            config = self._engine.study.trial_config(spec)
         except ValidationError as error:
             faults = [f"{dotted(keys)}: {rule}" for keys, rule in faults_of(error, Config)]
             self._engine.on_error(spec.trial_id, "; ".join(faults))

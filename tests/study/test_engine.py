@@ -23,7 +23,7 @@ from simulated_study import (
     started,
 )
 
-from stage1.model.metrics import BLOCKS
+from stage1.base.metric_table import BLOCKS
 from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
 from stage1.run.folder import RunFolder
 from stage1.study.resume import ended_trials

@@ -6,9 +6,9 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from tiny_training import tiny_batch, tiny_config, tiny_language_model, tiny_windows
 
-from stage1.base.metric_table import metric_names
+from stage1.base.metric_table import BLOCKS, metric_names
 from stage1.data.features import interpolate
-from stage1.model.metrics import BLOCKS, evaluate, interpolated
+from stage1.model.metrics import evaluate, interpolated
 from stage1.model.stage1_model import T5_PREFIX, build_model
 from stage1.training.fit import StepClock, fit
 

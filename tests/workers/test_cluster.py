@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
+from contextlib import contextmanager
 
 import pytest
 from command_line import python
 
 from stage1.base.errors import ConfigError, TrialError
 from stage1.study.space import Resources
+from stage1.workers import cluster
 from stage1.workers.cluster import ray_cluster
 
 OWN_RAY = """
@@ -90,3 +93,24 @@ def test_a_cluster_that_others_can_reach_must_ask_for_a_token(monkeypatch):
 
     with pytest.raises(TrialError, match=r"^--address must be on this machine or ask for a token"):
         enter("192.0.2.7:6379")
+
+
+def test_ctrl_c_while_ray_starts_ends_ray_and_is_not_lost(monkeypatch):
+    happened = []
+
+    @contextmanager
+    def starting_ray(workers, resources):
+        signal.raise_signal(signal.SIGINT)  # Ray's own code would swallow it
+        happened.append("started")
+        try:
+            yield
+        finally:
+            happened.append("ended")
+
+    monkeypatch.setattr(cluster, "_own_ray", starting_ray)
+    monkeypatch.setattr(cluster, "_fitting", lambda resources: 1)
+
+    with pytest.raises(KeyboardInterrupt):
+        enter(None)
+
+    assert happened == ["started", "ended"]

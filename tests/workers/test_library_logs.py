@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from stage1.workers.library_logs import chatter_in
+from stage1.workers.library_logs import library_logs_to
 
 library = logging.getLogger("some_library.part")
 ours = logging.getLogger("stage1.some.module")
@@ -23,7 +23,7 @@ def loud(monkeypatch, capsys):
 
 
 def test_a_library_speaks_to_the_file_and_not_to_the_screen(loud, tmp_path, capsys):
-    with chatter_in(tmp_path / "study.log"):
+    with library_logs_to(tmp_path / "study.log"):
         library.warning("something %s", "happened")
 
     told = (tmp_path / "study.log").read_text()
@@ -32,7 +32,7 @@ def test_a_library_speaks_to_the_file_and_not_to_the_screen(loud, tmp_path, caps
 
 
 def test_so_do_warnings(tmp_path):
-    with chatter_in(tmp_path / "study.log"):
+    with library_logs_to(tmp_path / "study.log"):
         warnings.simplefilter("always")
         warnings.warn("old", DeprecationWarning, stacklevel=1)
 
@@ -46,7 +46,7 @@ def test_what_the_package_itself_says_stays_where_it_was(tmp_path, caplog, monke
     monkeypatch.setattr(logging.getLogger("stage1"), "handlers", [handler])
     monkeypatch.setattr(logging.getLogger("stage1"), "propagate", False)
 
-    with chatter_in(tmp_path / "study.log"):
+    with library_logs_to(tmp_path / "study.log"):
         ours.warning("a notice")
 
     assert [record.getMessage() for record in heard] == ["a notice"]
@@ -55,7 +55,7 @@ def test_what_the_package_itself_says_stays_where_it_was(tmp_path, caplog, monke
 
 def test_a_later_session_adds_to_the_file(tmp_path):
     for text in ("first", "second"):
-        with chatter_in(tmp_path / "study.log"):
+        with library_logs_to(tmp_path / "study.log"):
             library.warning(text)
 
     first, second = (tmp_path / "study.log").read_text().splitlines()
@@ -64,7 +64,7 @@ def test_a_later_session_adds_to_the_file(tmp_path):
 
 
 def test_a_file_that_cannot_be_written_stops_nothing(tmp_path, capsys):
-    with chatter_in(tmp_path / "missing" / "study.log"):
+    with library_logs_to(tmp_path / "missing" / "study.log"):
         library.warning("unheard")
 
     assert capsys.readouterr().err == ""
@@ -74,7 +74,7 @@ def test_afterwards_everybody_speaks_as_before(loud, tmp_path):
     root = logging.getLogger()
     before = [(log.handlers, log.propagate) for log in (root, loud, library)]
 
-    with pytest.raises(KeyboardInterrupt), chatter_in(tmp_path / "study.log"):
+    with pytest.raises(KeyboardInterrupt), library_logs_to(tmp_path / "study.log"):
         raise KeyboardInterrupt
 
     assert [(log.handlers, log.propagate) for log in (root, loud, library)] == before

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny_training import tiny_config, tiny_language_model, tiny_windows
 
-from stage1.model.metrics import BLOCKS
+from stage1.base.metric_table import BLOCKS
 from stage1.workers.states import TrialStates
 from stage1.workers.trainable import train_on
 

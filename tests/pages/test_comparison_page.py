@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 
+import matplotlib.image
 import pytest
+from made_comparison import made_record
+from rich.console import Console
 
-from stage1.comparison.record import MachineRecord
+from stage1.base.errors import ResultsError
 from stage1.config import Config, with_values
 from stage1.pages.blocks import Picture
-from stage1.pages.comparison_page import page_blocks
+from stage1.pages.comparison_page import page_blocks, write_page
 from stage1.pages.comparison_summary import read_experiment, summarize
 from stage1.pages.markdown import markdown
+from stage1.run.comparison_record import MachineRecord
+from stage1.run.folder import RunFolder
 
 
 @pytest.fixture
-def page_of(experiment, write_experiment):
-    """Writes an experiment and gives its page as Markdown, figures left out."""
+def page_of(comparison, write_comparison):
+    """Writes a comparison and gives its page as Markdown, figures left out."""
 
     def write(**options):
-        tables = read_experiment(write_experiment(**options) if options else experiment)
+        tables = read_experiment(write_comparison(**options) if options else comparison)
         names = ("correlation", "loss", "differences", "cost")
         pictures = {name: Picture(name, "", "", b"", "left out") for name in names}
         return markdown(page_blocks(tables, summarize(tables), pictures))
@@ -143,10 +149,10 @@ def test_without_a_vanilla_configuration_the_page_says_who_stands_in(page_of):
         pytest.param([["m1", "m5"]], False, id="the same in all"),
     ],
 )
-def test_cross_scale_attention_that_no_key_shows_is_told(page_of, record, pairs, told):
+def test_cross_scale_attention_that_no_key_shows_is_told(page_of, pairs, told):
     configs = {
         name: with_values(config, {"model.cross_pairs": pairs})
-        for name, config in record().configs.items()
+        for name, config in made_record().configs.items()
     }
 
     text = page_of(of={"configs": configs})
@@ -171,9 +177,74 @@ def test_what_was_run_and_how_to_run_it_again_is_told(page_of):
     assert words[6:] == ["--seeds", "3", "--seed", "0", "--out", "again"]
 
 
-def test_an_experiment_that_has_just_begun_has_a_page_too(page_of):
+def test_a_comparison_that_has_just_begun_has_a_page_too(page_of):
     text = page_of(only=(("plain", 1), ("free", 1)))
 
     assert "2 of 9 trainings ended, 2 completed" in text
     assert rows_below(text, "## Result")[1][:4] == ["plain", "1 / 3", "0.2000", "0.8000"]
     assert rows_below(text, "## Result")[0][1:4] == ["0 / 3", "–", "–"]
+
+
+# --- as files, and on the terminal ---
+
+
+@pytest.fixture(scope="module")
+def page(comparison):
+    return write_page(comparison)
+
+
+def test_every_picture_of_the_page_is_a_file_beside_it(page):
+    linked = re.findall(r"!\[[^]]+\]\(([^)]+)\)", page.path.read_text(encoding="utf-8"))
+
+    assert linked == [
+        "figures/val_correlation_by_epoch.png",
+        "figures/val_loss_by_epoch.png",
+        "figures/paired_differences.png",
+        "figures/cost.png",
+    ]
+    for name in linked:
+        height, width, _ = matplotlib.image.imread(page.path.parent / name).shape
+        assert width > 1000
+        assert height > 400
+
+
+def test_a_figure_that_there_is_no_data_for_any_more_goes(write_comparison):
+    run = write_comparison(only=())
+    run.figures.mkdir()
+    old = run.figures / "cost.png"
+    old.touch()
+
+    write_page(run)
+
+    assert not old.exists()
+
+
+def test_the_terminal_shows_the_main_table_in_80_columns_and_where_the_rest_is(page):
+    console = Console(file=io.StringIO(), width=80)
+
+    page.show(console)
+
+    lines = console.file.getvalue().splitlines()
+    (row,) = (line for line in lines if line.strip().startswith("free "))
+    assert row.split() == [
+        *("free", "3", "/", "3", "0.1700", "±", "0.0755"),
+        *("0.8500", "±", "0.0173", "0.300", "×1.17"),
+    ]
+    assert any(line.strip().startswith("Warning: late does not beat") for line in lines)
+    assert f"Report: {page.path}" in lines
+    assert f"Curves: tensorboard --logdir {page.run.tensorboard}" in lines
+    assert (
+        max(len(line) for line in lines if "/" not in line and not line.startswith("Warning")) <= 80
+    )
+
+
+def test_a_page_of_nothing_says_why_there_are_no_figures(write_comparison):
+    text = write_page(write_comparison(only=())).path.read_text(encoding="utf-8")
+
+    assert "no training was completed" in text
+    assert "![" not in text
+
+
+def test_the_page_of_a_folder_that_is_no_comparison_is_an_error(tmp_path):
+    with pytest.raises(ResultsError):
+        write_page(RunFolder(tmp_path))

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 import pytest
+from made_comparison import made_record
 
 from stage1.config import Config, with_values
 from stage1.pages.comparison_summary import (
@@ -26,8 +27,8 @@ from stage1.pages.comparison_summary import (
 
 
 @pytest.fixture(scope="module")
-def tables(experiment):
-    return read_experiment(experiment)
+def tables(comparison):
+    return read_experiment(comparison)
 
 
 @pytest.fixture(scope="module")
@@ -125,14 +126,14 @@ def test_a_configuration_without_a_curve_never_converges():
 # --- the whole ---
 
 
-def test_the_reference_is_the_first_vanilla_configuration(record):
-    assert choose_reference(record()) == ("plain", True)
+def test_the_reference_is_the_first_vanilla_configuration():
+    assert choose_reference(made_record()) == ("plain", True)
 
 
-def test_without_a_vanilla_configuration_the_first_one_stands_in(record):
+def test_without_a_vanilla_configuration_the_first_one_stands_in():
     configs = {"x": Config(), "y": with_values(Config(), {"model.dropout": 0.5})}
 
-    assert choose_reference(record(configs=configs)) == ("x", False)
+    assert choose_reference(made_record(configs=configs)) == ("x", False)
 
 
 def test_the_plans_epochs_are_shown_as_far_as_there_are_so_many(summary):
@@ -188,12 +189,12 @@ def test_cost_is_a_ratio_of_each_seeds_own_steps(summary):
 
 
 @pytest.mark.parametrize(("freeze", "frozen"), [(0, 0), (3, 3), (9, 5), (-1, 5)])
-def test_frozen_epochs_are_at_most_those_that_are_trained(write_experiment, record, freeze, frozen):
-    configs = dict(record().configs)
+def test_frozen_epochs_are_at_most_those_that_are_trained(write_comparison, freeze, frozen):
+    configs = dict(made_record().configs)
     change = {"transfer_learning.freeze_lm_epochs": freeze}
     configs = {name: with_values(config, change) for name, config in configs.items()}
 
-    summary = summarize(read_experiment(write_experiment(of={"configs": configs})))
+    summary = summarize(read_experiment(write_comparison(of={"configs": configs})))
 
     assert summary.costs["free"].frozen_epochs == frozen
     assert summary.costs["plain"].frozen_epochs == 0  # no T5
@@ -207,8 +208,8 @@ def test_who_does_not_beat_a_straight_line_or_lost_a_training_is_named(summary):
     assert lost == "late: 1 diverged and 0 failed of 3; the numbers are of the other 2."
 
 
-def test_an_experiment_of_which_nothing_has_ended_has_no_numbers(write_experiment):
-    summary = summarize(read_experiment(write_experiment(only=())))
+def test_a_comparison_of_which_nothing_has_ended_has_no_numbers(write_comparison):
+    summary = summarize(read_experiment(write_comparison(only=())))
 
     assert summary.final("val_loss", "plain").seeds == 0
     assert summary.at_once == 0

@@ -1,24 +1,16 @@
-"""An experiment made by hand: numbers simple enough to check with a pencil."""
+"""A comparison made by hand: numbers simple enough to check with a pencil."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
-import pytest
-
-from stage1.comparison.record import (
-    CONFIG_ID,
-    DataRecord,
-    ExperimentRecord,
-    MachineRecord,
-    begin_folder,
-)
 from stage1.config import Config, with_values
 from stage1.run.columns import COMPLETED, DESIGN, DIVERGED
+from stage1.run.comparison_record import CONFIG_ID, ComparisonRecord, DataRecord, MachineRecord
 from stage1.run.folder import RunFolder
 from stage1.run.tables import RunWriter
+from stage1.study.resume import begin_comparison
 
 SEEDS = (1, 2, 3)
 HORIZON = 5
@@ -55,7 +47,7 @@ PER_STEP = {
 }
 
 
-def made_record(**changes: Any) -> ExperimentRecord:
+def made_record(**changes: Any) -> ComparisonRecord:
     """Three configurations of which the middle one is vanilla; `changes` replace."""
     base = with_values(Config(), {"training.epochs": HORIZON})
     fields: dict[str, Any] = {
@@ -70,7 +62,7 @@ def made_record(**changes: Any) -> ExperimentRecord:
         "versions": {"stage1": "0.1.0", "torch": "2.13.0"},
         "machine": MachineRecord(cores=2, gpu=None),
     }
-    return ExperimentRecord(**fields | changes)
+    return ComparisonRecord(**fields | changes)
 
 
 def made_trial(name: str, seed: int, **columns: Any) -> dict[str, Any]:
@@ -112,14 +104,8 @@ def made_curve(name: str, seed: int) -> list[dict[str, Any]]:
     ]
 
 
-@pytest.fixture
-def record():
-    """Makes the record of an experiment, some fields replaced."""
-    return made_record
-
-
 def write_made(path, *, only=tuple(CORRELATION), of=None, **columns):
-    """Write the folder of the experiment.
+    """Write the folder of the comparison.
 
     Args:
         path: Of the folder.
@@ -128,20 +114,8 @@ def write_made(path, *, only=tuple(CORRELATION), of=None, **columns):
         columns: Of all trials that are replaced.
     """
     run = RunFolder(path)
-    begin_folder(run, made_record(**(of or {})))
+    begin_comparison(run, made_record(**(of or {})))
     writer = RunWriter(run)
     for name, seed in only:
         writer.add_trial(made_trial(name, seed, **columns), made_curve(name, seed))
     return run
-
-
-@pytest.fixture
-def write_experiment(tmp_path):
-    """Writes a variant of the experiment, as `write_made` does."""
-    return partial(write_made, tmp_path / "experiment")
-
-
-@pytest.fixture(scope="session")
-def experiment(tmp_path_factory):
-    """The experiment's folder; tests share it and leave it as it is."""
-    return write_made(tmp_path_factory.mktemp("made") / "experiment")

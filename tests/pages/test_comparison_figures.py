@@ -21,8 +21,8 @@ from stage1.pages.figures.learning import draw_learning_curves
 
 
 @pytest.fixture(scope="module")
-def summary(experiment):
-    return summarize(read_experiment(experiment))
+def summary(comparison):
+    return summarize(read_experiment(comparison))
 
 
 def lines_of(axes):
@@ -99,8 +99,8 @@ def test_the_cost_figure_has_each_seeds_ratio_and_the_plans_limit(summary):
     np.testing.assert_allclose(axes.get_lines()[2].get_xdata(), [1.1, 1.1, 1.3])
 
 
-def test_figures_without_data_say_why(write_experiment):
-    summary = summarize(read_experiment(write_experiment(only=())))
+def test_figures_without_data_say_why(write_comparison):
+    summary = summarize(read_experiment(write_comparison(only=())))
 
     figures = draw_figures(summary)
 
@@ -108,8 +108,8 @@ def test_figures_without_data_say_why(write_experiment):
     assert all(drawn.figure is None and drawn.missing for drawn in figures.values())
 
 
-def test_without_the_reference_there_are_curves_and_no_differences(write_experiment):
-    summary = summarize(read_experiment(write_experiment(only=(("free", 1),))))
+def test_without_the_reference_there_are_curves_and_no_differences(write_comparison):
+    summary = summarize(read_experiment(write_comparison(only=(("free", 1),))))
 
     assert curves_figure(summary, "val_loss").figure is not None
     assert differences_figure(summary).figure is None

@@ -1,0 +1,105 @@
+"""What a comparison is: written before its first training, read by its page and by --resume."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from stage1.base.errors import ConfigError, ResultsError
+from stage1.base.text import brief, dotted
+from stage1.config import Config, Section
+from stage1.config.rules import faults_of
+from stage1.config.yaml_source import read_yaml
+from stage1.run.folder import RunFolder
+
+RECORD_FILE = "experiment.yaml"
+CONFIG_FOLDER = "configs"
+"""Each configuration as it was resolved, by its name."""
+CONFIG_ID = "compare000"
+"""Of every training: the configurations are the arms."""
+
+
+class DataRecord(Section):
+    """The bars."""
+
+    data_dir: str | None
+    """Their folder; null = the bundled sample."""
+    fingerprint: str
+    """SHA-256 over all of them."""
+
+
+class MachineRecord(Section):
+    """What the comparison was begun on."""
+
+    cores: int
+    """That the process might use."""
+    gpu: str | None
+    """Name of the first one; null = there is none."""
+
+
+class ComparisonRecord(Section):
+    """Everything that makes two comparisons the same, and where it was begun."""
+
+    configs: dict[str, Config]
+    """By name: that of its file."""
+    seeds: tuple[int, ...]
+    """In the order of training."""
+    data: DataRecord
+    """What was trained on."""
+    language_models: dict[str, str]
+    """SHA-256 of the weights, by name."""
+    versions: dict[str, str]
+    """Of the packages that decide the numbers."""
+    machine: MachineRecord
+    """Not compared: times are told apart by it, results are not."""
+
+    @property
+    def horizon(self) -> int:
+        """The last epoch, the same in all configurations."""
+        return next(iter(self.configs.values())).training.epochs
+
+
+def leaves(section: Section, above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Every key of a section that is not itself a section, dotted, with its value."""
+    values: dict[str, Any] = {}
+    for name in type(section).model_fields:
+        value, keys = getattr(section, name), (*above, name)
+        values |= leaves(value, keys) if isinstance(value, Section) else {dotted(keys): value}
+    return values
+
+
+def differing_keys(configs: dict[str, Config]) -> list[str]:
+    """Keys in which some configurations differ, but for the seed, which the comparison sets."""
+    values = [leaves(config) for config in configs.values()]
+    return [
+        key
+        for key, value in values[0].items()
+        if key != "training.seed" and any(other[key] != value for other in values[1:])
+    ]
+
+
+def read_record(run: RunFolder) -> ComparisonRecord:
+    """The record of a comparison's folder.
+
+    Raises:
+        ResultsError: Missing, broken, or not as it was written.
+    """
+    file = run.path / RECORD_FILE
+    if not file.exists():
+        raise ResultsError(
+            f"{run.path}: must be the folder of a comparison, got none with {RECORD_FILE}; name "
+            "the one that stage1.compare made, its --out"
+        )
+    try:
+        content, _ = read_yaml(file)
+        return ComparisonRecord.model_validate(content)
+    except ValidationError as error:
+        keys, rule = faults_of(error, ComparisonRecord)[0]
+        reason = f"{dotted(keys)}: {rule}"
+    except ConfigError as error:
+        reason = brief(str(error).removeprefix(f"{file}:"))
+    raise ResultsError(
+        f"{file}: must be as it was written before the first training, got {reason}; restore it, "
+        "or start a new comparison with another --out"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from reprlib import Repr
 from typing import Any
 
@@ -58,3 +59,17 @@ def did_you_mean(word: str, known: list[str]) -> str:
     if near:
         return f"; did you mean {near[0]!r}?"
     return f"; known: {', '.join(known)}" if known else ""
+
+
+def shell_line(module: str, *arguments: object, **options: object) -> str:
+    """A command of this package as a line for a shell.
+
+    Args:
+        module: Such as `tune`.
+        arguments: After it.
+        options: By name with `_` for `-`; those that are None are left out.
+    """
+    words = ["python", "-m", f"stage1.{module}", *map(str, arguments)]
+    for name, value in options.items():
+        words += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)

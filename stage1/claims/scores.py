@@ -126,6 +126,11 @@ class Scores(NamedTuple):
     zero_log_loss: float
     """log of the loss of predicting 0, the score of a diverged trial; NaN if not recorded."""
 
+    @property
+    def loss(self) -> dict[str, Values]:
+        """val_loss by arm, (configurations, seeds, epochs), clipped."""
+        return {arm: np.exp(values) for arm, values in self.log_loss.items()}
+
     def arm(self, name: str) -> ArmScores:
         """What the claims need of an arm."""
         return ArmScores(

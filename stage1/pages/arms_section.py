@@ -1,4 +1,4 @@
-"""How each arm did: end table, the plan's own numbers by epoch, time and memory."""
+"""How each arm did: end table, the plan's numbers by epoch, time and memory, what a step costs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ import numpy as np
 import pandas as pd
 
 from stage1.base.metric_table import CORRELATION, INTERPOLATION, LOSS
+from stage1.claims.catalogue import COST
+from stage1.claims.evaluate import Evaluation
 from stage1.claims.intervals import Values
 from stage1.claims.scores import Scores
+from stage1.claims.step_cost import SizeCost
+from stage1.claims.verdicts import Verdict
 from stage1.pages.blocks import Block, Heading, Inline, Table, paragraph
-from stage1.pages.numbers import number
+from stage1.pages.numbers import number, ratio, ratio_interval
 from stage1.run.columns import DESIGN, STATUSES
+from stage1.run.registration import CostPlan, Preregistration
 from stage1.run.resolved_space import ResolvedSpace
 from stage1.run.summary import baseline_value, full_horizon, progress, summarize_arms
 
@@ -39,10 +44,9 @@ def progress_text(trials: pd.DataFrame, space: ResolvedSpace) -> str:
     )
 
 
-def end_rows(trials: pd.DataFrame, space: ResolvedSpace) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the end table: a row per arm and one for linear interpolation."""
-    header = ["arm", "trials", "configs", "best", "median", "spread", "s / trial"]
-    rows = [
+def arm_table(trials: pd.DataFrame, space: ResolvedSpace) -> Table:
+    """The end table: a row per arm and one for linear interpolation."""
+    rows: list[list[Inline]] = [
         [
             str(row.Index),
             _counts({status: getattr(row, status) for status in STATUSES}),
@@ -53,7 +57,9 @@ def end_rows(trials: pd.DataFrame, space: ResolvedSpace) -> tuple[list[str], lis
         for row in summarize_arms(trials, space).itertuples()
     ]
     baseline = number(baseline_value(trials, space.objective.metric))
-    return header, [*rows, [INTERPOLATION, "", "", baseline, baseline, "", ""]]
+    rows.append([INTERPOLATION, "", "", baseline, baseline, "", ""])
+    header = ["arm", "trials", "configs", "best", "median", "spread", "s / trial"]
+    return Table(header, rows, numbers_from=2)
 
 
 def _counts(counts: dict[str, int]) -> str:
@@ -62,11 +68,9 @@ def _counts(counts: dict[str, int]) -> str:
 
 def arm_blocks(trials: pd.DataFrame, space: ResolvedSpace) -> list[Block]:
     """The section of the end table."""
-    header, rows = end_rows(trials, space)
-    cells: list[list[Inline]] = [[*row] for row in rows]
     return [
         Heading(f"{space.objective.metric} by arm"),
-        Table(header, cells, numbers_from=2),
+        arm_table(trials, space),
         paragraph(NOTE, note=True),
     ]
 
@@ -81,11 +85,10 @@ def plan_epochs(horizon: int, *others: int) -> list[int]:
 
 def plan_blocks(trials: pd.DataFrame, space: ResolvedSpace, scores: Scores) -> list[Block]:
     """The section of the plan's own numbers."""
-    losses = {arm: np.exp(values) for arm, values in scores.log_loss.items()}
     return [
         Heading("The plan's table"),
         _by_epoch(CORRELATION, scores.correlation, trials, scores),
-        _by_epoch(LOSS, losses, trials, scores),
+        _by_epoch(LOSS, scores.loss, trials, scores),
         paragraph(
             "Means over the configurations and seeds of the design that count in every arm. A "
             "diverged trial counts with correlation 0 and the loss of predicting 0, and no loss "
@@ -140,3 +143,88 @@ def _time_and_memory(trials: pd.DataFrame, space: ResolvedSpace) -> Table:
     ]
     header = ["arm", "s / trial", "ms / step", "peak memory, MB", "peak GPU memory, MB"]
     return Table(header, rows, caption="Time and memory", numbers_from=1)
+
+
+# What a step costs ------------------------------------------------------------------------------
+
+
+def cost_blocks(evaluation: Evaluation, registration: Preregistration) -> list[Block]:
+    """The section of the cost; says so where nothing was timed."""
+    blocks: list[Block] = [Heading("Cost")]
+    if not evaluation.costs:
+        return [
+            *blocks,
+            paragraph(
+                "No T5 was timed against the vanilla encoder often enough: that happens when all "
+                "trials have ended, and takes two rounds or more."
+            ),
+        ]
+    blocks += [
+        _table(evaluation.costs, registration.cost),
+        paragraph(
+            "Geometric means over rounds in which both encoders were timed one after the other; "
+            "the vanilla encoder has the width of its T5. Memory is the largest peak of a process "
+            "that timed both, so differences of a few dozen MB mean nothing.",
+            note=True,
+        ),
+    ]
+    if registration.cost is not None and not _is_supported(evaluation):
+        text = smaller_sizes(evaluation.costs, registration.cost)
+        blocks.append(paragraph(text))
+    return blocks
+
+
+def _is_supported(evaluation: Evaluation) -> bool:
+    return any(c.definition is COST and c.verdict is Verdict.SUPPORTED for c in evaluation.claims)
+
+
+def _table(costs: list[SizeCost], plan: CostPlan | None) -> Table:
+    header = [
+        *("T5", "patch_len", "rounds", "ms / step, T5", "ms / step, vanilla", "ratio", "interval"),
+        *("memory, T5, MB", "memory, vanilla, MB"),
+    ]
+    on_gpu = any(cost.gpu_memory_mb[0] > 0 for cost in costs)
+    if on_gpu:
+        header += ["GPU memory, T5, MB", "GPU memory, vanilla, MB"]
+    rows: list[list[Inline]] = []
+    for cost in costs:
+        memory = cost.memory_mb + (cost.gpu_memory_mb if on_gpu else ())
+        rows.append(
+            [
+                f"{cost.size} (decides)" if _decides(cost, plan) else cost.size,
+                str(cost.patch_len),
+                str(cost.rounds),
+                *(number(1000 * seconds, digits=1) for seconds in cost.seconds_per_step),
+                ratio(cost.ratio.estimate),
+                ratio_interval(cost.ratio.low, cost.ratio.high),
+                *(number(value, digits=0) for value in memory),
+            ]
+        )
+    return Table(header, rows, numbers_from=1, stacked=True)
+
+
+def _decides(cost: SizeCost, plan: CostPlan | None) -> bool:
+    return plan is not None and (cost.size, cost.patch_len) == (plan.size, plan.patch_len)
+
+
+def smaller_sizes(costs: list[SizeCost], plan: CostPlan) -> str:
+    """Which cheaper T5 of the run keeps the margin with its whole interval, in words.
+
+    Args:
+        costs: Cheapest first.
+        plan: Of the T5 that decides the claim; if it was not timed, every T5 is a candidate.
+    """
+    allowed = f"+{plan.margin - 1:.0%}"
+    decisive = [place for place, cost in enumerate(costs) if _decides(cost, plan)]
+    candidates = costs[: decisive[0]] if decisive else costs
+    if not candidates:
+        return f"The run has no cheaper T5 than {plan.size} that could keep the plan's {allowed}."
+    within = [cost for cost in candidates if cost.ratio.high <= plan.margin]
+    if not within:
+        return f"No cheaper T5 of the run stays within the plan's {allowed} with its interval."
+    named = ", ".join(
+        f"{cost.size} at patch_len {cost.patch_len} ({ratio(cost.ratio.estimate)}, at most "
+        f"{ratio(cost.ratio.high)})"
+        for cost in within
+    )
+    return f"Cheaper, and within the plan's {allowed} with the whole interval: {named}."

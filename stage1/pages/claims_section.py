@@ -49,6 +49,21 @@ def verdict_row(claim: Claim) -> VerdictRow:
     )
 
 
+def verdict_table(claims: list[Claim], *, ours: str = f" ({OURS})") -> Table:
+    """A row per claim.
+
+    Args:
+        claims: In order.
+        ours: Follows the name of a line that the plan does not have.
+    """
+    rows: list[list[Inline]] = []
+    for claim in claims:
+        name, *numbers, verdict, attribution = verdict_row(claim)
+        named = name + ours if is_beside(claim) else Strong(name)
+        rows.append([named, *numbers, Mark(verdict), attribution or "does not apply"])
+    return Table(list(VerdictRow._fields), rows, stacked=True)
+
+
 def verdict_blocks(evaluation: Evaluation, *, level: float) -> list[Block]:
     """The section of the verdicts.
 
@@ -57,7 +72,7 @@ def verdict_blocks(evaluation: Evaluation, *, level: float) -> list[Block]:
         level: Error rate of a deciding interval, two-sided, in (0, 1).
     """
     claims = evaluation.lines
-    blocks: list[Block] = [Heading("Verdicts"), _table(claims)]
+    blocks: list[Block] = [Heading("Verdicts"), verdict_table(claims)]
     blocks.append(
         paragraph(
             f"Each verdict rests on one interval, at {1 - level:.2%} confidence, so that "
@@ -72,24 +87,6 @@ def verdict_blocks(evaluation: Evaluation, *, level: float) -> list[Block]:
     for claim in claims:
         blocks += _in_words(claim)
     return blocks
-
-
-def _table(claims: list[Claim]) -> Table:
-    header = ["claim", "claimed", "estimate", "interval", "p", "verdict", "attribution"]
-    rows: list[list[Inline]] = []
-    for claim in claims:
-        row = verdict_row(claim)
-        name = f"{row.claim} ({OURS})" if is_beside(claim) else row.claim
-        attribution = row.attribution or "does not apply"
-        rows.append(
-            [
-                Strong(name) if not is_beside(claim) else name,
-                *row[1:5],
-                Mark(row.verdict),
-                attribution,
-            ]
-        )
-    return Table(header, rows, stacked=True)
 
 
 def _in_words(claim: Claim) -> list[Block]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from stage1.base.metric_table import (
     meanings,
 )
 from stage1.base.terminal import print_plain
-from stage1.base.text import plural
+from stage1.base.text import plural, shell_line
 from stage1.config import Config
 from stage1.pages.blocks import (
     Block,
@@ -368,10 +367,10 @@ def _sees_across_only_without_t5(configs: dict[str, Config]) -> bool:
 def again_command(tables: ExperimentTables) -> str:
     """The command that runs the experiment again, in another folder."""
     record, folder = tables.record, tables.run.path / CONFIG_FOLDER
-    files = [str(folder / f"{name}.yaml") for name in record.configs]
-    options = ["--seeds", str(len(record.seeds)), "--seed", str(record.seeds[0] - 1)]
-    options += ["--data-dir", record.data.data_dir] if record.data.data_dir else []
-    return shlex.join(["python", "-m", "stage1.compare", *files, *options, "--out", "again"])
+    files = [folder / f"{name}.yaml" for name in record.configs]
+    seeds = {"seeds": len(record.seeds), "seed": record.seeds[0] - 1}
+    data_dir = record.data.data_dir or None
+    return shell_line("compare", *files, **seeds, data_dir=data_dir, out="again")
 
 
 PAGE_FILE = "experiment_t5_vs_random.md"
@@ -386,7 +385,7 @@ class Page(NamedTuple):
 
     def show(self, console: Console) -> None:
         """Print the main table, the warnings, and where the rest lies."""
-        console.print(screen_table(main_table(self.summary), main_note(self.summary)))
+        console.print(screen_table(main_table(self.summary), caption=main_note(self.summary)))
         show_cautions(console, cautions(failings(self.summary)))
         logs = self.run.tensorboard
         print_plain(console, f"Report: {self.path}\nCurves: tensorboard --logdir {logs}")

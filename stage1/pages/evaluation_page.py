@@ -104,7 +104,7 @@ def write_evaluation(evaluation: Evaluation, out: Path) -> None:
 
 def show_evaluation(evaluation: Evaluation, out: Path, console: Console) -> None:
     """Print the table, the warnings, and where the rest lies."""
-    console.print(screen_table(scores_table(evaluation), _note(evaluation)))
+    console.print(screen_table(scores_table(evaluation), caption=_note(evaluation)))
     show_cautions(console, evaluation_cautions(evaluation))
     print_plain(console, f"Report: {out / REPORT_FILE}\nAs a page: {out / PAGE_FILE}")
 

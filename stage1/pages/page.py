@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table as ScreenTable
 from rich.text import Text
 
 from stage1.base.files import write_text
 from stage1.base.terminal import print_caution
-from stage1.pages.blocks import Block, Caution, Heading, Inline, Picture, Table
+from stage1.claims.verdicts import Verdict
+from stage1.pages.blocks import Block, Caution, Heading, Inline, Mark, Picture, Table
 from stage1.pages.figures.drawn import DrawnFigure, save_figure
 from stage1.pages.markdown import markdown
 
@@ -51,21 +52,45 @@ def show_cautions(console: Console, listed: Iterable[Caution]) -> None:
         print_caution(console, f"{caution.kind}: {first}{stop.strip()}")
 
 
-def screen_table(content: Table, caption: str) -> ScreenTable:
+_COLORS: dict[str, str] = {
+    Verdict.SUPPORTED: "green",
+    Verdict.DIRECTION_ONLY: "cyan",
+    Verdict.NOT_SUPPORTED: "red",
+    Verdict.CONTRADICTED: "red",
+}
+
+
+def screen_table(
+    content: Table, *, without: Collection[str] = (), wraps: int = 0, caption: str = ""
+) -> ScreenTable:
     """A table of a page, for 80 columns.
 
     Args:
-        content: Its cells are text.
+        content: The table.
+        without: Columns for which there is no room.
+        wraps: Place of the one column whose words may go on in the next line.
         caption: Below it.
     """
+    numbers_from = len(content.header) if content.numbers_from is None else content.numbers_from
+    places = [place for place, name in enumerate(content.header) if name not in without]
     table = ScreenTable(
-        caption=Text(caption), caption_justify="left", box=SIMPLE_HEAD, pad_edge=False
+        caption=Text(caption) if caption else None,
+        caption_justify="left",
+        box=SIMPLE_HEAD if caption else None,
+        pad_edge=False,
     )
-    for place, name in enumerate(content.header):
-        table.add_column(name, justify="left" if place == 0 else "right", no_wrap=place > 0)
+    for place in places:
+        side: JustifyMethod = "left" if place < numbers_from else "right"
+        table.add_column(content.header[place], justify=side, no_wrap=place != wraps)
     for row in content.rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(_screen_text(row[place]) for place in places))
     return table
+
+
+def _screen_text(cell: Inline) -> Text:
+    if isinstance(cell, str):
+        return Text(cell)
+    return Text(cell.text, style=_COLORS.get(cell.text, "") if isinstance(cell, Mark) else "")
 
 
 # HTML -------------------------------------------------------------------------------------------

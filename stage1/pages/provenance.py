@@ -12,11 +12,11 @@ import pandas as pd
 
 from stage1 import __version__
 from stage1.base.errors import ResultsError
+from stage1.base.text import shell_line
 from stage1.claims.scores import RunTables
 from stage1.pages.blocks import Block, Code, Commands, Heading, Inline, Strong, Table, paragraph
 from stage1.pages.numbers import UNDEFINED, moment, number
 from stage1.run.folder import RunFolder
-from stage1.run.resolved_space import ResolvedSpace
 from stage1.run.summary import (
     EXPORT_TARGET,
     BestConfiguration,
@@ -146,6 +146,8 @@ def _random_arm(tables: RunTables) -> str:
 def reproduction_blocks(tables: RunTables) -> list[Block]:
     """The section of how to get the same again."""
     space = tables.space
+    options = {"seed": space.seed, "trials": space.search.trials, "data_dir": space.data.data_dir}
+    again = shell_line("tune", "SPACE.yaml", **options, out="again")
     return [
         Heading("How to reproduce"),
         paragraph(
@@ -153,22 +155,10 @@ def reproduction_blocks(tables: RunTables) -> list[Block]:
             "the search space file it was started with (what it has to resolve to is in ",
             *(Code(tables.run.space.name), "):"),
         ),
-        Commands([report_command(tables.run), tune_command(space)]),
+        Commands([shell_line("report", tables.run.path), again]),
         paragraph(
             "On the same machine with the same packages a trial of the design gives the same "
             "numbers to the last bit. The search depends on the order in which its trials end.",
             note=True,
         ),
     ]
-
-
-def report_command(run: RunFolder) -> str:
-    """The command that writes the report of a run."""
-    return shlex.join(["python", "-m", "stage1.report", str(run.path)])
-
-
-def tune_command(space: ResolvedSpace) -> str:
-    """The command that runs a study again, in another folder."""
-    options = ["--seed", str(space.seed), "--trials", str(space.search.trials)]
-    options += ["--data-dir", space.data.data_dir] if space.data.data_dir else []
-    return shlex.join(["python", "-m", "stage1.tune", "SPACE.yaml", *options, "--out", "again"])

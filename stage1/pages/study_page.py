@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import pandas as pd
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from stage1.base.errors import ResultsError
@@ -16,14 +14,13 @@ from stage1.base.terminal import print_plain
 from stage1.claims.claim import claims_json
 from stage1.claims.evaluate import Evaluation, evaluate
 from stage1.claims.scores import RunTables, read_run
-from stage1.claims.verdicts import MEANINGS, Verdict
-from stage1.pages.arms_section import arm_blocks, end_rows, plan_blocks, progress_text
+from stage1.claims.verdicts import MEANINGS
+from stage1.pages.arms_section import arm_blocks, arm_table, cost_blocks, plan_blocks, progress_text
 from stage1.pages.blocks import Block, Gallery, Heading, Picture, cautions, paragraph, word_list
-from stage1.pages.claims_section import is_beside, verdict_blocks, verdict_row
-from stage1.pages.cost_section import cost_blocks
+from stage1.pages.claims_section import is_beside, verdict_blocks, verdict_table
 from stage1.pages.design_section import design_blocks, hyperparameter_blocks
 from stage1.pages.figures import draw_all
-from stage1.pages.page import save_page, save_picture, show_cautions
+from stage1.pages.page import save_page, save_picture, screen_table, show_cautions
 from stage1.pages.provenance import (
     activation,
     best_blocks,
@@ -33,7 +30,6 @@ from stage1.pages.provenance import (
     reproduction_blocks,
 )
 from stage1.run.folder import RunFolder
-from stage1.run.resolved_space import ResolvedSpace
 
 _WORDS = {
     "arm": "A way to initialise the T5: pretrained, random, shuffled (the pretrained numbers in "
@@ -148,48 +144,6 @@ def facts(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-# The end of a study on the terminal -------------------------------------------------------------
-
-_STYLES = {
-    Verdict.SUPPORTED: "green",
-    Verdict.DIRECTION_ONLY: "cyan",
-    Verdict.NOT_SUPPORTED: "red",
-    Verdict.CONTRADICTED: "red",
-}
-_TOO_WIDE = "configs"
-"""The column of the end table for which 80 columns have no room."""
-
-
-def end_table(trials: pd.DataFrame, space: ResolvedSpace) -> Table:
-    """The end table, for 80 columns."""
-    header, rows = end_rows(trials, space)
-    left_out = header.index(_TOO_WIDE)
-    table = _compact_table()
-    for place, name in enumerate(header):
-        if place != left_out:
-            table.add_column(name, justify="left" if place < 2 else "right", no_wrap=place != 1)
-    for row in rows:
-        table.add_row(*map(Text, row[:left_out] + row[left_out + 1 :]))
-    return table
-
-
-def verdict_table(evaluation: Evaluation) -> Table:
-    """The verdicts, for 80 columns; an asterisk marks what is ours and not the plan's."""
-    table = _compact_table()
-    for name in ("claim", "claimed", "estimate", "interval", "verdict"):
-        table.add_column(name, justify="left", no_wrap=name != "claim")
-    for claim in evaluation.lines:
-        row = verdict_row(claim)
-        name = f"{row.claim}{' *' if is_beside(claim) else ''}"
-        verdict = Text(row.verdict, style=_STYLES.get(claim.verdict, ""))
-        table.add_row(*map(Text, (name, row.claimed, row.estimate, row.interval)), verdict)
-    return table
-
-
-def _compact_table() -> Table:
-    return Table(box=None, pad_edge=False, header_style="bold")
-
-
 def show_end(tables: RunTables, evaluation: Evaluation, console: Console) -> None:
     """Print what a study came to.
 
@@ -201,8 +155,9 @@ def show_end(tables: RunTables, evaluation: Evaluation, console: Console) -> Non
     trials, space, run = tables.trials, tables.space, tables.run
     heading = f"{space.name}, {space.objective.metric}. {progress_text(trials, space)}."
     console.print(Text(heading, style="bold"))
-    console.print(end_table(trials, space))
-    console.print(verdict_table(evaluation))
+    console.print(screen_table(arm_table(trials, space), without=["configs"], wraps=1))
+    claims = verdict_table(evaluation.lines, ours=" *")
+    console.print(screen_table(claims, without=["p", "attribution"]))
     if any(map(is_beside, evaluation.lines)):
         print_plain(console, "* ours, beside the plan's number; reasons are in the report")
     show_cautions(console, cautions(evaluation.warnings, evaluation.deviations))

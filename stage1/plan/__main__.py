@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +14,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from stage1.base.terminal import print_plain, run_command
+from stage1.base.text import shell_line
 from stage1.claims.catalogue import ABOUT_SCORES
 from stage1.claims.synthetic import TYPICAL, ScoreModel, model_of_run, variation
 from stage1.config.shipped import space_names
@@ -115,8 +115,8 @@ def plan(
     blocks = 1 + int(blocks_of_windows(validation.starts, validation.ends).max())
     show_line(console, disk_text(disk_bytes(study, by_stage, blocks=blocks), str(run.path)))
     show_claims(study, model, like=like, console=console)
-    options = {"--data-dir": data_dir, "--trials": trials, "--workers": workers}
-    command = start_command(run, space, options | {"--seed": seed or None})
+    options = {"data_dir": data_dir, "trials": trials, "workers": workers}
+    command = start_command(run, space, options | {"seed": seed or None})
     going_on = f" ({run.path} has begun already)" if run.path.exists() else ""
     print_plain(console, f"Next{going_on}:\n  {command}")
 
@@ -242,10 +242,8 @@ def start_command(run: RunFolder, space: Path, options: dict[str, Path | int | N
         options: As given to this command; None = not.
     """
     out = run.path.parent
-    given = options | {"--out": None if out == DEFAULT_OUT else out}
-    parts = [str(part) for item in given.items() if item[1] is not None for part in item]
-    resume = ["--resume"] if run.path.exists() else []
-    return shlex.join(["python", "-m", "stage1.tune", str(space), *parts, *resume])
+    command = shell_line("tune", space, **options, out=None if out == DEFAULT_OUT else out)
+    return f"{command} --resume" if run.path.exists() else command
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ run. They are no test of a difference between arms.
 from __future__ import annotations
 
 import math
-import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ import pandas as pd
 
 from stage1.base.errors import ResultsError
 from stage1.base.metric_table import BASELINE_PREFIX, metric_row
+from stage1.base.text import shell_line
 from stage1.run.columns import (
     COMPLETED,
     CONFIRM,
@@ -218,10 +218,9 @@ def count_exclusions(trials: pd.DataFrame) -> pd.DataFrame:
 
 def export_command(run: RunFolder) -> str:
     """The command that exports the best configuration of a run."""
-    return shlex.join(["python", "-m", "stage1.export", str(run.path), "--out", str(EXPORT_TARGET)])
+    return shell_line("export", run.path, out=EXPORT_TARGET)
 
 
 def train_command(config: Path, space: ResolvedSpace) -> str:
     """The command that trains a configuration on the data of a study."""
-    options = ["--data-dir", space.data.data_dir] if space.data.data_dir else []
-    return shlex.join(["python", "-m", "stage1.train", str(config), *options])
+    return shell_line("train", config, data_dir=space.data.data_dir or None)

@@ -16,9 +16,9 @@ from stage1.claims.evaluate import evaluate
 from stage1.claims.intervals import Interval
 from stage1.claims.scores import read_run
 from stage1.claims.verdicts import Verdict
-from stage1.pages.arms_section import end_rows
+from stage1.pages.arms_section import arm_table
 from stage1.pages.provenance import activation
-from stage1.pages.study_page import end_table, show_end, verdict_table
+from stage1.pages.study_page import show_end
 from stage1.run.folder import RunFolder
 
 
@@ -45,12 +45,12 @@ def printed():
 
 
 def test_the_end_table_has_the_rows_of_the_report_but_for_a_column(tables, printed):
-    shown = printed(end_table(tables.trials, tables.space))
+    end = printed(lambda console: show_end(tables, made_evaluation(), console))
 
-    header, rows = end_rows(tables.trials, tables.space)
-    assert shown.split("\n")[0].split("  ")[0] == "arm"
-    for row in rows:
-        kept = [cell for name, cell in zip(header, row, strict=True) if name != "configs"]
+    shown = end[end.index("\narm ") : end.index("\nclaim ")]
+    table = arm_table(tables.trials, tables.space)
+    for row in table.rows:
+        kept = [cell for name, cell in zip(table.header, row, strict=True) if name != "configs"]
         assert all(cell in shown for cell in kept if " " not in cell)
     assert "configs" not in shown
     assert "…" not in shown
@@ -63,13 +63,15 @@ WIDEST = made_claim(
 )
 
 
-def test_the_widest_verdicts_fit_80_columns_whole(printed):
+def test_the_widest_verdicts_fit_80_columns_whole(tables, printed):
     claims = [WIDEST._replace(definition=BY_NUMBER[str(n)]) for n in range(1, 6)]
     evaluation = made_evaluation(
         claims=claims, beside=[WIDEST._replace(definition=BY_NUMBER["3b"])]
     )
 
-    lines = printed(verdict_table(evaluation)).splitlines()
+    lines = printed(lambda console: show_end(tables, evaluation, console)).splitlines()
+    (first,) = [place for place, line in enumerate(lines) if line.startswith("claim ")]
+    lines = lines[first : first + 8]
 
     assert max(map(len, lines)) <= 80
     (line,) = [line for line in lines if line.split()[:1] == ["4"]]

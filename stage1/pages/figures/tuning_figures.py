@@ -62,7 +62,7 @@ def _by_seed(metric: str, sign: float, trials: pd.DataFrame, scores: Scores) -> 
     if metric == CORRELATION:
         return {arm: scores.arm(arm).final for arm in arms}
     if metric == LOSS:
-        return {arm: np.exp(scores.arm(arm).log_loss) for arm in arms}
+        return {arm: loss[:, :, -1] for arm, loss in scores.loss.items()}
     if metric.startswith("val_corr_") and timeframe in scores.timeframe_names:
         place = scores.timeframe_names.index(timeframe)
         return {arm: scores.timeframes[arm][:, :, place] for arm in arms}

@@ -72,9 +72,7 @@ def test_auto_takes_no_more_than_its_cap():
     assert max(tried) == AUTO_CAP == 256
 
 
-@pytest.mark.parametrize(
-    ("training_windows", "windows"), [(1, 1), (5, 5), (8, 8), (15, 8), (100, 64)]
-)
+@pytest.mark.parametrize(("count", "windows"), [(1, 1), (5, 5), (8, 8), (15, 8), (100, 64)])
 def test_a_step_has_no_more_windows_than_there_are(count, windows):
     megabytes, tried = linear()
 

@@ -61,6 +61,26 @@ def finished_study(tmp_path_factory: pytest.TempPathFactory) -> FinishedStudy:
     return FinishedStudy(out / "smoke", result.stdout)
 
 
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the training of `tiny_config()`; tests share it."""
+    from small_checkpoint import write_checkpoint  # imports what trains
+
+    path = tmp_path_factory.mktemp("training") / "last.ckpt"
+    write_checkpoint(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def series_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the training of `series_config()` on `waves()`; tests share it."""
+    from small_checkpoint import write_series_checkpoint
+
+    path = tmp_path_factory.mktemp("series") / "last.ckpt"
+    write_series_checkpoint(path)
+    return path
+
+
 @pytest.fixture
 def call_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from synthetic_bars import market
 from synthetic_series import series_config, series_of, waves
-from tiny_training import tiny_config, tiny_language_model, tiny_windows
+from tiny_training import language_model_for, tiny_config, tiny_windows
 
 from stage1.config import Config
 from stage1.data.batches import MarketWindows
@@ -41,9 +41,8 @@ def write_series_checkpoint(path: Path, **sections: dict[str, Any]) -> list[Epoc
 
 def _trained(config: Config, windows: MarketWindows, path: Path) -> list[EpochRow]:
     rows: list[EpochRow] = []
-    language_model = tiny_language_model() if config.transfer_learning.use_pretrained_lm else None
-    callbacks = [_Saved(path)]
-    fit(config, windows, language_model, report=rows.append, callbacks=callbacks)
+    model = language_model_for(config)
+    fit(config, windows, model, report=rows.append, callbacks=[_Saved(path)])
     return rows
 
 

@@ -1,17 +1,24 @@
-"""A language model, a configuration and bars so small that a training takes a blink."""
+"""A language model, a configuration and bars so small that a training takes a blink; trainings."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from synthetic_bars import market
 
 from stage1.config import Config, DataConfig, with_values
 from stage1.data.batches import Batch, MarketWindows
 from stage1.language_models.initialization import t5_stack
 from stage1.language_models.resolver import LanguageModel, weights_sha256
+from stage1.model.stage1_model import Stage1Model, build_model
+from stage1.training.fit import EpochRow, fit
+from stage1.training.module import Stage1Module, joined
 
 T5: dict[str, Any] = {
     "d_model": 16,
@@ -52,14 +59,22 @@ def tiny_language_model(*, embedding_rms: float | None = 2.5) -> LanguageModel:
     return LanguageModel("tiny", T5, weights, embedding_rms, weights_sha256(weights), dropped=0)
 
 
-def tiny_config(**sections: dict[str, Any]) -> Config:
+def tiny_config(*, calendar: bool = False, **sections: dict[str, Any]) -> Config:
     """The small configuration with some keys of some sections replaced.
 
     Args:
+        calendar: Whether its windows are calendar windows, of 64 minutes.
         sections: Such as `training={"epochs": 2, "optimizer.lr": 0.1}`.
     """
+    kind = {"model.async_sampler": True, "data.seq_len": 64} if calendar else {}
     changes = {f"{name}.{key}": v for name, keys in sections.items() for key, v in keys.items()}
-    return with_values(Config(), _SMALL | changes)
+    return with_values(Config(), _SMALL | kind | changes)
+
+
+BOTH_KINDS = pytest.mark.parametrize(
+    "calendar", [False, True], ids=["equal lengths", "calendar windows"]
+)
+"""Runs a test on `tiny_config(calendar=calendar)` of either kind."""
 
 
 @cache
@@ -80,7 +95,49 @@ def tiny_batch(config: Config) -> Batch:
 
 def all_validation(config: Config) -> Batch:
     """The whole validation set as one batch."""
-    parts = tiny_windows(config).validation_batches(
-        config.masking, config.evaluation.tf_specific_mask_ratios
+    ratios = config.evaluation.tf_specific_mask_ratios
+    return joined(tiny_windows(config).validation_batches(config.masking, ratios))
+
+
+def language_model_for(config: Config) -> LanguageModel | None:
+    """The tiny one, or None for the vanilla encoder."""
+    return tiny_language_model() if config.transfer_learning.use_pretrained_lm else None
+
+
+def tiny_model(config: Config) -> Stage1Model:
+    """The model that a training of the configuration starts from."""
+    return build_model(config, language_model_for(config)).model
+
+
+def tiny_module(config: Config) -> Stage1Module:
+    """The same as Lightning trains it."""
+    built = build_model(config, language_model_for(config))
+    return Stage1Module(config, tiny_windows(config), built)
+
+
+def tiny_fit(
+    config: Config, *, callbacks: Sequence[Callback] = (), **options: Any
+) -> tuple[list[EpochRow], Stage1Module]:
+    """The rows of a training, and what it trained."""
+    rows: list[EpochRow] = []
+    arguments: dict[str, Any] = {"report": rows.append, "callbacks": callbacks} | options
+    return rows, fit(config, tiny_windows(config), language_model_for(config), **arguments)
+
+
+def saved_every_epoch(folder: Path) -> dict[str, Any]:
+    """Options of `tiny_fit` that save `epoch=0.ckpt` and so on, as `stage1.train` does."""
+    checkpoints = ModelCheckpoint(
+        folder,
+        "{epoch}",
+        save_top_k=-1,
+        every_n_epochs=1,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
     )
-    return Batch(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+    return {"callbacks": [checkpoints], "enable_checkpointing": True}
+
+
+def without_times(rows: list[EpochRow]) -> list[str]:
+    """Rows as text, so that NaN equals NaN."""
+    measured = {"seconds", "seconds_per_step", "peak_rss_mb", "peak_vram_mb"}
+    return [str({key: row[key] for key in row if key not in measured}) for row in rows]

@@ -1,27 +1,20 @@
-import hashlib
 import math
 
 import pytest
 import torch
 from tiny_training import (
+    BOTH_KINDS,
     all_validation,
     tiny_batch,
     tiny_config,
-    tiny_language_model,
-    tiny_windows,
+    tiny_fit,
+    tiny_module,
 )
 
 from stage1.model.losses import total_loss
 from stage1.model.metrics import evaluate, evaluate_baselines, interpolated
-from stage1.model.stage1_model import T5_PREFIX, build_model
 from stage1.training.checkpoint import CHECKPOINT_KEY
 from stage1.training.module import Stage1Module
-
-MODES = [pytest.param(False, id="synchronous windows"), pytest.param(True, id="calendar windows")]
-
-
-def module_of(config):
-    return Stage1Module(config, tiny_windows(config), build_model(config, tiny_language_model()))
 
 
 def begin_epoch(module, epoch, monkeypatch):
@@ -31,61 +24,25 @@ def begin_epoch(module, epoch, monkeypatch):
     module.on_train_epoch_start()
 
 
-def t5_learns(module):
-    return {p.requires_grad for n, p in module.model.named_parameters() if n.startswith(T5_PREFIX)}
-
-
-def heads_learn(module):
-    return {
-        p.requires_grad for n, p in module.model.named_parameters() if not n.startswith(T5_PREFIX)
-    }
-
-
-@pytest.mark.parametrize("calendar", MODES)
-@pytest.mark.parametrize(
-    ("freeze", "epoch", "learns"),
-    [(0, 0, True), (2, 0, False), (2, 1, False), (2, 2, True), (2, 9, True), (-1, 9, False)],
-)
-def test_all_of_the_t5_is_frozen_before_its_epoch_and_none_of_it_after(
-    freeze, epoch, learns, calendar, monkeypatch
-):
-    config = tiny_config(
-        transfer_learning={"freeze_lm_epochs": freeze},
-        data={"seq_len": 64 if calendar else 16},
-        model={"async_sampler": calendar},
-    )
-    module = module_of(config)
-
-    begin_epoch(module, epoch, monkeypatch)
-
-    assert t5_learns(module) == {learns}
-    assert heads_learn(module) == {True}
-
-
-@pytest.mark.parametrize("calendar", MODES)
+@BOTH_KINDS
 def test_the_loss_of_a_batch_is_that_of_its_decoded_bars(calendar):
-    config = tiny_config(
-        loss={"weights.cross": 0.1},
-        data={"seq_len": 64 if calendar else 16},
-        model={"async_sampler": calendar},
-    )
-    module, batch = module_of(config), tiny_batch(config)
+    config = tiny_config(calendar=calendar, loss={"weights.cross": 0.1})
+    module, batch = tiny_module(config), tiny_batch(config)
 
     loss = module.loss(batch)
 
     decoded = module.model(batch.features, batch.hidden, batch.real)
-    expected = total_loss(decoded, batch, config).item()
-    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    assert loss.item() == pytest.approx(total_loss(decoded, batch, config).item(), rel=1e-5)
     assert loss.requires_grad
 
 
 def test_before_the_first_step_the_training_loss_is_not_a_number():
-    assert math.isnan(module_of(tiny_config()).train_loss())
+    assert math.isnan(tiny_module(tiny_config()).train_loss())
 
 
 def test_validation_measures_the_whole_set_at_once_with_the_baseline_beside(monkeypatch):
     config = tiny_config()
-    module, batch = module_of(config), all_validation(config)
+    module, batch = tiny_module(config), all_validation(config)
     monkeypatch.setattr(module, "log_dict", lambda metrics: None)
     module.eval()
 
@@ -103,29 +60,14 @@ def test_validation_measures_the_whole_set_at_once_with_the_baseline_beside(monk
 def test_an_epoch_s_batches_are_as_many_as_it_has_steps():
     config = tiny_config(training={"steps_per_epoch": 5})
 
-    loader = module_of(config).train_dataloader()
+    loader = tiny_module(config).train_dataloader()
 
     assert len(loader) == len(list(loader)) == 5
 
 
-def test_the_hashes_chain_what_every_epoch_is_trained_on(monkeypatch):
-    config = tiny_config()
-    module = module_of(config)
-
-    order, masks = "", ""
-    for epoch in range(3):
-        begin_epoch(module, epoch, monkeypatch)
-        plan = tiny_windows(config).plan_epoch(config, epoch)
-        order = hashlib.sha256(order.encode() + plan.order.tobytes()).hexdigest()
-        masks = hashlib.sha256(masks.encode() + plan.uniforms.tobytes()).hexdigest()
-
-    assert module.fingerprints["order_sha256"] == order
-    assert module.fingerprints["mask_sha256"] == masks
-
-
 def test_a_checkpoint_carries_configuration_fingerprints_and_random_state(monkeypatch):
     config = tiny_config()
-    module, other, checkpoint = module_of(config), module_of(config), {}
+    module, other, checkpoint = tiny_module(config), tiny_module(config), {}
     begin_epoch(module, 0, monkeypatch)
     torch.manual_seed(5)
 
@@ -137,3 +79,97 @@ def test_a_checkpoint_carries_configuration_fingerprints_and_random_state(monkey
     assert checkpoint[CHECKPOINT_KEY]["config"] == config.model_dump(mode="json")
     assert other.fingerprints == module.fingerprints
     assert torch.equal(torch.rand(3), expected)
+
+
+# Gradient checkpointing -------------------------------------------------------------------------
+
+
+ENCODERS = pytest.mark.parametrize("t5", [True, False], ids=["T5", "vanilla"])
+
+
+def config_of(*, t5, checkpointing, calendar=False, freeze=0, **training):
+    return tiny_config(
+        calendar=calendar,
+        model={"dropout": 0.3, "encoder.layers": 4},
+        transfer_learning={"use_pretrained_lm": t5, "freeze_lm_epochs": freeze},
+        training={"gradient_checkpointing": checkpointing, **training},
+    )
+
+
+def loss_of(config, device="cpu"):
+    """The loss of a training batch, and what it is the loss of."""
+    module, batch = tiny_module(config).to(device), tiny_batch(config)
+    torch.manual_seed(3)
+    return module.loss(type(batch)(*(tensor.to(device) for tensor in batch))), module
+
+
+@BOTH_KINDS
+@ENCODERS
+def test_gradients_are_the_same_to_the_last_bit_dropout_and_all(t5, calendar):
+    gradients = []
+
+    for checkpointing in (False, True):
+        config = config_of(calendar=calendar, t5=t5, checkpointing=checkpointing)
+        loss, module = loss_of(config)
+        loss.backward()
+        gradients.append({name: p.grad for name, p in module.model.named_parameters()})
+
+    kept, again = gradients
+    found = {name for name, gradient in kept.items() if gradient is not None}
+    assert {name for name, gradient in again.items() if gradient is not None} == found
+    assert any("block" in name for name in found)
+    assert all(torch.equal(kept[name], again[name]) for name in found)
+
+
+def bytes_kept(config):
+    """Memory that the backward pass of a batch waits for."""
+    kept = {}
+
+    def note(tensor):
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss, _ = loss_of(config)
+    assert loss.requires_grad
+    return sum(kept.values())
+
+
+@ENCODERS
+def test_less_than_half_the_activations_are_kept(t5):
+    kept, again = (
+        bytes_kept(config_of(calendar=True, t5=t5, checkpointing=checkpointing, batch_size=64))
+        for checkpointing in (False, True)
+    )
+
+    assert again < kept / 2
+
+
+@pytest.mark.gpu
+@ENCODERS
+def test_the_peak_of_video_memory_falls(t5):
+    peaks = []
+
+    for checkpointing in (False, True):
+        config = config_of(t5=t5, checkpointing=checkpointing, batch_size=512)
+        torch.cuda.empty_cache()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        loss, _ = loss_of(config, "cuda")
+        loss.backward()
+        peaks.append(torch.cuda.max_memory_allocated() - before)
+        del loss
+
+    assert peaks[1] < 0.7 * peaks[0]
+
+
+@ENCODERS
+def test_a_training_is_the_same_with_and_without(t5):
+    losses = []
+
+    for checkpointing in (False, True):
+        rows, _ = tiny_fit(config_of(t5=t5, checkpointing=checkpointing, freeze=1, epochs=2))
+        losses.append([(row["val_loss"], str(row["train_loss"])) for row in rows])
+
+    assert losses[0] == losses[1]

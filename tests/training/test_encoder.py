@@ -1,19 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from small_checkpoint import (
-    changed_checkpoint,
-    write_checkpoint,
-    write_market,
-    write_series_checkpoint,
-)
+from small_checkpoint import changed_checkpoint, write_checkpoint, write_market
 from synthetic_bars import market
 from synthetic_series import series_config, series_of, waves, write_folder
-from tiny_training import tiny_batch, tiny_config, tiny_language_model, tiny_windows
+from tiny_training import tiny_batch, tiny_config, tiny_model, tiny_windows
 
 import stage1
 from stage1.base.errors import DataError, ResultsError
-from stage1.model.stage1_model import build_model
 from stage1.training.checkpoint import read_trained
 from stage1.training.encoder import bars_for, trained_model
 
@@ -28,20 +22,12 @@ KINDS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    path = tmp_path_factory.mktemp("training") / "last.ckpt"
-    write_checkpoint(path)
-    return path
-
-
 @pytest.mark.parametrize("sections", KINDS)
 def test_the_model_of_a_checkpoint_decodes_as_the_trained_one(tmp_path, sections):
     path = tmp_path / "last.ckpt"
     write_checkpoint(path, **sections)
     config = tiny_config(**sections)
-    has_t5 = config.transfer_learning.use_pretrained_lm
-    trained = build_model(config, tiny_language_model() if has_t5 else None).model
+    trained = tiny_model(config)
     state = torch.load(path, weights_only=True)["state_dict"]
     trained.load_state_dict({name.removeprefix("model."): state[name] for name in state})
     batch = tiny_batch(config)
@@ -147,10 +133,8 @@ def test_a_folder_with_more_timeframes_gives_those_of_the_model(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def series_encoder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("series") / "last.ckpt"
-    write_series_checkpoint(path)
-    return stage1.load_encoder(path)
+def series_encoder(series_checkpoint):
+    return stage1.load_encoder(series_checkpoint)
 
 
 def test_an_encoder_of_a_series_takes_its_folder_to_codes_and_vectors(series_encoder, tmp_path):
@@ -204,16 +188,26 @@ def test_further_columns_of_a_series_do_no_harm(tmp_path):
     assert bars_for(series_config(), folder)["x1"].prices.shape == (100, 3)
 
 
-def test_bars_with_other_channels_are_refused(series_encoder):
-    with pytest.raises(DataError, match=r"trained on, wave0, wave1, wave2, got 2 in x1"):
-        series_encoder.windows(series_of(waves(100, channels=2)))
-
-
-def test_a_series_without_a_window_is_refused(series_encoder):
-    with pytest.raises(DataError, match=r"over 0 steps, got 40 bars of x1 without one; add data"):
-        series_encoder.windows(series_of(waves(40)))
-
-
-def test_a_series_without_a_timeframe_is_refused(series_encoder):
-    with pytest.raises(DataError, match=r"trained on, x1, x4, got x1; load them with"):
-        series_encoder.windows(series_of(waves(100), ["x1"]))
+@pytest.mark.parametrize(
+    ("bars", "said"),
+    [
+        pytest.param(
+            series_of(waves(100, channels=2)),
+            r"trained on, wave0, wave1, wave2, got 2 in x1",
+            id="other channels",
+        ),
+        pytest.param(
+            series_of(waves(40)),
+            r"over 0 steps, got 40 bars of x1 without one; add data",
+            id="no window",
+        ),
+        pytest.param(
+            series_of(waves(100), ["x1"]),
+            r"trained on, x1, x4, got x1; load them with",
+            id="no x4",
+        ),
+    ],
+)
+def test_bars_that_do_not_fit_the_encoder_of_a_series_are_refused(series_encoder, bars, said):
+    with pytest.raises(DataError, match=said):
+        series_encoder.windows(bars)

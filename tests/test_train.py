@@ -1,0 +1,489 @@
+import io
+import json
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+import yaml
+from command_line import ROOT, python, without_loading_lines
+from rich.console import Console
+from small_checkpoint import write_market
+from synthetic_series import series_config
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_training import tiny_config
+
+from stage1.base.errors import ResultsError
+from stage1.base.terminal import run_command
+from stage1.config import Config, load_config, with_values
+from stage1.language_models.resolver import resolve
+from stage1.model.stage1_model import T5_PART as T5
+from stage1.model.stage1_model import build_model, parameter_counts
+from stage1.train import parameter_table, train
+from stage1.training import batch_size
+from stage1.training.checkpoint import read_trained
+from stage1.training.module import Stage1Module
+from stage1.training.session import load_language_model, resumed_config
+
+SMALL = """
+extends: {root}/configs/sample.yaml
+data: {{validation_windows: 16, seq_len: 32}}
+model: {{dropout: 0.1}}
+transfer_learning: {{patch_len: 8}}
+training: {{epochs: 2, steps_per_epoch: 2, batch_size: {size}}}
+"""
+
+
+def write_small(folder, size=4):
+    """A configuration that takes a blink to train."""
+    path = folder / "small.yaml"
+    path.write_text(SMALL.format(root=ROOT, size=size))
+    return path
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Writes it."""
+    return lambda size=4: write_small(tmp_path, size)
+
+
+class Finished(NamedTuple):
+    """A training by the command, in the predecessor's spelling; tests share it."""
+
+    out: Path
+    printed: str
+
+    @property
+    def checkpoint(self):
+        return self.out / "last.ckpt"
+
+    @property
+    def log(self):
+        curves = EventAccumulator(str(self.out / "tensorboard"), size_guidance={"images": 0})
+        curves.Reload()
+        return curves
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder, printed = tmp_path_factory.mktemp("train"), io.StringIO()
+    command = ["--config", write_small(folder), "--devices", 1, "--out", folder / "out"]
+    with redirect_stdout(printed), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "200")
+        patch.setattr(sys, "argv", ["stage1.train", *map(str, command)])
+        with pytest.raises(SystemExit) as end:
+            run_command(train)
+    assert end.value.code == 0
+    return Finished(folder / "out", printed.getvalue())
+
+
+def epochs_in(printed):
+    return [line for line in printed.splitlines() if line.startswith("epoch")]
+
+
+def state_in(checkpoint):
+    return torch.load(checkpoint, weights_only=True)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Runs the command in this process; gives its status, what it printed and its errors."""
+
+    def command(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("COLUMNS", "200")
+        monkeypatch.setattr(sys, "argv", ["stage1.train", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            run_command(train)
+        out, err = capsys.readouterr()
+        return end.value.code, out, without_loading_lines(err)
+
+    return command
+
+
+@pytest.fixture
+def quick_auto(monkeypatch):
+    """A search of few steps, without looks for forgotten tensors in a process full of tests."""
+    monkeypatch.setattr(batch_size, "AUTO_CAP", 16)
+    monkeypatch.setattr(batch_size, "garbage_collection_cuda", lambda: None)
+
+
+@pytest.fixture
+def nothing_opened(monkeypatch):
+    """Bars, weights and the network cannot be had."""
+
+    def never(*arguments, **options):
+        raise AssertionError
+
+    for name in ("load_data", "resolve", "MarketWindows"):
+        monkeypatch.setattr(f"stage1.training.session.{name}", never)
+    monkeypatch.setattr("safetensors.torch.load_file", never)
+    monkeypatch.setattr("socket.socket.connect", never)
+
+
+CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_dry_run_counts_parameters_without_data_weights_or_network(run, nothing_opened, name):
+    status, out, errors = run(
+        "--config", ROOT / "configs" / name, "--data_dir", "/does/not/exist", "--devices", "1",
+        "--dry-run",
+    )  # fmt: skip
+
+    assert (status, errors) == (0, "")
+    config = load_config(ROOT / "configs" / name)
+    assert ("one per timeframe" in out) is config.transfer_learning.use_pretrained_lm
+    assert "total" in out
+
+
+def test_a_dry_run_takes_a_batch_size_that_is_still_to_be_found(run, small, nothing_opened):
+    status, out, errors = run(small("auto"), "--dry-run")
+
+    assert (status, errors) == (0, "")
+    assert "total" in out
+
+
+def test_a_place_that_cannot_be_written_is_named_in_one_line(run, small, tmp_path):
+    (tmp_path / "file").touch()
+
+    status, _, errors = run(small(), "--out", tmp_path / "file" / "out")
+
+    assert status == 2
+    assert errors.startswith(f"error: {tmp_path}/file/out: must be a folder that can be written")
+    assert errors.count("\n") == 1
+
+
+def test_every_epoch_has_a_line_and_the_state_is_kept(finished):
+    assert [line.split()[1] for line in epochs_in(finished.printed)] == ["0", "1", "2"]
+    assert f"Checkpoint: {finished.checkpoint}" in finished.printed
+    assert finished.checkpoint.is_file()
+
+
+@pytest.mark.parametrize("spelling", ["--data_dir", "--data-dir"])
+def test_a_folder_without_bars_is_an_error_in_one_line(run, small, tmp_path, spelling):
+    status, _, errors = run("--config", small(), spelling, tmp_path / "none", "--devices", 1)
+
+    assert status == 2
+    assert errors.count("\n") == 1
+    assert "none" in errors
+
+
+def test_two_devices_are_refused(run, small):
+    status, _, errors = run(small(), "--devices", 2)
+
+    assert status == 2
+    assert "devices" in errors
+
+
+def test_the_size_that_auto_found_is_printed_kept_and_gone_on_with(
+    run, small, tmp_path, quick_auto, monkeypatch
+):
+    config, out = small("auto"), tmp_path / "out"
+    status, printed, errors = run(config, "--out", out)
+
+    assert (status, errors) == (0, "")
+    assert printed.splitlines()[0] == "batch_size auto: 16 windows (auto takes no more)"
+    assert yaml.safe_load((out / "config.yaml").read_text())["training"]["batch_size"] == 16
+    stored = state_in(out / "last.ckpt")["stage1"]["config"]["training"]
+    assert stored["batch_size"] == 16
+
+    def never(*arguments, **options):
+        raise AssertionError
+
+    monkeypatch.setattr("stage1.training.session.find_batch_size", never)
+    status, _, errors = run(config, "--out", out, "--resume", out / "last.ckpt")
+
+    assert (status, errors) == (0, "")
+    assert yaml.safe_load((out / "config.yaml").read_text())["training"]["batch_size"] == 16
+
+
+def test_a_checkpoint_of_another_batch_size_is_refused(run, small, tmp_path, finished):
+    status, _, errors = run(small(5), "--out", tmp_path / "out", "--resume", finished.checkpoint)
+
+    assert status == 2
+    assert "differs in training.batch_size" in errors
+
+
+def test_a_step_in_parts_is_told_on_the_console(run, small, tmp_path, monkeypatch):
+    decode = Stage1Module.decode
+
+    def limited(self, batch):
+        if self.training and len(batch.scored) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(self, batch)
+
+    monkeypatch.setattr(Stage1Module, "decode", limited)
+
+    status, out, errors = run(small(), "--out", tmp_path / "out", "--fast-dev-run")
+
+    assert (status, errors) == (0, "")
+    (line,) = [line for line in out.splitlines() if line.startswith("Warning")]
+    assert line == (
+        "Warning: a training step did not fit into memory with 4 windows at a time; from here on "
+        "it takes 2 at a time, and stays one of all 4"
+    )
+
+
+@pytest.mark.parametrize("size", [4, "auto"])
+def test_a_fast_run_takes_one_step_and_writes_nothing(run, small, tmp_path, quick_auto, size):
+    status, out, errors = run(small(size), "--out", tmp_path / "out", "--fast-dev-run")
+
+    assert (status, errors) == (0, "")
+    assert "epoch   1" in out
+    assert "epoch   2" not in out
+    assert not (tmp_path / "out").exists()
+
+
+def test_curves_and_steps_are_kept_for_tensorboard(finished):
+    points = finished.log.Scalars("val_loss")
+
+    assert [point.step for point in points] == [1, 3]  # the last step of each epoch, from 0
+    assert all(0 < point.value < 10 for point in points)
+
+
+def test_a_finished_training_shows_reconstructions_in_tensorboard(finished):
+    (picture,) = finished.log.Images("reconstructions")
+
+    assert picture.step == 4  # after two epochs of two steps
+    assert picture.encoded_image_string.startswith(b"\x89PNG")
+    assert picture.width == 1080
+
+
+def test_an_interrupted_training_goes_on_to_the_weights_of_an_undisturbed_one(
+    run, small, tmp_path, finished, monkeypatch
+):
+    step, out = Stage1Module.training_step, tmp_path / "out"
+
+    def interrupted(self, batch, batch_index):
+        if self.current_epoch == 1:
+            raise KeyboardInterrupt
+        return step(self, batch, batch_index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stage1Module, "training_step", interrupted)
+        status, printed, _ = run(small(), "--out", out)
+    advice = next(line for line in printed.splitlines() if line.startswith("Stopped"))
+    resumed = run(*advice.partition("stage1.train ")[2].split())
+
+    assert (status, resumed[0]) == (130, 0)
+    assert epochs_in(resumed[1]) == epochs_in(finished.printed)[2:]
+    one, other = (state_in(path)["state_dict"] for path in (finished.checkpoint, out / "last.ckpt"))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_training_does_not_go_on_with_other_bars(run, small, tmp_path, finished):
+    other = write_market(tmp_path / "other", 6000)
+    arguments = (small(), "--data-dir", other, "--out", tmp_path / "out")
+
+    status, _, errors = run(*arguments, "--resume", finished.checkpoint)
+
+    assert status == 2
+    assert "must go on with the bars it began with" in errors
+    assert errors.count("\n") == 1
+
+
+MEMORY_LIMIT = """
+import json, re, resource, sys
+from pathlib import Path
+from rich.console import Console
+from stage1.config import load_config
+from stage1.training import session
+
+load = session.load_language_model
+
+def loaded_and_limited(config):
+    model = load(config)
+    status = Path("/proc/self/status").read_text()
+    used = int(re.search(r"VmSize:\\s+(\\d+)", status)[1]) * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[2]) * 2**20, -1))
+    return model
+session.load_language_model = loaded_and_limited
+config = load_config(Path(sys.argv[1]))
+rows = session.run_training(config, Path("out"), data_dir=None, checkpoint=None, fast_dev_run=True,
+                            console=Console())
+names = ("accumulation", "steps", "train_loss", "val_loss")
+print(json.dumps({name: rows[-1][name] for name in names}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits and /proc are Linux's")
+def test_under_a_real_limit_a_step_in_parts_is_the_step_it_would_have_been(small, tmp_path):
+    config, encoder = small(512), "{layers: 12, d_model: 128, heads: 4}"
+    text = config.read_text().replace("{patch_len: 8}", "{use_pretrained_lm: false}")
+    config.write_text(text.replace("{dropout: 0.1}", f"{{encoder: {encoder}}}"))
+    script = tmp_path / "limited.py"
+    script.write_text(MEMORY_LIMIT)
+
+    ends = []
+    for megabytes in ("100000", "500"):
+        result = python(script, config, megabytes)
+        ends.append(json.loads(result.stdout.splitlines()[-1]))
+
+    free, limited = ends
+    assert free["accumulation"] == 1 < limited["accumulation"]
+    assert free["steps"] == limited["steps"] == 1
+    assert limited["train_loss"] == pytest.approx(free["train_loss"], rel=1e-5)
+    assert limited["val_loss"] == pytest.approx(free["val_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("transfer", "said"),
+    [
+        pytest.param("", "2 of 2 blocks pretrained", id="pretrained"),
+        pytest.param("n_pretrained_blocks: 1", "1 of 2 blocks pretrained", id="in part"),
+        pytest.param("initialization: random", "0 of 2 blocks pretrained", id="random"),
+        pytest.param("initialization: shuffled", "2 of 2 blocks shuffled", id="shuffled"),
+    ],
+)
+def test_one_line_says_what_a_training_takes_of_its_language_model(
+    tmp_path, caplog, transfer, said
+):
+    path = tmp_path / "small.yaml"
+    path.write_text(f"extends: {ROOT}/configs/sample.yaml\ntransfer_learning: {{{transfer}}}\n")
+    caplog.set_level("INFO", logger="stage1")
+
+    load_language_model(load_config(path))
+
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].endswith(said)
+
+
+# What a training goes on with --------------------------------------------------------------------
+
+
+def test_null_channels_and_step_are_those_that_were_found_then(series_checkpoint):
+    null = with_values(series_config(), {"data.channels": None, "data.step": None})
+
+    assert resumed_config(read_trained(series_checkpoint), null) == series_config()
+
+
+def test_other_channels_are_refused(series_checkpoint):
+    with pytest.raises(ResultsError, match=r"differs in data\.channels; resume with"):
+        resumed_config(
+            read_trained(series_checkpoint),
+            series_config(data={"channels": ["wave1", "wave0", "wave2"]}),
+        )
+
+
+def test_a_checkpoint_of_a_series_is_none_of_bars_and_the_other_way_round(
+    series_checkpoint, checkpoint
+):
+    for path, config in ((series_checkpoint, tiny_config()), (checkpoint, series_config())):
+        with pytest.raises(ResultsError, match=r"in data\.kind, data\.channels, data\.step"):
+            resumed_config(read_trained(path), config)
+
+
+# The parameter table -----------------------------------------------------------------------------
+
+
+SIX = ("m1", "m5", "m15", "m30", "h1", "h4")
+T5_LARGE_BLOCK = 4 * 1024 * 1024 + 2 * 1024 * 4096 + 2 * 1024
+"""Queries, keys, values, outputs; the feed-forward layer's two matrices; two norms."""
+T5_LARGE = 24 * T5_LARGE_BLOCK + 32 * 16 + 1024
+"""Blocks, relative attention bias, final norm: without the token table."""
+
+
+def config_of(**values):
+    start = {"data.timeframes": ["m1", "m5", "m15"]}
+    return with_values(Config(), start | {k.replace("__", "."): v for k, v in values.items()})
+
+
+def large(timeframes=SIX, **values):
+    name = "google-t5/t5-large"
+    return config_of(data__timeframes=timeframes, transfer_learning__lm_name_or_path=name, **values)
+
+
+def table_of(config):
+    console = Console(file=io.StringIO(), width=100)
+    console.print(parameter_table(config))
+    return console.file.getvalue()
+
+
+VARIANTS = {
+    "synchronous": {},
+    "calendar windows": {"model__async_sampler": True},
+    "gradient checkpointing": {"training__gradient_checkpointing": True},
+    "cross pairs": {"model__cross_pairs": [["m1", "m5"], ["m5", "m15"]]},
+    "a batch size still to be found": {"training__batch_size": "auto"},
+    "no stem": {"model__stem__width": 0},
+    "a bottleneck": {"model__bottleneck_stride": 2},
+}
+
+
+@pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize("t5", [True, False], ids=["T5", "vanilla"])
+def test_the_counts_are_those_of_the_model_that_is_trained(values, t5):
+    name = "english-t5-nano"
+    config = config_of(
+        transfer_learning__use_pretrained_lm=t5,
+        transfer_learning__lm_name_or_path=name,
+        **values,
+    )
+    model = build_model(config, resolve(name) if t5 else None).model
+
+    counts = parameter_counts(config)
+
+    assert sum(counts.values()) == sum(p.numel() for p in model.parameters())
+    assert counts.get(T5, 0) == sum(
+        p.numel() for n, p in model.named_parameters() if n.startswith("encoder.t5.")
+    )
+    assert (T5 in counts) is t5
+
+
+def test_a_t5_large_is_there_once_whatever_the_timeframes():
+    one = parameter_counts(large(["m1"]))
+    six = parameter_counts(large(model__async_sampler=True, data__seq_len=2160))
+
+    assert one[T5] == six[T5] == T5_LARGE == 302_040_576
+    assert sum(six.values()) < 431_000_000
+
+
+def test_numbers_are_printed_in_full_with_what_one_t5_per_timeframe_would_take():
+    config = large(training__gradient_checkpointing=True)
+    total = sum(parameter_counts(config).values())
+
+    lines = table_of(config).splitlines()
+
+    assert lines[0].strip() == "Parameters: google-t5/t5-large, 6 timeframes"
+    rows = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in lines if "│" in line}
+    assert rows["T5 (one, shared)"] == "302,040,576"
+    assert rows["total"] == f"{total:,}"
+    assert rows["with 6 T5s, one per timeframe"] == f"{total + 5 * T5_LARGE:,}"
+
+
+def test_without_a_t5_nothing_is_said_about_several():
+    text = table_of(config_of(transfer_learning__use_pretrained_lm=False))
+
+    assert text.splitlines()[0].strip() == "Parameters: vanilla encoder, 3 timeframes"
+    assert "T5" not in text
+
+
+def test_cross_pairs_have_a_row_of_their_own():
+    without, with_pairs = (
+        parameter_counts(config_of(model__cross_pairs=pairs, transfer_learning__patch_len=8))
+        for pairs in ([], [["m1", "m15"]])
+    )
+
+    more = with_pairs.pop("encoder, cross scale")
+    assert with_pairs == without
+    # A norm, a vector per timeframe, queries, keys, values and outputs with their biases.
+    assert more == 2 * 512 + 3 * 512 + 4 * (512 * 512 + 512)
+
+
+def test_a_series_whose_channels_are_not_known_counts_as_one_channel_and_says_so():
+    values = {"data__kind": "series", "data__timeframes": ["x1"], "model__stem__width": 0}
+    values |= {"transfer_learning__lm_name_or_path": "english-t5-nano"}
+    unknown = config_of(**values)
+    one, three = (config_of(**values, data__channels=names) for names in (["a"], ["a", "b", "c"]))
+
+    per_channel = (parameter_counts(three)["decoder"] - parameter_counts(one)["decoder"]) // 2
+
+    assert parameter_counts(unknown) == parameter_counts(one)
+    assert per_channel == unknown.model.d_model + 1
+    assert "1 channel (data.channels is null)" in table_of(unknown)
+    assert "channel" not in table_of(three).splitlines()[0]

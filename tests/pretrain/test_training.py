@@ -1,6 +1,9 @@
+import shutil
 import signal
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -29,20 +32,20 @@ from stage1.pretrain.training import (
 WORDS = 50
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def small():
     """A vocabulary, model and evaluation that train in milliseconds."""
-    monkeypatch.setattr(corpus, "VOCABULARY_SIZE", WORDS)
-    monkeypatch.setattr(training, "VOCABULARY_SIZE", WORDS)
-    monkeypatch.setattr(training, "HELD_OUT_BATCHES", 1)
-    monkeypatch.setattr(training, "ROWS_PER_STEP", 4)
-    tiny = {"d_model": 16, "d_kv": 8, "num_heads": 2, "d_ff": 24, "num_layers": 2}
-    monkeypatch.setitem(training.DIMENSIONS, "nano", tiny)
-    with torch.random.fork_rng():
+    with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
+        for module in (corpus, training):
+            patch.setattr(module, "VOCABULARY_SIZE", WORDS)
+        patch.setattr(training, "HELD_OUT_BATCHES", 1)
+        patch.setattr(training, "ROWS_PER_STEP", 4)
+        tiny = {"d_model": 16, "d_kv": 8, "num_heads": 2, "d_ff": 24, "num_layers": 2}
+        patch.setitem(training.DIMENSIONS, "nano", tiny)
         yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def streams():
     generator = np.random.default_rng(0)
     shares = np.arange(1, WORDS - 2)[::-1] ** 2.0
@@ -52,6 +55,20 @@ def streams():
 
 def run(streams, out, *, steps=6, seed=0, budget=None, resume=False):
     return train(Plan("nano", steps, seed, "abc"), streams, out, budget=budget, resume=resume)
+
+
+class Trained(NamedTuple):
+    folder: Path
+    module: SpanCorruptionModule
+    sha256: str
+
+
+@pytest.fixture(scope="module")
+def whole(streams, tmp_path_factory):
+    """A training of six steps; tests leave it as it is."""
+    folder = tmp_path_factory.mktemp("whole")
+    module = run(streams, folder)
+    return Trained(folder, module, sha256(module))
 
 
 class KilledError(Exception):
@@ -80,48 +97,31 @@ def sha256(module):
     return weights_sha256(module.model.state_dict())
 
 
-def test_the_same_seed_gives_the_same_weights_bit_for_bit(streams, tmp_path):
-    first = run(streams, tmp_path / "first")
-    second = run(streams, tmp_path / "second")
+def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_another_seed_others(
+    streams, whole, tmp_path
+):
+    again = run(streams, tmp_path / "again")
+    other = run(streams, tmp_path / "other", seed=1)
 
-    assert sha256(first) == sha256(second)
-    assert first.curve == second.curve
-
-
-def test_another_seed_gives_other_weights(streams, tmp_path):
-    first = run(streams, tmp_path / "first", seed=0)
-    second = run(streams, tmp_path / "second", seed=1)
-
-    assert sha256(first) != sha256(second)
+    assert sha256(again) == whole.sha256 != sha256(other)
+    assert again.curve == whole.module.curve
 
 
 @pytest.mark.parametrize("step", [1, 4])
-def test_a_killed_training_resumes_to_the_same_weights_bit_for_bit(
-    streams, tmp_path, killed_at, step
+def test_a_killed_training_resumes_to_the_same_weights_and_curve_bit_for_bit(
+    streams, whole, tmp_path, killed_at, step
 ):
-    whole = run(streams, tmp_path / "whole")
     revive = killed_at(step)
     with pytest.raises(KilledError):
-        run(streams, tmp_path / "killed")
+        run(streams, tmp_path)
     revive()
 
-    resumed = run(streams, tmp_path / "killed", resume=True)
+    resumed = run(streams, tmp_path, resume=True)
 
-    assert sha256(resumed) == sha256(whole)
+    assert sha256(resumed) == whole.sha256
     assert resumed.trainer.global_step == 6
-
-
-def test_a_killed_training_resumes_to_the_same_curve(streams, tmp_path, killed_at):
-    whole = run(streams, tmp_path / "whole")
-    revive = killed_at(4)
-    with pytest.raises(KilledError):
-        run(streams, tmp_path / "killed")
-    revive()
-
-    resumed = run(streams, tmp_path / "killed", resume=True)
-
-    assert resumed.curve == whole.curve
-    assert [point.step for point in whole.curve] == [1, 2, 3, 4, 5, 6]
+    assert resumed.curve == whole.module.curve
+    assert [point.step for point in resumed.curve] == [1, 2, 3, 4, 5, 6]
 
 
 def test_the_state_remembers_whose_it_is_and_how_far_it_got(streams, tmp_path, killed_at):
@@ -136,13 +136,13 @@ def test_the_state_remembers_whose_it_is_and_how_far_it_got(streams, tmp_path, k
     assert saved.seconds > 0
 
 
-def test_a_state_of_the_last_step_is_gone_on_from_without_another_step(streams, tmp_path):
-    whole = run(streams, tmp_path)
+def test_a_state_of_the_last_step_is_gone_on_from_without_another_step(streams, whole, tmp_path):
+    shutil.copytree(whole.folder, tmp_path, dirs_exist_ok=True)
 
     again = run(streams, tmp_path, resume=True)
 
-    assert sha256(again) == sha256(whole)
-    assert again.curve == whole.curve
+    assert sha256(again) == whole.sha256
+    assert again.curve == whole.module.curve
 
 
 def test_the_curve_does_not_depend_on_where_a_budget_cut_the_training(
@@ -199,9 +199,8 @@ def test_the_curve_s_training_loss_is_the_mean_of_the_steps_since_the_last_point
 
 
 def test_ctrl_c_is_heard_at_the_end_of_the_step_and_resumes_to_the_same_weights(
-    streams, tmp_path, monkeypatch
+    streams, whole, tmp_path, monkeypatch
 ):
-    whole = run(streams, tmp_path / "whole")
     handler = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(session, "EVALUATIONS", 1)  # no save before the sixth step but Ctrl-C's
     original = SpanCorruptionModule.training_step
@@ -217,7 +216,7 @@ def test_ctrl_c_is_heard_at_the_end_of_the_step_and_resumes_to_the_same_weights(
             run(streams, tmp_path / "cut")
     resumed = run(streams, tmp_path / "cut", resume=True)
 
-    assert sha256(resumed) == sha256(whole)
+    assert sha256(resumed) == whole.sha256
     assert signal.getsignal(signal.SIGINT) is handler
 
 

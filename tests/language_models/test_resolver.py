@@ -283,18 +283,14 @@ def test_blocks_that_are_not_used_are_counted_as_dropped(folder, model, log):
     assert language_model.dropped == count(model, lambda name: not name.startswith("encoder."))
 
 
-def test_of_a_model_whose_weights_are_drawn_anew_nothing_is_kept(folder, model, log):
+def test_weights_drawn_anew_or_shuffled_are_not_called_pretrained(folder, model, log):
     resolve(str(folder), initialization="random")
-
-    everything = count(model, lambda name: True)
-    assert f", 0 parameters kept, {everything:,} dropped (" in log.messages[0]
-    assert log.messages[0].endswith("0 of 2 blocks pretrained")
-
-
-def test_shuffled_blocks_are_not_called_pretrained(folder, log):
     resolve(str(folder), initialization="shuffled", n_pretrained_blocks=1)
 
-    assert log.messages[0].endswith("1 of 2 blocks shuffled")
+    fresh, shuffled = log.messages
+    assert f", 0 parameters kept, {count(model, lambda name: True):,} dropped (" in fresh
+    assert fresh.endswith("0 of 2 blocks pretrained")
+    assert shuffled.endswith("1 of 2 blocks shuffled")
 
 
 def test_an_untied_output_layer_is_dropped_too(folder, log):
@@ -321,18 +317,6 @@ def test_a_model_that_does_not_load_says_nothing_but_its_error(tmp_path, log):
 # --- what is refused ---
 
 
-def test_an_empty_folder_is_an_error_that_names_three_ways(tmp_path):
-    message = fault(tmp_path)
-
-    assert "must hold config.json; name a bundled model" in message
-
-
-def test_a_folder_without_weights_is_an_error(folder):
-    (folder / "model.safetensors").unlink()
-
-    assert "must hold model.safetensors, got none; name a bundled model" in fault(folder)
-
-
 def test_pickled_weights_are_never_read(folder, tmp_path):
     class Trap:
         def __reduce__(self):
@@ -347,16 +331,21 @@ def test_pickled_weights_are_never_read(folder, tmp_path):
     assert not (tmp_path / "trapped").exists()
 
 
-@pytest.mark.parametrize("kept", [0, 7, 100, 5000])
-def test_a_truncated_file_is_an_error(folder, kept):
-    content = (folder / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(content[:kept])
+def test_a_folder_without_config_or_weights_is_an_error_that_names_three_ways(folder):
+    (folder / "model.safetensors").unlink()
+    assert "must hold model.safetensors, got none; name a bundled model" in fault(folder)
 
-    assert "must be a whole safetensors file, got" in fault(folder)
+    (folder / "config.json").unlink()
+    assert "must hold config.json; name a bundled model" in fault(folder)
 
 
-def test_a_file_that_is_no_safetensors_is_an_error(folder):
-    (folder / "model.safetensors").write_bytes(b"<html>404</html>" * 100)
+WHOLE = slice(None)
+
+
+@pytest.mark.parametrize("part", [slice(0), slice(7), slice(100), slice(5000), WHOLE])
+def test_a_file_cut_short_or_of_another_kind_is_an_error(folder, part):
+    file = folder / "model.safetensors"
+    file.write_bytes(b"<html>404</html>" if part == WHOLE else file.read_bytes()[part])
 
     assert "must be a whole safetensors file, got" in fault(folder)
 
@@ -419,20 +408,37 @@ def test_another_architecture_s_weights_under_a_t5_s_config_are_an_error(tmp_pat
     assert "must hold exactly the encoder of its config.json, got" in fault(folder)
 
 
-def test_a_missing_encoder_tensor_is_an_error_that_names_it(folder):
-    rewrite(folder, lambda tensors: tensors.pop(Q))
-
-    assert f"got 1 tensor missing: '{Q}'; " in fault(folder)
+NOT_OURS = "encoder.block.2.layer.0.layer_norm.weight"
 
 
-def test_an_unexpected_encoder_tensor_is_an_error_that_names_it(folder):
-    def add(tensors):
-        tensors["encoder.block.2.layer.0.layer_norm.weight"] = torch.ones(16)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(lambda some: some.pop(Q), f"got 1 tensor missing: '{Q}'; ", id="missing"),
+        pytest.param(
+            lambda some: some.update({NOT_OURS: torch.ones(16)}),
+            f"1 tensor that config.json's T5 has not: '{NOT_OURS}'",
+            id="unexpected",
+        ),
+        pytest.param(
+            lambda some: some.update({"encoder.\x1b[31m\n" + "x" * 3000: QS}),
+            r"has not: 'encoder.\x1b[31m\nxxx",
+            id="a name that is not printable",
+        ),
+        pytest.param(
+            lambda some: some.update({"shared.weight": torch.ones(11, 15)}),
+            "'shared.weight' must have shape (11, 16), got (11, 15)",
+            id="a token table of another width",
+        ),
+        pytest.param(
+            lambda some: some[Q][3].fill_(torch.nan), f"'{Q}' must be finite", id="a few NaN"
+        ),
+    ],
+)
+def test_a_tensor_that_is_wrong_is_named(folder, change, message):
+    rewrite(folder, change)
 
-    rewrite(folder, add)
-
-    message = fault(folder)
-    assert "1 tensor that config.json's T5 has not: 'encoder.block.2.layer.0.layer_norm" in message
+    assert message in fault(folder)
 
 
 def test_of_a_bare_stack_tensors_are_named_as_its_file_names_them(tmp_path):
@@ -440,12 +446,6 @@ def test_of_a_bare_stack_tensors_are_named_as_its_file_names_them(tmp_path):
     rewrite(tmp_path, lambda tensors: tensors.pop("final_layer_norm.weight"))
 
     assert "got 1 tensor missing: 'final_layer_norm.weight'; " in fault(tmp_path)
-
-
-def test_a_tensor_s_name_reaches_the_terminal_as_one_printable_word(folder):
-    rewrite(folder, lambda tensors: tensors.update({"encoder.\x1b[31m\n" + "x" * 3000: QS}))
-
-    assert r"has not: 'encoder.\x1b[31m\nxxx" in fault(folder)
 
 
 def test_a_tensor_of_another_shape_than_the_config_s_is_an_error(folder):
@@ -475,21 +475,6 @@ def test_values_that_no_training_leaves_are_an_error(folder, key, value, message
 
     assert message in fault(folder)
     assert key in fault(folder)
-
-
-def test_one_non_finite_value_among_many_is_found(folder):
-    def spoil(tensors):
-        tensors[Q][3, 4] = torch.nan
-
-    rewrite(folder, spoil)
-
-    assert f"'{Q}' must be finite" in fault(folder)
-
-
-def test_a_token_table_of_another_width_is_an_error(folder):
-    rewrite(folder, lambda tensors: tensors.update({"shared.weight": torch.ones(11, 15)}))
-
-    assert "'shared.weight' must have shape (11, 16), got (11, 15)" in fault(folder)
 
 
 def test_a_tensor_in_two_shards_is_an_error(tmp_path, model):

@@ -61,9 +61,8 @@ def test_a_sound_model_is_described(folder):
     assert found.evidence.verdict == "random"
 
 
-@pytest.mark.parametrize("name", ["english-t5-nano", "english-t5-micro"])
-def test_a_bundled_model_is_sound_pretrained_and_what_its_card_tells_of(name):
-    found = verify(name)
+def test_a_bundled_model_is_sound_pretrained_and_what_its_card_tells_of():
+    found = verify("english-t5-nano")
 
     assert found.agrees_with_card
     assert found.evidence.verdict == "pretrained"
@@ -88,25 +87,11 @@ def test_both_families_are_sound_in_every_format(tmp_path, feed_forward, dtype):
     assert found.evidence.verdict == "random"
 
 
-def test_an_encoder_alone_is_sound(tmp_path):
-    found = verify(str(save_model(tmp_path, tiny_t5(kind=T5EncoderModel))))
-
-    assert found.dropped == {"token table": 11 * 16}
-
-
 def test_an_output_layer_and_the_bias_of_the_first_t5s_are_expected(folder):
     add(folder, LEGACY, torch.ones(32, 3))
     add(folder, "lm_head.weight", torch.ones(11, 16))
 
     assert verify(str(folder)).dropped["output layer"] == 11 * 16
-
-
-def test_tensors_of_no_t5_are_named(folder):
-    add(folder, "bert.pooler.dense.weight", torch.ones(16, 16))
-
-    assert "got 1 tensor that config.json's T5 has not: 'bert.pooler.dense.weight'; " in fault(
-        folder
-    )
 
 
 def test_of_many_wrong_tensors_three_are_named(folder):
@@ -136,12 +121,6 @@ def test_values_are_checked_outside_the_encoder_too(folder, name, value, message
     assert message in found
 
 
-def test_a_broken_encoder_is_an_error(folder):
-    rewrite(folder, lambda tensors: tensors.pop("encoder.final_layer_norm.weight"))
-
-    assert "got 1 tensor missing: 'encoder.final_layer_norm.weight'; " in fault(folder)
-
-
 @pytest.mark.parametrize("blocks", [0.5, "two", -1, 0, 10**30])
 def test_a_number_of_decoder_blocks_that_is_none_is_an_error(folder, blocks):
     change_config(folder, num_decoder_layers=blocks)
@@ -149,10 +128,12 @@ def test_a_number_of_decoder_blocks_that_is_none_is_an_error(folder, blocks):
     assert "num_decoder_layers must be an integer in [1, 1000], got " in fault(folder)
 
 
-def test_a_config_without_decoder_blocks_means_as_many_as_the_encoder_s(folder):
+def test_a_config_without_decoder_blocks_means_as_many_as_the_encoder_s(folder, tmp_path):
     change_config(folder, num_decoder_layers=None)
+    encoder = save_model(tmp_path / "encoder", tiny_t5(kind=T5EncoderModel))
 
     assert verify(str(folder)).dropped.keys() == {"token table", "decoder"}
+    assert verify(str(encoder)).dropped == {"token table": 11 * 16}
 
 
 def test_a_card_of_other_weights_is_an_error(folder):
@@ -186,21 +167,6 @@ def test_a_broken_card_is_one_short_line(folder, text, message):
     (folder / "card.json").write_text(text)
 
     assert message in fault(folder)
-
-
-def test_trained_matrices_are_told_from_fresh_ones_in_a_folder(tmp_path, folder):
-    generator = torch.Generator().manual_seed(1)
-
-    def train(tensors):
-        """A pattern of rank one on top of every matrix of the first block, as training leaves."""
-        for name, values in tensors.items():
-            if name.startswith("encoder.block.0.") and values.ndim == 2:
-                rows, columns = (torch.randn(size, generator=generator) for size in values.shape)
-                values += 2 * torch.outer(rows, columns) * values.std()
-
-    rewrite(folder, train)
-
-    assert verify(str(folder)).evidence.verdict == "pretrained in 1 of 2 blocks"
 
 
 def test_a_card_beside_shards_is_an_error(tmp_path):
@@ -396,14 +362,6 @@ def test_weights_drawn_with_heavy_tails_are_called_random(draw):
     }
 
     evidence = gather_evidence(weights, CONFIG)
-
-    assert evidence.verdict == "random"
-
-
-def test_a_matrix_too_small_for_a_pattern_is_passed_over():
-    config = CONFIG | {"d_model": 1, "d_kv": 1, "d_ff": 1, "num_heads": 1}
-
-    evidence = gather_evidence(fresh_weights(config, seed=99), config)
 
     assert evidence.verdict == "random"
 

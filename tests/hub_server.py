@@ -11,6 +11,9 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import unquote, urlsplit
 
+import pytest
+from huggingface_hub import close_session, constants
+
 
 class Hub:
     """What the hub has, what goes wrong there, and what it was asked for."""
@@ -70,6 +73,21 @@ def serve(hub: Hub) -> Iterator[Hub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def hub_within_reach(cache: Path) -> Iterator[Hub]:
+    """A hub that this process asks, and an empty cache, until the block ends."""
+    with serve(Hub()) as hub, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        patch.setattr(constants, "ENDPOINT", hub.url)
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+        patch.setattr(constants, "HF_HUB_OFFLINE", False)
+        close_session()
+        yield hub
+        close_session()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hub_server import Hub, serve
+from hub_server import hub_within_reach
 from huggingface_hub import close_session, constants, file_download
 from tiny_t5 import cache_snapshot, change_config, fault_of, rewrite, save_model
 
@@ -21,18 +21,9 @@ NAME = "someone/tiny-t5"
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """A hub within reach, and an empty cache."""
-    with serve(Hub()) as server:
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        close_session()
+def hub(tmp_path):
+    with hub_within_reach(tmp_path / "cache") as server:
         yield server
-        close_session()
 
 
 @pytest.fixture

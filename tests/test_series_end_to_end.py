@@ -13,11 +13,13 @@ from tiny_training import tiny_language_model
 
 from stage1.base.metric_table import BLOCKS
 from stage1.data.batches import MarketWindows
+from stage1.prepare import prepare
 from stage1.run.columns import COMPLETED, DESIGN
 from stage1.run.folder import RunFolder
 from stage1.run.tables import RunWriter, read_blocks
 from stage1.study.trials import RunningTrial, TrialSpec, block_rows, curve_rows, trial_row
 from stage1.training.fit import fit
+from stage1.tune import tune
 
 DOCS = (ROOT / "docs" / "series.md").read_text()
 
@@ -48,7 +50,7 @@ def test_a_training_reports_every_metric_of_a_series(calendar):
 
 
 def test_a_model_learns_waves():
-    training = {"epochs": 8, "steps_per_epoch": 40, "batch_size": 16, "optimizer.lr": 5e-3}
+    training = {"epochs": 5, "steps_per_epoch": 40, "batch_size": 16, "optimizer.lr": 5e-3}
     config = series_config(
         training=training, transfer_learning={"use_pretrained_lm": False}, model={"stem.width": 16}
     )
@@ -76,18 +78,19 @@ def test_the_sums_of_its_channels_are_written_and_read(tmp_path):
     assert scored.groupby("timeframe").nunique().eq(1).all()
 
 
-def test_the_example_of_the_docs_is_sound_up_to_its_first_trial(tmp_path):
+def test_the_example_of_the_docs_is_sound_up_to_its_first_trial(call_command, tmp_path):
     places = {"eeg.csv": str(tmp_path / "eeg.csv"), "data/eeg": str(tmp_path / "eeg")}
     indented = re.search(r"python - <<'END'\n(.*?)\n    END", DOCS, flags=re.DOTALL)[1]
     program = textwrap.dedent(indented).replace("eeg.csv", places["eeg.csv"])
-    commands = re.findall(r"^    python -m (stage1\.(?:prepare|tune) [^#\n]+)", DOCS, re.MULTILINE)
-    prepare, tune = ([places.get(word, word) for word in one.split()] for one in commands[:2])
+    commands = re.findall(r"^    python -m stage1\.((?:prepare|tune) [^#\n]+)", DOCS, re.MULTILINE)
+    prepared, tuned = ([places.get(word, word) for word in one.split()] for one in commands[:2])
 
     exec(program, {})
-    stage1(*prepare)
-    told = stage1(*tune, "--check").stdout
+    assert call_command(prepare, *prepared[1:])[0] == 0
+    status, printed, error = call_command(tune, *tuned[1:], "--check")
 
-    assert "series.yaml: sound. 353 training and 193 validation windows" in told
+    assert status == 0, error
+    assert "series.yaml: sound. 353 training and 193 validation windows" in printed
 
 
 @pytest.mark.slow

@@ -297,6 +297,8 @@ BAD_NAMES = [
     pytest.param("x.", id="a dot at the end"),
     pytest.param("x ", id="a blank at the end"),
     pytest.param("", id="nothing"),
+    pytest.param("a b", id="a blank within"),
+    pytest.param("C:x", id="a drive"),
     pytest.param("\x1b[31m", id="a code of the terminal"),
 ]
 

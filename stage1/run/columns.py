@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -63,6 +64,11 @@ class Column(NamedTuple):
         """Whether a name is that of this column, or of one of the family."""
         prefix = self.name.removesuffix("*")
         return name.startswith(prefix) and (name != prefix) == self.is_family
+
+
+def column_of(name: str, columns: Iterable[Column]) -> Column | None:
+    """The column of that name, or the first family it belongs to."""
+    return next((column for column in columns if column.has(name)), None)
 
 
 IDENTITY_COLUMNS = (

@@ -7,6 +7,7 @@ prereg.yaml begins with a checksum of what follows. `read_preregistration` says 
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 import yaml
@@ -141,7 +142,7 @@ def read_preregistration(run: RunFolder) -> Preregistration:
         ResultsError: The file is missing or broken, or keys are missing, as in runs of an earlier
             version; names them.
     """
-    content = _content(run)
+    content = read_mapping(run.prereg)
     missing = [
         name
         for name, field in Preregistration.model_fields.items()
@@ -156,7 +157,7 @@ def read_preregistration(run: RunFolder) -> Preregistration:
         return Preregistration.model_validate(content)
     except ValidationError as error:
         faults = [f"{dotted(keys)}: {rule}" for keys, rule in faults_of(error, Preregistration)]
-        raise ResultsError(f"{run.prereg}: {'; '.join(faults)}; {_RESTORE}") from None
+        raise ResultsError(f"{run.prereg}: {'; '.join(faults)}; {RESTORE}") from None
 
 
 def preregistration_deviations(run: RunFolder) -> list[str]:
@@ -166,7 +167,7 @@ def preregistration_deviations(run: RunFolder) -> list[str]:
         Sentences for people; empty if nothing was changed.
     """
     try:
-        content = _content(run)
+        content = read_mapping(run.prereg)
     except ResultsError as error:
         return [f"{run.prereg.name} cannot be read, so nothing in it counts as fixed: {error}."]
     deviations = []
@@ -193,19 +194,22 @@ def is_untouched(run: RunFolder) -> bool | None:
     return checksum_holds(run.prereg.read_text(encoding="utf-8"), _LABEL)
 
 
-_RESTORE = "restore the file as it was written before the first trial, or run the study again"
+RESTORE = "restore the file as it was written before the first trial, or run the study again"
 
 
-def _content(run: RunFolder) -> dict[str, Any]:
-    if not run.prereg.is_file():
-        raise ResultsError(f"{run.prereg}: must be readable, got no file; {_RESTORE}")
+def read_mapping(file: Path) -> dict[str, Any]:
+    """The keys and values of a file that was written before the first trial.
+
+    Raises:
+        ResultsError: It is missing or broken.
+    """
+    if not file.is_file():
+        raise ResultsError(f"{file}: must be readable, got no file; {RESTORE}")
     try:
-        content, _ = read_yaml(run.prereg)
+        content, _ = read_yaml(file)
     except ConfigError as error:
-        reason = brief(str(error).removeprefix(f"{run.prereg}:"))
-        raise ResultsError(f"{run.prereg}: must be readable, got {reason}; {_RESTORE}") from None
+        reason = brief(str(error).removeprefix(f"{file}:"))
+        raise ResultsError(f"{file}: must be readable, got {reason}; {RESTORE}") from None
     if not isinstance(content, dict):
-        raise ResultsError(
-            f"{run.prereg}: must hold keys and values, got {shown(content)}; {_RESTORE}"
-        )
+        raise ResultsError(f"{file}: must hold keys and values, got {shown(content)}; {RESTORE}")
     return content

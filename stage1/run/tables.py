@@ -36,6 +36,7 @@ from stage1.run.columns import (
     TIME,
     TRIAL_COLUMNS,
     Column,
+    column_of,
 )
 from stage1.run.folder import RESTORE_OR_REPEAT, RunFolder, require_file, require_folder, unreadable
 from stage1.run.resolved_space import LONGEST_NAME
@@ -83,7 +84,7 @@ def checked(table: pa.Table, columns: Sequence[Column], *, unique: Sequence[str]
     faults = list(_name_faults(table.column_names))
     arrays: dict[str, pa.ChunkedArray] = {}
     for name in table.column_names if not faults else ():
-        column = _column_of(name, tuple(columns))
+        column = column_of(name, columns)
         if column is not None:
             arrays[name], rule = _checked_column(table.column(name), name, column)
             faults += [f"{name} must be {rule}"] if rule else []
@@ -107,11 +108,6 @@ def _name_faults(names: Sequence[str]) -> Iterator[str]:
             yield f"must have each column once, got {shown(name)} {times} times"
         elif not name.isprintable() or len(name) > LONGEST_NAME:
             yield f"must have columns with a name of one line, got {shown(name)}"
-
-
-def _column_of(name: str, columns: Sequence[Column]) -> Column | None:
-    """The column of that name, or the first family it belongs to."""
-    return next((column for column in columns if column.has(name)), None)
 
 
 def _repeated_row(table: pa.Table, unique: Sequence[str]) -> str | None:
@@ -352,12 +348,12 @@ class RunWriter:
         Raises:
             ResultsError: A table exists but cannot be read.
         """
-        begun = run.trials.exists()
+        continues = run.trials.exists()
         for file in (run.trials, run.curves, run.blocks):
             remove_leftovers(file)
-        trials = load_table(run.trials) if begun else _arrow_table([], TRIAL_COLUMNS)
-        curves = load_table(run.curves) if begun else _arrow_table([], CURVE_COLUMNS)
-        has_blocks = begun and run.blocks.exists()
+        trials = load_table(run.trials) if continues else _arrow_table([], TRIAL_COLUMNS)
+        curves = load_table(run.curves) if continues else _arrow_table([], CURVE_COLUMNS)
+        has_blocks = continues and run.blocks.exists()
         blocks = load_table(run.blocks) if has_blocks else _arrow_table([], BLOCK_COLUMNS)
         known = trials["trial_id"]
         self._trial_ids = set(known.to_pylist())
@@ -365,8 +361,8 @@ class RunWriter:
         self._curves = _Table(run.curves, CURVE_COLUMNS, _of_trials(curves, known))
         self._blocks = _Table(run.blocks, BLOCK_COLUMNS, _of_trials(blocks, known))
         self._lock = Lock()
-        self._has_new_blocks = not begun or len(self._blocks.joined()) < len(blocks)
-        if not begun or self._has_new_blocks:
+        self._has_new_blocks = not continues or len(self._blocks.joined()) < len(blocks)
+        if not continues or self._has_new_blocks:
             self.save()
 
     @property
@@ -495,7 +491,7 @@ def _ordered(names: Iterable[str], columns: Sequence[Column]) -> list[str]:
     Raises:
         ValueError: A name is none of the table's.
     """
-    places = {name: _column_of(name, columns) for name in names}
+    places = {name: column_of(name, columns) for name in names}
     for name, column in places.items():
         if column is None:
             raise ValueError(f"a column must be one of the table's, got {name!r}")

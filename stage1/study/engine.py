@@ -52,7 +52,8 @@ class StudyEngine:
         study: What to run.
         tables: Where trials are written.
         ended: Trials of an earlier session, in the order of their ends.
-        begun: Trials that had begun in that session and not ended, in order: they come first.
+        started: Trials of that session that had not ended, in the order of their starts: they
+            come first.
         samplers: Of the arms; none where nothing is searched.
         halving: Rules of the arms; none where no trial is stopped early.
     """
@@ -62,7 +63,7 @@ class StudyEngine:
         study: RunnableStudy,
         tables: Tables,
         ended: Sequence[EndedTrial] = (),
-        begun: Sequence[TrialSpec] = (),
+        started: Sequence[TrialSpec] = (),
         *,
         samplers: Mapping[str, ArmSampler],
         halving: Mapping[str, HalvingRule],
@@ -73,14 +74,14 @@ class StudyEngine:
         self.ended: dict[str, EndedTrial] = {}
         self.observers: list[Callable[[], None]] = []
         self.notes: list[str] = []
-        self._resumed = {spec.trial_id for spec in begun}
+        self._resumed = {spec.trial_id for spec in started}
         self._lost: deque[str] = deque()
         self._ends: Counter[tuple[str, str, str]] = Counter()
-        self._told: set[tuple[str, str]] = set()
+        self._reported_points: set[tuple[str, str]] = set()
         for trial in ended:
             self._replay(trial)
         stages = Stages(study, self._samplers, running=self.running, ended=self.ended)
-        self._waiting = stages.specs([spec for spec in begun if spec.trial_id not in self.ended])
+        self._waiting = stages.specs([spec for spec in started if spec.trial_id not in self.ended])
 
     @property
     def has_lost(self) -> bool:
@@ -214,20 +215,20 @@ class StudyEngine:
         value = self._objective(trial.curve[-1]) if trial.curve else math.nan
         ended = EndedTrial(spec, status, value, curve, seconds, trial.would_stop_epoch, error)
         del self.running[spec.trial_id]
-        self._keep(ended)
+        self._note_end(ended)
         if spec.stage == SEARCH:
-            told = value if status == COMPLETED else None
-            self._samplers[spec.arm].tell(spec.search_point, _OPTUNA_STATE[status], told)
+            final_value = value if status == COMPLETED else None
+            self._samplers[spec.arm].tell(spec.search_point, _OPTUNA_STATE[status], final_value)
         self._tell_design(spec)
         self._notify()
 
-    def _keep(self, trial: EndedTrial) -> None:
+    def _note_end(self, trial: EndedTrial) -> None:
         self.ended[trial.spec.trial_id] = trial
         self._ends[trial.spec.stage, trial.spec.arm, trial.status] += 1
 
     def _replay(self, trial: EndedTrial) -> None:
         """Take a trial of an earlier session into rungs and Optuna study, as it was then."""
-        self._keep(trial)
+        self._note_end(trial)
         spec = trial.spec
         if spec.stage == CONFIRM:
             return
@@ -250,13 +251,13 @@ class StudyEngine:
         """Tell a configuration of the design to its arm's study once all its seeds have ended."""
         if spec.stage != DESIGN or spec.arm not in self._samplers:
             return
-        if (spec.arm, spec.config_id) in self._told:
+        if (spec.arm, spec.config_id) in self._reported_points:
             return
         ids = [spec._replace(seed=seed).trial_id for seed in self.study.design_seeds]
         trials = [self.ended[trial_id] for trial_id in ids if trial_id in self.ended]
         if len(trials) < len(ids):
             return
-        self._told.add((spec.arm, spec.config_id))
+        self._reported_points.add((spec.arm, spec.config_id))
         good = all(trial.status == COMPLETED for trial in trials)
         epochs = set.intersection(*(set(trial.curve) for trial in trials))
         curve = {

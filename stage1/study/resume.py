@@ -1,4 +1,7 @@
-"""How a run folder begins, and what a study that was interrupted needs to go on."""
+"""How a run folder begins, and what a study that was interrupted needs to go on.
+
+`begun.json` holds the trials that were started and have no row yet: they come first.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,11 @@ import torch
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from stage1.base.errors import ConfigError, ResultsError
+from stage1.base.errors import ResultsError
 from stage1.base.files import atomic_path, remove_leftovers, sha256_of_file, write_text
 from stage1.base.text import dotted, shown
 from stage1.config import Config, config_yaml
-from stage1.config.yaml_source import merged, read_yaml
+from stage1.config.yaml_source import merged
 from stage1.language_models.resolver import LanguageModel
 from stage1.run.columns import PARAMETER_PREFIX, RANDOM, STAGES
 from stage1.run.comparison_record import (
@@ -36,6 +39,7 @@ from stage1.run.comparison_record import (
 )
 from stage1.run.folder import RunFolder, check_begun, check_new
 from stage1.run.registration import (
+    RESTORE,
     SEARCHED,
     CostPlan,
     Preregistration,
@@ -44,6 +48,7 @@ from stage1.run.registration import (
     early_epoch,
     is_untouched,
     preregistration_text,
+    read_mapping,
 )
 from stage1.run.tables import read_curves, read_trials
 from stage1.study.comparison import Comparison
@@ -60,8 +65,8 @@ from stage1.study.trials import EndedTrial, RunnableStudy, TrialSpec
 _SPECS = TypeAdapter(list[TrialSpec])
 
 
-class BegunTrials:
-    """Keeps the file up to date; trials are begun by one thread and written by another.
+class StartedTrials:
+    """Keeps `begun.json` up to date; one thread starts trials and another writes their rows.
 
     Args:
         file: `begun.json` of the run folder; goes on with what it holds.
@@ -73,10 +78,10 @@ class BegunTrials:
     def __init__(self, file: Path) -> None:
         remove_leftovers(file)
         self._file, self._lock = file, Lock()
-        self._specs = {spec.trial_id: spec for spec in read_begun(file)}
+        self._specs = {spec.trial_id: spec for spec in read_started(file)}
 
     def add(self, spec: TrialSpec) -> None:
-        """Note that a trial begins."""
+        """Note that a trial is started."""
         with self._lock:
             self._specs[spec.trial_id] = spec
             self._write()
@@ -96,8 +101,8 @@ class BegunTrials:
         write_text(self._file, json.dumps(specs, indent=1))
 
 
-def read_begun(file: Path) -> list[TrialSpec]:
-    """The trials that had begun and had no row, in the order in which they began; perhaps none.
+def read_started(file: Path) -> list[TrialSpec]:
+    """The trials that were started and have no row, in the order of their starts; perhaps none.
 
     Raises:
         ResultsError: The file is not as it was written.
@@ -228,15 +233,15 @@ def check_same_study(run: RunFolder, study: Study, *, data: dict[str, Any]) -> N
         ResultsError: The folder is missing, edited, or another study's; names what differs.
     """
     check_begun(run)
-    if _mapping(run.prereg).get("space_sha256") != sha256_of_file(run.space):
+    if read_mapping(run.prereg).get("space_sha256") != sha256_of_file(run.space):
         raise ResultsError(
             f"{run.space}: must be as it was before the first trial; an edited study is a new run"
         )
     if not is_untouched(run):
-        raise ResultsError(f"{run.prereg}: {_WHOLE}, got a text that its checksum does not fit")
+        raise ResultsError(f"{run.prereg}: must fit its checksum, got an edited file; {RESTORE}")
     _refuse_links(run)
     # A run of an earlier version does not say keys that came later: it had what are their defaults.
-    then = _flat(merged({"config": Config().model_dump(mode="json")}, _mapping(run.space)))
+    then = _flat(merged({"config": Config().model_dump(mode="json")}, read_mapping(run.space)))
     now = _flat(yaml.safe_load(space_yaml(study, {"data": data})))
     _refuse_changes(run.space, then, now)
 
@@ -280,19 +285,6 @@ def _value(key: str, values: Mapping[str, Any]) -> str:
         return shown(values.get(key))
     place = values.get("data.data_dir") or "the bundled sample"
     return f"{str(values.get(key))[:12]} of {place}"
-
-
-def _mapping(file: Path) -> dict[str, Any]:
-    try:
-        content, _ = read_yaml(file)
-    except ConfigError as error:
-        raise ResultsError(f"{file}: {_WHOLE} ({error})") from None
-    if not isinstance(content, dict):
-        raise ResultsError(f"{file}: {_WHOLE}, got {shown(content)}")
-    return content
-
-
-_WHOLE = "must be as it was written before the first trial; restore it, or start a new run"
 
 
 def _flat(values: dict[str, Any], above: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -367,15 +359,15 @@ def ended_trials(run: RunFolder, study: RunnableStudy) -> list[EndedTrial]:
     ]
 
 
-def begun_trials(run: RunFolder, study: RunnableStudy) -> list[TrialSpec]:
-    """The trials that had begun when the study was cut off, in that order.
+def started_trials(run: RunFolder, study: RunnableStudy) -> list[TrialSpec]:
+    """The trials that were running when the study was cut off, in the order of their starts.
 
     The last of them may have rows already, if it was cut off between the two writings.
 
     Raises:
         ResultsError: The file is not as the study has written it.
     """
-    specs = read_begun(run.begun)
+    specs = read_started(run.begun)
     arms, names = list(study.space.arms), re.compile(r"[A-Za-z0-9_]+(-\d+)?")
     for spec in specs:
         known = spec.stage in STAGES and spec.arm in arms and names.fullmatch(spec.config_id)

@@ -36,7 +36,7 @@ def expected_by_stage(
 
 
 class Stages:
-    """Hands out the trials of a study in order, except those that have begun or ended.
+    """Hands out the trials of a study in order, except those that run or have ended.
 
     Args:
         study: What is run.
@@ -56,13 +56,13 @@ class Stages:
         self._study, self._samplers = study, samplers
         self._running, self._ended = running, ended
 
-    def specs(self, begun: Sequence[TrialSpec]) -> Iterator[TrialSpec | None]:
+    def specs(self, started: Sequence[TrialSpec]) -> Iterator[TrialSpec | None]:
         """Trial by trial; None while others must end first.
 
         Args:
-            begun: Trials that had begun in an earlier session and not ended: they come first.
+            started: Trials of an earlier session that had not ended: they come first.
         """
-        for spec in begun:
+        for spec in started:
             if spec.stage == SEARCH:
                 self._samplers[spec.arm].ask(spec.search_point, spec.values)
             yield spec
@@ -80,9 +80,9 @@ class Stages:
         arms = list(self._study.space.arms)
         for index in range(self._study.space.search.trials):
             number, arm = index // len(arms), arms[index % len(arms)]
-            known = TrialSpec(SEARCH, arm, f"{arm}-{number:03d}", self._study.seed, {})
-            if self._is_new(known):
-                yield known._replace(values=self._samplers[arm].ask(number))
+            spec = TrialSpec(SEARCH, arm, f"{arm}-{number:03d}", self._study.seed, {})
+            if self._is_new(spec):
+                yield spec._replace(values=self._samplers[arm].ask(number))
 
     def _confirm(self) -> Iterator[TrialSpec]:
         sign = 1 if self._study.space.objective.mode == "max" else -1

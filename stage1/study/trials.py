@@ -15,7 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stage1.config import Config
-from stage1.run.columns import BLOCK_SUMS, PARAMETER_PREFIX
+from stage1.run.columns import (
+    BLOCK_SUMS,
+    CURVE_COLUMNS,
+    PARAMETER_PREFIX,
+    TRIAL_COLUMNS,
+    Column,
+    column_of,
+)
 from stage1.study.space import Space, Value
 
 
@@ -172,23 +179,6 @@ def not_finite(row: Mapping[str, Any], objective: str) -> str | None:
     return None
 
 
-_CURVE_ONLY = {"epoch", "train_loss", "lr"}
-_TRIAL_ONLY = {
-    "zero_val_loss",
-    "accumulation",
-    "seconds_per_step",
-    "steps",
-    "peak_rss_mb",
-    "peak_vram_mb",
-    "parameters",
-    "lm_sha256",
-    "head_sha256",
-    "order_sha256",
-    "mask_sha256",
-    "node",
-}
-
-
 def trial_row(trial: RunningTrial, status: str, error: str | None) -> dict[str, Any]:
     """The trial's row of trials.parquet."""
     last = trial.curve[-1] if trial.curve else {}
@@ -202,7 +192,7 @@ def trial_row(trial: RunningTrial, status: str, error: str | None) -> dict[str, 
         "status": status,
         "epochs": last.get("epoch", 0),
         **{PARAMETER_PREFIX + key: value for key, value in spec.values.items()},
-        **{key: value for key, value in last.items() if key not in _CURVE_ONLY},
+        **{key: last[key] for key in last if not _is_only_of(CURVE_COLUMNS, key, TRIAL_COLUMNS)},
         "started_at": trial.started_at,
         "would_stop_epoch": trial.would_stop_epoch,
         "error": error,
@@ -212,13 +202,13 @@ def trial_row(trial: RunningTrial, status: str, error: str | None) -> dict[str, 
 def curve_rows(trial: RunningTrial) -> list[dict[str, Any]]:
     """The trial's rows of curves.parquet."""
     return [
-        {
-            key: value
-            for key, value in row.items()
-            if key not in _TRIAL_ONLY and not key.startswith("baseline_")
-        }
+        {key: row[key] for key in row if not _is_only_of(TRIAL_COLUMNS, key, CURVE_COLUMNS)}
         for row in trial.curve
     ]
+
+
+def _is_only_of(columns: Sequence[Column], name: str, others: Sequence[Column]) -> bool:
+    return column_of(name, columns) is not None and column_of(name, others) is None
 
 
 def block_rows(

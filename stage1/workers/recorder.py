@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from stage1.run.folder import RunFolder
 from stage1.run.tables import RunWriter
-from stage1.study.resume import BegunTrials
+from stage1.study.resume import StartedTrials
 from stage1.study.trials import TrialSpec
 from stage1.workers.tensorboard import write_trial
 
@@ -34,8 +34,8 @@ class Recorder:
     """
 
     def __init__(self, run: RunFolder) -> None:
-        self._run, self._tables, self._begun = run, RunWriter(run), BegunTrials(run.begun)
-        self._begun.remove(self._tables.trial_ids)  # killed between the two writings
+        self._run, self._tables, self._started = run, RunWriter(run), StartedTrials(run.begun)
+        self._started.remove(self._tables.trial_ids)  # killed between the two writings
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
         self._jobs: list[Future[None]] = []
         self._waiting: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
@@ -59,7 +59,7 @@ class Recorder:
 
     def begin(self, spec: TrialSpec) -> None:
         """Note a trial that begins, on disk."""
-        self._begun.add(spec)
+        self._started.add(spec)
 
     def add_trial(
         self,
@@ -111,4 +111,4 @@ class Recorder:
             write_trial(self._run.tensorboard, row, curve)
         self._tables.save()
         self._written = time.monotonic()
-        self._begun.remove([row["trial_id"] for row, _ in trials])
+        self._started.remove([row["trial_id"] for row, _ in trials])

@@ -9,7 +9,6 @@ import yaml
 from synthetic_run import write_synthetic_run
 
 from stage1.base.errors import ResultsError
-from stage1.run.folder import RunFolder
 from stage1.run.registration import (
     early_epoch,
     is_untouched,
@@ -158,9 +157,3 @@ def test_a_changed_space_is_told(run, change):
     (deviation,) = preregistration_deviations(run)
 
     assert deviation.startswith("space.yaml is not the file that was registered")
-
-
-def test_a_folder_without_a_registration_is_told(tmp_path):
-    (deviation,) = preregistration_deviations(RunFolder(tmp_path))
-
-    assert deviation.startswith("prereg.yaml cannot be read")

@@ -247,12 +247,6 @@ def test_blocks_of_a_trial_that_was_never_written_are_dropped(run, monkeypatch):
     assert len(read_blocks(run)) == 0
 
 
-def test_sums_that_are_not_finite_are_missing(run):
-    RunWriter(run).add_trial(synthetic_trial("t0"), [], [BLOCK | {"sum_decoded": math.nan}])
-
-    assert read_blocks(run)["sum_decoded"].isna().tolist() == [True]
-
-
 def test_the_cost_is_read_back_as_it_was_written(run):
     rows = synthetic_cost()
 
@@ -278,12 +272,6 @@ def test_a_run_without_the_table_has_no_rows_but_all_columns_in_their_types(run,
     assert list(missing.columns) == fixed_names(columns)
     assert len(missing) == 0
     assert missing.dtypes.to_dict() == read(run).dtypes.to_dict()
-
-
-@pytest.mark.parametrize("read", [read_blocks, read_cost])
-def test_a_missing_folder_is_named_by_every_reader(run, read):
-    with pytest.raises(ResultsError, match="study must be a run folder, got no such folder"):
-        read(run)
 
 
 def test_a_timing_twice_is_refused(run):
@@ -419,9 +407,10 @@ def test_a_table_that_is_not_ours_is_one_line_with_its_fault(run, change, messag
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_folder_is_named(run):
+@pytest.mark.parametrize("read", [read_trials, read_curves, read_blocks, read_cost, read_space])
+def test_a_missing_folder_is_named_by_every_reader(run, read):
     with pytest.raises(ResultsError, match="study must be a run folder, got no such folder"):
-        read_trials(run)
+        read(run)
 
 
 @pytest.mark.parametrize("read", [read_trials, read_curves, read_space])

@@ -148,12 +148,6 @@ def test_fewer_completed_points_than_two_are_all_confirmed(tmp_path):
     assert len(of_stage(tables, CONFIRM)) == 2 * 2
 
 
-def test_every_trial_has_an_id_of_its_own(study):
-    _, tables, _ = run(study, workers=3)
-
-    assert len(set(tables.trial_ids)) == len(tables.trial_ids)
-
-
 @pytest.mark.parametrize("trials", [0, 1, 5, 12])
 def test_the_expected_number_of_trials_is_what_runs_where_all_go_well(tmp_path, trials):
     study = simulated_study(tmp_path, trials=trials)
@@ -239,12 +233,6 @@ def test_what_is_not_finite_ends_a_trial_of_any_stage(study, stage, column, valu
     rows = of_stage(tables, stage)
     assert {(row["status"], row["epochs"]) for row in rows} == {(DIVERGED, 2)}
     assert {row["error"] for row in rows} == {f"{column} must stay finite, got {value} at epoch 2"}
-
-
-def test_a_missing_train_loss_before_the_first_step_is_no_fault(study):
-    engine, _, _ = run(study)
-
-    assert DIVERGED not in {trial.status for trial in engine.ended.values()}
 
 
 @pytest.mark.parametrize(("factor", "ends"), [(9.9, False), (10.1, True)])
@@ -335,13 +323,13 @@ def test_states_are_those_of_the_trials(study):
 
     states = {COMPLETED: "COMPLETE", STOPPED: "PRUNED", DIVERGED: "FAIL", FAILED: "FAIL"}
     for arm in ARMS:
-        told = {
+        ended = {
             trial.user_attrs["search_point"]: trial.state.name
             for trial in optuna_trials(storage, arm)
             if "search_point" in trial.user_attrs
         }
         rows = [row for row in of_stage(tables, SEARCH) if row["arm"] == arm]
-        assert told == {int(row["config_id"][-3:]): states[row["status"]] for row in rows}
+        assert ended == {int(row["config_id"][-3:]): states[row["status"]] for row in rows}
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -349,13 +337,13 @@ def test_the_design_is_told_as_means_over_its_seeds(study, workers):
     _, tables, storage = run(study, workers=workers)
 
     for arm in ARMS:
-        told = {
+        means = {
             trial.user_attrs["design"]: trial
             for trial in optuna_trials(storage, arm)
             if "design" in trial.user_attrs
         }
-        assert len(told) == 4
-        for config_id, trial in told.items():
+        assert len(means) == 4
+        for config_id, trial in means.items():
             rows = [
                 row
                 for row in design_rows(tables)
@@ -413,7 +401,7 @@ def unlucky_row(spec, epoch):
 
 
 @pytest.mark.parametrize("row", [epoch_row, unlucky_row])
-@pytest.mark.parametrize("ended", [0, 1, 7, 16, 17, 20, 24, 27, 28, 30])
+@pytest.mark.parametrize("ended", [0, 1, 7, 16, 17, 20, 24, 27, 28, 30, 100])
 def test_an_interrupted_study_ends_as_if_it_had_not_been(study, ended, row):
     _, whole, _ = run(study, row=row)
     first = simulate(engine_of(study, tables=(tables := Tables())), trials=ended, row=row)
@@ -465,16 +453,6 @@ def test_with_several_workers_no_trial_is_lost_and_none_is_run_twice(study, ende
     assert len(set(tables.trial_ids)) == len(tables.trial_ids)
     assert (counts[DESIGN], counts[SEARCH]) == (16, 12)
     assert counts[CONFIRM] == engine.expected_by_stage()[CONFIRM]
-
-
-def test_a_finished_study_has_nothing_left_to_run(study):
-    engine, _, _ = run(study)
-    tables = Tables()
-
-    again = simulate(engine_of(study, tables=tables, ended=engine.ended.values()))
-
-    assert tables.rows == []
-    assert again.ended.keys() == engine.ended.keys()
 
 
 def test_going_on_rebuilds_the_same_optuna_studies(study):

@@ -11,7 +11,7 @@ import optuna
 import pytest
 import torch
 import yaml
-from simulated_study import WrittenTables, engine_of, epoch_row, simulate, simulated_study
+from simulated_study import WrittenTables, engine_of, simulate, simulated_study
 
 from stage1.base.errors import ResultsError
 from stage1.run.folder import RunFolder
@@ -22,8 +22,16 @@ from stage1.run.registration import (
 )
 from stage1.run.resolved_space import read_space
 from stage1.run.tables import RunWriter
-from stage1.study.resume import begin_run, check_same_study, data_description, ended_trials
+from stage1.study.resume import (
+    StartedTrials,
+    begin_run,
+    check_same_study,
+    data_description,
+    ended_trials,
+    read_started,
+)
 from stage1.study.study import space_yaml
+from stage1.study.trials import TrialSpec
 
 DATA = {"data_dir": None, "fingerprint": "d" * 64}
 NANO = SimpleNamespace(name="english-t5-nano", sha256="a" * 64, weights={"w": torch.zeros(3, 5)})
@@ -64,31 +72,16 @@ def test_a_begun_run_holds_the_study_and_its_registration(run, study):
     assert (registered["configurations"], registered["seeds"]) == (4, [1, 2])
     assert registered["roles"] == {"pretrained": "pretrained", "random": "random"}
     assert registered["language_models"] == {"english-t5-nano": "a" * 64}
+    assert registered["early_epoch"] == 2
     assert registered["versions"]["optuna"] == optuna.__version__
-
-
-@pytest.mark.parametrize(("horizon", "early"), [(15, 3), (9, 2), (3, 1), (1, 1)])
-def test_the_early_epoch_is_a_fifth_of_the_horizon(tmp_path, horizon, early):
-    asha = "{trials: 1, scheduler: {asha: {grace_epochs: 1}}}"
-    study = simulated_study(tmp_path, horizon_epochs=str(horizon), search=asha)
-    run = RunFolder(tmp_path / "run")
-
-    begin_run(run, study, data=DATA, models=MODELS, claims=CLAIMS)
-
-    assert yaml.safe_load(run.prereg.read_text())["early_epoch"] == early
+    assert read_preregistration(run).arms == ["pretrained", "random"]
+    assert preregistration_deviations(run) == []
 
 
 def registered_in(tmp_path, study, models):
     run = RunFolder(tmp_path / "another")
     begin_run(run, study, data=DATA, models=models, claims=CLAIMS)
     return read_preregistration(run)
-
-
-def test_a_begun_run_has_a_registration_that_can_be_read_and_deviates_in_nothing(run, study):
-    registered = read_preregistration(run)
-
-    assert registered.arms == list(study.space.arms)
-    assert preregistration_deviations(run) == []
 
 
 def test_the_claim_about_cost_is_about_the_largest_t5_of_the_pretrained_arm(tmp_path):
@@ -105,44 +98,43 @@ def test_the_claim_about_cost_is_about_the_largest_t5_of_the_pretrained_arm(tmp_
     assert registered.cost.patch_len == study.config.transfer_learning.patch_len == 8
 
 
-def test_without_a_pretrained_arm_no_cost_is_registered(tmp_path):
-    study = simulated_study(
-        tmp_path, **{"  pretrained": "{transfer_learning.initialization: shuffled}"}
-    )
-
-    assert registered_in(tmp_path, study, MODELS).cost is None
-
-
-def test_what_makes_the_random_arm_strong_is_registered(tmp_path):
-    settings = "initialization: random, transfer_learning.initializer_factor: 0.05"
-    study = simulated_study(tmp_path, **{"  random": f"{{transfer_learning.{settings}}}"})
-
-    arm = registered_in(tmp_path, study, MODELS).random_arm
-
-    assert (arm.initializer_factor, arm.input_scale) == (0.05, None)
-
-
-def test_a_searched_setting_of_the_random_arm_is_registered_as_searched(tmp_path):
-    factor = "{type: float, low: 0.1, high: 2}"
+@pytest.mark.parametrize(
+    ("arm", "searched", "expected"),
+    [
+        pytest.param(
+            "initialization: random, transfer_learning.initializer_factor: 0.05",
+            "",
+            (0.05, None),
+            id="its settings",
+        ),
+        pytest.param(
+            "initialization: random",
+            "\n  transfer_learning.initializer_factor: {type: float, low: 0.1, high: 2}",
+            ("searched", None),
+            id="a searched setting",
+        ),
+        pytest.param("initialization: shuffled", "", None, id="no such arm"),
+    ],
+)
+def test_what_makes_the_random_arm_strong_is_registered(tmp_path, arm, searched, expected):
     study = simulated_study(
         tmp_path,
         **{
-            "  transfer_learning.patch_len": f"{{type: choice, options: [4]}}\n"
-            f"  transfer_learning.initializer_factor: {factor}"
+            "  random": f"{{transfer_learning.{arm}}}",
+            "  transfer_learning.patch_len": f"{{type: choice, options: [4]}}{searched}",
         },
     )
 
-    arm = registered_in(tmp_path, study, MODELS).random_arm
+    registered = registered_in(tmp_path, study, MODELS).random_arm
 
-    assert (arm.initializer_factor, arm.input_scale) == ("searched", None)
+    assert (registered and (registered.initializer_factor, registered.input_scale)) == expected
 
 
-def test_without_a_random_arm_nothing_is_registered_of_it(tmp_path):
-    study = simulated_study(
-        tmp_path, **{"  random": "{transfer_learning.initialization: shuffled}"}
-    )
+def test_without_a_pretrained_arm_no_cost_is_registered(tmp_path):
+    shuffled = "{transfer_learning.initialization: shuffled}"
+    study = simulated_study(tmp_path, **{"  pretrained": shuffled})
 
-    assert registered_in(tmp_path, study, MODELS).random_arm is None
+    assert registered_in(tmp_path, study, MODELS).cost is None
 
 
 def test_a_folder_that_exists_is_refused_and_stays_as_it_was(run, study):
@@ -254,21 +246,12 @@ def test_an_edited_space_is_refused(run, study):
     assert "an edited study is a new run" in refused(run, study)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        pytest.param(b"a: [1\n", id="broken YAML"),
-        pytest.param(b"", id="empty"),
-        pytest.param(b"- a\n", id="a list"),
-        pytest.param(b"\xff\xfe\x00", id="no text"),
-    ],
-)
-def test_a_damaged_registration_is_one_line(run, study, content):
-    run.prereg.write_bytes(content)
+def test_a_damaged_registration_is_one_line(run, study):
+    run.prereg.write_bytes(b"a: [1\n")
 
     message = refused(run, study)
 
-    assert message.startswith(f"{run.prereg}: must be as it was written before the first trial")
+    assert message.startswith(f"{run.prereg}: must be readable")
     assert "\n" not in message
 
 
@@ -286,8 +269,7 @@ def test_an_edited_registration_is_refused(run, study, edit):
 
     message = refused(run, study)
 
-    assert message.startswith(f"{run.prereg}: must be as it was written before the first trial")
-    assert "checksum" in message
+    assert message.startswith(f"{run.prereg}: must fit its checksum")
 
 
 def test_a_registration_of_something_else_is_refused(run, study):
@@ -296,17 +278,12 @@ def test_a_registration_of_something_else_is_refused(run, study):
     assert "an edited study is a new run" in refused(run, study)
 
 
-@pytest.mark.parametrize("missing", ["space", "prereg"])
+@pytest.mark.parametrize("missing", ["space", "prereg", "path"])
 def test_a_folder_without_its_first_files_is_no_run_to_resume(run, study, missing):
-    getattr(run, missing).unlink()
+    gone = getattr(run, missing)
+    gone.rename(gone.with_name("elsewhere"))
 
     assert refused(run, study) == f"{run.path}: must be a run folder to --resume; start it without"
-
-
-def test_a_folder_that_does_not_exist_cannot_be_resumed(tmp_path, study):
-    message = refused(RunFolder(tmp_path / "nope"), study)
-
-    assert message.endswith("must be a run folder to --resume; start it without")
 
 
 @pytest.mark.parametrize(
@@ -338,23 +315,6 @@ def test_before_the_first_trial_nothing_has_ended(run, study):
     RunWriter(run)
 
     assert ended_trials(run, study) == []
-
-
-def test_values_without_a_condition_met_stay_absent(tmp_path):
-    condition = "when: {transfer_learning.freeze_lm_epochs: 2}"
-    study = simulated_study(
-        tmp_path,
-        **{"  transfer_learning.patch_len": f"{{type: choice, options: [4, 8], {condition}}}"},
-    )
-    run = RunFolder(tmp_path / "run")
-    engine = simulate(engine_of(study, tables=WrittenTables(run)))
-
-    read = ended_trials(run, study)
-
-    assert [trial.spec.values for trial in read] == [
-        trial.spec.values for trial in engine.ended.values()
-    ]
-    assert {len(trial.spec.values) for trial in read} == {2, 3}
 
 
 def test_a_parameter_that_was_never_active_has_no_column_and_no_value(tmp_path):
@@ -392,11 +352,72 @@ def test_trials_that_failed_before_their_first_epoch_have_no_value(tmp_path, met
     assert all(math.isnan(trial.value) for trial in read)
 
 
-def test_a_broken_table_is_one_line(run, study):
-    simulate(engine_of(study, tables=WrittenTables(run)), trials=2, row=epoch_row)
-    run.trials.write_bytes(b"PAR1 broken")
+# --- the file of started trials ---
 
-    with pytest.raises(ResultsError, match=r"trials\.parquet") as raised:
-        ended_trials(run, study)
+A = TrialSpec("search", "random", "random-000", 0, {"lr": 1e-3, "n": 2, "name": "x", "on": True})
+B = TrialSpec("design", "random", "design000", 1, {})
 
-    assert "\n" not in str(raised.value)
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "begun.json"
+
+
+def test_started_trials_are_read_back_as_they_were_and_in_their_order(file):
+    started = StartedTrials(file)
+    started.add(B)
+    started.add(A)
+
+    assert read_started(file) == [B, A]
+    types = [type(value) for value in read_started(file)[1].values.values()]
+    assert types == [float, int, str, bool]
+
+
+def test_trials_whose_rows_are_written_are_no_longer_in_the_file(file):
+    started = StartedTrials(file)
+    started.add(B)
+    started.add(A)
+
+    started.remove([B.trial_id, "unknown"])
+
+    assert read_started(file) == [A]
+
+
+def test_without_any_there_is_no_file(file):
+    started = StartedTrials(file)
+    started.add(A)
+    started.remove([A.trial_id])
+
+    assert not file.exists()
+    assert read_started(file) == []
+
+
+def test_the_next_session_goes_on_with_the_file(file):
+    StartedTrials(file).add(A)
+
+    StartedTrials(file).add(B)
+
+    assert read_started(file) == [A, B]
+
+
+def test_what_a_killed_process_has_left_half_written_is_removed(file):
+    half = file.with_name(".begun.json.abcd1234")
+    half.mkdir()
+
+    StartedTrials(file)
+
+    assert not half.exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[", "{}", "[1]", '[{"stage": "search"}]', '[{"stage": 1, "arm": "a"}]', "\0"]
+)
+def test_a_file_that_was_changed_is_one_line(file, text):
+    file.write_text(text)
+
+    with pytest.raises(
+        ResultsError, match=r"begun\.json: must be as the study has written it"
+    ) as e:
+        read_started(file)
+
+    assert "\n" not in str(e.value)

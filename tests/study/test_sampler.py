@@ -96,32 +96,15 @@ def test_a_study_rebuilt_from_its_records_goes_on_as_if_nothing_had_happened(spa
     assert search(rebuilt, range(done, 20)) == proposed[done:]
 
 
-def test_a_rebuilt_study_holds_the_same_trials(space):
-    lived, rebuilt = sampler_of(space), sampler_of(space)
-    proposed = search(lived, range(10))
-
-    for number, values in enumerate(proposed):
-        state, value, curve = how_it_ended(number, values)
-        attributes = {"search_point": number}
-        rebuilt.add(values, state=state, value=value, curve=curve, attributes=attributes)
-
-    def held(study):
-        return [
-            (t.state, t.value, t.params, t.intermediate_values, t.user_attrs) for t in study.trials
-        ]
-
-    assert held(rebuilt.study) == held(lived.study)
-
-
 def test_what_the_design_has_found_steers_the_first_proposals(space):
     informed = sampler_of(space)
     add_design(informed, space)
 
-    told = [abs(math.log10(values[LR]) + 2.5) for values in search(informed, range(12))]
+    steered = [abs(math.log10(values[LR]) + 2.5) for values in search(informed, range(12))]
     blind = [abs(math.log10(values[LR]) + 2.5) for values in search(sampler_of(space), range(10))]
 
     assert len(informed.study.trials) > STARTUP_TRIALS
-    assert sum(told) / len(told) < 0.7 * sum(blind) / len(blind)
+    assert sum(steered) / len(steered) < 0.7 * sum(blind) / len(blind)
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])

@@ -134,44 +134,31 @@ VANILLA = "  vanilla: {transfer_learning.use_pretrained_lm: false}\n"
 BOTH = f"  {NAME}: {{type: choice, options: [english-t5-nano, english-t5-micro]}}\n"
 
 
-def test_without_a_choice_the_base_names_the_language_model(tmp_path):
-    assert names(tmp_path, arms=PRETRAINED) == ["english-t5-nano"]
+CONDITIONAL = (
+    "  transfer_learning.patch_len: {type: choice, options: [4, 8]}\n"
+    f"  {NAME}: {{type: choice, options: [english-t5-micro],\n"
+    "    when: {transfer_learning.patch_len: 8}}\n"
+)
+EITHER = "  transfer_learning.use_pretrained_lm: {type: choice, options: [true, false]}\n"
+FLAN = f"  flan: {{{NAME}: google/flan-t5-small}}\n"
+NANO, MICRO = "english-t5-nano", "english-t5-micro"
 
 
-def test_all_options_of_a_searched_language_model_are_needed(tmp_path):
-    assert names(tmp_path, arms=PRETRAINED, space=BOTH) == ["english-t5-micro", "english-t5-nano"]
-
-
-def test_an_arm_may_name_a_language_model_of_its_own(tmp_path):
-    own = f"  flan: {{{NAME}: google/flan-t5-small}}\n"
-
-    assert names(tmp_path, arms=PRETRAINED + own) == ["english-t5-nano", "google/flan-t5-small"]
-
-
-def test_a_vanilla_arm_needs_none(tmp_path):
-    assert names(tmp_path, arms=VANILLA) == []
-    assert names(tmp_path, arms=VANILLA, space=BOTH) == []
-
-
-def test_a_vanilla_arm_beside_others_changes_nothing(tmp_path):
-    assert names(tmp_path, arms=VANILLA + PRETRAINED) == ["english-t5-nano"]
-
-
-def test_where_the_choice_is_conditional_the_bases_own_is_needed_too(tmp_path):
-    space = (
-        "  transfer_learning.patch_len: {type: choice, options: [4, 8]}\n"
-        f"  {NAME}: {{type: choice, options: [english-t5-micro],\n"
-        "    when: {transfer_learning.patch_len: 8}}\n"
-    )
-
-    assert names(tmp_path, arms=PRETRAINED, space=space) == ["english-t5-micro", "english-t5-nano"]
-
-
-def test_an_arm_that_may_use_a_language_model_needs_it(tmp_path):
-    space = "  transfer_learning.use_pretrained_lm: {type: choice, options: [true, false]}\n"
-    arms = "  one: {training.batch_size: 8}\n"
-
-    assert names(tmp_path, arms=arms, space=space) == ["english-t5-nano"]
+@pytest.mark.parametrize(
+    ("arms", "space", "expected"),
+    [
+        pytest.param(PRETRAINED, "", [NANO], id="the base's, where none is searched"),
+        pytest.param(PRETRAINED, BOTH, [MICRO, NANO], id="all options"),
+        pytest.param(PRETRAINED + FLAN, "", [NANO, "google/flan-t5-small"], id="an arm's own"),
+        pytest.param(VANILLA, "", [], id="none without a T5"),
+        pytest.param(VANILLA, BOTH, [], id="none without a T5, whatever is searched"),
+        pytest.param(VANILLA + PRETRAINED, "", [NANO], id="a vanilla arm changes nothing"),
+        pytest.param(PRETRAINED, CONDITIONAL, [MICRO, NANO], id="the base, where it may not apply"),
+        pytest.param("  one: {training.batch_size: 8}\n", EITHER, [NANO], id="where a T5 may be"),
+    ],
+)
+def test_the_language_models_are_all_that_trials_may_ask_for(tmp_path, arms, space, expected):
+    assert names(tmp_path, arms=arms, space=space) == expected
 
 
 # --- what the claims need ---
@@ -183,20 +170,6 @@ def test_the_arms_of_a_study_have_roles_whatever_their_names(tmp_path):
     )
 
     assert study.roles == {"pretrained": "pretrained", "shuffled": "random"}
-
-
-def test_control_arms_are_told_by_where_their_weights_are_drawn_from(tmp_path):
-    random = "transfer_learning.initialization: random"
-    arms = (
-        f"{{{random}}}\n"
-        f"  again: {{{random}, transfer_learning.initialization_stream: 1}}\n"
-        f"  fixed: {{{random}, transfer_learning.initialization_seed: 0}}"
-    )
-
-    study = simulated_study(tmp_path, **{"  random": arms})
-
-    roles = {"pretrained": "pretrained", "random": "random"}
-    assert study.roles == roles | {"random_again": "again", "random_fixed": "fixed"}
 
 
 @pytest.mark.parametrize(("horizon", "epochs"), [(15, [3, 15]), (9, [2, 9]), (2, [1, 2]), (1, [1])])

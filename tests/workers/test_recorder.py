@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import time
 
-import pandas as pd
 import pytest
 from synthetic_run import synthetic_curve, synthetic_trial
 
 from stage1.run.folder import RunFolder
+from stage1.run.tables import load_table
 from stage1.study.trials import TrialSpec
 from stage1.workers.recorder import Recorder
 
@@ -20,7 +20,7 @@ def run(tmp_path):
 
 
 def written(run):
-    return pd.read_parquet(run.trials)["trial_id"].tolist()
+    return load_table(run.trials)["trial_id"].to_pylist()  # opened once: it is replaced meanwhile
 
 
 def wait_for(condition, seconds):

@@ -22,7 +22,7 @@ from stage1.claims.importance import cross_seed_sensitivity
 from stage1.claims.intervals import Values
 from stage1.claims.ranks import early_tau
 from stage1.claims.scores import RunTables, Scores
-from stage1.claims.tuning import gain_from_tuning, median_regret, share_near_best
+from stage1.claims.tuning import expected_best, median_regret, share_near_best
 from stage1.run.columns import (
     COMPLETED,
     CONFIRM,
@@ -76,10 +76,10 @@ def _means(scores: Values) -> Values:
 def _tuning_numbers(scores: Scores, arm: str) -> dict[str, float]:
     means = _means(scores.arm(arm).final)
     draws = len(means) // 4
-    gain = gain_from_tuning(means, draws=draws)[-1] if draws >= 1 else math.nan
+    best = expected_best(means, draws=draws) if draws >= 1 else np.array([math.nan])
     by_environment = np.moveaxis(scores.timeframes[arm], 2, 1)  # configurations, timeframes, seeds
     return {
-        f"expected best of {max(draws, 1)} minus mean (val_correlation)": float(gain),
+        f"expected best of {max(draws, 1)} minus mean (val_correlation)": float(best[-1] - best[0]),
         "regret of the median configuration (val_correlation)": median_regret(means),
         f"share of configurations within {NEAR} of the best": share_near_best(means, delta=NEAR),
         "Phi (chosen on one seed, scored on another)": cross_seed_sensitivity(by_environment).phi,

@@ -15,8 +15,8 @@ from stage1.claims.aggregates import RESAMPLES, Band, no_band, percentile_band
 from stage1.claims.intervals import Values
 
 
-def expected_best(scores: Values, *, draws: int) -> Values:
-    """Expected best of n configurations drawn without replacement, n = 1 .. `draws`; unbiased.
+def expected_best(scores: Values, *, draws: int, replacement: bool = False) -> Values:
+    """Expected best of n configurations drawn at random, n = 1 .. `draws`.
 
     Read it only up to a quarter of the configurations: beyond, it rests on the few best ones. It
     means something for independent or Sobol configurations only, not for those that a search chose.
@@ -24,6 +24,8 @@ def expected_best(scores: Values, *, draws: int) -> Values:
     Args:
         scores: One per configuration.
         draws: Largest n, from 1 to the number of scores.
+        replacement: Draw from the scores as if they were all there is. That is for n > 1 below the
+            truth on average, because a draw may repeat another; without it there is no bias.
 
     Returns:
         (draws), never falling.
@@ -32,36 +34,15 @@ def expected_best(scores: Values, *, draws: int) -> Values:
         ValueError: `draws` is out of its range.
 
     Source:
-        Tang et al. 2020, "Showing Your Work Doesn't Always Work".
-    """
-    ordered = _ordered(scores, draws)
-    return _chances_without_replacement(len(ordered), draws) @ ordered
-
-
-def expected_best_with_replacement(scores: Values, *, draws: int) -> Values:
-    """Expected best of n draws from the scores as if they were all there is, n = 1 .. `draws`.
-
-    The published form; for n > 1 below the truth on average, because a draw may repeat another.
-    Where to read it: as `expected_best`.
-
-    Args:
-        scores: One per configuration.
-        draws: Largest n, from 1 to the number of scores.
-
-    Returns:
-        (draws), never falling.
-
-    Raises:
-        ValueError: `draws` is out of its range.
-
-    Source:
-        Dodge et al. 2019, "Show Your Work", section 3.
+        Without replacement Tang et al. 2020, "Showing Your Work Doesn't Always Work"; with it Dodge
+        et al. 2019, "Show Your Work", section 3.
     """
     ordered = _ordered(scores, draws)
     number = len(ordered)
-    n = np.arange(1, draws + 1)[:, None]
+    if not replacement:
+        return _chances_without_replacement(number, draws) @ ordered
     share = np.arange(number + 1) / number
-    return np.diff(share**n, axis=1) @ ordered
+    return np.diff(share ** np.arange(1, draws + 1)[:, None], axis=1) @ ordered
 
 
 def _ordered(scores: Values, draws: int) -> Values:
@@ -118,26 +99,6 @@ def expected_best_band(
     # Sorted places pick sorted scores.
     places = np.sort(generator.integers(number, size=(resamples, number)), axis=1)
     return percentile_band(estimate, ordered[places] @ chances.T, error_rate=error_rate)
-
-
-def gain_from_tuning(scores: Values, *, draws: int) -> Values:
-    """`expected_best` of n minus the mean: what n draws buy over one, n = 1 .. `draws`.
-
-    Args:
-        scores: One per configuration.
-        draws: Largest n, from 1 to the number of scores.
-
-    Returns:
-        (draws), from 0, never falling, in the unit of the score.
-
-    Raises:
-        ValueError: `draws` is out of its range.
-
-    Source:
-        Ours, from Tang et al. 2020; in the spirit of Probst et al. 2019, "Tunability".
-    """
-    best = expected_best(scores, draws=draws)
-    return np.asarray(best - best[0])
 
 
 def median_regret(scores: Values) -> float:
@@ -220,11 +181,14 @@ def select_on_one_seed(scores: Values) -> float:
     return float(np.mean([known[chosen[:, one], other].mean() for one, other in pairs]))
 
 
-def noether_sample_size(probability: float, *, alpha: float = 0.05, beta: float = 0.05) -> int:
-    """Runs per arm, unpaired, for a one-sided rank test to see P(first beats second).
+def sample_size(
+    probability: float, *, paired: bool, alpha: float = 0.05, beta: float = 0.05
+) -> int:
+    """Runs for a one-sided test to see that a run of the first arm beats one of the second.
 
     Args:
-        probability: P(a run of the first beats one of the second), in [0, 1], not .5.
+        probability: That it does, in [0, 1], not .5.
+        paired: Count pairs for the sign test; else runs per arm for the rank test.
         alpha: Error rate where there is no difference, in (0, .5).
         beta: Chance to miss it, in (0, .5).
 
@@ -232,32 +196,10 @@ def noether_sample_size(probability: float, *, alpha: float = 0.05, beta: float 
         ValueError: `probability` is out of its range.
 
     Source:
-        Noether 1987, "Sample Size Determination for Some Common Nonparametric Tests", for arms of
-        equal size; Bouthillier et al. 2021, appendix.
+        Noether 1987, "Sample Size Determination for Some Common Nonparametric Tests", the rank test
+        for arms of equal size; Bouthillier et al. 2021, appendix.
     """
-    return math.ceil(_noether(probability, alpha=alpha, beta=beta) / 6)
-
-
-def sign_test_sample_size(probability: float, *, alpha: float = 0.05, beta: float = 0.05) -> int:
-    """Pairs for a one-sided sign test to see P(first beats second).
-
-    Args:
-        probability: P(the first of a pair beats the second), in [0, 1], not .5.
-        alpha: Error rate where there is no difference, in (0, .5).
-        beta: Chance to miss it, in (0, .5).
-
-    Raises:
-        ValueError: `probability` is out of its range.
-
-    Source:
-        Noether 1987.
-    """
-    return math.ceil(_noether(probability, alpha=alpha, beta=beta) / 4)
-
-
-def _noether(probability: float, *, alpha: float, beta: float) -> float:
-    """The part that Noether's formulas share."""
     if not 0 <= probability <= 1 or probability == 0.5:
         raise ValueError(f"probability must be in [0, 1] and not .5, got {probability}")
     quantiles = float(stats.norm.isf(alpha) + stats.norm.isf(beta))
-    return (quantiles / (probability - 0.5)) ** 2
+    return math.ceil((quantiles / (probability - 0.5)) ** 2 / (4 if paired else 6))

@@ -13,14 +13,11 @@ from scipy import stats
 from stage1.claims.tuning import (
     expected_best,
     expected_best_band,
-    expected_best_with_replacement,
-    gain_from_tuning,
     lr_sensitivity,
     median_regret,
-    noether_sample_size,
+    sample_size,
     select_on_one_seed,
     share_near_best,
-    sign_test_sample_size,
 )
 
 TIED = np.array([0.5, 0.9, 0.7, 0.7, 0.2])
@@ -41,8 +38,8 @@ def test_the_expected_best_without_replacement_is_tangs():
 
 
 def test_the_expected_best_with_replacement_is_dodges():
-    even = expected_best_with_replacement(EVEN, draws=4)
-    tied = expected_best_with_replacement(TIED, draws=3)
+    even = expected_best(EVEN, draws=4, replacement=True)
+    tied = expected_best(TIED, draws=3, replacement=True)
 
     assert even == pytest.approx([0.25, 0.3125, 0.34375, 0.36171875])
     assert tied[1:] == pytest.approx([0.728, 0.7824])
@@ -54,7 +51,7 @@ def test_the_expected_best_is_the_mean_over_all_that_could_be_drawn(generator):
     sequences = [mean(map(max, product(scores, repeat=n))) for n in range(1, 5)]
 
     assert expected_best(scores, draws=7) == pytest.approx(subsets)
-    assert expected_best_with_replacement(scores, draws=4) == pytest.approx(sequences)
+    assert expected_best(scores, draws=4, replacement=True) == pytest.approx(sequences)
 
 
 def test_the_expected_best_stays_exact_with_thousands_of_configurations():
@@ -74,17 +71,11 @@ def test_scores_that_are_not_finite_are_no_draws():
         expected_best(gaps, draws=5)
 
 
-@pytest.mark.parametrize("curve", [expected_best, expected_best_with_replacement, gain_from_tuning])
+@pytest.mark.parametrize("replacement", [True, False])
 @pytest.mark.parametrize("draws", [0, 5])
-def test_more_draws_than_scores_are_refused(curve, draws):
+def test_more_draws_than_scores_are_refused(replacement, draws):
     with pytest.raises(ValueError, match=rf"draws must be in 1 \.\. 4, .* got {draws}"):
-        curve(EVEN, draws=draws)
-
-
-def test_the_gain_from_tuning_is_the_expected_best_minus_the_mean():
-    gain = gain_from_tuning(TIED, draws=3)
-
-    assert gain == pytest.approx([0, 0.76 - 0.6, 0.82 - 0.6])
+        expected_best(EVEN, draws=draws, replacement=replacement)
 
 
 def test_constant_scores_gain_nothing(generator):
@@ -92,7 +83,6 @@ def test_constant_scores_gain_nothing(generator):
 
     band = expected_best_band(same, draws=2, generator=generator)
 
-    assert gain_from_tuning(same, draws=8) == pytest.approx(np.zeros(8))
     assert np.stack(band) == pytest.approx(np.full((3, 2), 0.3))
 
 
@@ -226,22 +216,20 @@ def test_no_other_seed_and_no_configuration_have_no_choice(shape):
     ("probability", "per_arm", "pairs"), [(0.75, 29, 44), (0.7, 46, 68), (0.65, 81, 121)]
 )
 def test_sample_sizes_are_noethers(probability, per_arm, pairs):
-    assert noether_sample_size(probability) == per_arm
-    assert sign_test_sample_size(probability) == pairs
-    assert noether_sample_size(1 - probability) == per_arm
-    assert sign_test_sample_size(1 - probability) == pairs
+    for either in (probability, 1 - probability):
+        assert sample_size(either, paired=False) == per_arm
+        assert sample_size(either, paired=True) == pairs
 
 
 def test_the_sign_tests_sample_size_has_its_power():
-    pairs = sign_test_sample_size(0.65)
+    pairs = sample_size(0.65, paired=True)
 
     critical = stats.binom.isf(0.05, pairs, 0.5)
     # Noether's normal approximation leaves some hundredths at this size.
     assert stats.binom.sf(critical, pairs, 0.65) == pytest.approx(0.95, abs=0.02)
 
 
-@pytest.mark.parametrize("size", [noether_sample_size, sign_test_sample_size])
 @pytest.mark.parametrize("probability", [0.5, -0.1, 1.1, math.nan])
-def test_no_sample_size_shows_nothing(size, probability):
+def test_no_sample_size_shows_nothing(probability):
     with pytest.raises(ValueError, match=r"probability must be in \[0, 1\] and not \.5, got"):
-        size(probability)
+        sample_size(probability, paired=True)

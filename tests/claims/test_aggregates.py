@@ -15,12 +15,6 @@ from stage1.claims.aggregates import (
     probability_of_improvement,
 )
 
-
-@pytest.fixture
-def generator():
-    return np.random.default_rng(0)
-
-
 # --- interquartile mean ---
 
 

@@ -1,6 +1,10 @@
 """The table of the claims: what the plan claims, and what every record has."""
 
+import math
+
+import numpy as np
 import pytest
+from score_tables import arm_scores, judged
 
 from stage1.claims.catalogue import (
     ABOUT_SCORES,
@@ -10,6 +14,7 @@ from stage1.claims.catalogue import (
     PLANNED,
     REGISTERED,
 )
+from stage1.claims.verdicts import Verdict
 
 
 def test_the_plan_has_six_claims_of_these_sizes():
@@ -67,3 +72,33 @@ def test_every_record_is_whole(definition):
 def test_the_cost_is_not_judged_by_scores():
     with pytest.raises(ValueError, match="must be about scores, got cost"):
         COST.judge(None, None, error_rate=ERROR_RATE)
+
+
+@pytest.mark.parametrize("definition", ABOUT_SCORES)
+@pytest.mark.parametrize(
+    "shape", [(0, 2), (1, 1), (1, 2), (3, 2)], ids=["none", "one trial", "one", "three"]
+)
+def test_every_definition_takes_a_study_of_any_size(generator, definition, shape):
+    arms = [arm_scores(generator.normal(0.5, 0.05, size=shape)) for _ in range(2)]
+
+    finding = judged(definition, *arms)
+
+    assert isinstance(finding.decision.verdict, Verdict)
+
+
+@pytest.mark.parametrize("definition", ABOUT_SCORES)
+def test_every_definition_takes_arms_in_which_every_score_is_the_same(definition):
+    constant = arm_scores(np.full((40, 2), 0.5))
+
+    finding = judged(definition, constant, constant)
+
+    assert finding.decision.verdict in (Verdict.NOT_EVALUABLE, Verdict.NOT_SUPPORTED)
+
+
+@pytest.mark.parametrize("definition", ABOUT_SCORES)
+def test_every_definition_takes_arms_without_any_score(definition):
+    nothing = arm_scores(np.full((40, 2), math.nan))
+
+    finding = judged(definition, nothing, nothing)
+
+    assert finding.decision.verdict is Verdict.NOT_EVALUABLE

@@ -13,11 +13,6 @@ from stage1.claims.catalogue import EARLY_ERROR, EARLY_GAIN, FINAL_ERROR, FINAL_
 from stage1.claims.verdicts import Verdict
 
 
-@pytest.fixture
-def generator():
-    return np.random.default_rng(0)
-
-
 def arm_at(mean, *, configurations=16):
     """Final scores, the same as early ones, close around a mean."""
     offsets = np.linspace(-0.005, 0.005, configurations)[:, None] + np.array([0.001, -0.001])

@@ -19,11 +19,6 @@ mean_interval, ratio_interval, student_interval = (
 )
 
 
-@pytest.fixture
-def generator():
-    return np.random.default_rng(0)
-
-
 def accepted_ratios(numerator, denominator, grid, error_rate):
     """Brute force: the ratios of the grid that a paired t-test does not reject."""
     differences = numerator[:, None] - grid * denominator[:, None]

@@ -9,22 +9,19 @@ from itertools import combinations, permutations
 import numpy as np
 import pytest
 from scipy.stats import kendalltau
+from score_tables import arm_scores, judged
 
 from stage1.claims import ranks
-from stage1.claims.catalogue import ERROR_RATE
+from stage1.claims.catalogue import EARLY_SIGNAL, ERROR_RATE
 from stage1.claims.ranks import (
     early_tau,
     same_seed_tau,
     selection_regret,
     tau_ceiling,
 )
+from stage1.claims.verdicts import Verdict
 
 tau_difference = partial(ranks.tau_difference, error_rate=ERROR_RATE)
-
-
-@pytest.fixture
-def generator():
-    return np.random.default_rng(0)
 
 
 def drawn_arm(generator, *, configurations=20, seeds=2, noise=0.6, digits=None):
@@ -191,3 +188,122 @@ def test_arms_that_always_agree_have_an_interval_without_width_and_so_none(gener
     difference = tau_difference((perfect, perfect), (perfect, perfect), generator=generator)
 
     assert all(math.isnan(number) for number in difference)
+
+
+# --- claim 5 ---
+
+
+def ranked_arm(generator, *, early, late, configurations=40, seeds=2):
+    """Quality plus noise of these sizes at the early epoch and at the horizon."""
+    quality = generator.normal(size=(configurations, 1))
+    noise = generator.normal(size=(2, configurations, seeds))
+    return arm_scores(quality + late * noise[1], early=quality + early * noise[0])
+
+
+def taus(arm):
+    early = [kendalltau(arm.early[:, s], arm.final[:, 1 - s]).statistic for s in (0, 1)]
+    return np.mean(early), kendalltau(*arm.final.T).statistic
+
+
+def test_the_effect_is_the_difference_of_taus_across_seeds(generator):
+    first = ranked_arm(generator, early=0.2, late=0.2)
+    second = ranked_arm(generator, early=3.0, late=0.2)
+
+    finding = judged(EARLY_SIGNAL, first, second)
+
+    (ours, our_ceiling), (theirs, their_ceiling) = taus(first), taus(second)
+    assert finding.effect.estimate == pytest.approx(ours - theirs)
+    assert finding.shown["tau, first arm"] == pytest.approx(ours)
+    assert finding.shown["ceiling, second arm"] == pytest.approx(their_ceiling)
+    assert finding.shown["tau / ceiling, first arm"] == pytest.approx(ours / our_ceiling)
+    assert finding.decision.verdict is Verdict.SUPPORTED
+
+
+def test_the_same_scores_always_have_the_same_interval(generator):
+    arms = [ranked_arm(generator, early=0.5, late=0.2) for _ in range(2)]
+
+    assert judged(EARLY_SIGNAL, *arms) == judged(EARLY_SIGNAL, *arms)
+
+
+@pytest.mark.parametrize(("configurations", "evaluable"), [(31, False), (32, True)])
+def test_early_signal_needs_thirty_two_configurations(generator, configurations, evaluable):
+    arms = [
+        ranked_arm(generator, early=0.3, late=0.2, configurations=configurations) for _ in range(2)
+    ]
+
+    finding = judged(EARLY_SIGNAL, *arms)
+
+    assert (finding.decision.verdict is not Verdict.NOT_EVALUABLE) is evaluable
+    assert math.isfinite(finding.effect.estimate)
+    assert finding.effect.bounded is evaluable
+
+
+def test_configurations_that_lack_a_seed_do_not_count_in_early_signal(generator):
+    first, second = (ranked_arm(generator, early=0.3, late=0.2) for _ in range(2))
+    gappy = first._replace(final=first.final.copy())
+    gappy.final[:9, 1] = math.nan
+
+    decision = judged(EARLY_SIGNAL, gappy, second).decision
+
+    assert decision.verdict is Verdict.NOT_EVALUABLE
+    assert "got 31" in decision.reason
+
+
+def test_early_signal_needs_two_seeds(generator):
+    arms = [ranked_arm(generator, early=0.3, late=0.2, seeds=1) for _ in range(2)]
+
+    decision = judged(EARLY_SIGNAL, *arms).decision
+
+    assert decision.verdict is Verdict.NOT_EVALUABLE
+    assert "two seeds" in decision.reason
+
+
+@pytest.mark.parametrize("noisy", [0, 1])
+def test_early_signal_needs_final_ranks_that_agree_between_seeds_in_both_arms(generator, noisy):
+    late = [0.1, 0.1]
+    late[noisy] = 2.0
+    arms = [ranked_arm(generator, early=0.3, late=noise) for noise in late]
+
+    decision = judged(EARLY_SIGNAL, *arms).decision
+
+    assert taus(arms[noisy])[1] < 0.5 < taus(arms[1 - noisy])[1]
+    assert decision.verdict is Verdict.NOT_EVALUABLE
+    assert "agree between seeds" in decision.reason
+
+
+@pytest.mark.parametrize("constant", ["early", "final"])
+def test_early_signal_is_not_evaluable_where_all_scores_are_tied(generator, constant):
+    first, second = (ranked_arm(generator, early=0.3, late=0.2) for _ in range(2))
+    tied = first._replace(**{constant: np.full((40, 2), 0.5)})
+
+    assert judged(EARLY_SIGNAL, tied, second).decision.verdict is Verdict.NOT_EVALUABLE
+
+
+def test_a_perfect_signal_in_both_arms_has_an_interval_without_width_and_no_verdict():
+    perfect = arm_scores(np.linspace(0.1, 0.9, 40)[:, None] + np.zeros(2))
+
+    assert judged(EARLY_SIGNAL, perfect, perfect).decision.verdict is Verdict.NOT_EVALUABLE
+
+
+def test_a_lower_signal_contradicts_the_claim_where_it_is_lower_relative_to_the_ceiling(generator):
+    first = ranked_arm(generator, early=2.0, late=0.2, configurations=64)
+    second = ranked_arm(generator, early=0.2, late=0.2, configurations=64)
+
+    finding = judged(EARLY_SIGNAL, first, second)
+
+    assert finding.effect.high < 0
+    assert finding.decision.verdict is Verdict.CONTRADICTED
+
+
+def test_a_lower_signal_that_only_the_seeds_noise_makes_low_does_not_contradict_the_claim(
+    generator,
+):
+    first = ranked_arm(generator, early=0.05, late=0.5, configurations=128)
+    second = ranked_arm(generator, early=0.2, late=0.05, configurations=128)
+
+    finding = judged(EARLY_SIGNAL, first, second)
+
+    (ours, our_ceiling), (theirs, their_ceiling) = taus(first), taus(second)
+    assert finding.effect.high < 0
+    assert ours / our_ceiling > theirs / their_ceiling
+    assert finding.decision.verdict is Verdict.NOT_SUPPORTED

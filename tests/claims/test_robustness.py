@@ -26,11 +26,6 @@ from stage1.claims.scores import design_scores
 from stage1.claims.spread import noise_corrected_variance
 
 
-@pytest.fixture
-def generator():
-    return np.random.default_rng(0)
-
-
 def mean_difference(first, second):
     return (first - second).reshape(len(first), -1).mean(axis=1)
 

@@ -10,7 +10,7 @@ import pytest
 from score_tables import EARLY, HORIZON, ZERO_VAL_LOSS, arm_scores, drawn_arm, study_tables
 from synthetic_run import changed_study
 
-from stage1.claims.scores import design_scores
+from stage1.claims.scores import MOST_NOT_FINITE, design_scores, scored, too_few_finite
 from stage1.run.columns import CONFIRM, SEARCH
 
 
@@ -317,3 +317,43 @@ def test_a_loss_of_zero_is_a_loss(arms):
     tables = with_curve(study_tables(arms), "design-001-random-1", HORIZON, val_loss=0.0)
 
     assert np.isfinite(scores_of(tables).arm("random").log_loss).all()
+
+
+# --- what two arms have in common ---
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "too_few"),
+    [
+        pytest.param(21, 21, True, id="both above"),
+        pytest.param(20, 90, False, id="first just at it"),
+        pytest.param(90, 20, False, id="second just at it"),
+        pytest.param(0, 0, False, id="none"),
+    ],
+)
+def test_a_comparison_ends_with_more_than_a_fifth_diverged_in_both_arms(ours, theirs, too_few):
+    arms = [
+        arm_scores(np.full((50, 2), 0.5), diverged=(np.arange(100) < count).reshape(50, 2))
+        for count in (ours, theirs)
+    ]
+
+    assert bool(too_few_finite(*arms)) is too_few
+    assert MOST_NOT_FINITE == 0.2
+
+
+def test_trials_that_are_left_out_are_no_part_of_the_diverged_share():
+    final = np.full((50, 2), 0.5)
+    final[25:] = math.nan
+    diverged = np.zeros((50, 2), dtype=bool)
+    diverged[:6] = True  # 12 of the 50 trials that count
+
+    arm = arm_scores(final, diverged=diverged)
+
+    assert too_few_finite(arm, arm).startswith("24%")
+
+
+def test_a_configuration_is_scored_if_all_arms_have_any_score_of_it():
+    first = np.array([[0.1, math.nan], [math.nan, math.nan], [0.2, 0.3]])
+    second = np.array([[math.nan, 0.2], [0.1, 0.1], [math.nan, math.nan]])
+
+    assert scored(first, second) == 1

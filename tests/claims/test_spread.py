@@ -8,21 +8,18 @@ from functools import partial
 import numpy as np
 import pytest
 from scipy import stats
+from score_tables import arm_scores, drawn_arm, judged
 
 from stage1.claims import spread
-from stage1.claims.catalogue import ERROR_RATE
+from stage1.claims.catalogue import ERROR_RATE, SENSITIVITY, STABILITY
 from stage1.claims.intervals import Interval, exponential
 from stage1.claims.spread import noise_corrected_variance, pseudo_values
+from stage1.claims.verdicts import Verdict
 
 log_spread_ratio, seed_variance_ratio, spread_ratio = (
     partial(function, error_rate=ERROR_RATE)
     for function in (spread.log_spread_ratio, spread.seed_variance_ratio, spread.spread_ratio)
 )
-
-
-@pytest.fixture
-def generator():
-    return np.random.default_rng(0)
 
 
 def drawn_scores(generator, *, configurations=12, seeds=3, spread=1.0, noise=0.5, mean=0.0):
@@ -369,3 +366,204 @@ def test_a_spread_that_is_all_noise_has_no_logarithm(generator):
     noise = generator.normal(size=(16, 2))
 
     assert math.isnan(log_spread_ratio(np.zeros((16, 2)), noise).estimate)
+
+
+# --- claim 1, sensitivity ---
+
+
+def levels(spread, *, configurations=64, noise=0.01):
+    """Evenly spread configurations; two seeds at equal distances from their mean."""
+    even = np.linspace(-1, 1, configurations)[:, None]
+    return spread * even + noise * np.array([1.0, -1.0])
+
+
+def spread_arm(spread, *, configurations=64, noise=0.01, mean=0.5, on_r=0.1):
+    """An arm whose log loss has a spread and whose correlation has `on_r` times as much."""
+    scores = levels(spread, configurations=configurations, noise=noise)
+    return arm_scores(mean + on_r * scores, log_loss=-2 - scores)
+
+
+def test_the_effect_is_the_share_by_which_the_noise_free_spread_is_smaller(generator):
+    first = drawn_arm(generator, configurations=64, loss_spread=0.1)
+    second = drawn_arm(generator, configurations=64, loss_spread=0.3)
+
+    effect = judged(SENSITIVITY, first, second).effect
+
+    sigmas = [math.sqrt(noise_corrected_variance(arm.log_loss)) for arm in (first, second)]
+    assert effect.estimate == pytest.approx(1 - sigmas[0] / sigmas[1])
+    assert effect.low < effect.estimate < effect.high
+
+
+@pytest.mark.parametrize(
+    ("spread", "verdict"),
+    [(0.1, "SUPPORTED"), (0.85, "DIRECTION ONLY"), (1.0, "NOT SUPPORTED"), (2.0, "CONTRADICTED")],
+)
+def test_sensitivity_is_judged_by_how_much_smaller_the_spread_is(spread, verdict):
+    finding = judged(SENSITIVITY, spread_arm(spread), spread_arm(1.0))
+
+    assert finding.decision.verdict.value == verdict
+
+
+@pytest.mark.parametrize(
+    ("shape", "needs"),
+    [({"seeds": 1}, "two seeds"), ({"configurations": 2}, "three configurations")],
+)
+def test_sensitivity_needs_two_seeds_and_three_configurations(generator, shape, needs):
+    decision = judged(SENSITIVITY, *(drawn_arm(generator, **shape) for _ in range(2))).decision
+
+    assert decision.verdict is Verdict.NOT_EVALUABLE
+    assert needs in decision.reason
+
+
+@pytest.mark.parametrize(("reliability", "evaluable"), [(0.51, True), (0.49, False)])
+def test_sensitivity_needs_a_comparison_arm_that_is_half_signal(reliability, evaluable):
+    # Seeds at m + d and m - d have the error variance d^2 in their mean.
+    variance = levels(1.0, noise=0).mean(axis=1).var(ddof=1)
+    noisy = spread_arm(1.0, noise=math.sqrt((1 - reliability) * variance))
+
+    finding = judged(SENSITIVITY, spread_arm(0.1), noisy)
+
+    share = finding.shown["share of the variance that is not seed noise, second arm"]
+    assert share == pytest.approx(reliability)
+    assert (finding.decision.verdict is not Verdict.NOT_EVALUABLE) is evaluable
+
+
+def test_a_comparison_arm_that_is_all_noise_is_not_evaluable():
+    decision = judged(SENSITIVITY, spread_arm(1.0), spread_arm(0.01, noise=1.0)).decision
+
+    assert decision.verdict is Verdict.NOT_EVALUABLE
+    assert "0%" in decision.reason
+
+
+def test_a_spread_that_is_all_noise_never_supports_the_claim():
+    finding = judged(SENSITIVITY, spread_arm(0.01, noise=0.05), spread_arm(1.0))
+
+    assert finding.effect.low >= SENSITIVITY.claimed
+    assert finding.decision.verdict is Verdict.DIRECTION_ONLY
+    assert "noise" in finding.decision.reason
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "on_r", "on_z"),
+    [
+        pytest.param((0.5, 0.8), (0.5, 0.05), -1, -1, id="both scales"),
+        # Near 1, z stretches what r has little room for: dz = dr / (1 - r^2).
+        pytest.param((0.95, 0.1), (0.3, 0.02), 1, -1, id="Fisher's z alone"),
+        pytest.param((0.3, 0.5), (0.95, 0.03), -1, 1, id="the raw correlation alone"),
+    ],
+)
+def test_sensitivity_is_scale_dependent_where_correlations_spread_more(first, second, on_r, on_z):
+    arms = [
+        spread_arm(spread, mean=mean, on_r=part)
+        for spread, (mean, part) in ((0.1, first), (1.0, second))
+    ]
+
+    finding = judged(SENSITIVITY, *arms)
+
+    assert finding.effect.low >= SENSITIVITY.claimed
+    assert np.sign(finding.shown["smaller by, on val_correlation"]) == on_r
+    assert np.sign(finding.shown["smaller by, on Fisher's z"]) == on_z
+    assert finding.decision.verdict is Verdict.INCONCLUSIVE
+    assert "scale dependent" in finding.decision.reason
+
+
+def test_a_direction_is_told_whatever_the_other_scales_say():
+    finding = judged(SENSITIVITY, spread_arm(0.85, on_r=1.0), spread_arm(1.0, on_r=0.1))
+
+    assert finding.decision.verdict is Verdict.DIRECTION_ONLY
+
+
+# --- claim 4, stability ---
+
+
+def noisy_arm(generator, noise, *, configurations=48, seeds=3, diverged=None):
+    base = generator.normal(size=(configurations, 1))
+    losses = base + noise * generator.normal(size=(configurations, seeds))
+    return arm_scores(0.5 - 0.01 * losses, log_loss=losses, diverged=diverged)
+
+
+def test_the_effect_is_the_share_by_which_the_summed_seed_variance_is_smaller(generator):
+    first, second = noisy_arm(generator, 0.3), noisy_arm(generator, 0.5)
+
+    effect = judged(STABILITY, first, second).effect
+
+    sums = [sum(np.var(row, ddof=1) for row in arm.log_loss) for arm in (first, second)]
+    assert effect.estimate == pytest.approx(1 - sums[0] / sums[1])
+    assert effect.low < effect.estimate < effect.high < 1
+
+
+@pytest.mark.parametrize(
+    ("noise", "verdict"), [(0.2, "SUPPORTED"), (1.0, "INCONCLUSIVE"), (5.0, "CONTRADICTED")]
+)
+def test_stability_is_judged_by_how_much_smaller_the_variance_is(generator, noise, verdict):
+    finding = judged(STABILITY, noisy_arm(generator, noise), noisy_arm(generator, 1.0))
+
+    assert finding.decision.verdict.value == verdict
+
+
+def diverged_at(*cells, configurations=48, seeds=3):
+    diverged = np.zeros((configurations, seeds), dtype=bool)
+    for cell in cells:
+        diverged[cell] = True
+    return diverged
+
+
+def test_a_configuration_that_diverged_in_either_arm_counts_in_neither(generator):
+    first = noisy_arm(generator, 0.2, diverged=diverged_at((3, 0)))
+    second = noisy_arm(generator, 1.0, diverged=diverged_at((7, 2), (8, 1)))
+
+    finding = judged(STABILITY, first, second)
+
+    kept = np.delete(np.arange(48), [3, 7, 8])
+    expected = judged(
+        STABILITY,
+        *(arm_scores(arm.final[kept], log_loss=arm.log_loss[kept]) for arm in (first, second)),
+    )
+    assert finding.effect == pytest.approx(expected.effect)
+    assert finding.shown["configurations without divergence"] == 45
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "verdict"),
+    [
+        pytest.param([(3, 0)], [], "DIRECTION ONLY", id="more often"),
+        pytest.param([(3, 0), (3, 1)], [(5, 0)], "DIRECTION ONLY", id="two to one"),
+        pytest.param([(3, 0)], [(5, 0)], "SUPPORTED", id="equally often"),
+        pytest.param([], [(5, 0)], "SUPPORTED", id="less often"),
+    ],
+)
+def test_an_arm_that_diverges_more_often_is_not_supported_as_more_stable(
+    generator, ours, theirs, verdict
+):
+    first = noisy_arm(generator, 0.2, diverged=diverged_at(*ours))
+    second = noisy_arm(generator, 1.0, diverged=diverged_at(*theirs))
+
+    assert judged(STABILITY, first, second).decision.verdict.value == verdict
+
+
+@pytest.mark.parametrize(
+    ("configurations", "seeds", "noise"),
+    [
+        pytest.param(48, 1, 1.0, id="one seed"),
+        pytest.param(2, 3, 1.0, id="two configurations"),
+        pytest.param(48, 2, 0.0, id="seeds without any difference"),
+    ],
+)
+def test_stability_needs_seeds_that_differ_in_three_configurations(
+    generator, configurations, seeds, noise
+):
+    shape = {"configurations": configurations, "seeds": seeds}
+
+    finding = judged(
+        STABILITY, noisy_arm(generator, noise, **shape), noisy_arm(generator, 1.0, **shape)
+    )
+
+    assert finding.decision.verdict is Verdict.NOT_EVALUABLE
+
+
+def test_stability_is_not_evaluable_where_everything_diverged(generator):
+    gone = np.ones((48, 3), dtype=bool)
+
+    finding = judged(STABILITY, noisy_arm(generator, 1.0, diverged=gone), noisy_arm(generator, 1.0))
+
+    assert finding.decision.verdict is Verdict.NOT_EVALUABLE

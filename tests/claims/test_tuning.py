@@ -24,11 +24,6 @@ TIED = np.array([0.5, 0.9, 0.7, 0.7, 0.2])
 EVEN = np.array([0.1, 0.2, 0.3, 0.4])
 
 
-@pytest.fixture
-def generator():
-    return np.random.default_rng(0)
-
-
 # --- expected best ---
 
 

@@ -85,8 +85,8 @@ def prepare(
     Every row must be a sound bar: times strictly increasing and on whole
     minutes, prices finite and above 0, high >= max(open, close),
     low <= min(open, close). If one is not, the faults are named and nothing is
-    written. Local times that a change of clocks repeats are told apart by their
-    order, and are faults where it does not tell. Coarse bars are aligned to the
+    written. A local time that comes twice, as the clocks go back, is read by the
+    order of the rows, and is a fault where that leaves it open. Coarse bars are aligned to the
     UTC clock and made of the minutes that are there; intervals without a bar
     stay out. Volume is not used.
 

@@ -25,7 +25,6 @@ from stage1.data.hiding import (
     Hiding,
     draw_calendar_hiding,
     draw_hiding,
-    draw_presence,
     numbers_needed,
 )
 from stage1.data.windows import FEWEST_BARS, Split, WindowIndex, find_windows, split_windows
@@ -117,18 +116,17 @@ class MarketWindows:
             ratios: Share that is drawn, of each timeframe.
             chances: Of each timeframe to be in a calendar window; None = all are.
         """
-        if not self.calendar:
-            open_times = self.resident.open_times(windows)
-            hiding = draw_hiding(open_times, self.minutes, masking, uniforms, ratios)
-            return self.resident.gather(windows, hiding, open_times, self.training_statistics)
-        if chances is not None:
-            count = draw_presence(windows.lengths, uniforms[..., -2], chances)
-            windows = windows._replace(lengths=count)
+        if self.calendar and chances is not None:
+            present = uniforms[..., -2] < np.asarray(chances)
+            windows = windows._replace(lengths=np.where(present, windows.lengths, 0))
         open_times = self.resident.open_times(windows)
-        numbers = np.delete(uniforms, -2, axis=2)
-        hiding = draw_calendar_hiding(
-            open_times, windows.lengths, self.minutes, masking, numbers, ratios
-        )
+        if self.calendar:
+            numbers = np.delete(uniforms, -2, axis=2)
+            hiding = draw_calendar_hiding(
+                open_times, windows.lengths, self.minutes, masking, numbers, ratios
+            )
+        else:
+            hiding = draw_hiding(open_times, self.minutes, masking, uniforms, ratios)
         return self.resident.gather(windows, hiding, open_times, self.training_statistics)
 
     def validation_batches(
@@ -143,8 +141,8 @@ class MarketWindows:
         Raises:
             DataError: A timeframe has no scored bar, so that nothing can be said about it.
         """
-        names, given = self.config.timeframes, ratios or {}
-        shares = tuple(given.get(name, masking.mask_ratio) for name in names)
+        names, ratios = self.config.timeframes, ratios or {}
+        shares = tuple(ratios.get(name, masking.mask_ratio) for name in names)
         if (masking, shares) not in self._validation:
             self._validation[masking, shares] = self._draw_validation(masking, shares)
         return self._validation[masking, shares]
@@ -191,8 +189,8 @@ class MarketWindows:
         if more <= 0:
             return numbers
         lengths, places, extra = np.split(numbers, [spans // 2, spans], axis=1)
-        own = np.split(random.random((len(self.minutes), more)), 2, axis=1)
-        parts = [lengths, own[0], places, own[1], extra]
+        more_lengths, more_places = np.split(random.random((len(self.minutes), more)), 2, axis=1)
+        parts = [lengths, more_lengths, places, more_places, extra]
         together: NDArray[np.float64] = np.concatenate(parts, axis=1)
         return together
 
@@ -217,8 +215,8 @@ class MarketWindows:
     def training_batches(self, config: Config, plan: EpochPlan) -> Iterator[Batch]:
         """The batches of a planned epoch, one per step."""
         ratios = (config.masking.mask_ratio,) * len(self.minutes)
-        given = config.data.sampling_probs
-        chances = tuple(given.get(name, 1.0) for name in config.data.timeframes)
+        probs = config.data.sampling_probs
+        chances = tuple(probs.get(name, 1.0) for name in config.data.timeframes)
         steps, size = plan.order.shape
         for part in slices(steps, max(GATHERED_WINDOWS // size, 1)):
             windows = self.split.training.take(plan.order[part].reshape(-1))

@@ -47,12 +47,14 @@ def bar_rules(minutes: int) -> Rules:
     """The rules for bars of this length: sound prices, times on the minute and in order."""
 
     def find(rows: Rows) -> list[Fault]:
-        return [
-            *rows.faults,
-            *_price_faults(rows),
-            *_off_the_minute(rows),
-            *_time_faults(rows, minutes, format_time),
-        ]
+        off_the_minute = faults_where(
+            rows.lines,
+            (rows.open_time != UNREADABLE) & (rows.open_time % 60 != 0),
+            rule="time must be on a whole minute",
+            value=rows.as_written("time"),
+        )
+        in_order = _time_faults(rows, minutes, format_time)
+        return [*rows.faults, *_price_faults(rows), *off_the_minute, *in_order]
 
     return find
 
@@ -157,7 +159,7 @@ def repair_rows(rows: Rows, wanted: Collection[Repair], rules: Rules) -> tuple[R
     if Repair.SORT in wanted:
         moved = int((np.diff(rows.open_time) < 0).sum())
         rows = _take(rows, np.argsort(rows.open_time, kind="stable"))
-        notes.append(f"sorted by time ({plural(moved, 'row')} came before the one above)")
+        notes.append(f"sorted by time ({plural(moved, 'row')} were earlier than the one above)")
     if Repair.DROP_DUPLICATES in wanted:
         rows, note = _drop_duplicates(rows)
         notes.append(note)
@@ -170,7 +172,7 @@ def _drop_duplicates(rows: Rows) -> tuple[Rows, str]:
     keep[first] = True
     differ = (rows.prices != rows.prices[first[inverse]]).any(axis=1) & ~keep
     note = (
-        f"dropped {plural(int((~keep).sum()), 'row')} with a time that was there already, "
+        f"dropped {plural(int((~keep).sum()), 'row')} that repeat a time, "
         f"{int(differ.sum()):,} of them with other {'prices' if rows.row == 'bar' else 'values'}"
     )
     return _take(rows, keep), note
@@ -208,15 +210,6 @@ def _number_faults(rows: Rows, broken: NDArray[np.bool_], *, rule: str) -> Itera
         yield from faults_where(
             rows.lines, column, rule=f"{name} {rule}", value=rows.as_written(name)
         )
-
-
-def _off_the_minute(rows: Rows) -> Iterator[Fault]:
-    yield from faults_where(
-        rows.lines,
-        (rows.open_time != UNREADABLE) & (rows.open_time % 60 != 0),
-        rule="time must be on a whole minute",
-        value=rows.as_written("time"),
-    )
 
 
 def _time_faults(rows: Rows, minutes: int, time_text: Callable[[int], str]) -> Iterator[Fault]:

@@ -82,7 +82,7 @@ def read_series_csv(
     Args:
         path: The file.
         timezone: As `read_csv` takes it.
-        channels: Columns to read; None for all that have a number.
+        channels: Columns to read; None for all but the time.
 
     Raises:
         DataError: Not text, no rows in it, or without these columns.

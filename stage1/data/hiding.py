@@ -166,22 +166,6 @@ def draw_hiding(
     return Hiding(hidden, scored)
 
 
-def draw_presence(
-    count: NDArray[np.int64], uniforms: NDArray[np.float64], chances: Sequence[float]
-) -> NDArray[np.int64]:
-    """Leave timeframes out of windows by chance.
-
-    Args:
-        count: (windows, timeframes) bars.
-        uniforms: Same shape, random numbers in [0, 1).
-        chances: To stay, of each timeframe, in [0, 1].
-
-    Returns:
-        The counts, 0 where a timeframe is left out.
-    """
-    return np.where(uniforms < np.asarray(chances), count, 0)
-
-
 def draw_calendar_hiding(
     open_times: NDArray[np.int64],
     count: NDArray[np.int64],

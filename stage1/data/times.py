@@ -269,7 +269,7 @@ def local_to_utc(local: NDArray[np.int64], timezone: str) -> Instants:
     first[skipped | undecided] = UNREADABLE
     rules = {
         f"time must exist in {timezone}, where the clocks jumped over it": skipped,
-        f"time must come once in {timezone}, or twice in order": undecided,
+        f"time must follow from the order of rows in {timezone}, where it came twice": undecided,
     }
     return Instants(first, rules)
 

@@ -37,18 +37,6 @@ from stage1.language_models.weight_files import INDEX_FILE, find_weight_files
 _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 
 
-def hub_folder(name: str) -> Path:
-    """The snapshot of a hub model, downloaded where the cache has it not whole.
-
-    Args:
-        name: `owner/model` or `owner/model@revision`.
-
-    Raises:
-        ModelError: Not a hub name, neither in the cache nor within reach, or without safetensors.
-    """
-    return cached_folder(name) or download(name)
-
-
 def cached_folder(name: str) -> Path | None:
     """The snapshot of a hub model in the cache, with config and all weights; None without.
 

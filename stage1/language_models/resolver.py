@@ -15,7 +15,7 @@ from torch import Tensor
 from stage1.base.errors import ModelError
 from stage1.base.text import shown
 from stage1.config import Initialization
-from stage1.language_models.hub import hub_folder
+from stage1.language_models.hub import cached_folder, download
 from stage1.language_models.names import find_folder
 from stage1.language_models.t5_dimensions import (
     ENCODER,
@@ -106,7 +106,7 @@ def read_encoder(folder: Path, name: str) -> tuple[LanguageModel, dict[str, Stor
 
 
 def model_folder(name: str) -> Path:
-    """The folder of a language model, downloaded where it is a hub model and not in the cache.
+    """The folder of a language model; of a hub model its snapshot, downloaded unless it is whole.
 
     Args:
         name: As `resolve` takes it.
@@ -114,7 +114,7 @@ def model_folder(name: str) -> Path:
     Raises:
         ModelError: The model is not to be had.
     """
-    return find_folder(name) or hub_folder(name)
+    return find_folder(name) or cached_folder(name) or download(name)
 
 
 def weights_sha256(weights: Mapping[str, Tensor]) -> str:

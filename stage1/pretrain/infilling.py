@@ -48,13 +48,10 @@ def infill(
         vocabulary: The SentencePiece model.
         sentinel: Token id that stands for the gap.
     """
-    short = [words for words in map(str.split, paragraphs) if _suits(words)]
+    texts = [paragraph.split() for paragraph in paragraphs]
+    short = [words for words in texts if _LEAST_WORDS <= len(words) <= _MOST_WORDS]
     pieces = sentencepiece.SentencePieceProcessor(model_proto=vocabulary)
     return [_filled(model, words, pieces, sentinel) for words in short[:EXAMPLES]]
-
-
-def _suits(words: list[str]) -> bool:
-    return _LEAST_WORDS <= len(words) <= _MOST_WORDS
 
 
 def _filled(

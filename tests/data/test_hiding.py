@@ -11,7 +11,6 @@ from stage1.data.hiding import (
     NO_TIME,
     draw_calendar_hiding,
     draw_hiding,
-    draw_presence,
     inside,
     numbers_needed,
     overlapping,
@@ -369,10 +368,3 @@ def test_fine_bars_inside_a_drawn_coarse_bar_are_found_across_gaps_and_padding()
     found = inside(fine, coarse, 5, drawn)
 
     assert found.tolist() == [[False, False, False, True, True, False]]
-
-
-def test_a_timeframe_left_out_by_chance_has_no_bars():
-    lengths = np.array([[64, 12], [64, 13]])
-    uniforms = np.array([[0.99, 0.2], [0.0, 0.6]])
-
-    assert draw_presence(lengths, uniforms, (1.0, 0.5)).tolist() == [[64, 12], [64, 0]]

@@ -221,7 +221,7 @@ def test_an_hour_that_comes_twice_and_stands_there_once_is_undecided():
     assert [utc.seconds[0], utc.seconds[3]] == [time.timestamp() for time in expected]
     assert (utc.seconds[1:3] == UNREADABLE).all()
     assert [rule for rule, broken in utc.broken.items() if broken.any()] == [
-        "time must come once in America/New_York, or twice in order"
+        "time must follow from the order of rows in America/New_York, where it came twice"
     ]
 
 

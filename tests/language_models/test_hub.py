@@ -13,9 +13,9 @@ from tiny_t5 import cache_snapshot, change_config, fault_of, rewrite, save_model
 
 from stage1.base.errors import ModelError
 from stage1.language_models import hub as hub_module
-from stage1.language_models.hub import cached_folder, download, hub_folder, wanted_files
+from stage1.language_models.hub import cached_folder, download, wanted_files
 from stage1.language_models.inventory import fetch
-from stage1.language_models.resolver import resolve
+from stage1.language_models.resolver import model_folder, resolve
 
 NAME = "someone/tiny-t5"
 
@@ -42,7 +42,7 @@ def offline(monkeypatch):
 
 
 def fault(name=NAME):
-    return fault_of(hub_folder, name)
+    return fault_of(model_folder, name)
 
 
 def files_in(folder):
@@ -70,7 +70,7 @@ def test_a_download_takes_config_card_and_safetensors_and_nothing_else(hub, mode
     (model / "onnx" / "model.safetensors").write_bytes(b"not wanted")
     hub.add(NAME, model)
 
-    folder = hub_folder(NAME)
+    folder = model_folder(NAME)
 
     assert files_in(folder) == ["README.md", "config.json", "model.safetensors"]
     assert sorted(hub.downloads()) == ["README.md", "config.json", "model.safetensors"]
@@ -123,8 +123,8 @@ def test_a_revision_is_a_model_of_its_own(hub, model, tmp_path):
     hub.add(NAME, model)
     commit = hub.add(NAME, other, revision="refs/pr/1")
 
-    by_reference = hub_folder(f"{NAME}@refs/pr/1")
-    by_commit = hub_folder(f"{NAME}@{commit}")
+    by_reference = model_folder(f"{NAME}@refs/pr/1")
+    by_commit = model_folder(f"{NAME}@{commit}")
 
     assert by_reference == by_commit
     assert by_reference.name == commit
@@ -139,7 +139,7 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(hub, model, monkeyp
     hub.add(NAME, model)
     hub.cut["model.safetensors"] = (model / "model.safetensors").stat().st_size // 2
 
-    folder = hub_folder(NAME)
+    folder = model_folder(NAME)
 
     first, second = hub.ranges("model.safetensors")
     assert first is None
@@ -156,7 +156,7 @@ def test_a_second_attempt_asks_only_for_the_files_that_are_missing(hub, shards):
     hub.out_of_order.clear()
     hub.asked.clear()
 
-    folder = hub_folder(NAME)
+    folder = model_folder(NAME)
 
     assert "within reach, got HfHubHTTPError" in message
     assert hub.downloads() == [last]
@@ -165,12 +165,12 @@ def test_a_second_attempt_asks_only_for_the_files_that_are_missing(hub, shards):
 
 def test_a_cached_model_that_lacks_a_shard_is_not_whole_and_is_downloaded(hub, shards):
     hub.add(NAME, shards)
-    folder = hub_folder(NAME)
+    folder = model_folder(NAME)
     shard = sorted(folder.glob("model-*"))[0]
     shard.unlink()
 
     assert cached_folder(NAME) is None
-    assert hub_folder(NAME) == folder
+    assert model_folder(NAME) == folder
     assert shard.exists()
 
 
@@ -309,7 +309,7 @@ def test_fetching_says_what_it_did(hub, model):
 def test_fetching_replaces_a_cached_model_whose_files_are_not_whole(hub, tmp_path, file):
     shards = save_model(tmp_path / "shards", max_shard_size="40KB")
     hub.add(NAME, shards)
-    os.truncate((hub_folder(NAME) / file).resolve(), 100)
+    os.truncate((model_folder(NAME) / file).resolve(), 100)
 
     fetched = fetch(NAME)
 
@@ -321,7 +321,7 @@ def test_fetching_does_not_download_again_what_is_whole_but_no_t5_of_ours(hub, m
     norm = "encoder.final_layer_norm.weight"
     rewrite(model, lambda tensors: tensors.update({norm: torch.ones(16, dtype=torch.int8)}))
     hub.add(NAME, model)
-    hub_folder(NAME)
+    model_folder(NAME)
     hub.asked.clear()
 
     assert "got I8" in fault_of(fetch, NAME)
@@ -330,7 +330,7 @@ def test_fetching_does_not_download_again_what_is_whole_but_no_t5_of_ours(hub, m
 
 def test_offline_a_cached_model_that_does_not_load_is_an_error(hub, model, offline):
     hub.add(NAME, model)
-    os.truncate((hub_folder(NAME) / "model.safetensors").resolve(), 100)
+    os.truncate((model_folder(NAME) / "model.safetensors").resolve(), 100)
     offline()
 
     with pytest.raises(ModelError, match="must be a whole safetensors file"):

@@ -25,7 +25,7 @@ class _Saved(Callback):
         trainer.save_checkpoint(self.path)
 
 
-def write_checkpoint(path: Path, **sections: dict[str, Any]) -> list[EpochRow]:
+def write_checkpoint(path: Path, **sections: Any) -> list[EpochRow]:
     """Train a `tiny_config` and keep its last state; gives the rows of its epochs."""
     config = tiny_config(**sections)
     return _trained(config, tiny_windows(config), path)

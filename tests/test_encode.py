@@ -4,6 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from rich.console import Console
 from small_checkpoint import write_checkpoint, write_market, write_series_checkpoint
 from synthetic_bars import market
 from synthetic_series import waves, write_folder
@@ -16,11 +17,17 @@ from stage1.training import encoder as embeddings
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory):
-    """A checkpoint and the bars it was trained on."""
-    folder = tmp_path_factory.mktemp("encode")
-    write_checkpoint(folder / "last.ckpt")
-    return folder / "last.ckpt", write_market(folder / "bars", 600)
+def bars(tmp_path_factory):
+    """Some of the bars that the checkpoint was trained on."""
+    return write_market(tmp_path_factory.mktemp("encode") / "bars", 600)
+
+
+@pytest.fixture(scope="module")
+def every(checkpoint, bars):
+    """The vectors of all their windows."""
+    out = bars.parent / "every.parquet"
+    embeddings.encode_to_file(checkpoint, bars, out, stride=None, console=Console(quiet=True))
+    return pd.read_parquet(out)
 
 
 def vectors_of(table):
@@ -28,8 +35,9 @@ def vectors_of(table):
     return np.stack(table["vector"].to_numpy())
 
 
-def test_every_window_and_timeframe_of_the_bars_has_its_row(places, tmp_path, call_command):
-    checkpoint, bars = places
+def test_every_window_and_timeframe_of_the_bars_has_its_row(
+    checkpoint, bars, tmp_path, call_command
+):
     out = tmp_path / "new" / "e.parquet"
 
     status, said, errors = call_command(encode, checkpoint, "--data-dir", bars, "--out", out)
@@ -44,23 +52,18 @@ def test_every_window_and_timeframe_of_the_bars_has_its_row(places, tmp_path, ca
     assert list(out.parent.iterdir()) == [out]
 
 
-def test_the_vectors_are_those_of_the_loaded_encoder(places, tmp_path, call_command):
-    checkpoint, bars = places
-    call_command(encode, checkpoint, "--data-dir", bars, "--out", tmp_path / "e.parquet")
-
+def test_the_vectors_are_those_of_the_loaded_encoder(checkpoint, every):
     encoder = stage1.load_encoder(checkpoint)
     (batch,) = encoder.windows(market(600, encoder.timeframes)).batches(1000)
     with torch.no_grad():
         expected = encoder.embed(batch.features, batch.real)
 
-    found = vectors_of(pd.read_parquet(tmp_path / "e.parquet"))
-    np.testing.assert_allclose(found, expected.flatten(0, 1), atol=1e-5)
+    np.testing.assert_allclose(vectors_of(every), expected.flatten(0, 1), atol=1e-5)
 
 
 def test_the_columns_have_the_documented_types_and_the_file_says_where_it_comes_from(
-    places, tmp_path, call_command
+    checkpoint, bars, tmp_path, call_command
 ):
-    checkpoint, bars = places
     out = tmp_path / "e.parquet"
     call_command(encode, checkpoint, "--data-dir", bars, "--out", out, "--stride", 30)
 
@@ -77,42 +80,36 @@ def test_the_columns_have_the_documented_types_and_the_file_says_where_it_comes_
     assert schema.metadata[b"stride_minutes"] == b"30"
 
 
-def test_a_stride_gives_the_windows_that_end_on_it(places, tmp_path, call_command):
-    checkpoint, bars = places
-    every, some = tmp_path / "every.parquet", tmp_path / "some.parquet"
+def test_a_stride_gives_the_windows_that_end_on_it(checkpoint, bars, every, tmp_path, call_command):
+    out = tmp_path / "some.parquet"
 
-    call_command(encode, checkpoint, "--data-dir", bars, "--out", every)
-    call_command(encode, checkpoint, "--data-dir", bars, "--out", some, "--stride", 30)
+    call_command(encode, checkpoint, "--data-dir", bars, "--out", out, "--stride", 30)
 
-    every, some = pd.read_parquet(every), pd.read_parquet(some)
-    expected = every[every["window_end"].dt.minute % 30 == 0]
+    some, expected = pd.read_parquet(out), every[every["window_end"].dt.minute % 30 == 0]
     assert some["window_end"].tolist() == expected["window_end"].tolist()
     np.testing.assert_allclose(vectors_of(some), vectors_of(expected), atol=1e-5)
 
 
 def test_rows_are_written_as_they_come_and_are_the_same_however_many_at_a_time(
-    places, tmp_path, call_command, monkeypatch
+    checkpoint, bars, every, tmp_path, call_command, monkeypatch
 ):
-    checkpoint, bars = places
-    at_once, in_parts = tmp_path / "at_once.parquet", tmp_path / "in_parts.parquet"
-    call_command(encode, checkpoint, "--data-dir", bars, "--out", at_once)
+    out = tmp_path / "in_parts.parquet"
     monkeypatch.setattr(embeddings, "windows_at_once", lambda data: 50)
     monkeypatch.setattr(embeddings, "ROW_GROUP_BYTES", 200 * 4 * 8)
 
-    call_command(encode, checkpoint, "--data-dir", bars, "--out", in_parts)
+    call_command(encode, checkpoint, "--data-dir", bars, "--out", out)
 
-    groups = pq.ParquetFile(in_parts).metadata
+    groups = pq.ParquetFile(out).metadata
     sizes = [groups.row_group(place).num_rows for place in range(groups.num_row_groups)]
     assert sizes == [300, 300, 300, 183]  # two batches of 50 windows in three timeframes
-    one, other = pd.read_parquet(at_once), pd.read_parquet(in_parts)
-    assert one["window_end"].equals(other["window_end"])
-    np.testing.assert_allclose(vectors_of(one), vectors_of(other), atol=1e-5)
+    in_parts = pd.read_parquet(out)
+    assert every["window_end"].equals(in_parts["window_end"])
+    np.testing.assert_allclose(vectors_of(every), vectors_of(in_parts), atol=1e-5)
 
 
-def test_a_timeframe_without_a_bar_in_a_calendar_window_has_no_row(tmp_path, call_command):
-    sections = {"data": {"seq_len": 16}, "model": {"async_sampler": True}}
-    write_checkpoint(tmp_path / "last.ckpt", **sections, masking={"mask_ratio": 0.25})
-    bars = write_market(tmp_path / "bars", 600)
+def test_a_timeframe_without_a_bar_in_a_calendar_window_has_no_row(bars, tmp_path, call_command):
+    sections = {"data": {"seq_len": 16}, "masking": {"mask_ratio": 0.25}}
+    write_checkpoint(tmp_path / "last.ckpt", calendar=True, **sections)
     out = tmp_path / "e.parquet"
 
     call_command(encode, tmp_path / "last.ckpt", "--data-dir", bars, "--out", out)
@@ -124,32 +121,34 @@ def test_a_timeframe_without_a_bar_in_a_calendar_window_has_no_row(tmp_path, cal
     assert set(table["window_end"][table["timeframe"] == "m15"]) == set(table["window_end"][whole])
 
 
-def test_bars_that_lack_a_timeframe_are_refused(places, tmp_path, call_command):
-    bars = write_market(tmp_path / "bars", timeframes=("m1", "m5"))
+def test_what_cannot_be_encoded_or_written_is_named_in_one_line(
+    checkpoint, series_checkpoint, bars, tmp_path, call_command
+):
+    (tmp_path / "x.ckpt").write_text("no checkpoint")
+    without = write_market(tmp_path / "bars", timeframes=("m1", "m5"))
+    out = ("--out", tmp_path / "e.parquet")
+    faults = {
+        f"error: {tmp_path}/x.ckpt: must be a checkpoint of": (tmp_path / "x.ckpt", *out),
+        "trained on, m1, m5, m15, got m1, m5": (checkpoint, "--data-dir", without, *out),
+        "error: a series must be given with --data-dir, got none": (series_checkpoint, *out),
+        "must be a file that can be written": (
+            *(checkpoint, "--data-dir", bars),
+            *("--out", tmp_path / "x.ckpt" / "e.parquet"),
+        ),
+    }
 
-    status, _, errors = call_command(
-        encode, places[0], "--data-dir", bars, "--out", tmp_path / "e.parquet"
-    )
+    for said, arguments in faults.items():
+        status, _, errors = call_command(encode, *arguments)
 
-    assert status == 2
-    assert "trained on, m1, m5, m15, got m1, m5" in errors
-    assert errors.count("\n") == 1
+        assert status == 2
+        assert said in errors
+        assert errors.count("\n") == 1
     assert not (tmp_path / "e.parquet").exists()
 
 
-def test_what_is_no_checkpoint_is_refused(places, tmp_path, call_command):
-    path = tmp_path / "x.ckpt"
-    path.write_text("no checkpoint")
-
-    status, _, errors = call_command(encode, path, "--out", tmp_path / "e.parquet")
-
-    assert status == 2
-    assert errors.startswith(f"error: {path}: must be a checkpoint of stage1.train")
-    assert errors.count("\n") == 1
-
-
-def test_an_earlier_file_of_embeddings_is_replaced_and_nothing_else(places, tmp_path, call_command):
-    checkpoint, bars = places
+def test_an_earlier_file_of_embeddings_is_replaced_and_nothing_else(
+    checkpoint, bars, tmp_path, call_command
+):
     out = tmp_path / "e.parquet"
     arguments = (checkpoint, "--data-dir", bars, "--out")
     call_command(encode, *arguments, out)
@@ -165,21 +164,7 @@ def test_an_earlier_file_of_embeddings_is_replaced_and_nothing_else(places, tmp_
     assert len(pd.read_parquet(bars / "m1.parquet")) == 600
 
 
-def test_a_place_that_cannot_be_written_is_named_in_one_line(places, tmp_path, call_command):
-    checkpoint, bars = places
-    (tmp_path / "file").touch()
-
-    status, _, errors = call_command(
-        encode, checkpoint, "--data-dir", bars, "--out", tmp_path / "file" / "e.parquet"
-    )
-
-    assert status == 2
-    assert "must be a file that can be written" in errors
-    assert errors.count("\n") == 1
-
-
-def test_what_is_interrupted_leaves_no_file(places, tmp_path, call_command, monkeypatch):
-    checkpoint, bars = places
+def test_what_is_interrupted_leaves_no_file(checkpoint, bars, tmp_path, call_command, monkeypatch):
     monkeypatch.setattr(embeddings, "windows_at_once", lambda data: 50)
     embed, calls = embeddings._embed, []
 
@@ -219,15 +204,3 @@ def test_the_windows_of_a_series_end_when_its_steps_do(tmp_path, call_command, s
     assert table["window_end"].tolist() == steps[64:101:4].repeat(2).tolist()
     assert table["timeframe"].tolist() == ["x1", "x4"] * 10
     assert pq.read_schema(out).metadata[b"stride_steps"] == b"4"
-
-
-def test_without_its_folder_a_series_is_refused(tmp_path, call_command):
-    write_series_checkpoint(tmp_path / "last.ckpt")
-
-    status, _, errors = call_command(
-        encode, tmp_path / "last.ckpt", "--out", tmp_path / "e.parquet"
-    )
-
-    assert status == 2
-    assert errors.startswith("error: a series must be given with --data-dir, got none")
-    assert errors.count("\n") == 1

@@ -16,7 +16,6 @@ from stage1.training.checkpoint import read_trained
 from stage1.training.encoder import trained_model
 from stage1.training.evaluation import evaluate_checkpoint
 
-CALENDAR = {"data": {"seq_len": 64}, "model": {"async_sampler": True}}
 FILES = ["metrics.parquet", "reconstructions.png", "report.html", "report.md"]
 
 
@@ -122,19 +121,6 @@ def test_the_command_writes_beside_the_checkpoint_and_fits_80_columns(places, ca
     ]
 
 
-def test_calendar_windows_are_evaluated_as_they_were_trained(tmp_path, call_command):
-    rows = write_checkpoint(tmp_path / "last.ckpt", **CALENDAR)
-    bars = write_market(tmp_path / "bars")
-
-    status, _, errors = call_command(
-        evaluate, tmp_path / "last.ckpt", "--data-dir", bars, "--out", tmp_path / "out"
-    )
-
-    table = pd.read_parquet(tmp_path / "out" / "metrics.parquet")
-    assert (status, errors) == (0, "")
-    assert scores_of(table, "model", ALL)["val_loss"] == rows[-1]["val_loss"]
-
-
 def test_a_model_that_does_not_beat_the_line_is_said_to(evaluated):
     table, report, _ = evaluated
 
@@ -176,37 +162,26 @@ def test_zscore_evaluates_other_bars_by_the_statistics_of_the_training(tmp_path,
     assert found == losses[0] != losses[1]
 
 
-def test_bars_that_lack_a_timeframe_are_refused(places, tmp_path, call_command):
-    bars = write_market(tmp_path / "bars", timeframes=("m1",))
+def test_what_cannot_be_evaluated_or_written_is_named_in_one_line(places, tmp_path, call_command):
+    checkpoint, _, bars = places
+    (tmp_path / "x.ckpt").write_text("no checkpoint")
+    without = write_market(tmp_path / "bars", timeframes=("m1",))
+    faults = {
+        f"error: {tmp_path}/x.ckpt: must be a checkpoint of": (tmp_path / "x.ckpt",),
+        "trained on, m1, m5, m15, got m1; make them": (checkpoint, "--data-dir", without),
+        "must be a folder that can be written": (
+            *(checkpoint, "--data-dir", bars),
+            *("--out", tmp_path / "x.ckpt" / "out"),
+        ),
+    }
 
-    status, _, errors = call_command(evaluate, places[0], "--data-dir", bars)
+    for said, arguments in faults.items():
+        status, _, errors = call_command(evaluate, *arguments)
 
-    assert status == 2
-    assert "trained on, m1, m5, m15, got m1; make them" in errors
-    assert errors.count("\n") == 1
-
-
-def test_what_is_no_checkpoint_is_refused_and_nothing_written(tmp_path, call_command):
-    path = tmp_path / "x.ckpt"
-    path.write_text("no checkpoint")
-
-    status, _, errors = call_command(evaluate, path)
-
-    assert status == 2
-    assert errors.startswith(f"error: {path}: must be a checkpoint of stage1.train")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["x.ckpt"]
-
-
-def test_a_place_that_cannot_be_written_is_named_in_one_line(places, tmp_path, call_command):
-    (tmp_path / "file").touch()
-
-    status, _, errors = call_command(
-        evaluate, places[0], "--data-dir", places[2], "--out", tmp_path / "file" / "out"
-    )
-
-    assert status == 2
-    assert "must be a folder that can be written" in errors
-    assert errors.count("\n") == 1
+        assert status == 2
+        assert said in errors
+        assert errors.count("\n") == 1
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["bars", "x.ckpt"]
 
 
 @pytest.mark.parametrize("calendar", [False, True], ids=["equal lengths", "calendar"])

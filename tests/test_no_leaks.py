@@ -7,14 +7,13 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from synthetic_bars import gappy_minutes, market
-from tiny_training import tiny_config, tiny_language_model
+from tiny_training import tiny_config, tiny_model
 
 from stage1.base.errors import DataError
 from stage1.base.steps import MINUTES
 from stage1.data.bars import Bars, resample_all
 from stage1.data.batches import MarketWindows
 from stage1.model.losses import total_loss
-from stage1.model.stage1_model import build_model
 
 
 @st.composite
@@ -71,14 +70,13 @@ def first_batch(config, bars, seed):
 
 
 def decode(config, batch):
-    language_model = tiny_language_model() if config.transfer_learning.use_pretrained_lm else None
-    model = build_model(config, language_model).model
+    model = tiny_model(config)
     real = batch.real if config.model.async_sampler else None
     return model, model(batch.features, batch.hidden, real)
 
 
 MANY = settings(
-    max_examples=150,
+    max_examples=80,
     deadline=None,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )

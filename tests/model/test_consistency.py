@@ -3,7 +3,7 @@ import pytest
 import torch
 from compared_by_hand import compared_by_hand
 from synthetic_bars import m1_bars, market
-from tiny_training import tiny_batch, tiny_config
+from tiny_training import BOTH_KINDS, tiny_batch, tiny_config
 
 from stage1.base.steps import MINUTES
 from stage1.data.bars import resample
@@ -210,9 +210,11 @@ def test_the_loss_is_measured_in_deviations_of_the_coarse_timeframe():
     assert loss.item() == pytest.approx(0.25**2, rel=1e-4)
 
 
-def test_without_a_comparable_bar_the_loss_is_0_and_has_a_gradient_of_0():
-    minutes = [minute for minute in range(2000) if minute % 5 != 2]
-    config, batch = windows_over(minutes, {"timeframes": ["m1", "m5"]})
+@BOTH_KINDS
+def test_without_a_comparable_bar_the_loss_is_0_and_has_a_gradient_of_0(calendar):
+    minutes = [minute for minute in range(3000) if minute % 5 != 2]  # every m5 bar lacks one
+    data = {"timeframes": ["m1", "m5"], "seq_len": 64 if calendar else 16}
+    config, batch = windows_over(minutes, data, calendar)
     decoded = batch.targets.clone().requires_grad_()
 
     loss = loss_of(decoded, batch, minutes_of(config))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from compared_by_hand import compared_by_hand
-from tiny_training import tiny_batch, tiny_config
+from tiny_training import BOTH_KINDS, tiny_batch, tiny_config
 
 from stage1.base.steps import MINUTES
 from stage1.config import Config
@@ -10,10 +10,6 @@ from stage1.model.losses import LOSSES, masked_mean, reconstruction_loss, total_
 from stage1.model.spectral import amplitude_phase_loss, stft_loss
 
 OPTIONAL = [name for name in LOSSES if name != "recon_tf"]
-KINDS = [
-    pytest.param(16, False, id="windows of equal length"),
-    pytest.param(64, True, id="calendar windows"),
-]
 
 
 def minutes_of(config):
@@ -37,27 +33,12 @@ def test_the_reconstruction_loss_is_the_mean_huber_loss_of_scored_bars(delta, ge
     assert loss.item() == pytest.approx(huber_by_hand(error, delta).mean(), rel=1e-6)
 
 
-@pytest.mark.parametrize("which", ["visible", "hidden and not scored"])
-def test_the_reconstruction_loss_ignores_all_bars_but_the_scored(which, generator):
-    batch = tiny_batch(tiny_config())
-    decoded = torch.randn(batch.targets.shape, generator=generator)
-    chosen = ~batch.hidden if which == "visible" else batch.hidden & ~batch.scored
-    assert chosen.any()
-    elsewhere = decoded.masked_fill(chosen.unsqueeze(-1), 1e6)
-
-    one, two = (
-        reconstruction_loss(values, batch.targets, batch.scored, delta=1.0)
-        for values in (decoded, elsewhere)
-    )
-
-    assert torch.equal(one, two)
-
-
+@BOTH_KINDS
 @pytest.mark.parametrize("nothing", [float("nan"), float("inf")])
 def test_what_is_no_number_where_no_bar_is_scored_changes_neither_loss_nor_gradient(
-    nothing, generator
+    nothing, calendar, generator
 ):
-    batch = tiny_batch(tiny_config())
+    batch = tiny_batch(tiny_config(calendar=calendar))
     values = torch.randn(batch.targets.shape, generator=generator)
     elsewhere = ~batch.scored.unsqueeze(-1)
     results = []
@@ -102,12 +83,11 @@ def test_the_mean_over_nothing_is_0():
     assert masked_mean(torch.full((2, 3), float("nan")), nothing).item() == 0
 
 
-@pytest.mark.parametrize(("seq_len", "calendar"), KINDS)
-def test_the_total_is_the_weighted_sum(seq_len, calendar, generator):
+@BOTH_KINDS
+def test_the_total_is_the_weighted_sum(calendar, generator):
     weights = {"recon_tf": 2.0, "spec_tf": 0.3, "cross": 0.5, "amp_phase": 0.7}
     config = tiny_config(
-        data={"seq_len": seq_len},
-        model={"async_sampler": calendar},
+        calendar=calendar,
         loss={
             **{f"weights.{name}": weight for name, weight in weights.items()},
             "huber_delta": 0.7,
@@ -146,11 +126,10 @@ def test_a_weight_of_0_computes_nothing(term, monkeypatch):
         total_loss(batch.targets, batch, tiny_config(loss={f"weights.{term}": 0.5}))
 
 
-@pytest.mark.parametrize(("seq_len", "calendar"), KINDS)
-def test_all_terms_together_pull_on_every_timeframe_and_on_no_padding(seq_len, calendar, generator):
+@BOTH_KINDS
+def test_all_terms_together_pull_on_every_timeframe_and_on_no_padding(calendar, generator):
     config = tiny_config(
-        data={"seq_len": seq_len},
-        model={"async_sampler": calendar},
+        calendar=calendar,
         loss={f"weights.{name}": 0.5 for name in OPTIONAL},
         training={"batch_size": 12},
     )

@@ -2,35 +2,27 @@ import numpy as np
 import pytest
 import torch
 from synthetic_bars import market
-from tiny_training import tiny_batch, tiny_config, tiny_language_model, tiny_windows
+from tiny_training import tiny_batch, tiny_config, tiny_model, tiny_windows
 
 from stage1.model.market_encoder import MarketEncoder
-from stage1.model.stage1_model import build_model
 
 KINDS = [
     pytest.param({}, id="T5"),
     pytest.param({"transfer_learning": {"use_pretrained_lm": False}}, id="vanilla encoder"),
     pytest.param({"model": {"stem.width": 8, "bottleneck_stride": 2}}, id="stem and bottleneck"),
-    pytest.param(
-        {"data": {"seq_len": 64}, "model": {"async_sampler": True}}, id="calendar windows"
-    ),
+    pytest.param({"calendar": True}, id="calendar windows"),
 ]
-
-
-def built(config):
-    language_model = tiny_language_model() if config.transfer_learning.use_pretrained_lm else None
-    return build_model(config, language_model).model
 
 
 def encoder_of(config, model=None):
     statistics = tiny_windows(config).training_statistics
-    return MarketEncoder(model or built(config), config, statistics).eval()
+    return MarketEncoder(model or tiny_model(config), config, statistics).eval()
 
 
 @pytest.mark.parametrize("sections", KINDS)
 def test_the_decoder_makes_of_the_codes_what_the_whole_model_decodes(sections):
     config = tiny_config(**sections)
-    model = built(config).eval()
+    model = tiny_model(config).eval()
     batch = tiny_batch(config)
 
     codes = encoder_of(config, model)(batch.features, batch.hidden, batch.real)
@@ -72,7 +64,7 @@ def test_without_a_mask_all_bars_are_real_and_none_is_hidden():
 
 
 def test_a_timeframe_without_a_bar_in_the_window_has_a_vector_of_zeros():
-    config = tiny_config(data={"seq_len": 64}, model={"async_sampler": True})
+    config = tiny_config(calendar=True)
     encoder = encoder_of(config)
     batch = encoder.windows(market(600, config.data.timeframes)).batch(np.arange(5))
     real = batch.real.clone()

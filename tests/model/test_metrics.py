@@ -22,7 +22,7 @@ from stage1.model.metrics import (
 )
 from stage1.model.spectral import spectral_delta
 
-CALENDAR = tiny_config(data={"seq_len": 64}, model={"async_sampler": True})
+CALENDAR = tiny_config(calendar=True)
 CONFIG = tiny_config(loss={"weights.cross": 0.1})
 NAMES = CONFIG.data.timeframes
 DAY = 86_400

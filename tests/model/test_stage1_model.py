@@ -1,6 +1,7 @@
 import pytest
 import torch
 from tiny_training import T5, all_validation, tiny_batch, tiny_config, tiny_language_model
+from transformers.models.t5.modeling_t5 import T5Stack
 
 from stage1.base.errors import ModelError
 from stage1.base.seeds import Stream, integer_seed
@@ -76,17 +77,6 @@ def test_with_the_vanilla_encoder_every_timeframe_sees_the_others():
     assert changed.any(dim=1).all()
 
 
-def test_a_bar_with_the_features_of_a_hidden_one_does_not_look_hidden():
-    config = config_of()
-    batch, model = tiny_batch(config), built(config).model
-    nothing = torch.zeros_like(batch.features)
-
-    hidden = model(nothing, torch.ones_like(batch.hidden))
-    average = model(nothing, torch.zeros_like(batch.hidden))
-
-    assert (hidden != average).any(dim=-1).all()
-
-
 def test_a_stem_looks_at_as_many_bars_as_its_kernel_in_its_own_timeframe():
     config = config_of(model=STEM)
     stem = built(config).model.stem
@@ -124,30 +114,25 @@ def parameters_by_hand(config, t5):
     return embedding + unpatch + decoder + sum(torch.Size(shape).numel() for shape in shapes)
 
 
-def test_the_parameters_are_those_of_one_t5_without_token_table_and_the_heads():
-    config = config_of()
-
-    model = built(config).model
-
-    assert sum(p.numel() for p in model.parameters()) == parameters_by_hand(config, T5)
-    assert not any("embed_tokens" in name or "shared" in name for name in model.state_dict())
-
-
 @pytest.mark.parametrize(
-    ("name", "millions"), [("google-t5/t5-small", 18.9), ("google-t5/t5-large", 302.0)]
+    ("t5", "millions"),
+    [
+        pytest.param(T5, 0.01, id="tiny"),
+        pytest.param(PUBLIC_CONFIGS["google-t5/t5-small"], 18.9, id="t5-small, as published"),
+        pytest.param(PUBLIC_CONFIGS["google-t5/t5-large"], 302.0, id="t5-large, as published"),
+    ],
 )
-def test_public_sizes_count_as_published_without_their_token_table(name, millions):
+def test_the_parameters_are_those_of_one_t5_without_token_table_and_the_heads(t5, millions):
     config = Config(model={"stem": {"width": 0}})
     with torch.device("meta"):
-        t5 = t5_stack(PUBLIC_CONFIGS[name])
-        model = Stage1Model(config, t5=t5, input_scale=1.0)
+        model = Stage1Model(config, t5=t5_stack(t5), input_scale=1.0)
 
-    counted = sum(p.numel() for p in model.encoder.t5.parameters())
+    of_t5 = sum(p.numel() for p in model.encoder.t5.parameters())
 
-    assert counted / 1e6 == pytest.approx(millions, abs=0.1)
-    assert sum(p.numel() for p in model.parameters()) == parameters_by_hand(
-        config, PUBLIC_CONFIGS[name]
-    )
+    assert of_t5 / 1e6 == pytest.approx(millions, abs=0.1)
+    assert sum(p.numel() for p in model.parameters()) == parameters_by_hand(config, t5)
+    assert sum(isinstance(part, T5Stack) for part in model.modules()) == 1
+    assert not any("embed_tokens" in name or "shared" in name for name in model.state_dict())
 
 
 def test_arms_of_one_seed_share_all_weights_but_the_t5_s():
@@ -199,21 +184,6 @@ def test_a_vanilla_model_has_no_language_model_s_hash():
     assert isinstance(result.model.encoder, SharedEncoder)
 
 
-def test_dropout_acts_in_every_arm_from_the_start():
-    for changes in (
-        {"initialization": "pretrained"},
-        {"initialization": "random"},
-        {"initialization": "shuffled"},
-        {"use_pretrained_lm": False},
-    ):
-        config = config_of(model={"dropout": 0.3}, transfer=changes)
-        model, batch = built(config).model, tiny_batch(config)
-
-        assert all(module.training for module in model.modules())
-        first, second = (model(batch.features, batch.hidden) for _ in range(2))
-        assert not torch.equal(first, second)
-
-
 @pytest.mark.parametrize("initialization", ["pretrained", "random", "shuffled"])
 @pytest.mark.parametrize(
     ("configured", "embedding_rms", "scale"),
@@ -241,10 +211,7 @@ def test_a_language_model_without_embeddings_needs_an_input_scale():
 
 # --- calendar windows ---
 
-CALENDAR = {
-    "model": {"async_sampler": True},
-    "data": {"seq_len": 64, "sampling_probs": {"m5": 0.6, "m15": 0.6}},
-}
+CALENDAR = {"calendar": True, "data": {"sampling_probs": {"m5": 0.6, "m15": 0.6}}}
 LAYOUTS = [
     pytest.param({}, id="t5"),
     pytest.param({"model.cross_pairs": [["m1", "m5"], ["m5", "m15"]]}, id="t5 with cross pairs"),
@@ -378,6 +345,26 @@ def test_the_draw_of_the_t5_leaves_all_other_weights_alone():
 
         assert other.head_sha256 == plain.head_sha256
         assert other.lm_sha256 != plain.lm_sha256
+
+
+STARTS = (
+    {"initialization": "pretrained"},
+    {"initialization": "random"},
+    {"initialization": "shuffled"},
+    {"n_pretrained_blocks": 1},
+    {"initialization": "shuffled", "n_pretrained_blocks": 1},
+    {"initialization": "random", "initializer_factor": 0.05},
+)
+
+
+def test_the_t5_that_a_model_starts_from_is_the_same_in_both_kinds_of_window():
+    equal, calendar = (
+        [built(tiny_config(**kind, transfer_learning=start)).lm_sha256 for start in STARTS]
+        for kind in ({}, CALENDAR)
+    )
+
+    assert equal == calendar
+    assert len(set(equal)) == len(STARTS)
 
 
 def test_pretrained_weights_are_no_draw():

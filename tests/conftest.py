@@ -10,8 +10,9 @@ from typing import NamedTuple
 import pytest
 import torch
 from command_line import stage1, without_loading_lines
+from filelock import FileLock
 
-from stage1.base.terminal import run_command
+from stage1.base.terminal import run_command, run_commands
 
 
 def pytest_configure() -> None:
@@ -55,10 +56,17 @@ class FinishedStudy(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def finished_study(tmp_path_factory: pytest.TempPathFactory) -> FinishedStudy:
-    out = tmp_path_factory.mktemp("runs")
-    result = stage1("stage1.tune", "search_spaces/smoke.yaml", "--out", out, "--workers", 2)
-    return FinishedStudy(out / "smoke", result.stdout)
+def finished_study(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> FinishedStudy:
+    """Run once, by the process of pytest-xdist that is first to ask for it."""
+    out = tmp_path_factory.getbasetemp()
+    if worker_id != "master":
+        out = out.parent
+    printed = out / "finished_study.txt"
+    with FileLock(printed.with_suffix(".lock")):
+        if not printed.exists():
+            study = ("search_spaces/smoke.yaml", "--out", out, "--workers", 2)
+            printed.write_text(stage1("stage1.tune", *study).stdout, encoding="utf-8")
+    return FinishedStudy(out / "smoke", printed.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")
@@ -85,15 +93,20 @@ def series_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def call_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[object, str, str]]:
-    """Calls a command's function in this process; gives status, stdout and stderr.
+    """Calls a command in this process; gives status, stdout and stderr.
 
-    Without the lines that loading a language model logs.
+    The command is a function, or several by the names that their command lines begin with. The
+    lines that loading a language model logs are left out.
     """
 
-    def call(function: Callable[..., object], *arguments: object) -> tuple[object, str, str]:
-        monkeypatch.setattr("sys.argv", [function.__name__, *map(str, arguments)])
+    def call(
+        command: Callable[..., object] | dict[str, Callable[..., object]], *arguments: object
+    ) -> tuple[object, str, str]:
+        name = "stage1" if isinstance(command, dict) else command.__name__
+        monkeypatch.setattr("sys.argv", [name, *map(str, arguments)])
+        capsys.readouterr()  # what was printed before
         with pytest.raises(SystemExit) as ended:
-            run_command(function)
+            (run_commands if isinstance(command, dict) else run_command)(command)
         printed = capsys.readouterr()
         return ended.value.code, printed.out, without_loading_lines(printed.err)
 

@@ -8,23 +8,35 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
-HANG = 600
-"""Seconds after which a program is taken to hang. No test depends on how fast one is."""
+HANG = 1800
+"""Seconds after which a program is taken to hang, which no busy machine makes it take."""
+
+
+@contextmanager
+def heeding_ctrl_c() -> Iterator[None]:
+    """Let what is started inside heed Ctrl-C, as in a shell's foreground.
+
+    Tests may run where it is ignored (nohup, cron, a script's background), which a process would
+    inherit.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def start(
     *words: object, env: Mapping[str, str] | None = None, cwd: Path = ROOT, **options: Any
 ) -> subprocess.Popen[str]:
-    """Start a program and go on; what it prints is in text.
-
-    It heeds Ctrl-C, as in a shell's foreground. Tests may run where it is ignored (nohup, cron, a
-    script's background), which a process would inherit.
+    """Start a program, which heeds Ctrl-C, and go on; what it prints is text.
 
     Args:
         words: The program and its arguments.
@@ -32,13 +44,11 @@ def start(
         cwd: The folder it runs in.
         options: Of `subprocess.Popen`.
     """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    environment = os.environ | (env or {})
+    with heeding_ctrl_c():
         return subprocess.Popen(
-            list(map(str, words)), env=os.environ | (env or {}), cwd=cwd, text=True, **options
+            list(map(str, words)), env=environment, cwd=cwd, text=True, **options
         )
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def run(

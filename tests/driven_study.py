@@ -55,6 +55,7 @@ class Forked:
         CONTEXT.set_forkserver_preload(IMPORTS)
         words = [str(script), *map(str, arguments)]
         self._output = output
+        output.touch()
         self._process = CONTEXT.Process(target=_run_script, args=(words, output))
         with heeding_ctrl_c(), mock.patch.dict(os.environ, TOKEN):  # Ray reads it on import
             forkserver.ensure_running()

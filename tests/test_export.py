@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from synthetic_run import synthetic_space, synthetic_trial, write_synthetic_run
+from made_runs import synthetic_space, synthetic_trial, write_synthetic_run
 
 from stage1.base.errors import ConfigError, ResultsError
 from stage1.base.files import sha256_of_file
@@ -67,7 +67,7 @@ def test_the_provenance_stands_at_the_top(run, out):
         "# run: synthetic",
         "# trials in the run: 27; complete configurations considered: 12",
         "# arm: pretrained",
-        "# config_id: c0",
+        "# config_id: design000",
         "# val_correlation, mean over seeds: 0.916",
         "# val_correlation by seed: 0.914 (seed 1), 0.918 (seed 2)",
         f"# sha256 of trials.parquet: {sha256_of_file(run.trials)}",

@@ -36,8 +36,8 @@ from fuzz import (
 )
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
+from made_runs import write_synthetic_run
 from rich.console import Console
-from synthetic_run import write_synthetic_run
 
 from stage1.claims.claim import claims_json
 from stage1.claims.evaluate import evaluate

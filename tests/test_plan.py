@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from command_line import stage1, without_loading_lines
+from made_runs import write_synthetic_run
 from planned_claims import made_up
 from simulated_study import ROOT, SPACE, write_space
-from synthetic_run import write_synthetic_run
 
 from stage1.plan import __main__ as command
 from stage1.plan import resources

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from browser import headless_browser, needs_browser
-from rich_run import write_rich_run
+from made_runs import write_rich_run
 
 from stage1.pages.study_page import write_report
 

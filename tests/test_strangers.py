@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from fuzz import ends_in_time, told
+from made_runs import write_synthetic_run
 from markdown_it import MarkdownIt
 from rich.console import Console
-from synthetic_run import write_synthetic_run
 
 from stage1.base.errors import ModelError
 from stage1.claims.evaluate import evaluate

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from score_tables import arm_scores, judged
+from made_runs import arm_scores, judged
 
 from stage1.claims.catalogue import (
     ABOUT_SCORES,

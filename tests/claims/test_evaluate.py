@@ -9,14 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from scipy import stats
-from score_tables import SIZE, arm_scores, drawn_arm, study_tables, timed_cost
-from synthetic_run import (
+from made_runs import (
+    SIZE,
+    arm_scores,
     changed_study,
+    drawn_arm,
+    study_tables,
     synthetic_preregistration,
     synthetic_space,
+    timed_cost,
     write_synthetic_run,
 )
+from scipy import stats
 
 from stage1.claims.claim import claims_json
 from stage1.claims.evaluate import evaluate

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from made_runs import EARLY, HORIZON, arm_scores, drawn_arm, study_tables
 from scipy.stats import binomtest, kendalltau
-from score_tables import EARLY, HORIZON, arm_scores, drawn_arm, study_tables
 
 from stage1.claims.catalogue import DEFINITIONS
 from stage1.claims.further_numbers import CLEAR_SIGNAL, NEAR, further_numbers, mcnemar_p

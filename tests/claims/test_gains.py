@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from made_runs import arm_scores, drawn_arm, judged
 from scipy import stats
-from score_tables import arm_scores, drawn_arm, judged
 
 from stage1.claims.catalogue import EARLY_ERROR, EARLY_GAIN, FINAL_ERROR, FINAL_GAIN
 from stage1.claims.verdicts import Verdict

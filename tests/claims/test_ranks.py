@@ -8,8 +8,8 @@ from itertools import combinations, permutations
 
 import numpy as np
 import pytest
+from made_runs import arm_scores, judged
 from scipy.stats import kendalltau
-from score_tables import arm_scores, judged
 
 from stage1.claims import ranks
 from stage1.claims.catalogue import EARLY_SIGNAL, ERROR_RATE

@@ -10,8 +10,8 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from made_runs import EARLY, HORIZON, arm_scores, drawn_arm, study_tables
 from scipy import stats
-from score_tables import EARLY, HORIZON, arm_scores, drawn_arm, study_tables
 
 from stage1.claims.robustness import (
     block_bootstrap,

@@ -7,8 +7,15 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from score_tables import EARLY, HORIZON, ZERO_VAL_LOSS, arm_scores, drawn_arm, study_tables
-from synthetic_run import changed_study
+from made_runs import (
+    EARLY,
+    HORIZON,
+    ZERO_VAL_LOSS,
+    arm_scores,
+    changed_study,
+    drawn_arm,
+    study_tables,
+)
 
 from stage1.claims.scores import MOST_NOT_FINITE, design_scores, scored, too_few_finite
 from stage1.run.columns import CONFIRM, SEARCH

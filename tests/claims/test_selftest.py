@@ -4,8 +4,8 @@ import sys
 
 import pytest
 from command_line import stage1
+from made_runs import write_rich_run
 from rich.console import Console
-from rich_run import write_rich_run
 
 from stage1.base.errors import EXIT_DEFECT, EXIT_USER_ERROR
 from stage1.base.terminal import run_commands

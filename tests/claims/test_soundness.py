@@ -7,9 +7,8 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from made_runs import changed_study, drawn_arm, study_tables
 from scipy import stats
-from score_tables import drawn_arm, study_tables
-from synthetic_run import changed_study
 
 from stage1.claims.scores import design_scores
 from stage1.claims.soundness import (

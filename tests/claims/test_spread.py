@@ -7,8 +7,8 @@ from functools import partial
 
 import numpy as np
 import pytest
+from made_runs import arm_scores, drawn_arm, judged
 from scipy import stats
-from score_tables import arm_scores, drawn_arm, judged
 
 from stage1.claims import spread
 from stage1.claims.catalogue import ERROR_RATE, SENSITIVITY, STABILITY

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from made_runs import EARLY, HORIZON, arm_scores, judged, study_tables
 from scipy import stats
-from score_tables import EARLY, HORIZON, arm_scores, judged, study_tables
 
 from stage1.claims.catalogue import SENSITIVITY
 from stage1.claims.scores import design_scores
@@ -55,9 +55,7 @@ def stopped_search(tables):
     trials = tables.trials.assign(stage=SEARCH, trial_id="search" + tables.trials["trial_id"])
     curves = tables.curves.assign(stage=SEARCH, trial_id="search" + tables.curves["trial_id"])
     first_seed = curves[(curves["epoch"] == EARLY) & (curves["seed"] == 1)]
-    going_on = first_seed[
-        [goes_on for _, scores in first_seed.groupby("arm", sort=False) for goes_on in lets(scores)]
-    ]
+    going_on = pd.concat([scores[lets(scores)] for _, scores in first_seed.groupby("arm")])
     survives = _is_in(trials, going_on[["arm", "config_id"]])
     trials["status"] = np.where(survives, COMPLETED, STOPPED)
     goes_on = _is_in(curves, going_on[["arm", "config_id"]])

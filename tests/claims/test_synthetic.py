@@ -6,9 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from made_runs import arm_scores, write_synthetic_run
 from scipy.stats import kendalltau, kurtosis
-from score_tables import arm_scores
-from synthetic_run import write_synthetic_run
 
 from stage1.base.errors import ResultsError
 from stage1.claims.spread import noise_corrected_variance

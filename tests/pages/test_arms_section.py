@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hand_made import made_claim, made_cost, made_evaluation, made_scores
-from synthetic_run import BASELINE, HORIZON, synthetic_study, synthetic_trial
+from made_runs import BASELINE, synthetic_study, synthetic_trial
 
 from stage1.claims.intervals import Interval
 from stage1.claims.verdicts import Verdict
@@ -61,7 +61,7 @@ def test_time_is_a_mean_and_memory_the_largest_peak_of_completed_design_trials()
             synthetic_trial("a", seconds=10.0, seconds_per_step=0.03, peak_rss_mb=700.0),
             synthetic_trial("b", seconds=14.0, seconds_per_step=0.05, peak_rss_mb=900.0),
             synthetic_trial("c", seconds=99.0, status="failed", peak_rss_mb=5000.0),
-            synthetic_trial("d", seconds=99.0, stage="search", epochs=HORIZON, peak_rss_mb=5000.0),
+            synthetic_trial("d", seconds=99.0, stage="search", epochs=4, peak_rss_mb=5000.0),
         ]
     ).assign(peak_vram_mb=math.nan)
 

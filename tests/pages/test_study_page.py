@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from command_line import ROOT
 from hand_made import BY_NUMBER, made_claim, made_evaluation, unknown_claim
+from made_runs import write_synthetic_run
 from rich.console import Console
-from synthetic_run import write_synthetic_run
 
 from stage1.claims.evaluate import evaluate
 from stage1.claims.intervals import Interval

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 import yaml
-from synthetic_run import write_synthetic_run
+from made_runs import write_synthetic_run
 
 from stage1.base.errors import ResultsError
 from stage1.run.registration import (

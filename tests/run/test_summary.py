@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from synthetic_run import changed_study, synthetic_study, synthetic_trial
+from made_runs import BASELINE, changed_study, synthetic_study, synthetic_trial
 
 from stage1.base.errors import ResultsError
 from stage1.run.folder import RunFolder
@@ -151,7 +151,7 @@ def test_an_arm_without_trials_has_a_row_of_its_own(tabled):
 @pytest.mark.parametrize(
     ("metric", "value"),
     [
-        pytest.param("val_correlation", 0.88, id="recorded"),
+        pytest.param("val_correlation", BASELINE, id="recorded"),
         pytest.param("val_skill", 0.0, id="zero by definition"),
         pytest.param("val_skill_m1", 0.0, id="zero by definition, one timeframe"),
         pytest.param("val_corr_m1", None, id="not recorded"),

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from synthetic_run import (
+from made_runs import (
     START,
     synthetic_blocks,
     synthetic_cost,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 
 import pytest
+from made_runs import synthetic_cost
 from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 from rich.console import Console
 from simulated_study import simulated_study
-from synthetic_run import synthetic_cost
 
 from stage1.base.errors import TrialError
 from stage1.run.folder import RunFolder

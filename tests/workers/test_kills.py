@@ -52,8 +52,9 @@ def killed(ray_process, tmp_path_factory):
     """The same study whose driver was killed three times: in the design, twice in the search."""
     driver = Driver(ray_process.address, tmp_path_factory.mktemp("killed"))
     for number, trials in enumerate((1, 5, 8)):
+        enough = max(trials, driver.written() + 1)
         process = driver.start(*(["--resume"] if number else []))
-        wait_until(lambda enough=trials: driver.written() >= enough)
+        wait_until(lambda enough=enough: driver.written() >= enough)
         process.kill()
         process.communicate(timeout=HANG)
     finish(driver.start("--resume"))

@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from synthetic_run import synthetic_curve, synthetic_trial
+from made_runs import synthetic_curve, synthetic_trial
 
 from stage1.run.folder import RunFolder
 from stage1.run.tables import load_table

@@ -7,9 +7,8 @@ import math
 import numpy as np
 import pytest
 from hand_made import made_evaluation, made_scores
+from made_runs import changed_study, write_rich_run
 from matplotlib.text import Text
-from rich_run import write_rich_run
-from synthetic_run import changed_study
 
 from stage1.claims.scores import design_scores, read_run
 from stage1.claims.step_cost import size_costs

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hand_made import made_cost, made_evaluation
+from made_runs import drawn_arm, study_tables
 from matplotlib.figure import Figure
-from score_tables import drawn_arm, study_tables
 
 from stage1.claims.intervals import Interval
 from stage1.pages.figures.step_cost_figure import cost_figure, cost_rows, draw_costs

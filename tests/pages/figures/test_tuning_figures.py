@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from hand_made import made_scores
+from made_runs import changed_study, drawn_arm, study_tables
 from matplotlib.figure import Figure
-from score_tables import drawn_arm, study_tables
-from synthetic_run import changed_study
 
 from stage1.pages.figures.tuning_figures import (
     Objective,

@@ -5,7 +5,7 @@ Text in a block is plain: whoever renders it escapes it. What is not plain is sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 
@@ -58,8 +58,8 @@ class Caution(NamedTuple):
 class Table(NamedTuple):
     """A table; each row is as long as the header."""
 
-    header: list[str]
-    rows: list[list[Inline]]
+    header: Sequence[str]
+    rows: Sequence[Sequence[Inline]]
     caption: str = ""
     """What it shows; empty where the heading above says it."""
     numbers_from: int | None = None

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 from rich.console import Console
 
 from stage1.base.files import atomic_path, must_be_writable, sha256_of_file
@@ -36,7 +45,19 @@ from stage1.pages.blocks import (
     paragraph,
     word_list,
 )
-from stage1.pages.figures.reconstruction_figure import Reconstruction, reconstructions_figure
+from stage1.pages.figures.drawn import (
+    LOOK,
+    QUIET,
+    REFERENCE,
+    TEXT_SIZE,
+    ArmStyle,
+    DrawnFigure,
+    absent,
+    arm_styles,
+    legend_below,
+    new_figure,
+    shortened,
+)
 from stage1.pages.numbers import moment, number
 from stage1.pages.page import save_page, save_picture, screen_table, show_cautions
 
@@ -51,6 +72,19 @@ _WORDS = {
 }
 _PREFIX = 12
 """Digits of a checksum that are shown."""
+
+
+class Reconstruction(NamedTuple):
+    """Bars in a row, out of one window and timeframe, in units of price, or of a channel."""
+
+    timeframe: str
+    open_time: NDArray[np.int64]  # (bars) unix seconds
+    truth: NDArray[np.float64]  # (bars, 4) open, high, low, close; of a series (bars, 1)
+    model: NDArray[np.float64]  # likewise; read where hidden
+    line: NDArray[np.float64]  # likewise, linear interpolation; read where hidden
+    hidden: NDArray[np.bool_]  # (bars)
+    scored: NDArray[np.bool_]  # (bars) of the hidden ones
+    channel: str | None = None  # of a series; None: these are prices
 
 
 class Evaluation(NamedTuple):
@@ -183,3 +217,137 @@ def _note(evaluation: Evaluation) -> str:
 
 def _moment(seconds: int) -> str:
     return moment(datetime.fromtimestamp(seconds, UTC))
+
+
+# The picture -------------------------------------------------------------------------------------
+
+NAME, TITLE = "reconstructions", "What the model makes of hidden bars"
+_CLOSE, _HIGH, _LOW = 3, 1, 2
+_DAY = 86_400
+_TRUTH: dict[str, Any] = {"color": "0.35", "linewidth": 1.3}
+_RANGE: dict[str, Any] = {"color": "0.8", "linewidth": 2.2}
+_SCORED: dict[str, Any] = {"color": "#F0E442", "alpha": 0.45, "linewidth": 0}
+_HIDDEN: dict[str, Any] = {
+    "facecolor": "none",
+    "edgecolor": "0.75",
+    "hatch": "////",
+    "linewidth": 0,
+}
+
+
+def runs(chosen: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First and last place of every run of chosen bars."""
+    edges = np.diff(np.concatenate([[False], chosen, [False]]).astype(int))
+    first, behind = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    return [(int(a), int(b) - 1) for a, b in zip(first, behind, strict=True)]
+
+
+def reconstructions_figure(shown: Sequence[Reconstruction]) -> DrawnFigure:
+    """Draw excerpts below each other.
+
+    Args:
+        shown: In the order of the panels; none = there is no figure.
+    """
+    if not shown:
+        return absent(NAME, TITLE, "no bar of a validation window is scored")
+    with rc_context(LOOK):
+        figure = new_figure(TITLE, height=0.7 + 1.5 * len(shown))
+        panels = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
+        for axes, excerpt in zip(panels, shown, strict=True):
+            draw_reconstruction(axes, excerpt)
+        panels[-1].set_xlabel("time, UTC")
+        prices = shown[0].channel is None
+        figure.supylabel("price" if prices else "value", fontsize=TEXT_SIZE)
+        with_hidden = any((one.hidden & ~one.scored).any() for one in shown)
+        _legend(figure, prices=prices, with_hidden=with_hidden)
+    return DrawnFigure(NAME, TITLE, _caption(len(shown), prices=prices), figure, "")
+
+
+def _caption(count: int, *, prices: bool) -> str:
+    grey, hidden = "the true bars, from low to high, with the close as a line", "the close"
+    if not prices:
+        grey, hidden = "the true values of a channel, the channels in turn", "its value"
+    return (
+        f"{plural(count, 'excerpt')} of validation windows, evenly spaced in time, not chosen by "
+        f"how well they came out; of long windows, the part with most scored bars. Grey: {grey}. "
+        f"Where bars are hidden: {hidden} as the model decodes it, and on a straight line between "
+        "the visible neighbours. Bars that are hidden and not scored overlap hidden finer ones."
+    )
+
+
+def draw_reconstruction(axes: Axes, shown: Reconstruction) -> None:
+    """Draw one excerpt: true bars, hidden spans, in them the closes of model and interpolation.
+
+    Or the values of a channel.
+    """
+    style, column = _model_style(), 0
+    places = np.arange(len(shown.truth))
+    if shown.channel is None:
+        column = _CLOSE
+        axes.vlines(places, shown.truth[:, _LOW], shown.truth[:, _HIGH], **_RANGE)
+    axes.plot(places, shown.truth[:, column], **_TRUTH)
+    for chosen, look in ((shown.scored, _SCORED), (shown.hidden & ~shown.scored, _HIDDEN)):
+        for first, last in runs(chosen):
+            axes.axvspan(first - 0.5, last + 0.5, zorder=0, **look)
+    for first, last in runs(shown.hidden):
+        inside = slice(first, last + 1)
+        # From the last visible bar to the next one, as the eye would draw it.
+        around = slice(max(first - 1, 0), last + 2)
+        line = np.where(shown.hidden, shown.line[:, column], shown.truth[:, column])
+        axes.plot(places[around], line[around], **REFERENCE)
+        axes.plot(
+            places[inside],
+            shown.model[inside, column],
+            color=style.color,
+            marker=style.marker,
+            markersize=4,
+            linewidth=1.6,
+        )
+    _label_times(axes, shown)
+
+
+def _model_style() -> ArmStyle:
+    return arm_styles(["model"])["model"]
+
+
+def _label_times(axes: Axes, shown: Reconstruction) -> None:
+    """Five times below the excerpt, and what it is and its day above."""
+    count = len(shown.open_time)
+    ticks = np.unique(np.linspace(0, count - 1, 5).round().astype(int))
+    stamps = shown.open_time.astype("datetime64[s]")
+    part = _told_part(shown.open_time)
+    axes.set_xticks(ticks, [str(stamps[tick])[part] for tick in ticks])
+    axes.set_xlim(-0.7, count - 0.3)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.ticklabel_format(axis="y", useOffset=False, style="plain")
+    first, last = (str(stamps[place])[:10] for place in (0, -1))
+    days = first if first == last else f"{first} to {last}"
+    what = shown.timeframe
+    if shown.channel is not None:
+        what += f", {shortened(shown.channel, 24)}"
+    axes.set_title(f"{what}, {days}", loc="left", fontsize=TEXT_SIZE, color=QUIET)
+
+
+def _told_part(times: NDArray[np.int64]) -> slice:
+    """What of an ISO date and time tells these apart: the date, the minute or the second."""
+    if len(times) > 1 and np.diff(times).min() >= _DAY:
+        return slice(10)
+    return slice(11, 19 if (times % 60).any() else 16)
+
+
+def _legend(figure: Figure, *, prices: bool, with_hidden: bool) -> None:
+    style = _model_style()
+    of = " close" if prices else " value"
+    named: dict[str, Any] = {
+        f"true{of}": Line2D([], [], **_TRUTH),
+        "true low to high": Line2D([], [], **_RANGE),
+        f"model's{of}": Line2D([], [], color=style.color, marker=style.marker, markersize=4),
+        "interpolation": Line2D([], [], **REFERENCE),
+        "hidden, scored": Patch(**_SCORED),
+        "hidden, not scored": Patch(**_HIDDEN),
+    }
+    if not prices:
+        del named["true low to high"]
+    if not with_hidden:
+        del named["hidden, not scored"]
+    legend_below(figure, list(named.values()), list(named))

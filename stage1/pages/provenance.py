@@ -124,7 +124,7 @@ def environment_blocks(tables: RunTables) -> list[Block]:
         "packages": ", ".join(f"{name} {v}" for name, v in registration.versions.items()),
         "this report": f"stage1 {__version__}",
     }
-    cells: list[list[Inline]] = [[name, value] for name, value in rows.items() if value]
+    cells = [[name, value] for name, value in rows.items() if value]
     return [Heading("Environment"), Table(["what", "value"], cells)]
 
 

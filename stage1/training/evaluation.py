@@ -19,8 +19,12 @@ from stage1.data.batches import Batch, MarketWindows
 from stage1.data.features import kind_of
 from stage1.model.metrics import evaluate_each, interpolated
 from stage1.model.stage1_model import Built
-from stage1.pages.evaluation_page import MODEL, Evaluation
-from stage1.pages.figures.reconstruction_figure import Reconstruction, reconstructions_figure
+from stage1.pages.evaluation_page import (
+    MODEL,
+    Evaluation,
+    Reconstruction,
+    reconstructions_figure,
+)
 from stage1.training.checkpoint import Record, Trained, read_trained
 from stage1.training.encoder import bars_for, trained_model
 from stage1.training.fit import lean_trainer, quiet_lightning

@@ -4,13 +4,13 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from stage1.pages.figures.drawn import REFERENCE, arm_styles
-from stage1.pages.figures.reconstruction_figure import (
+from stage1.pages.evaluation_page import (
     Reconstruction,
     draw_reconstruction,
     reconstructions_figure,
     runs,
 )
+from stage1.pages.figures.drawn import REFERENCE, arm_styles
 
 
 def excerpt(timeframe="m1", *, scored=(3, 4, 5), hidden=(3, 4, 5, 9), count=12):

@@ -20,9 +20,9 @@ import pandas as pd
 import psutil
 import pyarrow.parquet as pq
 from command_line import HANG, ROOT, heeding_ctrl_c, start
+from made_studies import BASE, write_space
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from simulated_study import BASE, write_space
 
 from stage1.run.folder import RunFolder
 

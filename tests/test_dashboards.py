@@ -13,11 +13,10 @@ import sys
 import pytest
 from browser import headless_browser, needs_browser
 from command_line import HANG, start, wait_until
+from made_studies import SAMPLE, engine_of, recorded_study
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from playwright.sync_api import expect
-from recorded_study import SAMPLE, recorded_study
-from simulated_study import engine_of
 
 from stage1.run.tables import read_curves, read_trials
 from stage1.study.resume import ended_trials

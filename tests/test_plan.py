@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from command_line import stage1, without_loading_lines
+from made_claims import made_outlook
 from made_runs import write_synthetic_run
-from planned_claims import made_up
-from simulated_study import ROOT, SPACE, write_space
+from made_studies import ROOT, SPACE, write_space
 
 from stage1.plan import __main__ as command
 from stage1.plan import resources
@@ -40,7 +40,7 @@ def simulated(monkeypatch):
 
     def outlook(model, definition):
         models.append(model)
-        return made_up(definition, needed=64, configurations=model.configurations)
+        return made_outlook(definition, needed=64, configurations=model.configurations)
 
     monkeypatch.setattr(command, "outlook", outlook)
     return models

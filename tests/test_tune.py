@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from simulated_study import ROOT, WrittenTables, engine_of, simulate
+from made_studies import ROOT, WrittenTables, engine_of, simulate
 from synthetic_bars import write_bars
 
 from stage1.base.errors import TrialError

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hand_made import made_claim
+from made_claims import made_claim
 
 from stage1.claims.catalogue import (
     ABOUT_SCORES,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hand_made import made_claim, made_cost, made_evaluation, made_scores
+from made_claims import made_claim, made_cost, made_evaluation, made_scores
 from made_runs import BASELINE, synthetic_study, synthetic_trial
 
 from stage1.claims.intervals import Interval

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hand_made import made_claim, made_evaluation, unknown_claim
+from made_claims import made_claim, made_evaluation, unknown_claim
 
 from stage1.claims.intervals import Interval
 from stage1.claims.verdicts import Verdict

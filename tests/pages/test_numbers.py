@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pandas as pd
 import pytest
-from hand_made import made_claim
+from made_claims import made_claim
 
 from stage1.claims.intervals import NO_INTERVAL, Interval
 from stage1.pages.numbers import (

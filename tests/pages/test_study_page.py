@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_line import ROOT
-from hand_made import BY_NUMBER, made_claim, made_evaluation, unknown_claim
+from made_claims import BY_NUMBER, made_claim, made_evaluation, unknown_claim
 from made_runs import write_synthetic_run
 from rich.console import Console
 

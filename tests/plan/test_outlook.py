@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from planned_claims import made_up, undecidable
+from made_claims import made_outlook, undecidable
 
 from stage1.claims.catalogue import (
     EARLY_ERROR,
@@ -86,15 +86,15 @@ def test_ranks_are_simulated_with_no_more_than_can_be_waited_for():
 
 def test_the_claimed_effect_is_seen_from_itself_where_the_design_is_enough():
     above, below, never = (
-        made_up(STABILITY, seen=seen, needed=8).seen_from for seen in (0.21, 0.1, None)
+        made_outlook(STABILITY, seen=seen, needed=8).seen_from for seen in (0.21, 0.1, None)
     )
 
     assert (above, below, never) == (0.2, 0.1, 0.2)
 
 
 def test_where_the_design_is_not_enough_the_smallest_effect_stays_as_simulated():
-    assert made_up(STABILITY, seen=0.5, needed=64).seen_from == 0.5
-    assert made_up(STABILITY, seen=None, needed=64).seen_from is None
+    assert made_outlook(STABILITY, seen=0.5, needed=64).seen_from == 0.5
+    assert made_outlook(STABILITY, seen=None, needed=64).seen_from is None
     assert undecidable(STABILITY, "x").seen_from is None
 
 

@@ -2,14 +2,7 @@
 
 import numpy as np
 import pytest
-from simulated_study import (
-    ROOT,
-    SPACE,
-    engine_of,
-    simulate,
-    simulated_study,
-    write_space,
-)
+from made_studies import ROOT, SPACE, engine_of, simulate, simulated_study, write_space
 from tiny_training import tiny_config, tiny_language_model, tiny_windows
 
 from stage1.base.errors import TrialError

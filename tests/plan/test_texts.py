@@ -5,9 +5,9 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from planned_claims import made_up, undecidable
+from made_claims import made_outlook, undecidable
+from made_studies import simulated_study
 from rich.console import Console
-from simulated_study import simulated_study
 
 from stage1.claims.catalogue import (
     EARLY_ERROR,
@@ -170,20 +170,20 @@ def rows_of(*lines, cost=None):
 
 
 def test_a_row_has_what_is_claimed_seen_found_supported_and_needed():
-    line = made_up(STABILITY, seen=0.5, needed=1024, positive=60, supported=2)
+    line = made_outlook(STABILITY, seen=0.5, needed=1024, positive=60, supported=2)
 
     assert rows_of(line) == [["4 stability", "≥ 20%", "50%", "15%", "0%", "1,024"]]
 
 
 def test_an_effect_that_is_never_seen_and_a_design_that_was_not_found_are_told():
-    line = made_up(EARLY_SIGNAL, evaluable=0)
+    line = made_outlook(EARLY_SIGNAL, evaluable=0)
 
     assert rows_of(line) == [["5 early signal", "≥ 0.10", "none", "0%", "0%", "> 128"]]
 
 
 def test_what_no_design_decides_has_no_numbers():
     row, impossible = rows_of(
-        undecidable(EARLY_GAIN, "at most 28% is possible"), made_up(FINAL_GAIN, possible=False)
+        undecidable(EARLY_GAIN, "at most 28% is possible"), made_outlook(FINAL_GAIN, possible=False)
     )
 
     assert row == ["2 early gain", "≥ 20%", "none", "–", "–", "–"]
@@ -196,8 +196,8 @@ def test_cost_has_the_ratio_up_to_which_it_is_found_to_be_within_the_margin():
 
 def test_no_cell_of_the_widest_table_is_cut_at_80_columns():
     lines = [
-        made_up(FINAL_GAIN, seen=0.214, needed=1024, positive=400, supported=400),
-        made_up(EARLY_SIGNAL),
+        made_outlook(FINAL_GAIN, seen=0.214, needed=1024, positive=400, supported=400),
+        made_outlook(EARLY_SIGNAL),
     ]
     console = Console(width=80, file=StringIO())
 
@@ -215,26 +215,26 @@ def test_no_cell_of_the_widest_table_is_cut_at_80_columns():
     ("line", "text"),
     [
         pytest.param(
-            made_up(SENSITIVITY, needed=256),
+            made_outlook(SENSITIVITY, needed=256),
             "1 sensitivity: not seen with 8 configurations, however much smaller the spread "
             "between hyperparameter configurations is; 20% is claimed, which 256 configurations "
             "would see.",
             id="nothing is seen, a larger design would",
         ),
         pytest.param(
-            made_up(STABILITY),
+            made_outlook(STABILITY),
             "4 stability: not seen with 8 configurations, however much smaller the variance "
             "between seeds is; 20% is claimed, which even 1,024 configurations would not see.",
             id="nothing is seen, none would",
         ),
         pytest.param(
-            made_up(FINAL_ERROR, seen=0.214, needed=32),
+            made_outlook(FINAL_ERROR, seen=0.214, needed=32),
             "3b error reduction: seen only if what is missing to a perfect correlation is at "
             "least 21.4% less; 10% is claimed, which 32 configurations would see.",
             id="only more than claimed is seen",
         ),
         pytest.param(
-            made_up(EARLY_ERROR, seen=0.141, needed=8, positive=398),
+            made_outlook(EARLY_ERROR, seen=0.141, needed=8, positive=398),
             "2b error reduction: seen if what is missing to a perfect correlation is at least "
             "14.1% less; 20% is claimed.",
             id="the claimed effect is seen",
@@ -245,19 +245,19 @@ def test_no_cell_of_the_widest_table_is_cut_at_80_columns():
             id="undecidable",
         ),
         pytest.param(
-            made_up(EARLY_SIGNAL, not_here="needs 32 configurations, got 8", evaluable=0),
+            made_outlook(EARLY_SIGNAL, not_here="needs 32 configurations, got 8", evaluable=0),
             "5 early signal: cannot be evaluated: needs 32 configurations, got 8; 0.10 is "
             "claimed, which even 128 configurations would not see.",
             id="not with this design",
         ),
         pytest.param(
-            made_up(SENSITIVITY, not_here="only 45% is not noise", evaluable=150, needed=64),
+            made_outlook(SENSITIVITY, not_here="only 45% is not noise", evaluable=150, needed=64),
             "1 sensitivity: most such studies cannot evaluate it: only 45% is not noise; 20% is "
             "claimed, which 64 configurations would see.",
             id="seldom with this design",
         ),
         pytest.param(
-            made_up(SENSITIVITY, seen=0.5, needed=64, evaluable=300),
+            made_outlook(SENSITIVITY, seen=0.5, needed=64, evaluable=300),
             "1 sensitivity: seen only if the spread between hyperparameter configurations is at "
             "least 50% smaller; 20% is claimed, which 64 configurations would see. Only 75% of "
             "such studies "
@@ -265,7 +265,7 @@ def test_no_cell_of_the_widest_table_is_cut_at_80_columns():
             id="not always evaluable",
         ),
         pytest.param(
-            made_up(EARLY_SIGNAL, seen=0.05, possible=False, configurations=64),
+            made_outlook(EARLY_SIGNAL, seen=0.05, possible=False, configurations=64),
             "5 early signal: seen if the early epoch's agreement with the final ranking is at "
             "least 0.05 higher; 0.10 is claimed, which is not possible with scores like these.",
             id="the claimed effect cannot be",
@@ -322,7 +322,10 @@ def test_where_variances_come_from_is_told():
 
 
 def test_a_claim_that_was_simulated_with_a_smaller_design_is_named():
-    lines = [made_up(SENSITIVITY, configurations=256), made_up(EARLY_SIGNAL, configurations=128)]
+    lines = [
+        made_outlook(SENSITIVITY, configurations=256),
+        made_outlook(EARLY_SIGNAL, configurations=128),
+    ]
 
     text = smaller_design_text(lines, Design(configurations=256, seeds=2))
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 from made_comparison import made_record
-from simulated_study import Tables, WrittenTables, simulate
+from made_studies import Tables, WrittenTables, simulate
 
 from stage1.base.errors import ConfigError, ResultsError
 from stage1.config import Config, load_config, with_values

@@ -10,9 +10,7 @@ from itertools import groupby, product
 import numpy as np
 import optuna
 import pytest
-from optuna.storages import InMemoryStorage
-from optuna.trial import TrialState
-from simulated_study import (
+from made_studies import (
     Tables,
     WrittenTables,
     design_rows,
@@ -22,6 +20,8 @@ from simulated_study import (
     simulated_study,
     started,
 )
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
 
 from stage1.base.metric_table import BLOCKS
 from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED

@@ -11,7 +11,7 @@ import optuna
 import pytest
 import torch
 import yaml
-from simulated_study import WrittenTables, engine_of, simulate, simulated_study
+from made_studies import WrittenTables, engine_of, simulate, simulated_study
 
 from stage1.base.errors import ResultsError
 from stage1.run.folder import RunFolder

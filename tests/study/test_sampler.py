@@ -6,10 +6,10 @@ import math
 
 import optuna
 import pytest
+from made_studies import simulated_study
 from optuna.storages import InMemoryStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
-from simulated_study import simulated_study
 
 from stage1.study.sampler import STARTUP_TRIALS, ArmSampler
 from stage1.study.space import distributions, sobol_configurations

@@ -6,10 +6,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from made_studies import simulated_study
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import TypeAdapter, ValidationError
 from scipy.stats import qmc
-from simulated_study import simulated_study
 
 from stage1.base.seeds import Stream, generator
 from stage1.study.space import (

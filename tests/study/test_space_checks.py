@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from simulated_study import BASE, write_space
+from made_studies import BASE, write_space
 
 from stage1.base.errors import ConfigError
 from stage1.study.study import load_study

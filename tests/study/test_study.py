@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import yaml
+from made_studies import ROOT, SPACE, simulated_study, write_space
 from pydantic import ValidationError
-from simulated_study import ROOT, SPACE, simulated_study, write_space
 
 from stage1.config import Config, load_config, with_values
 from stage1.run.resolved_space import ResolvedSpace

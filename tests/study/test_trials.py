@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from simulated_study import epoch_row
+from made_studies import epoch_row
 
 from stage1.config.data import PRICES
 from stage1.run.columns import COMPLETED, DESIGN, FAILED, SEARCH

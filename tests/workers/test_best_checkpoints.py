@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from simulated_study import simulated_study
+from made_studies import simulated_study
 
 from stage1.run.columns import COMPLETED, SEARCH, STOPPED
 from stage1.run.folder import RunFolder

@@ -6,9 +6,9 @@ import io
 
 import pytest
 from made_runs import synthetic_cost
+from made_studies import simulated_study
 from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 from rich.console import Console
-from simulated_study import simulated_study
 
 from stage1.base.errors import TrialError
 from stage1.run.folder import RunFolder

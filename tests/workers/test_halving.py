@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from made_studies import simulated_study
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
-from simulated_study import simulated_study
 
 from stage1.workers.halving import ArmHalving
 

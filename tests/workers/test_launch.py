@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 import pytest
-from simulated_study import WrittenTables, simulate
+from made_studies import WrittenTables, simulate
 from tiny_training import tiny_config
 
 from stage1.run.folder import RunFolder

@@ -7,8 +7,8 @@ import re
 from datetime import timedelta
 
 import pytest
+from made_studies import engine_of, epoch_row, simulate, simulated_study
 from rich.console import Console
-from simulated_study import engine_of, epoch_row, simulate, simulated_study
 
 from stage1.base.terminal import screen
 from stage1.workers.progress import Progress

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import pytest
-from recorded_study import SAMPLE, recorded_study
-from simulated_study import write_space
+from made_studies import SAMPLE, recorded_study, write_space
 
 from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, FAILED, SEARCH
 from stage1.run.tables import read_trials

@@ -7,9 +7,9 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from made_studies import Tables, engine_of, epoch_row, simulate, simulated_study
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
-from simulated_study import Tables, engine_of, epoch_row, simulate, simulated_study
 
 from stage1.run.columns import FAILED
 from stage1.study.study import trial_config

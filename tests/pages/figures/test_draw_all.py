@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hand_made import made_evaluation, made_scores
+from made_claims import made_evaluation, made_scores
 from made_runs import changed_study, write_rich_run
 from matplotlib.text import Text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hand_made import made_claim, made_evaluation, unknown_claim
+from made_claims import made_claim, made_evaluation, unknown_claim
 from matplotlib.figure import Figure
 
 from stage1.claims.intervals import Interval

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hand_made import made_scores
+from made_claims import made_scores
 from matplotlib.figure import Figure
 from scipy.stats import qmc
 

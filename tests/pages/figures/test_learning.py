@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hand_made import made_evaluation, made_scores
+from made_claims import made_evaluation, made_scores
 from matplotlib.figure import Figure
 from scipy.stats import kendalltau, trim_mean
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hand_made import made_cost, made_evaluation
+from made_claims import made_cost, made_evaluation
 from made_runs import drawn_arm, study_tables
 from matplotlib.figure import Figure
 

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
-from hand_made import made_scores
+from made_claims import made_scores
 from made_runs import changed_study, drawn_arm, study_tables
 from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Claims and evaluations made by hand, for tests of what shows them."""
+"""Claims, evaluations and outlooks made by hand, for tests of what shows them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import pandas as pd
 
 from stage1.claims.catalogue import DEFINITIONS
 from stage1.claims.claim import Claim
+from stage1.claims.error_rates import Counts, Share
 from stage1.claims.evaluate import Evaluation
 from stage1.claims.intervals import NO_INTERVAL, Interval
 from stage1.claims.scores import Scores
 from stage1.claims.step_cost import SizeCost
 from stage1.claims.verdicts import ATTRIBUTABLE, Verdict
+from stage1.plan.outlook import Outlook
 
 BY_NUMBER = {definition.number: definition for definition in DEFINITIONS}
 
@@ -96,3 +98,35 @@ def unknown_claim(number: str, reason: str) -> Claim:
         reason=reason,
         sentence=f"This study cannot tell: {reason}.",
     )
+
+
+def made_outlook(
+    definition,
+    *,
+    seen=None,
+    needed=None,
+    possible=True,
+    positive=0,
+    supported=0,
+    evaluable=400,
+    not_here="",
+    configurations=8,
+    seeds=2,
+) -> Outlook:
+    """What a plan tells of a claim, from 400 studies."""
+    found, right, fit = (Share(hits, 400) for hits in (positive, supported, evaluable))
+    counts = Counts(found=found, positive=found, supported=right, evaluable=fit)
+    return Outlook(
+        definition,
+        configurations,
+        seeds,
+        not_here=not_here,
+        at_claimed=counts if possible else None,
+        smallest_seen=seen,
+        needed=needed,
+    )
+
+
+def undecidable(definition, reason) -> Outlook:
+    """What a plan tells of a claim that no study of its size can decide."""
+    return Outlook(definition, 8, 2, never=reason, not_here=reason)

@@ -1,20 +1,23 @@
-"""A study without trainings: a space in a file, made-up epochs, tables in memory."""
+"""Studies without trainings: one simulated with made-up epochs, and that of the sample run."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
+from command_line import ROOT
 from optuna.storages import InMemoryStorage
 
+from stage1.config import Config
 from stage1.run.columns import DESIGN
+from stage1.run.folder import RunFolder
+from stage1.run.resolved_space import read_space
 from stage1.run.tables import RunWriter
 from stage1.study.engine import StudyEngine
 from stage1.study.sampler import arm_samplers
-from stage1.study.study import load_study
+from stage1.study.space import Space, design_points
+from stage1.study.study import Study, load_study
 from stage1.workers.halving import ArmHalving
 
-ROOT = Path(__file__).parents[1]
 BASE = """\
 data: {timeframes: [m1, m5]}
 transfer_learning: {lm_name_or_path: english-t5-nano}
@@ -52,6 +55,19 @@ def simulated_study(folder, *, seed=0, trials=None, **replaced):
         lines.append(f"{key}: {replaced.pop(key)}" if key in replaced else line)
     assert not replaced
     return load_study(write_space(folder, "\n".join(lines)), seed=seed, trials=trials)
+
+
+SAMPLE = RunFolder(ROOT / "analysis" / "sample_run")
+
+
+def recorded_study():
+    """The study of the sample run as it was recorded, whatever the search spaces say today."""
+    resolved = read_space(SAMPLE)
+    written = resolved.model_dump(exclude_unset=True)
+    fields = {name: written[name] for name in Space.model_fields if name in written}
+    space = Space.model_validate({**fields, "base": "resolved already"})
+    points = design_points(space, resolved.seed)
+    return Study(space, Config.model_validate(resolved.config), resolved.seed, points)
 
 
 class WrittenTables(RunWriter):

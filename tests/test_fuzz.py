@@ -306,21 +306,9 @@ VALUES: tuple[Any, ...] = (
     *("spectral_delta", "$x$", "<b>|`", "[/]", {"a": 1}, {"a": {}}),
 )
 PLAUSIBLE = (
-    *(
-        "",
-        "x",
-        "pretrained",
-        "random",
-        "shuffled",
-        "vanilla",
-        "c0",
-        "c1",
-        "$x$",
-        "[/]",
-        "<b>|",
-        "`",
-    ),
-    *("design", "search", "confirm", "completed", "failed", "diverged", "stopped", "m1", "close"),
+    *("", "x", "c0", "c1", "$x$", "[/]", "<b>|", "`", "pretrained", "random", "shuffled"),
+    *("vanilla", "design", "search", "confirm", "completed", "failed", "diverged", "stopped", "m1"),
+    "close",
 )
 
 

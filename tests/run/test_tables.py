@@ -17,7 +17,6 @@ from made_runs import (
     synthetic_curve,
     synthetic_space,
     synthetic_trial,
-    write_synthetic_run,
 )
 
 from stage1.base.errors import ResultsError
@@ -296,19 +295,6 @@ def test_trials_of_an_earlier_version_have_no_loss_of_predicting_0(run):
 
     assert trials["zero_val_loss"].isna().all()
     assert trials["zero_val_loss"].dtype == "float64"
-
-
-def test_a_synthetic_run_s_blocks_give_the_correlations_of_its_trials(tmp_path):
-    run = write_synthetic_run(tmp_path / "run")
-
-    blocks = read_blocks(run)
-    sums = blocks.groupby(["trial_id", "epoch", "timeframe", "channel"])[["sum_product", "n"]].sum()
-    values = (sums["sum_product"] / sums["n"]).groupby(["trial_id", "epoch"]).mean()
-
-    recorded = read_curves(run).set_index(["trial_id", "epoch"])["val_correlation"]
-    assert set(values.index.get_level_values("epoch")) == {1, 4}
-    assert len(values) == 2 * 24
-    pd.testing.assert_series_equal(values, recorded[values.index], check_names=False)
 
 
 # --- what a writer refuses ---

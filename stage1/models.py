@@ -66,9 +66,9 @@ def verify_model(name: _Name) -> None:
 
     model_folder(name)  # a download shows progress of its own
     with Console(stderr=True).status("Reading, and comparing with fresh draws ..."):
-        found = verify(name)
+        verified = verify(name)
     print(name)
-    _print_lines(described(found))
+    _print_lines(described(verified))
 
 
 def fetch_model(name: _Name) -> None:
@@ -76,14 +76,14 @@ def fetch_model(name: _Name) -> None:
 
     Takes config, card and safetensors, nothing else, and checks that they load.
     """
-    found = fetch(name)
-    how, offline = _HOW[found.where]
+    fetched = fetch(name)
+    how, offline = _HOW[fetched.where]
     print(f"{name}: {how}")
     _print_lines(
         [
-            ("folder", str(found.folder)),
-            ("size", decimal(found.bytes_on_disk)),
-            ("licence", licence_of(found.folder)),
+            ("folder", str(fetched.folder)),
+            ("size", decimal(fetched.bytes_on_disk)),
+            ("licence", licence_of(fetched.folder)),
             ("offline", offline),
         ]
     )

@@ -289,11 +289,11 @@ class WholeWindows:
             yield self.batch(chosen)
 
 
-def check_timeframes(given: tuple[str, ...], config: DataConfig, where: str) -> None:
+def check_timeframes(there: tuple[str, ...], config: DataConfig, where: str) -> None:
     """Refuse bars that lack a timeframe of a model.
 
     Args:
-        given: Timeframes of the bars; further ones do no harm.
+        there: Timeframes of the bars; further ones do no harm.
         config: Of the model.
         where: The bars, for the error.
 
@@ -301,24 +301,24 @@ def check_timeframes(given: tuple[str, ...], config: DataConfig, where: str) -> 
         DataError: A timeframe is missing.
     """
     wanted = config.timeframes
-    if not set(wanted) <= set(given):
+    if not set(wanted) <= set(there):
         advice = f"make them with `python -m stage1.prepare M1.csv --timeframes {','.join(wanted)}`"
         if config.kind == "series":
             advice = "load them with stage1.training.encoder.bars_for"
         raise DataError(
             f"{where} must have the timeframes that the model was trained on, "
-            f"{', '.join(wanted)}, got {', '.join(given) or 'none'}; {advice}"
+            f"{', '.join(wanted)}, got {', '.join(there) or 'none'}; {advice}"
         )
 
 
 def _check_channels(bars: dict[str, Bars], config: DataConfig) -> None:
     wanted = config.channel_names
     for name in config.timeframes:
-        given = bars[name].prices.shape[1]
-        if given != len(wanted):
+        channels = bars[name].prices.shape[1]
+        if channels != len(wanted):
             raise DataError(
                 f"the bars must have the channels that the model was trained on, "
-                f"{', '.join(wanted)}, got {given} in {name}"
+                f"{', '.join(wanted)}, got {channels} in {name}"
             )
 
 

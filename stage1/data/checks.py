@@ -159,7 +159,7 @@ def repair_rows(rows: Rows, wanted: Collection[Repair], rules: Rules) -> tuple[R
     if Repair.SORT in wanted:
         moved = int((np.diff(rows.open_time) < 0).sum())
         rows = _take(rows, np.argsort(rows.open_time, kind="stable"))
-        notes.append(f"sorted by time ({plural(moved, 'row')} were earlier than the one above)")
+        notes.append(f"sorted by time ({plural(moved, 'row')} came before the one above)")
     if Repair.DROP_DUPLICATES in wanted:
         rows, note = _drop_duplicates(rows)
         notes.append(note)
@@ -172,7 +172,7 @@ def _drop_duplicates(rows: Rows) -> tuple[Rows, str]:
     keep[first] = True
     differ = (rows.prices != rows.prices[first[inverse]]).any(axis=1) & ~keep
     note = (
-        f"dropped {plural(int((~keep).sum()), 'row')} that repeat a time, "
+        f"dropped {plural(int((~keep).sum()), 'row')} with a time that was there already, "
         f"{int(differ.sum()):,} of them with other {'prices' if rows.row == 'bar' else 'values'}"
     )
     return _take(rows, keep), note

@@ -138,8 +138,8 @@ def _find_files(data_dir: Path, timeframes: tuple[str, ...], advice: str) -> dic
     files = {name: _file_of(data_dir, name) for name in timeframes}
     missing = [file.name for file in files.values() if not file.is_file()]
     if missing:
-        found = ", ".join(sorted(file.name for file in data_dir.glob("*.parquet"))) or "none"
-        raise DataError(f"{data_dir}: must hold {', '.join(missing)}, got {found}; {advice}")
+        present = ", ".join(sorted(file.name for file in data_dir.glob("*.parquet"))) or "none"
+        raise DataError(f"{data_dir}: must hold {', '.join(missing)}, got {present}; {advice}")
     return files
 
 

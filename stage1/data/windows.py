@@ -1,4 +1,4 @@
-"""Which windows exist, and which of them train and which validate: no bar does both."""
+"""Which windows the bars have, and which train and which validate: no bar does both."""
 
 from __future__ import annotations
 

@@ -47,18 +47,18 @@ def build_t5(
     Raises:
         ConfigError: The language model has no such number of blocks.
     """
-    config, given = language_model.config, language_model.weights
+    config, stored = language_model.config, language_model.weights
     names = _names_taken(language_model, n_pretrained_blocks)
     match initialization:
         case "pretrained":
-            weights = {name: given[name].clone() for name in names}
+            weights = {name: stored[name].clone() for name in names}
         case "shuffled":
-            weights = _shuffled(given, names, seed=seed)
+            weights = _shuffled(stored, names, seed=seed)
         case "random":
             weights = {}
         case _:
             raise ValueError(f"initialization must be an arm's, got {initialization!r}")
-    if len(weights) < len(given):
+    if len(weights) < len(stored):
         weights = fresh_weights(config, seed=seed, initializer_factor=initializer_factor) | weights
     with torch.device("meta"):
         stack = t5_stack(config, initializer_factor=initializer_factor, dropout=dropout)

@@ -124,9 +124,9 @@ def _cached() -> tuple[list[Entry], list[str]]:
     entries, faults = [], [one_line(str(warning)) for warning in scan.warnings]
     for repository in scan.repos:
         if repository.repo_type == "model":
-            found, broken = _snapshots(repository)
-            entries += found
-            faults += broken
+            its_entries, its_faults = _snapshots(repository)
+            entries += its_entries
+            faults += its_faults
     return sorted(entries), sorted(faults)
 
 

@@ -55,7 +55,7 @@ def resolve(
     initialization: Initialization = "pretrained",
     n_pretrained_blocks: int | None = None,
 ) -> LanguageModel:
-    """Find a language model and read its encoder; says in one line of the log what is kept of it.
+    """Find a language model and read its encoder; logs in one line what is used of it.
 
     Args:
         name: A bundled name, a local folder, or a hub model, `owner/model` or
@@ -77,14 +77,14 @@ def resolve(
 
 
 def read_encoder(folder: Path, name: str) -> tuple[LanguageModel, dict[str, StoredTensor]]:
-    """Read and check the encoder of a folder, and say nothing.
+    """Read and check the encoder of a folder, without a line in the log.
 
     Args:
         folder: With config.json and safetensors.
         name: As the model was asked for.
 
     Returns:
-        The language model, and what is stored beside its encoder.
+        The language model, and the tensors that are not of its encoder.
 
     Raises:
         ModelError: The folder does not hold a whole T5 in safetensors.
@@ -144,10 +144,10 @@ def _check_encoder(
         )
     prefix = next(full.removesuffix(short) for short, full in names.items())
     wanted = {prefix + short: shape for short, shape in encoder_shapes(config).items()}
-    found = set(names.values())
+    stored_names = set(names.values())
     for wrong, what in (
-        (wanted.keys() - found, "missing"),
-        (found - wanted.keys(), "that config.json's T5 has not"),
+        (wanted.keys() - stored_names, "missing"),
+        (stored_names - wanted.keys(), "that config.json's T5 has not"),
     ):
         if wrong:
             raise ModelError(
@@ -183,10 +183,10 @@ def _loading_line(
     blocks = int(language_model.config["num_layers"])
     taken = blocks if blocks_taken is None else min(blocks_taken, blocks)
     sizes = {key: tensor.numel() for key, tensor in language_model.weights.items()}
-    kept = sum(size for key, size in sizes.items() if block_of(key, blocks) < taken)
-    dropped = language_model.dropped + sum(sizes.values()) - kept
+    used = sum(size for key, size in sizes.items() if block_of(key, blocks) < taken)
+    dropped = language_model.dropped + sum(sizes.values()) - used
     what = ", ".join([*parts, "other blocks"] if taken < blocks else parts)
     return (
-        f"{language_model.name}: sha256 {language_model.sha256[:12]}, {kept:,} parameters kept, "
+        f"{language_model.name}: sha256 {language_model.sha256[:12]}, {used:,} parameters kept, "
         f"{dropped:,} dropped{what and f' ({what})'}, {taken} of {blocks} blocks {done}"
     )

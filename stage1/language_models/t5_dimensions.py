@@ -109,11 +109,11 @@ def checked_fields(stored: Mapping[str, Any], path: Path) -> dict[str, Any]:
     Raises:
         ModelError: A field is missing or out of range.
     """
-    given = {**_DEFAULTS, **stored}
-    buckets = _integer(given, _BUCKETS, path, least=4)  # both directions, near and far
+    fields = {**_DEFAULTS, **stored}
+    buckets = _integer(fields, _BUCKETS, path, least=4)  # both directions, near and far
     # The nearest distances have a bucket each, a quarter of all; the rest shares those beyond.
-    distance = _integer(given, _DISTANCE, path, least=buckets // 4 + 1)
-    epsilon, feed_forward = given["layer_norm_epsilon"], given["feed_forward_proj"]
+    distance = _integer(fields, _DISTANCE, path, least=buckets // 4 + 1)
+    epsilon, feed_forward = fields["layer_norm_epsilon"], fields["feed_forward_proj"]
     if type(epsilon) not in (int, float) or not 0 < epsilon <= sys.float_info.max:
         raise ModelError(
             f"{path}: layer_norm_epsilon must be a finite number > 0, got {shown(epsilon)}; "
@@ -125,7 +125,7 @@ def checked_fields(stored: Mapping[str, Any], path: Path) -> dict[str, Any]:
             f"got {shown(feed_forward)}; choose a T5"
         )
     return {
-        **{key: _integer(given, key, path, most=_MOST[key]) for key in _SIZES},
+        **{key: _integer(fields, key, path, most=_MOST[key]) for key in _SIZES},
         _BUCKETS: buckets,
         _DISTANCE: distance,
         "layer_norm_epsilon": float(epsilon),  # `transformers` refuses an integer
@@ -149,9 +149,9 @@ def _stored_fields(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"{path.parent}: must hold {path.name}; {ways_to_get_a_model()}")
     stored = read_json(path)
-    found = stored.get("model_type") if isinstance(stored, dict) else None
-    if not isinstance(stored, dict) or found != "t5":
-        raise ModelError(f"{path}: model_type must be 't5', got {shown(found)}; choose a T5")
+    model_type = stored.get("model_type") if isinstance(stored, dict) else None
+    if not isinstance(stored, dict) or model_type != "t5":
+        raise ModelError(f"{path}: model_type must be 't5', got {shown(model_type)}; choose a T5")
     return stored
 
 
@@ -221,9 +221,11 @@ def encoder_names(names: Iterable[str]) -> dict[str, str]:
     Returns:
         Names as in `T5Stack.state_dict()` to names as given.
     """
-    given = [name for name in names if name not in TOKEN_TABLES]
-    prefixed = {name.removeprefix(ENCODER): name for name in given if name.startswith(ENCODER)}
-    return prefixed or {name: name for name in given if name.startswith(_STACK)}
+    without_tables = [name for name in names if name not in TOKEN_TABLES]
+    prefixed = {
+        name.removeprefix(ENCODER): name for name in without_tables if name.startswith(ENCODER)
+    }
+    return prefixed or {name: name for name in without_tables if name.startswith(_STACK)}
 
 
 def listed(names: Collection[str], what: str) -> str:
@@ -273,12 +275,12 @@ def _part_of(name: str) -> str:
 
 
 def missing_and_unexpected(
-    found: Mapping[str, tuple[int, ...]], config: dict[str, Any], *, decoder_blocks: int
+    others: Mapping[str, tuple[int, ...]], config: dict[str, Any], *, decoder_blocks: int
 ) -> tuple[set[str], set[str]]:
     """Compare what is not the encoder with the rest of a T5 of the same config.
 
     Args:
-        found: Shapes of all tensors that are not the encoder's, by full name.
+        others: Shapes of all tensors that are not the encoder's, by full name.
         config: As `encoder_config` gives it.
         decoder_blocks: Of a whole T5 of this config.
 
@@ -292,10 +294,10 @@ def missing_and_unexpected(
     shapes = {**decoder, _UNUSED: bias}
     unexpected = {
         name
-        for name, shape in found.items()
+        for name, shape in others.items()
         if shapes.get(name) != shape and not (len(shape) == 2 and tables.get(name) == shape[1])
     }
-    missing = decoder.keys() - found.keys() if decoder.keys() & found.keys() else set()
+    missing = decoder.keys() - others.keys() if decoder.keys() & others.keys() else set()
     return set(missing), unexpected
 
 

@@ -76,10 +76,10 @@ class Evidence(NamedTuple):
     @property
     def verdict(self) -> str:
         """`pretrained`, `random`, or in how many blocks it is pretrained."""
-        found = sum(block.pretrained for block in self.blocks)
-        if found in (0, len(self.blocks)):
-            return "pretrained" if found else "random"
-        return f"pretrained in {found} of {len(self.blocks)} blocks"
+        pretrained = sum(block.pretrained for block in self.blocks)
+        if pretrained in (0, len(self.blocks)):
+            return "pretrained" if pretrained else "random"
+        return f"pretrained in {pretrained} of {len(self.blocks)} blocks"
 
 
 def gather_evidence(
@@ -282,22 +282,22 @@ def verify(name: str) -> Verification:
     )
 
 
-def described(found: Verification) -> list[tuple[str, str]]:
+def described(verified: Verification) -> list[tuple[str, str]]:
     """What a verified model is, that all of it is in order, and the verdict, for people.
 
     Args:
-        found: As `verify` gives it.
+        verified: As `verify` gives it.
 
     Returns:
         Label and text of each line; a line without a label goes on with the one before.
     """
-    model, config = found.language_model, found.language_model.config
+    model, config = verified.language_model, verified.language_model.config
     version = "v1.1" if config["feed_forward_proj"] == "gated-gelu" else "v1.0"
-    parts = ", ".join(f"{part} {number:,}" for part, number in found.dropped.items())
-    agrees = ", as in card.json" if found.agrees_with_card else ""
+    parts = ", ".join(f"{part} {number:,}" for part, number in verified.dropped.items())
+    agrees = ", as in card.json" if verified.agrees_with_card else ""
     rms = "no token table" if model.embedding_rms is None else f"RMS {model.embedding_rms:.4g}"
     lines = [
-        ("folder", str(found.folder)),
+        ("folder", str(verified.folder)),
         ("config", f"T5 {version}, {config['feed_forward_proj']} feed-forward"),
         (
             "",
@@ -306,13 +306,13 @@ def described(found: Verification) -> list[tuple[str, str]]:
         ),
         ("encoder", f"{encoder_parameters(config):,} parameters, as the config has them"),
         ("dropped", f"{model.dropped:,} parameters{parts and f': {parts}'}"),
-        ("tensors", f"{found.tensors}: none missing or unexpected, all finite, none all zeros"),
+        ("tensors", f"{verified.tensors}: none missing or unexpected, all finite, none all zeros"),
         ("embedding", rms),
     ]
-    for file, sha256 in found.sha256.items():
+    for file, sha256 in verified.sha256.items():
         lines += [("sha256", f"of {file}{agrees}:"), ("", sha256)]
     lines += [("fingerprint", "of the encoder, in float32:"), ("", model.sha256)]
-    return lines + _evidence(found.evidence)
+    return lines + _evidence(verified.evidence)
 
 
 def _evidence(evidence: Evidence) -> list[tuple[str, str]]:

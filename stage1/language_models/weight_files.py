@@ -1,4 +1,7 @@
-"""Files that may have come here in part: JSON from anywhere, and the fault a download mends."""
+"""The weight files of a model: which there are, and their tensors, checked as they are read.
+
+Also JSON files from anywhere, and the error for a file that a download left incomplete.
+"""
 
 from __future__ import annotations
 

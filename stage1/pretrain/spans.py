@@ -1,4 +1,4 @@
-"""T5's span corruption: replace random spans by sentinels, predict the spans."""
+"""T5's training objective: spans of text are replaced by sentinels, and the model predicts them."""
 
 from __future__ import annotations
 

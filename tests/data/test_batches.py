@@ -111,26 +111,6 @@ def test_training_bars_without_movement_stay_finite_under_zscore():
     assert batch.features.isfinite().all()
 
 
-def test_hidden_values_change_nothing_that_the_model_sees():
-    bars, data = market(800), data_config()
-    windows, config = MarketWindows(bars, data), config_of(data)
-    plan = windows.plan_epoch(config, 0)
-    before = next(windows.training_batches(config, plan))
-    hidden_times = {
-        name: before.open_time[0, i][before.hidden[0, i]].tolist()
-        for i, name in enumerate(data.timeframes)
-    }
-    for name, times in hidden_times.items():
-        bars[name].prices[np.isin(bars[name].open_time, times)] *= 1.5
-
-    after = next(MarketWindows(bars, data).training_batches(config, plan))
-
-    assert all(len(times) for times in hidden_times.values())
-    assert torch.equal(before.features[0], after.features[0])
-    assert torch.equal(before.center[0], after.center[0])
-    assert not torch.equal(before.targets[0], after.targets[0])
-
-
 def test_every_window_is_used_equally_often_across_epochs(windows):
     config = config_of(windows.config, **{"training.batch_size": 70})
     count = len(windows.split.training.ends)

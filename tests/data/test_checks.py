@@ -152,7 +152,9 @@ def test_of_rows_with_one_time_the_first_stays_and_differing_prices_are_told():
     kept, notes = repair_rows(rows_of([0, 1, 1, 0], prices), [Repair.DROP_DUPLICATES], bar_rules(1))
 
     assert kept.lines.tolist() == [2, 3]
-    assert notes == ["dropped 2 rows that repeat a time, 1 of them with other prices"]
+    assert notes == [
+        "dropped 2 rows with a time that was there already, 1 of them with other prices"
+    ]
 
 
 def test_all_repairs_together_leave_sound_bars():

@@ -78,11 +78,11 @@ def test_columns_without_numbers_are_told(call_command, tmp_path):
     source = tmp_path / "series.csv"
     frame.to_csv(source, sep=";")
 
-    status, told, _ = call_command(prepare, source, "--step", "1h", "--out", tmp_path / "out")
+    status, message, _ = call_command(prepare, source, "--step", "1h", "--out", tmp_path / "out")
 
     assert status == 0
     left_out = "sky ('clear'), wind ('100,5'; write a decimal point), note ('')"
-    assert told.splitlines()[1] == f"left out, no numbers: {left_out}"
+    assert message.splitlines()[1] == f"left out, no numbers: {left_out}"
     frame[["sky", "wind", "note"]].to_csv(source, sep=";")
     (line,) = refusal(call_command, source, out=tmp_path / "other")
     assert line == f"{source}: must have a column of numbers beside the time, got {left_out}"
@@ -235,7 +235,7 @@ def test_months_make_quarters_and_years(tmp_path, timeframe, freq):
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 @pytest.mark.parametrize(
-    ("channels", "told"),
+    ("channels", "message"),
     [
         pytest.param("wave1,timestamp", "must leave out timestamp, which holds", id="the time"),
         pytest.param("wave1,wind", "must be among wave0, .*, got 'wind'", id="unknown"),
@@ -243,14 +243,14 @@ def test_months_make_quarters_and_years(tmp_path, timeframe, freq):
         pytest.param("wave1,", "must be names with commas between, got 'wave1,'", id="a comma"),
     ],
 )
-def test_channels_must_be_columns_of_values(call_command, tmp_path, suffix, channels, told):
+def test_channels_must_be_columns_of_values(call_command, tmp_path, suffix, channels, message):
     source = tmp_path / f"s.{suffix}"
     frame = frame_of(VALUES)
     frame.to_csv(source) if suffix == "csv" else frame.reset_index().to_parquet(source)
 
     (line,) = refusal(call_command, source, "--channels", channels)
 
-    assert re.search(f"--channels {told}", line)
+    assert re.search(f"--channels {message}", line)
 
 
 @pytest.mark.parametrize("options", [(), ("--channels", "time")])
@@ -276,7 +276,7 @@ def test_parquet_may_have_decimals_and_dates(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         pytest.param(
             "2001-01-01 02:00:00,1,much,3",
@@ -302,7 +302,7 @@ def test_parquet_may_have_decimals_and_dates(tmp_path):
         ),
     ],
 )
-def test_a_fault_is_named_with_its_line(call_command, tmp_path, line, told):
+def test_a_fault_is_named_with_its_line(call_command, tmp_path, line, message):
     source = write_frame(frame_of(VALUES), tmp_path / "s.csv")
     lines = source.read_text().splitlines()
     lines[3] = line
@@ -312,7 +312,7 @@ def test_a_fault_is_named_with_its_line(call_command, tmp_path, line, told):
 
     assert "every row must be a sound step, got 1 fault; mend the file" in headline
     assert ("--channels" in headline) == ("drop-invalid" in headline)
-    assert first == f"{source}: line 4: {told}"
+    assert first == f"{source}: line 4: {message}"
     assert rest == []
 
 
@@ -324,14 +324,14 @@ def test_repairs_take_the_faults_away_and_leave_gaps(call_command, tmp_path):
     source.write_text("\n".join(lines) + "\n")
     out = tmp_path / "out"
 
-    status, told, _ = call_command(
+    status, message, _ = call_command(
         prepare, source, "--step", "1h", "--out", out,
         "--repair", "drop-invalid", "--repair", "drop-duplicates",
     )  # fmt: skip
 
     assert status == 0
-    assert "repair: dropped 2 invalid rows" in told
-    assert "; 2 gaps, the longest 2 steps after 2001-01-01 08:00\n" in told
+    assert "repair: dropped 2 invalid rows" in message
+    assert "; 2 gaps, the longest 2 steps after 2001-01-01 08:00\n" in message
     kept = np.delete(np.arange(60), [2, 9, 10])
     bars = load_series(out, settings()).bars["x1"]
     np.testing.assert_array_equal(np.diff(bars.open_time) // 60, np.diff(kept))
@@ -345,11 +345,11 @@ def test_no_repair_drops_most_of_a_series(call_command, tmp_path, sparse):
     source = write_frame(frame, tmp_path / "s.csv")
     options = ("--step", "1h", "--out", tmp_path / "out", "--repair", "drop-invalid")
 
-    status, told, error = call_command(prepare, source, *options)
+    status, message, error = call_command(prepare, source, *options)
 
     if sparse < 30:
         assert status == 0
-        assert "dropped 29 invalid rows" in told
+        assert "dropped 29 invalid rows" in message
         return
     assert status == 2
     assert "must leave half of the rows of a series, got 31 invalid ones and 29 others" in error
@@ -365,7 +365,7 @@ def test_rows_that_are_all_further_apart_are_refused(call_command, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         pytest.param("time,a\n", "must hold steps, got none", id="names alone"),
         pytest.param(
@@ -378,14 +378,14 @@ def test_rows_that_are_all_further_apart_are_refused(call_command, tmp_path):
         pytest.param("t,a\n2001-01-01,x\n", "must have a column of numbers", id="no numbers"),
     ],
 )
-def test_what_is_no_series_is_refused(call_command, write, text, told):
+def test_what_is_no_series_is_refused(call_command, write, text, message):
     first, *_ = refusal(call_command, write(text, "s.csv"), step="1d")
 
-    assert told in first
+    assert message in first
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         pytest.param(("--step", "soon"), "--step must be a number and one of", id="no step"),
         pytest.param(
@@ -394,13 +394,13 @@ def test_what_is_no_series_is_refused(call_command, write, text, told):
         pytest.param(("--channels", "a"), "--channels must be left out for bars", id="channels"),
     ],
 )
-def test_options_of_the_other_kind_are_refused(call_command, tmp_path, options, told):
+def test_options_of_the_other_kind_are_refused(call_command, tmp_path, options, message):
     source = write_frame(frame_of(VALUES), tmp_path / "s.csv")
 
     status, _, error = call_command(prepare, source, "--out", tmp_path / "out", *options)
 
     assert status == 2
-    assert told in error
+    assert message in error
 
 
 @pytest.mark.parametrize(("step", "freq"), [("1d", "1D"), ("1w", "7D"), ("1mo", "MS")])
@@ -424,17 +424,17 @@ def test_hours_of_a_local_clock_become_those_of_utc(prepared):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         pytest.param({"step": "1d"}, r"data\.step must be that of .*x1\.parquet, 1h, got 1d"),
         pytest.param({"channels": ["wind"]}, r"data\.channels must be columns .*, got 'wind'"),
     ],
     ids=["another step", "another column"],
 )
-def test_a_folder_must_be_what_the_configuration_says(prepared, changes, told):
+def test_a_folder_must_be_what_the_configuration_says(prepared, changes, message):
     folder = prepared(frame_of(VALUES))
 
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         load_series(folder, settings(**changes))
 
 

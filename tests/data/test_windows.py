@@ -273,16 +273,6 @@ def test_windows_with_a_long_gap_or_few_m1_bars_are_left_out_and_no_others(minut
     assert windows.ends.tolist() == wanted
 
 
-def test_no_minute_of_a_validation_window_lies_in_a_training_window():
-    data = data_config(timeframes=("m1", "m5", "m15"), seq_len=64)
-    bars = market(1500, data.timeframes)
-
-    split = split_windows(find_windows(bars, data, calendar=True), bars, data, calendar=True)
-
-    assert split.training.ends.max() <= split.validation.starts.min()
-    assert (split.validation.ends - split.validation.starts == 64 * 60).all()
-
-
 def test_too_little_data_says_how_many_days_calendar_windows_need():
     data = data_config(timeframes=ALL, seq_len=256)
     wanted = days_needed(data, calendar=True)

@@ -30,6 +30,7 @@ from stage1.study.resume import begin_run, check_same_study
 from stage1.study.study import Study, load_study
 from stage1.workers import launch
 from stage1.workers.cluster import RAY_SETTINGS, Cluster
+from stage1.workers.trainable import REPORT, EpochReport
 
 DATA = {"data_dir": None, "fingerprint": "d" * 64}
 SPACE = """\
@@ -66,7 +67,7 @@ def made_up_epoch(config: dict, epoch: int) -> dict:
     }
 
 
-def train_trial(tune_config, *, shared, states, gpu):
+def train_trial(tune_config, *, shared, states, gpu, warm_up):
     """Take the place of `stage1.workers.trainable.train_trial`."""
     trial_id, config = tune_config["trial_id"], tune_config["config"].model_dump(mode="json")
     work = Path(shared["work"]) / trial_id
@@ -74,7 +75,7 @@ def train_trial(tune_config, *, shared, states, gpu):
     rows = json.loads(state.read_text()) if states.fetch(trial_id, state) else []
     state.unlink(missing_ok=True)
     for row in rows:
-        tune.report({"row": row})
+        tune.report({REPORT: EpochReport(row)})
     with work.with_suffix(".nodes").open("a") as nodes:
         nodes.write(os.environ.get("MADE_UP_NODE", "unnamed") + "\n")
     if trial_id == shared["deadly"]:
@@ -89,7 +90,7 @@ def train_trial(tune_config, *, shared, states, gpu):
         rows.append(made_up | {"accumulation": tune_config["parts"]})
         if epoch > 0:
             states.save(trial_id, lambda path: path.write_text(json.dumps(rows)))
-        tune.report({"row": rows[-1]})
+        tune.report({REPORT: EpochReport(rows[-1])})
 
 
 def take_memory(most: int = 60) -> None:

@@ -1,4 +1,4 @@
-"""How many trials run at once on one machine."""
+"""Ray on this machine alone, or a cluster that is checked before it is used."""
 
 from __future__ import annotations
 
@@ -14,10 +14,6 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import ray
-from ray._private import ray_constants
-from ray._private.authentication.authentication_token_setup import (
-    maybe_enable_token_auth_if_token_available,
-)
 from ray.exceptions import AuthenticationError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -26,6 +22,7 @@ from stage1.base.files import scratch_folder
 from stage1.base.interrupt import Interrupt, sigterm_kept
 from stage1.base.text import one_line
 from stage1.study.space import Resources
+from stage1.workers.ray_internals import loopback_only, use_token_of_environment
 from stage1.workers.states import TrialStates, check_place
 
 
@@ -126,7 +123,7 @@ def _own_ray(workers: int, resources: Resources) -> Iterator[None]:
     Its files lie in a folder of their own, which goes when it ends: sessions would pile up, and one
     that was left behind would be taken for a running cluster.
     """
-    with _loopback_only(), scratch_folder() as folder:
+    with loopback_only(), scratch_folder() as folder:
         _start(
             "Ray must start on this machine",
             address="local",
@@ -141,29 +138,9 @@ def _own_ray(workers: int, resources: Resources) -> Iterator[None]:
 
 
 @contextmanager
-def _loopback_only() -> Iterator[None]:
-    """Have Ray and all processes it starts listen on 127.0.0.1 alone, as it does on macOS.
-
-    Otherwise its ports are open to the network. The variable is for the processes; in this one it
-    was read when ray was imported.
-    """
-    enabled, variable = ray_constants.ENABLE_RAY_CLUSTER, ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
-    before = os.environ.get(variable)
-    ray_constants.ENABLE_RAY_CLUSTER, os.environ[variable] = False, "0"
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = enabled
-        os.environ.pop(variable)
-        if before is not None:
-            os.environ[variable] = before
-
-
-@contextmanager
 def _existing_ray(address: str) -> Iterator[None]:
     _check_reachable(address)
-    # The mode is read when ray is imported; with an address Ray itself does not look for a token.
-    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+    use_token_of_environment()
     _check_authentication(address)
     for_workers = (*_MALLOC, "TUNE_FUNCTION_THREAD_TIMEOUT_S")
     worker_environment = {name: RAY_SETTINGS[name] for name in for_workers}

@@ -18,6 +18,7 @@ from stage1.run.registration import COST_ROUNDS
 from stage1.run.tables import read_cost, write_cost
 from stage1.study.space import Resources
 from stage1.study.study import Study, cost_config, pretrained_language_models
+from stage1.training.timing import time_rounds
 from stage1.workers.trainable import SharedInputs
 
 Rows = list[dict[str, Any]]
@@ -80,9 +81,6 @@ def time_on_cluster(config: Config, shared: SharedInputs, resources: Resources) 
 
 
 def _time(config: dict[str, Any], shared: SharedInputs, gpus: float) -> Rows:
-    # Not where the study runs: it takes seconds to load what trains.
-    from stage1.training.timing import time_rounds
-
     checked = Config.model_validate(config)
     return time_rounds(
         checked,

@@ -37,7 +37,7 @@ from stage1.workers.cluster import Cluster, ray_cluster, wanted_workers
 from stage1.workers.cost_block import record_cost, time_on_cluster
 from stage1.workers.halving import ArmHalving
 from stage1.workers.progress import Progress
-from stage1.workers.ray_internals import outlived_memory_kills
+from stage1.workers.ray_internals import memory_kills_as_deaths
 from stage1.workers.recorder import Recorder
 from stage1.workers.states import TrialStates
 from stage1.workers.tensorboard import write_columns
@@ -124,6 +124,7 @@ def run_comparison(
                 cluster,
                 console,
                 make_engine=partial(StudyEngine, comparison, samplers={}, halving={}),
+                warm_up=True,  # its page compares the seconds of steps, which no cost block times
             )
 
 
@@ -178,6 +179,7 @@ def _run_trials(
     *,
     make_engine: MakeEngine,
     deadline: float | None = None,
+    warm_up: bool = False,
 ) -> bool:
     """Run what is left of a study; says whether all of it has ended now.
 
@@ -189,6 +191,7 @@ def _run_trials(
         console: For the progress.
         make_engine: Of this study.
         deadline: `time.monotonic()` after which no trial starts; None = never.
+        warm_up: As `train_trial` takes it.
     """
     states = trial_states(run, cluster.storage)
     with Interrupt() as interrupt, Recorder(run) as recorder:
@@ -201,7 +204,7 @@ def _run_trials(
             with Progress(engine, console, workers=cluster.workers):
                 _fit(
                     engine,
-                    _trainable(study, shared, states),
+                    _trainable(study, shared, states, warm_up=warm_up),
                     workers=cluster.workers,
                     deadline=deadline,
                     on_return=lambda trial: recorder.submit(partial(best.offer, trial)),
@@ -275,7 +278,7 @@ def _fit(
 
     Its own files stay on this machine and are forgotten: the run folder is the state.
     """
-    with scratch_folder() as scratch, outlived_memory_kills():
+    with scratch_folder() as scratch, memory_kills_as_deaths():
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -295,9 +298,16 @@ def _fit(
         ).fit()
 
 
-def _trainable(study: RunnableStudy, shared: SharedInputs, states: TrialStates) -> Any:
+def _trainable(
+    study: RunnableStudy, shared: SharedInputs, states: TrialStates, *, warm_up: bool
+) -> Any:
     resources = study.space.resources
-    parameters = {"shared": shared, "states": states, "gpu": resources.gpus > 0}
+    parameters = {
+        "shared": shared,
+        "states": states,
+        "gpu": resources.gpus > 0,
+        "warm_up": warm_up,
+    }
     return tune.with_resources(
         tune.with_parameters(train_trial, **parameters),
         {"cpu": resources.cpus, "gpu": resources.gpus},

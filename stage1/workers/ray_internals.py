@@ -1,14 +1,56 @@
-"""What Ray does where a node's memory ends: it kills workers, and Tune is told so as of deaths."""
+"""The private parts of Ray that this package relies on, all of them, and why.
+
+Ray promises nothing about them, so `pyproject.toml` keeps Ray below its next minor version;
+`tests/workers/test_ray_internals.py` says what to look at before that is raised.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ray._private import ray_constants
+from ray._private.authentication.authentication_token_setup import (
+    maybe_enable_token_auth_if_token_available,
+)
 from ray.air.execution._internal import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError
+
+# Ports --------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def loopback_only() -> Iterator[None]:
+    """Have a Ray that starts in the block listen on 127.0.0.1 alone, as it does on macOS.
+
+    Otherwise its ports are open to the network. The environment variable is for the processes that
+    it starts; in this one it was read when ray was imported.
+    """
+    enabled, variable = ray_constants.ENABLE_RAY_CLUSTER, ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    before = os.environ.get(variable)
+    ray_constants.ENABLE_RAY_CLUSTER, os.environ[variable] = False, "0"
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = enabled
+        os.environ.pop(variable)
+        if before is not None:
+            os.environ[variable] = before
+
+
+def use_token_of_environment() -> None:
+    """Authenticate with the token that the environment names.
+
+    Ray reads the mode when it is imported, and does not look for a token where it is given an
+    address.
+    """
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+
+
+# Memory -------------------------------------------------------------------------------------------
 
 _KILLED = re.compile(r"Selected to kill: \(Actor\((\w+)\).*actual memory used=([\d.]+)GB")
 _SHORT_OF_MEMORY = "the node running low on memory. "
@@ -16,30 +58,30 @@ _SHORT_OF_MEMORY = "the node running low on memory. "
 
 
 @contextmanager
-def outlived_memory_kills() -> Iterator[None]:
-    """Have Tune take a process that was killed for memory as one that died.
+def memory_kills_as_deaths() -> Iterator[None]:
+    """Have Tune take a process that Ray killed for memory as one that died.
 
-    Tune 2.60 knows the errors of a process that died and of a training that raised. The error of a
+    Tune knows the errors of a process that died and of a training that raised. The error of a
     process that was killed for memory is neither, and would end the whole study.
     """
-    handle = RayActorManager._actor_task_failed
+    original = RayActorManager._actor_task_failed
 
     def handle_all(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, OutOfMemoryError):
             live = self._live_actors_to_ray_actors_resources
             actor, *_ = live.get(tracked_actor_task._tracked_actor, (None,))
             actor_id = actor._actor_id.hex() if actor else ""
-            exception = RayActorError(error_msg=_told(str(exception), actor_id))
-        handle(self, tracked_actor_task, exception)
+            exception = RayActorError(error_msg=_message_of_death(str(exception), actor_id))
+        original(self, tracked_actor_task, exception)
 
     RayActorManager._actor_task_failed = handle_all  # type: ignore[method-assign]
     try:
         yield
     finally:
-        RayActorManager._actor_task_failed = handle  # type: ignore[method-assign]
+        RayActorManager._actor_task_failed = original  # type: ignore[method-assign]
 
 
-def _told(message: str, actor_id: str) -> str:
+def _message_of_death(message: str, actor_id: str) -> str:
     """Ray's message, or that of a death where another of the killed processes took more memory.
 
     Ray kills the youngest first and as many as it needs, whoever it was that took the memory.
@@ -50,6 +92,6 @@ def _told(message: str, actor_id: str) -> str:
     return message
 
 
-def shortage(line: str) -> str | None:
-    """What Ray says of the node's memory, if the line tells that a process was killed for it."""
+def memory_shortage(line: str) -> str | None:
+    """What Ray says of the node's memory, if the line says that a process was killed for it."""
     return line.partition(_SHORT_OF_MEMORY)[2] or None

@@ -1,4 +1,7 @@
-"""A trial's training in a worker: from its last state on, its state kept after every epoch."""
+"""The trial in its worker: on what all trials share, from its last state, epoch by epoch.
+
+What happens after an epoch is the engine's business, in the process that runs the study.
+"""
 
 from __future__ import annotations
 
@@ -25,132 +28,23 @@ from stage1.data.bars import Bars
 from stage1.data.batches import MarketWindows
 from stage1.language_models.resolver import LanguageModel
 from stage1.training.fit import EpochRow, fit, rows_of_checkpoint
+from stage1.training.timing import timed_fit
 from stage1.workers.states import TrialStates
 
-Report = Callable[[EpochRow, str | None], None]
-"""Takes the row of an epoch, and what went wrong on the way, if anything did."""
+
+class EpochReport(NamedTuple):
+    """What a trial reports of an epoch; one object, since Tune takes dictionaries apart."""
+
+    row: EpochRow
+    """The epoch, as `fit` reports it."""
+    warning: str | None = None
+    """What went wrong on the way without harming the trial."""
 
 
-class StateKeeper(Callback):
-    """Keeps the training's state after every epoch, where any worker finds it, and then reports.
+REPORT = "report"
+"""Key under which Tune gets it."""
 
-    In this order no epoch is known of that would have to be repeated, and what a trial leaves
-    behind is the state of its last report. A state that cannot be kept costs nothing but time,
-    should the process die: it is told, and the training goes on.
-
-    Args:
-        trial_id: Of the trial.
-        states: Where to.
-        report: Takes the row of every epoch.
-        fault: What went wrong before the training, to be told with the first row.
-    """
-
-    def __init__(
-        self, trial_id: str, states: TrialStates, report: Report, fault: str | None
-    ) -> None:
-        self._trial_id, self._states = trial_id, states
-        self._report, self._fault = report, fault
-        self._row: EpochRow = {}
-
-    def take(self, row: EpochRow) -> None:
-        """Take the row of the epoch that was just validated."""
-        self._row = row
-        if row["epoch"] == 0:  # nothing is trained yet that could be lost
-            self._tell()
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, module: Any) -> None:
-        """Save, and report. Called by Lightning after the validation of the epoch."""
-        try:
-            self._states.save(self._trial_id, trainer.save_checkpoint)
-        except OSError as error:
-            self._fault = f"its state could not be kept: {error.strerror or error}"
-        self._tell()
-
-    def _tell(self) -> None:
-        fault, self._fault = self._fault, None
-        self._report(self._row, fault)
-
-
-class PlainFiles(TorchCheckpointIO):
-    """Writes states straight into their files, where Lightning would make a copy in memory first.
-
-    And without the checksums of the zip format, which nobody compares.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
-    ) -> None:
-        """Write a state. Called by Lightning."""
-        before = torch.serialization.get_crc32_options()
-        torch.serialization.set_crc32_options(False)
-        try:
-            with open(path, "wb") as file:  # given a path, torch tells of a full disk as a defect
-                torch.save(checkpoint, file)
-        finally:
-            torch.serialization.set_crc32_options(before)
-
-
-def train_on(
-    config: Config,
-    windows: MarketWindows,
-    language_model: LanguageModel | None,
-    *,
-    trial_id: str,
-    states: TrialStates,
-    report: Report,
-    block_epochs: Collection[int],
-    parts: int,
-    accelerator: str,
-) -> None:
-    """Train to the horizon, from the trial's last state or from the beginning.
-
-    The epochs that the state has behind it are reported once more, from the state.
-
-    Args:
-        config: Complete.
-        windows: The bars, resident.
-        language_model: As `fit` takes it.
-        trial_id: Names the state.
-        states: Where it is kept.
-        report: Called with every epoch in order.
-        block_epochs: As `fit` takes them.
-        parts: As `fit` takes them.
-        accelerator: Lightning's name of the device.
-    """
-    with scratch_folder() as scratch:
-        state = scratch / "state.ckpt"
-        behind, fault = _rows_of(states, trial_id, state)
-        for row in behind:
-            report(row, None)
-        if behind and behind[-1]["epoch"] >= config.training.epochs:
-            return
-        keeper = StateKeeper(trial_id, states, report, fault)
-        fit(
-            config,
-            windows,
-            language_model,
-            report=keeper.take,
-            callbacks=[keeper],
-            checkpoint=state if behind else None,
-            block_epochs=block_epochs,
-            parts=parts,
-            accelerator=accelerator,
-            plugins=[PlainFiles()],
-        )
-
-
-def _rows_of(states: TrialStates, trial_id: str, path: Path) -> tuple[list[EpochRow], str | None]:
-    """Fetch the trial's state to `path`; its rows, none if there is none to go on from, and why."""
-    try:
-        return (rows_of_checkpoint(path) if states.fetch(trial_id, path) else []), None
-    except (OSError, ResultsError) as error:
-        return [], f"its last state could not be read, so it begins again: {error}"
-
-
-ROW = "row"
-"""Key under which an epoch's row is reported."""
-WARNING = "warning"
-"""Key of what went wrong on the way without harming the trial."""
+# What trials share --------------------------------------------------------------------------------
 
 
 class SharedWeights(Mapping[str, Tensor]):
@@ -181,9 +75,9 @@ class SharedInputs(NamedTuple):
     """What all trials need, once per node in the object store."""
 
     bars: ray.ObjectRef[dict[str, Bars]]
-    """`dict[str, Bars]`."""
+    """Per timeframe."""
     language_models: dict[str, ray.ObjectRef[LanguageModel]]
-    """`LanguageModel` by name, its weights a `SharedWeights`."""
+    """By name; their weights are `SharedWeights`."""
 
     def windows(self, config: Config) -> MarketWindows:
         """The windows over the bars, made once per process and kind of window."""
@@ -222,10 +116,13 @@ def _language_model(reference: ray.ObjectRef[LanguageModel]) -> LanguageModel:
     return ray.get(reference)
 
 
-class EndsWhenStuck:
-    """Has a worker end itself when the training it was told to stop does not.
+# The trial, as Tune calls it ----------------------------------------------------------------------
 
-    Ray would tell the study nothing of the trial that comes next; a process that died, it tells.
+
+class EndsWhenStuck:
+    """Has a worker end itself when the training that is to stop does not.
+
+    Ray would tell the study nothing of the trial that comes next; of a process that died, it does.
     """
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -236,11 +133,14 @@ class EndsWhenStuck:
 
 
 def train_trial(
-    tune_config: dict[str, Any], *, shared: SharedInputs, states: TrialStates, gpu: bool
+    tune_config: dict[str, Any],
+    *,
+    shared: SharedInputs,
+    states: TrialStates,
+    gpu: bool,
+    warm_up: bool,
 ) -> None:
     """Train one trial from its last state, or from its beginning, and report every epoch.
-
-    What happens next is the scheduler's business.
 
     Args:
         tune_config: `trial_id`; `config`, the complete `Config`; `block_epochs` and `parts`, as
@@ -248,32 +148,157 @@ def train_trial(
         shared: References into the object store.
         states: Where the trial's state is kept after every epoch.
         gpu: Whether the trial has a GPU, or a share of one.
+        warm_up: Whether a worker first takes a few steps whose result nobody sees: the first steps
+            of a process take longer, and would count as those of its first trial.
     """
-    # In the worker alone: the process that runs the study does not need what takes seconds to load.
-    from stage1.workers.trainable import train_on
-
-    if not gc.get_freeze_count():
+    is_first = not gc.get_freeze_count()
+    if is_first:
         gc.freeze()  # what was imported stays; looking through it takes longer than all the rest
     gc.collect()  # the last trial's tensors hang in cycles between Lightning's objects
     config: Config = tune_config["config"]
-    name = config.language_model_name
+    windows, name = shared.windows(config), config.language_model_name
     language_model = None if name is None else shared.language_model(name)
+    accelerator = "gpu" if gpu else "cpu"
+    if is_first and warm_up:
+        timed_fit(config, windows, language_model, epochs=1, accelerator=accelerator)
 
-    def report(row: dict[str, Any], warning: str | None) -> None:
-        told = {} if warning is None else {WARNING: warning}
-        tune.report({ROW: {**row, "node": platform.node()}, **told})
+    def report(row: EpochRow, warning: str | None) -> None:
+        tune.report({REPORT: EpochReport({**row, "node": platform.node()}, warning)})
 
-    train_on(
+    train_from_last_state(
         config,
-        shared.windows(config),
+        windows,
         language_model,
         trial_id=tune_config["trial_id"],
         states=states,
         report=report,
         block_epochs=tune_config["block_epochs"],
         parts=tune_config["parts"],
-        accelerator="gpu" if gpu else "cpu",
+        accelerator=accelerator,
     )
 
 
 train_trial.__mixins__ = (EndsWhenStuck,)  # type: ignore[attr-defined]  # Tune looks for it
+
+# Its training -------------------------------------------------------------------------------------
+
+Report = Callable[[EpochRow, str | None], None]
+"""Takes the row of an epoch, and what went wrong on the way, if anything did."""
+
+
+def train_from_last_state(
+    config: Config,
+    windows: MarketWindows,
+    language_model: LanguageModel | None,
+    *,
+    trial_id: str,
+    states: TrialStates,
+    report: Report,
+    block_epochs: Collection[int],
+    parts: int,
+    accelerator: str,
+) -> None:
+    """Train to the horizon, from the trial's last state or from the beginning.
+
+    The epochs before that state are reported once more, as the state holds them.
+
+    Args:
+        config: Complete.
+        windows: The bars, resident.
+        language_model: As `fit` takes it.
+        trial_id: Names the state.
+        states: Where it is kept.
+        report: Called with every epoch in order.
+        block_epochs: As `fit` takes them.
+        parts: As `fit` takes them.
+        accelerator: Lightning's name of the device.
+    """
+    with scratch_folder() as scratch:
+        state = scratch / "state.ckpt"
+        earlier_rows, warning = _fetch_rows(states, trial_id, state)
+        for row in earlier_rows:
+            report(row, None)
+        if earlier_rows and earlier_rows[-1]["epoch"] >= config.training.epochs:
+            return
+        saver = StateSaver(trial_id, states, report, warning)
+        fit(
+            config,
+            windows,
+            language_model,
+            report=saver.take,
+            callbacks=[saver],
+            checkpoint=state if earlier_rows else None,
+            block_epochs=block_epochs,
+            parts=parts,
+            accelerator=accelerator,
+            plugins=[PlainFiles()],
+        )
+
+
+def _fetch_rows(
+    states: TrialStates, trial_id: str, path: Path
+) -> tuple[list[EpochRow], str | None]:
+    """Fetch the trial's state to `path`; its rows, none if there is none to go on from, and why."""
+    try:
+        return (rows_of_checkpoint(path) if states.fetch(trial_id, path) else []), None
+    except (OSError, ResultsError) as error:
+        return [], f"its last state could not be read, so it begins again: {error}"
+
+
+class StateSaver(Callback):
+    """Saves the training's state after every epoch, where any worker finds it, and then reports.
+
+    In this order no epoch is known that would have to be repeated, and the state that a trial
+    leaves is that of its last report. A state that cannot be saved costs nothing but time, should
+    the process die: it is reported, and the training goes on.
+
+    Args:
+        trial_id: Of the trial.
+        states: Where to.
+        report: Takes the row of every epoch.
+        warning: What went wrong before the training, to be reported with the first row.
+    """
+
+    def __init__(
+        self, trial_id: str, states: TrialStates, report: Report, warning: str | None
+    ) -> None:
+        self._trial_id, self._states = trial_id, states
+        self._report, self._warning = report, warning
+        self._row: EpochRow = {}
+
+    def take(self, row: EpochRow) -> None:
+        """Take the row of the epoch that was just validated."""
+        self._row = row
+        if row["epoch"] == 0:  # nothing is trained yet that could be lost
+            self._report_row()
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Save, and report. Called by Lightning after the validation of the epoch."""
+        try:
+            self._states.save(self._trial_id, trainer.save_checkpoint)
+        except OSError as error:
+            self._warning = f"its state could not be kept: {error.strerror or error}"
+        self._report_row()
+
+    def _report_row(self) -> None:
+        warning, self._warning = self._warning, None
+        self._report(self._row, warning)
+
+
+class PlainFiles(TorchCheckpointIO):
+    """Writes states straight into their files, where Lightning would make a copy in memory first.
+
+    And without the checksums of the zip format, which nobody compares.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write a state. Called by Lightning."""
+        before = torch.serialization.get_crc32_options()
+        torch.serialization.set_crc32_options(False)
+        try:
+            with open(path, "wb") as file:  # given a path, torch reports a full disk as a defect
+                torch.save(checkpoint, file)
+        finally:
+            torch.serialization.set_crc32_options(before)

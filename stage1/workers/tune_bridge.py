@@ -19,10 +19,8 @@ from stage1.config.rules import faults_of
 from stage1.run.columns import DESIGN
 from stage1.study.engine import StudyEngine
 from stage1.study.trials import EndedTrial, Loss, TrialSpec
-from stage1.workers.ray_internals import shortage
-from stage1.workers.trainable import ROW, WARNING
-
-_ROW_PREFIX = f"{ROW}/"  # Ray flattens nested results with a slash
+from stage1.workers.ray_internals import memory_shortage
+from stage1.workers.trainable import REPORT, EpochReport
 
 
 class EngineSearcher(Searcher):
@@ -107,15 +105,11 @@ class EngineScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Continue or stop. Called by Ray after every epoch."""
-        row = {
-            key.removeprefix(_ROW_PREFIX): value
-            for key, value in result.items()
-            if key.startswith(_ROW_PREFIX)
-        }
-        trial_id = trial.config["trial_id"]
-        if WARNING in result:
-            self._engine.note(f"{trial_id}: {result[WARNING]}")
-        if self._engine.on_epoch(trial_id, row):
+        trial_id, report = trial.config["trial_id"], result[REPORT]
+        assert isinstance(report, EpochReport)
+        if report.warning is not None:
+            self._engine.note(f"{trial_id}: {report.warning}")
+        if self._engine.on_epoch(trial_id, report.row):
             return str(TrialScheduler.STOP)
         return str(TrialScheduler.CONTINUE)
 
@@ -164,6 +158,6 @@ def reason_and_loss(trial: Trial) -> tuple[str, Loss]:
     if lines and lines[0].startswith("The actor "):
         # Behind what has happened Ray lists all that may be the cause.
         return f"{Loss.DEATH.value}: {lines[-1].partition(' Some common causes')[0]}", Loss.DEATH
-    if lines and (short := shortage(lines[0])):
-        return f"{Loss.MEMORY.value}: {short}", Loss.MEMORY
+    if lines and (shortage := memory_shortage(lines[0])):
+        return f"{Loss.MEMORY.value}: {shortage}", Loss.MEMORY
     return (lines[-1] if lines else "unknown"), Loss.ERROR

@@ -1,14 +1,65 @@
-"""What Tune is told of workers that Ray killed for memory; the message is Ray 2.60's, shortened."""
+"""Private parts of Ray are as this package relies on them, and do what it wants of them."""
 
 from __future__ import annotations
 
+import inspect
+import os
 from types import SimpleNamespace
 
 import pytest
+import ray
+from ray._private import ray_constants
+from ray._private.authentication.authentication_token_setup import (
+    maybe_enable_token_auth_if_token_available,
+)
 from ray.air.execution._internal import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError
 
-from stage1.workers.ray_internals import outlived_memory_kills, shortage
+from stage1.workers.ray_internals import loopback_only, memory_kills_as_deaths, memory_shortage
+
+WHAT_TO_CHECK = """
+Before the cap on ray in pyproject.toml is raised, see in the new version's sources that
+1. `ray._private.ray_constants.ENABLE_RAY_CLUSTER` and its environment variable still decide where
+   Ray's processes listen (tests/workers/test_cluster.py must find them on the loopback alone);
+2. `maybe_enable_token_auth_if_token_available` still reads the token that the environment names;
+3. Tune still does not handle OutOfMemoryError itself in `RayActorManager._actor_task_failed`, and
+   its message still names the killed actors and their memory (the slow test_memory_kill.py shows);
+4. AsyncHyperBandScheduler still reads no more of a trial than its id (test_halving.py);
+5. `RAY_SETTINGS` in stage1/workers/cluster.py still name variables that Ray reads.
+Then raise the cap and the version here.
+"""
+
+
+def test_ray_is_the_version_whose_private_parts_were_read():
+    assert ray.__version__.split(".")[:2] == ["2", "60"], WHAT_TO_CHECK
+
+
+def test_the_private_parts_of_ray_are_there():
+    assert isinstance(ray_constants.ENABLE_RAY_CLUSTER, bool), WHAT_TO_CHECK
+    assert ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR == "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", (
+        WHAT_TO_CHECK
+    )
+    handler = inspect.signature(RayActorManager._actor_task_failed)
+    assert list(handler.parameters) == ["self", "tracked_actor_task", "exception"], WHAT_TO_CHECK
+    token = inspect.signature(maybe_enable_token_auth_if_token_available)
+    assert "warn_if_disabled" in token.parameters, WHAT_TO_CHECK
+    manager = RayActorManager(resource_manager=SimpleNamespace())
+    assert manager._live_actors_to_ray_actors_resources == {}, WHAT_TO_CHECK
+
+
+@pytest.mark.parametrize("before", [None, "1"])
+def test_afterwards_rays_of_other_programs_listen_as_they_did(monkeypatch, before):
+    variable = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    monkeypatch.delenv(variable, raising=False)
+    if before is not None:
+        monkeypatch.setenv(variable, before)
+    enabled = ray_constants.ENABLE_RAY_CLUSTER
+
+    with loopback_only():
+        assert (ray_constants.ENABLE_RAY_CLUSTER, os.environ[variable]) == (False, "0")
+
+    assert (ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(variable)) == (enabled, before)
+
 
 MESSAGE = """\
 2 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 10.0.0.2, \
@@ -23,7 +74,7 @@ used=1.72GB, worker ID=9e01)
 """
 
 
-def told(error, *, actor_id, monkeypatch):
+def reported_error(error, *, actor_id, monkeypatch):
     """What Tune's own handling gets to see of an error of the actor's task."""
     seen = []
     monkeypatch.setattr(
@@ -32,7 +83,7 @@ def told(error, *, actor_id, monkeypatch):
     actor = SimpleNamespace(_actor_id=SimpleNamespace(hex=lambda: actor_id))
     manager = SimpleNamespace(_live_actors_to_ray_actors_resources={"tracked": (actor, None)})
     task = SimpleNamespace(_tracked_actor="tracked")
-    with outlived_memory_kills():
+    with memory_kills_as_deaths():
         RayActorManager._actor_task_failed(manager, task, error)
     return seen[0]
 
@@ -41,14 +92,14 @@ def told(error, *, actor_id, monkeypatch):
 def test_a_worker_killed_for_memory_has_died_for_tune_and_the_message_is_kept(
     monkeypatch, actor_id
 ):
-    error = told(OutOfMemoryError(MESSAGE), actor_id=actor_id, monkeypatch=monkeypatch)
+    error = reported_error(OutOfMemoryError(MESSAGE), actor_id=actor_id, monkeypatch=monkeypatch)
 
     assert isinstance(error, RayActorError)
     assert str(error) == MESSAGE
 
 
 def test_a_worker_killed_beside_one_that_took_more_memory_has_only_died(monkeypatch):
-    error = told(OutOfMemoryError(MESSAGE), actor_id="d8cd", monkeypatch=monkeypatch)
+    error = reported_error(OutOfMemoryError(MESSAGE), actor_id="d8cd", monkeypatch=monkeypatch)
 
     assert str(error).startswith("The actor was killed for memory of which another took more")
 
@@ -56,13 +107,13 @@ def test_a_worker_killed_beside_one_that_took_more_memory_has_only_died(monkeypa
 def test_other_errors_reach_tune_as_they_are(monkeypatch):
     error = ValueError("patch_len")
 
-    assert told(error, actor_id="a6b2", monkeypatch=monkeypatch) is error
+    assert reported_error(error, actor_id="a6b2", monkeypatch=monkeypatch) is error
 
 
 def test_afterwards_tune_is_as_it_was():
     before = RayActorManager._actor_task_failed
 
-    with outlived_memory_kills():
+    with memory_kills_as_deaths():
         assert RayActorManager._actor_task_failed is not before
 
     assert RayActorManager._actor_task_failed is before
@@ -81,4 +132,4 @@ def test_afterwards_tune_is_as_it_was():
     ],
 )
 def test_the_shortage_is_what_ray_says_of_the_node(line, expected):
-    assert shortage(line) == expected
+    assert memory_shortage(line) == expected

@@ -24,7 +24,9 @@ from stage1.training.fit import fit
 from stage1.workers import trainable
 from stage1.workers.cluster import ray_cluster
 from stage1.workers.states import TrialStates
-from stage1.workers.trainable import ROW, SharedWeights, share_inputs, train_trial
+from stage1.workers.trainable import REPORT, SharedWeights, share_inputs, train_trial
+
+OPTIONS = {"gpu": False, "warm_up": False}
 
 
 class Reference:
@@ -49,7 +51,9 @@ def object_store(monkeypatch):
 def rows(monkeypatch):
     """What a trial reports."""
     reported = []
-    monkeypatch.setattr(trainable.tune, "report", lambda metrics: reported.append(metrics[ROW]))
+    monkeypatch.setattr(
+        trainable.tune, "report", lambda metrics: reported.append(metrics[REPORT].row)
+    )
     return reported
 
 
@@ -99,7 +103,9 @@ def test_trials_train_on_when_the_language_model_s_folder_is_gone(
     shutil.rmtree(folder)
 
     for trial_id in ("a", "b"):
-        train_trial(settings(config, trial_id), shared=shared, states=states, gpu=False)
+        train_trial(
+            settings(config, trial_id), shared=shared, states=states, gpu=False, warm_up=False
+        )
 
     assert [row["epoch"] for row in rows] == [0, 1, 0, 1]
     assert {row["lm_sha256"] for row in rows} == {model.sha256}
@@ -113,7 +119,7 @@ def test_trials_on_shared_weights_learn_what_a_training_by_itself_learns(
     fit(config, tiny_windows(config), tiny_language_model(), report=alone.append)
     shared = share_inputs(market(2000, config.data.timeframes), [tiny_language_model()])
 
-    train_trial(settings(config), shared=shared, states=states, gpu=False)
+    train_trial(settings(config), shared=shared, states=states, **OPTIONS)
 
     same = ("train_loss", "val_loss", "val_correlation", "lm_sha256", "head_sha256")
     assert len(rows) == len(alone) == 2
@@ -206,7 +212,7 @@ def test_two_processes_of_ray_share_the_memory_of_the_weights():
 def test_a_worker_whose_training_does_not_stop_ends_itself(monkeypatch):
     """Ray's own answer, False, would leave the next trial waiting for ever."""
     trainable = wrap_function(
-        tune.with_parameters(train_trial, shared=None, states=None, gpu=False)
+        tune.with_parameters(train_trial, shared=None, states=None, **OPTIONS)
     )
     worker = object.__new__(trainable)
     exits = []

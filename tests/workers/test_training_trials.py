@@ -10,7 +10,7 @@ from tiny_training import tiny_config, tiny_language_model, tiny_windows
 
 from stage1.base.metric_table import BLOCKS
 from stage1.workers.states import TrialStates
-from stage1.workers.trainable import train_on
+from stage1.workers.trainable import train_from_last_state
 
 MEASURED = {"seconds", "seconds_per_step", "peak_rss_mb", "peak_vram_mb"}
 CONFIG = tiny_config(transfer_learning={"freeze_lm_epochs": 1}, model={"dropout": 0.1})
@@ -39,7 +39,7 @@ def train(states, *, break_after=None, parts=1, config=CONFIG):
         "accelerator": "cpu",
     }
     with suppress(BrokenOffError):
-        train_on(config, tiny_windows(config), tiny_language_model(), **arguments)
+        train_from_last_state(config, tiny_windows(config), tiny_language_model(), **arguments)
     return rows, warnings
 
 

@@ -10,9 +10,11 @@ import pytest
 from made_studies import Tables, engine_of, epoch_row, simulate, simulated_study
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
+from ray.tune.utils import flatten_dict
 
 from stage1.run.columns import FAILED
 from stage1.study.study import trial_config
+from stage1.workers.trainable import REPORT, EpochReport
 from stage1.workers.tune_bridge import EngineScheduler, EngineSearcher, Watch
 
 
@@ -29,9 +31,9 @@ def scheduler_of(engine, returned=None):
     return EngineScheduler(engine, [].append if returned is None else returned.append)
 
 
-def result_of(row):
-    """A result as Ray hands it over: nested keys flattened, its own keys beside them."""
-    return {f"row/{key}": value for key, value in row.items()} | {"training_iteration": 1}
+def result_of(row, warning=None):
+    """A result as Ray hands it over: dictionaries flattened, with keys of its own."""
+    return flatten_dict({REPORT: EpochReport(row, warning), "config": {"parts": 1}})
 
 
 def test_a_suggestion_is_the_trials_id_and_its_complete_configuration(study):
@@ -244,7 +246,7 @@ def test_what_went_wrong_without_harm_is_noted(study):
     engine = engine_of(study)
     trial = ray_trial(EngineSearcher(engine, None).suggest("a"))
     (running,) = engine.running.values()
-    result = result_of(epoch_row(running.spec, 0)) | {"warning": "its state could not be kept"}
+    result = result_of(epoch_row(running.spec, 0), "its state could not be kept")
 
     scheduler_of(engine).on_trial_result(None, trial, result)
 

@@ -49,9 +49,9 @@ def _parsed() -> argparse.Namespace:
         "--out", type=Path, help="JSON lines are added to it, one per round and way"
     )
     parser.add_argument("--quick", action="store_true", help="tiny trials, to test the benchmark")
-    for own in ("--way", "--folder", "--scratch", "--result"):  # of the processes it starts
-        kind = str if own == "--way" else Path
-        parser.add_argument(own, type=kind, help=argparse.SUPPRESS)
+    for option in ("--way", "--folder", "--scratch", "--result"):  # of the processes it starts
+        kind = str if option == "--way" else Path
+        parser.add_argument(option, type=kind, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -71,7 +71,7 @@ def main() -> None:
     if options.way is None:
         importlib.import_module("throughput_parts.rounds").run_rounds(_with_defaults(options))
         return
-    job = importlib.import_module("throughput_parts.record").Job(
+    job = importlib.import_module("throughput_parts.results").Job(
         options.folder, options.scratch, options.result, options.workers
     )
     importlib.import_module(MODULES[options.way]).run(job)

@@ -14,18 +14,15 @@ BENCHMARKS = ROOT / "benchmarks"
 def benchmark(monkeypatch):
     """The modules that hold a trial and a round."""
     monkeypatch.syspath_prepend(BENCHMARKS)
-    import throughput_parts.record
-    import throughput_parts.tables
+    import throughput_parts.results as results
 
     def trial(started, ended, *, lr=1e-5, val_loss=0.5, steps=90):
-        return throughput_parts.record.Trial(
-            lr, 1, started, started + 0.5, ended, val_loss, steps, 8 * steps, 100
-        )
+        return results.Trial(lr, 1, started, started + 0.5, ended, val_loss, steps, 8 * steps, 100)
 
     def one_round(trials, *, way="a", number=0, began=0.0):
-        return throughput_parts.tables.Round(way, number, "32-true", 2, began, math.nan, trials)
+        return results.Round(way, number, "32-true", 2, began, math.nan, trials)
 
-    return trial, one_round, throughput_parts.tables
+    return trial, one_round, results
 
 
 def test_the_steady_rate_begins_where_the_first_trial_of_each_slot_ends(benchmark):

@@ -22,9 +22,8 @@ from stage1.model.metrics import (
 from stage1.model.stage1_model import build_model
 from stage1.training.module import joined
 from stage1.training.optimization import build_optimizer, build_schedule
-from throughput_parts.processes import in_processes
-from throughput_parts.record import Job, Trial, write_trial
-from throughput_parts.study import planned_trials, read_study
+from throughput_parts.results import Job, Trial, write_trial
+from throughput_parts.trials import in_processes, planned_trials, read_study
 
 
 def run(job: Job) -> None:

@@ -15,7 +15,7 @@ from stage1.base.steps import MINUTES
 from stage1.config import Config, config_yaml, with_values
 from stage1.data.bars import resample_all
 from stage1.data.store import write_parquet
-from throughput_parts.record import LEARNING_RATES
+from throughput_parts.results import LEARNING_RATES
 
 
 class Size(NamedTuple):

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import optuna
 import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from stage1.config import Config
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_bars
 from stage1.language_models.resolver import resolve
 from stage1.study.study import trial_config
 from stage1.training.fit import EpochRow, fit
-from throughput_parts.first_step import FirstStep
-from throughput_parts.processes import in_processes
-from throughput_parts.record import LEARNING_RATES, Job, Trial, write_trial
-from throughput_parts.study import LEARNING_RATE, planned_trials, read_study
+from throughput_parts.results import LEARNING_RATES, Job, Trial, write_trial
+from throughput_parts.trials import LEARNING_RATE, in_processes, planned_trials, read_study
 
 NAME = "throughput"
 
@@ -42,18 +38,31 @@ def run(job: Job) -> None:
         lr = trial.suggest_float("lr", *LEARNING_RATES, log=True)
         seed = trial.suggest_int("seed", 0, 1000)
         config = trial_config(study, arm=arm, values={LEARNING_RATE: lr}, seed=seed)
+        rows: list[EpochRow] = []
+        first_step = 0.0
 
-        def train(report: Callable[[EpochRow], None], first: FirstStep) -> None:
-            fit(
-                config,
-                windows,
-                language_model,
-                report=report,
-                callbacks=[first],
-                block_epochs=study.block_epochs,
-            )
+        def report(row: EpochRow) -> None:
+            """Tell Optuna every epoch, as its pruners want it."""
+            nonlocal first_step
+            if row["epoch"] == 0:
+                first_step = time.time()
+            rows.append(row)
+            trial.report(row["val_loss"], row["epoch"])
 
-        ended = _timed(train, trial, config)
+        started = time.time()
+        fit(config, windows, language_model, report=report, block_epochs=study.block_epochs)
+        last = rows[-1]
+        ended = Trial(
+            lr=lr,
+            seed=seed,
+            started=started,
+            first_step=first_step,
+            ended=time.time(),
+            val_loss=float(last["val_loss"]),
+            steps=last["steps"],
+            windows=last["steps"] * config.training.windows_per_step,
+            parameters=last["parameters"],
+        )
         write_trial(job.result, ended)
         return ended.val_loss
 
@@ -66,31 +75,3 @@ def run(job: Job) -> None:
 
 def _storage(job: Job) -> JournalStorage:
     return JournalStorage(JournalFileBackend(str(job.scratch / "journal.log")))
-
-
-def _timed(
-    train: Callable[[Callable[[EpochRow], None], FirstStep], None],
-    trial: optuna.Trial,
-    config: Config,
-) -> Trial:
-    """Train, tell Optuna every epoch as its pruners want it, and say what came of it."""
-    rows: list[EpochRow] = []
-
-    def report(row: EpochRow) -> None:
-        rows.append(row)
-        trial.report(row["val_loss"], row["epoch"])
-
-    started, first = time.time(), FirstStep()
-    train(report, first)
-    last = rows[-1]
-    return Trial(
-        lr=config.training.optimizer.lr,
-        seed=config.training.seed,
-        started=started,
-        first_step=first.at,
-        ended=time.time(),
-        val_loss=float(last["val_loss"]),
-        steps=last["steps"],
-        windows=last["steps"] * config.training.windows_per_step,
-        parameters=last["parameters"],
-    )

@@ -1,26 +1,34 @@
-"""The training of way b: a plain Lightning module over plain windows, one T5 call per timeframe."""
+"""A trial of way b: a plain Lightning module over plain windows, one T5 call per timeframe.
+
+Apart from the search of `ray`, which the processes of the trials need not import.
+"""
 
 from __future__ import annotations
 
+import time
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as lightning
 import torch
 from data import PandasWindows
+from pytorch_lightning.callbacks import Callback
+from ray.tune.integration.pytorch_lightning import TuneReportCheckpointCallback
 from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 from torch.utils.data import DataLoader, Subset
 from transformers.modeling_outputs import BaseModelOutput
 
 from stage1.base.seeds import Stream, generator
-from stage1.config import Config
+from stage1.config import Config, load_config, with_values
 from stage1.data.bars import Bars
 from stage1.data.batches import VALIDATION_BATCH, EpochPlan, MarketWindows
 from stage1.data.hiding import numbers_needed
+from stage1.data.load import load_bars
 from stage1.data.windows import Split
-from stage1.language_models.resolver import LanguageModel
+from stage1.language_models.resolver import LanguageModel, resolve
 from stage1.model.stage1_model import Stage1Model, build_model
+from throughput_parts.results import Job, Trial, write_trial
 
 Parts = tuple[Tensor, Tensor, Tensor, Tensor]
 """Features, hidden, scored, targets."""
@@ -137,3 +145,59 @@ def _validation_plan(windows: MarketWindows, config: Config) -> EpochPlan:
     shape = (len(windows.minutes), numbers)
     uniforms = [generator(Stream.VALIDATION_MASKS, int(end)).random((1, *shape)) for end in ends]
     return EpochPlan(np.arange(len(ends))[:, None], np.stack(uniforms))
+
+
+class FirstStep(Callback):
+    """Notes when the training begins, after the validation before its first step; unix seconds."""
+
+    at = 0.0
+
+    def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        self.at = time.time()
+
+
+def train(settings: dict[str, Any], job: Job) -> None:
+    """The trainable: a new process for every trial, which reads and builds everything."""
+    started = time.time()
+    config = _config(settings, job)
+    torch.set_num_threads(config.training.threads)
+    data = PlainData(load_bars(job.folder / "bars", config.data.timeframes), config)
+    module = plain_module(config, resolve(config.transfer_learning.lm_name_or_path))
+    first = FirstStep()
+    report = TuneReportCheckpointCallback({"val_loss": "val_loss"}, on="validation_end")
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        devices=1,
+        precision=config.training.precision,
+        max_epochs=config.training.epochs,
+        gradient_clip_val=config.training.gradient_clip,
+        reload_dataloaders_every_n_epochs=1,  # an epoch's windows are those of stage1's plan
+        callbacks=[first, report],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, datamodule=data)
+    write_trial(
+        job.result,
+        Trial(
+            lr=settings["lr"],
+            seed=settings["seed"],
+            started=started,
+            first_step=first.at,
+            ended=time.time(),
+            val_loss=float(trainer.callback_metrics["val_loss"]),
+            steps=trainer.global_step,
+            windows=module.windows_seen,
+            parameters=sum(parameter.numel() for parameter in module.parameters()),
+        ),
+    )
+
+
+def _config(settings: dict[str, Any], job: Job) -> Config:
+    values = {
+        "training.optimizer.lr": settings["lr"],
+        "training.seed": settings["seed"],
+        "training.epochs": settings["epochs"],
+        "transfer_learning.initialization": "random",
+    }
+    return with_values(load_config(job.folder / "config.yaml"), values)

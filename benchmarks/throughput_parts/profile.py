@@ -23,7 +23,7 @@ from stage1.run.folder import RunFolder
 from stage1.training.module import Stage1Module
 from stage1.workers.states import TrialStates
 from stage1.workers.trainable import SharedInputs, train_trial
-from throughput_parts.record import Job
+from throughput_parts.results import Job
 from throughput_parts.stage1 import run_engine
 
 REST = "rest: Lightning's loops, metrics of the process"

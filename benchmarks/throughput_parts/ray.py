@@ -7,9 +7,9 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
-from throughput_parts.ray_trial import train
-from throughput_parts.record import LEARNING_RATES, Job
-from throughput_parts.study import planned_trials, read_study
+from throughput_parts.plain import train
+from throughput_parts.results import LEARNING_RATES, Job
+from throughput_parts.trials import planned_trials, read_study
 
 
 def run(job: Job) -> None:

@@ -15,8 +15,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from throughput_parts.inputs import FULL, QUICK, Size, write_inputs
-from throughput_parts.record import Job, read_trials
-from throughput_parts.tables import Round, check_same_work, profile_table, throughput_table
+from throughput_parts.results import (
+    Job,
+    Round,
+    check_same_work,
+    profile_table,
+    read_trials,
+    throughput_table,
+)
 
 try:
     import psutil
@@ -51,13 +57,13 @@ def run_rounds(options: Namespace) -> None:
         for number in range(options.repeats):
             for way in _rotated(options.ways, number):
                 rounds.append(_run_way(way, inputs, settings, number))
-                _note(options.out, rounds[-1].row())
+                _append_line(options.out, rounds[-1].row())
             differences = check_same_work(sorted(rounds[-len(options.ways) :]))
-            print(f"round {number + 1}: {_told(differences)}", file=sys.stderr)
+            print(f"round {number + 1}: {_differences_text(differences)}", file=sys.stderr)
         print(f"\n{throughput_table(rounds)}")
         if options.profile:
             rows = _run_profile(inputs, settings)
-            _note(options.out, {"profile": rows})
+            _append_line(options.out, {"profile": rows})
             print(f"\n{profile_table(rows)}")
 
 
@@ -82,10 +88,10 @@ def _check(folder: Path, ways: str, settings: Settings) -> None:
     few = settings._replace(trials=CHECKED)
     _write_inputs(folder, few)
     rounds = [_run_way(way, folder, few, 0) for way in sorted(ways)]
-    print(f"check: {_told(check_same_work(rounds))}", file=sys.stderr)
+    print(f"check: {_differences_text(check_same_work(rounds))}", file=sys.stderr)
 
 
-def _told(differences: dict[str, float]) -> str:
+def _differences_text(differences: dict[str, float]) -> str:
     parts = [f"{way} {difference:.1e}" for way, difference in differences.items()]
     return f"val_loss is off by, relative: {', '.join(parts) or 'nothing to compare'}"
 
@@ -170,7 +176,7 @@ class PeakMemory(threading.Thread):
         return total
 
 
-def _note(out: Path | None, row: dict[str, Any]) -> None:
+def _append_line(out: Path | None, row: dict[str, Any]) -> None:
     if out is not None:
         with out.open("a") as file:
             file.write(json.dumps(row) + "\n")

@@ -18,8 +18,8 @@ from stage1.study.engine import StudyEngine
 from stage1.study.inputs import StudyInputs
 from stage1.study.resume import begin_run, data_description
 from stage1.study.study import language_model_names
-from throughput_parts.record import Job, Trial, write_trial
-from throughput_parts.study import LEARNING_RATE, read_study
+from throughput_parts.results import Job, Trial, write_trial
+from throughput_parts.trials import LEARNING_RATE, read_study
 
 
 def run(job: Job) -> None:

@@ -1,14 +1,19 @@
-"""What the rounds say: whether all ways did the same, trials an hour, ratios, a Markdown table."""
+"""What the ways write down of their trials, and what the rounds say of them.
+
+Imports nothing heavy: all processes load it.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from throughput_parts.record import Trial
-
+LEARNING_RATES = (1e-5, 1e-4)
+"""Low ones: how far two ways that round differently come apart in a training depends on them."""
 NAMES = {
     "a": "a: stage1.tune",
     "b": "b: Ray Tune with Lightning, as documented",
@@ -18,6 +23,48 @@ NAMES = {
 CLOSE = {"b": {"32-true": 1e-4, "bf16-mixed": 1e-3}}
 """Relative difference in loss that a way may show; the plain path adds up in another order."""
 SAME = 1e-6
+
+
+class Job(NamedTuple):
+    """What one process with one way has to do."""
+
+    folder: Path
+    """Bars, language model, configuration and space, as `throughput_parts.inputs` writes them."""
+    scratch: Path
+    """Empty; for what the way writes by the way."""
+    result: Path
+    """JSON lines; a trial each."""
+    workers: int
+    """Trials at once."""
+
+
+class Trial(NamedTuple):
+    """One trial that has ended; times are unix seconds."""
+
+    lr: float
+    seed: int
+    started: float
+    first_step: float
+    """When the validation before the first step was over."""
+    ended: float
+    val_loss: float
+    """After the last epoch."""
+    steps: int
+    windows: int
+    """That were trained on, with repetition."""
+    parameters: int
+
+
+def write_trial(result: Path, trial: Trial) -> None:
+    """Append a line; short enough for several processes to do so at once."""
+    with result.open("a") as file:
+        file.write(json.dumps(trial._asdict()) + "\n")
+
+
+def read_trials(result: Path) -> list[Trial]:
+    """In the order of their ends."""
+    trials = [Trial(**json.loads(line)) for line in result.read_text().splitlines()]
+    return sorted(trials, key=lambda trial: trial.ended)
 
 
 def _end(slot: list[Trial]) -> float:

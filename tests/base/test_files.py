@@ -30,16 +30,6 @@ def test_a_file_appears_with_its_whole_content_and_nothing_beside_it(tmp_path):
     assert names_in(target.parent) == ["report.md"]
 
 
-def test_a_file_is_replaced(tmp_path):
-    target = tmp_path / "report.md"
-    target.write_text("old")
-
-    write_text(target, "new")
-
-    assert target.read_text() == "new"
-    assert names_in(tmp_path) == ["report.md"]
-
-
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_an_error_half_way_leaves_the_old_file_and_no_trace(tmp_path, error):
     target = tmp_path / "table.parquet"

@@ -10,13 +10,6 @@ import pytest
 from stage1.base.seeds import Stream, generator, integer_seed
 
 
-def test_the_same_stream_and_key_give_the_same_numbers():
-    first = generator(Stream.MASKS, 3, 1).random(5)
-    second = generator(Stream.MASKS, 3, 1).random(5)
-
-    np.testing.assert_array_equal(first, second)
-
-
 def test_streams_seeds_and_epochs_give_numbers_of_their_own():
     keys = list(product(Stream, range(4), range(1, 4)))
 

@@ -21,19 +21,19 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_every_file_of_the_two_folders_has_a_name():
-    assert config_names() == sorted(path.stem for path in (ROOT / "configs").iterdir())
-    assert space_names() == sorted(path.stem for path in (ROOT / "search_spaces").iterdir())
+@pytest.mark.parametrize(
+    ("kind", "names"), [("configs", config_names), ("search_spaces", space_names)]
+)
+def test_every_file_of_the_two_folders_has_a_name_that_stands_for_it(kind, names):
+    files = sorted((ROOT / kind).iterdir())
+
+    assert names() == [path.stem for path in files]
+    assert [find(Path(name), kind) for name in names()] == files
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "search_spaces").iterdir()))
-def test_a_space_by_name_is_the_study_of_its_file(name):
-    assert load_study(Path(name)) == load_study(ROOT / "search_spaces" / f"{name}.yaml")
-
-
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "configs").iterdir()))
-def test_a_configuration_by_name_is_that_of_its_file(name):
-    assert load_config(Path(name)) == load_config(ROOT / "configs" / f"{name}.yaml")
+def test_a_name_is_read_as_its_file():
+    assert load_study(Path("smoke")) == load_study(ROOT / "search_spaces" / "smoke.yaml")
+    assert load_config(Path("t5_freeze")) == load_config(ROOT / "configs" / "t5_freeze.yaml")
 
 
 def test_a_file_that_is_there_comes_before_a_name():

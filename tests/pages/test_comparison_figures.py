@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from stage1.pages.comparison_figures import (
@@ -16,7 +15,7 @@ from stage1.pages.comparison_figures import (
     seed_bands,
 )
 from stage1.pages.comparison_summary import read_experiment, summarize
-from stage1.pages.figures.drawn import REFERENCE, arm_styles
+from stage1.pages.figures.drawn import arm_styles
 from stage1.pages.figures.learning import draw_learning_curves
 
 
@@ -45,22 +44,6 @@ def test_a_curve_is_the_mean_over_seeds_and_its_band_their_range(summary):
     np.testing.assert_allclose(lines_of(axes)["plain"].get_ydata(), [0.0, 0.3, 0.5, 0.7, 0.8, 0.82])
     heights = axes.collections[1].get_paths()[0].vertices[:, 1]  # of plain, the second
     assert {0.2, 0.4, 0.6, 0.8, 0.84} <= set(heights.round(12))
-
-
-def test_the_baseline_is_a_black_dashed_line_across(summary):
-    baseline = lines_of(drawn_curves(summary, "val_loss"))["interpolation 0.300"]
-
-    assert set(baseline.get_ydata()) == {0.3}
-    assert baseline.get_color() == REFERENCE["color"]
-    assert baseline.get_linestyle() == "--"
-
-
-def test_configurations_can_be_told_apart_without_colour(summary):
-    lines = [line for name, line in lines_of(drawn_curves(summary, "val_loss")).items()][:3]
-
-    assert len({line.get_marker() for line in lines}) == 3
-    assert len({str(line.get_linestyle()) + str(line._dash_pattern) for line in lines}) == 3
-    assert len({to_rgb(line.get_color()) for line in lines}) == 3
 
 
 def test_each_seed_is_a_point_in_its_configurations_row_and_the_mean_a_stroke():

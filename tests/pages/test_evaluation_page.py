@@ -87,30 +87,13 @@ def test_panels_say_timeframe_day_and_time():
     assert second.get_xlabel() == "time, UTC"
 
 
-@pytest.mark.parametrize(
-    ("hidden", "named"),
-    [((3, 4, 5, 9), True), ((3, 4, 5), False)],
-    ids=["there is", "there is none"],
-)
+@pytest.mark.parametrize(("hidden", "named"), [((3, 4, 5, 9), True), ((3, 4, 5), False)])
 def test_the_legend_names_hidden_bars_that_are_not_scored_where_there_are_any(hidden, named):
     figure = reconstructions_figure([excerpt(hidden=hidden)]).figure
 
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert ("hidden, not scored" in texts) is named
     assert {"true close", "model's close", "interpolation", "hidden, scored"} <= set(texts)
-
-
-def test_no_text_is_small_or_outside():
-    drawn = reconstructions_figure([excerpt(name) for name in ("m1", "m5", "h4")])
-    drawn.figure.draw_without_rendering()
-
-    texts = [text for text in drawn.figure.findobj(Text) if text.get_text().strip()]
-
-    assert min(text.get_fontsize() for text in texts) >= 9
-    for text in texts:
-        box = text.get_window_extent()
-        assert -3 < box.x0 < box.x1 < drawn.figure.bbox.width + 3, text
-        assert -3 < box.y0 < box.y1 < drawn.figure.bbox.height + 3, text
 
 
 def test_without_an_excerpt_there_is_no_figure_and_a_reason():
@@ -161,11 +144,20 @@ def test_times_are_told_as_finely_as_the_steps_need(apart, first, last):
     assert (labels[0], labels[-1]) == (first, last)
 
 
-def test_no_text_of_a_series_is_outside_however_long_its_name():
-    drawn = reconstructions_figure([of_channel("a very long name of a channel" * 4, apart=86_400)])
-    drawn.figure.draw_without_rendering()
+@pytest.mark.parametrize(
+    "excerpts",
+    [
+        pytest.param([excerpt(name) for name in ("m1", "m5", "h4")], id="prices"),
+        pytest.param([of_channel("a very long name" * 9, apart=86_400)], id="a long name"),
+    ],
+)
+def test_no_text_is_small_or_outside(excerpts):
+    figure = reconstructions_figure(excerpts).figure
+    figure.draw_without_rendering()
 
-    for text in drawn.figure.findobj(Text):
+    for text in figure.findobj(Text):
         if text.get_text().strip():
             box = text.get_window_extent()
-            assert -3 < box.x0 < box.x1 < drawn.figure.bbox.width + 3, text
+            assert text.get_fontsize() >= 9
+            assert -3 < box.x0 < box.x1 < figure.bbox.width + 3, text
+            assert -3 < box.y0 < box.y1 < figure.bbox.height + 3, text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -10,8 +12,10 @@ from matplotlib.image import imread
 from stage1.base.metric_table import metric_label
 from stage1.pages.figures import save_figure
 from stage1.pages.figures.drawn import (
+    REFERENCE,
     arm_styles,
     correlation_ticks,
+    draw_baseline,
     draw_line,
     fisher,
     legend_of,
@@ -74,6 +78,19 @@ def test_a_line_of_many_points_has_few_markers():
     draw_line(axes, style, range(100), range(100), label="a")
 
     assert axes.get_lines()[0].get_markevery() == 10
+
+
+@pytest.mark.parametrize("vertical", [False, True])
+def test_the_baseline_is_a_black_dashed_line_across_with_its_value(vertical):
+    axes = Figure().add_subplot()
+
+    draw_baseline(axes, 0.88, vertical=vertical)
+    draw_baseline(axes, math.nan, vertical=vertical)  # unknown: not drawn
+
+    (line,) = axes.get_lines()
+    assert set(line.get_xdata() if vertical else line.get_ydata()) == {0.88}
+    assert (line.get_label(), line.get_linestyle()) == ("interpolation 0.880", "--")
+    assert line.get_color() == REFERENCE["color"]
 
 
 def drawn_with_legend(labels):

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from made_claims import made_evaluation, made_scores
+from made_claims import made_scores
 from matplotlib.figure import Figure
 from scipy.stats import kendalltau, trim_mean
 
@@ -16,7 +16,6 @@ from stage1.pages.figures.learning import (
     draw_tau,
     early_signals,
     learning_curves,
-    signal_figure,
 )
 
 EPOCHS = np.arange(5)
@@ -55,32 +54,11 @@ def drawn(correlation, *, baseline=math.nan, early_epoch=None):
     return axes
 
 
-def test_arms_differ_in_colour_line_and_marker(correlation):
-    lines = drawn(correlation).get_lines()
-
-    for look in ("get_color", "_dash_pattern", "get_marker"):
-        seen = {
-            str(getattr(line, look)() if look[:3] == "get" else vars(line)[look]) for line in lines
-        }
-        assert len(seen) == 2
-
-
 def test_an_arm_keeps_its_look_where_another_has_no_score(correlation):
     both = drawn(correlation).get_lines()[1].get_color()
     correlation["pretrained"][:] = math.nan
 
     assert drawn(correlation).get_lines()[0].get_color() == both
-
-
-def test_the_baseline_is_a_line_across_with_its_value(correlation):
-    axes = drawn(correlation, baseline=0.88)
-
-    (line,) = [one for one in axes.get_lines() if one.get_label() == "interpolation 0.880"]
-    assert set(line.get_ydata()) == {0.88}
-
-
-def test_an_unknown_baseline_is_not_drawn(correlation):
-    assert drawn(correlation).get_legend_handles_labels()[1] == ARMS
 
 
 def test_the_early_epoch_is_marked(correlation):
@@ -134,21 +112,6 @@ def test_configurations_with_a_gap_are_not_ranked(correlation):
     _, random = early_signals(made_scores(correlation))
 
     assert random.configurations == 5
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        pytest.param(np.zeros((6, 2, 5)), id="all are tied"),
-        pytest.param(np.random.default_rng(0).random((2, 2, 5)), id="two configurations"),
-        pytest.param(np.random.default_rng(0).random((6, 1, 5)), id="one seed"),
-    ],
-)
-def test_there_is_no_signal_without_rankings(values):
-    drawn_figure = signal_figure(made_evaluation(scores=made_scores({"random": values})))
-
-    assert drawn_figure.figure is None
-    assert drawn_figure.missing.startswith("needs ")
 
 
 def test_each_arm_has_its_ceiling_and_no_regret_is_below_the_axis(correlation):

@@ -10,7 +10,6 @@ from made_claims import made_scores
 from matplotlib.figure import Figure
 
 from stage1.pages.figures.paired import (
-    draw_profiles,
     draw_slopes,
     paired_slopes,
     performance_profiles,
@@ -52,30 +51,8 @@ def test_there_is_a_line_per_configuration_and_one_of_medians():
     ]
     assert lines[3] == pytest.approx((0.7, 0.5))
     assert axes.get_legend_handles_labels()[1] == ["one configuration", "median"]
-
-
-def test_arms_are_named_with_their_medians():
-    axes = Figure().add_subplot()
-
-    draw_slopes(axes, paired_slopes(SCORES), baseline=math.nan)
-
     names = [label.get_text() for label in axes.get_xticklabels()]
     assert names == ["pretrained\n0.700", "random\n0.500"]
-
-
-@pytest.mark.parametrize("kind", ["slopes", "profiles"])
-def test_the_baseline_is_a_line_across_with_its_value(kind):
-    axes = Figure().add_subplot()
-
-    if kind == "slopes":
-        draw_slopes(axes, paired_slopes(SCORES), baseline=0.88)
-    else:
-        arms = ("pretrained", "random")
-        draw_profiles(axes, *performance_profiles(SCORES), arms=arms, baseline=0.88)
-
-    (line,) = [one for one in axes.get_lines() if one.get_label() == "interpolation 0.880"]
-    place = line.get_ydata() if kind == "slopes" else line.get_xdata()
-    assert set(place) == {0.88}
 
 
 def test_a_profile_is_the_share_of_runs_above_each_threshold_from_all_to_none():

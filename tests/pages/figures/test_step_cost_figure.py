@@ -63,10 +63,3 @@ def test_every_size_is_drawn(tables):
     texts = [text.get_text() for text in drawn.figure.axes[0].texts]
     assert [text[:4] for text in texts] == ["t5-0", "t5-1", "t5-2", "t5-3"]
     assert "x 1.15" in drawn.caption
-
-
-def test_without_timings_there_is_no_figure(tables):
-    drawn = cost_figure(tables, made_evaluation(costs=[]))
-
-    assert drawn.figure is None
-    assert drawn.missing.startswith("no training steps were timed")

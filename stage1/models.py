@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from stage1.base.terminal import run_commands
+from stage1.base.terminal import run_command
 from stage1.language_models.inventory import Entry, fetch, inventory, licence_of
 from stage1.language_models.resolver import model_folder
 
@@ -114,4 +114,4 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 if __name__ == "__main__":
-    run_commands(COMMANDS)
+    run_command(COMMANDS)

@@ -104,13 +104,15 @@ def own_files_of_run(run: RunFolder, *, name: str) -> dict[str, str]:
     """
     resolved = read_space(run)
     config = check_config(YamlSource(run.space, resolved.config))
-    own: dict[str, Any] = {"name": name, "base": CONFIG_FILE}
+    renamed: dict[str, Any] = {"name": name, "base": CONFIG_FILE}
     written = resolved.model_dump(exclude_unset=True)
-    kept = {key: written[key] for key in Space.model_fields if key in written and key not in own}
-    kept["space"] = {key: _without_empty(domain) for key, domain in kept["space"].items()}
+    copied = {
+        key: written[key] for key in Space.model_fields if key in written and key not in renamed
+    }
+    copied["space"] = {key: _without_empty(domain) for key, domain in copied["space"].items()}
     text = f"# Begun as a copy of {run.path}, which had --seed {resolved.seed}"
     text += f"; stage1 {__version__}:\n"
-    text += yaml.safe_dump(own | kept, sort_keys=False)
+    text += yaml.safe_dump(renamed | copied, sort_keys=False)
     return {SPACE_FILE: text, CONFIG_FILE: _config_text(config, str(run.path))}
 
 

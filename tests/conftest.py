@@ -12,7 +12,7 @@ import torch
 from command_line import stage1, without_loading_lines
 from filelock import FileLock
 
-from stage1.base.terminal import run_command, run_commands
+from stage1.base.terminal import run_command
 
 
 def pytest_configure() -> None:
@@ -106,7 +106,7 @@ def call_command(
         monkeypatch.setattr("sys.argv", [name, *map(str, arguments)])
         capsys.readouterr()  # what was printed before
         with pytest.raises(SystemExit) as ended:
-            (run_commands if isinstance(command, dict) else run_command)(command)
+            run_command(command)
         printed = capsys.readouterr()
         return ended.value.code, printed.out, without_loading_lines(printed.err)
 

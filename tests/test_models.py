@@ -9,7 +9,7 @@ from huggingface_hub import constants
 from tiny_t5 import save_model
 
 from stage1 import models
-from stage1.base.terminal import run_commands
+from stage1.base.terminal import run_command
 from stage1.language_models.inventory import Entry
 from stage1.language_models.resolver import resolve
 
@@ -25,7 +25,7 @@ def call(monkeypatch, capsys, tmp_path):
         monkeypatch.setattr(sys, "argv", ["stage1.models", *map(str, arguments)])
         capsys.readouterr()  # what saving a model showed
         with pytest.raises(SystemExit) as ended:
-            run_commands(models.COMMANDS)
+            run_command(models.COMMANDS)
         printed = capsys.readouterr()
         return ended.value.code, printed.out, printed.err
 

@@ -51,13 +51,13 @@ def scratch_folder() -> Iterator[Path]:
 
     Removes those that killed processes have left behind: nobody else ever would.
     """
-    own = _SCRATCH + _machine()
-    for folder in Path(tempfile.gettempdir()).glob(f"{own}-*-????????"):
-        match = re.fullmatch(re.escape(own) + r"-(\d{1,9})-\w{8}", folder.name)
+    prefix = _SCRATCH + _machine()
+    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}-*-????????"):
+        match = re.fullmatch(re.escape(prefix) + r"-(\d{1,9})-\w{8}", folder.name)
         if match and not _is_running(int(match[1])):
             shutil.rmtree(folder, ignore_errors=True)
     with tempfile.TemporaryDirectory(
-        prefix=f"{own}-{os.getpid()}-", ignore_cleanup_errors=True
+        prefix=f"{prefix}-{os.getpid()}-", ignore_cleanup_errors=True
     ) as path:
         yield Path(path)
 

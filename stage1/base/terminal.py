@@ -31,24 +31,17 @@ DataDir = Annotated[
 """The option that names the bars."""
 
 
-def run_command(function: Callable[..., Any]) -> None:
+def run_command(command: Callable[..., Any] | dict[str, Callable[..., Any]]) -> None:
     """Run a function as the command line of its module: a user's error is one line and status 2.
 
-    Raises:
-        SystemExit: Always; with 0 where all went well.
-    """
-    raise_on_ctrl_c()
-    run_app(command_line(function))
-
-
-def run_commands(functions: dict[str, Callable[..., Any]]) -> None:
-    """The same for a module whose command line begins with the name of one of several functions.
+    Args:
+        command: The function, or several by the name that begins the command line.
 
     Raises:
         SystemExit: Always; with 0 where all went well.
     """
     raise_on_ctrl_c()
-    run_app(command_line(functions))
+    run_app(command_line(command))
 
 
 def command_line(command: Callable[..., Any] | dict[str, Callable[..., Any]]) -> typer.Typer:
@@ -149,13 +142,13 @@ def resume_hint(console: Console, folder: Path, *, first_file: Path) -> Iterator
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        kept = "nothing has begun."
+        state = "nothing has begun."
         if first_file.exists():
-            kept = (
+            state = (
                 f"every trial that had ended is in {folder}. Go on with the same command and "
                 "--resume."
             )
-        print_plain(console, f"Stopped; {kept}")
+        print_plain(console, f"Stopped; {state}")
         raise
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stage1.base.errors import EXIT_DEFECT
-from stage1.base.terminal import print_plain, run_commands
+from stage1.base.terminal import print_plain, run_command
 from stage1.claims.catalogue import DEFINITIONS, ERROR_RATE, FAMILY_ERROR
 from stage1.claims.error_rates import (
     ErrorRates,
@@ -123,4 +123,4 @@ def _rate(share: Share | None) -> str:
 COMMANDS = {"selftest": selftest}
 
 if __name__ == "__main__":
-    run_commands(COMMANDS)
+    run_command(COMMANDS)

@@ -77,9 +77,9 @@ class DataConfig(Section):
     @model_validator(mode="after")
     def _of_one_kind(self) -> Self:
         if self.kind == "ohlc":
-            given = {"channels": self.channels, "step": self.step}
+            of_series = {"channels": self.channels, "step": self.step}
             rule = "must be left out with data.kind: ohlc, got"
-            faults = [(key, f"{rule} {value!r}") for key, value in given.items() if value]
+            faults = [(key, f"{rule} {value!r}") for key, value in of_series.items() if value]
             if faults:
                 raise RuleError(*faults)
             return self
@@ -111,8 +111,8 @@ class DataConfig(Section):
             if length is None:
                 rule = "must be x1 and multiples of the step such as x4 or x12 with data.kind: "
                 raise RuleError(("timeframes", f"{rule}series, got {name!r}"))
-        found = [length for length in lengths if length]
-        nested = all(b > a and b % a == 0 for a, b in pairwise(found))
+        known = [length for length in lengths if length]
+        nested = all(b > a and b % a == 0 for a, b in pairwise(known))
         if self.timeframes[:1] != (FINEST_OF_SERIES,) or not nested:
             rule = (
                 "must start with x1 and go from fine to coarse, each a multiple of the one before"

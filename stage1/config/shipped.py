@@ -34,21 +34,21 @@ def space_names() -> list[str]:
     return list(shipped("search_spaces"))
 
 
-def find(given: Path, kind: Kind) -> Path:
+def find(name: Path, kind: Kind) -> Path:
     """The file that a user means: a file that is there, else one of the package's by its name.
 
     Raises:
         ConfigError: Nothing is there and the package has none of that name; lists those it has.
     """
-    if os.path.isfile(given):
-        return given
+    if os.path.isfile(name):
+        return name
     named = shipped(kind)
-    if str(given) in named:
-        return named[str(given)]
-    if os.path.lexists(given):  # a folder, a pipe, a broken link: whoever opens it says what it is
-        return given
-    hint = f"; did you mean {given.stem}?" if given.stem in named else ""
+    if str(name) in named:
+        return named[str(name)]
+    if os.path.lexists(name):  # a folder, a pipe, a broken link: whoever opens it says what it is
+        return name
+    hint = f"; did you mean {name.stem}?" if name.stem in named else ""
     raise ConfigError(
-        f"{brief(str(given))}: must be an existing file or the name of a {_IN_WORDS[kind]} that "
+        f"{brief(str(name))}: must be an existing file or the name of a {_IN_WORDS[kind]} that "
         f"comes with stage1: {', '.join(named)}{hint}"
     )

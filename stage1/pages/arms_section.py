@@ -130,7 +130,7 @@ def _mean(values: Values) -> float:
 def _time_and_memory(trials: pd.DataFrame, space: ResolvedSpace) -> Table:
     by_arm = full_horizon(trials, space, [DESIGN]).groupby("arm")
     means, peaks = by_arm[["seconds", "seconds_per_step"]].mean(), by_arm[list(_PEAKS)].max()
-    told = pd.DataFrame(
+    by_column = pd.DataFrame(
         {
             "seconds": means["seconds"],
             "step": 1000 * means["seconds_per_step"],
@@ -139,7 +139,7 @@ def _time_and_memory(trials: pd.DataFrame, space: ResolvedSpace) -> Table:
     ).reindex(list(space.arms))
     rows: list[list[Inline]] = [
         [str(arm), *(number(v, digits=d) for v, d in zip(values, (1, 1, 0, 0), strict=True))]
-        for arm, *values in told.itertuples()
+        for arm, *values in by_column.itertuples()
     ]
     header = ["arm", "s / trial", "ms / step", "peak memory, MB", "peak GPU memory, MB"]
     return Table(header, rows, caption="Time and memory", numbers_from=1)

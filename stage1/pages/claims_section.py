@@ -91,8 +91,8 @@ def verdict_blocks(evaluation: Evaluation, *, level: float) -> list[Block]:
 
 def _in_words(claim: Claim) -> list[Block]:
     kind = f" ({OURS})" if is_beside(claim) else ""
-    told = not claim.reason or claim.reason in claim.sentence
-    reason = "" if told else f" {_sentence(claim.reason)}"
+    is_in_sentence = not claim.reason or claim.reason in claim.sentence
+    reason = "" if is_in_sentence else f" {_sentence(claim.reason)}"
     warning = " (Warning: interpolation is not shown to be beaten.)" if claim.warning else ""
     blocks: list[Block] = [
         Heading(f"{claim.definition.label}{kind}", level=3),

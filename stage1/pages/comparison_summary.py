@@ -65,8 +65,8 @@ def scores_by_epoch(
     epochs = range(tables.record.horizon + 1)
     scores = {}
     for name in tables.record.configs:
-        own = curves[curves["arm"] == name]
-        grid = own.pivot(index="seed", columns="epoch", values=metric)
+        of_arm = curves[curves["arm"] == name]
+        grid = of_arm.pivot(index="seed", columns="epoch", values=metric)
         grid = grid.reindex(index=list(tables.record.seeds), columns=list(epochs))
         scores[name] = grid.to_numpy(dtype=float)
     return scores
@@ -74,19 +74,21 @@ def scores_by_epoch(
 
 def measured(tables: ExperimentTables, column: str) -> dict[str, Values]:
     """A column of the completed trainings by configuration, (seeds); NaN where there is none."""
-    found = {}
+    by_configuration = {}
     for name in tables.record.configs:
-        own = tables.completed[tables.completed["arm"] == name].set_index("seed")
-        values = own[column].reindex(list(tables.record.seeds))
-        found[name] = values.to_numpy(dtype=float, na_value=np.nan)
-    return found
+        of_arm = tables.completed[tables.completed["arm"] == name].set_index("seed")
+        values = of_arm[column].reindex(list(tables.record.seeds))
+        by_configuration[name] = values.to_numpy(dtype=float, na_value=np.nan)
+    return by_configuration
 
 
 def most_at_once(trials: pd.DataFrame) -> int:
     """How many trainings ran beside each other at the busiest moment; 0 without any."""
-    begun = (trials["started_at"] - trials["started_at"].min()).dt.total_seconds()
-    ended = begun + trials["seconds"].fillna(0.0)
-    return max((int(((begun <= moment) & (ended > moment)).sum()) for moment in begun), default=0)
+    started = (trials["started_at"] - trials["started_at"].min()).dt.total_seconds()
+    ended = started + trials["seconds"].fillna(0.0)
+    return max(
+        (int(((started <= moment) & (ended > moment)).sum()) for moment in started), default=0
+    )
 
 
 class Spread(NamedTuple):
@@ -303,18 +305,18 @@ def largest_rise(loss: Values) -> float:
 
 def _costs(tables: ExperimentTables, reference: Reference) -> dict[str, Cost]:
     columns = ("seconds", "seconds_per_step", "peak_rss_mb", "peak_vram_mb")
-    found = {column: measured(tables, column) for column in columns}
-    per_step = found["seconds_per_step"]
+    columns_of = {column: measured(tables, column) for column in columns}
+    per_step = columns_of["seconds_per_step"]
     costs = {}
     for name, config in tables.record.configs.items():
         transfer, horizon = config.transfer_learning, tables.record.horizon
         frozen = horizon if transfer.freeze_lm_epochs < 0 else transfer.freeze_lm_epochs
         costs[name] = Cost(
-            seconds=spread_of(found["seconds"][name]).mean,
+            seconds=spread_of(columns_of["seconds"][name]).mean,
             seconds_per_step=per_step[name],
             ratio=per_step[name] / per_step[reference.name],
-            peak_rss_mb=spread_of(found["peak_rss_mb"][name]).high,
-            peak_vram_mb=spread_of(found["peak_vram_mb"][name]).high,
+            peak_rss_mb=spread_of(columns_of["peak_rss_mb"][name]).high,
+            peak_vram_mb=spread_of(columns_of["peak_vram_mb"][name]).high,
             frozen_epochs=min(frozen, horizon) if transfer.use_pretrained_lm else 0,
         )
     return costs
@@ -322,23 +324,23 @@ def _costs(tables: ExperimentTables, reference: Reference) -> dict[str, Cost]:
 
 def failings(summary: Summary) -> list[str]:
     """What a reader must know before the numbers, in plain words; empty if nothing."""
-    told = []
+    texts = []
     for name in summary.names:
         count, skill = summary.completed[name], summary.final(SKILL, name).mean
         stability = summary.stability[name]
         if skill <= 0:
-            told.append(
+            texts.append(
                 f"{name} does not beat drawing a straight line across the hidden bars (mean "
                 f"val_skill {number(skill, digits=3)}): it needs longer training, more data or "
                 "another learning rate."
             )
         if stability.diverged + stability.failed:
             others = f"the numbers are of the other {count}" if count else "it has no numbers"
-            told.append(
+            texts.append(
                 f"{name}: {stability.diverged} diverged and {stability.failed} failed of "
                 f"{len(summary.seeds)}; {others}."
             )
-    return told
+    return texts
 
 
 def is_finished(tables: ExperimentTables) -> bool:

@@ -99,10 +99,10 @@ def _checks(evaluation: Evaluation) -> list[Block]:
         rows: list[list[Inline]] = [[what, result] for what, result in evaluation.checks]
         blocks.append(Table(["check", "result"], rows, caption="Checks of the pairing"))
     if evaluation.deviations:
-        told = "The run deviates from what was registered; the top of this report says how."
+        verdict = "The run deviates from what was registered; the top of this report says how."
     else:
-        told = "Nothing deviates from what was registered before the first trial."
-    return [*blocks, paragraph(told)]
+        verdict = "Nothing deviates from what was registered before the first trial."
+    return [*blocks, paragraph(verdict)]
 
 
 def describe_domain(domain: Domain) -> str:

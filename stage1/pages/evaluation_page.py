@@ -209,9 +209,10 @@ def report_blocks(evaluation: Evaluation, picture: Picture) -> list[Block]:
 
 
 def _note(evaluation: Evaluation) -> str:
-    mine, its = (number(evaluation.of_all(of, LOSS)) for of in (MODEL, INTERPOLATION))
+    model, line = (number(evaluation.of_all(of, LOSS)) for of in (MODEL, INTERPOLATION))
     return (
-        f"{LOSS}, the whole objective: {mine}, {INTERPOLATION} {its}. Skill above 0 beats the line."
+        f"{LOSS}, the whole objective: {model}, {INTERPOLATION} {line}. "
+        "Skill above 0 beats the line."
     )
 
 

@@ -33,8 +33,8 @@ def activation() -> list[str]:
     `make` runs the one of `.venv/`, which is then on nobody's PATH.
     """
     programs = Path(sys.executable).parent
-    activate, found = programs / "activate", which("python")
-    if not activate.is_file() or (found and Path(found).parent == programs):
+    activate, python = programs / "activate", which("python")
+    if not activate.is_file() or (python and Path(python).parent == programs):
         return []
     if activate.is_relative_to(Path.cwd()):
         activate = activate.relative_to(Path.cwd())
@@ -106,11 +106,11 @@ def _best(best: BestConfiguration, metric: str) -> list[Block]:
 def environment_blocks(tables: RunTables) -> list[Block]:
     """The section of what the study ran on."""
     registration, data = tables.registration, tables.space.data
-    begun, ended = _duration(tables.trials)
+    started, ended = _duration(tables.trials)
     nodes = sorted(tables.trials["node"].dropna().unique())
     rows = {
         "registered": moment(registration.written_at),
-        "first trial began": moment(begun),
+        "first trial began": moment(started),
         "last trial ended": moment(ended),
         "nodes": ", ".join(nodes) or UNDEFINED,
         "seeds of the design": ", ".join(map(str, registration.seeds)),
@@ -129,9 +129,9 @@ def environment_blocks(tables: RunTables) -> list[Block]:
 
 
 def _duration(trials: pd.DataFrame) -> tuple[datetime | None, datetime | None]:
-    begun = trials["started_at"]
-    ended = begun + pd.to_timedelta(trials["seconds"].fillna(0.0).clip(0.0, _LONGEST), unit="s")
-    return begun.min(), ended.max()
+    started = trials["started_at"]
+    ended = started + pd.to_timedelta(trials["seconds"].fillna(0.0).clip(0.0, _LONGEST), unit="s")
+    return started.min(), ended.max()
 
 
 def _random_arm(tables: RunTables) -> str:
@@ -139,8 +139,8 @@ def _random_arm(tables: RunTables) -> str:
     if random is None:
         return ""
     scale = random.input_scale
-    told = "that of the language model's embeddings" if scale is None else str(scale)
-    return f"initializer factor {random.initializer_factor}, input scale {told}"
+    described = "that of the language model's embeddings" if scale is None else str(scale)
+    return f"initializer factor {random.initializer_factor}, input scale {described}"
 
 
 def reproduction_blocks(tables: RunTables) -> list[Block]:

@@ -8,7 +8,7 @@ from made_runs import write_rich_run
 from rich.console import Console
 
 from stage1.base.errors import EXIT_DEFECT, EXIT_USER_ERROR
-from stage1.base.terminal import run_commands
+from stage1.base.terminal import run_command
 from stage1.claims import __main__ as module
 from stage1.claims.__main__ import selftest
 from stage1.claims.error_rates import Counts, ErrorRates, Share
@@ -33,7 +33,7 @@ def call(monkeypatch):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["stage1.claims", *map(str, arguments)])
         with pytest.raises(SystemExit) as exit_:
-            run_commands({"selftest": selftest})
+            run_command({"selftest": selftest})
         return exit_.value.code
 
     return run

@@ -223,8 +223,8 @@ def shortened(name: str, length: int) -> str:
     """A name with its middle left out where it is longer than `length`."""
     if len(name) <= length:
         return name
-    kept = length - 1
-    return f"{name[: kept - kept // 2]}…{name[len(name) - kept // 2 :]}"
+    shown = length - 1
+    return f"{name[: shown - shown // 2]}…{name[len(name) - shown // 2 :]}"
 
 
 def wrapped(name: str, width: int) -> str:

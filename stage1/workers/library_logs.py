@@ -1,4 +1,4 @@
-"""What libraries say while a study runs: to a file of the run folder, not to the screen."""
+"""Logs and warnings of libraries, written to a file of the run folder and not to the screen."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 @contextmanager
 def library_logs_to(file: Path) -> Iterator[None]:
-    """Have a file take Python's warnings and what others than this package log.
+    """Append Python's warnings and what libraries log to a file.
 
     Libraries give their loggers handlers of their own, which write on stderr, between the lines of
-    a study or into its live table.
+    a study or into its live table. What this package itself logs stays where it was.
 
     Args:
-        file: Appended to; not there before somebody says something.
+        file: Made with the first message.
     """
     loggers = [logger for name, logger in _loggers() if name.partition(".")[0] != "stage1"]
     before = [(logger, logger.handlers, logger.propagate) for logger in loggers]
     root = logging.getLogger()
-    taker = _Taker(file, encoding="utf-8", delay=True)
-    taker.setFormatter(logging.Formatter(_FORMAT))
+    log = _LossyFile(file, encoding="utf-8", delay=True)
+    log.setFormatter(logging.Formatter(_FORMAT))
     for logger in loggers:
         logger.handlers, logger.propagate = [], True
-    root_before, root.handlers = root.handlers, [taker]
+    root_before, root.handlers = root.handlers, [log]
     logging.captureWarnings(True)
     try:
         yield
@@ -36,11 +36,11 @@ def library_logs_to(file: Path) -> Iterator[None]:
         root.handlers = root_before
         for logger, handlers, propagate in before:
             logger.handlers, logger.propagate = handlers, propagate
-        taker.close()
+        log.close()
 
 
-class _Taker(logging.FileHandler):
-    """A file whose failure is no reason to speak up, let alone to stop."""
+class _LossyFile(logging.FileHandler):
+    """A log file that loses what it cannot write: a full disk is reported by what matters more."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, or lose it. Called by `logging`."""

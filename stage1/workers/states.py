@@ -1,9 +1,9 @@
-"""Where the states of trainings lie while a study runs: written by workers, found by any other."""
+"""States of trainings: where they lie while trials run, and those of the best that are kept."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -11,9 +11,14 @@ from typing import NamedTuple
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 
 from stage1.base.errors import ConfigError
-from stage1.base.files import atomic_path, scratch_folder
+from stage1.base.files import atomic_path, remove_leftovers, scratch_folder
+from stage1.run.columns import COMPLETED
+from stage1.run.folder import RunFolder
+from stage1.study.space import Space
+from stage1.study.trials import EndedTrial
 
 _SUFFIX = ".ckpt"
+_GIGABYTE = 10**9
 
 
 class TrialStates(NamedTuple):
@@ -118,3 +123,53 @@ def _filesystem(place: str) -> tuple[FileSystem, str]:
         return LocalFileSystem(), str(Path(place).absolute())
     filesystem, folder = FileSystem.from_uri(place)
     return filesystem, folder.rstrip("/")
+
+
+class BestCheckpoints:
+    """Keeps `checkpoints/<trial_id>.ckpt` of the best completed trials of any arm and stage.
+
+    Args:
+        run: The run folder.
+        space: Says how many, how large, and what is best.
+        states: Where the trainings leave their states.
+        ended: Trials of earlier sessions, whose checkpoints may be there.
+    """
+
+    def __init__(
+        self, run: RunFolder, space: Space, states: TrialStates, ended: Iterable[EndedTrial]
+    ) -> None:
+        self._run, self._states, self._policy = run, states, space.checkpoints
+        self._sign = 1 if space.objective.mode == "max" else -1
+        self._trials = [trial for trial in ended if self._has_checkpoint(trial)]
+
+    def _rank(self, trial: EndedTrial) -> tuple[float, str]:
+        return -self._sign * trial.value, trial.spec.trial_id
+
+    def _has_checkpoint(self, trial: EndedTrial) -> bool:
+        file = self._run.checkpoint(trial.spec.trial_id)
+        remove_leftovers(file)
+        return file.exists()
+
+    def offer(self, trial: EndedTrial) -> None:
+        """Take over the state of a trial that has ended if it is among the best; else remove it."""
+        trial_id = trial.spec.trial_id
+        # Its checkpoint may be there, if the study was killed before the state was removed.
+        self._trials = [one for one in self._trials if one.spec.trial_id != trial_id]
+        if trial.status == COMPLETED:
+            best = sorted([*self._trials, trial], key=self._rank)[: self._policy.keep]
+            if trial in best and self._states.fetch(trial_id, self._run.checkpoint(trial_id)):
+                self._trials.append(trial)
+                self._drop_surplus()
+        self._states.remove(trial_id)
+
+    def _drop_surplus(self) -> None:
+        """Remove the worst until number and size are within the budget; the best one stays."""
+        self._trials.sort(key=self._rank)
+        while len(self._trials) > self._policy.keep or (
+            len(self._trials) > 1 and self._too_large()
+        ):
+            self._run.checkpoint(self._trials.pop().spec.trial_id).unlink(missing_ok=True)
+
+    def _too_large(self) -> bool:
+        files = (self._run.checkpoint(trial.spec.trial_id) for trial in self._trials)
+        return sum(file.stat().st_size for file in files) > self._policy.gigabytes * _GIGABYTE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 from contextlib import contextmanager
@@ -114,3 +115,23 @@ def test_ctrl_c_while_ray_starts_ends_ray_and_is_not_lost(monkeypatch):
         enter(None)
 
     assert happened == ["started", "ended"]
+
+
+def test_cores_are_those_this_process_may_use():
+    assert 1 <= cluster.usable_cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "asked", "wanted"),
+    [
+        pytest.param(1, None, 8, id="one core each"),
+        pytest.param(3, None, 2, id="what is left over stays idle"),
+        pytest.param(0.5, None, 16, id="half a core each"),
+        pytest.param(16, None, 1, id="more than there are: one all the same"),
+        pytest.param(4, 5, 5, id="as asked for"),
+    ],
+)
+def test_as_many_trials_run_as_were_asked_for_or_as_fit(monkeypatch, cpus, asked, wanted):
+    monkeypatch.setattr(cluster, "usable_cores", lambda: 8)
+
+    assert cluster.wanted_workers(Resources(cpus=cpus), asked) == wanted

@@ -1,13 +1,17 @@
-"""Where the states of trainings lie while a study runs."""
+"""Where the states of trainings lie while a study runs, and which of them are kept."""
 
 from __future__ import annotations
 
 import re
 
 import pytest
+from made_studies import simulated_study
 
 from stage1.base.errors import ConfigError
-from stage1.workers.states import TrialStates, check_place
+from stage1.run.columns import COMPLETED, SEARCH, STOPPED
+from stage1.run.folder import RunFolder
+from stage1.study.trials import EndedTrial, TrialSpec
+from stage1.workers.states import BestCheckpoints, TrialStates, check_place
 
 
 @pytest.fixture(params=["a folder", "file://"])
@@ -65,18 +69,12 @@ def test_a_state_that_could_not_be_written_leaves_the_one_before_it(states, tmp_
     assert states.trial_ids() == ["a"]
 
 
-def test_a_removed_state_is_gone_and_the_others_stay(states):
+def test_a_removed_state_is_gone_and_the_others_stay_until_all_are_cleared(states, tmp_path):
     saved(states, "a", "first")
     saved(states, "b", "other")
 
     states.remove("a")
-
     assert states.trial_ids() == ["b"]
-
-
-def test_in_the_end_nothing_is_left(states, tmp_path):
-    saved(states, "a", "first")
-
     states.clear()
 
     assert list(tmp_path.iterdir()) == []
@@ -88,3 +86,114 @@ def test_a_storage_that_is_neither_folder_nor_bucket_is_named(storage):
         ConfigError, match=f"^--storage must be a folder or a URI .* got {re.escape(storage)}"
     ):
         check_place(storage)
+
+
+# --- the best ---
+
+
+class Kept:
+    """The checkpoints of a study in a folder, and what is offered to them."""
+
+    def __init__(self, folder, *, mode="max", policy="{keep: 3}"):
+        metric = {"max": "val_correlation", "min": "val_loss"}[mode]
+        self.space = simulated_study(
+            folder,
+            objective=f"{{metric: {metric}, mode: {mode}}}",
+            search=f"{{trials: 4}}\ncheckpoints: {policy}",
+        ).space
+        self.run = RunFolder(folder / "run")
+        self.states = TrialStates(str(folder / "states"))
+        self.begin(())
+
+    def begin(self, ended):
+        """As a session does, with the trials of earlier ones."""
+        self.best = BestCheckpoints(self.run, self.space, self.states, ended)
+
+    def offer(self, *trials, size=10):
+        for trial in trials:
+            self.states.save(trial.spec.trial_id, lambda path: path.write_bytes(bytes(size)))
+            self.best.offer(trial)
+            assert self.states.trial_ids() == []
+
+    @property
+    def numbers(self):
+        return sorted(int(path.stem.split("-")[2]) for path in self.run.checkpoints.glob("*"))
+
+
+def trial(number, value, status=COMPLETED):
+    spec = TrialSpec(SEARCH, "random", f"random-{number:03d}", 0, {})
+    return EndedTrial(spec, status, value, {}, 1.0)
+
+
+@pytest.mark.parametrize(("mode", "best"), [("max", [1, 4, 5]), ("min", [0, 2, 3])])
+def test_the_best_three_are_kept_whatever_the_order(tmp_path, mode, best):
+    kept = Kept(tmp_path, mode=mode)
+
+    kept.offer(*(trial(*one) for one in enumerate([0.2, 0.6, 0.1, 0.3, 0.5, 0.9])))
+
+    assert kept.numbers == best
+
+
+@pytest.mark.parametrize(
+    ("policy", "status"),
+    [
+        pytest.param("{keep: 3}", STOPPED, id="it was stopped"),
+        pytest.param("{keep: 0}", COMPLETED, id="none are wanted"),
+    ],
+)
+def test_a_trial_is_kept_only_where_it_has_completed_and_is_wanted(tmp_path, policy, status):
+    kept = Kept(tmp_path, policy=policy)
+
+    kept.offer(trial(0, 0.9, status))
+
+    assert kept.numbers == []
+
+
+def test_a_trial_without_a_state_takes_nobody_s_place(tmp_path):
+    kept = Kept(tmp_path, policy="{keep: 1}")
+    kept.offer(trial(0, 0.1))
+
+    kept.best.offer(trial(1, 0.9))
+
+    assert kept.numbers == [0]
+
+
+def test_the_budget_is_kept_but_the_best_one_stays_however_large(tmp_path):
+    kept = Kept(tmp_path, policy="{keep: 9, gigabytes: 2.5e-6}")
+
+    kept.offer(*(trial(number, 0.1 * number) for number in range(3)), size=1000)
+    assert kept.numbers == [1, 2]
+    kept.offer(trial(3, 0.3), size=4000)
+
+    assert kept.numbers == [3]
+
+
+def test_a_resumed_study_knows_what_it_has_kept(tmp_path):
+    kept, trials = Kept(tmp_path, policy="{keep: 2}"), [trial(n, 0.1 * n) for n in range(5)]
+    kept.offer(*trials[:4])
+
+    kept.begin(trials[:4])
+    kept.offer(trials[4])
+
+    assert kept.numbers == [3, 4]
+
+
+def test_a_study_killed_between_copy_and_removal_counts_the_trial_once(tmp_path):
+    kept, trials = Kept(tmp_path), [trial(number, 0.1 * number) for number in range(3)]
+    kept.offer(*trials)
+
+    kept.begin(trials)
+    kept.offer(trials[0], trials[2])
+
+    assert kept.numbers == [0, 1, 2]
+
+
+def test_what_a_killed_study_has_left_half_copied_is_removed(tmp_path):
+    kept = Kept(tmp_path)
+    half = kept.run.checkpoints / f".{trial(0, 0.9).spec.trial_id}.ckpt.abcd1234"
+    half.mkdir(parents=True)
+    (half / "half.ckpt").write_bytes(b"half")
+
+    kept.begin([trial(0, 0.9)])
+
+    assert not half.exists()

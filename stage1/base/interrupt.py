@@ -98,8 +98,8 @@ def exit_on_sigterm() -> Iterator[None]:
 
 
 @contextmanager
-def sigterm_kept() -> Iterator[None]:
-    """Put SIGTERM's handler back, if something in the block has taken it, as Ray does.
+def keep_sigterm_handler() -> Iterator[None]:
+    """Put back SIGTERM's handler after the block, if something has replaced it, as Ray does.
 
     Raises:
         SystemExit: 143, where that other handler has ended the block with the signal's number.

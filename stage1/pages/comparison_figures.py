@@ -1,4 +1,4 @@
-"""The four figures of an experiment's page."""
+"""The four figures of a comparison's page."""
 
 from __future__ import annotations
 

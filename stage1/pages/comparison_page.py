@@ -1,4 +1,4 @@
-"""What each configuration gains and costs against the reference, as blocks."""
+"""The page of a comparison: what each configuration gains and costs against the reference."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from stage1.pages.blocks import (
 )
 from stage1.pages.comparison_figures import draw_figures
 from stage1.pages.comparison_summary import (
-    ExperimentTables,
+    ComparisonTables,
     Spread,
     Summary,
     failings,
-    read_experiment,
+    read_comparison,
     spread_of,
     summarize,
 )
@@ -187,12 +187,12 @@ def with_deviation(spread: Spread) -> str:
 
 
 def page_blocks(
-    tables: ExperimentTables, summary: Summary, pictures: dict[str, Picture]
+    tables: ComparisonTables, summary: Summary, pictures: dict[str, Picture]
 ) -> list[Block]:
     """The whole page.
 
     Args:
-        tables: Of the experiment.
+        tables: Of the comparison.
         summary: Of the same tables.
         pictures: By name: `correlation`, `loss`, `differences`, `cost`.
     """
@@ -223,7 +223,7 @@ def _title(names: Sequence[str]) -> str:
     return f"Comparison of {', '.join(names[:-1])} and {names[-1]}"
 
 
-def _what_was_run(tables: ExperimentTables, summary: Summary) -> str:
+def _what_was_run(tables: ComparisonTables, summary: Summary) -> str:
     record, ended = tables.record, len(tables.trials)
     planned = len(record.configs) * len(record.seeds)
     order = "in turn"
@@ -325,7 +325,7 @@ def _stability_blocks(summary: Summary) -> list[Block]:
 # What it was --------------------------------------------------------------------------------------
 
 
-def _settings_blocks(tables: ExperimentTables) -> list[Block]:
+def _settings_blocks(tables: ComparisonTables) -> list[Block]:
     record = tables.record
     values = {name: leaves(config) for name, config in record.configs.items()}
     rows: list[list[Inline]] = [
@@ -364,8 +364,8 @@ def _sees_across_only_without_t5(configs: dict[str, Config]) -> bool:
     return len({config.transfer_learning.use_pretrained_lm for config in by_default}) > 1
 
 
-def again_command(tables: ExperimentTables) -> str:
-    """The command that runs the experiment again, in another folder."""
+def again_command(tables: ComparisonTables) -> str:
+    """The command that runs the comparison again, in another folder."""
     record, folder = tables.record, tables.run.path / CONFIG_FOLDER
     files = [folder / f"{name}.yaml" for name in record.configs]
     seeds = {"seeds": len(record.seeds), "seed": record.seeds[0] - 1}
@@ -392,12 +392,12 @@ class Page(NamedTuple):
 
 
 def write_page(run: RunFolder) -> Page:
-    """Write the page and its figures from the tables, beside a running experiment too.
+    """Write the page and its figures from the tables, also while the comparison runs.
 
     Raises:
-        ResultsError: The folder is no experiment's, or its tables cannot be read.
+        ResultsError: The folder is no comparison's, or its tables cannot be read.
     """
-    tables = read_experiment(run)
+    tables = read_comparison(run)
     summary = summarize(tables)
     pictures = {
         name: save_picture(drawn, run.path, inside=run.figures.name)

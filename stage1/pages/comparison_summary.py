@@ -1,4 +1,4 @@
-"""The tables of an experiment, and its scores as one array per configuration."""
+"""The numbers of a comparison's page: scores as one array per configuration, and what they say."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from stage1.run.summary import baseline_value
 from stage1.run.tables import read_curves, read_trials
 
 
-class ExperimentTables(NamedTuple):
-    """An experiment as it was recorded and as it went."""
+class ComparisonTables(NamedTuple):
+    """A comparison as it was recorded and as it went."""
 
     run: RunFolder
     record: ComparisonRecord
@@ -35,23 +35,23 @@ class ExperimentTables(NamedTuple):
         return self.trials[self.trials["status"] == COMPLETED]
 
 
-def read_experiment(run: RunFolder) -> ExperimentTables:
-    """Read the folder of an experiment, beside a running one too.
+def read_comparison(run: RunFolder) -> ComparisonTables:
+    """Read the folder of a comparison, also while it runs.
 
     Raises:
         ResultsError: The folder is none, or a file in it cannot be read.
     """
     trials = read_trials(run)  # first: then every training has its curve
-    return ExperimentTables(run, read_record(run), trials, read_curves(run))
+    return ComparisonTables(run, read_record(run), trials, read_curves(run))
 
 
 def scores_by_epoch(
-    tables: ExperimentTables, metric: str, *, completed: bool = True
+    tables: ComparisonTables, metric: str, *, completed: bool = True
 ) -> dict[str, Values]:
     """A metric by configuration, (seeds, epochs), from epoch 0 to the horizon.
 
     Args:
-        tables: Of the experiment.
+        tables: Of the comparison.
         metric: A column of the curves.
         completed: Leave out trainings that diverged or failed.
 
@@ -72,7 +72,7 @@ def scores_by_epoch(
     return scores
 
 
-def measured(tables: ExperimentTables, column: str) -> dict[str, Values]:
+def measured(tables: ComparisonTables, column: str) -> dict[str, Values]:
     """A column of the completed trainings by configuration, (seeds); NaN where there is none."""
     by_configuration = {}
     for name in tables.record.configs:
@@ -187,7 +187,7 @@ class Summary(NamedTuple):
     stability: dict[str, Stability]
     costs: dict[str, Cost]
     at_once: int
-    """Trainings that ran beside each other."""
+    """Trainings that ran at the same time."""
 
     @property
     def names(self) -> list[str]:
@@ -218,7 +218,7 @@ class Summary(NamedTuple):
         return of_metric[name][:, -1] - of_metric[self.reference.name][:, -1]
 
 
-def summarize(tables: ExperimentTables) -> Summary:
+def summarize(tables: ComparisonTables) -> Summary:
     """Compute everything that the page shows."""
     record = tables.record
     reference = choose_reference(record)
@@ -273,7 +273,7 @@ def first_epoch(curve: Values, level: float) -> int | None:
 
 
 def _stability(
-    tables: ExperimentTables, scores: dict[str, dict[str, Values]]
+    tables: ComparisonTables, scores: dict[str, dict[str, Values]]
 ) -> dict[str, Stability]:
     every = scores_by_epoch(tables, LOSS, completed=False)
     status = tables.trials.groupby("arm")["status"].value_counts()
@@ -303,7 +303,7 @@ def largest_rise(loss: Values) -> float:
     return max(float(known.max()), 0.0) if known.size else math.nan
 
 
-def _costs(tables: ExperimentTables, reference: Reference) -> dict[str, Cost]:
+def _costs(tables: ComparisonTables, reference: Reference) -> dict[str, Cost]:
     columns = ("seconds", "seconds_per_step", "peak_rss_mb", "peak_vram_mb")
     columns_of = {column: measured(tables, column) for column in columns}
     per_step = columns_of["seconds_per_step"]
@@ -341,8 +341,3 @@ def failings(summary: Summary) -> list[str]:
                 f"{len(summary.seeds)}; {others}."
             )
     return texts
-
-
-def is_finished(tables: ExperimentTables) -> bool:
-    """Whether every training has ended."""
-    return len(tables.trials) >= len(tables.record.configs) * len(tables.record.seeds)

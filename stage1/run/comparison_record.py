@@ -30,10 +30,10 @@ class DataRecord(Section):
 
 
 class MachineRecord(Section):
-    """What the comparison was begun on."""
+    """The machine that the comparison was begun on."""
 
     cores: int
-    """That the process might use."""
+    """Cores that the process could use."""
     gpu: str | None
     """Name of the first one; null = there is none."""
 

@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from stage1.base.errors import TrialError
 from stage1.base.files import scratch_folder
-from stage1.base.interrupt import Interrupt, sigterm_kept
+from stage1.base.interrupt import Interrupt, keep_sigterm_handler
 from stage1.base.text import one_line
 from stage1.study.space import Resources
 from stage1.workers.ray_internals import loopback_only, use_token_of_environment
@@ -56,12 +56,12 @@ _MALLOC = {
 }
 RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours: it ends the study at once, saved
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # stage1.base.interrupt handles Ctrl-C
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the run folder has its own tables
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the row of the trial says it in one line
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the run folder is the state, Tune's snapshot is not read
     "RAY_worker_niceness": "0",  # trials are what the machine is for; Ray's own default is 15
-    # A stopped trial is waited for: were it given up, Tune would forget the one that comes next.
+    # Wait for a stopped trial: if Tune gave it up, it would forget the trial that comes next.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
     **_MALLOC,
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -104,7 +104,7 @@ def ray_cluster(
     with ExitStack() as stack:
         with Interrupt():  # Ctrl-C may vanish in what Ray does
             if address is None:
-                stack.enter_context(_own_ray(wanted_workers(resources, workers), resources))
+                stack.enter_context(_local_ray(wanted_workers(resources, workers), resources))
                 cluster = Cluster(min(workers or sys.maxsize, _fitting(resources)), storage)
             else:
                 stack.enter_context(_existing_ray(address))
@@ -117,11 +117,11 @@ def ray_cluster(
 
 
 @contextmanager
-def _own_ray(workers: int, resources: Resources) -> Iterator[None]:
-    """A Ray of this process's own, which nobody outside the machine reaches.
+def _local_ray(workers: int, resources: Resources) -> Iterator[None]:
+    """Start a Ray that nobody outside the machine reaches.
 
-    Its files lie in a folder of their own, which goes when it ends: sessions would pile up, and one
-    that was left behind would be taken for a running cluster.
+    Its files go to a scratch folder: in Ray's usual place sessions would pile up, and one that was
+    left behind would be taken for a running cluster.
     """
     with loopback_only(), scratch_folder() as folder:
         _start(
@@ -157,7 +157,7 @@ def _existing_ray(address: str) -> Iterator[None]:
 
 def _start(rule: str, **options: Any) -> None:
     try:
-        with sigterm_kept():  # Ray's own handler would end the process with another status
+        with keep_sigterm_handler():  # Ray's own handler would end the process with another status
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except (OSError, ValueError, RuntimeError, AuthenticationError) as error:
         reason = str(error).splitlines()[0]
@@ -203,8 +203,8 @@ def _check_reachable(address: str) -> None:
 
 
 def _fitting(resources: Resources) -> int:
-    have = ray.cluster_resources()
-    cpus, gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
+    total = ray.cluster_resources()
+    cpus, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
     fitting = cpus / resources.cpus
     if resources.gpus:
         fitting = min(fitting, gpus / resources.gpus)

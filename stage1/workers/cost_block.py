@@ -27,7 +27,7 @@ Rows = list[dict[str, Any]]
 def record_cost(
     study: Study, run: RunFolder, console: Console, *, time_size: Callable[[Config], Rows]
 ) -> None:
-    """Time what is not timed yet and write cost.parquet in one go; a finished study is not harmed.
+    """Time every T5 that is not timed yet, and write cost.parquet once at the end.
 
     A language model that cannot be timed is named on the console, and is timed when the study is
     resumed.
@@ -38,12 +38,12 @@ def record_cost(
         console: For what is going on.
         time_size: Gives the rows of a configuration's language model.
     """
-    known = read_cost(run)
-    rounds = known["size"].value_counts()
+    recorded = read_cost(run)
+    rounds = recorded["size"].value_counts()
     names = pretrained_language_models(study)
     missing = [name for name in names if rounds.get(name, 0) < 2 * COST_ROUNDS]
-    kept = known[~known["size"].isin(missing)].to_dict("records")
-    rows: Rows = [{str(name): value for name, value in row.items()} for row in kept]
+    complete = recorded[~recorded["size"].isin(missing)].to_dict("records")
+    rows: Rows = [{str(name): value for name, value in row.items()} for row in complete]
     for name in missing:
         print_plain(console, f"Timing {name} against a vanilla encoder of the same width ...")
         try:

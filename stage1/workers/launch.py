@@ -151,7 +151,7 @@ def _searching_engine(
 
 @contextmanager
 def _write_faults_in_one_line(run: RunFolder) -> Iterator[None]:
-    """Say in one line what a full disk, a folder without rights or a lost bucket has ended.
+    """Turn what a full disk, a folder without rights or a lost bucket raises into one line.
 
     Raises:
         ResultsError: A file or state cannot be read or written.
@@ -196,7 +196,7 @@ def _run_trials(
     with Interrupt() as interrupt, Recorder(run) as recorder:
         ended, started = ended_trials(run, study), started_trials(run, study)
         best = BestCheckpoints(run, study.space, states, ended)
-        _clear_up(states, best, ended)
+        _settle_states(states, best, ended)
         write_columns(run.tensorboard, study)
         engine = make_engine(recorder, ended, started)
         try:
@@ -244,15 +244,15 @@ def trial_states(run: RunFolder, storage: str | None) -> TrialStates:
     """
     if storage is None:
         return TrialStates(str(run.running.absolute()))
-    own = f"{run.path.name}-{sha256_of_file(run.prereg)[:12]}"
-    return TrialStates(f"{storage.rstrip('/')}/{own}")
+    folder = f"{run.path.name}-{sha256_of_file(run.prereg)[:12]}"
+    return TrialStates(f"{storage.rstrip('/')}/{folder}")
 
 
-def _clear_up(states: TrialStates, best: BestCheckpoints, ended: list[EndedTrial]) -> None:
-    """Do what a study that was cut off has left undone with the states of trials that had ended."""
-    left = set(states.trial_ids())
+def _settle_states(states: TrialStates, best: BestCheckpoints, ended: list[EndedTrial]) -> None:
+    """Keep or remove states of trials that had ended when the study was interrupted."""
+    with_state = set(states.trial_ids())
     for trial in ended:
-        if trial.spec.trial_id in left:
+        if trial.spec.trial_id in with_state:
             best.offer(trial)
 
 
@@ -273,9 +273,9 @@ def _fit(
     on_return: Any,
     watch: Watch,
 ) -> None:
-    """Let Ray Tune run the engine's trials until there are none left.
+    """Let Ray Tune run the engine's trials until there is none left.
 
-    Its own files stay on this machine and are forgotten: the run folder is the state.
+    Tune's own files go to a scratch folder: the run folder holds all that a study needs.
     """
     with scratch_folder() as scratch, memory_kills_as_deaths():
         tune.Tuner(

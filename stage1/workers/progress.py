@@ -1,4 +1,4 @@
-"""How long the rest of a study takes, learned from its own trials as they end."""
+"""What a person sees while a study runs: a line per trial or a table, and the remaining time."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ class RemainingTime:
         mean, slowest = float(design.mean()), float(design.max())
         search = (mean + slowest) / 2 * (1 + fmean(self._halved or [1.0])) / 2
         work = float(design[self._left].sum()) + left[SEARCH] * search + left[CONFIRM] * slowest
-        begun = sum(now - trial.begun for trial in running)
-        return max(work - begun, 0.0) / self._workers
+        done = sum(now - trial.begun for trial in running)
+        return max(work - done, 0.0) / self._workers
 
     def _features(self, spec: TrialSpec) -> list[float]:
         """1, then what may change the time of a step: the arm and the choices."""
@@ -118,8 +118,8 @@ class Progress:
         self._started = time.monotonic()
         self._remaining = RemainingTime(engine.study, workers=workers)
         self._best: EndedTrial | None = None
-        self._taken = self._notes_shown = 0
-        self._take_ended()
+        self._ended_seen = self._notes_shown = 0
+        self._newly_ended()
         self._live = _live(console, self._table)
         engine.observers.append(self._on_change)
 
@@ -137,38 +137,38 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    # What happens: after every epoch of every trial, so it has to cost nothing ------------------
+    # Called after every epoch of every trial, so it must cost nothing ---------------------------
 
     def _on_change(self) -> None:
         while self._notes_shown < len(self._engine.notes):
             self._print(self._engine.notes[self._notes_shown])
             self._notes_shown += 1
-        for trial in self._take_ended():
+        for trial in self._newly_ended():
             if self._live is None or trial.status == FAILED:
                 self._print(self._line(trial))
         if isinstance(self._live, NotebookTable):
             self._live.draw_if_due()
 
-    def _take_ended(self) -> list[EndedTrial]:
+    def _newly_ended(self) -> list[EndedTrial]:
         """Trials that have ended since the last time."""
-        if len(self._engine.ended) == self._taken:
+        if len(self._engine.ended) == self._ended_seen:
             return []
-        new = list(islice(self._engine.ended.values(), self._taken, None))
-        self._taken += len(new)
+        new = list(islice(self._engine.ended.values(), self._ended_seen, None))
+        self._ended_seen += len(new)
         sign = 1 if self._engine.study.space.objective.mode == "max" else -1
         for trial in new:
             self._remaining.add(trial)
             if trial.status == COMPLETED:
-                known = [self._best] if self._best else []
-                self._best = max([*known, trial], key=lambda one: sign * one.value)
+                best = self._best or trial
+                self._best = max(best, trial, key=lambda one: sign * one.value)
         return new
 
     def _line(self, trial: EndedTrial) -> str:
         done, total = len(self._engine.ended), self._engine.expected_trials()
-        told = trial.error or f"{self._metric()} {trial.value:.4f}"
+        outcome = trial.error or f"{self._metric()} {trial.value:.4f}"
         return (
             f"{duration_text(self._elapsed())} [{done}/{total}] {trial.spec.trial_id}: "
-            f"{trial.status} at epoch {max(trial.curve, default=0)}, {told}; "
+            f"{trial.status} at epoch {max(trial.curve, default=0)}, {outcome}; "
             f"remaining {self._remaining_text()}"
         )
 

@@ -1,4 +1,4 @@
-"""What ended trials leave behind, written by a thread beside the study."""
+"""Writes the rows of ended trials in a thread, so that the study does not wait for the disk."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from stage1.study.trials import TrialSpec
 from stage1.workers.tensorboard import write_trial
 
 INTERVAL = 1.0
-"""Seconds between two writings of the tables, at least: what a writing takes grows with the study,
-so that one per trial would be the longer the more trials there were."""
+"""Least seconds between two writings of the tables. A writing takes longer as the study grows, so
+one for each trial would become slower and slower."""
 
 
 class Recorder:
@@ -79,11 +79,11 @@ class Recorder:
             self.submit(self._write)
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Have something done by the thread, after what it was given before."""
+        """Have the thread do something, after all that was submitted before."""
         self._jobs.append(self._thread.submit(self._unless_failed, job))
 
     def _unless_failed(self, job: Callable[[], None]) -> None:
-        """Nothing is done after what could not be: a state goes only when its row is written."""
+        """After a failure nothing more is done: a state is removed only once its row is written."""
         if self._failed:
             return
         try:

@@ -18,8 +18,8 @@ from stage1.study.trials import RunnableStudy
 
 _IDENTITY = {column.name for column in IDENTITY_COLUMNS}
 _TRIAL = "trial."
-"""Begins what is no parameter. TensorBoard sorts the columns and shows the first five unasked: so
-these are the arm and parameters. The name that is shown is what comes after the point."""
+"""Prefix of columns that are no parameter. TensorBoard sorts the columns and shows the first five,
+which are then the arm and parameters. The name shown is what comes after the point."""
 
 
 def write_columns(folder: Path, study: RunnableStudy) -> None:
@@ -47,9 +47,9 @@ def write_columns(folder: Path, study: RunnableStudy) -> None:
         columns.append(hparams.HParam(key, domain, display_name=name, description=key))
     names = dict.fromkeys([metric, *(row.name for row in POOLED)])
     metrics = [hparams.Metric(name) for name in names]
-    own = folder / "study"
-    shutil.rmtree(own, ignore_errors=True)
-    with SummaryWriter(own) as writer:
+    place = folder / "study"
+    shutil.rmtree(place, ignore_errors=True)
+    with SummaryWriter(place) as writer:
         writer.file_writer.add_summary(hparams.hparams_config_pb(columns, metrics))
 
 
@@ -87,8 +87,8 @@ def write_trial(folder: Path, row: dict[str, Any], curve: list[dict[str, Any]]) 
     trial = folder / row["stage"] / row["arm"] / row["trial_id"]
     shutil.rmtree(trial, ignore_errors=True)  # TensorBoard would show the curves of both
     with SummaryWriter(trial) as writer:
-        told = hparams.hparams_pb(values, row["trial_id"], row["started_at"].timestamp())
-        writer.file_writer.add_summary(told)
+        started = row["started_at"].timestamp()
+        writer.file_writer.add_summary(hparams.hparams_pb(values, row["trial_id"], started))
         for point in curve:
             for name, value in point.items():
                 if name not in _IDENTITY and name != "epoch" and math.isfinite(value):

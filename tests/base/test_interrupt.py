@@ -12,7 +12,7 @@ import time
 import pytest
 from command_line import HANG, ROOT, python, start
 
-from stage1.base.interrupt import Interrupt, exit_on_sigterm, sigterm_kept
+from stage1.base.interrupt import Interrupt, exit_on_sigterm, keep_sigterm_handler
 
 
 def test_ctrl_c_is_raised_where_it_is_asked_for_and_not_before():
@@ -85,7 +85,7 @@ def test_sigterm_is_raised_in_the_same_way_with_its_own_status():
     assert ended.value.code == 143
 
 
-@pytest.mark.parametrize("keeper", [sigterm_kept, Interrupt])
+@pytest.mark.parametrize("keeper", [keep_sigterm_handler, Interrupt])
 def test_sigterm_tidies_up_also_after_somebody_else_had_taken_it_over(keeper):
     tidied = []
 
@@ -108,7 +108,7 @@ def test_sigterm_tidies_up_also_after_somebody_else_had_taken_it_over(keeper):
 
 
 def test_who_has_taken_sigterm_over_does_not_choose_the_status():
-    with pytest.raises(SystemExit) as ended, sigterm_kept():
+    with pytest.raises(SystemExit) as ended, keep_sigterm_handler():
         sys.exit(signal.SIGTERM)
 
     assert ended.value.code == 143

@@ -14,14 +14,14 @@ from stage1.pages.comparison_figures import (
     draw_seeds,
     seed_bands,
 )
-from stage1.pages.comparison_summary import read_experiment, summarize
+from stage1.pages.comparison_summary import read_comparison, summarize
 from stage1.pages.figures.drawn import arm_styles
 from stage1.pages.figures.learning import draw_learning_curves
 
 
 @pytest.fixture(scope="module")
 def summary(comparison):
-    return summarize(read_experiment(comparison))
+    return summarize(read_comparison(comparison))
 
 
 def lines_of(axes):
@@ -83,7 +83,7 @@ def test_the_cost_figure_has_each_seeds_ratio_and_the_plans_limit(summary):
 
 
 def test_figures_without_data_say_why(write_comparison):
-    summary = summarize(read_experiment(write_comparison(only=())))
+    summary = summarize(read_comparison(write_comparison(only=())))
 
     figures = draw_figures(summary)
 
@@ -92,7 +92,7 @@ def test_figures_without_data_say_why(write_comparison):
 
 
 def test_without_the_reference_there_are_curves_and_no_differences(write_comparison):
-    summary = summarize(read_experiment(write_comparison(only=(("free", 1),))))
+    summary = summarize(read_comparison(write_comparison(only=(("free", 1),))))
 
     assert curves_figure(summary, "val_loss").figure is not None
     assert differences_figure(summary).figure is None

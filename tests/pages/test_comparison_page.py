@@ -15,7 +15,7 @@ from stage1.base.errors import ResultsError
 from stage1.config import Config, with_values
 from stage1.pages.blocks import Picture
 from stage1.pages.comparison_page import page_blocks, write_page
-from stage1.pages.comparison_summary import read_experiment, summarize
+from stage1.pages.comparison_summary import read_comparison, summarize
 from stage1.pages.markdown import markdown
 from stage1.run.comparison_record import MachineRecord
 from stage1.run.folder import RunFolder
@@ -26,7 +26,7 @@ def page_of(comparison, write_comparison):
     """Writes a comparison and gives its page as Markdown, figures left out."""
 
     def write(**options):
-        tables = read_experiment(write_comparison(**options) if options else comparison)
+        tables = read_comparison(write_comparison(**options) if options else comparison)
         names = ("correlation", "loss", "differences", "cost")
         pictures = {name: Picture(name, "", "", b"", "left out") for name in names}
         return markdown(page_blocks(tables, summarize(tables), pictures))

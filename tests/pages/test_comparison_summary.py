@@ -19,7 +19,7 @@ from stage1.pages.comparison_summary import (
     largest_rise,
     measured,
     most_at_once,
-    read_experiment,
+    read_comparison,
     scores_by_epoch,
     spread_of,
     summarize,
@@ -28,7 +28,7 @@ from stage1.pages.comparison_summary import (
 
 @pytest.fixture(scope="module")
 def tables(comparison):
-    return read_experiment(comparison)
+    return read_comparison(comparison)
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +194,7 @@ def test_frozen_epochs_are_at_most_those_that_are_trained(write_comparison, free
     change = {"transfer_learning.freeze_lm_epochs": freeze}
     configs = {name: with_values(config, change) for name, config in configs.items()}
 
-    summary = summarize(read_experiment(write_comparison(of={"configs": configs})))
+    summary = summarize(read_comparison(write_comparison(of={"configs": configs})))
 
     assert summary.costs["free"].frozen_epochs == frozen
     assert summary.costs["plain"].frozen_epochs == 0  # no T5
@@ -209,7 +209,7 @@ def test_who_does_not_beat_a_straight_line_or_lost_a_training_is_named(summary):
 
 
 def test_a_comparison_of_which_nothing_has_ended_has_no_numbers(write_comparison):
-    summary = summarize(read_experiment(write_comparison(only=())))
+    summary = summarize(read_comparison(write_comparison(only=())))
 
     assert summary.final("val_loss", "plain").seeds == 0
     assert summary.at_once == 0

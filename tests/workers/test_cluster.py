@@ -108,7 +108,7 @@ def test_ctrl_c_while_ray_starts_ends_ray_and_is_not_lost(monkeypatch):
         finally:
             happened.append("ended")
 
-    monkeypatch.setattr(cluster, "_own_ray", starting_ray)
+    monkeypatch.setattr(cluster, "_local_ray", starting_ray)
     monkeypatch.setattr(cluster, "_fitting", lambda resources: 1)
 
     with pytest.raises(KeyboardInterrupt):

@@ -15,7 +15,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from stage1.data.features import OHLC, Kind, per_bar
+from stage1.config import DataConfig
+from stage1.data.batches import Batch
+from stage1.data.features import kind_of, per_bar
 from stage1.data.hiding import ROWS_APART
 
 TOLERANCE = 0.1
@@ -87,29 +89,22 @@ def whole_bars(
 
 
 def compare(
-    bars: Float[Tensor, "batch timeframe time channel"],
-    open_time: Int[Tensor, "batch timeframe time"],
-    center: Float[Tensor, "batch timeframe *channel"],
-    scale: Float[Tensor, "batch timeframe *channel"],
-    minutes: tuple[int, ...],
-    kind: Kind = OHLC,
+    bars: Float[Tensor, "batch timeframe time channel"], batch: Batch, config: DataConfig
 ) -> Iterator[Comparison]:
     """Hold timeframes against the finer ones, as far as a window can fill their bars.
 
     Args:
         bars: In their timeframe's normalised units, timeframes fine to coarse.
-        open_time: Unix seconds; `NO_TIME` at padding.
-        center: Log price at 0 of each timeframe's units, float64.
-        scale: Log price of one unit, float64.
-        minutes: Length of a bar, per timeframe.
-        kind: Of the data, which says what bars a coarser one is made of, and how.
+        batch: The windows.
+        config: Of the data, whose kind says what bars a coarser one is made of, and how.
 
     Yields:
         One comparison per pair, in float32.
     """
-    length = open_time.shape[2]
+    open_time, length = batch.open_time, batch.open_time.shape[2]
+    minutes, kind = config.minutes, kind_of(config)
     series = [one.flatten(0, 1) for one in bars.float().unbind(1)]
-    centers, scales = (per_bar(one).squeeze(2) for one in (center, scale))
+    centers, scales = (per_bar(one).squeeze(2) for one in (batch.center, batch.scale))
     for coarse, finer in _pairs(minutes, length, composes=kind.composes):
         whole = whole_bars(
             open_time[:, finer],
@@ -136,12 +131,7 @@ def _pairs(minutes: tuple[int, ...], length: int, *, composes: bool) -> Iterator
 
 
 def cross_timeframe_loss(
-    decoded: Float[Tensor, "batch timeframe time channel"],
-    open_time: Int[Tensor, "batch timeframe time"],
-    center: Float[Tensor, "batch timeframe *channel"],
-    scale: Float[Tensor, "batch timeframe *channel"],
-    minutes: tuple[int, ...],
-    kind: Kind = OHLC,
+    decoded: Float[Tensor, "batch timeframe time channel"], batch: Batch, config: DataConfig
 ) -> Float[Tensor, ""]:
     """Mean squared difference between bars and the aggregates of finer timeframes' bars.
 
@@ -151,11 +141,8 @@ def cross_timeframe_loss(
 
     Args:
         decoded: Bars in their timeframe's normalised units, timeframes fine to coarse.
-        open_time: Unix seconds; `NO_TIME` at padding.
-        center: Log price at 0 of each timeframe's units, float64.
-        scale: Log price of one unit, float64.
-        minutes: Length of a bar, per timeframe.
-        kind: Of the data.
+        batch: The windows.
+        config: Of the data.
 
     Returns:
         Float32, >= 0; exactly 0 for bars that aggregate, in common units, and 0 if none can be
@@ -166,7 +153,7 @@ def cross_timeframe_loss(
     """
     total = decoded.new_zeros((), dtype=torch.float32)
     compared = 0
-    for comparison in compare(decoded, open_time, center, scale, minutes, kind):
+    for comparison in compare(decoded, batch, config):
         total = total + comparison.difference.square().sum()
         compared += comparison.difference.numel()
     return total / max(compared, 1)

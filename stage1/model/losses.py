@@ -14,7 +14,6 @@ from torch.nn.functional import huber_loss
 
 from stage1.config import Config
 from stage1.data.batches import Batch
-from stage1.data.features import kind_of
 from stage1.model.consistency import cross_timeframe_loss
 from stage1.model.spectral import amplitude_phase_loss, stft_loss
 
@@ -26,11 +25,7 @@ def masked_mean(values: Tensor, mask: Bool[Tensor, "..."]) -> Float[Tensor, ""]:
 
 
 def reconstruction_loss(
-    decoded: Float[Tensor, "batch timeframe time channel"],
-    targets: Float[Tensor, "batch timeframe time channel"],
-    scored: Bool[Tensor, "batch timeframe time"],
-    *,
-    delta: float,
+    decoded: Float[Tensor, "batch timeframe time channel"], batch: Batch, *, delta: float
 ) -> Float[Tensor, ""]:
     """Huber loss of the scored bars.
 
@@ -39,8 +34,7 @@ def reconstruction_loss(
 
     Args:
         decoded: Normalised bars.
-        targets: True ones; may be anything where no bar is scored.
-        scored: True where they are compared.
+        batch: The windows; their targets may be anything where no bar is scored.
         delta: Where the loss turns linear, in normalised units, > 0.
 
     Returns:
@@ -49,30 +43,19 @@ def reconstruction_loss(
     Source:
         Huber 1964, "Robust Estimation of a Location Parameter".
     """
-    where = scored.unsqueeze(-1)
+    where = batch.scored.unsqueeze(-1)
     # Before the loss: what is not finite has a gradient of NaN even where it is masked later.
-    mine, truth = decoded.float().masked_fill(~where, 0.0), targets.masked_fill(~where, 0.0)
+    mine, truth = (one.masked_fill(~where, 0.0) for one in (decoded.float(), batch.targets))
     return masked_mean(huber_loss(mine, truth, reduction="none", delta=delta), where)
 
 
 LOSSES: dict[str, Callable[[Tensor, Batch, Config], Tensor]] = {
     "recon_tf": lambda decoded, batch, config: reconstruction_loss(
-        decoded, batch.targets, batch.scored, delta=config.loss.huber_delta
+        decoded, batch, delta=config.loss.huber_delta
     ),
-    "spec_tf": lambda decoded, batch, config: stft_loss(
-        decoded, batch.targets, scored=batch.scored, real=batch.real
-    ),
-    "cross": lambda decoded, batch, config: cross_timeframe_loss(
-        decoded,
-        batch.open_time,
-        batch.center,
-        batch.scale,
-        config.data.minutes,
-        kind_of(config.data),
-    ),
-    "amp_phase": lambda decoded, batch, config: amplitude_phase_loss(
-        decoded, batch.targets, scored=batch.scored, real=batch.real
-    ),
+    "spec_tf": lambda decoded, batch, _: stft_loss(decoded, batch),
+    "cross": lambda decoded, batch, config: cross_timeframe_loss(decoded, batch, config.data),
+    "amp_phase": lambda decoded, batch, _: amplitude_phase_loss(decoded, batch),
 }
 """The terms, each a scalar >= 0, by the name of their weight in `loss.weights`."""
 

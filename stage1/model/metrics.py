@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torchmetrics.functional import pearson_corrcoef
 from stage1.base.metric_table import ALL_TIMEFRAMES, BASELINE_PREFIX, metric_row
 from stage1.config import Config
 from stage1.data.batches import Batch
-from stage1.data.features import interpolate, kind_of
+from stage1.data.features import interpolate
 from stage1.model.consistency import Comparison, compare, consistency_ratio
 from stage1.model.losses import reconstruction_loss, total_loss
 from stage1.model.spectral import completed, spectral_delta
@@ -60,7 +60,7 @@ def evaluate(decoded: Decoded, line: Decoded, batch: Batch, config: Config) -> d
         part in those of all.
     """
     whole = completed(decoded, batch.targets, batch.hidden)
-    return _evaluate(decoded, line, batch, config, whole, _comparisons(whole, batch, config))
+    return _evaluate(decoded, line, batch, config, whole, compare(whole, batch, config.data))
 
 
 def _evaluate(
@@ -75,16 +75,8 @@ def _evaluate(
         "val_loss": float(total_loss(decoded, batch, config)),
         **_correlations_and_skills(decoded, line, batch, config.data.timeframes),
         "consistency_ratio": consistency_ratio(comparisons, batch.hidden),
-        "spectral_delta": spectral_delta(
-            whole, batch.targets, scored=batch.scored, real=batch.real
-        ),
+        "spectral_delta": spectral_delta(whole, batch),
     }
-
-
-def _comparisons(whole: Decoded, batch: Batch, config: Config) -> Iterator[Comparison]:
-    """Of the timeframes of windows as a user gets them."""
-    minutes, kind = config.data.minutes, kind_of(config.data)
-    return compare(whole, batch.open_time, batch.center, batch.scale, minutes, kind)
 
 
 def _correlations_and_skills(
@@ -127,12 +119,12 @@ def evaluate_each(
         `ALL_TIMEFRAMES` has `val_loss` too, the whole objective.
     """
     whole = completed(decoded, batch.targets, batch.hidden)
-    comparisons = list(_comparisons(whole, batch, config))
+    comparisons = list(compare(whole, batch, config.data))
     pooled = _evaluate(decoded, line, batch, config, whole, comparisons)
     metrics = {
         ALL_TIMEFRAMES: {
             "val_loss": pooled["val_loss"],
-            "huber": _huber(decoded, batch, batch.scored, config),
+            "huber": _huber(decoded, batch, config),
             "correlation": pooled["val_correlation"],
             "skill": pooled["val_skill"],
             "spectral_delta": pooled["spectral_delta"],
@@ -142,22 +134,22 @@ def evaluate_each(
     for index, name in enumerate(config.data.timeframes):
         scored = torch.zeros_like(batch.scored)
         scored[:, index] = batch.scored[:, index]
+        of_timeframe = batch._replace(scored=scored)
         with_finer = [one for one in comparisons if one.coarse == index]
         metrics[name] = {
-            "huber": _huber(decoded, batch, scored, config),
+            "huber": _huber(decoded, of_timeframe, config),
             "correlation": pooled[f"val_corr_{name}"],
             "skill": pooled[f"val_skill_{name}"],
-            "spectral_delta": spectral_delta(whole, batch.targets, scored=scored, real=batch.real),
+            "spectral_delta": spectral_delta(whole, of_timeframe),
             "consistency_ratio": consistency_ratio(with_finer, batch.hidden),
         }
     return metrics
 
 
-def _huber(decoded: Tensor, batch: Batch, scored: Tensor, config: Config) -> float:
-    if not scored.any():
+def _huber(decoded: Decoded, batch: Batch, config: Config) -> float:
+    if not batch.scored.any():
         return float("nan")
-    delta = config.loss.huber_delta
-    return float(reconstruction_loss(decoded, batch.targets, scored, delta=delta))
+    return float(reconstruction_loss(decoded, batch, delta=config.loss.huber_delta))
 
 
 def evaluate_baselines(line: Decoded, batch: Batch, config: Config) -> dict[str, float]:
@@ -207,9 +199,7 @@ def blocks_of_windows(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDA
 
 
 def block_sums(
-    decoded: Float[Tensor, "batch timeframe time channel"],
-    batch: Batch,
-    blocks: Int[Tensor, " batch"],
+    decoded: Decoded, batch: Batch, blocks: Int[Tensor, " batch"]
 ) -> Float[Tensor, "timeframe channel block 6"]:
     """What correlations need, added up over the scored bars of each block.
 

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from stage1.data.batches import Batch
+
 RESOLUTIONS = (8, 16, 32)
 """Bars per frame of the short-time Fourier transforms."""
 EPSILON = 1e-2
@@ -25,6 +27,7 @@ STILL = 1e-3
 to correlate: its correlations fall to 0 in proportion instead of changing ever faster."""
 
 Prices = Float[Tensor, "batch timeframe time channel"]
+"""Normalised bars."""
 Bars = Bool[Tensor, "batch timeframe time"]
 
 
@@ -42,7 +45,7 @@ def completed(decoded: Prices, targets: Prices, chosen: Bars) -> Prices:
     return torch.where(chosen.unsqueeze(-1), decoded.float(), targets.float())
 
 
-def stft_loss(decoded: Prices, targets: Prices, *, scored: Bars, real: Bars) -> Float[Tensor, ""]:
+def stft_loss(decoded: Prices, batch: Batch) -> Float[Tensor, ""]:
     """Multi-resolution STFT loss of the completed series.
 
     With S and Ŝ the magnitudes of the short-time Fourier transforms of the true and of the
@@ -52,10 +55,8 @@ def stft_loss(decoded: Prices, targets: Prices, *, scored: Bars, real: Bars) -> 
     every bar exists; n counts if it has such a frame.
 
     Args:
-        decoded: Normalised bars; read where scored.
-        targets: True ones.
-        scored: True where the completed series is the decoded one.
-        real: True where a bar exists.
+        decoded: The completed series where a bar is scored.
+        batch: The windows.
 
     Returns:
         >= 0; exactly 0 where scored bars are decoded right, and 0 without a frame.
@@ -64,15 +65,15 @@ def stft_loss(decoded: Prices, targets: Prices, *, scored: Bars, real: Bars) -> 
         Yamamoto et al. 2020, "Parallel WaveGAN", section 2.2. There eps is no part of the formula,
         and the frames are those of sound.
     """
-    mine = completed(decoded, targets, scored)
+    truth, mine = batch.targets.float(), completed(decoded, batch.targets, batch.scored)
     total: Tensor = mine.new_zeros(())
     counted = 0
     for length in RESOLUTIONS:
-        whole = _frames(real, length).all(dim=-1)
-        decoded_in = whole & _frames(scored, length).any(dim=-1)
+        whole = _frames(batch.real, length).all(dim=-1)
+        decoded_in = whole & _frames(batch.scored, length).any(dim=-1)
         counted += bool(whole.any())
         if decoded_in.any():  # there is no Fourier transform of nothing
-            total = total + _stft_distance(targets.float(), mine, whole, decoded_in, length=length)
+            total = total + _stft_distance(truth, mine, whole, decoded_in, length=length)
     return total / max(counted, 1)
 
 
@@ -107,9 +108,7 @@ def _frames(values: Tensor, length: int) -> Tensor:
     return values.unfold(2, length, length // 4)
 
 
-def amplitude_phase_loss(
-    decoded: Prices, targets: Prices, *, scored: Bars, real: Bars
-) -> Float[Tensor, ""]:
+def amplitude_phase_loss(decoded: Prices, batch: Batch) -> Float[Tensor, ""]:
     """Correlation of amplitudes and of phases between the true and the completed series.
 
     With X and Y the Fourier transforms of a price of a timeframe in a window, true and completed,
@@ -124,10 +123,8 @@ def amplitude_phase_loss(
     Series without a scored bar, or whose truth is constant, do not count.
 
     Args:
-        decoded: Normalised bars; read where scored.
-        targets: True ones.
-        scored: True where the completed series is the decoded one.
-        real: True where a bar exists.
+        decoded: The completed series where a bar is scored.
+        batch: The windows.
 
     Returns:
         In [0, 1.5]; exactly 0 where scored bars are decoded right, and 0 if no series counts.
@@ -135,9 +132,7 @@ def amplitude_phase_loss(
     Source:
         Ours; the two factors of a correlation.
     """
-    truth, mine = _scored_series(
-        completed(decoded, targets, scored), targets, scored=scored, real=real
-    )
+    truth, mine = _scored_series(completed(decoded, batch.targets, batch.scored), batch)
     if not len(truth):
         return mine.sum()  # 0
     distances = spectral_distances(truth, mine)
@@ -174,7 +169,7 @@ def spectral_distances(
     return Distances(amplitude, phase)
 
 
-def spectral_delta(series: Prices, targets: Prices, *, scored: Bars, real: Bars) -> float:
+def spectral_delta(series: Prices, batch: Batch) -> float:
     """How far the amplitudes of completed series are from the true ones.
 
     With X and Y the Fourier transforms of the true and of the completed series as in
@@ -183,9 +178,7 @@ def spectral_delta(series: Prices, targets: Prices, *, scored: Bars, real: Bars)
 
     Args:
         series: Completed: decoded where hidden, the truth elsewhere.
-        targets: True bars.
-        scored: True where the bar is compared with the truth.
-        real: True where a bar exists.
+        batch: The windows.
 
     Returns:
         >= 0, and 0 if the spectra are the same; NaN without such a series.
@@ -193,7 +186,7 @@ def spectral_delta(series: Prices, targets: Prices, *, scored: Bars, real: Bars)
     Source:
         Ours.
     """
-    truth, mine = _scored_series(series, targets, scored=scored, real=real)
+    truth, mine = _scored_series(series, batch)
     if not len(truth):
         return float("nan")
     x, y = torch.fft.rfft(truth).abs(), torch.fft.rfft(mine).abs()
@@ -201,15 +194,15 @@ def spectral_delta(series: Prices, targets: Prices, *, scored: Bars, real: Bars)
 
 
 def _scored_series(
-    mine: Prices, targets: Prices, *, scored: Bars, real: Bars
+    mine: Prices, batch: Batch
 ) -> tuple[Float[Tensor, "series time"], Float[Tensor, "series time"]]:
     """True and completed series of mean 0, of those with a scored bar and a truth that moves."""
-    truth, there = _series(targets, real), real.unsqueeze(2)
+    truth, there = _series(batch.targets, batch.real), batch.real.unsqueeze(2)
     highest = truth.masked_fill(~there, -torch.inf).amax(dim=-1)
     lowest = truth.masked_fill(~there, torch.inf).amin(dim=-1)
-    counts = scored.any(dim=-1).unsqueeze(2) & (lowest < highest)
+    counts = batch.scored.any(dim=-1).unsqueeze(2) & (lowest < highest)
     there = there.expand_as(truth)[counts]
-    return _centred(truth[counts], there), _centred(_series(mine, real)[counts], there)
+    return _centred(truth[counts], there), _centred(_series(mine, batch.real)[counts], there)
 
 
 def _series(prices: Prices, real: Bars) -> Float[Tensor, "batch timeframe channel time"]:

@@ -280,15 +280,14 @@ def test_validation_windows_before_1970_hide_each_its_own_steps():
 
 def test_the_steps_of_a_true_series_average_to_its_coarser_bars():
     batch = first_batch(windows_over(VALUES))
-    arguments = (batch.open_time, batch.center, batch.scale, (1, 4), kind_of(CONFIG.data))
 
-    (comparison,) = compare(batch.targets, *arguments)
+    (comparison,) = compare(batch.targets, batch, CONFIG.data)
 
     assert len(comparison.bars.places) > 0
     torch.testing.assert_close(
         comparison.difference, torch.zeros_like(comparison.difference), rtol=0, atol=1e-4
     )
-    assert cross_timeframe_loss(batch.targets + 1, *arguments) > 0.01
+    assert cross_timeframe_loss(batch.targets + 1, batch, CONFIG.data) > 0.01
 
 
 def test_a_true_series_with_gaps_is_consistent():
@@ -296,11 +295,10 @@ def test_a_true_series_with_gaps_is_consistent():
     numbers = np.flatnonzero(np.arange(3000) % 37 > 3)  # some x4 are of fewer rows than others
     windows = windows_over(waves(len(numbers)), config, numbers=numbers)
     batch = first_batch(windows, config)
-    arguments = (batch.open_time, batch.center, batch.scale, (1, 4, 16), kind_of(config.data))
 
-    comparisons = list(compare(batch.targets, *arguments))
+    comparisons = list(compare(batch.targets, batch, config.data))
 
-    assert cross_timeframe_loss(batch.targets, *arguments) < 1e-8
+    assert cross_timeframe_loss(batch.targets, batch, config.data) < 1e-8
     assert [(one.coarse, one.finer) for one in comparisons] == [(1, 0), (2, 0)]
     assert all(len(one.bars.places) > 0 for one in comparisons)
 

@@ -31,10 +31,6 @@ KINDS = [
 ]
 
 
-def minutes_of(config):
-    return tuple(MINUTES[name] for name in config.data.timeframes)
-
-
 def windows_over(minutes, data=None, calendar=False, **masking):
     """The first training batch of windows over these minutes."""
     config = tiny_config(
@@ -48,13 +44,12 @@ def windows_over(minutes, data=None, calendar=False, **masking):
     return config, next(windows.training_batches(config, windows.plan_epoch(config, 0)))
 
 
-def loss_of(decoded, batch, minutes):
-    return cross_timeframe_loss(decoded, batch.open_time, batch.center, batch.scale, minutes)
+def loss_of(decoded, batch, config):
+    return cross_timeframe_loss(decoded, batch, config.data)
 
 
-def ratio_of(bars, batch, minutes):
-    comparisons = compare(bars, batch.open_time, batch.center, batch.scale, minutes)
-    return consistency_ratio(comparisons, batch.hidden)
+def ratio_of(bars, batch, config):
+    return consistency_ratio(compare(bars, batch, config.data), batch.hidden)
 
 
 def noisy(batch, generator, *, size=0.3):
@@ -127,9 +122,9 @@ def test_the_loss_compares_exactly_the_coarse_bars_whose_every_part_is_there(
     config, batch = windows_over(minutes, data, calendar)
     decoded = noisy(batch, generator)
 
-    loss = loss_of(decoded, batch, minutes_of(config))
+    loss = loss_of(decoded, batch, config)
 
-    compared = compared_by_hand(decoded, batch, minutes_of(config))
+    compared = compared_by_hand(decoded, batch, config.data.minutes)
     expected = np.mean([np.square(one.difference) for one in compared])
     assert expected > 0.01
     assert loss.item() == pytest.approx(expected, rel=1e-4)
@@ -137,9 +132,8 @@ def test_the_loss_compares_exactly_the_coarse_bars_whose_every_part_is_there(
 
 def test_every_timeframe_is_compared_with_every_finer_one():
     config, batch = windows_over(range(6000), {"timeframes": list(MINUTES), "seq_len": 500}, True)
-    arguments = (batch.open_time, batch.center, batch.scale, minutes_of(config))
 
-    comparisons = compare(batch.targets, *arguments)
+    comparisons = compare(batch.targets, batch, config.data)
 
     found = [(one.coarse, one.finer) for one in comparisons if len(one.difference)]
 
@@ -151,9 +145,9 @@ def test_every_timeframe_is_compared_with_every_finer_one():
 def test_the_loss_of_bars_that_aggregate_is_exactly_0_in_common_units(data, calendar, minutes):
     config, batch = windows_over(minutes, data, calendar)
     bars = true_log_prices(market(minutes, config.data.timeframes), batch, config.data.timeframes)
-    center, scale = torch.zeros_like(batch.center), torch.ones_like(batch.scale)
+    common = {"center": torch.zeros_like(batch.center), "scale": torch.ones_like(batch.scale)}
 
-    loss = cross_timeframe_loss(bars, batch.open_time, center, scale, minutes_of(config))
+    loss = loss_of(bars, batch._replace(**common), config)
 
     assert loss.item() == 0
 
@@ -163,7 +157,7 @@ def test_the_loss_of_bars_that_aggregate_is_exactly_0_in_common_units(data, cale
 def test_the_loss_of_the_truth_is_rounding_alone_after_normalisation(data, calendar, normalization):
     config, batch = windows_over(range(2000), data | {"normalization": normalization}, calendar)
 
-    loss = loss_of(batch.targets, batch, minutes_of(config))
+    loss = loss_of(batch.targets, batch, config)
 
     assert 0 < loss.item() <= 1e-5
 
@@ -172,7 +166,7 @@ def test_bars_that_do_not_aggregate_pull_on_every_timeframe_of_every_window(gene
     config, batch = windows_over(range(11_000), {"timeframes": list(MINUTES), "seq_len": 8})
     decoded = noisy(batch, generator).requires_grad_()
 
-    loss = loss_of(decoded, batch, minutes_of(config))
+    loss = loss_of(decoded, batch, config)
     loss.backward()
 
     assert loss.item() > 1e-3
@@ -183,7 +177,7 @@ def test_in_calendar_windows_they_pull_on_every_timeframe_and_on_no_padding(gene
     config, batch = windows_over(range(6000), {"timeframes": list(MINUTES), "seq_len": 500}, True)
     decoded = noisy(batch, generator).requires_grad_()
 
-    loss_of(decoded, batch, minutes_of(config)).backward()
+    loss_of(decoded, batch, config).backward()
 
     assert (decoded.grad.abs().amax(dim=(2, 3)) > 0).all()
     assert not decoded.grad[~batch.real].any()
@@ -194,7 +188,7 @@ def test_what_is_decoded_at_padding_changes_nothing(generator):
     decoded = noisy(batch, generator)
     elsewhere = decoded.masked_fill(~batch.real.unsqueeze(-1), float("nan"))
 
-    losses = [loss_of(bars, batch, minutes_of(config)) for bars in (decoded, elsewhere)]
+    losses = [loss_of(bars, batch, config) for bars in (decoded, elsewhere)]
 
     assert torch.equal(*losses)
 
@@ -205,7 +199,7 @@ def test_the_loss_is_measured_in_deviations_of_the_coarse_timeframe():
     decoded = batch.targets.clone()
     decoded[:, 1] += 0.25  # deviations
 
-    loss = loss_of(decoded, batch, minutes_of(config))
+    loss = loss_of(decoded, batch, config)
 
     assert loss.item() == pytest.approx(0.25**2, rel=1e-4)
 
@@ -217,7 +211,7 @@ def test_without_a_comparable_bar_the_loss_is_0_and_has_a_gradient_of_0(calendar
     config, batch = windows_over(minutes, data, calendar)
     decoded = batch.targets.clone().requires_grad_()
 
-    loss = loss_of(decoded, batch, minutes_of(config))
+    loss = loss_of(decoded, batch, config)
     loss.backward()
 
     assert loss.item() == 0
@@ -227,10 +221,10 @@ def test_without_a_comparable_bar_the_loss_is_0_and_has_a_gradient_of_0(calendar
 def test_the_loss_is_computed_in_float32_whatever_comes_in(generator):
     config, batch = windows_over(range(2000))
     decoded = noisy(batch, generator).bfloat16()
-    expected = loss_of(decoded.float(), batch, minutes_of(config))
+    expected = loss_of(decoded.float(), batch, config)
 
     with torch.autocast("cpu", torch.bfloat16):
-        loss = loss_of(decoded, batch, minutes_of(config))
+        loss = loss_of(decoded, batch, config)
 
     assert loss.dtype == torch.float32
     assert torch.equal(loss, expected)
@@ -244,7 +238,7 @@ def test_a_gpu_gives_the_same_loss_and_gradient(generator):
     for device in ("cpu", "cuda"):
         moved = Batch(*(tensor.to(device) for tensor in batch))
         decoded = values.to(device).requires_grad_()
-        loss = loss_of(decoded, moved, minutes_of(config))
+        loss = loss_of(decoded, moved, config)
         loss.backward()
         results.append((loss.detach().cpu(), decoded.grad.cpu()))
 
@@ -264,10 +258,10 @@ def test_the_ratio_is_the_share_of_prices_with_a_decoded_part_that_are_within_a_
     config, batch = windows_over(minutes, data, calendar, sync_across_tf=upward)
     bars = noisy(batch, generator, size=0.1)
 
-    ratio = ratio_of(bars, batch, minutes_of(config))
+    ratio = ratio_of(bars, batch, config)
 
     hidden = batch.hidden.numpy()
-    compared = list(compared_by_hand(bars, batch, minutes_of(config)))
+    compared = list(compared_by_hand(bars, batch, config.data.minutes))
     by_coarse, by_part = (
         np.array([hidden[one.coarse] for one in compared]),
         np.array([hidden[one.parts].any() for one in compared]),
@@ -280,14 +274,14 @@ def test_the_ratio_is_the_share_of_prices_with_a_decoded_part_that_are_within_a_
 def test_the_truth_agrees_with_itself():
     config, batch = windows_over(range(2000))
 
-    assert ratio_of(batch.targets, batch, minutes_of(config)) == 1
+    assert ratio_of(batch.targets, batch, config) == 1
 
 
 def test_a_price_that_is_no_number_does_not_agree():
     config, batch = windows_over(range(2000))
     bars = torch.full_like(batch.targets, float("nan"))
 
-    assert ratio_of(bars, batch, minutes_of(config)) == 0
+    assert ratio_of(bars, batch, config) == 0
 
 
 @pytest.mark.parametrize("why", ["nothing is hidden", "a minute is missing everywhere"])
@@ -298,4 +292,4 @@ def test_where_nothing_can_be_compared_there_is_no_ratio(why):
     if "hidden" in why:
         batch = batch._replace(hidden=torch.zeros_like(batch.hidden))
 
-    assert np.isnan(ratio_of(batch.targets, batch, minutes_of(config)))
+    assert np.isnan(ratio_of(batch.targets, batch, config))

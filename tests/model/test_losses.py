@@ -4,16 +4,11 @@ import torch
 from compared_by_hand import compared_by_hand
 from tiny_training import BOTH_KINDS, tiny_batch, tiny_config
 
-from stage1.base.steps import MINUTES
 from stage1.config import Config
 from stage1.model.losses import LOSSES, masked_mean, reconstruction_loss, total_loss
 from stage1.model.spectral import amplitude_phase_loss, stft_loss
 
 OPTIONAL = [name for name in LOSSES if name != "recon_tf"]
-
-
-def minutes_of(config):
-    return tuple(MINUTES[name] for name in config.data.timeframes)
 
 
 def huber_by_hand(error, delta):
@@ -27,7 +22,7 @@ def test_the_reconstruction_loss_is_the_mean_huber_loss_of_scored_bars(delta, ge
     batch = tiny_batch(tiny_config())
     decoded = torch.randn(batch.targets.shape, generator=generator)
 
-    loss = reconstruction_loss(decoded, batch.targets, batch.scored, delta=delta)
+    loss = reconstruction_loss(decoded, batch, delta=delta)
 
     error = (decoded - batch.targets).double().numpy()[batch.scored.numpy()]
     assert loss.item() == pytest.approx(huber_by_hand(error, delta).mean(), rel=1e-6)
@@ -47,7 +42,7 @@ def test_what_is_no_number_where_no_bar_is_scored_changes_neither_loss_nor_gradi
         (values.masked_fill(elsewhere, nothing), batch.targets.masked_fill(elsewhere, nothing)),
     ):
         decoded = bars.clone().requires_grad_()
-        loss = reconstruction_loss(decoded, targets, batch.scored, delta=1.0)
+        loss = reconstruction_loss(decoded, batch._replace(targets=targets), delta=1.0)
         loss.backward()
         results.append((loss, decoded.grad))
 
@@ -59,10 +54,10 @@ def test_what_is_no_number_where_no_bar_is_scored_changes_neither_loss_nor_gradi
 def test_the_reconstruction_loss_is_computed_in_float32_whatever_comes_in(generator):
     batch = tiny_batch(tiny_config())
     decoded = torch.randn(batch.targets.shape, generator=generator).bfloat16()
-    expected = reconstruction_loss(decoded.float(), batch.targets, batch.scored, delta=1.0)
+    expected = reconstruction_loss(decoded.float(), batch, delta=1.0)
 
     with torch.autocast("cpu", torch.bfloat16):
-        loss = reconstruction_loss(decoded, batch.targets, batch.scored, delta=1.0)
+        loss = reconstruction_loss(decoded, batch, delta=1.0)
 
     assert loss.dtype == torch.float32
     assert torch.equal(loss, expected)
@@ -72,7 +67,7 @@ def test_the_gradient_of_the_reconstruction_loss_reaches_the_scored_bars_alone(g
     batch = tiny_batch(tiny_config())
     decoded = torch.randn(batch.targets.shape, generator=generator, requires_grad=True)
 
-    reconstruction_loss(decoded, batch.targets, batch.scored, delta=1.0).backward()
+    reconstruction_loss(decoded, batch, delta=1.0).backward()
 
     assert torch.equal((decoded.grad != 0).all(dim=-1), batch.scored)
 
@@ -98,13 +93,12 @@ def test_the_total_is_the_weighted_sum(calendar, generator):
 
     total = total_loss(decoded, batch, config)
 
-    masks = {"scored": batch.scored, "real": batch.real}
-    compared = compared_by_hand(decoded, batch, minutes_of(config))
+    compared = compared_by_hand(decoded, batch, config.data.minutes)
     terms = {
-        "recon_tf": reconstruction_loss(decoded, batch.targets, batch.scored, delta=0.7).item(),
-        "spec_tf": stft_loss(decoded, batch.targets, **masks).item(),
+        "recon_tf": reconstruction_loss(decoded, batch, delta=0.7).item(),
+        "spec_tf": stft_loss(decoded, batch).item(),
         "cross": np.mean([np.square(one.difference) for one in compared]),
-        "amp_phase": amplitude_phase_loss(decoded, batch.targets, **masks).item(),
+        "amp_phase": amplitude_phase_loss(decoded, batch).item(),
     }
     assert min(terms.values()) > 0.01
     expected = sum(weights[name] * term for name, term in terms.items())

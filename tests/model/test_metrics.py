@@ -174,9 +174,7 @@ def test_consistency_and_spectra_are_those_of_windows_as_a_user_gets_them(decode
         if hidden[one.coarse] or hidden[one.parts].any()
     ]
     assert metrics["consistency_ratio"] == np.mean(agree)
-    assert metrics["spectral_delta"] == spectral_delta(
-        whole, batch.targets, scored=batch.scored, real=batch.real
-    )
+    assert metrics["spectral_delta"] == spectral_delta(whole, batch)
 
 
 def test_the_loss_is_the_training_loss(decoded, batch):

@@ -50,19 +50,15 @@ def noisy(batch, generator, size=0.5):
     return batch.targets + size * torch.randn(batch.targets.shape, generator=generator)
 
 
-def value(loss, decoded, batch):
-    return loss(decoded, batch.targets, scored=batch.scored, real=batch.real)
-
-
 def delta_of(decoded, batch):
     """Of windows as a user gets them."""
     whole = completed(decoded, batch.targets, batch.hidden)
-    return spectral_delta(whole, batch.targets, scored=batch.scored, real=batch.real)
+    return spectral_delta(whole, batch)
 
 
 def gradient(loss, decoded, batch):
     decoded = decoded.clone().requires_grad_()
-    value(loss, decoded, batch).backward()
+    loss(decoded, batch).backward()
     return decoded.grad
 
 
@@ -138,7 +134,7 @@ def test_a_loss_is_what_numpy_makes_of_every_real_series(
     batch = batch_of(seq_len, sections)
     decoded = noisy(batch, generator)
 
-    result = value(loss, decoded, batch)
+    result = loss(decoded, batch)
 
     assert result.item() > 1e-3
     assert result.item() == pytest.approx(by_hand(decoded, batch), rel=1e-4)
@@ -150,7 +146,7 @@ def test_a_loss_is_exactly_0_where_the_scored_bars_are_right(loss, seq_len, sect
     batch = batch_of(seq_len, sections)
     decoded = batch.targets.masked_fill(~batch.scored.unsqueeze(-1), 77.0)
 
-    assert value(loss, decoded, batch).item() == 0
+    assert loss(decoded, batch).item() == 0
     assert torch.isfinite(gradient(loss, decoded, batch)).all()
 
 
@@ -167,7 +163,7 @@ def test_bars_that_are_not_scored_never_enter_a_loss_as_they_are_decoded(loss, w
     assert chosen.any()
     elsewhere = decoded.masked_fill(chosen.unsqueeze(-1), float("inf"))
 
-    losses = [value(loss, bars, batch) for bars in (decoded, elsewhere)]
+    losses = [loss(bars, batch) for bars in (decoded, elsewhere)]
     gradients = [gradient(loss, bars, batch) for bars in (decoded, elsewhere)]
 
     assert torch.equal(*losses)
@@ -180,9 +176,7 @@ def test_the_truth_at_padding_never_enters_a_loss(loss, generator):
     decoded = noisy(batch, generator)
     padded = batch.targets.masked_fill(~batch.real.unsqueeze(-1), float("nan"))
 
-    losses = [
-        value(loss, decoded, batch._replace(targets=truth)) for truth in (batch.targets, padded)
-    ]
+    losses = [loss(decoded, batch._replace(targets=truth)) for truth in (batch.targets, padded)]
 
     assert torch.equal(*losses)
 
@@ -217,7 +211,7 @@ def test_constant_series_have_a_finite_loss_and_gradient(loss, of, generator):
     if of != "targets":
         decoded = torch.zeros_like(decoded)
 
-    assert torch.isfinite(value(loss, decoded, batch))
+    assert torch.isfinite(loss(decoded, batch))
     assert torch.isfinite(gradient(loss, decoded, batch)).all()
 
 
@@ -231,7 +225,7 @@ def test_where_nothing_is_scored_a_loss_is_0_and_so_is_its_gradient(loss, withou
         batch = batch._replace(real=nothing)
     decoded = noisy(batch, generator).requires_grad_()
 
-    result = value(loss, decoded, batch)
+    result = loss(decoded, batch)
     (result + 0 * decoded.sum()).backward()
 
     assert result.item() == 0
@@ -243,7 +237,7 @@ def test_what_is_decoded_as_no_number_is_not_hidden(loss, generator):
     batch = batch_of(16)
     decoded = noisy(batch, generator).masked_fill(batch.scored.unsqueeze(-1), float("nan"))
 
-    assert torch.isnan(value(loss, decoded, batch))
+    assert torch.isnan(loss(decoded, batch))
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16], ids=str)
@@ -251,10 +245,10 @@ def test_what_is_decoded_as_no_number_is_not_hidden(loss, generator):
 def test_a_loss_is_computed_in_float32_whatever_comes_in(loss, kind, generator):
     batch = batch_of(32)
     decoded = noisy(batch, generator).to(kind)
-    expected = value(loss, decoded.float(), batch)
+    expected = loss(decoded.float(), batch)
 
     with torch.autocast("cpu", torch.bfloat16):
-        result = value(loss, decoded, batch)
+        result = loss(decoded, batch)
         slope = gradient(loss, decoded, batch)
 
     assert result.dtype == torch.float32
@@ -271,9 +265,7 @@ def test_a_gpu_gives_the_same_loss_and_gradient(loss, kind, generator):
     moved = Batch(*(tensor.cuda() for tensor in batch))
     decoded = noisy(batch, generator).to(kind)
 
-    torch.testing.assert_close(
-        value(loss, decoded.cuda(), moved).cpu(), value(loss, decoded, batch)
-    )
+    torch.testing.assert_close(loss(decoded.cuda(), moved).cpu(), loss(decoded, batch))
     slopes = gradient(loss, decoded.cuda(), moved).cpu(), gradient(loss, decoded, batch)
     torch.testing.assert_close(*slopes, rtol=1e-2, atol=1e-5)
 
@@ -291,15 +283,15 @@ def test_only_the_resolutions_that_fit_into_a_window_count(generator):
     )
     with_room = torch.nn.functional.pad(decoded, (0, 0, 0, 48))
 
-    loss = value(stft_loss, with_room, longer)
+    loss = stft_loss(with_room, longer)
 
-    assert loss.item() == pytest.approx(value(stft_loss, decoded, batch).item(), rel=1e-5)
+    assert loss.item() == pytest.approx(stft_loss(decoded, batch).item(), rel=1e-5)
 
 
 def test_windows_too_short_for_a_frame_have_no_stft_loss(generator):
     batch = Batch(*(tensor[:, :, :7] if tensor.dim() > 2 else tensor for tensor in batch_of(16)))
 
-    assert value(stft_loss, noisy(batch, generator), batch).item() == 0
+    assert stft_loss(noisy(batch, generator), batch).item() == 0
 
 
 @pytest.mark.parametrize("cycles", [1, 3, 16])
@@ -350,7 +342,7 @@ def test_the_product_of_both_correlations_is_pearson_s(bars, generator):
 def test_a_wrong_level_of_the_decoded_bars_is_no_perfect_correlation():
     batch = batch_of(32)
 
-    assert value(amplitude_phase_loss, batch.targets + 0.5, batch).item() > 1e-3
+    assert amplitude_phase_loss(batch.targets + 0.5, batch).item() > 1e-3
 
 
 def test_the_amplitude_phase_loss_lies_between_0_and_one_and_a_half(generator):

@@ -166,10 +166,7 @@ def test_losses_of_parts_by_their_shares_add_up_to_the_loss_of_the_batch():
     decoded = torch.zeros_like(batch.targets)
     parts = split(batch, 3)
 
-    each = [
-        reconstruction_loss(torch.zeros_like(part.targets), part.targets, part.scored, delta=0.5)
-        for part in parts
-    ]
+    each = [reconstruction_loss(torch.zeros_like(part.targets), part, delta=0.5) for part in parts]
     together = float((shares(parts) * torch.stack(each)).sum())
 
     assert shares(parts).sum() == pytest.approx(1)

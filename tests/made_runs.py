@@ -28,7 +28,7 @@ import yaml
 
 from stage1.base.files import sha256_of_file
 from stage1.claims.catalogue import ERROR_RATE, Definition
-from stage1.claims.scores import ArmScores, RunTables
+from stage1.claims.scores import ArmScores, RunTables, Scores, design_scores
 from stage1.claims.verdicts import Finding
 from stage1.config import Config, with_values
 from stage1.config.data import PRICES
@@ -119,6 +119,11 @@ def judged(definition: Definition, first: ArmScores, second: ArmScores) -> Findi
     """What two arms' scores say of a claim at the usual error rate."""
     arms = (first._replace(name="first arm"), second._replace(name="second arm"))
     return definition.judge(*arms, error_rate=ERROR_RATE)
+
+
+def scores_of(tables: RunTables) -> Scores:
+    """The scores of a run's design."""
+    return design_scores(tables.trials, tables.curves, tables.space, tables.registration)
 
 
 # --- a study and its registration ---

@@ -7,12 +7,11 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from made_runs import EARLY, HORIZON, arm_scores, drawn_arm, study_tables
+from made_runs import EARLY, HORIZON, arm_scores, drawn_arm, scores_of, study_tables
 from scipy.stats import binomtest, kendalltau
 
 from stage1.claims.catalogue import DEFINITIONS
 from stage1.claims.further_numbers import CLEAR_SIGNAL, NEAR, further_numbers, mcnemar_p
-from stage1.claims.scores import design_scores
 from stage1.run.columns import CONFIRM, SEARCH
 
 PAIR = ("pretrained", "random")
@@ -25,8 +24,7 @@ def arms():
 
 
 def shown(tables, *, fixed=None):
-    scores = design_scores(tables.trials, tables.curves, tables.space, tables.registration)
-    numbers = further_numbers(tables, scores, PAIR, fixed=fixed)
+    numbers = further_numbers(tables, scores_of(tables), PAIR, fixed=fixed)
     return {one.name: numbers[one.number] for one in DEFINITIONS if one.number in numbers}
 
 

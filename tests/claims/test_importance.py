@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import NamedTuple
 
 import numpy as np
 import optuna
@@ -57,26 +56,6 @@ def ishigami(points):
     """On the unit cube."""
     a, b, c = (2 * points.T - 1) * math.pi
     return np.sin(a) + 7 * np.sin(b) ** 2 + 0.1 * c**4 * np.sin(a)
-
-
-class Sobol(NamedTuple):
-    first: list[float]
-    all: list[float]
-    variance: float
-
-
-def saltelli(function, count):
-    """First-order (Saltelli 2010) and total (Jansen 1999) shares of a function of three."""
-    first, second = np.hsplit(qmc.Sobol(6, rng=0).random(count), 2)
-    at_first, at_second = function(first), function(second)
-    variance = np.var([at_first, at_second])
-    alone, total = [], []
-    for place in range(3):
-        mixed = np.where(np.arange(3) == place, second, first)
-        change = function(mixed) - at_first
-        alone.append((at_second * change).mean() / variance)
-        total.append((change**2).mean() / 2 / variance)
-    return Sobol(alone, total, variance)
 
 
 def importances(values, scores, evaluator):
@@ -141,14 +120,6 @@ def test_other_evaluators_of_importance_say_nearly_the_same(evaluator, shares):
     ours = np.array([parts.main["a"], parts.main["b"]]) / sum(parts.main.values())
     assert (other["a"], other["b"]) == pytest.approx(shares, abs=0.05)
     assert ours == pytest.approx(shares, abs=0.05)
-
-
-def test_ishigamis_function_has_its_known_indices():
-    parts = saltelli(ishigami, 2**12)
-
-    assert parts.first == pytest.approx([0.31391, 0.44241, 0], abs=0.002)
-    assert parts.all == pytest.approx(ISHIGAMI_TOTAL_EFFECTS, abs=0.002)
-    assert parts.variance == pytest.approx(13.84459, rel=0.001)
 
 
 def test_ishigamis_function_falls_into_its_known_parts():
@@ -246,28 +217,6 @@ def test_parameters_that_take_one_value_explain_nothing():
     assert set(parts.main) == set(domains)
 
 
-def test_scores_without_any_parameter_that_varies_are_all_remainder():
-    values = pd.DataFrame({"a": [0.5, 0.5, 0.5]})
-
-    parts = partial_variances(values, np.array([1.0, 2.0, 3.0]), {"a": UNIT})
-
-    assert parts == ({"a": 0.0}, 1.0, 1.0)
-
-
-def test_constant_scores_have_no_variance():
-    values, domains = unit_square(8)
-
-    assert partial_variances(values, np.full(8, 0.1), domains) == ({"a": 0.0, "b": 0.0}, 0.0, 0.0)
-
-
-def test_a_single_score_has_no_variance_to_tell():
-    values, domains = unit_square(2)
-
-    parts = partial_variances(values, np.array([0.3, np.nan]), domains)
-
-    assert np.isnan([*parts.main.values(), parts.remainder, parts.total]).all()
-
-
 def test_configurations_without_a_score_are_left_out():
     values, domains = unit_square(32)
     scores = values["a"].to_numpy(copy=True)
@@ -324,6 +273,22 @@ def test_values_outside_their_domain_are_refused(domain, message):
         partial_variances(values, np.array([1.0, 2.0]), {"a": domain})
 
 
+@pytest.mark.parametrize(
+    ("values", "scores", "parts"),
+    [
+        pytest.param([0.5, 0.5, 0.5], [1.0, 2.0, 3.0], (0.0, 1.0, 1.0), id="nothing varies"),
+        pytest.param([0.1, 0.6, 0.9], [0.1, 0.1, 0.1], (0.0, 0.0, 0.0), id="constant scores"),
+        pytest.param([0.1, 0.6], [0.3, math.nan], (math.nan,) * 3, id="a single score"),
+    ],
+)
+def test_where_nothing_can_be_explained_no_parameter_explains_it(values, scores, parts):
+    main, remainder, total = partial_variances(
+        pd.DataFrame({"a": values}), np.array(scores), {"a": UNIT}
+    )
+
+    assert (main["a"], remainder, total) == pytest.approx(parts, nan_ok=True)
+
+
 # --- Adkins' sensitivity ---
 
 TOY = pd.DataFrame(
@@ -332,15 +297,21 @@ TOY = pd.DataFrame(
 ).set_index(["a", "b"])
 
 
-def test_phi_is_what_tuning_once_loses_against_tuning_per_environment():
-    sensitivity = hyperparameter_sensitivity(TOY.to_numpy())
+@pytest.mark.parametrize(
+    ("performance", "expected"),
+    [
+        pytest.param(TOY, (0.95, 0.70, 0.25), id="Adkins' toy"),
+        pytest.param(TOY[["E1"]], (1.0, 1.0, 0.0), id="one environment"),
+        pytest.param(TOY[:1], (0.6, 0.6, 0.0), id="one configuration"),
+    ],
+)
+def test_phi_is_what_tuning_once_loses_against_tuning_per_environment(performance, expected):
+    table = performance.to_numpy()
+    agreeing, single = np.repeat(table[:, :, None], 3, axis=2), table[:, :, None]
 
-    assert sensitivity == pytest.approx((0.95, 0.70, 0.25))
-
-
-def test_one_environment_or_one_configuration_need_no_tuning_twice():
-    assert hyperparameter_sensitivity(TOY[["E1"]].to_numpy()) == (1.0, 1.0, 0.0)
-    assert hyperparameter_sensitivity(TOY[:1].to_numpy()) == pytest.approx((0.6, 0.6, 0.0))
+    assert hyperparameter_sensitivity(table) == pytest.approx(expected)
+    assert cross_seed_sensitivity(agreeing) == pytest.approx(expected)
+    assert np.isnan(cross_seed_sensitivity(single)).all()
 
 
 def test_configurations_with_a_gap_are_not_candidates():
@@ -350,12 +321,6 @@ def test_configurations_with_a_gap_are_not_candidates():
     assert hyperparameter_sensitivity(performance) == pytest.approx((0.8, 0.7, 0.1))
     assert np.isnan(hyperparameter_sensitivity(performance[:1])).all()
     assert np.isnan(cross_seed_sensitivity(performance[:1, :, None])).all()
-
-
-def test_phi_across_seeds_is_phi_where_seeds_agree():
-    performance = np.repeat(TOY.to_numpy()[:, :, None], 3, axis=2)
-
-    assert cross_seed_sensitivity(performance) == pytest.approx((0.95, 0.70, 0.25))
 
 
 def test_phi_across_seeds_does_not_take_noise_for_sensitivity():
@@ -368,40 +333,29 @@ def test_phi_across_seeds_does_not_take_noise_for_sensitivity():
     assert np.mean(across) == pytest.approx(0, abs=4 * np.std(across) / math.sqrt(500))
 
 
-def test_phi_across_seeds_needs_two():
-    assert np.isnan(cross_seed_sensitivity(TOY.to_numpy()[:, :, None])).all()
-
-
 # --- effective dimension ---
 
 
-def test_each_parameter_tuned_adds_performance():
-    assert tuned_performance(TOY) == pytest.approx([0.70, 0.85, 0.95])
-
-
-def test_the_order_of_the_grids_rows_does_not_matter():
-    shuffled = TOY.sample(frac=1, random_state=1)
-
-    assert shuffled.index.tolist() != TOY.index.tolist()
-    assert tuned_performance(shuffled) == pytest.approx([0.70, 0.85, 0.95])
+@pytest.mark.parametrize(
+    ("table", "performance"),
+    [
+        pytest.param(TOY, [0.70, 0.85, 0.95], id="Adkins' toy"),
+        pytest.param(TOY.sample(frac=1, random_state=1), [0.70, 0.85, 0.95], id="in another order"),
+        pytest.param(TOY.droplevel("a").iloc[[0, 1]], [0.7, 0.85], id="one parameter"),
+        pytest.param(
+            pd.concat({level: TOY for level in "xyz"}, names=["c"]),
+            [0.70, 0.85, 0.95, 0.95],
+            id="a parameter without effect",
+        ),
+    ],
+)
+def test_each_parameter_tuned_adds_performance(table, performance):
+    assert tuned_performance(table) == pytest.approx(performance)
 
 
 @pytest.mark.parametrize(("share", "dimension"), [(0.7, 0), (0.85, 1), (0.95, 2), (1.0, 2)])
 def test_the_effective_dimension_comes_near_the_best(share, dimension):
     assert effective_dimension(TOY, share=share) == dimension
-
-
-def test_a_parameter_without_effect_is_none_to_tune():
-    idle = pd.concat({level: TOY for level in "xyz"}, names=["c"])
-
-    assert tuned_performance(idle) == pytest.approx([0.70, 0.85, 0.95, 0.95])
-    assert effective_dimension(idle) == 2
-
-
-def test_one_parameter_is_tuned_or_not():
-    ladder = TOY.droplevel("a").iloc[[0, 1]]
-
-    assert tuned_performance(ladder) == pytest.approx([0.7, 0.85])
 
 
 def test_a_share_of_no_performance_means_nothing():

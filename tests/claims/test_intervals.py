@@ -82,6 +82,12 @@ def test_logs_are_turned_back_end_by_end():
     interval = exponential(Interval(math.log(2), 0.0, math.log(8), 0.03))
 
     assert interval == pytest.approx((2, 1, 8, 0.03))
+    too_large = exponential(Interval(0.0, -5.0, 1e4, 0.5))
+    assert (too_large.estimate, too_large.high) == (1.0, math.inf)
+
+
+def test_what_is_below_a_value_has_its_ends_exchanged():
+    assert Interval(0.8, 0.5, 0.9, 0.03).below(1.0) == pytest.approx((0.2, 0.1, 0.5, 0.03))
 
 
 # --- ratios of means ---

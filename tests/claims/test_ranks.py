@@ -72,55 +72,39 @@ def test_the_luck_of_a_seed_is_no_early_signal(generator):
     assert abs(early_tau(luck, luck)) < 4 * math.sqrt(4 / (9 * 300))  # tau's error under no signal
 
 
-def test_one_seed_has_neither_an_early_tau_nor_a_ceiling(generator):
-    early, final = drawn_arm(generator, seeds=1)
-
-    assert math.isnan(early_tau(early, final))
-    assert math.isnan(tau_ceiling(final))
-
-
-def test_a_constant_column_has_no_tau(generator):
+def test_a_constant_column_and_one_seed_have_no_tau(generator):
     early, final = drawn_arm(generator)
     early[:, 0] = 0.0
 
     assert math.isnan(early_tau(early, final))
     assert math.isnan(same_seed_tau(early, final))
+    assert early_tau(early, final, tied=0.0) == pytest.approx(
+        kendalltau(early[:, 1], final[:, 0]).statistic / 2
+    )
+    assert math.isnan(early_tau(final[:, :1], final[:, :1]))  # one seed
+    assert math.isnan(tau_ceiling(final[:, :1]))
 
 
 # --- regret ---
 
 
-def test_the_regret_of_choosing_early_is_what_the_best_would_have_given_more():
-    early = np.array([[0.1, 0.5], [0.3, 0.2], [0.2, 0.1]])
-    final = np.array([[0.5, 0.7], [0.4, 0.6], [0.9, 0.5]])
-
-    # Means .6, .5, .7: seed 1 chooses the second (loses .2), seed 2 the first (loses .1).
-    assert selection_regret(early, final) == pytest.approx(0.15)
+FINAL = np.array([[0.5, 0.7], [0.4, 0.6], [0.9, 0.5]])  # means .6, .5, .7
 
 
-def test_early_scores_that_rank_as_the_means_do_leave_no_regret():
-    final = np.array([[0.5, 0.7], [0.4, 0.6], [0.9, 0.5]])
-
-    assert selection_regret(np.array([[1, 1], [0, 0], [2, 2]]), final) == 0
-
-
-def test_among_early_ties_the_first_is_chosen():
-    final = np.array([[0.2, 0.2], [0.8, 0.8]])
-
-    assert selection_regret(np.zeros((2, 2)), final) == pytest.approx(0.6)
+@pytest.mark.parametrize(
+    ("early", "final", "regret"),
+    [
+        # Seed 1 chooses the second (loses .2), seed 2 the first (loses .1).
+        pytest.param([[0.1, 0.5], [0.3, 0.2], [0.2, 0.1]], FINAL, 0.15, id="by hand"),
+        pytest.param([[1, 1], [0, 0], [2, 2]], FINAL, 0, id="the ranking of the means"),
+        pytest.param([[0, 0], [0, 0]], [[0.2, 0.2], [0.8, 0.8]], 0.6, id="ties: the first"),
+    ],
+)
+def test_the_regret_of_choosing_early_is_what_the_best_would_have_given_more(early, final, regret):
+    assert selection_regret(np.array(early), np.array(final)) == pytest.approx(regret)
 
 
 # --- difference of two arms ---
-
-
-def test_the_difference_is_that_of_scipys_taus(generator, digits):
-    first = drawn_arm(generator, noise=0.3, digits=digits)
-    second = drawn_arm(generator, noise=1.0, digits=digits)
-
-    difference = tau_difference(first, second, generator=generator)
-
-    expected = scipy_early_tau(*first) - scipy_early_tau(*second)
-    assert difference.estimate == pytest.approx(expected)
 
 
 def test_a_bootstrap_sample_is_scipys_tau_of_the_repeated_rows(generator, digits):
@@ -138,6 +122,7 @@ def test_a_bootstrap_sample_is_scipys_tau_of_the_repeated_rows(generator, digits
         - scipy_early_tau(*(part.repeat(count, axis=0) for part in second))
         for count in counts
     ]
+    assert difference.estimate == pytest.approx(scipy_early_tau(*first) - scipy_early_tau(*second))
     assert (difference.low, difference.high) == pytest.approx(np.quantile(drawn, [0.1, 0.9]))
     tail = min(np.mean(np.array(drawn) <= 0), np.mean(np.array(drawn) >= 0))
     assert difference.p == pytest.approx(min(2 * max(tail, 1 / samples), 1))
@@ -166,26 +151,22 @@ def test_p_is_below_the_error_rate_exactly_where_the_interval_leaves_out_zero(ge
     assert seen == {True, False}
 
 
+PERFECT = np.arange(20.0)[:, None] + np.zeros(2)
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
         pytest.param(lambda early, final: (early[:, :1], final[:, :1]), id="one seed"),
         pytest.param(lambda early, final: (0 * early, final), id="early scores all tied"),
         pytest.param(lambda early, final: (early, 0 * final), id="final scores all tied"),
+        pytest.param(lambda early, final: (PERFECT, PERFECT), id="no width"),
     ],
 )
-def test_arms_without_a_tau_have_no_difference(generator, spoil):
+def test_arms_without_a_tau_or_a_width_have_no_difference(generator, spoil):
     first, second = drawn_arm(generator), drawn_arm(generator)
 
     difference = tau_difference(spoil(*first), spoil(*second), generator=generator)
-
-    assert all(math.isnan(number) for number in difference)
-
-
-def test_arms_that_always_agree_have_an_interval_without_width_and_so_none(generator):
-    perfect = np.arange(10.0)[:, None] + np.zeros(2)
-
-    difference = tau_difference((perfect, perfect), (perfect, perfect), generator=generator)
 
     assert all(math.isnan(number) for number in difference)
 
@@ -225,28 +206,28 @@ def test_the_same_scores_always_have_the_same_interval(generator):
     assert judged(EARLY_SIGNAL, *arms) == judged(EARLY_SIGNAL, *arms)
 
 
-@pytest.mark.parametrize(("configurations", "evaluable"), [(31, False), (32, True)])
-def test_early_signal_needs_thirty_two_configurations(generator, configurations, evaluable):
-    arms = [
+@pytest.mark.parametrize(
+    ("configurations", "gaps", "reason"),
+    [
+        pytest.param(32, 0, "", id="enough"),
+        pytest.param(31, 0, "needs 32 configurations, got 31", id="one too few"),
+        pytest.param(40, 9, "needs 32 configurations, got 31", id="nine without a seed"),
+    ],
+)
+def test_early_signal_needs_thirty_two_configurations_with_every_seed(
+    generator, configurations, gaps, reason
+):
+    first, second = (
         ranked_arm(generator, early=0.3, late=0.2, configurations=configurations) for _ in range(2)
-    ]
+    )
+    first.final[:gaps, 1] = math.nan
 
-    finding = judged(EARLY_SIGNAL, *arms)
+    finding = judged(EARLY_SIGNAL, first, second)
 
-    assert (finding.decision.verdict is not Verdict.NOT_EVALUABLE) is evaluable
+    assert (finding.decision.verdict is Verdict.NOT_EVALUABLE) is bool(reason)
+    assert reason in finding.decision.reason
     assert math.isfinite(finding.effect.estimate)
-    assert finding.effect.bounded is evaluable
-
-
-def test_configurations_that_lack_a_seed_do_not_count_in_early_signal(generator):
-    first, second = (ranked_arm(generator, early=0.3, late=0.2) for _ in range(2))
-    gappy = first._replace(final=first.final.copy())
-    gappy.final[:9, 1] = math.nan
-
-    decision = judged(EARLY_SIGNAL, gappy, second).decision
-
-    assert decision.verdict is Verdict.NOT_EVALUABLE
-    assert "got 31" in decision.reason
+    assert finding.effect.bounded is not bool(reason)
 
 
 def test_early_signal_needs_two_seeds(generator):
@@ -277,12 +258,6 @@ def test_early_signal_is_not_evaluable_where_all_scores_are_tied(generator, cons
     tied = first._replace(**{constant: np.full((40, 2), 0.5)})
 
     assert judged(EARLY_SIGNAL, tied, second).decision.verdict is Verdict.NOT_EVALUABLE
-
-
-def test_a_perfect_signal_in_both_arms_has_an_interval_without_width_and_no_verdict():
-    perfect = arm_scores(np.linspace(0.1, 0.9, 40)[:, None] + np.zeros(2))
-
-    assert judged(EARLY_SIGNAL, perfect, perfect).decision.verdict is Verdict.NOT_EVALUABLE
 
 
 def test_a_lower_signal_contradicts_the_claim_where_it_is_lower_relative_to_the_ceiling(generator):

@@ -14,10 +14,11 @@ from made_runs import (
     arm_scores,
     changed_study,
     drawn_arm,
+    scores_of,
     study_tables,
 )
 
-from stage1.claims.scores import MOST_NOT_FINITE, design_scores, scored, too_few_finite
+from stage1.claims.scores import MOST_NOT_FINITE, scored, too_few_finite
 from stage1.run.columns import CONFIRM, SEARCH
 
 
@@ -28,10 +29,6 @@ def arms():
         name: drawn_arm(generator, configurations=6, seeds=2)
         for name in ("pretrained", "random", "shuffled")
     }
-
-
-def scores_of(tables):
-    return design_scores(tables.trials, tables.curves, tables.space, tables.registration)
 
 
 def changed(tables, rows, **columns):
@@ -76,6 +73,12 @@ def test_scores_are_arranged_by_configuration_seed_and_epoch(arms):
         assert not got.diverged.any()
     assert scores.complete == 6
     assert scores.left_out == {}
+    assert list(scores.values.index) == list(scores.configurations)
+    rates = [1e-3 * (c + 1) for c in range(6)]
+    assert scores.values["training.optimizer.lr"].tolist() == pytest.approx(rates)
+    assert scores.timeframe_names == ("m1", "m5")
+    assert scores.timeframes["random"].shape == (6, 2, 2)
+    assert scores.timeframes["random"][..., 0] == pytest.approx(arms["random"].final)
 
 
 def test_the_order_of_the_rows_does_not_matter(arms):
@@ -92,23 +95,6 @@ def test_the_order_of_the_rows_does_not_matter(arms):
         assert (scores_of(shuffled).log_loss[name] == expected.log_loss[name]).all()
 
 
-def test_searched_values_are_kept_by_configuration(arms):
-    scores = scores_of(study_tables(arms))
-
-    assert list(scores.values.index) == list(scores.configurations)
-    assert scores.values["training.optimizer.lr"].tolist() == pytest.approx(
-        [1e-3 * (c + 1) for c in range(6)]
-    )
-
-
-def test_every_timeframe_has_its_own_final_correlation(arms):
-    scores = scores_of(study_tables(arms))
-
-    assert scores.timeframe_names == ("m1", "m5")
-    assert scores.timeframes["random"].shape == (6, 2, 2)
-    assert scores.timeframes["random"][..., 0] == pytest.approx(arms["random"].final)
-
-
 # --- divergence ---
 
 
@@ -123,17 +109,13 @@ def one_diverged(arms):
 def test_a_diverged_trial_counts_with_correlation_zero_and_the_loss_of_predicting_zero(
     one_diverged,
 ):
-    arm = scores_of(one_diverged).arm("random")
-
-    assert (arm.early[1, 0], arm.final[1, 0]) == (0, 0)
-    assert arm.log_loss[1, 0] == pytest.approx(math.log(ZERO_VAL_LOSS))
-    assert np.argwhere(arm.diverged).tolist() == [[1, 0]]
-
-
-def test_a_diverged_trial_counts_zero_on_every_timeframe(one_diverged):
     scores = scores_of(one_diverged)
 
+    arm = scores.arm("random")
+    assert (arm.early[1, 0], arm.final[1, 0]) == (0, 0)
     assert (scores.timeframes["random"][1, 0] == 0).all()
+    assert arm.log_loss[1, 0] == pytest.approx(math.log(ZERO_VAL_LOSS))
+    assert np.argwhere(arm.diverged).tolist() == [[1, 0]]
 
 
 def test_the_other_arms_keep_the_pair_of_a_diverged_trial(arms, one_diverged):
@@ -155,14 +137,20 @@ def test_what_a_diverged_trial_reached_before_it_diverged_counts_at_those_epochs
     assert arm.final[1, 0] == 0
 
 
-def test_an_epoch_without_a_finite_loss_counts_zero_whatever_its_correlation(arms):
+@pytest.mark.parametrize("loss", [math.nan, 0.5], ids=["no finite loss", "looks fine"])
+def test_a_diverged_trial_counts_zero_at_its_last_epoch_whatever_its_correlation(arms, loss):
     """The predecessor's correlation rose while its loss exploded."""
-    tables = study_tables(arms)
     trial = "design-001-random-1"
-    tables = changed(tables, of(trial), status="diverged")
-    tables = with_curve(tables, trial, HORIZON, val_loss=math.nan)
+    tables = changed(study_tables(arms), of(trial), status="diverged")
+    tables = with_curve(tables, trial, HORIZON, val_loss=loss)
 
     assert scores_of(tables).arm("random").final[1, 0] == 0
+
+
+def test_a_loss_of_zero_is_a_loss(arms):
+    tables = with_curve(study_tables(arms), "design-001-random-1", HORIZON, val_loss=0.0)
+
+    assert np.isfinite(scores_of(tables).arm("random").log_loss).all()
 
 
 def test_no_finite_loss_counts_for_more_than_that_of_predicting_zero(arms):
@@ -226,32 +214,31 @@ def test_a_divergence_beside_a_failure_of_another_arm_does_not_count(arms, one_d
     assert math.isnan(scores.arm("random").final[1, 0])
 
 
-def test_a_trial_that_has_not_ended_leaves_its_pair_out_of_all_arms(arms):
-    tables = study_tables(arms)
-    trials = tables.trials[tables.trials["trial_id"] != "design-005-shuffled-2"]
-
-    scores = scores_of(tables._replace(trials=trials))
-
-    assert math.isnan(scores.arm("pretrained").final[5, 1])
-    assert scores.left_out == {"not run to its end in every arm": 1}
+def not_yet_ended(tables, trial):
+    return tables._replace(trials=tables.trials[tables.trials["trial_id"] != trial])
 
 
-def test_a_stopped_trial_has_no_place_in_the_design(arms):
-    tables = changed(study_tables(arms), of("design-001-random-1"), status="stopped")
-
-    scores = scores_of(tables)
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        pytest.param(not_yet_ended, "not run to its end in every arm", id="not yet ended"),
+        pytest.param(
+            lambda tables, trial: changed(tables, of(trial), status="stopped"),
+            "stopped in an arm",
+            id="stopped",
+        ),
+        pytest.param(
+            lambda tables, trial: without_curve(tables, trial, after=EARLY),
+            "no score at the horizon",
+            id="its curve ends before the horizon",
+        ),
+    ],
+)
+def test_a_trial_without_a_final_score_leaves_its_pair_out_of_all_arms(arms, change, reason):
+    scores = scores_of(change(study_tables(arms), "design-001-random-1"))
 
     assert math.isnan(scores.arm("pretrained").final[1, 0])
-    assert scores.left_out == {"stopped in an arm": 1}
-
-
-def test_a_trial_whose_curve_ends_before_the_horizon_is_left_out(arms):
-    tables = without_curve(study_tables(arms), "design-001-random-1", after=EARLY)
-
-    scores = scores_of(tables)
-
-    assert math.isnan(scores.arm("pretrained").final[1, 0])
-    assert sum(scores.left_out.values()) == 1
+    assert scores.left_out == {reason: 1}
 
 
 @pytest.mark.parametrize("stage", [SEARCH, CONFIRM])
@@ -275,25 +262,15 @@ def test_trials_of_other_stages_never_enter(arms, stage):
 # --- what was registered ---
 
 
-def test_configurations_beyond_the_registration_do_not_count(arms):
-    scores = scores_of(study_tables(arms, configurations=4))
-
-    assert scores.configurations == tuple(f"design{c:03d}" for c in range(4))
-    assert scores.arm("random").final == pytest.approx(arms["random"].final[:4])
-
-
-def test_seeds_beyond_the_registration_do_not_count(arms):
-    scores = scores_of(study_tables(arms, seeds=[2]))
-
-    assert scores.seeds == (2,)
-    assert scores.arm("random").final == pytest.approx(arms["random"].final[:, 1:])
-
-
-def test_a_failure_beyond_the_registration_leaves_nothing_out(arms):
-    tables = study_tables(arms, seeds=[2])
+def test_what_is_beyond_the_registration_does_not_count(arms):
+    tables = study_tables(arms, configurations=4, seeds=[2], early_epoch=2)
 
     scores = scores_of(changed(tables, of("design-001-random-1"), status="failed"))
 
+    assert scores.configurations == tuple(f"design{c:03d}" for c in range(4))
+    assert scores.seeds == (2,)
+    assert scores.arm("random").final == pytest.approx(arms["random"].final[:4, 1:])
+    assert scores.arm("random").early == pytest.approx(arms["random"].final[:4, 1:])
     assert scores.left_out == {}
 
 
@@ -305,25 +282,6 @@ def test_arms_are_those_that_were_registered_whatever_the_study_says_now(arms):
 
     assert list(scores.correlation) == list(arms)
     assert scores.arm("random").final == pytest.approx(arms["random"].final)
-
-
-def test_the_early_epoch_is_the_registered_one(arms):
-    scores = scores_of(study_tables(arms, early_epoch=2))
-
-    assert scores.arm("random").early == pytest.approx(arms["random"].final)
-
-
-def test_a_diverged_trial_counts_zero_where_its_last_epoch_looks_fine(arms):
-    """Its training loss was not finite; what was decoded then may still look like something."""
-    tables = changed(study_tables(arms), of("design-001-random-1"), status="diverged")
-
-    assert scores_of(tables).arm("random").final[1, 0] == 0
-
-
-def test_a_loss_of_zero_is_a_loss(arms):
-    tables = with_curve(study_tables(arms), "design-001-random-1", HORIZON, val_loss=0.0)
-
-    assert np.isfinite(scores_of(tables).arm("random").log_loss).all()
 
 
 # --- what two arms have in common ---

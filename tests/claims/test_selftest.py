@@ -11,17 +11,10 @@ from stage1.base.errors import EXIT_DEFECT, EXIT_USER_ERROR
 from stage1.base.terminal import run_command
 from stage1.claims import __main__ as module
 from stage1.claims.__main__ import selftest
+from stage1.claims.catalogue import DEFINITIONS, PLANNED
 from stage1.claims.error_rates import Counts, ErrorRates, Share
 
-NAMES = (
-    "sensitivity",
-    "early gain",
-    "gain at the horizon",
-    "stability",
-    "early signal",
-    "cost",
-    "any claim",
-)
+NAMES = (*(claim.name for claim in PLANNED), "any claim")
 LEVEL = Share(0, 100)
 SOUND = Counts(LEVEL, LEVEL, LEVEL, Share(100, 100))
 
@@ -85,8 +78,8 @@ def test_every_line_of_both_tables_is_simulated_with_the_studies_that_are_asked_
     status = call("selftest", "--studies", 123, "--seed", 4)
 
     assert status == 0
-    assert asked == [(False, 123, 4)] * 8 + [(True, 123, 4)] * 8
-    assert capsys.readouterr().out.count("error reduction  ") == 4
+    assert asked == [(False, 123, 4)] * len(DEFINITIONS) + [(True, 123, 4)] * len(DEFINITIONS)
+    assert capsys.readouterr().out.count("  error reduction ") == 4
 
 
 def test_a_run_whose_tau_has_no_room_to_rise_says_so_in_place_of_rates(call, tmp_path, capsys):
@@ -156,7 +149,7 @@ def test_on_a_terminal_it_says_which_claim_it_is_at(rates, monkeypatch):
 
     assert told[0] == "Simulating studies with Gaussian scores: sensitivity ..."
     assert told[-1].endswith("4 degrees of freedom): all claims at once ...")
-    assert len(told) == 18
+    assert len(told) == 2 * (len(DEFINITIONS) + 1)
 
 
 def test_a_folder_that_is_no_run_is_one_line_and_status_two(call, tmp_path, capsys):

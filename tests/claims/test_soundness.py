@@ -7,10 +7,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from made_runs import changed_study, drawn_arm, study_tables
+from made_runs import changed_study, drawn_arm, scores_of, study_tables
 from scipy import stats
 
-from stage1.claims.scores import design_scores
 from stage1.claims.soundness import (
     baseline_warning,
     deviations,
@@ -33,18 +32,26 @@ def tables(arms):
     return study_tables(arms)
 
 
-def with_trials(tables, change):
-    trials = tables.trials.copy()
-    change(trials)
-    return tables._replace(trials=trials)
-
-
 # --- as planned ---
 
 
 def test_a_whole_design_is_finished_and_deviates_in_nothing(tables):
     assert unfinished(tables) == ""
     assert deviations(tables) == []
+
+
+def changed(tables, rows, **columns):
+    """The same tables with other values in the trials that `rows` names; None = all."""
+    trials = tables.trials.copy()
+    for name, value in columns.items():
+        trials.loc[slice(None) if rows is None else rows, name] = value
+    return tables._replace(trials=trials)
+
+
+def test_edited_files_stay_among_the_deviations(tables):
+    edited = tables._replace(deviations=["prereg.yaml was edited."])
+
+    assert deviations(edited) == edited.deviations == ["prereg.yaml was edited."]
 
 
 @pytest.mark.parametrize("left", [0, 1, 15])
@@ -55,20 +62,13 @@ def test_a_design_is_unfinished_until_its_last_trial(tables, left):
     assert "--resume" in unfinished(cut)
     (text,) = deviations(cut)
     assert text.startswith("Missing trials: ")
-
-
-def test_search_trials_do_not_finish_a_design(tables):
-    trials = tables.trials.copy()
-    trials.loc[trials.index[0], "stage"] = SEARCH
-
-    assert "15 of 16" in unfinished(tables._replace(trials=trials))
+    assert "15 of 16" in unfinished(changed(tables, 0, stage=SEARCH))
 
 
 def test_trials_count_as_ended_whatever_became_of_them(tables):
-    def spoil(trials):
-        trials["status"] = ["failed", "diverged", "stopped", "completed"] * 4
+    ended = changed(tables, None, status=["failed", "diverged", "stopped", "completed"] * 4)
 
-    assert unfinished(with_trials(tables, spoil)) == ""
+    assert unfinished(ended) == ""
 
 
 def test_what_is_beyond_the_registration_is_named(arms):
@@ -79,13 +79,6 @@ def test_what_is_beyond_the_registration_is_named(arms):
     assert "4 configurations, 3 were registered" in more
     assert "seeds [2]" in seeds
     assert "pretrained" in unregistered
-
-
-def test_edited_files_stay_among_the_deviations(tables):
-    edited = tables._replace(deviations=["prereg.yaml was edited."])
-
-    assert deviations(edited) == ["prereg.yaml was edited."]
-    assert edited.deviations == ["prereg.yaml was edited."]
 
 
 # --- the arms ---
@@ -99,55 +92,37 @@ def test_arms_of_a_sound_run_differ_in_their_t5_alone(tables):
 
 
 @pytest.mark.parametrize(
-    ("column", "name"),
+    ("rows", "columns", "check", "result"),
     [
-        ("head_sha256", "Equal in all arms: weights outside the T5"),
-        ("order_sha256", "Equal in all arms: order of the batches"),
-        ("mask_sha256", "Equal in all arms: hidden bars"),
-        ("param.training.optimizer.lr", "Equal in all arms: hyperparameters"),
+        pytest.param(0, {"head_sha256": "x"}, "weights outside the T5", "NO, 7 of 8", id="head"),
+        pytest.param(0, {"order_sha256": "x"}, "order of the batches", "NO, 7 of 8", id="order"),
+        pytest.param(0, {"mask_sha256": "x"}, "hidden bars", "NO, 7 of 8", id="hidden bars"),
+        pytest.param(
+            0, {"param.training.optimizer.lr": 9.9}, "hyperparameters", "NO, 7 of 8", id="values"
+        ),
+        pytest.param(
+            None, {"param.lr_decay": math.nan}, "hyperparameters", "yes, 8 of 8", id="not active"
+        ),
+        pytest.param(
+            0,
+            {"status": "diverged", "order_sha256": "shorter"},
+            "order of the batches",
+            "yes, 7 of 7",
+            id="ended early",
+        ),
+        pytest.param(
+            None, {"order_sha256": None}, "order of the batches", "not recorded", id="unknown"
+        ),
+        pytest.param(None, {"lm_sha256": "x"}, "T5 weights at step 0", "NO, 0 of 8", id="T5"),
     ],
 )
-def test_what_should_be_equal_and_is_not_is_counted(tables, column, name):
-    def spoil(trials):
-        trials.loc[0, column] = "other" if column.endswith("sha256") else 9.9
+def test_what_should_be_equal_or_different_is_counted(tables, rows, columns, check, result):
+    checks = dict(pairing_checks(changed(tables, rows, **columns)))
 
-    checks = dict(pairing_checks(with_trials(tables, spoil)))
-
-    assert checks[name] == "NO, 7 of 8 configurations x seeds"
-    assert sum(text.startswith("NO") for text in checks.values()) == 1
-
-
-def test_arms_with_the_same_t5_weights_are_counted(tables):
-    def spoil(trials):
-        same = trials["config_id"] == "design000"
-        trials.loc[same, "lm_sha256"] = "the same"
-
-    checks = dict(pairing_checks(with_trials(tables, spoil)))
-
-    assert checks["Different in every arm: T5 weights at step 0"].startswith("NO, 6 of 8")
-
-
-def test_hyperparameters_that_do_not_apply_are_equal_in_their_absence(tables):
-    absent = tables._replace(trials=tables.trials.assign(**{"param.lr_decay": math.nan}))
-
-    assert dict(pairing_checks(absent))["Equal in all arms: hyperparameters"].startswith("yes, 8")
-
-
-def test_a_trial_that_ended_early_is_not_asked_for_the_order_of_its_batches(tables):
-    def spoil(trials):
-        trials.loc[0, ["status", "order_sha256"]] = ["diverged", "shorter"]
-
-    checks = dict(pairing_checks(with_trials(tables, spoil)))
-
-    assert checks["Equal in all arms: order of the batches"].startswith("yes, 7 of 7")
-
-
-def test_what_no_trial_recorded_is_not_called_equal(tables):
-    unknown = tables._replace(trials=tables.trials.assign(order_sha256=None))
-
-    checks = dict(pairing_checks(unknown))
-
-    assert checks["Equal in all arms: order of the batches"] == "not recorded"
+    (text,) = [text for name, text in checks.items() if name.endswith(check)]
+    assert text.startswith(result)
+    others = [text for name, text in checks.items() if not name.endswith(check)]
+    assert all(text.startswith("yes") for text in others)
 
 
 def test_a_run_without_trials_has_nothing_to_check(tables):
@@ -161,7 +136,7 @@ def test_a_run_without_trials_has_nothing_to_check(tables):
 
 def test_every_trial_of_the_pair_needs_a_fingerprint(tables):
     pair = ("pretrained", "random")
-    spoiled = with_trials(tables, lambda trials: trials.loc.__setitem__((3, "lm_sha256"), None))
+    spoiled = changed(tables, 3, lm_sha256=None)
 
     assert without_fingerprint(tables, pair) == ""
     assert without_fingerprint(spoiled, pair).startswith("1 trial")
@@ -170,12 +145,10 @@ def test_every_trial_of_the_pair_needs_a_fingerprint(tables):
 def test_trials_that_never_began_and_other_arms_need_none(arms):
     tables = study_tables(arms | {"vanilla": arms["random"]})
 
-    def spoil(trials):
-        trials.loc[trials["arm"] == "vanilla", "lm_sha256"] = None
-        trials.loc[0, ["lm_sha256", "status"]] = [None, "failed"]
-        trials.loc[0, "steps"] = pd.NA
+    failed = changed(tables, 0, lm_sha256=None, status="failed", steps=pd.NA)
+    spoiled = changed(failed, tables.trials["arm"] == "vanilla", lm_sha256=None)
 
-    assert without_fingerprint(with_trials(tables, spoil), ("pretrained", "random")) == ""
+    assert without_fingerprint(spoiled, ("pretrained", "random")) == ""
 
 
 # --- baseline ---
@@ -202,10 +175,16 @@ def test_the_best_configuration_is_warned_of_unless_its_skill_is_clearly_positiv
         assert f"val_skill {np.mean(skills):+.3f}" in warning
 
 
-def test_one_seed_cannot_show_that_the_baseline_is_beaten(arms):
+def test_without_two_recorded_skills_the_baseline_is_not_shown_to_be_beaten(arms, tables):
     one = {name: scores._replace(final=scores.final[:, :1]) for name, scores in arms.items()}
 
-    assert "one seed" in baseline_warning(with_skill(study_tables(one), 0.4), "pretrained")
+    one_seed = baseline_warning(with_skill(study_tables(one), 0.4), "pretrained")
+    unknown = baseline_warning(with_skill(tables, math.nan), "pretrained")
+    no_best = baseline_warning(changed(tables, None, status="failed"), "pretrained")
+
+    assert "one seed" in one_seed
+    assert "no val_skill recorded" in unknown
+    assert no_best == ""
 
 
 def test_the_best_configuration_is_the_best_by_the_objective_of_the_study(tables):
@@ -223,18 +202,6 @@ def test_the_best_configuration_is_the_best_by_the_objective_of_the_study(tables
     assert baseline_warning(by_loss, "pretrained") == ""
     assert baseline_warning(upside_down, "pretrained") == baseline_warning(tables, "pretrained")
     assert "val_skill -0.450" in baseline_warning(tables, "pretrained")
-
-
-def test_skill_that_was_not_recorded_is_not_taken_for_skill(tables):
-    warning = baseline_warning(with_skill(tables, math.nan), "pretrained")
-
-    assert "no val_skill recorded" in warning
-
-
-def test_an_arm_without_a_completed_trial_has_no_best_configuration_to_warn_of(tables):
-    failed = tables._replace(trials=tables.trials.assign(status="failed"))
-
-    assert baseline_warning(failed, "pretrained") == ""
 
 
 def test_a_confirmed_search_point_may_be_the_best_and_a_search_trial_may_not(tables):
@@ -263,9 +230,8 @@ def test_arms_with_diverged_trials_are_warned_of_by_name_and_number(arms):
     diverged = np.zeros((4, 2), dtype=bool)
     diverged[1] = diverged[2, 0] = True
     tables = study_tables(arms | {"random": arms["random"]._replace(diverged=diverged)})
-    scores = design_scores(tables.trials, tables.curves, tables.space, tables.registration)
 
-    (warning,) = divergence_warnings(scores)
+    (warning,) = divergence_warnings(scores_of(tables))
 
     assert warning.startswith("3 of 8 trials of the design's arm random diverged")
 

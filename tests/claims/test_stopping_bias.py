@@ -13,11 +13,10 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from made_runs import EARLY, HORIZON, arm_scores, judged, study_tables
+from made_runs import EARLY, HORIZON, arm_scores, judged, scores_of, study_tables
 from scipy import stats
 
 from stage1.claims.catalogue import SENSITIVITY
-from stage1.claims.scores import design_scores
 from stage1.claims.spread import spread_ratio
 from stage1.claims.verdicts import Verdict
 from stage1.run.columns import COMPLETED, SEARCH, STOPPED
@@ -116,7 +115,7 @@ def variance_of_the_best(agreement):
 
 def test_survivors_of_early_stopping_show_a_smaller_spread_that_the_full_design_does_not(tables):
     naive = naive_arms(tables)
-    scores = design_scores(tables.trials, tables.curves, tables.space, tables.registration)
+    scores = scores_of(tables)
     full = [scores.arm(arm) for arm in AGREEMENT]
 
     of_survivors, of_design = (
@@ -136,7 +135,7 @@ def test_survivors_of_early_stopping_show_a_smaller_spread_that_the_full_design_
 
 def test_a_verdict_from_survivors_supports_a_false_claim_and_that_of_the_design_excludes_it(tables):
     naive = naive_arms(tables)
-    scores = design_scores(tables.trials, tables.curves, tables.space, tables.registration)
+    scores = scores_of(tables)
     full = [scores.arm(arm) for arm in AGREEMENT]
 
     assert judged(SENSITIVITY, *naive).decision.verdict is Verdict.SUPPORTED

@@ -11,7 +11,6 @@ from scipy import stats
 from stage1.claims.intervals import NO_INTERVAL, Interval, mean_interval
 from stage1.claims.verdicts import (
     MEANINGS,
-    MOST_TIMES_LARGER,
     Verdict,
     advice,
     configurations_needed,
@@ -60,6 +59,7 @@ def test_every_verdict_is_explained():
 
 def test_without_an_estimate_there_is_no_verdict():
     assert decide(NO_INTERVAL, claimed=CLAIMED).verdict is Verdict.NOT_EVALUABLE
+    assert decide_cost(NO_INTERVAL, margin=1.15).verdict is Verdict.NOT_EVALUABLE
 
 
 @pytest.mark.parametrize(
@@ -89,16 +89,6 @@ def test_an_inconclusive_claim_says_what_would_decide_it():
 # --- configurations needed ---
 
 
-def test_the_configurations_needed_bring_the_lower_end_just_above_zero():
-    interval, configurations = Interval(0.10, -0.07, 0.27, 0.2), 24
-
-    needed = configurations_needed(interval, configurations)
-
-    reach = interval.estimate - interval.low
-    assert reach * math.sqrt(configurations / needed) <= interval.estimate
-    assert reach * math.sqrt(configurations / (needed - 1)) > interval.estimate
-
-
 @pytest.mark.parametrize(
     ("low", "needed"),
     [
@@ -108,6 +98,7 @@ def test_the_configurations_needed_bring_the_lower_end_just_above_zero():
         pytest.param(0.5 * (1 - math.sqrt(10)) + 1e-9, 160, id="ten times as many"),
         pytest.param(0.5 * (1 - math.sqrt(10)) - 1e-6, None, id="more than ten times as many"),
         pytest.param(-math.inf, None, id="no lower end"),
+        pytest.param(-1e200, None, id="next to no lower end"),
     ],
 )
 def test_configurations_needed_grow_with_the_square_of_the_reach(low, needed):
@@ -131,19 +122,13 @@ def test_a_study_as_large_as_advised_finds_the_effect_if_it_is_as_estimated():
     assert values.mean() - stats.t.isf(0.05 / 12, needed - 1) * error > 0
 
 
-def test_advice_names_the_number_and_the_next_design_of_a_power_of_two():
-    text = advice(Interval(0.5, -0.25, 1.25, 0.3), 16)
+def test_advice_names_the_number_and_the_next_design_or_says_that_none_would_do():
+    few = advice(Interval(0.5, -0.25, 1.25, 0.3), 16)
+    many = advice(Interval(0.001, -0.5, 0.5, 0.9), 16)
 
-    assert "36 configurations" in text
-    assert "a design of 64" in text
-
-
-def test_advice_says_when_ten_times_as_many_would_not_do():
-    text = advice(Interval(0.001, -0.5, 0.5, 0.9), 16)
-
-    assert text.startswith("cannot be decided")
-    assert str(MOST_TIMES_LARGER) in text
-    assert MOST_TIMES_LARGER == 10
+    assert "36 configurations" in few
+    assert "a design of 64" in few
+    assert many.startswith("cannot be decided with up to 10 times as many")
 
 
 # --- cost ---
@@ -162,11 +147,3 @@ def test_advice_says_when_ten_times_as_many_would_not_do():
 )
 def test_a_cost_ratio_has_the_verdict_of_its_place_around_the_margin(low, high, verdict):
     assert decide_cost(between(low, high), margin=1.15).verdict.value == verdict
-
-
-def test_without_a_cost_ratio_there_is_no_verdict_on_cost():
-    assert decide_cost(NO_INTERVAL, margin=1.15).verdict is Verdict.NOT_EVALUABLE
-
-
-def test_an_estimate_next_to_nothing_needs_more_configurations_than_there_can_be():
-    assert configurations_needed(Interval(1e-160, -1.0, 1.0, 0.5), 8) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import runpy
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from contextlib import contextmanager
 from itertools import count
 from multiprocessing import forkserver
 from pathlib import Path
@@ -29,6 +31,28 @@ from stage1.run.folder import RunFolder
 IMPORTS = ["stage1.workers.launch", "ray.tune", "pandas", "optuna"]
 CONTEXT = multiprocessing.get_context("forkserver")
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a-token-that-both-sides-know-0123456789"}
+
+
+START_RAY = """
+import json, os, sys, ray
+from stage1.workers.cluster import RAY_SETTINGS
+os.environ.update(RAY_SETTINGS)
+options = {"include_dashboard": False, "log_to_driver": False, "_node_ip_address": "127.0.0.1"}
+ray.init(address="local", **options, **json.loads(sys.argv[1]))
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def running_ray(*, env=None, **options):
+    """A Ray in a process of its own, which has its `address`; options are those of `ray.init`."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    words = (sys.executable, "-c", START_RAY, json.dumps(options))
+    process = start(*words, env=TOKEN | (env or {}), **pipes)
+    process.address = process.stdout.readline().strip()
+    yield process
+    process.communicate(timeout=HANG)
 
 
 def start_process(*command):

@@ -222,20 +222,6 @@ def test_a_finished_study_is_resumed_to_the_same_tables(finished_study, trials):
     assert "interpolation" in result.stdout
 
 
-def test_a_folder_that_exists_is_not_written_over(finished_study):
-    result = stage1(
-        "stage1.tune",
-        "search_spaces/smoke.yaml",
-        "--out",
-        finished_study.folder.parent,
-        check=False,
-    )
-
-    assert result.returncode == 2
-    assert "--resume" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
 def test_the_exported_configuration_repeats_its_trial_bit_for_bit(
     finished_study, trials, curves, tmp_path
 ):

@@ -142,24 +142,6 @@ def test_the_plans_epochs_are_shown_as_far_as_there_are_so_many(summary):
     assert summary._replace(horizon=2).epochs == [1, 2]
 
 
-def test_means_and_deviations_are_over_the_seeds_that_completed(summary):
-    assert summary.at("val_correlation", "plain", 3).mean == pytest.approx(0.7)
-    assert summary.final("val_correlation", "plain")[:2] == pytest.approx((0.82, 0.02))
-    assert summary.final("val_loss", "late").mean == pytest.approx(0.52)
-    assert summary.completed == {"late": 2, "plain": 3, "free": 3}
-    assert summary.baseline == {"val_loss": 0.3, "val_correlation": 0.5, "val_skill": 0.0}
-
-
-def test_convergence_is_that_of_the_mean_curve(summary):
-    plain, free, late = (summary.convergence[name] for name in ("plain", "free", "late"))
-
-    # plain: means 0, 0.3, 0.5, 0.7, 0.8, 0.82; free: 0, 0.5, 0.8, 0.84, 0.85, 0.85
-    assert (plain.to_reference, plain.to_baseline) == (5, 2)
-    assert (free.to_reference, free.to_baseline) == (3, 1)
-    assert (late.to_reference, late.to_baseline) == (None, None)
-    assert plain.mean_height == pytest.approx((0.3 + 0.5 + 0.7 + 0.8 + 0.82 / 2) / 5)
-
-
 def test_stability_counts_what_went_wrong_and_the_largest_rise_of_any_training(summary):
     late, free = summary.stability["late"], summary.stability["free"]
 
@@ -168,24 +150,6 @@ def test_stability_counts_what_went_wrong_and_the_largest_rise_of_any_training(s
     assert free.largest_rise == pytest.approx(0.07)  # seed 2, 0.30 -> 0.37
     assert summary.stability["plain"].largest_rise == 0
     assert free.loss_deviation == pytest.approx(np.std([0.10, 0.16, 0.25], ddof=1))
-
-
-def test_differences_are_taken_seed_by_seed(summary):
-    correlation = summary.differences("val_correlation", "free")
-    loss = summary.differences("val_loss", "late")
-
-    np.testing.assert_allclose(correlation, [0.06, 0.02, 0.01])
-    np.testing.assert_allclose(loss, [0.30, math.nan, 0.30])
-    assert summary.others == ["late", "free"]
-
-
-def test_cost_is_a_ratio_of_each_seeds_own_steps(summary):
-    cost = summary.costs["free"]
-
-    np.testing.assert_allclose(cost.ratio, [1.1, 1.1, 1.3])
-    assert cost.seconds == 12
-    assert cost.peak_rss_mb == 630
-    assert math.isnan(cost.peak_vram_mb)
 
 
 @pytest.mark.parametrize(("freeze", "frozen"), [(0, 0), (3, 3), (9, 5), (-1, 5)])

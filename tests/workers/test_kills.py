@@ -9,35 +9,20 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections import Counter
 from contextlib import suppress
 
 import pandas as pd
 import pytest
-from command_line import HANG, start, wait_until
-from driven_study import TOKEN, Driver, finish, workers_of
+from command_line import HANG, wait_until
+from driven_study import Driver, finish, running_ray, workers_of
 from optuna.trial import TrialState
-
-START_RAY = """
-import os, sys, ray
-from stage1.workers.cluster import RAY_SETTINGS
-os.environ.update(RAY_SETTINGS)
-ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False,
-         _node_ip_address="127.0.0.1")
-print(ray.get_runtime_context().gcs_address, flush=True)
-sys.stdin.read()
-"""
 
 
 @pytest.fixture(scope="module")
 def ray_process():
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    process = start(sys.executable, "-c", START_RAY, env=TOKEN, **pipes)
-    process.address = process.stdout.readline().strip()
-    yield process
-    process.communicate(timeout=HANG)
+    with running_ray(num_cpus=8) as process:
+        yield process
 
 
 @pytest.fixture(scope="module")

@@ -5,27 +5,14 @@ The limit of Ray is set a few gigabytes above what the machine uses; nothing els
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import psutil
 import pytest
-from command_line import HANG, start
-from driven_study import TOKEN, Driver, finish
+from driven_study import Driver, finish, running_ray
 
 pytestmark = pytest.mark.slow
 
 GAP = 4 << 30
 """Bytes between what is used and Ray's limit; the hungry training would take a half more."""
-START_RAY = """
-import os, sys, ray
-from stage1.workers.cluster import RAY_SETTINGS
-os.environ.update(RAY_SETTINGS)
-ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False,
-         object_store_memory=10**8, _node_ip_address="127.0.0.1")
-print(ray.get_runtime_context().gcs_address, flush=True)
-sys.stdin.read()
-"""
 HUNGRY = "design-design000-random-1"
 
 
@@ -39,10 +26,8 @@ def address():
         "RAY_memory_usage_threshold": str((memory.total - memory.available + GAP) / memory.total),
         "RAY_memory_monitor_refresh_ms": "100",
     }
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    process = start(sys.executable, "-c", START_RAY, env=TOKEN | limit, **pipes)
-    yield process.stdout.readline().strip()
-    process.communicate(timeout=HANG)
+    with running_ray(env=limit, num_cpus=4, object_store_memory=10**8) as process:
+        yield process.address
 
 
 def test_a_trial_whose_worker_was_killed_for_memory_goes_on_with_smaller_parts(address, tmp_path):

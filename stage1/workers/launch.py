@@ -259,7 +259,8 @@ def _settle_states(states: TrialStates, best: BestCheckpoints, ended: list[Ended
 def _journal(run: RunFolder) -> BaseStorage:
     """An empty journal: it is rebuilt from the tables, so that no trial is left running in it."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    for file in (run.journal, run.journal.with_name(run.journal.name + ".lock")):
+    locks = run.path.glob(f"{run.journal.name}.lock*")  # of a process that was killed
+    for file in (run.journal, *locks):
         file.unlink(missing_ok=True)
     return JournalStorage(JournalFileBackend(str(run.journal)))
 

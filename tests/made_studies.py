@@ -14,7 +14,7 @@ from stage1.run.resolved_space import read_space
 from stage1.run.tables import RunWriter
 from stage1.study.engine import StudyEngine
 from stage1.study.sampler import arm_samplers
-from stage1.study.space import Space, design_points
+from stage1.study.space import Space, active, sobol_configurations
 from stage1.study.study import Study, load_study
 from stage1.workers.halving import ArmHalving
 
@@ -66,7 +66,7 @@ def recorded_study():
     written = resolved.model_dump(exclude_unset=True)
     fields = {name: written[name] for name in Space.model_fields if name in written}
     space = Space.model_validate({**fields, "base": "resolved already"})
-    points = design_points(space, resolved.seed)
+    points = [active(space, point) for point in sobol_configurations(space, resolved.seed)]
     return Study(space, Config.model_validate(resolved.config), resolved.seed, points)
 
 

@@ -9,10 +9,10 @@ import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from stage1.config import with_values
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_bars
 from stage1.language_models.resolver import resolve
-from stage1.study.study import trial_config
 from stage1.training.fit import EpochRow, fit
 from throughput_parts.results import LEARNING_RATES, Job, Trial, write_trial
 from throughput_parts.trials import LEARNING_RATE, in_processes, planned_trials, read_study
@@ -37,7 +37,8 @@ def run(job: Job) -> None:
     def objective(trial: optuna.Trial) -> float:
         lr = trial.suggest_float("lr", *LEARNING_RATES, log=True)
         seed = trial.suggest_int("seed", 0, 1000)
-        config = trial_config(study, arm=arm, values={LEARNING_RATE: lr}, seed=seed)
+        values = {LEARNING_RATE: lr, "training.seed": seed}
+        config = with_values(study.arm_configs[arm], values)
         rows: list[EpochRow] = []
         first_step = 0.0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stage1.config import Config
-from stage1.study.study import Study, load_study, trial_config
+from stage1.study.study import Study, load_study
 
 LEARNING_RATE = "training.optimizer.lr"
 
@@ -28,15 +28,9 @@ def read_study(folder: Path) -> Study:
 
 def planned_trials(study: Study) -> list[Planned]:
     """In the order in which the engine starts them."""
-    (arm,) = study.space.arms
     return [
-        Planned(
-            float(values[LEARNING_RATE]),
-            seed,
-            trial_config(study, arm=arm, values=values, seed=seed),
-        )
-        for values in study.points
-        for seed in study.design_seeds
+        Planned(float(spec.values[LEARNING_RATE]), spec.seed, study.trial_config(spec))
+        for spec in study.design_specs()
     ]
 
 

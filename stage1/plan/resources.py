@@ -13,14 +13,14 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from stage1.base.errors import TrialError
-from stage1.config import Config, DataConfig
+from stage1.config import Config, DataConfig, with_values
 from stage1.data.bars import Bars
 from stage1.data.batches import MarketWindows
 from stage1.language_models.resolver import LanguageModel
 from stage1.run.columns import BLOCK_SUMS, CONFIRM, DESIGN, SEARCH
 from stage1.run.registration import COST_ROUNDS
 from stage1.study.space import Space
-from stage1.study.study import Study, cost_config, pretrained_language_models, trial_config
+from stage1.study.study import Study, cost_config, pretrained_language_models
 from stage1.training.timing import EPOCHS, STEPS, TrialTiming, time_trial
 
 VANILLA_ENCODER = "vanilla encoder"
@@ -89,8 +89,8 @@ def expected_search_epochs(space: Space) -> float:
 def design_configs(study: Study) -> list[Config]:
     """The complete configurations of the design, arm by arm; seeds differ in nothing that costs."""
     return [
-        trial_config(study, arm=arm, values=point, seed=study.seed)
-        for arm in study.space.arms
+        with_values(config, {**point, "training.seed": study.seed})
+        for config in study.arm_configs.values()
         for point in study.points
     ]
 

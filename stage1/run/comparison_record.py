@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ValidationError
-
-from stage1.base.errors import ConfigError, ResultsError
-from stage1.base.text import brief, dotted
+from stage1.base.errors import ResultsError
+from stage1.base.text import dotted
 from stage1.config import Config, Section
-from stage1.config.rules import faults_of
-from stage1.config.yaml_source import read_yaml
 from stage1.run.folder import RunFolder
+from stage1.run.resolved_space import read_model
 
 RECORD_FILE = "experiment.yaml"
 CONFIG_FOLDER = "configs"
@@ -91,15 +88,4 @@ def read_record(run: RunFolder) -> ComparisonRecord:
             f"{run.path}: must be the folder of a comparison, got none with {RECORD_FILE}; name "
             "the one that stage1.compare made, its --out"
         )
-    try:
-        content, _ = read_yaml(file)
-        return ComparisonRecord.model_validate(content)
-    except ValidationError as error:
-        keys, rule = faults_of(error, ComparisonRecord)[0]
-        reason = f"{dotted(keys)}: {rule}"
-    except ConfigError as error:
-        reason = brief(str(error).removeprefix(f"{file}:"))
-    raise ResultsError(
-        f"{file}: must be as it was written before the first training, got {reason}; restore it, "
-        "or start a new comparison with another --out"
-    )
+    return read_model(run, file, ComparisonRecord)

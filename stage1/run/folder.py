@@ -12,100 +12,60 @@ RESTORE_OR_REPEAT = "restore the file, or run the study again under another name
 """What to do about a file of a run that cannot be read."""
 
 
+class _Inside:
+    """A path in the folder that the attribute is asked of."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, run: RunFolder, owner: type[RunFolder]) -> Path:
+        return run.path / self._name
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The folder of a study, and where everything lies in it."""
 
     path: Path
 
-    @property
-    def space(self) -> Path:
-        """The resolved study, written before the first trial."""
-        return self.path / "space.yaml"
-
-    @property
-    def prereg(self) -> Path:
-        """What was fixed before the first trial."""
-        return self.path / "prereg.yaml"
-
-    @property
-    def trials(self) -> Path:
-        """One row per trial that has ended."""
-        return self.path / "trials.parquet"
-
-    @property
-    def curves(self) -> Path:
-        """One row per trial and epoch."""
-        return self.path / "curves.parquet"
-
-    @property
-    def blocks(self) -> Path:
-        """Sums over blocks of validation time, of the design's trials."""
-        return self.path / "blocks.parquet"
-
-    @property
-    def cost(self) -> Path:
-        """Training steps of each T5 and of the vanilla encoder, timed."""
-        return self.path / "cost.parquet"
-
-    @property
-    def journal(self) -> Path:
-        """Optuna's journal, one study per arm."""
-        return self.path / "optuna.journal"
-
-    @property
-    def tensorboard(self) -> Path:
-        """Folder of curves and HParams for TensorBoard."""
-        return self.path / "tensorboard"
-
-    @property
-    def log(self) -> Path:
-        """What libraries had to say while the study ran; not there if they were silent."""
-        return self.path / "study.log"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the best trials' weights."""
-        return self.path / "checkpoints"
+    space = _Inside("space.yaml")
+    """The resolved study, written before the first trial."""
+    prereg = _Inside("prereg.yaml")
+    """What was fixed before the first trial."""
+    trials = _Inside("trials.parquet")
+    """One row per trial that has ended."""
+    curves = _Inside("curves.parquet")
+    """One row per trial and epoch."""
+    blocks = _Inside("blocks.parquet")
+    """Sums over blocks of validation time, of the design's trials."""
+    cost = _Inside("cost.parquet")
+    """Training steps of each T5 and of the vanilla encoder, timed."""
+    journal = _Inside("optuna.journal")
+    """Optuna's journal, one study per arm."""
+    tensorboard = _Inside("tensorboard")
+    """Folder of curves and HParams for TensorBoard."""
+    log = _Inside("study.log")
+    """What libraries had to say while the study ran; not there if they were silent."""
+    checkpoints = _Inside("checkpoints")
+    """Folder of the best trials' weights."""
+    running = _Inside("running")
+    """Folder of the states of trials that run, where no other storage was given."""
+    begun = _Inside("begun.json")
+    """Trials that have begun and are in no table yet."""
+    lock = _Inside(".lock")
+    """Held by the one process that runs the study."""
+    claims = _Inside("claims.json")
+    """The verdicts, for programs."""
+    report = _Inside("report.md")
+    """The verdicts, the end table and what to do next, for people."""
+    report_html = _Inside("report.html")
+    """The same as one page with its figures."""
+    figures = _Inside("figures")
+    """Folder of the report's figures."""
 
     def checkpoint(self, trial_id: str) -> Path:
         """The weights of one of the best trials, with all that its training had in memory."""
         return self.checkpoints / f"{trial_id}.ckpt"
-
-    @property
-    def running(self) -> Path:
-        """Folder of the states of trials that run, where no other storage was given."""
-        return self.path / "running"
-
-    @property
-    def begun(self) -> Path:
-        """Trials that have begun and are in no table yet."""
-        return self.path / "begun.json"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the one process that runs the study."""
-        return self.path / ".lock"
-
-    @property
-    def claims(self) -> Path:
-        """The verdicts, for programs."""
-        return self.path / "claims.json"
-
-    @property
-    def report(self) -> Path:
-        """The verdicts, the end table and what to do next, for people."""
-        return self.path / "report.md"
-
-    @property
-    def report_html(self) -> Path:
-        """The same as one page with its figures."""
-        return self.path / "report.html"
-
-    @property
-    def figures(self) -> Path:
-        """Folder of the report's figures."""
-        return self.path / "figures"
 
 
 def check_new(run: RunFolder) -> None:
@@ -130,23 +90,14 @@ def check_begun(run: RunFolder) -> None:
         raise ResultsError(f"{run.path}: must be a run folder to --resume; start it without")
 
 
-def require_folder(run: RunFolder) -> None:
-    """Refuse to read a run that is not there.
-
-    Raises:
-        ResultsError: There is no such folder.
-    """
-    if not run.path.is_dir():
-        raise ResultsError(f"{run.path} must be a run folder, got no such folder; check the path")
-
-
 def require_file(run: RunFolder, file: Path) -> None:
     """Refuse to read a run without one of its files.
 
     Raises:
         ResultsError: There is no such folder, or no such file in it.
     """
-    require_folder(run)
+    if not run.path.is_dir():
+        raise ResultsError(f"{run.path} must be a run folder, got no such folder; check the path")
     if not file.is_file():
         raise ResultsError(
             f"{run.path} must hold {file.name}, got no such file; "

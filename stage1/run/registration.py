@@ -7,19 +7,17 @@ prereg.yaml begins with a checksum of what follows. `read_preregistration` says 
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from stage1.base.errors import ConfigError, ResultsError
+from stage1.base.errors import ResultsError
 from stage1.base.files import checksum_holds, sha256_of_file, with_checksum
-from stage1.base.text import brief, dotted, shown
-from stage1.config.rules import RuleError, faults_of
-from stage1.config.yaml_source import read_yaml
+from stage1.base.text import shown
+from stage1.config.rules import RuleError
 from stage1.run.folder import RunFolder
-from stage1.run.resolved_space import MOST_EPOCHS, Word
+from stage1.run.resolved_space import MOST_EPOCHS, Word, read_mapping, read_model
 
 EARLY_SHARE = 0.2
 """The early epoch of the claims, as a share of the horizon: epoch 3 of 15."""
@@ -139,25 +137,9 @@ def read_preregistration(run: RunFolder) -> Preregistration:
     """What the run fixed before its first trial, edited since or not.
 
     Raises:
-        ResultsError: The file is missing or broken, or keys are missing, as in runs of an earlier
-            version; names them.
+        ResultsError: As `read_model`.
     """
-    content = read_mapping(run.prereg)
-    missing = [
-        name
-        for name, field in Preregistration.model_fields.items()
-        if field.is_required() and name not in content
-    ]
-    if missing:
-        raise ResultsError(
-            f"{run.prereg}: must have the keys {', '.join(missing)}, which an earlier version did "
-            "not write; run the study again under another name"
-        )
-    try:
-        return Preregistration.model_validate(content)
-    except ValidationError as error:
-        faults = [f"{dotted(keys)}: {rule}" for keys, rule in faults_of(error, Preregistration)]
-        raise ResultsError(f"{run.prereg}: {'; '.join(faults)}; {RESTORE}") from None
+    return read_model(run, run.prereg, Preregistration)
 
 
 def preregistration_deviations(run: RunFolder) -> list[str]:
@@ -167,7 +149,7 @@ def preregistration_deviations(run: RunFolder) -> list[str]:
         Sentences for people; empty if nothing was changed.
     """
     try:
-        content = read_mapping(run.prereg)
+        content = read_mapping(run, run.prereg).values
     except ResultsError as error:
         return [f"{run.prereg.name} cannot be read, so nothing in it counts as fixed: {error}."]
     deviations = []
@@ -192,24 +174,3 @@ def preregistration_deviations(run: RunFolder) -> list[str]:
 def is_untouched(run: RunFolder) -> bool | None:
     """Whether prereg.yaml is as it was written; None if it has no checksum."""
     return checksum_holds(run.prereg.read_text(encoding="utf-8"), _LABEL)
-
-
-RESTORE = "restore the file as it was written before the first trial, or run the study again"
-
-
-def read_mapping(file: Path) -> dict[str, Any]:
-    """The keys and values of a file that was written before the first trial.
-
-    Raises:
-        ResultsError: It is missing or broken.
-    """
-    if not file.is_file():
-        raise ResultsError(f"{file}: must be readable, got no file; {RESTORE}")
-    try:
-        content, _ = read_yaml(file)
-    except ConfigError as error:
-        reason = brief(str(error).removeprefix(f"{file}:"))
-        raise ResultsError(f"{file}: must be readable, got {reason}; {RESTORE}") from None
-    if not isinstance(content, dict):
-        raise ResultsError(f"{file}: must hold keys and values, got {shown(content)}; {RESTORE}")
-    return content

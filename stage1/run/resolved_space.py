@@ -8,23 +8,18 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stage1.base.errors import ConfigError, ResultsError
 from stage1.base.metric_table import metric_row
-from stage1.base.text import dotted
+from stage1.base.text import dotted, shown
 from stage1.config.rules import RuleError, faults_of
 from stage1.config.yaml_source import YamlSource, fault_lines, read_yaml
 from stage1.run.folder import RESTORE_OR_REPEAT, RunFolder, require_file, unreadable
+
+Model = TypeVar("Model", bound=BaseModel)
 
 MOST_EPOCHS = 100_000
 """Of a trial; more would be a mistake, and no memory holds a design's curves of that length."""
@@ -72,6 +67,18 @@ class Objective(_Part):
         return self
 
 
+def check_bounds(low: float, high: float, *, log: bool) -> None:
+    """Refuse bounds between which no number lies.
+
+    Raises:
+        RuleError: They are the wrong way round, or there is no logarithm of the lower one.
+    """
+    if low > high:
+        raise RuleError(("low", f"must be <= high={high}, got {low}; swap them"))
+    if log and low <= 0:
+        raise RuleError(("low", f"must be > 0 with log: true, got {low}"))
+
+
 class Range(_Part):
     """Numbers that a hyperparameter was searched in."""
 
@@ -87,11 +94,8 @@ class Range(_Part):
     """Searched only where these other keys have these values."""
 
     @model_validator(mode="after")
-    def _is_a_range(self) -> Self:
-        if self.low > self.high:
-            raise RuleError(("low", f"must be <= high={self.high:g}, got {self.low:g}"))
-        if self.log and self.low <= 0:
-            raise RuleError(("low", f"must be > 0 with log: true, got {self.low:g}"))
+    def _bounds(self) -> Self:
+        check_bounds(self.low, self.high, log=self.log)
         return self
 
 
@@ -196,24 +200,46 @@ def read_space(run: RunFolder) -> ResolvedSpace:
     Raises:
         ResultsError: Folder or file is missing or broken, or keys are missing.
     """
-    require_file(run, run.space)
-    try:
-        content, origins = read_yaml(run.space)
-    except ConfigError as error:
-        raise unreadable(run.space, error) from None
+    return read_model(run, run.space, ResolvedSpace)
+
+
+def read_model(run: RunFolder, file: Path, model: type[Model]) -> Model:
+    """What a YAML file of a run says that was written before the first trial.
+
+    Raises:
+        ResultsError: The file is missing or broken, or lacks keys, as that of an earlier version
+            may; or every fault with its line.
+    """
+    source = read_mapping(run, file)
     missing = [
         key
-        for key, field in ResolvedSpace.model_fields.items()
-        if field.is_required() and not (isinstance(content, dict) and key in content)
+        for key, field in model.model_fields.items()
+        if field.is_required() and key not in source.values
     ]
     if missing:
         raise ResultsError(
-            f"{run.space}: must have the keys {', '.join(missing)}; {RESTORE_OR_REPEAT}"
+            f"{file}: must have the keys {', '.join(missing)}, which an earlier version may not "
+            f"have written; {RESTORE_OR_REPEAT}"
         )
     try:
-        return ResolvedSpace.model_validate(content)
+        return model.model_validate(source.values)
     except ValidationError as error:
-        source = YamlSource(run.space, content, origins)
-        faults = fault_lines(error, source, ResolvedSpace)
-        told = "\n".join(f"{line}; {RESTORE_OR_REPEAT}" for line in faults)
-        raise ResultsError(told) from None
+        faults = fault_lines(error, source, model)
+        raise ResultsError("\n".join(f"{line}; {RESTORE_OR_REPEAT}" for line in faults)) from None
+
+
+def read_mapping(run: RunFolder, file: Path) -> YamlSource:
+    """The keys and values of a YAML file of a run.
+
+    Raises:
+        ResultsError: It is missing or broken.
+    """
+    require_file(run, file)
+    try:
+        content, origins = read_yaml(file)
+    except ConfigError as error:
+        raise unreadable(file, error) from None
+    if not isinstance(content, dict):
+        got = shown(content)
+        raise ResultsError(f"{file}: must hold keys and values, got {got}; {RESTORE_OR_REPEAT}")
+    return YamlSource(file, content, origins)

@@ -140,18 +140,14 @@ def baseline_value(trials: pd.DataFrame, metric: str) -> float:
     return float(trials[column].median()) if column in trials else math.nan
 
 
-def beats_interpolation(trials: pd.DataFrame, space: ResolvedSpace) -> bool:
-    """Whether any complete configuration has a mean val_skill above 0; false without any."""
-    return bool((configuration_means(trials, space)["val_skill"] > 0).any())
-
-
 def cautions(trials: pd.DataFrame, space: ResolvedSpace) -> list[str]:
     """What a reader must know before the numbers, in plain words; empty if nothing."""
     if trials.empty:
         return ["No trial has ended yet, so there is nothing to compare."]
-    if configuration_means(trials, space).empty:
+    means = configuration_means(trials, space)
+    if means.empty:
         return ["No configuration has completed with every seed, so there is none to recommend."]
-    if beats_interpolation(trials, space):
+    if (means["val_skill"] > 0).any():
         return []
     return [
         "No configuration beats drawing a straight line across the hidden bars (val_skill <= 0): "

@@ -38,7 +38,7 @@ from stage1.run.columns import (
     Column,
     column_of,
 )
-from stage1.run.folder import RESTORE_OR_REPEAT, RunFolder, require_file, require_folder, unreadable
+from stage1.run.folder import RESTORE_OR_REPEAT, RunFolder, require_file, unreadable
 from stage1.run.resolved_space import LONGEST_NAME
 
 FILE_NAMES = ("trial_id", "arm", "config_id")
@@ -59,11 +59,7 @@ _TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 class TableError(ValueError):
-    """A table breaks rules.
-
-    Args:
-        faults: Each with its column and what is there instead.
-    """
+    """A table breaks rules: `faults` name each column and what is there instead."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("; ".join(faults))
@@ -154,7 +150,7 @@ def _checked_column(
         place = pc.index(good, value=pa.scalar(False)).as_py()
         if place >= 0:
             readable = values.cast(pa.int64()) if pa.types.is_timestamp(values.type) else values
-            return values, f"{rule}, got {_value_shown(readable[place].as_py())}"
+            return values, f"{rule}, got {shown(readable[place].as_py())}"
     if column.type not in (None, values.type):
         # Times of a finer unit and whole numbers beyond 2^53 may lose digits.
         values = values.cast(column.type, safe=column.type not in (TIME, NUMBER))
@@ -190,11 +186,6 @@ def _rules(
             yield good, "a part of a file name, without slashes"
 
 
-def _value_shown(value: Any) -> str:
-    is_infinite = isinstance(value, float) and not math.isfinite(value)
-    return str(value) if is_infinite else shown(value)
-
-
 # Reading --------------------------------------------------------------------------------------
 
 
@@ -204,7 +195,7 @@ def read_trials(run: RunFolder) -> pd.DataFrame:
     Raises:
         ResultsError: Folder or file is missing or broken, or the table is not ours.
     """
-    return _read_checked(run, run.trials, TRIAL_COLUMNS, unique=["trial_id"])
+    return _read(run, run.trials, TRIAL_COLUMNS, unique=["trial_id"])
 
 
 def read_curves(run: RunFolder) -> pd.DataFrame:
@@ -213,7 +204,7 @@ def read_curves(run: RunFolder) -> pd.DataFrame:
     Raises:
         ResultsError: Folder or file is missing or broken, or the table is not ours.
     """
-    return _read_checked(run, run.curves, CURVE_COLUMNS, unique=["trial_id", "epoch"])
+    return _read(run, run.curves, CURVE_COLUMNS, unique=["trial_id", "epoch"])
 
 
 def read_blocks(run: RunFolder) -> pd.DataFrame:
@@ -229,7 +220,7 @@ def read_blocks(run: RunFolder) -> pd.DataFrame:
         ResultsError: The folder is missing, the file is broken, or the table is not ours.
     """
     key = ["trial_id", "epoch", "timeframe", "channel", "block"]
-    return _read_optional(run, run.blocks, BLOCK_COLUMNS, unique=key)
+    return _read(run, run.blocks, BLOCK_COLUMNS, unique=key, optional=True)
 
 
 def read_cost(run: RunFolder) -> pd.DataFrame:
@@ -242,7 +233,7 @@ def read_cost(run: RunFolder) -> pd.DataFrame:
         ResultsError: The folder is missing, the file is broken, or the table is not ours.
     """
     key = ["arm", "size", "patch_len", "round"]
-    return _read_optional(run, run.cost, COST_COLUMNS, unique=key)
+    return _read(run, run.cost, COST_COLUMNS, unique=key, optional=True)
 
 
 def load_table(file: Path) -> pa.Table:
@@ -264,29 +255,24 @@ def load_table(file: Path) -> pa.Table:
     return table.replace_schema_metadata(None)
 
 
-def _read_optional(
-    run: RunFolder, file: Path, columns: Sequence[Column], *, unique: list[str]
+def _read(
+    run: RunFolder,
+    file: Path,
+    columns: Sequence[Column],
+    *,
+    unique: list[str],
+    optional: bool = False,
 ) -> pd.DataFrame:
-    require_folder(run)
-    if file.exists():
-        return _read_checked(run, file, columns, unique=unique)
-    return _as_frame(_arrow_table([], columns), columns)
-
-
-def _read_checked(
-    run: RunFolder, file: Path, columns: Sequence[Column], *, unique: list[str]
-) -> pd.DataFrame:
-    require_file(run, file)
-    try:
-        table = checked(load_table(file), columns, unique=unique)
-    except TableError as error:
-        faults = [f"{file}: {fault}; {RESTORE_OR_REPEAT}" for fault in error.faults]
-        raise ResultsError("\n".join(faults)) from None
-    return _as_frame(table, columns)
-
-
-def _as_frame(table: pa.Table, columns: Sequence[Column]) -> pd.DataFrame:
     """In pandas' types; whole numbers that may be missing stay whole numbers."""
+    if optional and run.path.is_dir() and not file.exists():
+        table = _arrow_table([], columns)
+    else:
+        require_file(run, file)
+        try:
+            table = checked(load_table(file), columns, unique=unique)
+        except TableError as error:
+            faults = [f"{file}: {fault}; {RESTORE_OR_REPEAT}" for fault in error.faults]
+            raise ResultsError("\n".join(faults)) from None
     frame: pd.DataFrame = table.to_pandas(types_mapper={INTEGER: pd.Int64Dtype()}.get)
     never_null = [one.name for one in columns if one.required and one.type == INTEGER]
     return frame.astype(dict.fromkeys(never_null, "int64"))
@@ -307,11 +293,7 @@ class _Table:
         self._pieces, self._schema = [table], table.schema
 
     def piece(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-        """Rows as the table would hold them.
-
-        Raises:
-            ValueError: A name or value is none of the table's.
-        """
+        """Rows as the table would hold them; `ValueError` where it cannot."""
         piece = _arrow_table(rows, self.columns)
         _joined_schema([self._schema, piece.schema])
         return piece
@@ -337,13 +319,10 @@ class RunWriter:
     """
 
     def __init__(self, run: RunFolder) -> None:
-        """Continue the tables of `run`, or begin them empty.
+        """Continue the tables of a run, or begin them empty; makes its folder.
 
         What a crash has left behind is dropped: curves and blocks whose trial is not in
         `trials.parquet`, and files that were never finished.
-
-        Args:
-            run: May be new; created with its parents.
 
         Raises:
             ResultsError: A table exists but cannot be read.
@@ -402,7 +381,11 @@ class RunWriter:
             raise ValueError(f"trial_id must be new, got {row['trial_id']!r}, already written")
         identity = {column.name: row.get(column.name) for column in IDENTITY_COLUMNS}
         epochs = [{**epoch, **identity} for epoch in curve]
-        _check_epochs([epoch.get("epoch") for epoch in epochs])
+        numbers: list[Any] = [epoch.get("epoch") for epoch in epochs]
+        if None in numbers:
+            raise ValueError(f"epoch must be given in every row of a curve, got {numbers}")
+        if any(later <= earlier for earlier, later in pairwise(numbers)):
+            raise ValueError(f"epochs of a curve must increase, got {numbers}")
         sums = [{**block, **identity} for block in blocks]
         with self._lock:
             pieces = [
@@ -452,13 +435,6 @@ def write_cost(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> None:
     _save(_arrow_table(rows, COST_COLUMNS), run.cost)
 
 
-def _check_epochs(epochs: list[Any]) -> None:
-    if None in epochs:
-        raise ValueError(f"epoch must be given in every row of a curve, got {epochs}")
-    if any(later <= earlier for earlier, later in pairwise(epochs)):
-        raise ValueError(f"epochs of a curve must increase, got {epochs}")
-
-
 def _save(table: pa.Table, file: Path) -> None:
     with atomic_path(file) as path:
         pq.write_table(table, path)
@@ -486,11 +462,7 @@ def _array(values: list[Any]) -> pa.Array:
 
 
 def _ordered(names: Iterable[str], columns: Sequence[Column]) -> list[str]:
-    """Names in the order of their columns.
-
-    Raises:
-        ValueError: A name is none of the table's.
-    """
+    """Names in the order of their columns, each of which must be one of the table's."""
     places = {name: column_of(name, columns) for name in names}
     for name, column in places.items():
         if column is None:

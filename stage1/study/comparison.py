@@ -76,22 +76,16 @@ class Comparison:
             base="",
             horizon_epochs=self.config.training.epochs,
             arms={name: {} for name in self.configs},
-            space={
-                key: ChoiceParameter(type="choice", options=tuple(dict.fromkeys(options)))
-                for key, options in self._options().items()
-            },
+            space={key: self._parameter(key) for key in differing_keys(self.configs)},
             design=Design.model_construct(configurations=1, seeds=self.seeds),
             search=Search(trials=0),
             resources=self.resources,
             checkpoints=Checkpoints(keep=0),
         )
 
-    def _options(self) -> dict[str, list[Value]]:
-        options: dict[str, list[Value]] = {}
-        for values in self._values.values():
-            for key, value in values.items():
-                options.setdefault(key, []).append(value)
-        return options
+    def _parameter(self, key: str) -> ChoiceParameter:
+        options = (values[key] for values in self._values.values() if key in values)
+        return ChoiceParameter(type="choice", options=tuple(dict.fromkeys(options)))
 
     @cached_property
     def _values(self) -> dict[str, dict[str, Value]]:

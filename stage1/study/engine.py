@@ -6,7 +6,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from optuna.trial import TrialState
 
@@ -113,18 +113,11 @@ class StudyEngine:
         """How many trials each stage has at most, by what is known so far."""
         return expected_by_stage(self.study, self._ends)
 
-    def ended_by_stage(self) -> Counter[str]:
-        """How many trials of each stage have ended."""
+    def ended_by(self, part: Literal["stage", "status"]) -> Counter[str]:
+        """How many trials of each stage have ended, or how many in each way."""
         count: Counter[str] = Counter()
-        for (stage, _, _), number in list(self._ends.items()):
-            count[stage] += number
-        return count
-
-    def ended_by_status(self) -> Counter[str]:
-        """How many trials have ended in each way."""
-        count: Counter[str] = Counter()
-        for (_, _, status), number in list(self._ends.items()):
-            count[status] += number
+        for (stage, _, status), number in list(self._ends.items()):
+            count[stage if part == "stage" else status] += number
         return count
 
     # What happens -------------------------------------------------------------------------------

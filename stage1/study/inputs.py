@@ -46,11 +46,7 @@ class StudyInputs(Generic[AnyStudy]):
 
 
 def load_inputs(study: Study, data_dir: Path | None) -> StudyInputs[Study]:
-    """Load what a study needs.
-
-    Args:
-        study: Checked.
-        data_dir: Folder of prepared bars; None for the bundled sample.
+    """Load what a study needs; `data_dir` None is the bundled sample.
 
     Raises:
         DataError: The bars cannot be read, or are too few.
@@ -66,10 +62,6 @@ def load_comparison_inputs(
     comparison: Comparison, data_dir: Path | None
 ) -> StudyInputs[Comparison]:
     """Load what a comparison needs, and build every model once: what cannot train, says so now.
-
-    Args:
-        comparison: Checked.
-        data_dir: Folder of prepared bars; None for the bundled sample.
 
     Raises:
         DataError: The bars cannot be read, or are too few.

@@ -34,12 +34,10 @@ from stage1.run.comparison_record import (
     ComparisonRecord,
     DataRecord,
     MachineRecord,
-    leaves,
     read_record,
 )
-from stage1.run.folder import RunFolder, check_begun, check_new
+from stage1.run.folder import RESTORE_OR_REPEAT, RunFolder, check_begun, check_new
 from stage1.run.registration import (
-    RESTORE,
     SEARCHED,
     CostPlan,
     Preregistration,
@@ -48,8 +46,8 @@ from stage1.run.registration import (
     early_epoch,
     is_untouched,
     preregistration_text,
-    read_mapping,
 )
+from stage1.run.resolved_space import read_mapping
 from stage1.run.tables import read_curves, read_trials
 from stage1.study.comparison import Comparison
 from stage1.study.inputs import StudyInputs
@@ -136,7 +134,7 @@ def begin_run(
 
     Args:
         run: Not there yet.
-        study: Checked.
+        study: What it is to hold.
         data: What the bars were, as `data_description` says it.
         models: All that trials may ask for.
         claims: Those that the run will be judged by.
@@ -146,7 +144,22 @@ def begin_run(
     """
     with _new_folder(run) as new:
         write_text(new.space, space_yaml(study, {"data": data}))
-        registered = _preregistration(new, study, models, claims)
+        registered = Preregistration(
+            space_sha256=sha256_of_file(new.space),
+            written_at=datetime.now(UTC).replace(microsecond=0),
+            arms=list(study.space.arms),
+            roles=study.roles,
+            configurations=study.space.design.configurations,
+            seeds=study.design_seeds,
+            horizon_epoch=study.space.horizon_epochs,
+            early_epoch=early_epoch(study.space.horizon_epochs),
+            claims=claims.sizes,
+            level=claims.error_rate,
+            random_arm=_random_arm(study),
+            cost=_cost_plan(study, models),
+            language_models={model.name: model.sha256 for model in models},
+            versions={package: version(package) for package in _PACKAGES},
+        )
         write_text(new.prereg, preregistration_text(registered))
 
 
@@ -167,10 +180,6 @@ def _new_folder(run: RunFolder) -> Iterator[RunFolder]:
 def begin_comparison(run: RunFolder, record: ComparisonRecord) -> None:
     """Write a comparison's record and its configurations, before the first training.
 
-    Args:
-        run: Not there yet.
-        record: As `comparison_record` makes it.
-
     Raises:
         ResultsError: The folder exists, or cannot be made.
     """
@@ -187,7 +196,7 @@ def comparison_record(
     """What makes a comparison what it is, and the machine it is begun on.
 
     Args:
-        inputs: Of the comparison.
+        inputs: What it is trained on.
         data_dir: Folder of prepared bars; None for the bundled sample.
         cores: That the process may use.
     """
@@ -216,14 +225,8 @@ def check_same_comparison(run: RunFolder, record: ComparisonRecord) -> None:
 
 
 def _identity(record: ComparisonRecord) -> dict[str, Any]:
-    """All that makes a comparison what it is, by key."""
-    identity = {"seeds": list(record.seeds)}
-    identity |= {f"data.{key}": value for key, value in leaves(record.data).items()}
-    for part in ("language_models", "versions"):
-        identity |= {f"{part}.{name}": value for name, value in getattr(record, part).items()}
-    for name, config in record.configs.items():
-        identity |= {f"{name}: {key}": value for key, value in leaves(config).items()}
-    return identity
+    """What must be the same in a comparison that is resumed: all but the machine, by key."""
+    return _flat(record.model_dump(mode="json", exclude={"machine"}))
 
 
 def check_same_study(run: RunFolder, study: Study, *, data: dict[str, Any]) -> None:
@@ -233,15 +236,18 @@ def check_same_study(run: RunFolder, study: Study, *, data: dict[str, Any]) -> N
         ResultsError: The folder is missing, edited, or another study's; names what differs.
     """
     check_begun(run)
-    if read_mapping(run.prereg).get("space_sha256") != sha256_of_file(run.space):
+    if read_mapping(run, run.prereg).values.get("space_sha256") != sha256_of_file(run.space):
         raise ResultsError(
-            f"{run.space}: must be as it was before the first trial; an edited study is a new run"
+            f"{run.space}: must be as before the first trial; an edited study is a new run"
         )
     if not is_untouched(run):
-        raise ResultsError(f"{run.prereg}: must fit its checksum, got an edited file; {RESTORE}")
+        raise ResultsError(
+            f"{run.prereg}: must fit its checksum, got an edited file; {RESTORE_OR_REPEAT}"
+        )
     _refuse_links(run)
     # A run of an earlier version does not say keys that came later: it had what are their defaults.
-    then = _flat(merged({"config": Config().model_dump(mode="json")}, read_mapping(run.space)))
+    space = read_mapping(run, run.space).values
+    then = _flat(merged({"config": Config().model_dump(mode="json")}, space))
     now = _flat(yaml.safe_load(space_yaml(study, {"data": data})))
     _refuse_changes(run.space, then, now)
 
@@ -294,27 +300,6 @@ def _flat(values: dict[str, Any], above: tuple[str, ...] = ()) -> dict[str, Any]
         keys = (*above, str(key))
         flat |= _flat(value, keys) if isinstance(value, dict) and value else {dotted(keys): value}
     return flat
-
-
-def _preregistration(
-    run: RunFolder, study: Study, models: list[LanguageModel], claims: RegisteredClaims
-) -> Preregistration:
-    return Preregistration(
-        space_sha256=sha256_of_file(run.space),
-        written_at=datetime.now(UTC).replace(microsecond=0),
-        arms=list(study.space.arms),
-        roles=study.roles,
-        configurations=study.space.design.configurations,
-        seeds=study.design_seeds,
-        horizon_epoch=study.space.horizon_epochs,
-        early_epoch=early_epoch(study.space.horizon_epochs),
-        claims=claims.sizes,
-        level=claims.error_rate,
-        random_arm=_random_arm(study),
-        cost=_cost_plan(study, models),
-        language_models={model.name: model.sha256 for model in models},
-        versions={package: version(package) for package in _PACKAGES},
-    )
 
 
 def _random_arm(study: Study) -> RandomArm | None:

@@ -83,16 +83,12 @@ class ArmSampler:
             storage=storage,
             direction="maximize" if space.objective.mode == "max" else "minimize",
         )
-        self._describe(arm)
-
-    def _describe(self, arm: str) -> None:
-        """For whoever looks at the study with Optuna's own tools."""
-        self.study.set_user_attr("arm", arm)
-        for key, value in self._space.arms[arm].items():
+        # For whoever looks at the study with Optuna's own tools.
+        for key, value in {"arm": arm, **space.arms[arm]}.items():
             self.study.set_user_attr(key, value)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            self.study.set_metric_names([self._space.objective.metric])
+            self.study.set_metric_names([space.objective.metric])
 
     def ask(self, number: int, known: Mapping[str, Value] | None = None) -> dict[str, Value]:
         """Propose search point `number`: a value for every parameter whose `when` holds.
@@ -123,8 +119,8 @@ class ArmSampler:
 
         Args:
             number: Of the proposal.
-            state: COMPLETE with a value at the horizon, PRUNED at its last rung, or FAIL.
-            value: Of the objective at the horizon, None otherwise.
+            state: COMPLETE, PRUNED or FAIL.
+            value: Of the objective at the horizon; None where it was not reached.
         """
         self.study.tell(self._asked.pop(number), value, state)
 
@@ -160,13 +156,7 @@ class ArmSampler:
 
 
 def arm_samplers(space: Space, *, seed: int, storage: BaseStorage) -> dict[str, ArmSampler]:
-    """The samplers of all arms.
-
-    Args:
-        space: As `ArmSampler` takes it.
-        seed: The study's.
-        storage: Where the arms' Optuna studies are created.
-    """
+    """The samplers of all arms; the arguments are `ArmSampler`'s."""
     return {
         arm: ArmSampler(space, arm=arm, arm_index=index, seed=seed, storage=storage)
         for index, arm in enumerate(space.arms)

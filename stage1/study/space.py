@@ -20,7 +20,7 @@ from scipy.stats import qmc
 from stage1.base.seeds import Stream, generator
 from stage1.base.text import shown
 from stage1.config import Section
-from stage1.config.rules import RuleError
+from stage1.run.resolved_space import check_bounds
 
 Value = float | int | str | bool
 MOST = 2**53
@@ -53,7 +53,7 @@ class FloatParameter(Conditional):
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
-        _check_bounds(self.low, self.high, log=self.log)
+        check_bounds(self.low, self.high, log=self.log)
         return self
 
 
@@ -71,7 +71,7 @@ class IntParameter(Conditional):
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
-        _check_bounds(self.low, self.high, log=self.log)
+        check_bounds(self.low, self.high, log=self.log)
         return self
 
 
@@ -88,10 +88,10 @@ class ChoiceParameter(Conditional):
     def _one_kind(cls, options: Any) -> Any:
         if not isinstance(options, list | tuple):
             return options
-        if any(_is_number(option) for option in options):
+        if _NUMBER in map(_kind, options):
             options = [_number(option) for option in options]
-        kinds = (_is_number, lambda option: isinstance(option, str), _is_truth_value)
-        if not any(all(map(kind, options)) for kind in kinds):
+        kinds = set(map(_kind, options))
+        if len(kinds) > 1 or None in kinds:
             raise ValueError(
                 f"must be all text, all numbers or all true/false, got {shown(options)}"
             )
@@ -105,12 +105,12 @@ class ChoiceParameter(Conditional):
         return options
 
 
-def _is_truth_value(option: Any) -> bool:
-    return isinstance(option, bool)
+_NUMBER = int | float
 
 
-def _is_number(option: Any) -> bool:
-    return isinstance(option, int | float) and not isinstance(option, bool)
+def _kind(option: Any) -> Any:
+    """The type that options share; whole numbers and others are one, and None is none."""
+    return next((kind for kind in (bool, _NUMBER, str) if isinstance(option, kind)), None)
 
 
 def _number(option: Any) -> Any:
@@ -121,13 +121,6 @@ def _number(option: Any) -> Any:
 
 
 Parameter = FloatParameter | IntParameter | ChoiceParameter
-
-
-def _check_bounds(low: float, high: float, *, log: bool) -> None:
-    if low > high:
-        raise RuleError(("low", f"must be <= high={high}, got {low}; swap them"))
-    if log and low <= 0:
-        raise RuleError(("low", f"must be > 0 with log: true, got {low}"))
 
 
 class Objective(Section):
@@ -253,16 +246,8 @@ def active(space: Space, values: dict[str, Value]) -> dict[str, Value]:
     return kept
 
 
-def design_points(space: Space, seed: int) -> list[dict[str, Value]]:
-    """The design's configurations, each with the values whose `when` holds; `seed` is the study's.
-
-    One scrambled Sobol set, the same for every arm and seed of a training.
-    """
-    return [active(space, point) for point in sobol_configurations(space, seed)]
-
-
 def sobol_configurations(space: Space, seed: int) -> list[dict[str, Value]]:
-    """The design's configurations, every parameter of the space in each.
+    """The design's configurations, the same for every arm and seed, every parameter in each.
 
     Args:
         space: Parameters, in the order of the Sobol columns, and how many configurations.

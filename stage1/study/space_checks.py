@@ -37,15 +37,8 @@ FEW = 64
 def check_space(space: Space, config: Config) -> tuple[Space, list[Fault]]:
     """The space with options and conditions as the configuration holds them, and what is wrong.
 
-    A file may write `8.0` for a whole number, and YAML takes `3e-4` for text.
-
-    Args:
-        space: Well formed.
-        config: What trials start from.
-
-    Returns:
-        The space is complete where nothing is wrong; faults are those that one part shows without
-        the others.
+    A file may write `8.0` for a whole number, and YAML takes `3e-4` for text. Parameters with
+    faults are left out. The faults are those that one part shows without the others.
     """
     parameters, faults = _check_parameters(space, config)
     faults = [
@@ -59,7 +52,7 @@ def check_space(space: Space, config: Config) -> tuple[Space, list[Fault]]:
 
 
 def design_faults(space: Space, config: Config, points: list[dict[str, Value]]) -> list[Fault]:
-    """The first configuration of the design, per arm, whose values do not fit together.
+    """The first of the design's configurations, per arm, whose values do not fit together.
 
     Args:
         space: Without faults of its parts.
@@ -77,11 +70,11 @@ def design_faults(space: Space, config: Config, points: list[dict[str, Value]]) 
     return faults
 
 
-def conditions(space: Space, key: str) -> dict[str, Any]:
+def _conditions(space: Space, key: str) -> dict[str, Any]:
     """What other keys are wherever this one is searched."""
     result: dict[str, Any] = {}
     for other, wanted in space.space[key].when.items():
-        result |= {**conditions(space, other), other: wanted}
+        result |= {**_conditions(space, other), other: wanted}
     return result
 
 
@@ -143,7 +136,7 @@ def _can_be(parameter: Parameter, wanted: Any) -> bool:
 
 def _check_values(space: Space, config: Config, key: str) -> tuple[Parameter, list[Fault]]:
     """Every option, or both ends of a range, must give a valid configuration."""
-    parameter, given = space.space[key], conditions(space, key)
+    parameter, given = space.space[key], _conditions(space, key)
     faults: list[Fault] = []
     when, options = dict(parameter.when), list[Value]()
     for value in _values_to_check(parameter):
@@ -193,14 +186,12 @@ def _objective_faults(space: Space, config: Config) -> list[Fault]:
 
 def _context_timeframe(metric: str, config: Config) -> str | None:
     """The timeframe that a metric is of, if it is never scored."""
-    if not config.model.async_sampler:
-        return None
     data = config.data
-    bars = {
-        name: data.seq_len // one for name, one in zip(data.timeframes, data.minutes, strict=True)
-    }
-    names = (name for name in data.timeframes if metric.endswith(f"_{name}"))
-    return next((name for name in names if bars[name] < FEWEST_BARS), None)
+    for name, minutes in zip(data.timeframes, data.minutes, strict=True):
+        few = config.model.async_sampler and data.seq_len // minutes < FEWEST_BARS
+        if few and metric.endswith(f"_{name}"):
+            return name
+    return None
 
 
 def _scheduler_faults(space: Space) -> list[Fault]:

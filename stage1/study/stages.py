@@ -18,9 +18,7 @@ def expected_by_stage(
 ) -> dict[str, int]:
     """How many trials each stage has at most, by what is known so far.
 
-    Args:
-        study: What is run.
-        ends: How many trials have ended, by stage, arm and status.
+    `ends` says how many trials have ended, by stage, arm and status.
     """
     space, arms = study.space, list(study.space.arms)
     confirmed = 0
@@ -41,8 +39,8 @@ class Stages:
     Args:
         study: What is run.
         samplers: By arm; they propose the search points. None where nothing is searched.
-        running: By trial_id, as it changes.
-        ended: By trial_id, as it changes.
+        running: By trial_id, as the engine changes it.
+        ended: Likewise.
     """
 
     def __init__(

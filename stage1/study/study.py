@@ -19,7 +19,7 @@ from stage1.config.shipped import find
 from stage1.config.yaml_source import existing_file, load_yaml, raise_faults, raise_listed
 from stage1.run.columns import DESIGN, PRETRAINED, RANDOM, RANDOM_AGAIN, RANDOM_FIXED, VANILLA
 from stage1.run.registration import early_epoch
-from stage1.study.space import ChoiceParameter, Space, Value, design_points
+from stage1.study.space import ChoiceParameter, Space, Value, active, sobol_configurations
 from stage1.study.space_checks import check_space, design_faults
 from stage1.study.trials import TrialSpec
 
@@ -74,7 +74,8 @@ class Study:
         Raises:
             pydantic.ValidationError: The values do not fit together.
         """
-        return trial_config(self, arm=spec.arm, values=spec.values, seed=spec.seed)
+        values = {**spec.values, "training.seed": spec.seed}
+        return with_values(self.arm_configs[spec.arm], values)
 
     @cached_property
     def arm_configs(self) -> dict[str, Config]:
@@ -111,7 +112,7 @@ def load_study(path: Path, *, seed: int = 0, trials: int | None = None) -> Study
     base = load_config(existing_file(space.base, key="base", source=source))
     config = with_values(base, {"training.epochs": space.horizon_epochs})
     space, faults = check_space(space, config)
-    points = [] if faults else design_points(space, seed)
+    points = [] if faults else [active(space, point) for point in sobol_configurations(space, seed)]
     faults = faults or design_faults(space, config, points)
     if faults:
         raise_listed(faults, source)
@@ -119,15 +120,6 @@ def load_study(path: Path, *, seed: int = 0, trials: int | None = None) -> Study
         search = space.search.model_copy(update={"trials": trials})
         space = space.model_copy(update={"search": search})
     return Study(space, config, seed, points)
-
-
-def trial_config(study: Study, *, arm: str, values: dict[str, Value], seed: int) -> Config:
-    """The complete configuration of one trial.
-
-    Raises:
-        pydantic.ValidationError: The values do not fit together.
-    """
-    return with_values(study.arm_configs[arm], {**values, "training.seed": seed})
 
 
 def language_model_names(study: Study) -> list[str]:
@@ -144,12 +136,10 @@ def pretrained_language_models(study: Study) -> list[str]:
 def cost_config(study: Study, name: str) -> Config:
     """The configuration in which a language model's cost is timed: the pretrained arm's own.
 
-    Args:
-        study: With a pretrained arm.
-        name: One of `pretrained_language_models`.
+    `name` is one of `pretrained_language_models`.
     """
-    values: dict[str, Value] = {LANGUAGE_MODEL: name}
-    return trial_config(study, arm=study.roles[PRETRAINED], values=values, seed=study.seed)
+    values = {LANGUAGE_MODEL: name, "training.seed": study.seed}
+    return with_values(study.arm_configs[study.roles[PRETRAINED]], values)
 
 
 def _models_of_arm(study: Study, arm: str) -> set[str]:
@@ -170,16 +160,11 @@ def _possible(study: Study, key: str, otherwise: Value) -> set[Value]:
 def space_yaml(study: Study, extra: dict[str, Any]) -> str:
     """The resolved study as YAML: nothing in it depends on another file.
 
-    Args:
-        study: Checked.
-        extra: Further top-level keys, such as what the data were.
+    `extra` are further keys at the top, such as what the data were.
     """
-    return yaml.safe_dump(_resolved(study) | extra, sort_keys=False)
-
-
-def _resolved(study: Study) -> dict[str, Any]:
     resolved = study.space.model_dump(mode="json", exclude={"base"})
-    return resolved | {"seed": study.seed, "config": study.config.model_dump(mode="json")}
+    resolved |= {"seed": study.seed, "config": study.config.model_dump(mode="json")}
+    return yaml.safe_dump(resolved | extra, sort_keys=False)
 
 
 def arm_roles(configs: Mapping[str, Config], searched: Container[str]) -> dict[str, str]:

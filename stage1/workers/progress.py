@@ -179,7 +179,7 @@ class Progress:
 
     def _table(self) -> Table:
         engine = self._engine
-        counts = engine.ended_by_status()
+        counts = engine.ended_by("status")
         table = Table(box=None, pad_edge=False)
         for column in ("done", "running", "stopped", "diverged", "failed", "elapsed", "remaining"):
             table.add_column(column, justify="right")
@@ -222,7 +222,7 @@ class Progress:
 
     def remaining_seconds(self) -> float | None:
         """Expected time to the end of the study's trials; None before one has trained an epoch."""
-        ended, expected = self._engine.ended_by_stage(), self._engine.expected_by_stage()
+        ended, expected = self._engine.ended_by("stage"), self._engine.expected_by_stage()
         left = {stage: max(count - ended[stage], 0) for stage, count in expected.items()}
         running = list(self._engine.running.values())
         return self._remaining.seconds(left, running, now=time.monotonic())

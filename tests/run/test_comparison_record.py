@@ -35,9 +35,9 @@ def test_configurations_differ_in_their_keys_but_not_in_the_seed():
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        pytest.param("seeds: [", "experiment.yaml: must be as it was", id="no YAML"),
-        pytest.param("[]", "experiment.yaml: must be as it was", id="no mapping"),
-        pytest.param("seeds: [1]", "configs: must be given", id="half of it"),
+        pytest.param("seeds: [", "experiment.yaml: must be readable", id="no YAML"),
+        pytest.param("[]", "experiment.yaml: must hold keys and values", id="no mapping"),
+        pytest.param("seeds: [1]", "must have the keys configs, data", id="half of it"),
     ],
 )
 def test_a_broken_record_is_one_line(tmp_path, text, reason):

@@ -93,7 +93,7 @@ def test_the_file_of_an_earlier_version_is_told_by_its_missing_keys(run):
 
     assert (
         "prereg.yaml: must have the keys roles, configurations, seeds, horizon_epoch, "
-        "early_epoch, random_arm, cost, language_models, versions, which an earlier version"
+        "early_epoch, random_arm, cost, language_models, versions, which an earlier version may"
     ) in fault_of(run)
 
 
@@ -109,7 +109,7 @@ def test_a_value_that_cannot_be_is_told_with_its_key(run):
         pytest.param(b"a: [1\n", "must be readable", id="broken YAML"),
         pytest.param(b"\xff\xfe\x00", "must be readable", id="no text"),
         pytest.param(b"- a\n", "must hold keys and values, got ['a']", id="a list"),
-        pytest.param(None, "must be readable, got", id="no file"),
+        pytest.param(None, "must hold prereg.yaml, got no such file", id="no file"),
     ],
 )
 def test_a_damaged_file_is_one_line(run, content, fault):

@@ -433,7 +433,7 @@ def test_the_space_is_read_as_written(run):
     ("text", "message"),
     [
         pytest.param("name: x\nseed: 0\n", "must have the keys objective, horizon", id="keys"),
-        pytest.param("- 1\n", "must have the keys name", id="not a mapping"),
+        pytest.param("- 1\n", "must hold keys and values", id="not a mapping"),
         pytest.param("name: [\n", "must be readable", id="broken YAML"),
         pytest.param("name: !!python/object:os.system x\n", "must be readable", id="an object"),
     ],

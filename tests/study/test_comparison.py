@@ -280,8 +280,8 @@ def test_every_key_that_was_changed_in_a_configuration_is_named(run):
     with pytest.raises(ResultsError) as raised:
         check_same_comparison(run, made_record(configs=configs))
 
-    assert "free: model.dropout (0.0 -> 0.1)" in str(raised.value)
-    assert "free: training.optimizer.lr (0.001 -> 0.5)" in str(raised.value)
+    assert "configs.free.model.dropout (0.0 -> 0.1)" in str(raised.value)
+    assert "configs.free.training.optimizer.lr (0.001 -> 0.5)" in str(raised.value)
     assert "plain" not in str(raised.value)
 
 

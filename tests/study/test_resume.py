@@ -161,7 +161,7 @@ def test_an_end_while_beginning_leaves_nothing(tmp_path, study, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("stage1.study.resume._preregistration", interrupted)
+    monkeypatch.setattr("stage1.study.resume.preregistration_text", interrupted)
 
     with pytest.raises(KeyboardInterrupt):
         begin_run(

@@ -8,6 +8,7 @@ from made_studies import ROOT, SPACE, simulated_study, write_space
 from pydantic import ValidationError
 
 from stage1.config import Config, load_config, with_values
+from stage1.run.columns import DESIGN
 from stage1.run.resolved_space import ResolvedSpace
 from stage1.study.study import (
     arm_roles,
@@ -16,8 +17,8 @@ from stage1.study.study import (
     load_study,
     pretrained_language_models,
     space_yaml,
-    trial_config,
 )
+from stage1.study.trials import TrialSpec
 
 SHIPPED = sorted((ROOT / "search_spaces").glob("*.yaml"))
 NAME = "transfer_learning.lm_name_or_path"
@@ -34,7 +35,7 @@ def test_the_horizon_becomes_the_epochs_of_every_training(tmp_path):
     study = simulated_study(tmp_path, horizon_epochs="7")
 
     assert study.config.training.epochs == 7
-    assert trial_config(study, arm="random", values={}, seed=1).training.epochs == 7
+    assert {config.training.epochs for config in study.arm_configs.values()} == {7}
 
 
 def test_everything_else_comes_from_the_base(tmp_path):
@@ -62,10 +63,14 @@ def test_the_number_of_search_trials_can_be_given_anew(tmp_path):
 # --- one trial ---
 
 
+def trial_with(values):
+    return TrialSpec(DESIGN, "random", "design000", 5, values)
+
+
 def test_a_trial_is_the_base_with_arm_values_and_seed(tmp_path):
     study = simulated_study(tmp_path)
 
-    config = trial_config(study, arm="random", values={"training.optimizer.lr": 0.02}, seed=5)
+    config = study.trial_config(trial_with({"training.optimizer.lr": 0.02}))
 
     assert config == with_values(
         study.config,
@@ -81,7 +86,7 @@ def test_values_that_do_not_fit_together_are_refused(tmp_path):
     study = simulated_study(tmp_path)
 
     with pytest.raises(ValidationError, match="must divide"):
-        trial_config(study, arm="random", values={"transfer_learning.patch_len": 7}, seed=1)
+        study.trial_config(trial_with({"transfer_learning.patch_len": 7}))
 
 
 @pytest.mark.parametrize(

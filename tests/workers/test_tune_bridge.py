@@ -13,7 +13,6 @@ from ray.tune.search import Searcher
 from ray.tune.utils import flatten_dict
 
 from stage1.run.columns import FAILED
-from stage1.study.study import trial_config
 from stage1.workers.trainable import REPORT, EpochReport
 from stage1.workers.tune_bridge import EngineScheduler, EngineSearcher, Watch
 
@@ -43,9 +42,8 @@ def test_a_suggestion_is_the_trials_id_and_its_complete_configuration(study):
 
     (running,) = engine.running.values()
     spec = running.spec
-    expected = trial_config(study, arm=spec.arm, values=spec.values, seed=spec.seed)
     assert settings["trial_id"] == spec.trial_id == "design-design000-pretrained-1"
-    assert settings["config"] == expected
+    assert settings["config"] == study.trial_config(spec)
 
 
 def test_only_trials_of_the_design_are_to_add_up_their_blocks(study):

@@ -60,7 +60,7 @@ def draw_figures(summary: Summary) -> dict[str, DrawnFigure]:
 def curves_figure(summary: Summary, metric: str) -> DrawnFigure:
     """A metric by epoch: means over seeds, the range between them, the baseline across."""
     name, title = f"{metric}_by_epoch", _TITLES[metric]
-    if not any(summary.completed.values()):
+    if summary.tables.completed.empty:
         return absent(name, title, _NO_TRAINING)
     figure, axes = new_panel(title, height=4.0)
     bands, baseline = seed_bands(summary.scores[metric]), summary.baseline[metric]
@@ -135,12 +135,12 @@ def differences_figure(summary: Summary) -> DrawnFigure:
     panels: Sequence[Axes] = figure.subplots(2, 1)
     for axes, (metric, values) in zip(panels, by_metric.items(), strict=True):
         draw_seeds(axes, values, arm_styles(summary.names))
-        axes.axvline(0, label=f"{summary.reference.name} = 0", **REFERENCE)
+        axes.axvline(0, label=f"{summary.reference} = 0", **REFERENCE)
         better = "right" if metric == CORRELATION else "left"
         axes.set_xlabel(f"{metric_label(metric)}, difference ({better} is better)")
     legend_of(figure, panels[0])
     caption = (
-        f"Points: one seed's training minus that of {summary.reference.name} with the same seed, "
+        f"Points: one seed's training minus that of {summary.reference} with the same seed, "
         "after the last epoch; strokes: means. Points on both sides of the line: seeds disagree."
     )
     return DrawnFigure(name, title, caption, figure, "")
@@ -148,8 +148,8 @@ def differences_figure(summary: Summary) -> DrawnFigure:
 
 def cost_figure(summary: Summary) -> DrawnFigure:
     """Each seed's seconds per step over the reference's, and the plan's limit."""
-    name, title, reference = "cost", _COST_TITLE, summary.reference.name
-    ratios = {other: summary.costs[other].ratio for other in summary.others}
+    name, title, reference = "cost", _COST_TITLE, summary.reference
+    ratios = {other: summary.step_ratio(other) for other in summary.others}
     if not np.isfinite(np.concatenate(list(ratios.values()))).any():
         return absent(name, title, _NO_PAIR)
     figure, axes = new_panel(title, height=1.3 + 0.55 * len(ratios))

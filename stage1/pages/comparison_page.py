@@ -19,6 +19,7 @@ from stage1.base.metric_table import (
 from stage1.base.terminal import print_plain
 from stage1.base.text import plural, shell_line
 from stage1.config import Config
+from stage1.pages.arms_section import plan_epochs
 from stage1.pages.blocks import (
     Block,
     Code,
@@ -38,12 +39,20 @@ from stage1.pages.comparison_summary import (
     Spread,
     Summary,
     failings,
+    first_epoch,
+    largest_rise,
+    mean_curve,
+    mean_height,
+    measured,
+    most_at_once,
     read_comparison,
+    scores_by_epoch,
     spread_of,
     summarize,
 )
 from stage1.pages.numbers import UNDEFINED, number, ratio
 from stage1.pages.page import save_page, save_picture, screen_table, show_cautions
+from stage1.run.columns import COMPLETED, DIVERGED, FAILED
 from stage1.run.comparison_record import CONFIG_FOLDER, differing_keys, leaves
 from stage1.run.folder import RunFolder
 from stage1.run.registration import COST_MARGIN
@@ -59,14 +68,14 @@ def difference_blocks(summary: Summary, picture: Picture) -> list[Block]:
     header = ["configuration", "pairs"]
     for metric in (LOSS, CORRELATION):
         header += [f"{metric}, mean", "smallest", "largest"]
-    role = "the vanilla encoder" if reference.is_vanilla else "the first configuration"
-    missing = "" if reference.is_vanilla else " No configuration has the vanilla encoder."
+    role = "the vanilla encoder" if summary.has_vanilla else "the first configuration"
+    missing = "" if summary.has_vanilla else " No configuration has the vanilla encoder."
     return [
-        Heading(f"Differences to {reference.name}"),
+        Heading(f"Differences to {reference}"),
         Table(header, rows, numbers_from=1),
         Gallery([picture]),
         paragraph(
-            f"At the end, each seed's training minus that of {reference.name}, {role}, with the "
+            f"At the end, each seed's training minus that of {reference}, {role}, with the "
             f"same seed.{missing} Below 0 is better for val_loss, above 0 for val_correlation. "
             f"{plural(len(summary.seeds), 'seed')} show these differences; a study "
             "(stage1.tune) tests them.",
@@ -85,26 +94,28 @@ def _signed(value: float) -> str:
 
 def cost_blocks(summary: Summary, picture: Picture) -> list[Block]:
     """The section of time, memory and cost."""
-    on_gpu = any(cost.peak_vram_mb > 0 for cost in summary.costs.values())
-    rows: list[list[Inline]] = []
-    for name, cost in summary.costs.items():
-        steps, ratios = spread_of(1000 * cost.seconds_per_step), spread_of(cost.ratio)
-        within = int((cost.ratio <= COST_MARGIN).sum())
+    columns = ("seconds", "seconds_per_step", "peak_rss_mb", "peak_vram_mb")
+    seconds, per_step, memory, gpu_memory = (measured(summary.tables, c) for c in columns)
+    on_gpu = any(spread_of(values).high > 0 for values in gpu_memory.values())
+    rows = []
+    for name in summary.names:
+        ratios = spread_of(summary.step_ratio(name))
+        within = int((summary.step_ratio(name) <= COST_MARGIN).sum())
         rows.append(
             [
                 name,
-                number(cost.seconds, digits=1),
-                number(steps.mean, digits=1),
+                number(spread_of(seconds[name]).mean, digits=1),
+                number(spread_of(1000 * per_step[name]).mean, digits=1),
                 ratio(ratios.mean),
                 f"{ratio(ratios.low)} to {ratio(ratios.high)}" if ratios.seeds else UNDEFINED,
                 f"{within} of {ratios.seeds}",
-                number(cost.peak_rss_mb, digits=0),
-                *([number(cost.peak_vram_mb, digits=0)] if on_gpu else []),
+                number(spread_of(memory[name]).high, digits=0),
+                *([number(spread_of(gpu_memory[name]).high, digits=0)] if on_gpu else []),
             ]
         )
     limit = ratio(COST_MARGIN)
     header = [
-        *("configuration", "s / training", "ms / step", f"step, {summary.reference.name} = 1"),
+        *("configuration", "s / training", "ms / step", f"step, {summary.reference} = 1"),
         *("its range over seeds", f"seeds within {limit}", "memory, MB"),
         *(["GPU memory, MB"] if on_gpu else []),
     ]
@@ -122,21 +133,23 @@ def _cost_notes(summary: Summary) -> list[str]:
         f"The plan allows {ratio(COST_MARGIN)}, 15 % more than the vanilla encoder. Means over all "
         "steps of a training; memory is the largest peak of a process, bars, libraries and all."
     ]
-    if not summary.reference.is_vanilla:
+    if not summary.has_vanilla:
         notes.append(
-            f"No configuration has the vanilla encoder, so {summary.reference.name}, the first "
+            f"No configuration has the vanilla encoder, so {summary.reference}, the first "
             "one, stands in for it, and the plan's number does not apply."
         )
-    if summary.at_once > 1:
+    at_once = most_at_once(summary.tables.trials)
+    if at_once > 1:
         notes.append(
-            f"Up to {summary.at_once} trainings ran side by side and shared the machine's memory "
+            f"Up to {at_once} trainings ran side by side and shared the machine's memory "
             "and caches, the last ones less than the first, so these times are noisier than those "
             "of trainings in turn (--workers 1)."
         )
-    for name, cost in summary.costs.items():
-        if cost.frozen_epochs:
+    for name in summary.names:
+        frozen = summary.frozen_epochs(name)
+        if frozen:
             notes.append(
-                f"{name}: its T5 is frozen for {cost.frozen_epochs} of {summary.horizon} epochs; "
+                f"{name}: its T5 is frozen for {frozen} of {summary.horizon} epochs; "
                 "those steps are cheaper, and its means include them."
             )
     return notes
@@ -158,11 +171,11 @@ def main_table(summary: Summary) -> Table:
         rows.append(
             [
                 name,
-                f"{summary.completed[name]} / {len(summary.seeds)}",
+                f"{summary.trainings(name, COMPLETED)} / {len(summary.seeds)}",
                 with_deviation(summary.final(LOSS, name)),
                 with_deviation(summary.final(CORRELATION, name)),
                 number(summary.final(SKILL, name).mean, digits=3),
-                ratio(spread_of(summary.costs[name].ratio).mean),
+                ratio(spread_of(summary.step_ratio(name)).mean),
             ]
         )
     baseline = [number(summary.baseline[metric]) for metric in (LOSS, CORRELATION)]
@@ -175,7 +188,7 @@ def main_note(summary: Summary) -> str:
     """What the main table says, in one line."""
     return (
         f"After epoch {summary.horizon}, mean ± standard deviation over the seeds that completed; "
-        f"step: seconds per training step, {summary.reference.name} = 1."
+        f"step: seconds per training step, {summary.reference} = 1."
     )
 
 
@@ -186,19 +199,16 @@ def with_deviation(spread: Spread) -> str:
     return f"{number(spread.mean)} ± {number(spread.deviation)}"
 
 
-def page_blocks(
-    tables: ComparisonTables, summary: Summary, pictures: dict[str, Picture]
-) -> list[Block]:
+def page_blocks(summary: Summary, pictures: dict[str, Picture]) -> list[Block]:
     """The whole page.
 
     Args:
-        tables: Of the comparison.
-        summary: Of the same tables.
+        summary: Of the comparison.
         pictures: By name: `correlation`, `loss`, `differences`, `cost`.
     """
     return [
         Heading(_title(summary.names), level=1),
-        paragraph(_what_was_run(tables, summary)),
+        paragraph(_what_was_run(summary)),
         *cautions(failings(summary)),
         Heading("Result"),
         main_table(summary),
@@ -214,7 +224,7 @@ def page_blocks(
         *_stability_blocks(summary),
         *difference_blocks(summary, pictures["differences"]),
         *cost_blocks(summary, pictures["cost"]),
-        *_settings_blocks(tables),
+        *_settings_blocks(summary.tables),
         *word_list(_WORDS),
     ]
 
@@ -223,18 +233,18 @@ def _title(names: Sequence[str]) -> str:
     return f"Comparison of {', '.join(names[:-1])} and {names[-1]}"
 
 
-def _what_was_run(tables: ComparisonTables, summary: Summary) -> str:
+def _what_was_run(summary: Summary) -> str:
+    tables = summary.tables
     record, ended = tables.record, len(tables.trials)
     planned = len(record.configs) * len(record.seeds)
-    order = "in turn"
-    if summary.at_once > 1:
-        order = f"up to {summary.at_once} side by side"
+    at_once = most_at_once(tables.trials)
+    order = f"up to {at_once} side by side" if at_once > 1 else "in turn"
     gpu = f", {record.machine.gpu}" if record.machine.gpu else ""
     where = record.data.data_dir or "the bundled sample"
     return (
         f"{plural(len(record.configs), 'configuration')} x {plural(len(record.seeds), 'seed')} "
         f"({', '.join(map(str, record.seeds))}), {plural(summary.horizon, 'epoch')} each: {ended} "
-        f"of {planned} trainings ended, {sum(summary.completed.values())} completed. Data: {where} "
+        f"of {planned} trainings ended, {len(tables.completed)} completed. Data: {where} "
         f"({record.data.fingerprint[:_PREFIX]}). Machine: "
         f"{plural(record.machine.cores, 'core')}{gpu}, torch {record.versions['torch']}; "
         f"trainings ran {order}."
@@ -254,30 +264,29 @@ def _epoch_blocks(summary: Summary, pictures: dict[str, Picture]) -> list[Block]
 
 
 def _by_epoch(summary: Summary, metric: str) -> Table:
-    rows: list[list[Inline]] = [
-        [name, *(with_deviation(summary.at(metric, name, epoch)) for epoch in summary.epochs)]
+    epochs = plan_epochs(summary.horizon)
+    rows = [
+        [name, *(with_deviation(summary.at(metric, name, epoch)) for epoch in epochs)]
         for name in summary.names
     ]
-    baseline = number(summary.baseline[metric])
-    rows.append([INTERPOLATION, *([baseline] * len(summary.epochs))])
-    named = [
-        f"{epoch} (end)" if epoch == summary.horizon else f"{epoch}" for epoch in summary.epochs
-    ]
+    rows.append([INTERPOLATION, *([number(summary.baseline[metric])] * len(epochs))])
+    named = [f"{epoch} (end)" if epoch == summary.horizon else f"{epoch}" for epoch in epochs]
     caption = f"{metric} after epoch, mean ± deviation"
     return Table(["configuration", *named], rows, caption=caption, numbers_from=1)
 
 
 def _convergence_blocks(summary: Summary) -> list[Block]:
-    goal = number(summary.final(CORRELATION, summary.reference.name).mean)
-    baseline = number(summary.baseline[CORRELATION])
-    rows: list[list[Inline]] = [
-        [name, _epoch(one.to_reference), _epoch(one.to_baseline), number(one.mean_height)]
-        for name, one in summary.convergence.items()
-    ]
+    goal = summary.final(CORRELATION, summary.reference).mean
+    baseline = summary.baseline[CORRELATION]
+    rows = []
+    for name, correlation in summary.scores[CORRELATION].items():
+        curve = mean_curve(correlation)
+        reached = [_epoch(first_epoch(curve, level)) for level in (goal, baseline)]
+        rows.append([name, *reached, number(mean_height(curve))])
     header = [
         "configuration",
-        f"reaches {goal} (end of {summary.reference.name})",
-        f"reaches {baseline} ({INTERPOLATION})",
+        f"reaches {number(goal)} (end of {summary.reference})",
+        f"reaches {number(baseline)} ({INTERPOLATION})",
         "mean height",
     ]
     return [
@@ -296,16 +305,15 @@ def _epoch(epoch: int | None) -> str:
 
 
 def _stability_blocks(summary: Summary) -> list[Block]:
-    rows: list[list[Inline]] = [
+    every_loss = scores_by_epoch(summary.tables, LOSS, completed=False)
+    rows = [
         [
             name,
-            number(one.loss_deviation),
-            number(one.correlation_deviation),
-            number(one.largest_rise),
-            str(one.diverged),
-            str(one.failed),
+            *(number(summary.final(metric, name).deviation) for metric in (LOSS, CORRELATION)),
+            number(largest_rise(every_loss[name])),
+            *(str(summary.trainings(name, status)) for status in (DIVERGED, FAILED)),
         ]
-        for name, one in summary.stability.items()
+        for name in summary.names
     ]
     header = [
         *("configuration", "val_loss, deviation", "val_correlation, deviation"),
@@ -404,5 +412,5 @@ def write_page(run: RunFolder) -> Page:
         for name, drawn in draw_figures(summary).items()
     }
     path = run.path / PAGE_FILE
-    save_page(page_blocks(tables, summary, pictures), path)
+    save_page(page_blocks(summary, pictures), path)
     return Page(path, run, summary)

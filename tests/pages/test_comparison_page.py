@@ -26,10 +26,10 @@ def page_of(comparison, write_comparison):
     """Writes a comparison and gives its page as Markdown, figures left out."""
 
     def write(**options):
-        tables = read_comparison(write_comparison(**options) if options else comparison)
+        run = write_comparison(**options) if options else comparison
         names = ("correlation", "loss", "differences", "cost")
         pictures = {name: Picture(name, "", "", b"", "left out") for name in names}
-        return markdown(page_blocks(tables, summarize(tables), pictures))
+        return markdown(page_blocks(summarize(read_comparison(run)), pictures))
 
     return write
 

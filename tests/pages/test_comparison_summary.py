@@ -13,10 +13,11 @@ from made_comparison import made_record
 from stage1.config import Config, with_values
 from stage1.pages.comparison_summary import (
     choose_reference,
-    convergence_of,
     failings,
     first_epoch,
     largest_rise,
+    mean_curve,
+    mean_height,
     measured,
     most_at_once,
     read_comparison,
@@ -117,39 +118,41 @@ def test_the_largest_rise_is_between_neighbouring_epochs_and_never_negative():
 
 
 def test_a_configuration_without_a_curve_never_converges():
-    convergence = convergence_of(np.full((3, 6), math.nan), goal=0.5, baseline=0.1)
+    curve = mean_curve(np.full((3, 6), math.nan))
 
-    assert (convergence.to_reference, convergence.to_baseline) == (None, None)
-    assert math.isnan(convergence.mean_height)
+    assert first_epoch(curve, 0.5) is None
+    assert math.isnan(mean_height(curve))
+
+
+def test_convergence_is_that_of_the_mean_curve(summary):
+    plain = mean_curve(summary.scores["val_correlation"]["plain"])
+
+    np.testing.assert_allclose(plain, [0, 0.3, 0.5, 0.7, 0.8, 0.82])
+    assert mean_height(plain) == pytest.approx((0.3 + 0.5 + 0.7 + 0.8 + 0.82 / 2) / 5)
 
 
 # --- the whole ---
 
 
 def test_the_reference_is_the_first_vanilla_configuration():
-    assert choose_reference(made_record()) == ("plain", True)
+    assert choose_reference(made_record()) == "plain"
 
 
 def test_without_a_vanilla_configuration_the_first_one_stands_in():
     configs = {"x": Config(), "y": with_values(Config(), {"model.dropout": 0.5})}
 
-    assert choose_reference(made_record(configs=configs)) == ("x", False)
+    assert choose_reference(made_record(configs=configs)) == "x"
 
 
-def test_the_plans_epochs_are_shown_as_far_as_there_are_so_many(summary):
-    assert summary.epochs == [1, 3, 5]
-    assert summary._replace(horizon=15).epochs == [1, 3, 5, 15]
-    assert summary._replace(horizon=2).epochs == [1, 2]
+def test_what_went_wrong_is_counted_and_the_largest_rise_is_of_any_training(tables, summary):
+    every_loss = scores_by_epoch(tables, "val_loss", completed=False)
 
-
-def test_stability_counts_what_went_wrong_and_the_largest_rise_of_any_training(summary):
-    late, free = summary.stability["late"], summary.stability["free"]
-
-    assert (late.diverged, late.failed, free.diverged) == (1, 0, 0)
-    assert late.largest_rise == pytest.approx(8.1)  # the one that diverged, 0.9 -> 9.0
-    assert free.largest_rise == pytest.approx(0.07)  # seed 2, 0.30 -> 0.37
-    assert summary.stability["plain"].largest_rise == 0
-    assert free.loss_deviation == pytest.approx(np.std([0.10, 0.16, 0.25], ddof=1))
+    assert [summary.trainings("late", s) for s in ("diverged", "failed")] == [1, 0]
+    assert summary.trainings("free", "diverged") == 0
+    assert largest_rise(every_loss["late"]) == pytest.approx(8.1)  # that diverged, 0.9 -> 9.0
+    assert largest_rise(every_loss["free"]) == pytest.approx(0.07)  # seed 2, 0.30 -> 0.37
+    deviation = summary.final("val_loss", "free").deviation
+    assert deviation == pytest.approx(np.std([0.10, 0.16, 0.25], ddof=1))
 
 
 @pytest.mark.parametrize(("freeze", "frozen"), [(0, 0), (3, 3), (9, 5), (-1, 5)])
@@ -160,8 +163,8 @@ def test_frozen_epochs_are_at_most_those_that_are_trained(write_comparison, free
 
     summary = summarize(read_comparison(write_comparison(of={"configs": configs})))
 
-    assert summary.costs["free"].frozen_epochs == frozen
-    assert summary.costs["plain"].frozen_epochs == 0  # no T5
+    assert summary.frozen_epochs("free") == frozen
+    assert summary.frozen_epochs("plain") == 0  # no T5
 
 
 def test_who_does_not_beat_a_straight_line_or_lost_a_training_is_named(summary):
@@ -176,5 +179,5 @@ def test_a_comparison_of_which_nothing_has_ended_has_no_numbers(write_comparison
     summary = summarize(read_comparison(write_comparison(only=())))
 
     assert summary.final("val_loss", "plain").seeds == 0
-    assert summary.at_once == 0
+    assert most_at_once(summary.tables.trials) == 0
     assert failings(summary) == []

@@ -20,7 +20,7 @@ from stage1.compare import compare
 from stage1.config import load_config
 from stage1.run.folder import RunFolder
 from stage1.run.tables import RunWriter, read_blocks, read_curves, read_trials
-from stage1.training.fit import kept_rows
+from stage1.training.fit import rows_of_checkpoint
 
 SHIPPED = [f"configs/t5_{name}.yaml" for name in ("baseline", "freeze", "nofreeze")]
 CONFIG = """\
@@ -318,7 +318,7 @@ def test_a_comparison_that_was_stopped_goes_on_to_the_scores_of_an_undisturbed_o
         os.killpg(process.pid, how)  # to all of them, as a terminal does
         printed = process.stdout.read()
         status = process.wait(timeout=HANG)
-    rows_by_trial = {file.stem: kept_rows(file) for file in OUT.running.glob("*.ckpt")}
+    rows_by_trial = {file.stem: rows_of_checkpoint(file) for file in OUT.running.glob("*.ckpt")}
     resumed = stage1("stage1.compare", *command, "--resume", cwd=folder)
 
     assert "Traceback" not in printed

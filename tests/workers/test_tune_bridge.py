@@ -22,28 +22,43 @@ def study(tmp_path):
     return simulated_study(tmp_path)
 
 
-def ray_trial(settings, error_file=None):
-    return SimpleNamespace(config=settings, error_file=error_file)
+class FirstTrial:
+    """A study whose first trial Ray has asked for, and what Ray then calls."""
+
+    def __init__(self, study):
+        self.tables, self.returned = Tables(), []
+        self.engine = engine_of(study, tables=self.tables)
+        self.searcher = EngineSearcher(self.engine, None)
+        self.scheduler = EngineScheduler(self.engine, self.returned.append)
+        self.settings = self.searcher.suggest("a")
+        (self.running,) = self.engine.running.values()
+
+    def report(self, epoch, warning=None, **columns):
+        """An epoch's result as Ray hands it over: flattened, with keys of its own."""
+        report = EpochReport(epoch_row(self.running.spec, epoch, **columns), warning)
+        result = flatten_dict({REPORT: report, "config": {"parts": 1}})
+        return self.scheduler.on_trial_result(None, self._trial(None), result)
+
+    def complete(self):
+        self.scheduler.on_trial_complete(None, self._trial(None), {})
+
+    def fail(self, error_file):
+        self.scheduler.on_trial_error(None, self._trial(error_file))
+
+    def _trial(self, error_file):
+        return SimpleNamespace(config=self.settings, error_file=error_file)
 
 
-def scheduler_of(engine, returned=None):
-    return EngineScheduler(engine, [].append if returned is None else returned.append)
+@pytest.fixture
+def first(study):
+    return FirstTrial(study)
 
 
-def result_of(row, warning=None):
-    """A result as Ray hands it over: dictionaries flattened, with keys of its own."""
-    return flatten_dict({REPORT: EpochReport(row, warning), "config": {"parts": 1}})
+def test_a_suggestion_is_the_trials_id_and_its_complete_configuration(study, first):
+    spec = first.running.spec
 
-
-def test_a_suggestion_is_the_trials_id_and_its_complete_configuration(study):
-    engine = engine_of(study)
-
-    settings = EngineSearcher(engine, None).suggest("ray_0001")
-
-    (running,) = engine.running.values()
-    spec = running.spec
-    assert settings["trial_id"] == spec.trial_id == "design-design000-pretrained-1"
-    assert settings["config"] == study.trial_config(spec)
+    assert first.settings["trial_id"] == spec.trial_id == "design-design000-pretrained-1"
+    assert first.settings["config"] == study.trial_config(spec)
 
 
 def test_only_trials_of_the_design_are_to_add_up_their_blocks(study):
@@ -103,44 +118,35 @@ def spoiled(engine, spec):
     return spec
 
 
-def test_every_epoch_reaches_the_engine_without_rays_own_keys(study):
-    engine = engine_of(study)
-    trial = ray_trial(EngineSearcher(engine, None).suggest("a"))
-    (running,) = engine.running.values()
-    row = epoch_row(running.spec, 0)
-
-    action = scheduler_of(engine).on_trial_result(None, trial, result_of(row))
-
-    assert action == TrialScheduler.CONTINUE
-    assert str(running.curve) == str([row])
+def test_every_epoch_reaches_the_engine_without_rays_own_keys(first):
+    assert first.report(0) == TrialScheduler.CONTINUE
+    assert str(first.running.curve) == str([epoch_row(first.running.spec, 0)])
 
 
-def test_a_trial_that_must_stop_is_stopped(study):
-    engine = engine_of(study)
-    scheduler = scheduler_of(engine)
-    trial = ray_trial(EngineSearcher(engine, None).suggest("a"))
-    (running,) = engine.running.values()
-
-    row = epoch_row(running.spec, 0, val_loss=float("nan"))
-
-    assert scheduler.on_trial_result(None, trial, result_of(row)) == TrialScheduler.STOP
-    assert engine.running == {}
+def test_a_trial_that_must_stop_is_stopped(first):
+    assert first.report(0, val_loss=float("nan")) == TrialScheduler.STOP
+    assert first.engine.running == {}
 
 
-def test_a_trial_at_its_horizon_ends_by_itself(study):
-    engine = engine_of(study)
-    scheduler = scheduler_of(engine)
-    trial = ray_trial(EngineSearcher(engine, None).suggest("a"))
-    (running,) = engine.running.values()
-
-    actions = [
-        scheduler.on_trial_result(None, trial, result_of(epoch_row(running.spec, epoch)))
-        for epoch in range(10)
-    ]
-    scheduler.on_trial_complete(None, trial, result_of(epoch_row(running.spec, 9)))
+def test_a_trial_at_its_horizon_ends_by_itself(first):
+    actions = [first.report(epoch) for epoch in range(10)]
+    first.complete()
 
     assert set(actions) == {TrialScheduler.CONTINUE}
-    assert engine.ended[running.spec.trial_id].status == "completed"
+    assert first.engine.ended[first.running.spec.trial_id].status == "completed"
+
+
+def test_what_a_trial_reports_once_more_changes_nothing(first):
+    for epoch in (0, 1, 2, 0, 1, 2, 3):
+        first.report(epoch)
+
+    assert [row["epoch"] for row in first.running.curve] == [0, 1, 2, 3]
+
+
+def test_what_went_wrong_without_harm_is_noted(first):
+    first.report(0, "its state could not be kept")
+
+    assert first.engine.notes == ["design-design000-pretrained-1: its state could not be kept"]
 
 
 HEADLINE = "Failure # 1 (occurred at 2026-11-02_10-00-00)\n"
@@ -166,89 +172,59 @@ The actor is dead because its worker process has died. Worker exit type: SYSTEM_
     ],
 )
 def test_a_trial_that_raised_has_failed_with_the_line_that_names_the_error(
-    study, write, error, reason
+    first, write, error, reason
 ):
-    tables, returned = Tables(), []
-    engine = engine_of(study, tables=tables)
-    settings = EngineSearcher(engine, None).suggest("a")
-    trial = ray_trial(settings, error and str(write(error, "error.txt")))
+    first.fail(error and str(write(error, "error.txt")))
 
-    scheduler_of(engine, returned).on_trial_error(None, trial)
-
-    assert [(row["status"], row["error"]) for row in tables.rows] == [(FAILED, reason)]
-    assert returned == list(engine.ended.values())
+    assert [(row["status"], row["error"]) for row in first.tables.rows] == [(FAILED, reason)]
+    assert first.returned == list(first.engine.ended.values())
 
 
-def test_a_trial_whose_process_died_is_begun_again_before_any_other(study, write):
-    tables = Tables()
-    engine = engine_of(study, tables=tables)
-    searcher = EngineSearcher(engine, None)
-    settings = searcher.suggest("a")
-    trial = ray_trial(settings, str(write(HEADLINE + DIED, "error.txt")))
+@pytest.fixture
+def died(write):
+    """The file in which Ray notes that a process has died."""
+    return str(write(HEADLINE + DIED, "error.txt"))
 
-    scheduler_of(engine).on_trial_error(None, trial)
 
-    assert tables.rows == []
-    assert searcher.suggest("b") == settings
-    assert searcher.suggest("c") != settings
-    (note,) = engine.notes
-    assert settings["trial_id"] in note
+def test_a_trial_whose_process_died_is_begun_again_before_any_other(first, died):
+    first.fail(died)
+
+    assert first.tables.rows == []
+    assert first.searcher.suggest("b") == first.settings
+    assert first.searcher.suggest("c") != first.settings
+    (note,) = first.engine.notes
+    assert first.settings["trial_id"] in note
     assert "its worker process has died" in note
 
 
-def test_a_trial_whose_process_dies_three_times_without_an_epoch_has_failed(study, write):
-    tables = Tables()
-    engine = engine_of(study, tables=tables)
-    searcher, scheduler = EngineSearcher(engine, None), scheduler_of(engine)
-    file = str(write(HEADLINE + DIED, "error.txt"))
-
+def test_a_trial_whose_process_dies_three_times_without_an_epoch_has_failed(first, died):
     for _ in range(2):
-        scheduler.on_trial_error(None, ray_trial(searcher.suggest("a"), file))
-    (running,) = engine.running.values()
-    scheduler.on_trial_result(
-        None, ray_trial(searcher.suggest("a")), result_of(epoch_row(running.spec, 0))
-    )
+        first.fail(died)
+        assert first.searcher.suggest("b") == first.settings
+    first.report(0)
     for _ in range(3):
-        assert tables.rows == []
-        scheduler.on_trial_error(None, ray_trial({"trial_id": running.spec.trial_id}, file))
+        assert first.tables.rows == []
+        first.fail(died)
 
-    assert [(row["status"], row["epochs"]) for row in tables.rows] == [(FAILED, 0)]
-    assert "died" in tables.rows[0]["error"]
-
-
-def test_what_a_trial_reports_once_more_changes_nothing(study):
-    engine = engine_of(study)
-    scheduler = scheduler_of(engine)
-    trial = ray_trial(EngineSearcher(engine, None).suggest("a"))
-    (running,) = engine.running.values()
-
-    for epoch in (0, 1, 2, 0, 1, 2, 3):
-        scheduler.on_trial_result(None, trial, result_of(epoch_row(running.spec, epoch)))
-
-    assert [row["epoch"] for row in running.curve] == [0, 1, 2, 3]
+    assert [(row["status"], row["epochs"]) for row in first.tables.rows] == [(FAILED, 0)]
+    assert "died" in first.tables.rows[0]["error"]
 
 
-def test_after_the_deadline_a_trial_that_lost_its_process_goes_on(study, write):
-    engine = engine_of(study)
-    settings = EngineSearcher(engine, None).suggest("a")
-    late = EngineSearcher(engine, time.monotonic() - 1)
+def test_after_the_deadline_a_trial_that_lost_its_process_goes_on(first, died):
+    late = EngineSearcher(first.engine, time.monotonic() - 1)
 
     assert late.suggest("b") is None  # the other one may still lose its process
-    trial = ray_trial(settings, str(write(HEADLINE + DIED, "error.txt")))
-    scheduler_of(engine).on_trial_error(None, trial)
+    first.fail(died)
 
-    assert late.suggest("b") == settings
+    assert late.suggest("b") == first.settings
 
 
-def test_what_went_wrong_without_harm_is_noted(study):
-    engine = engine_of(study)
-    trial = ray_trial(EngineSearcher(engine, None).suggest("a"))
-    (running,) = engine.running.values()
-    result = result_of(epoch_row(running.spec, 0), "its state could not be kept")
+def test_a_training_that_returns_before_its_last_epoch_has_failed(first):
+    first.complete()
 
-    scheduler_of(engine).on_trial_result(None, trial, result)
-
-    assert engine.notes == ["design-design000-pretrained-1: its state could not be kept"]
+    assert [row["error"] for row in first.tables.rows] == [
+        "the training ended before its last epoch"
+    ]
 
 
 def test_the_watch_calls_its_checks_at_every_turn_and_lets_them_end_the_study():
@@ -264,19 +240,8 @@ def test_the_watch_calls_its_checks_at_every_turn_and_lets_them_end_the_study():
     assert calls == [1]
 
 
-def test_a_training_that_returns_before_its_last_epoch_has_failed(study):
-    tables = Tables()
-    engine = engine_of(study, tables=tables)
-    trial = ray_trial(EngineSearcher(engine, None).suggest("a"))
+def test_tune_may_pickle_both_though_neither_holds_anything_it_could_restore(first):
+    first.engine.observers.append(lambda: None)  # what cannot be pickled must not be asked to
 
-    scheduler_of(engine).on_trial_complete(None, trial, {})
-
-    assert [row["error"] for row in tables.rows] == ["the training ended before its last epoch"]
-
-
-def test_tune_may_pickle_both_though_neither_holds_anything_it_could_restore(study):
-    engine = engine_of(study)
-    engine.observers.append(lambda: None)  # what cannot be pickled must not be asked to
-
-    for part in (EngineSearcher(engine, None), scheduler_of(engine), Watch(engine.next_trial)):
+    for part in (first.searcher, first.scheduler, Watch(first.engine.next_trial)):
         assert b"StudyEngine" not in pickle.dumps(part)

@@ -85,8 +85,8 @@ def evaluate(tables: RunTables) -> Evaluation:
     )
     comparison = _Comparison(tables, scores, roles)
     lines = [
-        *(comparison.claim(definition) for definition in ABOUT_SCORES),
-        _cost_claim(tables, costs),
+        _cost_claim(tables, costs) if definition is COST else comparison.claim(definition)
+        for definition in DEFINITIONS
     ]
     lines = [claim._replace(warning=baseline) for claim in lines]
     return Evaluation(

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stage1.base.text import plural
-from stage1.claims.catalogue import ABOUT_SCORES, COST, Definition, Unit
+from stage1.claims.catalogue import COST, Definition, Unit
 from stage1.claims.error_rates import TIMING_NOISE
 from stage1.plan.outlook import ENOUGH, CostOutlook, Outlook
 from stage1.plan.resources import Kind, Span, Timings, expected_search_epochs
@@ -304,9 +304,8 @@ def missing_arm_texts(roles: set[str]) -> list[str]:
     missing = [role for role in (PRETRAINED, RANDOM) if role not in roles]
     texts = []
     if missing:
-        first, last = ABOUT_SCORES[0].number, ABOUT_SCORES[-1].number
         texts.append(
-            f"Claims {first} to {last} cannot be evaluated: they compare a {PRETRAINED} arm with a "
+            f"Claims about scores cannot be evaluated: they compare a {PRETRAINED} arm with a "
             f"{RANDOM} one, and the study has no {' and no '.join(missing)} arm."
         )
     if PRETRAINED not in roles:

@@ -12,8 +12,6 @@ from stage1.claims.catalogue import (
     EARLY_ERROR,
     EARLY_GAIN,
     EARLY_SIGNAL,
-    ERROR_RATE,
-    FAMILY_ERROR,
     FINAL_ERROR,
     FINAL_GAIN,
     SENSITIVITY,
@@ -223,4 +221,3 @@ def test_a_rate_that_is_too_high_is_a_defect():
     )
     assert family_defect(often) != ""
     assert family_defect(seldom) == ""
-    assert pytest.approx(6 * ERROR_RATE) == FAMILY_ERROR

@@ -10,6 +10,7 @@ from stage1.claims.catalogue import (
     EARLY_ERROR,
     EARLY_GAIN,
     EARLY_SIGNAL,
+    ERROR_RATE,
     FINAL_ERROR,
     FINAL_GAIN,
     SENSITIVITY,
@@ -109,7 +110,8 @@ def test_cost_ratios_that_are_told_to_be_decided_are_so_in_four_of_five_timings(
     ):
         verdicts = [
             decide_cost(
-                exponential(mean_interval(math.log(ratio) + each, error_rate=0.05 / 6)), margin=1.15
+                exponential(mean_interval(math.log(ratio) + each, error_rate=ERROR_RATE)),
+                margin=1.15,
             ).verdict
             for each in noise
         ]

@@ -291,12 +291,12 @@ def test_cost_is_told_with_both_ratios_that_are_decided():
         pytest.param({"pretrained", "random"}, ["Without a shuffled arm"], id="no control"),
         pytest.param(
             {"pretrained", "shuffled"},
-            ["Claims 1 to 5 cannot be evaluated: .* has no random arm"],
+            ["Claims about scores cannot be evaluated: .* has no random arm"],
             id="no comparison",
         ),
         pytest.param(
             {"random"},
-            ["Claims 1 to 5 .* has no pretrained arm", "6 cost: cannot be evaluated"],
+            ["Claims about scores .* has no pretrained arm", "6 cost: cannot be evaluated"],
             id="nothing to compare",
         ),
         pytest.param(

@@ -87,12 +87,9 @@ def is_untouched_export(text: str) -> bool:
 
 
 def export(run: RunFolder, out: Path, *, force: bool = False) -> Path:
-    """Write the best configuration of a run to `out`.
+    """Write the best configuration of a run to a file.
 
-    Args:
-        run: Must hold a configuration that completed with every seed.
-        out: Replaced if it is an export that nobody edited, or with `force`.
-        force: Replace whatever file is there.
+    Replaces an export that nobody edited, and with `force` any file.
 
     Raises:
         ResultsError: `out` is in the way, the run cannot be read or has no complete configuration.

@@ -94,10 +94,6 @@ def own_files(space: Path, *, name: str) -> dict[str, str]:
 def own_files_of_run(run: RunFolder, *, name: str) -> dict[str, str]:
     """The same from a study that has run.
 
-    Args:
-        run: Its folder.
-        name: Of the new study.
-
     Raises:
         ResultsError: Folder or `space.yaml` is missing or broken.
         ConfigError: The configuration in it is not sound.

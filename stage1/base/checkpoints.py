@@ -22,9 +22,7 @@ _UNREADABLE = (
 def load_checkpoint(path: Path, *, made_by: str) -> dict[str, Any]:
     """Read a checkpoint of tensors and plain values, onto the CPU.
 
-    Args:
-        path: The file.
-        made_by: The command that writes such files, for the error.
+    `made_by` names the command that writes such files, for the error.
 
     Raises:
         ResultsError: Missing, damaged, or holding anything but tensors and plain values.

@@ -24,11 +24,8 @@ _SCRATCH = "s1-"
 def atomic_path(target: Path, *, replace: bool = True) -> Iterator[Path]:
     """Give a temporary path beside `target` that replaces it when the block ends without an error.
 
-    Works for a file and, when the block creates a folder at the path, for a folder.
-
-    Args:
-        target: Where the result belongs; its parent is created.
-        replace: Whether a folder that is there already gives way.
+    Works for a file and, when the block creates a folder at the path, for a folder; one that is
+    there already gives way only with `replace`. The target's parent is created.
 
     Raises:
         OSError: It cannot be written, or is there and may not be replaced; it stays as it was.
@@ -104,20 +101,13 @@ def sha256_of_file(path: Path) -> str:
 def with_checksum(text: str, label: str) -> str:
     """The text below a comment that holds its SHA-256, so that a later edit shows.
 
-    Args:
-        text: What follows the comment.
-        label: Begins the comment and says what the file is.
+    `label` begins the comment and says what the file is.
     """
     return f"{_comment(label)}{_sha256(text)}\n{text}"
 
 
 def checksum_holds(text: str, label: str) -> bool | None:
-    """Whether a text from `with_checksum` is as it was written; None if it does not begin as one.
-
-    Args:
-        text: A file's whole content.
-        label: As it was written with.
-    """
+    """Whether a text is as `with_checksum` wrote it; None if it does not begin like one."""
     first, _, rest = text.partition("\n")
     match = re.fullmatch(re.escape(_comment(label)) + "([0-9a-f]{64})", first)
     return None if match is None else match[1] == _sha256(rest)
@@ -135,12 +125,7 @@ def _sha256(text: str) -> str:
 def must_be_writable(
     path: Path, kind: str = "folder", *, advice: str = "give another --out"
 ) -> Iterator[None]:
-    """Say in one line that a place cannot be written, or that its disk is full.
-
-    Args:
-        path: The place.
-        kind: What it is to be.
-        advice: What to do.
+    """Say in one line that a place cannot be written, or that its disk is full, and what to do.
 
     Raises:
         ResultsError: Something in the block could not be read or written.

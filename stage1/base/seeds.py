@@ -24,10 +24,8 @@ class Stream(IntEnum):
 def generator(stream: Stream, *key: int) -> np.random.Generator:
     """Random numbers that are a function of the stream and the key alone.
 
-    Args:
-        stream: What they are for.
-        key: Non-negative integers: seed, epoch, instant; as many for every use of a stream, since
-            numpy takes a key that ends in zeros for the shorter one without them.
+    The key is non-negative integers (seed, epoch, instant), as many for every use of a stream,
+    since numpy takes a key that ends in zeros for the shorter one without them.
     """
     return np.random.default_rng([int(stream), *key])
 

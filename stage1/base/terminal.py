@@ -34,8 +34,7 @@ DataDir = Annotated[
 def run_command(command: Callable[..., Any] | dict[str, Callable[..., Any]]) -> None:
     """Run a function as the command line of its module: a user's error is one line and status 2.
 
-    Args:
-        command: The function, or several by the name that begins the command line.
+    Of several functions, the name of one begins the command line.
 
     Raises:
         SystemExit: Always; with 0 where all went well.
@@ -134,10 +133,7 @@ def print_caution(console: Console, text: str) -> None:
 def resume_hint(console: Console, folder: Path, *, first_file: Path) -> Iterator[None]:
     """Where Ctrl-C or SIGTERM ends the block, say what is kept and how to go on.
 
-    Args:
-        console: Where to.
-        folder: Of the run.
-        first_file: Is there once the run has begun.
+    `first_file` is there once the run has begun.
     """
     try:
         yield

@@ -62,12 +62,9 @@ def did_you_mean(word: str, known: list[str]) -> str:
 
 
 def shell_line(module: str, *arguments: object, **options: object) -> str:
-    """A command of this package as a line for a shell.
+    """A command of this package as a line for a shell, such as `python -m stage1.tune`.
 
-    Args:
-        module: Such as `tune`.
-        arguments: After it.
-        options: By name with `_` for `-`; those that are None are left out.
+    Options are named with `_` for `-`; those that are None are left out.
     """
     words = ["python", "-m", f"stage1.{module}", *map(str, arguments)]
     for name, value in options.items():

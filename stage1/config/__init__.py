@@ -113,10 +113,7 @@ class Config(Section):
 
 
 def load_config(path: Path) -> Config:
-    """Read and check a configuration.
-
-    Args:
-        path: The file, or the name of one that comes with the package.
+    """Read and check a configuration: a file, or the name of one that comes with the package.
 
     Raises:
         ConfigError: All faults of the file, one line each: file, line, key, rule, value.
@@ -149,11 +146,7 @@ def nested(dotted: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_values(config: Config, dotted: dict[str, Any]) -> Config:
-    """The configuration with some keys set, checked anew.
-
-    Args:
-        config: Stays as it is.
-        dotted: Values by dotted key, such as `{"training.optimizer.lr": 1e-3}`.
+    """The configuration with some dotted keys, such as `training.epochs`, set and checked anew.
 
     Raises:
         pydantic.ValidationError: A key is unknown or a value breaks a rule.

@@ -31,8 +31,7 @@ Fault = tuple[KeyPath, str]
 class RuleError(ValueError):
     """Rules between the keys of a section, raised by the section's validator.
 
-    Args:
-        faults: The key, dotted and relative to the section, and the rule it breaks.
+    A fault is a key, dotted and relative to the section, and the rule it breaks.
     """
 
     def __init__(self, *faults: tuple[str, str]) -> None:
@@ -41,12 +40,7 @@ class RuleError(ValueError):
 
 
 def faults_of(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
-    """Pydantic's faults in our words, for values that come from no file.
-
-    Args:
-        error: Of `model`.
-        model: What was validated.
-    """
+    """Pydantic's faults of a `model` in our words, for values that come from no file."""
     return [
         ((*map(str, fault["loc"]), *below), rule)
         for fault in error.errors()
@@ -78,11 +72,7 @@ _RULES = {
 
 
 def broken_rules(fault: Any, model: type[BaseModel]) -> list[Fault]:
-    """The rules a fault stands for: one, or those a section's validator has collected.
-
-    Args:
-        fault: One of `ValidationError.errors()`.
-        model: What was validated.
+    """The rules that one of pydantic's faults stands for: one, or those a validator has collected.
 
     Returns:
         Rules, each with the rest of the key's path below the fault's own location.

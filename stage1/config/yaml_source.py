@@ -40,11 +40,9 @@ class YamlSource:
 
 
 def load_yaml(path: Path, *, seen: tuple[Path, ...] = ()) -> YamlSource:
-    """Read a YAML mapping; `extends: other.yaml` is merged below it, key by key.
+    """Read a YAML mapping; `extends: other.yaml`, looked up beside it, is merged below, key by key.
 
-    Args:
-        path: The file; a relative `extends` is looked up beside it.
-        seen: Files on the way here, to refuse a circle.
+    `seen` holds the files on the way here, to refuse a circle.
 
     Raises:
         ConfigError: Missing file, broken YAML, a key given twice, or a circle of `extends`.
@@ -202,11 +200,6 @@ def _note_origins(
 
 def raise_faults(error: ValidationError, source: YamlSource, model: type[BaseModel]) -> NoReturn:
     """Turn pydantic's faults into one `ConfigError`, a line each, with file and line.
-
-    Args:
-        error: Of `model`, from the values of `source`.
-        source: The file.
-        model: What was validated.
 
     Raises:
         ConfigError: Always.

@@ -210,9 +210,7 @@ def _decides(cost: SizeCost, plan: CostPlan | None) -> bool:
 def smaller_sizes(costs: list[SizeCost], plan: CostPlan) -> str:
     """Which cheaper T5 of the run keeps the margin with its whole interval, in words.
 
-    Args:
-        costs: Cheapest first.
-        plan: Of the T5 that decides the claim; if it was not timed, every T5 is a candidate.
+    Costs are cheapest first; if the T5 that decides was not timed, every one is a candidate.
     """
     allowed = f"+{plan.margin - 1:.0%}"
     decisive = [place for place, cost in enumerate(costs) if _decides(cost, plan)]

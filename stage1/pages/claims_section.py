@@ -50,12 +50,7 @@ def verdict_row(claim: Claim) -> VerdictRow:
 
 
 def verdict_table(claims: list[Claim], *, ours: str = f" ({OURS})") -> Table:
-    """A row per claim.
-
-    Args:
-        claims: In order.
-        ours: Follows the name of a line that the plan does not have.
-    """
+    """A row per claim; `ours` follows the name of a line that the plan does not have."""
     rows: list[list[Inline]] = []
     for claim in claims:
         name, *numbers, verdict, attribution = verdict_row(claim)
@@ -65,12 +60,7 @@ def verdict_table(claims: list[Claim], *, ours: str = f" ({OURS})") -> Table:
 
 
 def verdict_blocks(evaluation: Evaluation, *, level: float) -> list[Block]:
-    """The section of the verdicts.
-
-    Args:
-        evaluation: Of the run.
-        level: Error rate of a deciding interval, two-sided, in (0, 1).
-    """
+    """The section of the verdicts; `level` is the two-sided error rate of a deciding interval."""
     claims = evaluation.lines
     blocks: list[Block] = [Heading("Verdicts"), verdict_table(claims)]
     blocks.append(

@@ -200,12 +200,7 @@ def with_deviation(spread: Spread) -> str:
 
 
 def page_blocks(summary: Summary, pictures: dict[str, Picture]) -> list[Block]:
-    """The whole page.
-
-    Args:
-        summary: Of the comparison.
-        pictures: By name: `correlation`, `loss`, `differences`, `cost`.
-    """
+    """The whole page; its pictures are `correlation`, `loss`, `differences` and `cost`."""
     return [
         Heading(_title(summary.names), level=1),
         paragraph(_what_was_run(summary)),

@@ -106,11 +106,7 @@ def _checks(evaluation: Evaluation) -> list[Block]:
 
 
 def describe_domain(domain: Domain) -> str:
-    """What was searched of one hyperparameter.
-
-    Args:
-        domain: As under `space` in the resolved study.
-    """
+    """What was searched of one hyperparameter."""
     if isinstance(domain, Choice):
         text = ", ".join("none" if option is None else str(option) for option in domain.options)
     else:

@@ -122,9 +122,7 @@ class Evaluation(NamedTuple):
 def write_evaluation(evaluation: Evaluation, out: Path) -> None:
     """Write metrics.parquet, reconstructions.png, report.md and report.html into a folder.
 
-    Args:
-        evaluation: Of a checkpoint.
-        out: Made if need be; what else lies in it is left alone.
+    The folder is made if need be; what else lies in it is left alone.
 
     Raises:
         ResultsError: It cannot be written.
@@ -244,11 +242,7 @@ def runs(chosen: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def reconstructions_figure(shown: Sequence[Reconstruction]) -> DrawnFigure:
-    """Draw excerpts below each other.
-
-    Args:
-        shown: In the order of the panels; none = there is no figure.
-    """
+    """Draw excerpts below each other; of none there is no figure."""
     if not shown:
         return absent(NAME, TITLE, "no bar of a validation window is scored")
     with rc_context(LOOK):

@@ -52,11 +52,7 @@ def effect(claim: Claim, value: float) -> str:
     """An effect in the unit of its claim: per cent, a difference, or a ratio.
 
     With up to two digits more than usual where rounding would make it what is claimed, or no
-    effect: a verdict may hang on the difference.
-
-    Args:
-        claim: Whose effect it is.
-        value: NaN = undefined, infinite = without an end.
+    effect: a verdict may hang on the difference. NaN is undefined, an infinite value has no end.
     """
     if math.isnan(value):
         return UNDEFINED

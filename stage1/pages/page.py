@@ -24,10 +24,7 @@ from stage1.pages.markdown import markdown
 def save_picture(drawn: DrawnFigure, folder: Path, *, inside: str = "") -> Picture:
     """A figure as a file; the file of an earlier page goes where there is no figure now.
 
-    Args:
-        drawn: The figure, or why there is none.
-        folder: Of the page.
-        inside: Folder in it for figures; empty = beside the page.
+    It lies in the folder `inside` the page's, or beside the page.
     """
     path = folder / inside / f"{drawn.name}.png"
     if drawn.figure is None:
@@ -65,11 +62,8 @@ def screen_table(
 ) -> ScreenTable:
     """A table of a page, for 80 columns.
 
-    Args:
-        content: The table.
-        without: Columns for which there is no room.
-        wraps: Place of the one column whose words may go on in the next line.
-        caption: Below it.
+    There is no room for the columns in `without`; the one at place `wraps` may go on in the next
+    line.
     """
     numbers_from = len(content.header) if content.numbers_from is None else content.numbers_from
     places = [place for place, name in enumerate(content.header) if name not in without]
@@ -101,11 +95,7 @@ _SHORT = 22
 
 
 def html(blocks: Sequence[Block]) -> str:
-    """The report as a page; all text is escaped.
-
-    Args:
-        blocks: The first one is the title.
-    """
+    """The report as a page whose title is the first block; all text is escaped."""
     sections = [block for block in blocks if isinstance(block, Heading) and block.level == 2]
     return (
         _environment()

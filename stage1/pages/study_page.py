@@ -53,13 +53,7 @@ _WORDS = {
 def report_blocks(
     tables: RunTables, evaluation: Evaluation, pictures: list[Picture]
 ) -> list[Block]:
-    """The whole report.
-
-    Args:
-        tables: Of the run.
-        evaluation: Of the same tables.
-        pictures: The figures in order, missing ones too.
-    """
+    """The whole report; the pictures are in order, missing ones too."""
     space, trials = tables.space, tables.trials
     blocks: list[Block] = [
         Heading(space.name, level=1),
@@ -145,13 +139,7 @@ def facts(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def show_end(tables: RunTables, evaluation: Evaluation, console: Console) -> None:
-    """Print what a study came to.
-
-    Args:
-        tables: Of the run; its report is written.
-        evaluation: Of the same tables.
-        console: Where to.
-    """
+    """Print what a study came to, once its report is written."""
     trials, space, run = tables.trials, tables.space, tables.run
     heading = f"{space.name}, {space.objective.metric}. {progress_text(trials, space)}."
     console.print(Text(heading, style="bold"))

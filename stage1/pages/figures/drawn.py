@@ -112,12 +112,7 @@ def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
 
 
 def new_figure(title: str, *, height: float) -> Figure:
-    """An empty figure with its title.
-
-    Args:
-        title: What the figure shows, in words.
-        height: Inches, without the legend.
-    """
+    """An empty figure with its title; the height is in inches, without the legend."""
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.07)
     figure = Figure(figsize=(WIDTH, height), dpi=200, layout=layout)
     lines = textwrap.fill(title, 52)
@@ -180,14 +175,9 @@ def draw_band(axes: Axes, style: ArmStyle, x: Any, low: Any, high: Any) -> None:
 def draw_curves(
     axes: Axes, x: Values, curves: Mapping[str, Band], *, arms: Sequence[str], factor: float = 1
 ) -> None:
-    """Draw a curve with its band for each arm that has one.
+    """Draw a curve, times `factor`, with its band for each arm that has one, (points) each.
 
-    Args:
-        axes: Drawn into.
-        x: (points).
-        curves: By arm, (points) each.
-        arms: Of the study; an arm's look is that of its place.
-        factor: The curves are drawn times this.
+    An arm's look is that of its place among the study's `arms`.
     """
     styles = arm_styles(arms)
     for arm, band in curves.items():
@@ -270,13 +260,7 @@ def fisher(correlations: Values) -> Values:
 
 
 def scale_metric(axes: Axes, metric: str, values: Values) -> None:
-    """Make the vertical axis one for a metric.
-
-    Args:
-        axes: Drawn into.
-        metric: As the study names it.
-        values: Everything that is to be seen; the ones that are not finite do not count.
-    """
+    """Make the vertical axis one for a metric; values that are not finite do not count."""
     finite = values[np.isfinite(values)]
     row = metric_row(metric)
     scale = "linear" if row is None else row.scale
@@ -290,10 +274,7 @@ def scale_metric(axes: Axes, metric: str, values: Values) -> None:
 def scale_correlations(axes: Axes, values: Values, *, axis: Literal["x", "y"]) -> None:
     """Space correlations by Fisher's z, so that differences near 1 can be seen.
 
-    Args:
-        axes: Drawn into.
-        values: Correlations that are to be seen; the ones that are not finite do not count.
-        axis: Which one.
+    Values that are not finite do not count.
     """
     bounds = fisher(values[np.isfinite(values)])
     low, high = bounds.min(), bounds.max()
@@ -304,12 +285,9 @@ def scale_correlations(axes: Axes, values: Values, *, axis: Literal["x", "y"]) -
 
 
 def correlation_ticks(low: float, high: float, *, number: int = 6) -> list[float]:
-    """Round correlations, about evenly spaced in Fisher's z.
+    """Round correlations in [low, high], about evenly spaced in Fisher's z.
 
-    Args:
-        low: Of the axis, in (-1, 1).
-        high: Of the axis, in (low, 1).
-        number: How many, before those that round to the same or outside are left out.
+    Of `number`, those that round to the same or outside are left out; -1 < low < high < 1.
     """
     ends = fisher(np.array([low, high]))
     wanted = np.tanh(np.linspace(ends[0], ends[1], number))
@@ -326,13 +304,7 @@ def _rounded(value: float, gap: float) -> float:
 
 
 def scale_log(axes: Axes, values: Values, *, axis: Literal["x", "y"]) -> None:
-    """Space positive values by their logarithm, with ticks in plain numbers.
-
-    Args:
-        axes: Drawn into.
-        values: That are to be seen, > 0.
-        axis: Which one.
-    """
+    """Space values > 0 by their logarithm, with ticks in plain numbers."""
     finite = values[np.isfinite(values)]
     low, high = float(finite.min()), float(finite.max())
     margin = max((high / low) ** 0.06, 1.03)

@@ -115,12 +115,7 @@ def forest_limits(rows: list[ForestRow]) -> tuple[float, float]:
 
 
 def draw_forest(axes: Axes, rows: list[ForestRow]) -> None:
-    """Draw a text line and an interval per row, from the top.
-
-    Args:
-        axes: Drawn into.
-        rows: At least one.
-    """
+    """Draw a text line and an interval per row, from the top; there must be one."""
     low, high = forest_limits(rows)
     axes.set_xlim(low, high)
     axes.set_ylim(-len(rows) + 0.25, 0.75)

@@ -207,10 +207,7 @@ def arm_sensitivities(scores: Scores) -> list[ArmSensitivity]:
 def draw_sensitivities(axes: Axes, arms: list[ArmSensitivity], *, all_arms: list[str]) -> None:
     """Draw an arm's best as a filled point and the honest choice as an open one.
 
-    Args:
-        axes: Drawn into.
-        arms: At least one.
-        all_arms: Of the study; an arm's look is that of its place.
+    There must be one; an arm's look is that of its place among `all_arms`.
     """
     styles = arm_styles(all_arms)
     for one in arms:

@@ -68,16 +68,9 @@ def draw_learning_curves(
     baseline: float,
     early_epoch: int | None = None,
 ) -> None:
-    """Draw curves with their bands, and the baseline across.
+    """Draw curves of a metric with their bands, (epochs) each, and the baseline across, unless NaN.
 
-    Args:
-        axes: Drawn into.
-        epochs: (epochs).
-        curves: By arm, (epochs) each; at least one arm.
-        arms: Of the study; an arm's look is that of its place.
-        metric: What the curves show.
-        baseline: Of linear interpolation; NaN = not drawn.
-        early_epoch: Marked; None = not marked.
+    There must be one; an arm's look is that of its place among the study's `arms`.
     """
     draw_curves(axes, epochs, curves, arms=arms)
     draw_baseline(axes, baseline)

@@ -55,10 +55,7 @@ def paired_slopes(scores: Scores) -> Slopes:
 def draw_slopes(axes: Axes, slopes: Slopes, *, baseline: float) -> None:
     """Draw one line per configuration across the arms, and the medians.
 
-    Args:
-        axes: Drawn into.
-        slopes: At least one configuration.
-        baseline: Correlation of linear interpolation; NaN = not drawn.
+    There must be one; a baseline of NaN is not drawn.
     """
     places = np.arange(len(slopes.arms))
     thin: dict[str, Any] = {
@@ -142,14 +139,10 @@ def draw_profiles(
     arms: tuple[str, ...],
     baseline: float,
 ) -> None:
-    """Draw the share of runs above a correlation against that correlation.
+    """Draw the share of runs above a correlation, (points), against that correlation, rising.
 
-    Args:
-        axes: Drawn into.
-        thresholds: (points), rising.
-        shares: By arm, (points) each; at least one arm.
-        arms: Of the study; an arm's look is that of its place.
-        baseline: Correlation of linear interpolation; NaN = not drawn.
+    There must be one arm; its look is that of its place among the study's `arms`. A baseline of NaN
+    is not drawn.
     """
     draw_curves(axes, thresholds, shares, arms=arms, factor=100)
     draw_baseline(axes, baseline, vertical=True)

@@ -59,10 +59,7 @@ def _cost_row(cost: SizeCost) -> CostRow:
 def draw_costs(axes: Axes, rows: list[CostRow], *, margin: float) -> None:
     """Draw a text line and both costs per size, from the top, on one logarithmic axis.
 
-    Args:
-        axes: Drawn into.
-        rows: At least one, all > 0.
-        margin: Ratio that the claim allows.
+    There must be one row; `margin` is the ratio that the claim allows.
     """
     t5, vanilla = arm_styles(["t5", "vanilla"]).values()
     points = [[row.t5, row.vanilla, margin * row.vanilla] for row in rows]

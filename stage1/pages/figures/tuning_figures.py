@@ -121,11 +121,7 @@ def draw_expected_bests(
 ) -> None:
     """Draw the curves: thick and with bands as far as they can be read, thin beyond.
 
-    Args:
-        axes: Drawn into.
-        curves: By arm, at least one.
-        arms: Of the study; an arm's look is that of its place.
-        metric: Of the objective.
+    There must be one; an arm's look is that of its place among the study's `arms`.
     """
     styles = arm_styles(arms)
     for order, (arm, curve) in enumerate(curves.items()):
@@ -198,9 +194,7 @@ def rate_key(space: Mapping[str, Domain]) -> str | None:
 def rate_points(values: Values, objective: Objective) -> list[RatePoints]:
     """Each arm's scores by a parameter, with the median of bins of equally many configurations.
 
-    Args:
-        values: Of the parameter, (configurations), NaN = it does not apply.
-        objective: Of the same configurations.
+    Values are (configurations), NaN where the parameter does not apply.
     """
     arms = []
     for arm, scores in objective.by_arm.items():
@@ -226,12 +220,7 @@ def draw_rate_points(
 ) -> None:
     """Draw configurations as points and the medians of neighbours as lines.
 
-    Args:
-        axes: Drawn into.
-        points: At least one.
-        arms: Of the study; an arm's look is that of its place.
-        key: Of the parameter.
-        metric: Of the objective.
+    There must be one; an arm's look is that of its place among the study's `arms`.
     """
     styles = arm_styles(arms)
     for one in points:

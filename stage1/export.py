@@ -81,11 +81,6 @@ def export_text(run: RunFolder) -> str:
     return with_checksum(rest, _LABEL)
 
 
-def is_untouched_export(text: str) -> bool:
-    """Whether a file's content was written by export and not edited since."""
-    return checksum_holds(text, _LABEL) is True
-
-
 def export(run: RunFolder, out: Path, *, force: bool = False) -> Path:
     """Write the best configuration of a run to a file.
 
@@ -97,19 +92,18 @@ def export(run: RunFolder, out: Path, *, force: bool = False) -> Path:
     """
     text = export_text(run)
     with must_be_writable(out, "file"):
-        _replace(out, text, force=force)
+        if out.is_dir():
+            raise ResultsError(f"{out} must be a file name, got a folder; give --out DIR/NAME.yaml")
+        if out.exists() and not force:
+            # What is no text has no checksum that holds either.
+            before = out.read_text(encoding="utf-8", errors="replace")
+            if not checksum_holds(before, _LABEL):
+                raise ResultsError(
+                    f"{out} must not exist or be an export that nobody edited, got another file; "
+                    "give another --out, or --force to replace it"
+                )
+        write_text(out, text)
     return out
-
-
-def _replace(out: Path, text: str, *, force: bool) -> None:
-    if out.is_dir():
-        raise ResultsError(f"{out} must be a file name, got a folder; give --out DIR/NAME.yaml")
-    if out.exists() and not force and not is_untouched_export(_content(out)):
-        raise ResultsError(
-            f"{out} must not exist or be an export that nobody edited, got another file; "
-            "give another --out, or --force to replace it"
-        )
-    write_text(out, text)
 
 
 def _base_source(run: RunFolder) -> YamlSource:
@@ -147,13 +141,6 @@ def _run_cautions(run: RunFolder) -> list[Caution]:
         few = summary_cautions(read_trials(run), read_space(run))
         return cautions([*few, f"The claims cannot be tested: {error}"])
     return cautions(evaluation.warnings, evaluation.deviations)
-
-
-def _content(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        return ""
 
 
 def main(

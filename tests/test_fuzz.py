@@ -52,7 +52,7 @@ from stage1.export import export
 from stage1.pages.figures import draw_all
 from stage1.pages.markdown import markdown
 from stage1.pages.page import html
-from stage1.pages.study_page import facts, report_blocks, show_end
+from stage1.pages.study_page import Report, facts, report_blocks
 from stage1.prepare import prepare
 from stage1.run.folder import RunFolder
 from stage1.run.registration import preregistration_deviations, read_preregistration
@@ -390,7 +390,7 @@ def report(run: RunFolder) -> None:
     draw_all(tables, evaluation)
     blocks = report_blocks(tables, evaluation, [])
     (markdown(blocks) + html(blocks)).encode()
-    show_end(tables, evaluation, Console(file=io.StringIO()))
+    Report(tables, evaluation).show(Console(file=io.StringIO()))
 
 
 # A report takes a third of a second: fewer examples, which the readers do not refuse at once.

@@ -61,29 +61,30 @@ def run_app(app: typer.Typer) -> NoReturn:
     Raises:
         SystemExit: Always; with 0 where all went well.
     """
-    with user_errors(), log_on_stderr():
-        raise SystemExit(_run(app))
-
-
-@contextmanager
-def user_errors() -> Iterator[None]:
-    """Turn the errors of a command into one line on stderr and its exit status.
-
-    Raises:
-        SystemExit: 2 after a `Stage1Error`, 130 after Ctrl-C.
-    """
+    status: Any = EXIT_INTERRUPTED
     try:
-        yield
-    except Stage1Error as error:
-        print(f"error: {error}", file=sys.stderr)
+        with _log_on_stderr():
+            status = app(standalone_mode=False)
+    except (Stage1Error, TyperException) as error:
+        print(f"error: {_told(error)}", file=sys.stderr)
         raise SystemExit(EXIT_USER_ERROR) from None
     except KeyboardInterrupt:
+        pass
+    if status == EXIT_INTERRUPTED:  # which is also what Typer makes of a KeyboardInterrupt
         print("interrupted", file=sys.stderr)
-        raise SystemExit(EXIT_INTERRUPTED) from None
+    raise SystemExit(status if isinstance(status, int) else 0)
+
+
+def _told(error: Stage1Error | TyperException) -> str:
+    """An error in one line; for a wrong option Typer alone would draw a box."""
+    if isinstance(error, Stage1Error):
+        return str(error)
+    message = " ".join(error.format_message().split()).rstrip(".")
+    return f"{message}; --help lists arguments and options"
 
 
 @contextmanager
-def log_on_stderr() -> Iterator[None]:
+def _log_on_stderr() -> Iterator[None]:
     """Show the package's log, notices and above, as plain lines on stderr."""
     log = logging.getLogger("stage1")
     level, propagate = log.level, log.propagate
@@ -146,18 +147,6 @@ def resume_hint(console: Console, folder: Path, *, first_file: Path) -> Iterator
             )
         print_plain(console, f"Stopped; {state}")
         raise
-
-
-def _run(app: typer.Typer) -> int:
-    """The exit status; a wrong option becomes one line too, where Typer alone would draw a box."""
-    try:
-        status = app(standalone_mode=False)
-    except TyperException as error:
-        message = " ".join(error.format_message().split()).rstrip(".")
-        raise ConfigError(f"{message}; --help lists arguments and options") from None
-    if status == EXIT_INTERRUPTED:  # what Typer makes of a KeyboardInterrupt
-        print("interrupted", file=sys.stderr)
-    return status if isinstance(status, int) else 0
 
 
 def duration_text(seconds: float) -> str:

@@ -18,24 +18,17 @@ from stage1.config.model import (
 )
 from stage1.config.rules import RuleError, Section
 from stage1.config.shipped import find
-from stage1.config.training import LossConfig, LossWeights, OptimizerConfig, TrainingConfig
+from stage1.config.training import LossConfig, TrainingConfig
 from stage1.config.yaml_source import YamlSource, load_yaml, merged, raise_faults
 
 __all__ = [
     "Config",
     "DataConfig",
     "EncoderConfig",
-    "EvaluationConfig",
     "Initialization",
-    "LossConfig",
-    "LossWeights",
     "MaskingConfig",
-    "ModelConfig",
-    "OptimizerConfig",
     "Section",
     "StemConfig",
-    "TrainingConfig",
-    "TransferConfig",
     "check_config",
     "config_yaml",
     "load_config",

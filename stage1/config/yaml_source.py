@@ -53,7 +53,13 @@ def load_yaml(path: Path, *, seen: tuple[Path, ...] = ()) -> YamlSource:
     resolved = path.resolve()
     if resolved in seen:
         raise ConfigError(f"{path}: extends must not lead back to a file on the way to it")
-    return _extended(YamlSource(path, content, origins), (*seen, resolved))
+    source = YamlSource(path, content, origins)
+    parent_name = content.pop("extends", None)
+    if parent_name is None:
+        return source
+    parent_path = existing_file(parent_name, key="extends", source=source)
+    parent = load_yaml(parent_path, seen=(*seen, resolved))
+    return YamlSource(path, merged(parent.values, content), {**parent.origins, **origins})
 
 
 def read_yaml(path: Path) -> tuple[Any, dict[KeyPath, str]]:
@@ -141,16 +147,6 @@ def _count(node: yaml.Node, counts: dict[yaml.Node, int], path: Path) -> int:
 
 _LEAKS = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 """What PyYAML lets out beside its own errors: `!!bool x`, `!!timestamp x`, deep nesting."""
-
-
-def _extended(source: YamlSource, seen: tuple[Path, ...]) -> YamlSource:
-    parent_name = source.values.pop("extends", None)
-    if parent_name is None:
-        return source
-    parent_path = existing_file(parent_name, key="extends", source=source)
-    parent = load_yaml(parent_path, seen=seen)
-    values = merged(parent.values, source.values)
-    return YamlSource(source.path, values, {**parent.origins, **source.origins})
 
 
 def existing_file(name: Any, *, key: str, source: YamlSource) -> Path:

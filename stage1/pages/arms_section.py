@@ -168,14 +168,10 @@ def cost_blocks(evaluation: Evaluation, registration: Preregistration) -> list[B
             note=True,
         ),
     ]
-    if registration.cost is not None and not _is_supported(evaluation):
-        text = smaller_sizes(evaluation.costs, registration.cost)
-        blocks.append(paragraph(text))
+    verdicts = [claim.verdict for claim in evaluation.claims if claim.definition is COST]
+    if registration.cost is not None and Verdict.SUPPORTED not in verdicts:
+        blocks.append(paragraph(smaller_sizes(evaluation.costs, registration.cost)))
     return blocks
-
-
-def _is_supported(evaluation: Evaluation) -> bool:
-    return any(c.definition is COST and c.verdict is Verdict.SUPPORTED for c in evaluation.claims)
 
 
 def _table(costs: list[SizeCost], plan: CostPlan | None) -> Table:

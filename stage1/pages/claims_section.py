@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from stage1.claims.claim import Claim
 from stage1.claims.evaluate import Evaluation
 from stage1.pages.blocks import Block, Details, Heading, Inline, Mark, Strong, Table, paragraph
@@ -19,44 +17,27 @@ OURS = "ours, beside the plan's number"
 """Marks a line that the plan does not have."""
 
 
-class VerdictRow(NamedTuple):
-    """One claim as it stands in a table."""
-
-    claim: str
-    claimed: str
-    estimate: str
-    interval: str
-    p: str
-    verdict: str
-    attribution: str
-
-
 def is_beside(claim: Claim) -> bool:
     """Whether a line is ours and not one of the plan's claims."""
     return bool(claim.definition.beside)
 
 
-def verdict_row(claim: Claim) -> VerdictRow:
-    """A claim in the unit of its effect."""
-    return VerdictRow(
-        claim=claim.definition.label,
-        claimed=claimed_effect(claim),
-        estimate=effect(claim, claim.interval.estimate),
-        interval=effect_interval(claim),
-        p=p_value(claim.p),
-        verdict=claim.verdict.value,
-        attribution=claim.attribution,
-    )
-
-
 def verdict_table(claims: list[Claim], *, ours: str = f" ({OURS})") -> Table:
     """A row per claim; `ours` follows the name of a line that the plan does not have."""
-    rows: list[list[Inline]] = []
-    for claim in claims:
-        name, *numbers, verdict, attribution = verdict_row(claim)
-        named = name + ours if is_beside(claim) else Strong(name)
-        rows.append([named, *numbers, Mark(verdict), attribution or "does not apply"])
-    return Table(list(VerdictRow._fields), rows, stacked=True)
+    rows: list[list[Inline]] = [
+        [
+            claim.definition.label + ours if is_beside(claim) else Strong(claim.definition.label),
+            claimed_effect(claim),
+            effect(claim, claim.interval.estimate),
+            effect_interval(claim),
+            p_value(claim.p),
+            Mark(claim.verdict.value),
+            claim.attribution or "does not apply",
+        ]
+        for claim in claims
+    ]
+    header = ["claim", "claimed", "estimate", "interval", "p", "verdict", "attribution"]
+    return Table(header, rows, stacked=True)
 
 
 def verdict_blocks(evaluation: Evaluation, *, level: float) -> list[Block]:

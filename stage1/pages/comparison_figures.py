@@ -96,13 +96,7 @@ def seed_bands(scores: dict[str, Values]) -> dict[str, Band]:
 
 
 def draw_seeds(axes: Axes, values: dict[str, Values], styles: dict[str, ArmStyle]) -> None:
-    """Draw a row per configuration: a point per seed, and their mean as an upright stroke.
-
-    Args:
-        axes: Drawn into.
-        values: (seeds) by configuration, from the top.
-        styles: By configuration.
-    """
+    """Draw a row per configuration, from the top: a point per seed, and a stroke at their mean."""
     for row, (name, of_seeds) in enumerate(values.items()):
         style = styles[name]
         places = row + _SPREAD * (np.linspace(-0.5, 0.5, len(of_seeds)) if len(of_seeds) > 1 else 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,7 +63,8 @@ def difference_blocks(summary: Summary, picture: Picture) -> list[Block]:
     rows: list[list[Inline]] = []
     for name in summary.others:
         spreads = [spread_of(summary.differences(m, name)) for m in (LOSS, CORRELATION)]
-        rows.append([name, str(spreads[0].seeds), *(cell for s in spreads for cell in _range(s))])
+        ends = [value for s in spreads for value in (s.mean, s.low, s.high)]
+        rows.append([name, str(spreads[0].seeds), *map(_signed, ends)])
     header = ["configuration", "pairs"]
     for metric in (LOSS, CORRELATION):
         header += [f"{metric}, mean", "smallest", "largest"]
@@ -82,10 +82,6 @@ def difference_blocks(summary: Summary, picture: Picture) -> list[Block]:
             note=True,
         ),
     ]
-
-
-def _range(spread: Spread) -> list[str]:
-    return [_signed(value) for value in (spread.mean, spread.low, spread.high)]
 
 
 def _signed(value: float) -> str:
@@ -166,18 +162,16 @@ _WORDS = {
 
 def main_table(summary: Summary) -> Table:
     """The numbers at the end, a row per configuration and one for linear interpolation."""
-    rows: list[list[Inline]] = []
-    for name in summary.names:
-        rows.append(
-            [
-                name,
-                f"{summary.trainings(name, COMPLETED)} / {len(summary.seeds)}",
-                with_deviation(summary.final(LOSS, name)),
-                with_deviation(summary.final(CORRELATION, name)),
-                number(summary.final(SKILL, name).mean, digits=3),
-                ratio(spread_of(summary.step_ratio(name)).mean),
-            ]
-        )
+    rows: list[list[Inline]] = [
+        [
+            name,
+            f"{summary.trainings(name, COMPLETED)} / {len(summary.seeds)}",
+            *(with_deviation(summary.final(metric, name)) for metric in (LOSS, CORRELATION)),
+            number(summary.final(SKILL, name).mean, digits=3),
+            ratio(spread_of(summary.step_ratio(name)).mean),
+        ]
+        for name in summary.names
+    ]
     baseline = [number(summary.baseline[metric]) for metric in (LOSS, CORRELATION)]
     rows.append([INTERPOLATION, "", *baseline, number(0.0, digits=3), ""])
     header = ["configuration", "seeds", "val_loss", "val_correlation", "val_skill", "step"]
@@ -201,8 +195,9 @@ def with_deviation(spread: Spread) -> str:
 
 def page_blocks(summary: Summary, pictures: dict[str, Picture]) -> list[Block]:
     """The whole page; its pictures are `correlation`, `loss`, `differences` and `cost`."""
+    *names, last = summary.names
     return [
-        Heading(_title(summary.names), level=1),
+        Heading(f"Comparison of {', '.join(names)} and {last}", level=1),
         paragraph(_what_was_run(summary)),
         *cautions(failings(summary)),
         Heading("Result"),
@@ -214,7 +209,10 @@ def page_blocks(summary: Summary, pictures: dict[str, Picture]) -> list[Block]:
             Code("python -m stage1.tune search_spaces/transfer.yaml"),
             " tests the claims, over many configurations.",
         ),
-        *_epoch_blocks(summary, pictures),
+        Heading("By epoch"),
+        _by_epoch(summary, LOSS),
+        _by_epoch(summary, CORRELATION),
+        Gallery([pictures["correlation"], pictures["loss"]]),
         *_convergence_blocks(summary),
         *_stability_blocks(summary),
         *difference_blocks(summary, pictures["differences"]),
@@ -222,10 +220,6 @@ def page_blocks(summary: Summary, pictures: dict[str, Picture]) -> list[Block]:
         *_settings_blocks(summary.tables),
         *word_list(_WORDS),
     ]
-
-
-def _title(names: Sequence[str]) -> str:
-    return f"Comparison of {', '.join(names[:-1])} and {names[-1]}"
 
 
 def _what_was_run(summary: Summary) -> str:
@@ -249,15 +243,6 @@ def _what_was_run(summary: Summary) -> str:
 # By epoch -----------------------------------------------------------------------------------------
 
 
-def _epoch_blocks(summary: Summary, pictures: dict[str, Picture]) -> list[Block]:
-    return [
-        Heading("By epoch"),
-        _by_epoch(summary, LOSS),
-        _by_epoch(summary, CORRELATION),
-        Gallery([pictures["correlation"], pictures["loss"]]),
-    ]
-
-
 def _by_epoch(summary: Summary, metric: str) -> Table:
     epochs = plan_epochs(summary.horizon)
     rows = [
@@ -276,7 +261,8 @@ def _convergence_blocks(summary: Summary) -> list[Block]:
     rows = []
     for name, correlation in summary.scores[CORRELATION].items():
         curve = mean_curve(correlation)
-        reached = [_epoch(first_epoch(curve, level)) for level in (goal, baseline)]
+        epochs = [first_epoch(curve, level) for level in (goal, baseline)]
+        reached = ["never" if epoch is None else str(epoch) for epoch in epochs]
         rows.append([name, *reached, number(mean_height(curve))])
     header = [
         "configuration",
@@ -293,10 +279,6 @@ def _convergence_blocks(summary: Summary) -> list[Block]:
             note=True,
         ),
     ]
-
-
-def _epoch(epoch: int | None) -> str:
-    return "never" if epoch is None else str(epoch)
 
 
 def _stability_blocks(summary: Summary) -> list[Block]:
@@ -400,8 +382,7 @@ def write_page(run: RunFolder) -> Page:
     Raises:
         ResultsError: The folder is no comparison's, or its tables cannot be read.
     """
-    tables = read_comparison(run)
-    summary = summarize(tables)
+    summary = summarize(read_comparison(run))
     pictures = {
         name: save_picture(drawn, run.path, inside=run.figures.name)
         for name, drawn in draw_figures(summary).items()

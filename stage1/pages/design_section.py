@@ -10,7 +10,6 @@ from stage1.claims.evaluate import Evaluation
 from stage1.claims.scores import RunTables, Scores
 from stage1.pages.blocks import Block, Code, Heading, Inline, Table, paragraph
 from stage1.pages.figures.importance_figures import (
-    ENOUGH_CONFIGURATIONS,
     LEAST_CONFIGURATIONS,
     VarianceShares,
     variance_shares,
@@ -162,11 +161,6 @@ def _variances(tables: RunTables, scores: Scores) -> tuple[VarianceShares | None
     note = (
         "Variance of log val_loss between configurations that each explains alone (functional "
         f"ANOVA), in every arm in per cent of the total of arm {common}, so that arms can be "
-        "compared: a smaller number means that the choice matters less."
+        f"compared: a smaller number means that the choice matters less.{variances.hint}"
     )
-    if variances.configurations < ENOUGH_CONFIGURATIONS:
-        note += (
-            f" Only a hint: {variances.configurations} configurations, {ENOUGH_CONFIGURATIONS} are "
-            "needed to trust it."
-        )
     return variances, note

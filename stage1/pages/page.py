@@ -89,7 +89,6 @@ def _screen_text(cell: Inline) -> Text:
 
 # HTML -------------------------------------------------------------------------------------------
 
-_TEMPLATE = "page.html.jinja"
 _SHORT = 22
 """Characters that fit a line of any table."""
 
@@ -97,18 +96,7 @@ _SHORT = 22
 def html(blocks: Sequence[Block]) -> str:
     """The report as a page whose title is the first block; all text is escaped."""
     sections = [block for block in blocks if isinstance(block, Heading) and block.level == 2]
-    return (
-        _environment()
-        .get_template(_TEMPLATE)
-        .render(
-            title=blocks[0].text if isinstance(blocks[0], Heading) else "",
-            sections=sections,
-            blocks=blocks,
-        )
-    )
-
-
-def _environment() -> Environment:
+    title = blocks[0].text if isinstance(blocks[0], Heading) else ""
     environment = Environment(
         loader=PackageLoader("stage1.pages", "."),
         autoescape=True,
@@ -118,7 +106,8 @@ def _environment() -> Environment:
     )
     environment.filters |= {"kind": _kind, "slug": slug, "data_uri": data_uri}
     environment.tests["short"] = _is_short
-    return environment
+    template = environment.get_template("page.html.jinja")
+    return template.render(title=title, sections=sections, blocks=blocks)
 
 
 def _kind(block: object) -> str:

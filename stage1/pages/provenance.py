@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from datetime import datetime
 from pathlib import Path
 from shutil import which
 
@@ -106,12 +105,14 @@ def _best(best: BestConfiguration, metric: str) -> list[Block]:
 def environment_blocks(tables: RunTables) -> list[Block]:
     """The section of what the study ran on."""
     registration, data = tables.registration, tables.space.data
-    started, ended = _duration(tables.trials)
+    started = tables.trials["started_at"]
+    seconds = tables.trials["seconds"].fillna(0.0).clip(0.0, _LONGEST)
+    ended = started + pd.to_timedelta(seconds, unit="s")
     nodes = sorted(tables.trials["node"].dropna().unique())
     rows = {
         "registered": moment(registration.written_at),
-        "first trial began": moment(started),
-        "last trial ended": moment(ended),
+        "first trial began": moment(started.min()),
+        "last trial ended": moment(ended.max()),
         "nodes": ", ".join(nodes) or UNDEFINED,
         "seeds of the design": ", ".join(map(str, registration.seeds)),
         "seed of the study": str(tables.space.seed),
@@ -126,12 +127,6 @@ def environment_blocks(tables: RunTables) -> list[Block]:
     }
     cells = [[name, value] for name, value in rows.items() if value]
     return [Heading("Environment"), Table(["what", "value"], cells)]
-
-
-def _duration(trials: pd.DataFrame) -> tuple[datetime | None, datetime | None]:
-    started = trials["started_at"]
-    ended = started + pd.to_timedelta(trials["seconds"].fillna(0.0).clip(0.0, _LONGEST), unit="s")
-    return started.min(), ended.max()
 
 
 def _random_arm(tables: RunTables) -> str:

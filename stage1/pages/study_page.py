@@ -55,7 +55,7 @@ def report_blocks(
 ) -> list[Block]:
     """The whole report; the pictures are in order, missing ones too."""
     space, trials = tables.space, tables.trials
-    blocks: list[Block] = [
+    return [
         Heading(space.name, level=1),
         paragraph(f"{progress_text(trials, space)}."),
         *cautions(evaluation.warnings, evaluation.deviations),
@@ -72,7 +72,6 @@ def report_blocks(
         *reproduction_blocks(tables),
         *word_list(_WORDS | MEANINGS),
     ]
-    return blocks
 
 
 class Report(NamedTuple):
@@ -82,8 +81,21 @@ class Report(NamedTuple):
     evaluation: Evaluation
 
     def show(self, console: Console) -> None:
-        """Print the end tables, the verdicts and what to do next."""
-        show_end(self.tables, self.evaluation, console)
+        """Print the end tables, the verdicts, where the rest lies and what to do next."""
+        tables, evaluation = self
+        run, space, trials = tables.run, tables.space, tables.trials
+        heading = f"{space.name}, {space.objective.metric}. {progress_text(trials, space)}."
+        console.print(Text(heading, style="bold"))
+        console.print(screen_table(arm_table(trials, space), without=["configs"], wraps=1))
+        claims = verdict_table(evaluation.lines, ours=" *")
+        console.print(screen_table(claims, without=["p", "attribution"]))
+        if any(map(is_beside, evaluation.lines)):
+            print_plain(console, "* ours, beside the plan's number; reasons are in the report")
+        show_cautions(console, cautions(evaluation.warnings, evaluation.deviations))
+        print_plain(console, f"Report: {run.report_html} (as text: {run.report.name})")
+        commands = [*final_training(tables), *dashboards(run)]
+        if commands:
+            print_plain(console, "\n  ".join(["Next:", *activation(), *commands]))
 
 
 def write_report(run: RunFolder) -> Report:
@@ -102,17 +114,13 @@ def write_report(run: RunFolder) -> Report:
         )
     advice = "remove what is in the way, or copy the run to another place"
     with must_be_writable(run.path, advice=advice):
-        _write(run, tables, evaluation)
+        write_text(run.claims, claims_json(evaluation.claims, evaluation.beside, facts(evaluation)))
+        pictures = [
+            save_picture(drawn, run.path, inside=run.figures.name)
+            for drawn in draw_all(tables, evaluation)
+        ]
+        save_page(report_blocks(tables, evaluation, pictures), run.report, run.report_html)
     return Report(tables, evaluation)
-
-
-def _write(run: RunFolder, tables: RunTables, evaluation: Evaluation) -> None:
-    write_text(run.claims, claims_json(evaluation.claims, evaluation.beside, facts(evaluation)))
-    pictures = [
-        save_picture(drawn, run.path, inside=run.figures.name)
-        for drawn in draw_all(tables, evaluation)
-    ]
-    save_page(report_blocks(tables, evaluation, pictures), run.report, run.report_html)
 
 
 def facts(evaluation: Evaluation) -> dict[str, Any]:
@@ -136,20 +144,3 @@ def facts(evaluation: Evaluation) -> dict[str, Any]:
             for cost in evaluation.costs
         ],
     }
-
-
-def show_end(tables: RunTables, evaluation: Evaluation, console: Console) -> None:
-    """Print what a study came to, once its report is written."""
-    trials, space, run = tables.trials, tables.space, tables.run
-    heading = f"{space.name}, {space.objective.metric}. {progress_text(trials, space)}."
-    console.print(Text(heading, style="bold"))
-    console.print(screen_table(arm_table(trials, space), without=["configs"], wraps=1))
-    claims = verdict_table(evaluation.lines, ours=" *")
-    console.print(screen_table(claims, without=["p", "attribution"]))
-    if any(map(is_beside, evaluation.lines)):
-        print_plain(console, "* ours, beside the plan's number; reasons are in the report")
-    show_cautions(console, cautions(evaluation.warnings, evaluation.deviations))
-    print_plain(console, f"Report: {run.report_html} (as text: {run.report.name})")
-    commands = [*final_training(tables), *dashboards(run)]
-    if commands:
-        print_plain(console, "\n  ".join(["Next:", *activation(), *commands]))

@@ -7,7 +7,7 @@ from made_claims import made_claim, made_evaluation, unknown_claim
 from stage1.claims.intervals import Interval
 from stage1.claims.verdicts import Verdict
 from stage1.pages.blocks import Details, Mark, Paragraph, Strong, Table
-from stage1.pages.claims_section import verdict_blocks, verdict_row
+from stage1.pages.claims_section import verdict_blocks, verdict_table
 
 LEVEL = 0.05 / 6
 
@@ -27,12 +27,12 @@ def paragraphs(blocks):
 def test_a_row_has_claim_size_estimate_interval_p_verdict_and_attribution():
     claim = made_claim("2", interval=Interval(0.16, 0.13, 0.19, 0.0002), attribution="not tested")
 
-    row = verdict_row(claim)
+    (row,) = verdict_table([claim]).rows
 
-    assert row == (
-        *("2 early gain", "≥ +20%", "+16.0%", "[+13.0%, +19.0%]"),
-        *("0.001", "SUPPORTED", "not tested"),  # p times 6 claims: .0012
-    )
+    assert row == [
+        *(Strong("2 early gain"), "≥ +20%", "+16.0%", "[+13.0%, +19.0%]"),
+        *("0.001", Mark("SUPPORTED"), "not tested"),  # p times 6 claims: .0012
+    ]
 
 
 def test_lines_beside_a_claim_are_said_to_be_ours_and_are_not_strong():

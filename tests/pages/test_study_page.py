@@ -18,7 +18,7 @@ from stage1.claims.scores import read_run
 from stage1.claims.verdicts import Verdict
 from stage1.pages.arms_section import arm_table
 from stage1.pages.provenance import activation
-from stage1.pages.study_page import show_end
+from stage1.pages.study_page import Report
 from stage1.run.folder import RunFolder
 
 
@@ -45,7 +45,7 @@ def printed():
 
 
 def test_the_end_table_has_the_rows_of_the_report_but_for_a_column(tables, printed):
-    end = printed(lambda console: show_end(tables, made_evaluation(), console))
+    end = printed(Report(tables, made_evaluation()).show)
 
     shown = end[end.index("\narm ") : end.index("\nclaim ")]
     table = arm_table(tables.trials, tables.space)
@@ -69,7 +69,7 @@ def test_the_widest_verdicts_fit_80_columns_whole(tables, printed):
         claims=claims, beside=[WIDEST._replace(definition=BY_NUMBER["3b"])]
     )
 
-    lines = printed(lambda console: show_end(tables, evaluation, console)).splitlines()
+    lines = printed(Report(tables, evaluation).show).splitlines()
     (first,) = [place for place, line in enumerate(lines) if line.startswith("claim ")]
     lines = lines[first : first + 8]
 
@@ -82,7 +82,7 @@ def test_the_widest_verdicts_fit_80_columns_whole(tables, printed):
 def test_what_is_ours_has_an_asterisk_and_the_asterisk_a_word(tables, printed):
     evaluation = made_evaluation(beside=[made_claim("2b")])
 
-    shown = printed(lambda console: show_end(tables, evaluation, console))
+    shown = printed(Report(tables, evaluation).show)
 
     assert "2b error reduction *" in shown
     assert "* ours, beside the plan's number" in shown
@@ -94,7 +94,7 @@ def test_the_end_says_verdicts_warnings_paths_and_commands(tables, printed):
         claims=claims, warnings=["Beware [of] this."], deviations=["space.yaml was edited."]
     )
 
-    shown = printed(lambda console: show_end(tables, evaluation, console))
+    shown = printed(Report(tables, evaluation).show)
 
     run = tables.run
     joined = " ".join(shown.split())
@@ -108,7 +108,7 @@ def test_the_end_says_verdicts_warnings_paths_and_commands(tables, printed):
 def test_without_a_complete_configuration_there_is_no_next_command(tables, printed):
     none = tables._replace(trials=tables.trials.iloc[:0])
 
-    shown = printed(lambda console: show_end(none, evaluate(none), console))
+    shown = printed(Report(none, evaluate(none)).show)
 
     assert "stage1.export" not in shown
     assert "No trial has ended yet" in shown
@@ -126,7 +126,7 @@ def test_what_the_run_has_can_be_opened_by_commands_that_are_whole(tables, print
     run.tensorboard.mkdir(exist_ok=True)
     run.journal.touch()
 
-    shown = printed(lambda console: show_end(tables, made_evaluation(), console))
+    shown = printed(Report(tables, made_evaluation()).show)
 
     assert shown.endswith(LOOKS.format(run=run.path))
 
@@ -134,7 +134,7 @@ def test_what_the_run_has_can_be_opened_by_commands_that_are_whole(tables, print
 def test_what_the_run_does_not_have_is_not_offered(tables, printed, tmp_path):
     bare = tables._replace(run=RunFolder(tmp_path))
 
-    shown = printed(lambda console: show_end(bare, made_evaluation(), console))
+    shown = printed(Report(bare, made_evaluation()).show)
 
     for word in ("optuna-dashboard", "tensorboard"):
         assert word not in shown
@@ -145,7 +145,7 @@ def test_the_end_of_the_default_study_fits_one_screen(printed, monkeypatch):
     run = RunFolder(Path("analysis", "sample_run"))
     tables = read_run(run)
 
-    lines = printed(lambda console: show_end(tables, evaluate(tables), console)).splitlines()
+    lines = printed(Report(tables, evaluate(tables)).show).splitlines()
 
     assert len(lines) + 2 <= 24  # TensorBoard's command, for which the sample has nothing; a prompt
     assert [line for line in lines if len(line) > 80] == []
@@ -168,7 +168,7 @@ def test_commands_begin_with_what_makes_them_run_where_python_is_another(
 ):
     monkeypatch.setenv("PATH", "/usr/bin")
 
-    shown = printed(lambda console: show_end(tables, made_evaluation(), console))
+    shown = printed(Report(tables, made_evaluation()).show)
 
     assert "\nNext:\n  source .venv/bin/activate\n  python -m stage1.export " in shown
 

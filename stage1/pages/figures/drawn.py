@@ -7,6 +7,7 @@ colour, line style, marker and hatch.
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -157,14 +158,10 @@ def _is_reference(handle: Any) -> bool:
     return isinstance(handle, Line2D) and handle.get_color() == REFERENCE["color"]
 
 
-def _of(style: ArmStyle) -> dict[str, Any]:
-    return {"color": style.color, "linestyle": style.line}
-
-
 def draw_line(axes: Axes, style: ArmStyle, x: Any, y: Any, *, label: str, **look: Any) -> None:
     """Draw an arm's line with about ten markers, however many points it has."""
-    every = max(len(x) // 10, 1)
-    axes.plot(x, y, label=label, marker=style.marker, markevery=every, **_of(style), **look)
+    look |= {"color": style.color, "linestyle": style.line, "marker": style.marker}
+    axes.plot(x, y, label=label, markevery=max(len(x) // 10, 1), **look)
 
 
 def draw_band(axes: Axes, style: ArmStyle, x: Any, low: Any, high: Any) -> None:
@@ -220,7 +217,7 @@ def shortened(name: str, length: int) -> str:
 def wrapped(name: str, width: int) -> str:
     """A name over several lines, broken after `_`, `-`, `.`, `/` or a space where there is one."""
     lines, line = [], ""
-    for part in _parts(name):
+    for part in re.findall(r"[^-_./ ]*[-_./ ]|[^-_./ ]+", name):
         if line and len(line) + len(part.rstrip()) > width:
             lines.append(line)
             line = ""
@@ -229,15 +226,6 @@ def wrapped(name: str, width: int) -> str:
             lines.append(line[:width])
             line = line[width:]
     return "\n".join(part.rstrip() for part in [*lines, line] if part.strip())
-
-
-def _parts(name: str) -> list[str]:
-    parts = [""]
-    for sign in name:
-        parts[-1] += sign
-        if sign in "_-./ ":
-            parts.append("")
-    return parts
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -37,7 +37,7 @@ VARIANCES = "partial_variances"
 VARIANCES_TITLE = "Which settings the validation loss depends on"
 PHI = "sensitivity_and_performance"
 PHI_TITLE = "What each arm reaches, and what finer tuning adds"
-LEAST_CONFIGURATIONS, ENOUGH_CONFIGURATIONS = 8, 32
+LEAST_CONFIGURATIONS, _ENOUGH_CONFIGURATIONS = 8, 32
 """Below the first there is no figure, below the second it is only a hint."""
 REMAINDER = "interactions and noise"
 _MOST_ROWS = 9
@@ -59,6 +59,16 @@ class VarianceShares(NamedTuple):
     """By arm, one per part."""
     configurations: int
     """Fewest of any arm."""
+
+    @property
+    def hint(self) -> str:
+        """A sentence, after a space, where the configurations are too few; else empty."""
+        if self.configurations >= _ENOUGH_CONFIGURATIONS:
+            return ""
+        return (
+            f" Only a hint: {self.configurations} configurations, {_ENOUGH_CONFIGURATIONS} are "
+            "needed to trust it."
+        )
 
 
 def variance_shares(
@@ -171,13 +181,8 @@ def variances_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
     caption = (
         "Variance of log val_loss between configurations that each setting explains alone "
         f"(functional ANOVA), for all arms in % of the total of arm {common}: shorter bars, less "
-        "sensitive."
+        f"sensitive.{variances.hint}"
     )
-    if variances.configurations < ENOUGH_CONFIGURATIONS:
-        caption += (
-            f" Only a hint: {variances.configurations} configurations, "
-            f"{ENOUGH_CONFIGURATIONS} are needed to trust it."
-        )
     return DrawnFigure(VARIANCES, VARIANCES_TITLE, caption, figure, "")
 
 

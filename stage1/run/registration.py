@@ -28,8 +28,6 @@ COST_ROUNDS = 6
 SEARCHED = "searched"
 """In place of a setting of the random arm that varies from configuration to configuration."""
 
-_LABEL = ""
-
 
 class RegisteredClaims(NamedTuple):
     """What a study fixes of the claims about scores."""
@@ -129,16 +127,12 @@ def early_epoch(horizon_epochs: int) -> int:
 
 def preregistration_text(registered: Preregistration) -> str:
     """The content of prereg.yaml: a checksum, then every key."""
-    values = registered.model_dump(mode="json")
-    return with_checksum(yaml.safe_dump(values, sort_keys=False), _LABEL)
+    text = yaml.safe_dump(registered.model_dump(mode="json"), sort_keys=False)
+    return with_checksum(text, "")
 
 
 def read_preregistration(run: RunFolder) -> Preregistration:
-    """What the run fixed before its first trial, edited since or not.
-
-    Raises:
-        ResultsError: As `read_model`.
-    """
+    """What the run fixed before its first trial, edited since or not; raises as `read_model`."""
     return read_model(run, run.prereg, Preregistration)
 
 
@@ -173,4 +167,4 @@ def preregistration_deviations(run: RunFolder) -> list[str]:
 
 def is_untouched(run: RunFolder) -> bool | None:
     """Whether prereg.yaml is as it was written; None if it has no checksum."""
-    return checksum_holds(run.prereg.read_text(encoding="utf-8"), _LABEL)
+    return checksum_holds(run.prereg.read_text(encoding="utf-8"), "")

@@ -80,14 +80,12 @@ def check_bounds(low: float, high: float, *, log: bool) -> None:
 
 
 class Range(_Part):
-    """Numbers that a hyperparameter was searched in."""
+    """Numbers that a hyperparameter was searched in, both bounds included."""
 
     type: Literal["float", "int"]
     """`int`: whole numbers only."""
     low: int | float
-    """Smallest."""
     high: int | float
-    """Largest, included."""
     log: bool = False
     """Searched in the exponent."""
     when: dict[Word, Scalar] = {}
@@ -150,7 +148,6 @@ class ResolvedSpace(_Part):
     """The resolved study, as far as a report or an export needs it."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=LONGEST_ARM)
-    """Of the study."""
     seed: int
     """Of the design, the samplers and the search's trials."""
     objective: Objective
@@ -195,11 +192,7 @@ def require_timeframes(run_space: Path, space: ResolvedSpace) -> None:
 
 
 def read_space(run: RunFolder) -> ResolvedSpace:
-    """The resolved study.
-
-    Raises:
-        ResultsError: Folder or file is missing or broken, or keys are missing.
-    """
+    """The resolved study; raises as `read_model`."""
     return read_model(run, run.space, ResolvedSpace)
 
 

@@ -69,10 +69,7 @@ class TableError(ValueError):
 def checked(table: pa.Table, columns: Sequence[Column], *, unique: Sequence[str] = ()) -> pa.Table:
     """The table with its declared columns in their types, those added later null where absent.
 
-    Args:
-        table: Columns that are not declared are left out.
-        columns: As declared.
-        unique: Columns that tell rows apart.
+    Columns that are not declared are left out; those of `unique` tell rows apart.
 
     Raises:
         TableError: The faults of all columns; or which columns are missing; or a row twice.

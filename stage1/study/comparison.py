@@ -121,8 +121,8 @@ def load_comparison(
 
     Args:
         files: Of the configurations.
-        seed: The trainings' seeds are those that follow it, as in the design of a study.
-        seeds: How many.
+        seed: The trainings' seeds are the `seeds` ones that follow it, as in a study's design.
+        seeds: Trainings of each configuration.
         max_epochs: In place of every `training.epochs`.
 
     Raises:

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from stage1.base.metric_table import BLOCKS
 from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
 from stage1.study.sampler import ArmSampler
-from stage1.study.stages import Stages, expected_by_stage
+from stage1.study.stages import expected_by_stage, trial_specs
 from stage1.study.trials import (
     EndedTrial,
     Loss,
@@ -80,8 +80,10 @@ class StudyEngine:
         self._reported_points: set[tuple[str, str]] = set()
         for trial in ended:
             self._replay(trial)
-        stages = Stages(study, self._samplers, running=self.running, ended=self.ended)
-        self._waiting = stages.specs([spec for spec in started if spec.trial_id not in self.ended])
+        left = [spec for spec in started if spec.trial_id not in self.ended]
+        self._waiting = trial_specs(
+            study, self._samplers, left, running=self.running, ended=self.ended
+        )
 
     @property
     def has_lost(self) -> bool:

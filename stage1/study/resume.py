@@ -218,10 +218,9 @@ def check_same_comparison(run: RunFolder, record: ComparisonRecord) -> None:
         ResultsError: The folder is missing or another comparison's; names what differs.
     """
     recorded = read_record(run)
-    _refuse_links(run)
     file, names = run.path / RECORD_FILE, "configurations"
-    _refuse_changes(file, {names: list(recorded.configs)}, {names: list(record.configs)})
-    _refuse_changes(file, _identity(recorded), _identity(record))
+    _refuse_changes(run, file, {names: list(recorded.configs)}, {names: list(record.configs)})
+    _refuse_changes(run, file, _identity(recorded), _identity(record))
 
 
 def _identity(record: ComparisonRecord) -> dict[str, Any]:
@@ -244,46 +243,35 @@ def check_same_study(run: RunFolder, study: Study, *, data: dict[str, Any]) -> N
         raise ResultsError(
             f"{run.prereg}: must fit its checksum, got an edited file; {RESTORE_OR_REPEAT}"
         )
-    _refuse_links(run)
     # A run of an earlier version does not say keys that came later: it had what are their defaults.
     space = read_mapping(run, run.space).values
     then = _flat(merged({"config": Config().model_dump(mode="json")}, space))
     now = _flat(yaml.safe_load(space_yaml(study, {"data": data})))
-    _refuse_changes(run.space, then, now)
+    _refuse_changes(run, run.space, then, now)
 
 
-def _refuse_links(run: RunFolder) -> None:
+def _refuse_changes(
+    run: RunFolder, file: Path, then: Mapping[str, Any], now: Mapping[str, Any]
+) -> None:
+    """Compare what a study was begun with and what it is now, by key; refuse links as well."""
     for folder in (run.checkpoints, run.running, run.tensorboard):
         if folder.is_symlink():
             raise ResultsError(
                 f"{folder}: must be a folder of the run itself, got a link; remove it"
             )
-
-
-def _refuse_changes(file: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Compare what a study was begun with and what it is now, by key.
-
-    Raises:
-        ResultsError: Something differs that decides what trials are; names it.
-    """
+    # The fingerprint decides about the bars, however their path is written. What is kept of the
+    # trials changes none of them, and runs of earlier versions do not say it.
+    no_matter = ("data.data_dir", "checkpoints.")
     changes = [
         f"{key} ({_value(key, then)} -> {_value(key, now)})"
         for key in sorted({*then, *now})
-        if then.get(key) != now.get(key) and not _changes_no_trial(key)
+        if then.get(key) != now.get(key) and not key.startswith(no_matter)
     ]
     if changes:
         raise ResultsError(
             f"{file}: must be the study that is resumed, differs in {', '.join(changes)}; "
             "undo the change, or start a new run with another --out"
         )
-
-
-def _changes_no_trial(key: str) -> bool:
-    """The fingerprint decides about the bars, however their path is written.
-
-    What is kept of the trials changes none of them, and runs of earlier versions do not say it.
-    """
-    return key == "data.data_dir" or key.startswith("checkpoints.")
 
 
 def _value(key: str, values: Mapping[str, Any]) -> str:

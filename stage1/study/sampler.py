@@ -8,34 +8,37 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from stage1.base.seeds import Stream, integer_seed
-from stage1.study.space import Space, Value, distributions, is_active
+from stage1.study.space import (
+    ChoiceParameter,
+    FloatParameter,
+    IntParameter,
+    Parameter,
+    Space,
+    Value,
+    distributions,
+    is_active,
+)
 
 STARTUP_TRIALS = 10
 """TPE proposes at random until it knows so many values (Optuna's default), design included."""
 
 
-def suggest(trial: optuna.Trial, key: str, distribution: BaseDistribution) -> Value:
+def _suggest(trial: optuna.Trial, key: str, parameter: Parameter) -> Value:
     """Let the trial's sampler choose a value."""
-    match distribution:
-        case FloatDistribution(low=low, high=high, log=log):
+    match parameter:
+        case FloatParameter(low=low, high=high, log=log):
             return trial.suggest_float(key, low, high, log=log)
-        case IntDistribution(low=low, high=high, log=log):
+        case IntParameter(low=low, high=high, log=log):
             return trial.suggest_int(key, low, high, log=log)
-        case CategoricalDistribution(choices=choices):
-            return cast(Value, trial.suggest_categorical(key, choices))
-    raise ValueError(f"{key} must have a float, int or choice distribution, got {distribution}")
+        case ChoiceParameter(options=options):
+            return cast(Value, trial.suggest_categorical(key, options))
 
 
 class _KnownSpaceTPE(TPESampler):
@@ -104,9 +107,9 @@ class ArmSampler:
         trial.set_user_attr("search_point", number)
         self._asked[number] = trial
         values: dict[str, Value] = {}
-        for key, distribution in self._distributions.items():
+        for key, parameter in self._space.space.items():
             if is_active(self._space, key, values):
-                values[key] = suggest(trial, key, distribution)
+                values[key] = _suggest(trial, key, parameter)
         return values
 
     def report(self, number: int, *, epoch: int, value: float) -> None:

@@ -95,11 +95,6 @@ class ChoiceParameter(Conditional):
             raise ValueError(
                 f"must be all text, all numbers or all true/false, got {shown(options)}"
             )
-        return options
-
-    @field_validator("options")
-    @classmethod
-    def _each_once(cls, options: tuple[Value, ...]) -> tuple[Value, ...]:
         if len(set(options)) < len(options):
             raise ValueError(f"must differ from each other, got {shown(list(options))}")
         return options

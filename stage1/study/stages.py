@@ -33,64 +33,54 @@ def expected_by_stage(
     }
 
 
-class Stages:
-    """Hands out the trials of a study in order, except those that run or have ended.
+def trial_specs(
+    study: RunnableStudy,
+    samplers: Mapping[str, ArmSampler],
+    started: Sequence[TrialSpec],
+    *,
+    running: Mapping[str, RunningTrial],
+    ended: Mapping[str, EndedTrial],
+) -> Iterator[TrialSpec | None]:
+    """The trials of a study in order, except those that run or have ended; None = wait for others.
 
     Args:
         study: What is run.
         samplers: By arm; they propose the search points. None where nothing is searched.
+        started: Trials of an earlier session that had not ended: they come first.
         running: By trial_id, as the engine changes it.
         ended: Likewise.
     """
-
-    def __init__(
-        self,
-        study: RunnableStudy,
-        samplers: Mapping[str, ArmSampler],
-        *,
-        running: Mapping[str, RunningTrial],
-        ended: Mapping[str, EndedTrial],
-    ) -> None:
-        self._study, self._samplers = study, samplers
-        self._running, self._ended = running, ended
-
-    def specs(self, started: Sequence[TrialSpec]) -> Iterator[TrialSpec | None]:
-        """Trial by trial; None while others must end first.
-
-        Args:
-            started: Trials of an earlier session that had not ended: they come first.
-        """
-        for spec in started:
+    for spec in started:
+        if spec.stage == SEARCH:
+            samplers[spec.arm].ask(spec.search_point, spec.values)
+        yield spec
+    for stage in (iter(study.design_specs()), _search(study), _confirm(study, ended)):
+        for spec in stage:
+            if spec.trial_id in ended or spec.trial_id in running:
+                continue
             if spec.stage == SEARCH:
-                self._samplers[spec.arm].ask(spec.search_point, spec.values)
+                spec = spec._replace(values=samplers[spec.arm].ask(spec.search_point))
             yield spec
-        for stage in (iter(self._study.design_specs()), self._search(), self._confirm()):
-            for spec in stage:
-                if self._is_new(spec):
-                    yield spec
-            while self._running:
-                yield None
-
-    def _is_new(self, spec: TrialSpec) -> bool:
-        return spec.trial_id not in self._ended and spec.trial_id not in self._running
-
-    def _search(self) -> Iterator[TrialSpec]:
-        arms = list(self._study.space.arms)
-        for index in range(self._study.space.search.trials):
-            number, arm = index // len(arms), arms[index % len(arms)]
-            spec = TrialSpec(SEARCH, arm, f"{arm}-{number:03d}", self._study.seed, {})
-            if self._is_new(spec):
-                yield spec._replace(values=self._samplers[arm].ask(number))
-
-    def _confirm(self) -> Iterator[TrialSpec]:
-        sign = 1 if self._study.space.objective.mode == "max" else -1
-        for arm in self._study.space.arms:
-            points = [trial for trial in self._ended.values() if _can_be_confirmed(trial, arm)]
-            points.sort(key=lambda trial: (-sign * trial.value, trial.spec.config_id))
-            for trial, seed in product(points[:CONFIRMED_PER_ARM], self._study.design_seeds):
-                yield trial.spec._replace(stage=CONFIRM, seed=seed)
+        while running:
+            yield None
 
 
-def _can_be_confirmed(trial: EndedTrial, arm: str) -> bool:
-    spec = trial.spec
-    return spec.stage == SEARCH and spec.arm == arm and trial.status == COMPLETED
+def _search(study: RunnableStudy) -> Iterator[TrialSpec]:
+    """The arms take turns; the values are still to be proposed."""
+    arms = list(study.space.arms)
+    for index in range(study.space.search.trials):
+        number, arm = index // len(arms), arms[index % len(arms)]
+        yield TrialSpec(SEARCH, arm, f"{arm}-{number:03d}", study.seed, {})
+
+
+def _confirm(study: RunnableStudy, ended: Mapping[str, EndedTrial]) -> Iterator[TrialSpec]:
+    sign = 1 if study.space.objective.mode == "max" else -1
+    for arm in study.space.arms:
+        points = [
+            trial
+            for trial in ended.values()
+            if (trial.spec.stage, trial.spec.arm, trial.status) == (SEARCH, arm, COMPLETED)
+        ]
+        points.sort(key=lambda trial: (-sign * trial.value, trial.spec.config_id))
+        for trial, seed in product(points[:CONFIRMED_PER_ARM], study.design_seeds):
+            yield trial.spec._replace(stage=CONFIRM, seed=seed)

@@ -25,15 +25,12 @@ from stage1.study.trials import TrialSpec
 
 LANGUAGE_MODEL = "transfer_learning.lm_name_or_path"
 USES_LANGUAGE_MODEL = "transfer_learning.use_pretrained_lm"
-_ROLE_KEYS = tuple(
-    f"transfer_learning.{name}"
-    for name in (
-        "use_pretrained_lm",
-        "initialization",
-        "initialization_stream",
-        "initialization_seed",
-    )
-)
+_DRAW = {
+    "transfer_learning.initialization_stream": 0,
+    "transfer_learning.initialization_seed": None,
+}
+"""Where random weights are drawn from."""
+_ROLE_KEYS = (USES_LANGUAGE_MODEL, "transfer_learning.initialization", *_DRAW)
 
 
 @dataclass(frozen=True)
@@ -69,11 +66,7 @@ class Study:
         ]
 
     def trial_config(self, spec: TrialSpec) -> Config:
-        """The complete configuration of one trial.
-
-        Raises:
-            pydantic.ValidationError: The values do not fit together.
-        """
+        """The complete configuration of one trial."""
         values = {**spec.values, "training.seed": spec.seed}
         return with_values(self.arm_configs[spec.arm], values)
 
@@ -190,7 +183,9 @@ def arm_roles(configs: Mapping[str, Config], searched: Container[str]) -> dict[s
             roles.setdefault(role, arm)
     random = configs.get(roles.get(RANDOM, ""))
     for arm, config in configs.items():
-        if random is not None and config != random and _twins(config, random):
+        if random is None or config == random:
+            continue
+        if with_values(config, _DRAW) == with_values(random, _DRAW):
             again = config.transfer_learning.initialization_seed is None
             roles.setdefault(RANDOM_AGAIN if again else RANDOM_FIXED, arm)
     return roles
@@ -203,12 +198,3 @@ def _role(config: Config) -> str:
     if transfer.initialization == RANDOM and transfer.initialization_seed is not None:
         return RANDOM_FIXED
     return transfer.initialization
-
-
-def _twins(one: Config, other: Config) -> bool:
-    """Whether two configurations differ at most in where their weights are drawn from."""
-    draw = {
-        "transfer_learning.initialization_stream": 0,
-        "transfer_learning.initialization_seed": None,
-    }
-    return with_values(one, draw) == with_values(other, draw)

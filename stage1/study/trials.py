@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from itertools import product
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -167,9 +166,7 @@ class EndedTrial(NamedTuple):
 def not_finite(row: Mapping[str, Any], objective: str) -> str | None:
     """Why an epoch's loss or objective is no number to go on with, or None.
 
-    Args:
-        row: Of an epoch; before the first step there is no training loss.
-        objective: Name of the metric that trials are judged by.
+    Before the first step there is no training loss.
     """
     names = ["val_loss", objective, *(["train_loss"] if row["epoch"] > 0 else [])]
     for name in names:
@@ -216,14 +213,11 @@ def block_rows(
 ) -> list[dict[str, Any]]:
     """The trial's rows of blocks.parquet; blocks without a scored bar have none.
 
-    Args:
-        trial: With its sums.
-        timeframes: What the first axis of the sums stands for.
-        channels: What the second one does.
+    The first axis of the sums stands for the timeframes, the second one for the channels.
     """
     rows = []
     for epoch, sums in trial.blocks.items():
-        for timeframe, channel, block in product(*(range(size) for size in sums.shape[:3])):
+        for timeframe, channel, block in np.ndindex(sums.shape[:3]):
             n, *others = sums[timeframe, channel, block].tolist()
             if n:
                 identity = (epoch, timeframes[timeframe], channels[channel], block, int(n))

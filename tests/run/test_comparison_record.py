@@ -32,22 +32,11 @@ def test_configurations_differ_in_their_keys_but_not_in_the_seed():
     assert differing_keys(configs) == ["model.dropout", "training.optimizer.lr"]
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        pytest.param("seeds: [", "experiment.yaml: must be readable", id="no YAML"),
-        pytest.param("[]", "experiment.yaml: must hold keys and values", id="no mapping"),
-        pytest.param("seeds: [1]", "must have the keys configs, data", id="half of it"),
-    ],
-)
-def test_a_broken_record_is_one_line(tmp_path, text, reason):
-    (tmp_path / RECORD_FILE).write_text(text)
+def test_a_broken_record_is_told_by_its_missing_keys(tmp_path):
+    (tmp_path / RECORD_FILE).write_text("seeds: [1]")
 
-    with pytest.raises(ResultsError) as raised:
+    with pytest.raises(ResultsError, match=r"experiment\.yaml: must have the keys configs, data"):
         read_record(RunFolder(tmp_path))
-
-    assert reason in str(raised.value)
-    assert "\n" not in str(raised.value)
 
 
 def test_a_folder_that_is_no_comparison_is_one_line(tmp_path):

@@ -42,6 +42,20 @@ def fixed_names(columns):
     return [column.name for column in columns if not column.is_family]
 
 
+BLOCK = {
+    "epoch": 4,
+    "timeframe": "m1",
+    "channel": "close",
+    "block": 2,
+    "n": 40,
+    "sum_truth": 1.5,
+    "sum_decoded": -0.5,
+    "sum_truth_squared": 41.0,
+    "sum_decoded_squared": 39.0,
+    "sum_product": 36.0,
+}
+
+
 # --- writing and reading back ---
 
 
@@ -56,10 +70,17 @@ def test_a_new_run_has_empty_tables_with_all_fixed_columns(run):
     assert len(trials) == len(curves) == len(blocks) == 0
 
 
-def test_a_trial_is_read_back_as_it_was_written(run):
-    row = synthetic_trial("t0", would_stop_epoch=2, peak_vram_mb=None, error=None)
+def test_a_trial_is_read_back_as_it_was_written_with_its_curve_and_blocks(run):
+    identity = {
+        "trial_id": "t7",
+        "stage": "design",
+        "arm": "shuffled",
+        "config_id": "c3",
+        "seed": 2,
+    }
+    row = synthetic_trial(**identity, would_stop_epoch=2, peak_vram_mb=None, error=None)
 
-    RunWriter(run).add_trial(row, synthetic_curve(0.9))
+    RunWriter(run).add_trial(row, synthetic_curve(0.9, epochs=2), [BLOCK])
 
     (read,) = read_trials(run).to_dict("records")
     assert {name: read[name] for name in row if row[name] is not None} == {
@@ -68,6 +89,11 @@ def test_a_trial_is_read_back_as_it_was_written(run):
     assert math.isnan(read["peak_vram_mb"])
     assert pd.isna(read["error"])
     assert read["started_at"] == START
+    curves = read_curves(run)
+    assert curves[list(identity)].drop_duplicates().to_dict("records") == [identity]
+    assert curves["epoch"].tolist() == [0, 1, 2]
+    assert curves["train_loss"].isna().tolist() == [True, False, False]
+    assert read_blocks(run).to_dict("records") == [identity | BLOCK]
 
 
 def test_columns_come_in_the_documented_order_whatever_the_order_of_the_row(run):
@@ -120,18 +146,6 @@ def test_parameters_take_the_type_of_their_values(run):
     assert trials["param.b"].tolist() == [1.0, 0.5]
 
 
-def test_the_curve_carries_what_identifies_its_trial(run):
-    row = synthetic_trial("t7", arm="shuffled", config_id="c3", seed=2)
-
-    RunWriter(run).add_trial(row, synthetic_curve(0.9, epochs=2))
-
-    curves = read_curves(run)
-    identity = curves[["trial_id", "stage", "arm", "config_id", "seed"]].drop_duplicates()
-    assert identity.values.tolist() == [["t7", "design", "shuffled", "c3", 2]]
-    assert curves["epoch"].tolist() == [0, 1, 2]
-    assert curves["train_loss"].isna().tolist() == [True, False, False]
-
-
 def test_non_finite_metrics_of_a_diverged_trial_are_missing(run):
     row = synthetic_trial("t0", status="diverged", val_loss=math.inf, val_correlation=math.nan)
 
@@ -142,108 +156,51 @@ def test_non_finite_metrics_of_a_diverged_trial_are_missing(run):
 
 
 def test_a_writer_continues_the_tables_it_finds(run):
-    RunWriter(run).add_trial(synthetic_trial("t0"), synthetic_curve(0.9))
-
-    writer = RunWriter(run)
-    writer.add_trial(synthetic_trial("t1"), synthetic_curve(0.8))
-
-    assert writer.trial_ids == {"t0", "t1"}
-    assert read_trials(run)["trial_id"].tolist() == ["t0", "t1"]
-    assert read_curves(run)["trial_id"].value_counts().to_dict() == {"t0": 5, "t1": 5}
-
-
-def test_a_crash_between_the_tables_leaves_both_readable_and_no_double_curve(run, monkeypatch):
-    writer = RunWriter(run)
-    write_table, written = pq.write_table, []
-
-    def fail_at_the_second(table, path):
-        written.append(path)
-        if len(written) == 2:
-            raise OSError("no space left on device")
-        write_table(table, path)
-
-    monkeypatch.setattr(pq, "write_table", fail_at_the_second)
-    with pytest.raises(OSError, match="no space"):
-        writer.add_trial(synthetic_trial("t0"), synthetic_curve(0.9))
-    between = read_trials(run), read_curves(run)
-    RunWriter(run).add_trial(synthetic_trial("t0"), synthetic_curve(0.9))
-
-    assert [len(table) for table in between] == [0, 5]
-    assert read_curves(run)["epoch"].tolist() == [0, 1, 2, 3, 4]
-
-
-# --- blocks and cost ---
-
-
-BLOCK = {
-    "epoch": 4,
-    "timeframe": "m1",
-    "channel": "close",
-    "block": 2,
-    "n": 40,
-    "sum_truth": 1.5,
-    "sum_decoded": -0.5,
-    "sum_truth_squared": 41.0,
-    "sum_decoded_squared": 39.0,
-    "sum_product": 36.0,
-}
-
-
-def test_blocks_are_read_back_as_they_were_written_with_what_identifies_their_trial(run):
-    row = synthetic_trial("t7", arm="shuffled", config_id="c3", seed=2)
-
-    RunWriter(run).add_trial(row, [], [BLOCK])
-
-    (read,) = read_blocks(run).to_dict("records")
-    identity = {"trial_id": "t7", "stage": "design", "arm": "shuffled", "config_id": "c3"}
-    assert read == identity | {"seed": 2} | BLOCK
-
-
-def test_a_writer_continues_the_blocks_it_finds_and_a_trial_without_any_leaves_them(run):
     blocks = synthetic_blocks({"m1": 0.9}, epoch=4)
-    RunWriter(run).add_trial(synthetic_trial("t0"), [], blocks)
+    RunWriter(run).add_trial(synthetic_trial("t0"), synthetic_curve(0.9), blocks)
 
     writer = RunWriter(run)
-    writer.add_trial(synthetic_trial("t1", stage="search"), [])
+    writer.add_trial(synthetic_trial("t1", stage="search"), synthetic_curve(0.8))
     writer.add_trial(synthetic_trial("t2"), [], blocks)
 
+    assert writer.trial_ids == {"t0", "t1", "t2"}
+    assert read_trials(run)["trial_id"].tolist() == ["t0", "t1", "t2"]
+    assert read_curves(run)["trial_id"].value_counts().to_dict() == {"t0": 5, "t1": 5}
     counts = read_blocks(run)["trial_id"].value_counts().to_dict()
     assert counts == {"t0": len(blocks), "t2": len(blocks)}
 
 
-def test_a_trial_is_written_after_its_curve_and_its_blocks(run, monkeypatch):
-    writer = RunWriter(run)
-    write_table, written = pq.write_table, []
+@pytest.mark.parametrize(
+    ("table", "left"),
+    [
+        pytest.param("blocks.parquet", (0, 0, 0), id="before the first"),
+        pytest.param("curves.parquet", (0, 0, 1), id="after the blocks"),
+        pytest.param("trials.parquet", (0, 5, 1), id="before the trials, which come last"),
+    ],
+)
+def test_a_crash_between_the_tables_leaves_all_readable_and_no_double_rows(
+    run, monkeypatch, table, left
+):
+    writer, write_table = RunWriter(run), pq.write_table
 
-    def noted(table, path):
-        written.append(path.name)
-        write_table(table, path)
-
-    monkeypatch.setattr(pq, "write_table", noted)
-    writer.add_trial(synthetic_trial("t0"), synthetic_curve(0.9), [BLOCK])
-
-    assert written[-1] == "trials.parquet"
-    assert sorted(written) == ["blocks.parquet", "curves.parquet", "trials.parquet"]
-
-
-def test_blocks_of_a_trial_that_was_never_written_are_dropped(run, monkeypatch):
-    writer = RunWriter(run)
-    write_table = pq.write_table
-
-    def fail_at_the_trials(table, path):
-        if path.name == "trials.parquet":
+    def fail_at_the_table(content, path):
+        if path.name == table:
             raise OSError("no space left on device")
-        write_table(table, path)
+        write_table(content, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pq, "write_table", fail_at_the_trials)
+        patch.setattr(pq, "write_table", fail_at_the_table)
         with pytest.raises(OSError, match="no space"):
-            writer.add_trial(synthetic_trial("t0"), [], [BLOCK])
-    left = read_blocks(run)["trial_id"].tolist()
-    RunWriter(run).add_trial(synthetic_trial("t0", status="failed"), [])
+            writer.add_trial(synthetic_trial("t0"), synthetic_curve(0.9), [BLOCK])
+    between = [len(read(run)) for read in (read_trials, read_curves, read_blocks)]
+    RunWriter(run).add_trial(synthetic_trial("t0", status="failed"), synthetic_curve(0.9)[:2])
 
-    assert left == ["t0"]
+    assert between == list(left)
+    assert read_curves(run)["epoch"].tolist() == [0, 1]
     assert len(read_blocks(run)) == 0
+
+
+# --- blocks and cost ---
 
 
 def test_the_cost_is_read_back_as_it_was_written(run):
@@ -344,10 +301,6 @@ def test_a_curve_needs_increasing_epochs(run, epochs, message):
 # --- what a reader refuses ---
 
 
-def rewritten(run, change):
-    pq.write_table(change(pq.read_table(run.trials)), run.trials)
-
-
 def replaced(name, values):
     return lambda table: table.set_column(table.column_names.index(name), name, pa.array(values))
 
@@ -378,13 +331,37 @@ def replaced(name, values):
             "val_loss must be a number, got 'low'",
             id="text for a number",
         ),
+        pytest.param(
+            replaced("val_loss", [math.inf] * 2), "a finite number, got inf", id="infinity"
+        ),
+        pytest.param(
+            replaced("seconds", [1e300] * 2), "seconds must be a finite number", id="beyond all use"
+        ),
+        pytest.param(
+            replaced("started_at", pa.array([2**62] * 2, pa.timestamp("us", "UTC"))),
+            "started_at must be a time from 1970",
+            id="a time in no year",
+        ),
+        pytest.param(
+            replaced("config_id", ["a\nb"] * 2), "config_id must be a line of", id="two lines"
+        ),
+        pytest.param(
+            replaced("param.training.optimizer.lr", [[1.0]] * 2),
+            "param.training.optimizer.lr must be text",
+            id="a list",
+        ),
+        pytest.param(
+            lambda table: table.append_column("seed", table.column("seed")),
+            "must have each column once, got 'seed' 2 times",
+            id="a column twice",
+        ),
     ],
 )
 def test_a_table_that_is_not_ours_is_one_line_with_its_fault(run, change, message):
     writer = RunWriter(run)
     writer.add_trial(synthetic_trial("t0"), [])
     writer.add_trial(synthetic_trial("t1"), [])
-    rewritten(run, change)
+    pq.write_table(change(pq.read_table(run.trials)), run.trials)
 
     with pytest.raises(ResultsError) as error:
         read_trials(run)
@@ -427,25 +404,6 @@ def test_the_space_is_read_as_written(run):
     assert space.model_dump(exclude_unset=True) == synthetic_space()
     assert space.space["training.optimizer.lr"].low == 1e-4
     assert space.timeframes == ("m1", "m5")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        pytest.param("name: x\nseed: 0\n", "must have the keys objective, horizon", id="keys"),
-        pytest.param("- 1\n", "must hold keys and values", id="not a mapping"),
-        pytest.param("name: [\n", "must be readable", id="broken YAML"),
-        pytest.param("name: !!python/object:os.system x\n", "must be readable", id="an object"),
-    ],
-)
-def test_a_broken_space_is_one_line(run, text, message):
-    run.path.mkdir(parents=True)
-    run.space.write_text(text, encoding="utf-8")
-
-    with pytest.raises(ResultsError, match=message) as error:
-        read_space(run)
-
-    assert "\n" not in str(error.value)
 
 
 def test_a_time_in_another_zone_is_stored_as_the_same_instant(run):

@@ -213,20 +213,13 @@ def test_what_has_ended_is_read_back_and_not_trained_again(load, run):
 # --- how its folder begins, and whether it is still the same ---
 
 
-def test_a_record_reads_back_as_it_was_written(run):
+def test_a_record_reads_back_as_it_was_written_and_each_configuration_is_a_file_that_loads(run):
     written = made_record()
 
     begin_comparison(run, written)
 
     assert read_record(run) == written
     assert list(read_record(run).configs) == list(written.configs)
-
-
-def test_each_configuration_is_a_file_of_its_own_that_loads(run):
-    written = made_record()
-
-    begin_comparison(run, written)
-
     for name, config in written.configs.items():
         assert load_config(run.path / "configs" / f"{name}.yaml") == config
 
@@ -283,10 +276,3 @@ def test_every_key_that_was_changed_in_a_configuration_is_named(run):
     assert "configs.free.model.dropout (0.0 -> 0.1)" in str(raised.value)
     assert "configs.free.training.optimizer.lr (0.001 -> 0.5)" in str(raised.value)
     assert "plain" not in str(raised.value)
-
-
-def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
-    (tmp_path / "file").write_text("in the way")
-
-    with pytest.raises(ResultsError, match="must be a folder that can be made"):
-        begin_comparison(RunFolder(tmp_path / "file" / "experiment"), made_record())

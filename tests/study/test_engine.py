@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from datetime import timedelta
 from itertools import groupby, product
 
 import numpy as np
@@ -21,7 +20,6 @@ from made_studies import (
     started,
 )
 from optuna.storages import InMemoryStorage
-from optuna.trial import TrialState
 
 from stage1.base.metric_table import BLOCKS
 from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
@@ -51,6 +49,10 @@ def of_stage(tables, stage):
     return [row for row in tables.rows if row["stage"] == stage]
 
 
+def parameters(row):
+    return {key.removeprefix("param."): row[key] for key in row if key.startswith("param.")}
+
+
 # --- what is run ---
 
 
@@ -62,21 +64,15 @@ def test_design_comes_before_search_before_confirmation(study, workers):
     assert stages == [DESIGN, SEARCH, CONFIRM]
 
 
-def test_every_configuration_and_seed_of_the_design_is_run_in_every_arm(study):
+def test_every_configuration_of_the_design_is_run_with_every_seed_in_every_arm(study):
     _, tables, _ = run(study)
 
+    points = {f"design00{index}": point for index, point in enumerate(study.points)}
     found = Counter((r["config_id"], r["seed"], r["arm"]) for r in design_rows(tables))
-    configurations = [f"design00{index}" for index in range(4)]
-    assert found == Counter(product(configurations, [1, 2], ARMS))
-
-
-def test_a_configuration_of_the_design_has_the_same_values_in_every_arm(study):
-    _, tables, _ = run(study)
-
-    points = sobol_configurations(study.space, 0)
+    assert study.points == sobol_configurations(study.space, 0)
+    assert found == Counter(product(points, [1, 2], ARMS))
     for row in design_rows(tables):
-        point = points[int(row["config_id"][-3:])]
-        assert {key: row[f"param.{key}"] for key in point} == point
+        assert points[row["config_id"]].items() == parameters(row).items()
 
 
 def test_an_unfinished_design_is_paired_as_far_as_it_goes(study):
@@ -98,21 +94,15 @@ def test_no_trial_of_the_search_starts_before_the_design_has_ended(study):
     assert engine.next_trial() is None
 
 
-def test_the_search_is_split_over_the_arms_with_a_configuration_of_its_own_each(study):
-    _, tables, _ = run(study)
-
-    search = of_stage(tables, SEARCH)
-    assert Counter(row["arm"] for row in search) == {"pretrained": 6, "random": 6}
-    assert len({row["config_id"] for row in search}) == 12
-    assert {row["seed"] for row in search} == {0}
-
-
-@pytest.mark.parametrize(("trials", "split"), [(5, [3, 2]), (1, [1, 0]), (0, [0, 0])])
-def test_a_search_that_does_not_split_evenly_favours_the_first_arms(tmp_path, trials, split):
+@pytest.mark.parametrize(("trials", "split"), [(12, [6, 6]), (5, [3, 2]), (1, [1, 0]), (0, [0, 0])])
+def test_the_search_is_split_over_the_arms_the_first_ones_get_what_is_left(tmp_path, trials, split):
     _, tables, _ = run(simulated_study(tmp_path, trials=trials))
 
-    counts = Counter(row["arm"] for row in of_stage(tables, SEARCH))
+    search = of_stage(tables, SEARCH)
+    counts = Counter(row["arm"] for row in search)
     assert [counts[arm] for arm in ARMS] == split
+    assert len({row["config_id"] for row in search}) == trials
+    assert {row["seed"] for row in search} <= {0}
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
@@ -129,40 +119,22 @@ def test_the_two_best_completed_search_points_of_each_arm_are_confirmed(tmp_path
         best = [row["config_id"] for row in done[:2]]
         found = [(row["config_id"], row["seed"]) for row in confirm if row["arm"] == arm]
         assert found == list(product(best, study.design_seeds))
+    searched = {row["config_id"]: parameters(row) for row in of_stage(tables, SEARCH)}
+    assert all(parameters(row) == searched[row["config_id"]] for row in confirm)
 
 
-def test_confirmation_repeats_the_values_of_the_search_point(study):
-    _, tables, _ = run(study)
-
-    searched = {row["config_id"]: row for row in of_stage(tables, SEARCH)}
-    for row in of_stage(tables, CONFIRM):
-        parameters = {key: value for key, value in row.items() if key.startswith("param.")}
-        assert parameters.items() <= searched[row["config_id"]].items()
-
-
-def test_fewer_completed_points_than_two_are_all_confirmed(tmp_path):
-    study = simulated_study(tmp_path, trials=2)
-
-    _, tables, _ = run(study, row=equal_row)
-
-    assert len(of_stage(tables, CONFIRM)) == 2 * 2
-
-
-@pytest.mark.parametrize("trials", [0, 1, 5, 12])
-def test_the_expected_number_of_trials_is_what_runs_where_all_go_well(tmp_path, trials):
+@pytest.mark.parametrize(("trials", "confirmed"), [(0, 0), (1, 2), (2, 4), (5, 8), (12, 8)])
+def test_the_expected_number_of_trials_is_what_runs_where_all_go_well(tmp_path, trials, confirmed):
     study = simulated_study(tmp_path, trials=trials)
-    expected = engine_of(study).expected_by_stage()
+    expected = {DESIGN: 16, SEARCH: trials, CONFIRM: confirmed}
 
-    _, tables, _ = run(study, row=equal_row)
+    engine, tables, _ = run(study, row=equal_row)
+    with_stops, stopped_tables, _ = run(study)
 
+    assert engine_of(study).expected_by_stage() == expected
     assert Counter(row["stage"] for row in tables.rows) == Counter(expected)
-
-
-@pytest.mark.parametrize("trials", [0, 1, 5, 12])
-def test_at_the_end_exactly_the_expected_trials_have_run(tmp_path, trials):
-    engine, tables, _ = run(simulated_study(tmp_path, trials=trials))
-
     assert engine.expected_trials() == len(tables.rows)
+    assert with_stops.expected_trials() == len(stopped_tables.rows)
 
 
 def equal_row(spec, epoch):
@@ -193,31 +165,37 @@ def test_the_search_is_stopped_at_rungs_and_says_so(study):
     assert all(row["would_stop_epoch"] is None for row in rows)
 
 
-def test_search_meets_the_rungs_that_the_design_has_filled(study):
+@pytest.mark.parametrize(
+    ("correlation", "stages", "ends"),
+    [
+        pytest.param(
+            lambda spec: 0.5 if spec.stage == DESIGN else 0.1,
+            {SEARCH},
+            {(STOPPED, 1)},
+            id="the search meets the rungs that the design has filled",
+        ),
+        pytest.param(
+            lambda spec: 0.9 if spec.arm == "pretrained" else 0.1,
+            {DESIGN, SEARCH, CONFIRM},
+            {(COMPLETED, 9)},
+            id="arms are not compared with each other",
+        ),
+        pytest.param(
+            lambda spec: 0.01 if spec.stage == CONFIRM else 0.5,
+            {CONFIRM},
+            {(COMPLETED, 9)},
+            id="a confirmation is never stopped",
+        ),
+    ],
+)
+def test_who_is_stopped_where_some_are_worse_than_all_others(study, correlation, stages, ends):
     def row(spec, epoch):
-        return epoch_row(spec, epoch, val_correlation=0.5 if spec.stage == DESIGN else 0.1)
+        return epoch_row(spec, epoch, val_correlation=correlation(spec))
 
     _, tables, _ = run(study, row=row)
 
-    assert {(r["status"], r["epochs"]) for r in of_stage(tables, SEARCH)} == {(STOPPED, 1)}
-
-
-def test_arms_are_not_compared_with_each_other(study):
-    def row(spec, epoch):
-        return epoch_row(spec, epoch, val_correlation=0.9 if spec.arm == "pretrained" else 0.1)
-
-    _, tables, _ = run(study, row=row)
-
-    assert {row["status"] for row in tables.rows} == {COMPLETED}
-
-
-def test_confirmation_is_never_stopped(study):
-    def row(spec, epoch):
-        return epoch_row(spec, epoch, val_correlation=0.01 if spec.stage == CONFIRM else 0.5)
-
-    _, tables, _ = run(study, row=row)
-
-    assert {(r["status"], r["epochs"]) for r in of_stage(tables, CONFIRM)} == {(COMPLETED, 9)}
+    found = {(r["status"], r["epochs"]) for r in tables.rows if r["stage"] in stages}
+    assert found == ends
 
 
 @pytest.mark.parametrize("column", ["val_loss", "val_correlation", "train_loss"])
@@ -305,31 +283,25 @@ def test_an_error_of_a_trial_that_has_ended_changes_nothing(study):
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_nothing_is_left_running(study, workers):
+def test_states_are_those_of_the_trials_and_none_is_left_running(study, workers):
     def row(spec, epoch):
-        if spec.search_point == 3 if spec.stage == SEARCH else spec.config_id == "design002":
+        one_seed = (spec.config_id, spec.seed) == ("design002", 2)
+        if spec.search_point == 3 if spec.stage == SEARCH else one_seed:
             raise RuntimeError("broken")
         return epoch_row(spec, epoch)
 
-    engine, _, storage = run(study, workers=workers, row=row)
+    engine, tables, storage = run(study, workers=workers, row=row)
 
     assert engine.running == {}
-    for arm in ARMS:
-        assert TrialState.RUNNING not in {trial.state for trial in optuna_trials(storage, arm)}
-
-
-def test_states_are_those_of_the_trials(study):
-    _, tables, storage = run(study)
-
     states = {COMPLETED: "COMPLETE", STOPPED: "PRUNED", DIVERGED: "FAIL", FAILED: "FAIL"}
     for arm in ARMS:
-        ended = {
-            trial.user_attrs["search_point"]: trial.state.name
-            for trial in optuna_trials(storage, arm)
-            if "search_point" in trial.user_attrs
-        }
+        trials = optuna_trials(storage, arm)
+        points = {t.user_attrs.get("search_point"): t.state.name for t in trials}
+        designs = {t.user_attrs.get("design"): t.state.name for t in trials}
         rows = [row for row in of_stage(tables, SEARCH) if row["arm"] == arm]
-        assert ended == {int(row["config_id"][-3:]): states[row["status"]] for row in rows}
+        del points[None], designs[None]
+        assert points == {int(row["config_id"][-3:]): states[row["status"]] for row in rows}
+        assert designs == {f"design00{n}": "FAIL" if n == 2 else "COMPLETE" for n in range(4)}
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -352,22 +324,6 @@ def test_the_design_is_told_as_means_over_its_seeds(study, workers):
             mean = sum(row["val_correlation"] for row in rows) / 2
             assert trial.value == pytest.approx(mean, rel=1e-12)
             assert trial.user_attrs["seeds"] == 2
-
-
-def test_a_design_point_that_a_seed_did_not_complete_is_told_as_failed(study):
-    def row(spec, epoch):
-        if spec.trial_id == "design-design001-random-2":
-            raise RuntimeError("broken")
-        return epoch_row(spec, epoch)
-
-    _, _, storage = run(study, row=row)
-
-    failed = [t for t in optuna_trials(storage, "random") if t.state == TrialState.FAIL]
-    assert [trial.user_attrs["design"] for trial in failed] == ["design001"]
-    assert {t.state for t in optuna_trials(storage, "pretrained")} <= {
-        TrialState.COMPLETE,
-        TrialState.PRUNED,
-    }
 
 
 def test_the_first_proposal_comes_after_the_whole_design_is_told(study):
@@ -398,18 +354,6 @@ def unlucky_row(spec, epoch):
     if spec.stage == SEARCH and spec.search_point == 2 and epoch == 3:
         return epoch_row(spec, epoch, val_loss=math.nan)
     return epoch_row(spec, epoch)
-
-
-@pytest.mark.parametrize("row", [epoch_row, unlucky_row])
-@pytest.mark.parametrize("ended", [0, 1, 7, 16, 17, 20, 24, 27, 28, 30, 100])
-def test_an_interrupted_study_ends_as_if_it_had_not_been(study, ended, row):
-    _, whole, _ = run(study, row=row)
-    first = simulate(engine_of(study, tables=(tables := Tables())), trials=ended, row=row)
-
-    simulate(engine_of(study, tables=tables, ended=first.ended.values()), row=row)
-
-    assert tables.trial_ids == whole.trial_ids
-    assert str(outcome(tables)) == str(outcome(whole))
 
 
 @pytest.mark.parametrize("row", [epoch_row, unlucky_row])
@@ -482,14 +426,6 @@ def test_whoever_watches_hears_of_every_start_epoch_and_end(study):
     simulate(engine, trials=1)
 
     assert heard == [(1, 0)] * 10 + [(0, 1)]
-
-
-def test_a_trial_notes_when_it_started(study):
-    engine = engine_of(study)
-
-    spec = engine.next_trial()
-
-    assert engine.running[spec.trial_id].started_at.utcoffset() == timedelta(0)
 
 
 def test_the_same_seed_gives_the_same_study_and_another_another(tmp_path):

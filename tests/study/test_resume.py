@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from pathlib import Path
 from types import SimpleNamespace
 
 import optuna
@@ -21,12 +20,10 @@ from stage1.run.registration import (
     read_preregistration,
 )
 from stage1.run.resolved_space import read_space
-from stage1.run.tables import RunWriter
 from stage1.study.resume import (
     StartedTrials,
     begin_run,
     check_same_study,
-    data_description,
     ended_trials,
     read_started,
 )
@@ -174,11 +171,8 @@ def test_an_end_while_beginning_leaves_nothing(tmp_path, study, monkeypatch):
 # --- recognise ---
 
 
-def test_the_same_study_is_recognised(run, study):
+def test_the_same_study_is_recognised_wherever_its_bars_lie(run, study):
     check_same_study(run, study, data=DATA)
-
-
-def test_the_same_bars_from_another_path_are_the_same_bars(run, study):
     check_same_study(run, study, data=DATA | {"data_dir": "./data"})
 
 
@@ -240,42 +234,51 @@ def test_other_bars_are_refused(run, study):
     assert f"({'d' * 12} {there} -> {'e' * 12} {there})" in message
 
 
-def test_an_edited_space_is_refused(run, study):
-    run.space.write_text(run.space.read_text().replace("trials: 12", "trials: 13"))
-
-    assert "an edited study is a new run" in refused(run, study)
-
-
-def test_a_damaged_registration_is_one_line(run, study):
-    run.prereg.write_bytes(b"a: [1\n")
-
-    message = refused(run, study)
-
-    assert message.startswith(f"{run.prereg}: must be readable")
-    assert "\n" not in message
-
-
 @pytest.mark.parametrize(
-    "edit",
+    ("file", "edit", "rule"),
     [
-        pytest.param(lambda text: text.replace("early_epoch: 2", "early_epoch: 4"), id="a value"),
-        pytest.param(lambda text: text.split("\n", 1)[1], id="without its checksum"),
+        pytest.param(
+            "space",
+            lambda text: text.replace("trials: 12", "trials: 13"),
+            "an edited study is a new run",
+            id="space.yaml",
+        ),
+        pytest.param(
+            "prereg",
+            lambda text: text.replace("early_epoch: 2", "early_epoch: 4"),
+            "prereg.yaml: must fit its checksum",
+            id="a value of the registration",
+        ),
+        pytest.param(
+            "prereg",
+            lambda text: text.split("\n", 1)[1],
+            "prereg.yaml: must fit its checksum",
+            id="the registration without its checksum",
+        ),
+        pytest.param(
+            "prereg",
+            lambda text: "space_sha256: none\n",
+            "an edited study is a new run",
+            id="the registration of something else",
+        ),
+        pytest.param(
+            "prereg",
+            lambda text: "a: [1\n",
+            "prereg.yaml: must be readable",
+            id="a damaged registration",
+        ),
     ],
 )
-def test_an_edited_registration_is_refused(run, study, edit):
-    before = run.prereg.read_text()
-    run.prereg.write_text(edit(before))
-    assert run.prereg.read_text() != before
+def test_a_first_file_that_was_edited_is_refused_in_one_line(run, study, file, edit, rule):
+    path = getattr(run, file)
+    before = path.read_text()
+    path.write_text(edit(before))
 
     message = refused(run, study)
 
-    assert message.startswith(f"{run.prereg}: must fit its checksum")
-
-
-def test_a_registration_of_something_else_is_refused(run, study):
-    run.prereg.write_text("space_sha256: none\n")
-
-    assert "an edited study is a new run" in refused(run, study)
+    assert path.read_text() != before
+    assert rule in message
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize("missing", ["space", "prereg", "path"])
@@ -286,21 +289,12 @@ def test_a_folder_without_its_first_files_is_no_run_to_resume(run, study, missin
     assert refused(run, study) == f"{run.path}: must be a run folder to --resume; start it without"
 
 
-@pytest.mark.parametrize(
-    ("data_dir", "written"),
-    [pytest.param(None, None, id="bundled sample"), (Path("data/derived"), "data/derived")],
-)
-def test_what_the_bars_were_is_their_folder_and_fingerprint(data_dir, written):
-    description = data_description("d" * 64, data_dir)
-
-    assert description == {"data_dir": written, "fingerprint": "d" * 64}
-
-
 # --- read back ---
 
 
-def test_ended_trials_come_back_as_they_were(run, study):
-    engine = simulate(engine_of(study, tables=WrittenTables(run)))
+@pytest.mark.parametrize("trials", [0, math.inf])
+def test_ended_trials_come_back_as_they_were(run, study, trials):
+    engine = simulate(engine_of(study, tables=WrittenTables(run)), trials=trials)
 
     read = ended_trials(run, study)
 
@@ -309,12 +303,6 @@ def test_ended_trials_come_back_as_they_were(run, study):
         assert {k: type(v) for k, v in trial.spec.values.items()} == {
             k: type(v) for k, v in lived.spec.values.items()
         }
-
-
-def test_before_the_first_trial_nothing_has_ended(run, study):
-    RunWriter(run)
-
-    assert ended_trials(run, study) == []
 
 
 def test_a_parameter_that_was_never_active_has_no_column_and_no_value(tmp_path):
@@ -364,40 +352,26 @@ def file(tmp_path):
 
 
 def test_started_trials_are_read_back_as_they_were_and_in_their_order(file):
-    started = StartedTrials(file)
-    started.add(B)
-    started.add(A)
+    StartedTrials(file).add(B)
+    StartedTrials(file).add(A)  # another session
 
     assert read_started(file) == [B, A]
     types = [type(value) for value in read_started(file)[1].values.values()]
     assert types == [float, int, str, bool]
 
 
-def test_trials_whose_rows_are_written_are_no_longer_in_the_file(file):
+def test_trials_whose_rows_are_written_leave_the_file_and_the_last_one_takes_it_along(file):
     started = StartedTrials(file)
     started.add(B)
     started.add(A)
 
     started.remove([B.trial_id, "unknown"])
-
-    assert read_started(file) == [A]
-
-
-def test_without_any_there_is_no_file(file):
-    started = StartedTrials(file)
-    started.add(A)
+    left = read_started(file)
     started.remove([A.trial_id])
 
+    assert left == [A]
     assert not file.exists()
     assert read_started(file) == []
-
-
-def test_the_next_session_goes_on_with_the_file(file):
-    StartedTrials(file).add(A)
-
-    StartedTrials(file).add(B)
-
-    assert read_started(file) == [A, B]
 
 
 def test_what_a_killed_process_has_left_half_written_is_removed(file):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 
-import optuna
 import pytest
 from made_studies import simulated_study
-from optuna.storages import InMemoryStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from stage1.study.sampler import STARTUP_TRIALS, ArmSampler
@@ -72,28 +70,9 @@ def test_proposals_lie_inside_the_space(space):
         assert all(distribution._contains(distribution.to_internal_repr(v[key])) for v in proposed)
 
 
-def test_the_same_study_and_seed_propose_the_same(space):
-    assert search(sampler_of(space), range(15)) == search(sampler_of(space), range(15))
-
-
 @pytest.mark.parametrize("other", [{"seed": 1}, {"arm_index": 0}])
 def test_another_seed_or_arm_proposes_something_else(space, other):
     assert search(sampler_of(space), range(3)) != search(sampler_of(space, **other), range(3))
-
-
-@pytest.mark.parametrize("done", [0, 1, 5, 14])
-def test_a_study_rebuilt_from_its_records_goes_on_as_if_nothing_had_happened(space, done):
-    lived = sampler_of(space)
-    add_design(lived, space)
-    proposed = search(lived, range(20))
-
-    rebuilt = sampler_of(space)
-    add_design(rebuilt, space)
-    for number, values in enumerate(proposed[:done]):
-        state, value, curve = how_it_ended(number, values)
-        rebuilt.add(values, state=state, value=value, curve=curve, attributes={})
-
-    assert search(rebuilt, range(done, 20)) == proposed[done:]
 
 
 def test_what_the_design_has_found_steers_the_first_proposals(space):
@@ -152,38 +131,16 @@ def test_a_parameter_is_proposed_only_where_its_condition_holds(tmp_path):
     assert len({len(values) for values in proposed}) == 2
 
 
-def test_a_fresh_reader_of_the_journal_finds_every_trial_in_its_true_state(space, tmp_path):
-    path = str(tmp_path / "optuna.journal")
-    sampler = sampler_of(space, storage=JournalStorage(JournalFileBackend(path)))
-    add_design(sampler, space)
-    proposed = search(sampler, range(6))
-
-    study = optuna.load_study(
-        study_name="simulated-random", storage=JournalStorage(JournalFileBackend(path))
-    )
-
-    states = [trial.state.name for trial in study.trials]
-    assert states[:16] == ["COMPLETE"] * 16
-    assert states[16:] == ["COMPLETE", "COMPLETE", "PRUNED", "COMPLETE", "FAIL", "PRUNED"]
-    assert [trial.params for trial in study.trials[16:]] == proposed
-    assert study.best_value == max(score(t.params) for t in study.trials if t.state.name[0] == "C")
-
-
 def test_a_stopped_trial_keeps_its_last_value_and_its_curve(space):
     sampler = sampler_of(space)
     sampler.ask(0)
     for epoch, value in {0: 0.1, 1: 0.2, 3: math.nan}.items():
         sampler.report(0, epoch=epoch, value=value)
+    (running,) = sampler.study.trials
 
     sampler.tell(0, TrialState.PRUNED, None)
 
+    assert running.state == TrialState.RUNNING
     (trial,) = sampler.study.trials
     assert trial.intermediate_values == {0: 0.1, 1: 0.2}
     assert trial.value == 0.2
-
-
-def test_a_trial_in_progress_is_seen_as_running(space):
-    sampler = sampler_of(space)
-    sampler.ask(0)
-
-    assert [trial.state for trial in sampler.study.trials] == [TrialState.RUNNING]

@@ -49,11 +49,6 @@ def parameter(key, definition):
             id="at the top",
         ),
         pytest.param(
-            HEAD + ARMS + PARAMETERS + "design:\n  seed: 2\n",
-            "8: design.seed: unknown key; did you mean 'seeds'?",
-            id="in a section",
-        ),
-        pytest.param(
             HEAD + ARMS + PARAMETERS + "search:\n  scheduler:\n    asha: {grace_epoch: 1}\n",
             "9: search.scheduler.asha.grace_epoch: unknown key; did you mean 'grace_epochs'?",
             id="in a section of a section",
@@ -159,11 +154,18 @@ def test_an_objective_that_cannot_be_is_reported(faults, objective, fault):
             ".low: must be > 0 with log: true, got 0.0",
             id="logarithm of nothing",
         ),
+        pytest.param(
+            "{type: int, low: 2, high: 1}",
+            ".low: must be <= high=1, got 2; swap them",
+            id="whole bounds the wrong way round",
+        ),
+        pytest.param(
+            "{type: int, low: -1, high: 1, log: true}",
+            ".low: must be > 0 with log: true, got -1",
+            id="logarithm of less than nothing",
+        ),
         pytest.param("{type: float, low: -1, high: 1}", ": must be > 0, got -1.0", id="below 0"),
         pytest.param("{type: float, low: 1}", ".high: must be given", id="a bound is missing"),
-        pytest.param(
-            "{type: float, low: a, high: 1}", ".low: must be a number, got 'a'", id="text"
-        ),
         pytest.param("{low: 1, high: 2}", ": 'type' must be given", id="no type"),
         pytest.param(
             "{type: real, low: 1, high: 2}",
@@ -338,22 +340,10 @@ def test_a_conditional_value_is_checked_where_its_condition_holds(tmp_path):
             id="an arm without settings",
         ),
         pytest.param(
-            "arms:\n  random:\n    transfer_learning.initialisation: random",
-            "6: arms.random.transfer_learning.initialisation: 'initialisation' is no key of the "
-            "configuration; did you mean 'initialization'?",
-            id="unknown setting",
-        ),
-        pytest.param(
             "arms:\n  random:\n    transfer_learning.initialization: radnom",
             "6: arms.random.transfer_learning.initialization: must be 'pretrained', 'random' or "
             "'shuffled', got 'radnom'",
             id="unknown value of a setting",
-        ),
-        pytest.param(
-            "arms:\n  random:\n    transfer_learning: {initialization: random}",
-            "6: arms.random.transfer_learning: must be a single value's key such as "
-            "transfer_learning.use_pretrained_lm",
-            id="a section for a key",
         ),
         pytest.param(
             "arms:\n  one:\n    training.optimizer.lr: 1.0e-3",

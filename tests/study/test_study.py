@@ -31,18 +31,12 @@ def test_every_shipped_search_space_loads(path):
     assert study.space.name == path.stem
 
 
-def test_the_horizon_becomes_the_epochs_of_every_training(tmp_path):
+def test_the_horizon_becomes_the_epochs_of_every_training_and_all_else_is_the_base_s(tmp_path):
     study = simulated_study(tmp_path, horizon_epochs="7")
 
-    assert study.config.training.epochs == 7
-    assert {config.training.epochs for config in study.arm_configs.values()} == {7}
-
-
-def test_everything_else_comes_from_the_base(tmp_path):
-    study = simulated_study(tmp_path)
-
     base = load_config(tmp_path / "base.yaml")
-    assert study.config == with_values(base, {"training.epochs": 9})
+    assert study.config == with_values(base, {"training.epochs": 7})
+    assert {config.training.epochs for config in study.arm_configs.values()} == {7}
 
 
 @pytest.mark.parametrize(("seed", "expected"), [(0, [1, 2, 3]), (10, [11, 12, 13])])
@@ -50,14 +44,6 @@ def test_the_designs_seeds_follow_the_studys(tmp_path, seed, expected):
     study = simulated_study(tmp_path, seed=seed, design="{configurations: 2, seeds: 3}")
 
     assert study.design_seeds == expected
-
-
-def test_the_number_of_search_trials_can_be_given_anew(tmp_path):
-    study = simulated_study(tmp_path, trials=3)
-
-    assert study.space.search.trials == 3
-    assert study.space.search.sampler == "tpe"
-    assert simulated_study(tmp_path).space.search.trials == 12
 
 
 # --- one trial ---
@@ -126,12 +112,12 @@ def test_conditions_are_held_as_the_configuration_holds_them(tmp_path):
 # --- language models ---
 
 
-def names(tmp_path, *, arms, space=""):
+def study_of(tmp_path, *, arms, space=""):
     text = (
         "name: s\nbase: base.yaml\nhorizon_epochs: 2\n"
         f"arms:\n{arms}space:\n  training.optimizer.lr: {{type: float, low: 1, high: 2}}\n{space}"
     )
-    return language_model_names(load_study(write_space(tmp_path, text)))
+    return load_study(write_space(tmp_path, text))
 
 
 PRETRAINED = "  pretrained: {transfer_learning.initialization: pretrained}\n"
@@ -163,18 +149,12 @@ NANO, MICRO = "english-t5-nano", "english-t5-micro"
     ],
 )
 def test_the_language_models_are_all_that_trials_may_ask_for(tmp_path, arms, space, expected):
-    assert names(tmp_path, arms=arms, space=space) == expected
+    study = study_of(tmp_path, arms=arms, space=space)
+
+    assert language_model_names(study) == expected
 
 
 # --- what the claims need ---
-
-
-def test_the_arms_of_a_study_have_roles_whatever_their_names(tmp_path):
-    study = simulated_study(
-        tmp_path, **{"  random": "{transfer_learning.initialization: shuffled}"}
-    )
-
-    assert study.roles == {"pretrained": "pretrained", "shuffled": "random"}
 
 
 @pytest.mark.parametrize(("horizon", "epochs"), [(15, [3, 15]), (9, [2, 9]), (2, [1, 2]), (1, [1])])
@@ -186,22 +166,12 @@ def test_blocks_are_kept_at_the_early_epoch_and_at_the_horizon(tmp_path, horizon
 
 
 def test_the_pretrained_arm_s_language_models_are_those_it_may_have_and_no_others(tmp_path):
-    arms = PRETRAINED + f"  other: {{transfer_learning.initialization: random, {NAME}: x/y}}\n"
-    text = "name: s\nbase: base.yaml\nhorizon_epochs: 2\narms:\n" + arms
-    text += "space:\n  training.optimizer.lr: {type: float, low: 1, high: 2}\n"
+    other = f"  other: {{transfer_learning.initialization: random, {NAME}: x/y}}\n"
 
-    study = load_study(write_space(tmp_path, text))
+    study = study_of(tmp_path, arms=PRETRAINED + other)
 
     assert language_model_names(study) == ["english-t5-nano", "x/y"]
     assert pretrained_language_models(study) == ["english-t5-nano"]
-
-
-def test_without_a_pretrained_arm_there_is_no_language_model_of_it(tmp_path):
-    study = simulated_study(
-        tmp_path, **{"  pretrained": "{transfer_learning.use_pretrained_lm: false}"}
-    )
-
-    assert pretrained_language_models(study) == []
 
 
 def test_cost_is_timed_at_the_base_configuration_with_the_pretrained_arm_s_settings(tmp_path):
@@ -218,21 +188,13 @@ def test_cost_is_timed_at_the_base_configuration_with_the_pretrained_arm_s_setti
 # --- written out ---
 
 
-def test_the_study_written_out_has_the_keys_of_space_yaml(tmp_path):
+def test_the_study_written_out_has_the_keys_of_space_yaml_and_needs_no_other_file(tmp_path):
     study = simulated_study(tmp_path, seed=4)
 
     written = yaml.safe_load(space_yaml(study, {"data": {"sha256": "0" * 64}}))
 
     assert set(written) == {*ResolvedSpace.model_fields, "checkpoints"}
-    assert written["seed"] == 4
-    assert written["data"] == {"sha256": "0" * 64}
-
-
-def test_the_study_written_out_needs_no_other_file(tmp_path):
-    study = simulated_study(tmp_path)
-
-    written = yaml.safe_load(space_yaml(study, {"data": {}}))
-
+    assert (written["seed"], written["data"]) == (4, {"sha256": "0" * 64})
     assert Config.model_validate(written["config"]) == study.config
     assert written["arms"] == study.space.arms
     assert written["space"]["transfer_learning.patch_len"]["options"] == [4, 8, 16]

@@ -10,8 +10,6 @@ from made_studies import epoch_row
 
 from stage1.config.data import PRICES
 from stage1.run.columns import COMPLETED, DESIGN, FAILED, SEARCH
-from stage1.run.folder import RunFolder
-from stage1.run.tables import RunWriter, read_curves, read_trials
 from stage1.study.trials import RunningTrial, TrialSpec, block_rows, curve_rows, trial_row
 
 VALUES = {"training.optimizer.lr": 0.01, "transfer_learning.patch_len": 8}
@@ -62,6 +60,7 @@ def test_the_row_has_identity_values_and_the_metrics_of_the_last_epoch(trial):
         "param.transfer_learning.patch_len": 8,
         "val_loss": trial.curve[3]["val_loss"],
         "baseline_val_loss": 0.6,
+        "zero_val_loss": 0.7,
         "seconds": 6.0,
         "steps": 90,
         "node": "here",
@@ -93,24 +92,6 @@ def test_a_trial_without_an_epoch_has_a_row_and_no_curve(trial):
     assert curve_rows(trial) == []
 
 
-@pytest.mark.parametrize("epochs", [4, 0])
-def test_both_fit_the_tables(trial, tmp_path, epochs):
-    del trial.curve[epochs:]
-    run = RunFolder(tmp_path / "run")
-
-    RunWriter(run).add_trial(trial_row(trial, COMPLETED, None), curve_rows(trial))
-
-    (read,) = read_trials(run).to_dict("records")
-    assert read["trial_id"] == trial.spec.trial_id
-    assert read["param.transfer_learning.patch_len"] == 8
-    assert len(read_curves(run)) == epochs
-
-
-def test_the_loss_of_predicting_0_belongs_to_the_trial_and_not_to_its_curve(trial):
-    assert trial_row(trial, COMPLETED, None)["zero_val_loss"] == 0.7
-    assert not any("zero_val_loss" in row for row in curve_rows(trial))
-
-
 def test_sums_become_a_row_per_epoch_timeframe_price_and_block(trial):
     sums = np.arange(2 * 4 * 3 * 6, dtype=float).reshape(2, 4, 3, 6) + 1
     trial.blocks = {1: sums, 3: -sums}
@@ -137,7 +118,3 @@ def test_a_block_without_a_scored_bar_has_no_row(trial):
     trial.blocks = {3: sums}
 
     assert {row["block"] for row in block_rows(trial, ["m1"], PRICES)} == {0, 2}
-
-
-def test_a_trial_without_sums_has_no_rows(trial):
-    assert block_rows(trial, ["m1", "m5"], PRICES) == []

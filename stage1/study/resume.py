@@ -64,10 +64,9 @@ _SPECS = TypeAdapter(list[TrialSpec])
 
 
 class StartedTrials:
-    """Keeps `begun.json` up to date; one thread starts trials and another writes their rows.
+    """Keeps `begun.json` up to date and goes on with what it holds.
 
-    Args:
-        file: `begun.json` of the run folder; goes on with what it holds.
+    One thread starts trials, and another writes their rows.
 
     Raises:
         ResultsError: The file is not as it was written.
@@ -99,21 +98,31 @@ class StartedTrials:
         write_text(self._file, json.dumps(specs, indent=1))
 
 
-def read_started(file: Path) -> list[TrialSpec]:
-    """The trials that were started and have no row, in the order of their starts; perhaps none.
+def read_started(file: Path, study: RunnableStudy | None = None) -> list[TrialSpec]:
+    """The trials that were started and did not end, in the order of their starts; perhaps none.
+
+    The last of them may have rows already, if the study was cut off between the two writings.
 
     Raises:
-        ResultsError: The file is not as it was written.
+        ResultsError: The file is not as it was written, or holds a trial that is none of `study`.
     """
     if not file.exists():
         return []
     try:
-        return _SPECS.validate_json(file.read_bytes(), strict=True)
+        specs = _SPECS.validate_json(file.read_bytes(), strict=True)
     except (OSError, ValidationError):
         raise ResultsError(
             f"{file}: must be as the study has written it; remove it, and its trials are "
             "begun again"
         ) from None
+    if study is None:
+        return specs
+    for spec in specs:
+        known = spec.stage in STAGES and spec.arm in study.space.arms
+        named = re.fullmatch(r"[A-Za-z0-9_]+(-\d+)?", spec.config_id)
+        if not (known and named and spec.values.keys() <= study.space.space.keys()):
+            raise ResultsError(f"{file}: must hold trials of this study, got {spec.trial_id!r}")
+    return specs
 
 
 _PACKAGES_OF_COMPARISONS = ("stage1", "torch", "pytorch-lightning", "transformers", "numpy")
@@ -132,12 +141,8 @@ def begin_run(
 ) -> None:
     """Write space.yaml and prereg.yaml, before the first trial.
 
-    Args:
-        run: Not there yet.
-        study: What it is to hold.
-        data: What the bars were, as `data_description` says it.
-        models: All that trials may ask for.
-        claims: Those that the run will be judged by.
+    `data` is what `data_description` says of the bars, `models` all that trials may ask for, and
+    `claims` those that the run will be judged by.
 
     Raises:
         ResultsError: The folder exists, or cannot be made.
@@ -193,12 +198,9 @@ def begin_comparison(run: RunFolder, record: ComparisonRecord) -> None:
 def comparison_record(
     inputs: StudyInputs[Comparison], data_dir: Path | None, *, cores: int
 ) -> ComparisonRecord:
-    """What makes a comparison what it is, and the machine it is begun on.
+    """What makes a comparison what it is, and the machine it is begun on, with its cores.
 
-    Args:
-        inputs: What it is trained on.
-        data_dir: Folder of prepared bars; None for the bundled sample.
-        cores: That the process may use.
+    `data_dir` None is the bundled sample.
     """
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     return ComparisonRecord(
@@ -330,25 +332,6 @@ def ended_trials(run: RunFolder, study: RunnableStudy) -> list[EndedTrial]:
         _ended(row, by_trial.get(row["trial_id"]), study.space, metric)
         for _, row in trials.iterrows()
     ]
-
-
-def started_trials(run: RunFolder, study: RunnableStudy) -> list[TrialSpec]:
-    """The trials that were running when the study was cut off, in the order of their starts.
-
-    The last of them may have rows already, if it was cut off between the two writings.
-
-    Raises:
-        ResultsError: The file is not as the study has written it.
-    """
-    specs = read_started(run.begun)
-    arms, names = list(study.space.arms), re.compile(r"[A-Za-z0-9_]+(-\d+)?")
-    for spec in specs:
-        known = spec.stage in STAGES and spec.arm in arms and names.fullmatch(spec.config_id)
-        if not known or not spec.values.keys() <= study.space.space.keys():
-            raise ResultsError(
-                f"{run.begun}: must hold trials of this study, got {spec.trial_id!r}"
-            )
-    return specs
 
 
 def _ended(row: pd.Series, curve: pd.DataFrame | None, space: Space, metric: str) -> EndedTrial:

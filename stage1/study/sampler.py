@@ -63,7 +63,6 @@ class ArmSampler:
 
     Args:
         space: Parameters, direction, sampler.
-        arm: Name of the arm.
         arm_index: Its place among the arms.
         seed: The study's.
         storage: Where the arm's Optuna study is created.

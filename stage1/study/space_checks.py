@@ -52,13 +52,7 @@ def check_space(space: Space, config: Config) -> tuple[Space, list[Fault]]:
 
 
 def design_faults(space: Space, config: Config, points: list[dict[str, Value]]) -> list[Fault]:
-    """The first of the design's configurations, per arm, whose values do not fit together.
-
-    Args:
-        space: Without faults of its parts.
-        config: What trials start from.
-        points: The design's configurations.
-    """
+    """The first of `points`, the design's, whose values do not fit together, per arm."""
     faults: list[Fault] = []
     for arm, settings in space.arms.items():
         for index, point in enumerate(points):

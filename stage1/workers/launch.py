@@ -28,7 +28,7 @@ from stage1.run.tables import read_trials
 from stage1.study.comparison import Comparison
 from stage1.study.engine import StudyEngine
 from stage1.study.inputs import StudyInputs
-from stage1.study.resume import ended_trials, started_trials
+from stage1.study.resume import ended_trials, read_started
 from stage1.study.sampler import arm_samplers
 from stage1.study.study import Study
 from stage1.study.trials import EndedTrial, RunnableStudy, TrialSpec
@@ -194,7 +194,7 @@ def _run_trials(
     """
     states = trial_states(run, cluster.storage)
     with Interrupt() as interrupt, Recorder(run) as recorder:
-        ended, started = ended_trials(run, study), started_trials(run, study)
+        ended, started = ended_trials(run, study), read_started(run.begun, study)
         best = BestCheckpoints(run, study.space, states, ended)
         _settle_states(states, best, ended)
         write_columns(run.tensorboard, study)

@@ -11,7 +11,6 @@ from made_runs import write_synthetic_run
 from stage1.base.errors import ResultsError
 from stage1.run.registration import (
     early_epoch,
-    is_untouched,
     preregistration_deviations,
     read_preregistration,
 )
@@ -123,11 +122,6 @@ def test_a_damaged_file_is_one_line(run, content, fault):
 
 
 # --- what was changed ---
-
-
-def test_a_run_as_it_was_written_deviates_in_nothing(run):
-    assert preregistration_deviations(run) == []
-    assert is_untouched(run) is True
 
 
 def test_an_edited_registration_is_told(run):

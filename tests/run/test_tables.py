@@ -71,14 +71,8 @@ def test_a_new_run_has_empty_tables_with_all_fixed_columns(run):
 
 
 def test_a_trial_is_read_back_as_it_was_written_with_its_curve_and_blocks(run):
-    identity = {
-        "trial_id": "t7",
-        "stage": "design",
-        "arm": "shuffled",
-        "config_id": "c3",
-        "seed": 2,
-    }
-    row = synthetic_trial(**identity, would_stop_epoch=2, peak_vram_mb=None, error=None)
+    identity = {"stage": "design", "arm": "shuffled", "config_id": "c3", "seed": 2}
+    row = synthetic_trial("t7", **identity, would_stop_epoch=2, peak_vram_mb=None, error=None)
 
     RunWriter(run).add_trial(row, synthetic_curve(0.9, epochs=2), [BLOCK])
 
@@ -89,6 +83,7 @@ def test_a_trial_is_read_back_as_it_was_written_with_its_curve_and_blocks(run):
     assert math.isnan(read["peak_vram_mb"])
     assert pd.isna(read["error"])
     assert read["started_at"] == START
+    identity["trial_id"] = "t7"
     curves = read_curves(run)
     assert curves[list(identity)].drop_duplicates().to_dict("records") == [identity]
     assert curves["epoch"].tolist() == [0, 1, 2]

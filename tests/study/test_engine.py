@@ -428,13 +428,6 @@ def test_whoever_watches_hears_of_every_start_epoch_and_end(study):
     assert heard == [(1, 0)] * 10 + [(0, 1)]
 
 
-def test_the_same_seed_gives_the_same_study_and_another_another(tmp_path):
-    first, second, other = (run(simulated_study(tmp_path, seed=seed))[1] for seed in (0, 0, 1))
-
-    assert outcome(first) == outcome(second)
-    assert outcome(first).keys() != outcome(other).keys()
-
-
 # --- blocks ---
 
 

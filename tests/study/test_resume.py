@@ -197,11 +197,6 @@ def test_a_study_begun_before_a_key_was_there_goes_on_with_its_default(
         pytest.param({"seed": 1}, "seed (0 -> 1)", id="seed"),
         pytest.param({"trials": 3}, "search.trials (12 -> 3)", id="trials"),
         pytest.param(
-            {"design": "{configurations: 8, seeds: 2}"},
-            "design.configurations (4 -> 8)",
-            id="design",
-        ),
-        pytest.param(
             {"  random": "{transfer_learning.initialization: shuffled}"},
             "arms.random.transfer_learning.initialization ('random' -> 'shuffled')",
             id="an arm",

@@ -155,15 +155,6 @@ def test_every_value_comes_equally_often_where_their_number_is_a_power_of_two(va
         assert len({point[key] for point in points}) == values
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_every_slice_of_a_real_range_has_one_point(seed):
-    space = space_of(8, a={"type": "float", "low": -2.0, "high": 6.0})
-
-    points = sobol_configurations(space, seed)
-
-    assert sorted(int(np.floor(point["a"])) for point in points) == list(range(-2, 6))
-
-
 def test_every_parameter_is_in_every_point_even_where_its_condition_fails():
     number = {"type": "int", "low": 0, "high": 1}
     space = space_of(8, a=number, b={**number, "when": {"a": 1}})
@@ -228,12 +219,3 @@ def test_whole_numbers_reach_both_bounds_and_none_beyond(log):
     found = {place(parameter, float(u)) for u in np.linspace(0, 1, 1000, endpoint=False)}
 
     assert found == set(range(2, 10))
-
-
-def test_a_point_is_inside_optunas_distributions(tmp_path):
-    space = simulated_study(tmp_path, design="{configurations: 64, seeds: 1}").space
-
-    points = sobol_configurations(space, 0)
-
-    for key, distribution in distributions(space).items():
-        assert all(distribution._contains(distribution.to_internal_repr(p[key])) for p in points)

@@ -106,14 +106,6 @@ def test_a_plan_leaves_nothing_behind(call, folder, simulated, timed_configs):
     assert sorted(folder.rglob("*")) == before
 
 
-def test_every_patch_length_of_the_design_is_timed_once(call, folder, simulated, timed_configs):
-    call(space_of(folder))
-
-    patches = [config.transfer_learning.patch_len for config in timed_configs]
-    assert patches == sorted(set(patches))
-    assert len(patches) > 1
-
-
 def test_no_more_than_a_dozen_kinds_are_timed(call, folder, simulated, timed_configs):
     sizes = "{type: choice, options: [english-t5-nano, english-t5-micro]}"
     space = space_of(

@@ -84,7 +84,7 @@ _RANKS = Effort(
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """One claim: what it says, how it is tested, simulated and told."""
+    """One claim: what it says, how it is tested and simulated, and its words."""
 
     number: str
     """`1` to `6`; `2b` and `3b` stand beside claims 2 and 3."""

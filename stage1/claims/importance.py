@@ -52,7 +52,7 @@ def partial_variances(
 
     Averages run over the distribution that the design draws from: uniform over options and whole
     numbers, in the exponent where the domain says `log`. Where a conditional parameter is not
-    active it has no effect, which is what the forest is told: such configurations get a value
+    active it has no effect, and the forest must see none: such configurations get a value
     drawn at random from the whole range.
 
     Read it with care. With few configurations a forest sees only a part of rugged effects. And it

@@ -37,29 +37,29 @@ def unfinished(tables: RunTables) -> str:
 
 def deviations(tables: RunTables) -> list[str]:
     """Where the run is not what was preregistered, in words."""
-    registered, found = tables.registration, list(tables.deviations)
+    registered, texts = tables.registration, list(tables.deviations)
     design = tables.trials[tables.trials["stage"] == DESIGN]
     configurations = design["config_id"].nunique()
     if registered.claims not in (None, REGISTERED.sizes):
-        found.append(
+        texts.append(
             f"The registered claims {registered.claims} are not those tested: {REGISTERED.sizes}."
         )
     missing = unfinished(tables)
     if missing:
-        found.append(f"Missing trials: {missing}.")
+        texts.append(f"Missing trials: {missing}.")
     if configurations > registered.configurations:
-        found.append(
+        texts.append(
             f"Extra looks: the design holds {configurations} configurations, "
             f"{registered.configurations} were registered; the verdicts rest on the first "
             f"{registered.configurations} alone."
         )
     seeds = sorted(set(design["seed"]) - set(registered.seeds))
     if seeds:
-        found.append(f"Extra looks: seeds {seeds} of the design were not registered; left out.")
+        texts.append(f"Extra looks: seeds {seeds} of the design were not registered; left out.")
     arms = sorted(set(design["arm"]) - set(registered.arms))
     if arms:
-        found.append(f"Arms that were not registered: {', '.join(arms)}; left out.")
-    return found
+        texts.append(f"Arms that were not registered: {', '.join(arms)}; left out.")
+    return texts
 
 
 def pairing_checks(tables: RunTables) -> list[tuple[str, str]]:
@@ -129,11 +129,11 @@ def baseline_warning(tables: RunTables, arm: str) -> str:
     low = _lower_end(skill)
     if low > 0:
         return ""
-    told = f"val_skill {skill.mean():+.3f}" if len(skill) else "no val_skill recorded"
+    mean = f"val_skill {skill.mean():+.3f}" if len(skill) else "no val_skill recorded"
     bound = "one seed, so no interval" if math.isnan(low) else f"lower end {low:+.3f}"
     return (
         f"The best {arm} configuration is not shown to beat drawing a straight line across the "
-        f"hidden bars ({told}, {bound}): no verdict says that anything useful was learned."
+        f"hidden bars ({mean}, {bound}): no verdict says that anything useful was learned."
     )
 
 

@@ -1,1 +1,1 @@
-"""What a study will take and what it could see, told before it runs."""
+"""What a study will take and what it could see, before it runs."""

@@ -158,7 +158,7 @@ def show_time_and_memory(
             kinds,
             spread_evenly(list(kinds), MOST_TIMED),
             time_one=trial_timer(bars, models, accelerator=accelerator),
-            tell=status.update,
+            on_progress=status.update,
         )
     full = {kind: [full_trial_seconds(c, timings) for c in of] for kind, of in kinds.items()}
     console.print(timing_table(timings, full, seeds=study.space.design.seeds))

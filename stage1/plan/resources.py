@@ -104,10 +104,10 @@ def kind_of(config: Config) -> Kind:
 
 def by_kind(configs: list[Config]) -> dict[Kind, list[Config]]:
     """Configurations by kind, sorted by size and patch_len."""
-    found: dict[Kind, list[Config]] = {}
+    kinds: dict[Kind, list[Config]] = {}
     for config in configs:
-        found.setdefault(kind_of(config), []).append(config)
-    return dict(sorted(found.items(), key=lambda item: (item[0].size, item[0].patch_len or 0)))
+        kinds.setdefault(kind_of(config), []).append(config)
+    return dict(sorted(kinds.items(), key=lambda item: (item[0].size, item[0].patch_len or 0)))
 
 
 def spread_evenly(kinds: list[Kind], most: int) -> list[Kind]:
@@ -171,7 +171,7 @@ def time_kinds(
     chosen: list[Kind],
     *,
     time_one: Callable[[Config], TrialTiming],
-    tell: Callable[[str], None],
+    on_progress: Callable[[str], None],
 ) -> Timings:
     """Time the chosen kinds, one after the other.
 
@@ -179,12 +179,12 @@ def time_kinds(
         kinds: Configurations by kind.
         chosen: Which of them.
         time_one: Times a configuration.
-        tell: Takes what is going on.
+        on_progress: Takes a line that says what is timed now.
     """
     timings: Timings = {}
     for place, kind in enumerate(chosen, start=1):
         patches = "" if kind.patch_len is None else f", patch_len {kind.patch_len}"
-        tell(f"Timing {kind.size}{patches} ({place} of {len(chosen)}) ...")
+        on_progress(f"Timing {kind.size}{patches} ({place} of {len(chosen)}) ...")
         timings[kind] = time_one(representative(kinds[kind]))
     return timings
 

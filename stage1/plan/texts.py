@@ -72,13 +72,13 @@ def trials_table(space: Space, trials: dict[str, int]) -> Table:
     table.add_column("stage", no_wrap=True)
     table.add_column("trials", justify="right", no_wrap=True)
     table.add_column("what they are")
-    told = {
+    descriptions = {
         DESIGN: f"{design.configurations} configurations {TIMES} {plural(design.seeds, 'seed')} "
         f"{TIMES} {plural(arms, 'arm')}, always to epoch {space.horizon_epochs}",
         SEARCH: _search_text(space),
         CONFIRM: f"the best {CONFIRMED_PER_ARM} search points of each arm on the design's seeds",
     }
-    for stage, text in told.items():
+    for stage, text in descriptions.items():
         table.add_row(stage, str(trials[stage]), text if trials[stage] else "")
     table.add_row("at most", str(sum(trials.values())), "")
     return table
@@ -129,15 +129,17 @@ def not_timed_text(kinds: int, timed: int, also_varying: list[str]) -> str:
         timed: How many of them were timed.
         also_varying: Further keys that may change what a trial costs.
     """
-    told = []
+    sentences = []
     if timed < kinds:
-        told.append(f"{timed} of {kinds} combinations were timed; the rest count as the nearest.")
+        sentences.append(
+            f"{timed} of {kinds} combinations were timed; the rest count as the nearest."
+        )
     if also_varying:
-        told.append(
+        sentences.append(
             f"{', '.join(also_varying)} may change the time too; each row was timed with the "
             "values of its first configuration."
         )
-    return " ".join(told)
+    return " ".join(sentences)
 
 
 def busy_text(load: float, cores: int, *, corrected: bool) -> str:

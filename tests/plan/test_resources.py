@@ -113,38 +113,40 @@ def test_kinds_are_sizes_and_patch_lengths_and_the_vanilla_encoder_is_one(tmp_pa
     assert all(kind_of(config) == kind for kind, of in kinds.items() for config in of)
 
 
-def test_few_kinds_are_all_timed():
-    kinds = [Kind("a", patch) for patch in range(1, 4)]
+@pytest.mark.parametrize(("number", "chosen"), [(3, [1, 2, 3]), (11, [1, 6, 11])])
+def test_few_kinds_are_all_timed_and_of_many_those_that_span_them_all(number, chosen):
+    kinds = [Kind("a", patch) for patch in range(1, number + 1)]
 
-    assert spread_evenly(kinds, 3) == kinds
-
-
-def test_of_many_kinds_those_are_timed_that_span_them_all():
-    kinds = [Kind("a", patch) for patch in range(1, 12)]
-
-    chosen = spread_evenly(kinds, 3)
-
-    assert [kind.patch_len for kind in chosen] == [1, 6, 11]
+    assert [kind.patch_len for kind in spread_evenly(kinds, 3)] == chosen
 
 
-def test_keys_that_may_change_the_cost_are_named_and_those_that_do_not_are_not(tmp_path):
-    text = SPACE.replace(
-        "space:\n", "space:\n  training.batch_size: {type: choice, options: [8, 16]}\n"
-    ).replace("random: {", "random: {model.dropout: 0.1, ")
+@pytest.mark.parametrize(
+    ("replaced", "varying"),
+    [
+        pytest.param(
+            {
+                "space:\n": "space:\n  training.batch_size: {type: choice, options: [8, 16]}\n",
+                "random: {": "random: {model.dropout: 0.1, ",
+            },
+            ["model.dropout", "training.batch_size"],
+            id="searched, and of one arm",
+        ),
+        pytest.param(
+            {one: f"{one}training.batch_size: 8, " for one in ("random: {", "pretrained: {")},
+            [],
+            id="alike in all arms",
+        ),
+    ],
+)
+def test_keys_that_may_change_the_cost_are_named_and_those_that_do_not_are_not(
+    tmp_path, replaced, varying
+):
+    text = SPACE
+    for old, new in replaced.items():
+        text = text.replace(old, new)
     study = load_study(write_space(tmp_path, text))
 
-    varying = also_varying(study, design_configs(study))
-
-    assert varying == ["model.dropout", "training.batch_size"]
-
-
-def test_a_key_that_all_arms_set_alike_changes_nothing(tmp_path):
-    text = SPACE.replace("random: {", "random: {training.batch_size: 8, ").replace(
-        "pretrained: {", "pretrained: {training.batch_size: 8, "
-    )
-    study = load_study(write_space(tmp_path, text))
-
-    assert also_varying(study, design_configs(study)) == []
+    assert also_varying(study, design_configs(study)) == varying
 
 
 # --- timing ---
@@ -159,7 +161,7 @@ def test_each_chosen_kind_is_timed_once_and_told():
         kinds,
         [Kind("a", 4), Kind(VANILLA_ENCODER, None)],
         time_one=lambda config: timing_of(0.1),
-        tell=told.append,
+        on_progress=told.append,
     )
 
     assert timings == dict.fromkeys([Kind("a", 4), Kind(VANILLA_ENCODER, None)], timing_of(0.1))
@@ -237,27 +239,19 @@ def test_a_full_trial_has_the_steps_of_its_own_configuration():
     assert seconds == pytest.approx(1 + 3 * (0.5 + 10 * 0.2))
 
 
-def test_the_trials_are_shared_out_to_the_workers():
-    span = study_seconds(TRIALS, [8.0, 12.0], search_share=0.25, workers=2)
+@pytest.mark.parametrize(
+    ("trials", "workers", "low", "high"),
+    [
+        # mean 10, slowest 12: design 12 x 10 / 2, search 6 x 2.5 / 2, confirmation 4 x 10 / 2
+        pytest.param(TRIALS, 2, 60 + 7.5 + 20, 60 + 6 * 12 / 2 + 4 * 12 / 2, id="two workers"),
+        pytest.param(TRIALS, 1000, 12 + 2.5 + 10, 12 + 12 + 12, id="no stage below its longest"),
+        pytest.param({"design": 4, "search": 0, "confirm": 0}, 1, 40, 40, id="without a search"),
+    ],
+)
+def test_the_trials_are_shared_out_to_the_workers(trials, workers, low, high):
+    span = study_seconds(trials, [8.0, 12.0], search_share=0.25, workers=workers)
 
-    # mean 10, slowest 12: design 12 x 10 / 2, search 6 x 2.5 / 2, confirmation 4 x 10 / 2
-    assert span.low == pytest.approx(60 + 7.5 + 20)
-    assert span.high == pytest.approx(60 + 6 * 12 / 2 + 4 * 12 / 2)
-
-
-def test_no_stage_is_shorter_than_a_trial_however_many_workers_there_are():
-    span = study_seconds(TRIALS, [8.0, 12.0], search_share=0.25, workers=1000)
-
-    assert span.low == pytest.approx(12 + 2.5 + 10)
-    assert span.high == pytest.approx(12 + 12 + 12)
-
-
-def test_a_study_without_a_search_has_one_length():
-    none = {"design": 4, "search": 0, "confirm": 0}
-
-    low, high = study_seconds(none, [5.0], search_share=0.5, workers=1)
-
-    assert low == high == pytest.approx(20)
+    assert span == pytest.approx((low, high))
 
 
 def test_a_cost_block_starts_and_steps_both_encoders_in_every_round():

@@ -51,23 +51,52 @@ def cells(table):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(7.4, "7 seconds"), (99, "99 seconds"), (150, "2 minutes"), (9000, "2.5 hours")],
+    ("text", "expected"),
+    [
+        (clock(7.4), "7 seconds"),
+        (clock(99), "99 seconds"),
+        (clock(150), "2 minutes"),
+        (clock(9000), "2.5 hours"),
+        (span(Span(480, 720)), "8 to 12 minutes"),
+        (span(Span(80, 150)), "80 seconds to 2 minutes"),
+        (span(Span(480, 490)), "8 minutes"),
+        (percent(0.2), "20%"),
+        (percent(0.2144), "21.4%"),
+        (percent(0.0), "0%"),
+        (percent(0.1996), "20%"),
+    ],
 )
-def test_a_time_is_said_as_a_person_would(seconds, text):
-    assert clock(seconds) == text
+def test_times_and_shares_are_said_as_a_person_would(text, expected):
+    assert text == expected
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "text"),
+    ("text", "words"),
     [
-        (480, 720, "8 to 12 minutes"),
-        (80, 150, "80 seconds to 2 minutes"),
-        (480, 490, "8 minutes"),
+        (not_timed_text(20, 12, []), "12 of 20 combinations were timed"),
+        (not_timed_text(3, 3, ["training.batch_size"]), "training.batch_size may change the time"),
+        (busy_text(3.2, 2, corrected=True), "leave out"),
+        (busy_text(3.2, 2, corrected=False), "steps take less"),
+        (gpu_memory_text(1024, per_gpu=1), "GPU memory: about 1.0 GB per GPU."),
+        (gpu_memory_text(1024, per_gpu=2), "GPU memory: about 2.0 GB per GPU of 2 trials."),
+        (disk_text(4_400_000, "runs/x"), "Disk: about 4 MB in runs/x."),
+        (disk_text(10, "runs/x"), "Disk: about 1 MB in runs/x."),
+        (
+            memory_text(2048, worker_mb=700, workers=2, machine_mb=4096),
+            "Memory: about 2.0 GB: 2 workers of 0.7 GB",
+        ),
+        (memory_text(2048, worker_mb=700, workers=2, machine_mb=4096), "machine has 4.0 GB."),
+        (memory_text(2048, worker_mb=700, workers=2, machine_mb=1024), "too little"),
+        (model_text("x", like=Path("runs/a")), "vary as the one in runs/a did: x."),
+        (model_text("x", like=None), "--like RUN"),
     ],
 )
-def test_a_span_has_its_unit_once_if_it_is_the_same(low, high, text):
-    assert span(Span(low, high)) == text
+def test_what_the_study_takes_is_told(text, words):
+    assert words in text
+
+
+def test_where_all_was_timed_nothing_is_told():
+    assert not_timed_text(3, 3, []) == ""
 
 
 def test_trials_are_told_stage_by_stage_with_their_sum(tmp_path):
@@ -83,14 +112,8 @@ def test_trials_are_told_stage_by_stage_with_their_sum(tmp_path):
     ]
     assert rows[0][2] == "4 configurations × 2 seeds × 2 arms, always to epoch 9"
     assert "2.3 of 9 epochs" in rows[1][2]  # 1 + 2/3 + 6/9
-
-
-def test_a_stage_without_trials_says_nothing_of_them(tmp_path):
-    space = simulated_study(tmp_path, trials=0).space
-
-    rows = cells(trials_table(space, {"design": 16, "search": 0, "confirm": 0}))
-
-    assert rows[1:3] == [["search", "0", ""], ["confirm", "0", ""]]
+    without = cells(trials_table(space, {"design": 16, "search": 0, "confirm": 0}))
+    assert without[1:3] == [["search", "0", ""], ["confirm", "0", ""]]
 
 
 def test_a_kind_that_was_not_timed_has_an_estimate_and_no_measurement():
@@ -105,19 +128,6 @@ def test_a_kind_that_was_not_timed_has_an_estimate_and_no_measurement():
     ]
 
 
-def test_what_was_not_timed_is_told():
-    assert not_timed_text(3, 3, []) == ""
-    assert not_timed_text(20, 12, []).startswith("12 of 20 combinations were timed")
-    assert "training.batch_size may change the time" in not_timed_text(
-        3, 3, ["training.batch_size"]
-    )
-
-
-def test_a_busy_machine_is_told_with_what_it_does_to_the_timings():
-    assert "leave out" in busy_text(3.2, 2, corrected=True)
-    assert "steps take less" in busy_text(3.2, 2, corrected=False)
-
-
 def test_time_is_told_as_an_estimate_and_its_ends_only_where_there_is_a_search(tmp_path):
     with_search, without = (
         time_text(Span(480, 720), space=simulated_study(tmp_path, trials=n).space, workers=2)
@@ -128,34 +138,6 @@ def test_time_is_told_as_an_estimate_and_its_ends_only_where_there_is_a_search(t
     assert "ASHA" in with_search
     assert "ASHA" not in without
     assert "estimate" in without
-
-
-def test_memory_that_the_machine_does_not_have_is_told():
-    enough, too_much = (
-        memory_text(2048, worker_mb=700, workers=2, machine_mb=machine) for machine in (4096, 1024)
-    )
-
-    assert enough.startswith("Memory: about 2.0 GB: 2 workers of 0.7 GB")
-    assert enough.endswith("This machine has 4.0 GB.")
-    assert "too little" in too_much
-
-
-def test_trials_that_share_a_gpu_add_up():
-    assert gpu_memory_text(1024, per_gpu=1) == "GPU memory: about 1.0 GB per GPU."
-    assert gpu_memory_text(1024, per_gpu=2) == "GPU memory: about 2.0 GB per GPU of 2 trials."
-
-
-def test_disk_is_at_least_a_megabyte():
-    assert disk_text(4_400_000, "runs/x") == "Disk: about 4 MB in runs/x."
-    assert disk_text(10, "runs/x") == "Disk: about 1 MB in runs/x."
-
-
-@pytest.mark.parametrize(
-    ("share", "text"),
-    [(0.2, "20%"), (0.2144, "21.4%"), (0.98, "98%"), (0.0, "0%"), (0.1996, "20%")],
-)
-def test_a_share_has_a_digit_after_the_point_only_where_it_needs_one(share, text):
-    assert percent(share) == text
 
 
 # --- claims ---
@@ -169,29 +151,33 @@ def rows_of(*lines, cost=None):
 # --- table ---
 
 
-def test_a_row_has_what_is_claimed_seen_found_supported_and_needed():
-    line = made_outlook(STABILITY, seen=0.5, needed=1024, positive=60, supported=2)
-
-    assert rows_of(line) == [["4 stability", "≥ 20%", "50%", "15%", "0%", "1,024"]]
-
-
-def test_an_effect_that_is_never_seen_and_a_design_that_was_not_found_are_told():
-    line = made_outlook(EARLY_SIGNAL, evaluable=0)
-
-    assert rows_of(line) == [["5 early signal", "≥ 0.10", "none", "0%", "0%", "> 128"]]
-
-
-def test_what_no_design_decides_has_no_numbers():
-    row, impossible = rows_of(
-        undecidable(EARLY_GAIN, "at most 28% is possible"), made_outlook(FINAL_GAIN, possible=False)
-    )
-
-    assert row == ["2 early gain", "≥ 20%", "none", "–", "–", "–"]
-    assert impossible == ["3 gain at the horizon", "≥ 10%", "none", "–", "–", "–"]
-
-
-def test_cost_has_the_ratio_up_to_which_it_is_found_to_be_within_the_margin():
-    assert rows_of(cost=COST) == [["6 cost", "≤ ×1.15", "≤ ×1.03", "–", "–", "–"]]
+@pytest.mark.parametrize(
+    ("line", "row"),
+    [
+        pytest.param(
+            made_outlook(STABILITY, seen=0.5, needed=1024, positive=60, supported=2),
+            ["4 stability", "≥ 20%", "50%", "15%", "0%", "1,024"],
+            id="seen",
+        ),
+        pytest.param(
+            made_outlook(EARLY_SIGNAL, evaluable=0),
+            ["5 early signal", "≥ 0.10", "none", "0%", "0%", "> 128"],
+            id="never seen",
+        ),
+        pytest.param(
+            undecidable(EARLY_GAIN, "at most 28% is possible"),
+            ["2 early gain", "≥ 20%", "none", "–", "–", "–"],
+            id="no design decides it",
+        ),
+        pytest.param(
+            made_outlook(FINAL_GAIN, possible=False),
+            ["3 gain at the horizon", "≥ 10%", "none", "–", "–", "–"],
+            id="not possible",
+        ),
+    ],
+)
+def test_a_row_has_what_is_claimed_seen_found_supported_and_needed(line, row):
+    assert rows_of(line, cost=COST) == [row, ["6 cost", "≤ ×1.15", "≤ ×1.03", "–", "–", "–"]]
 
 
 def test_no_cell_of_the_widest_table_is_cut_at_80_columns():
@@ -312,13 +298,6 @@ def test_what_falls_away_with_a_missing_arm_is_told(roles, told):
     assert len(texts) == len(told)
     for text, expected in zip(texts, told, strict=True):
         assert re.search(expected, text)
-
-
-def test_where_variances_come_from_is_told():
-    assert model_text("x", like=Path("runs/a")) == (
-        "Simulated studies vary as the one in runs/a did: x."
-    )
-    assert "--like RUN" in model_text("x", like=None)
 
 
 def test_a_claim_that_was_simulated_with_a_smaller_design_is_named():

@@ -160,32 +160,6 @@ def test_a_fault_is_named_with_its_line_and_the_repair_that_takes_it_away(
     assert json.loads((tmp_path / "out" / "stats.json").read_text())["source"]["repairs"]
 
 
-def test_only_the_repair_asked_for_is_done(run):
-    lines = csv_lines()
-    lines[3], lines[5] = lines[5], lines[3]
-
-    status, _, error = run(lines, "--repair", "drop-duplicates")
-
-    assert status == 2
-    assert "use --repair sort" in error
-
-
-def test_a_file_in_falling_order_is_turned_round_by_sorting(run, tmp_path):
-    header, *rows = csv_lines()
-
-    status, _, _ = run([header, *reversed(rows)], "--repair", "sort")
-
-    assert status == 0
-    assert pd.read_parquet(tmp_path / "out" / "m1.parquet")["timestamp"].is_monotonic_increasing
-
-
-def test_local_times_are_written_in_utc(run, tmp_path):
-    run(csv_lines(), "--tz", "America/New_York")
-
-    written = pd.read_parquet(tmp_path / "out" / "m1.parquet")
-    assert written["timestamp"].iloc[0] == pd.Timestamp("2018-01-02 05:00", tz="UTC")
-
-
 def test_a_local_time_that_names_no_instant_is_a_fault(run):
     stamp = "2018-03-11 02:30"
 

@@ -26,8 +26,7 @@ class Bars(NamedTuple):
     """(bars,) UTC, unix seconds of the bar's open, strictly increasing; of a series 60 times the
     number of its step, as `stage1.data.series` counts them."""
     prices: NDArray[np.float64]
-    """(bars, 4) open, high, low, close; finite and positive. (bars, channels) of a series; finite.
-    """
+    """(bars, 4) open, high, low, close, above 0; of a series (bars, channels); finite."""
 
 
 def resample(bars: Bars, minutes: int) -> Bars:
@@ -35,9 +34,7 @@ def resample(bars: Bars, minutes: int) -> Bars:
 
     Intervals are closed and labelled on the left: the bar of 12:00 holds what opened from 12:00 up
     to, but not at, 12:00 + `minutes`. It takes the first open, the highest high, the lowest low and
-    the last close. An interval without a bar stays out. A bar whose interval lost some minutes to a
-    gap is made of those that are there, so its open may be later than the interval's, and its close
-    earlier.
+    the last close of the minutes that are there. An interval without a bar stays out.
 
     Args:
         bars: Bars of a timeframe that divides `minutes`.
@@ -53,12 +50,7 @@ def resample(bars: Bars, minutes: int) -> Bars:
 
 
 def resample_all(m1: Bars, timeframes: Iterable[str]) -> dict[str, Bars]:
-    """Aggregate 1-minute bars to several timeframes, each from the next finer one.
-
-    Args:
-        m1: 1-minute bars.
-        timeframes: Names from `MINUTES`, in the order of the result.
-    """
+    """Aggregate 1-minute bars to timeframes of `MINUTES`, each from the next finer one."""
     bars, finer = {}, m1
     for timeframe, minutes in MINUTES.items():
         bars[timeframe] = finer = resample(finer, minutes)
@@ -71,10 +63,6 @@ def resample_means(rows: Bars, timeframes: Iterable[str]) -> dict[str, Bars]:
     Groups are counted from 1970: of a monthly series `x3` are the quarters and `x12` the years, of
     an hourly one `x24` the days in UTC. A group that lost some rows to a gap, or to either end of
     the series, is the mean of those that are there; one without a row stays out.
-
-    Args:
-        rows: Of the series itself.
-        timeframes: Such as `x1` and `x12`, in the order of the result.
     """
     return {name: _means(rows, steps_per_bar(name) or 1) for name in timeframes}
 
@@ -169,7 +157,7 @@ def faults_where(
     Args:
         lines: (rows,) where the rows stand in their file.
         broken: (rows,) which of them break the rule.
-        rule: What they break.
+        rule: Such as `high must be >= max(open, close)`.
         value: What a row, counted from 0, has instead.
         repair: What takes the fault away.
     """

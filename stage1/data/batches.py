@@ -112,7 +112,7 @@ class MarketWindows:
         Args:
             windows: Which.
             masking: Span lengths, switch.
-            uniforms: (windows, timeframes, numbers).
+            uniforms: (windows, timeframes, numbers) in [0, 1).
             ratios: Share that is drawn, of each timeframe.
             chances: Of each timeframe to be in a calendar window; None = all are.
         """
@@ -141,8 +141,8 @@ class MarketWindows:
         Raises:
             DataError: A timeframe has no scored bar, so that nothing can be said about it.
         """
-        names, ratios = self.config.timeframes, ratios or {}
-        shares = tuple(ratios.get(name, masking.mask_ratio) for name in names)
+        ratios = ratios or {}
+        shares = tuple(ratios.get(name, masking.mask_ratio) for name in self.config.timeframes)
         if (masking, shares) not in self._validation:
             self._validation[masking, shares] = self._draw_validation(masking, shares)
         return self._validation[masking, shares]
@@ -235,7 +235,7 @@ class WholeWindows:
         bars: Per timeframe; more than the configuration's do no harm.
         config: The training's, but for a stride of one's own.
         calendar: As the training has it.
-        statistics: The training's: whatever the bars are, `zscore` normalises as it was trained.
+        statistics: The training's, by which `zscore` normalises whatever the bars are.
 
     Raises:
         DataError: A timeframe is missing, the bars have another number of channels (their order is
@@ -251,11 +251,24 @@ class WholeWindows:
         statistics: TrainingStatistics,
     ) -> None:
         check_timeframes(tuple(bars), config, "the bars")
-        _check_channels(bars, config)
+        wanted = config.channel_names
+        for name in config.timeframes:
+            channels = bars[name].prices.shape[1]
+            if channels != len(wanted):
+                raise DataError(
+                    f"the bars must have the channels that the model was trained on, "
+                    f"{', '.join(wanted)}, got {channels} in {name}"
+                )
         self.config = config
         self._index = find_windows(bars, config, calendar=calendar)
         if not len(self._index.ends):
-            raise DataError(_no_window(bars, config, calendar=calendar))
+            finest, coarsest = config.timeframes[0], config.timeframes[-1]
+            length = config.unit if calendar else f"bars of {coarsest}"
+            raise DataError(
+                f"the bars must hold a window of {config.seq_len} {length} without a gap over "
+                f"{config.max_gap} {config.unit}, got {len(bars[finest].open_time):,} bars of "
+                f"{finest} without one; add data"
+            )
         self._resident = ResidentBars(bars, config, calendar=calendar)
         self._statistics = statistics
 
@@ -268,11 +281,7 @@ class WholeWindows:
         return self._resident.kind.instants(self._index.ends)
 
     def batch(self, chosen: NDArray[np.int64]) -> Batch:
-        """Gather some windows.
-
-        Args:
-            chosen: Places in `ends`.
-        """
+        """Gather the windows at these places of `ends`."""
         windows = self._index.take(chosen)
         shape = (*windows.lengths.shape, self.config.seq_len)
         nothing = Hiding(np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool))
@@ -280,25 +289,16 @@ class WholeWindows:
         return self._resident.gather(windows, nothing, open_times, self._statistics)
 
     def batches(self, size: int | None = None) -> Iterator[Batch]:
-        """Gather all windows in order, a batch at a time.
-
-        Args:
-            size: Windows per batch; None = as many as a validation has.
-        """
+        """Gather all windows in order, `size` at a time; None = as many as a validation has."""
         for chosen in slices(len(self), size or windows_at_once(self.config)):
             yield self.batch(chosen)
 
 
 def check_timeframes(there: tuple[str, ...], config: DataConfig, where: str) -> None:
-    """Refuse bars that lack a timeframe of a model.
-
-    Args:
-        there: Timeframes of the bars; further ones do no harm.
-        config: Of the model.
-        where: The bars, for the error.
+    """Refuse bars that lack a timeframe of a model's configuration; further ones do no harm.
 
     Raises:
-        DataError: A timeframe is missing.
+        DataError: A timeframe is missing; begins with `where` the bars are.
     """
     wanted = config.timeframes
     if not set(wanted) <= set(there):
@@ -309,27 +309,6 @@ def check_timeframes(there: tuple[str, ...], config: DataConfig, where: str) -> 
             f"{where} must have the timeframes that the model was trained on, "
             f"{', '.join(wanted)}, got {', '.join(there) or 'none'}; {advice}"
         )
-
-
-def _check_channels(bars: dict[str, Bars], config: DataConfig) -> None:
-    wanted = config.channel_names
-    for name in config.timeframes:
-        channels = bars[name].prices.shape[1]
-        if channels != len(wanted):
-            raise DataError(
-                f"the bars must have the channels that the model was trained on, "
-                f"{', '.join(wanted)}, got {channels} in {name}"
-            )
-
-
-def _no_window(bars: dict[str, Bars], config: DataConfig, *, calendar: bool) -> str:
-    finest, coarsest = config.timeframes[0], config.timeframes[-1]
-    length = config.unit if calendar else f"bars of {coarsest}"
-    return (
-        f"the bars must hold a window of {config.seq_len} {length} without a gap over "
-        f"{config.max_gap} {config.unit}, got {len(bars[finest].open_time):,} bars of {finest} "
-        "without one; add data"
-    )
 
 
 def chained_sha256(previous: str, array: NDArray[np.generic]) -> str:

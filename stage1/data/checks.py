@@ -28,7 +28,6 @@ class Spacing(NamedTuple):
 
     rules: Rules
     row: str
-    """What one row is called."""
     wanted: str
     """What the rows must be."""
     unit: str
@@ -41,6 +40,11 @@ def format_time(seconds: int) -> str:
     """An instant as `2018-01-02 03:04` (with seconds where they are not 0)."""
     text = str(np.datetime64(seconds, "s")).replace("T", " ")
     return text.removesuffix(":00") if len(text) == len("2018-01-02 03:04:00") else text
+
+
+def no_rows(path: Path, row: str) -> DataError:
+    """That a file has no rows that could become bars or steps."""
+    return DataError(f"{path}: must hold {row}s, got none; give a file with rows of {row}s")
 
 
 def bar_rules(minutes: int) -> Rules:
@@ -63,11 +67,7 @@ MINUTE_BARS = Spacing(bar_rules(1), "bar", "1-minute bars", "minute", format_tim
 
 
 def steps_of_series(step: Step) -> Spacing:
-    """The rules for a series whose times are step numbers: finite numbers, a row a step, in order.
-
-    Args:
-        step: Of the series, whose rows `stage1.data.series.on_steps` has numbered.
-    """
+    """The rules for a series with numbered steps: finite numbers, a row a step, in order."""
 
     def time_text(open_time: int) -> str:
         return format_time(int(step.starts(np.array([open_time // 60]))[0]))
@@ -93,10 +93,7 @@ def sound_bars(rows: Rows, rules: Rules, advice: str | None = None) -> Bars:
         DataError: No rows, or some break a rule: one line for each fault, up to `SHOWN`.
     """
     if len(rows.lines) == 0 and not rows.faults:
-        named = f"{rows.row}s"
-        raise DataError(
-            f"{rows.path}: must hold {named}, got none; give a file with rows of {named}"
-        )
+        raise no_rows(rows.path, rows.row)
     faults = rules(rows)
     if faults:
         raise DataError(_describe(rows, faults, advice))
@@ -132,11 +129,6 @@ def repair_rows(rows: Rows, wanted: Collection[Repair], rules: Rules) -> tuple[R
     change of clocks skips, or leaves undecided), `sort` puts rows in order of time,
     `drop-duplicates` keeps the first row of each time.
 
-    Args:
-        rows: What a reader made of a file.
-        wanted: Which.
-        rules: That rows must keep.
-
     Returns:
         The rows that are left, and a line about each repair.
 
@@ -161,21 +153,17 @@ def repair_rows(rows: Rows, wanted: Collection[Repair], rules: Rules) -> tuple[R
         rows = _take(rows, np.argsort(rows.open_time, kind="stable"))
         notes.append(f"sorted by time ({plural(moved, 'row')} came before the one above)")
     if Repair.DROP_DUPLICATES in wanted:
-        rows, note = _drop_duplicates(rows)
-        notes.append(note)
+        _, first, inverse = np.unique(rows.open_time, return_index=True, return_inverse=True)
+        keep = rows.open_time == UNREADABLE
+        keep[first] = True
+        differ = (rows.prices != rows.prices[first[inverse]]).any(axis=1) & ~keep
+        values = "prices" if rows.row == "bar" else "values"
+        notes.append(
+            f"dropped {plural(int((~keep).sum()), 'row')} with a time that was there already, "
+            f"{int(differ.sum()):,} of them with other {values}"
+        )
+        rows = _take(rows, keep)
     return rows, notes
-
-
-def _drop_duplicates(rows: Rows) -> tuple[Rows, str]:
-    _, first, inverse = np.unique(rows.open_time, return_index=True, return_inverse=True)
-    keep = rows.open_time == UNREADABLE
-    keep[first] = True
-    differ = (rows.prices != rows.prices[first[inverse]]).any(axis=1) & ~keep
-    note = (
-        f"dropped {plural(int((~keep).sum()), 'row')} with a time that was there already, "
-        f"{int(differ.sum()):,} of them with other {'prices' if rows.row == 'bar' else 'values'}"
-    )
-    return _take(rows, keep), note
 
 
 def _take(rows: Rows, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Rows:
@@ -224,72 +212,31 @@ def _time_faults(rows: Rows, minutes: int, time_text: Callable[[int], str]) -> I
             f"({rows.unit} {lines[row - 1]})"
         )
 
-    yield from faults_where(
-        lines,
-        steps < 0,
-        rule="time must be later than the row before",
-        value=after_previous,
-        repair=Repair.SORT,
-    )
-    yield from faults_where(
-        lines,
-        steps == 0,
-        rule="time must not repeat",
-        value=after_previous,
-        repair=Repair.DROP_DUPLICATES,
-    )
-    if minutes > 1:
-        yield from faults_where(
-            lines,
-            (steps > 0) & (steps < 60 * minutes),
-            rule=f"time must be {minutes} minutes or more after the row before",
-            value=after_previous,
-        )
-
-
-class Gaps(NamedTuple):
-    """Steps between bars that are longer than a bar."""
-
-    number: int
-    longest: int
-    """Minutes without a bar; steps without a row."""
-    after: int
-    """Open time of the bar before the longest gap, unix seconds."""
-
-
-def find_gaps(m1: Bars) -> Gaps:
-    """Count the gaps between 1-minute bars, and find the longest."""
-    missing = np.diff(m1.open_time) // 60 - 1
-    if not (missing > 0).any():
-        return Gaps(0, 0, int(m1.open_time[0]))
-    longest = int(missing.argmax())
-    return Gaps(int((missing > 0).sum()), int(missing[longest]), int(m1.open_time[longest]))
+    too_near = f"time must be {minutes} minutes or more after the row before"
+    for broken, rule, repair in (
+        (steps < 0, "time must be later than the row before", Repair.SORT),
+        (steps == 0, "time must not repeat", Repair.DROP_DUPLICATES),
+        ((steps > 0) & (steps < 60 * minutes) & (minutes > 1), too_near, Repair.DROP_INVALID),
+    ):
+        yield from faults_where(lines, broken, rule=rule, value=after_previous, repair=repair)
 
 
 def describe_times(m1: Bars, spacing: Spacing) -> str:
-    """From when to when there are bars, and the gaps between them.
-
-    Args:
-        m1: 1-minute bars, or the rows of a series.
-        spacing: Of them.
-    """
+    """From when to when there are 1-minute bars, or rows of a series, and the gaps between them."""
     first, last = (spacing.time_text(int(m1.open_time[place])) for place in (0, -1))
     text = f"{plural(len(m1.open_time), spacing.row)} from {first} to {last} UTC; "
-    gaps = find_gaps(m1)
-    if gaps.number == 0:
+    missing = np.diff(m1.open_time) // 60 - 1
+    gaps = int((missing > 0).sum())
+    if gaps == 0:
         return text + "no gap"
-    after = spacing.time_text(gaps.after)
-    longest = plural(gaps.longest, spacing.unit)
-    return f"{text}{plural(gaps.number, 'gap')}, the longest {longest} after {after}"
+    longest = int(missing.argmax())
+    after = spacing.time_text(int(m1.open_time[longest]))
+    length = plural(int(missing[longest]), spacing.unit)
+    return f"{text}{plural(gaps, 'gap')}, the longest {length} after {after}"
 
 
 def require_neighbours(source: Path, m1: Bars, spacing: Spacing) -> None:
     """Some two bars must follow each other: else all are further apart than they are said to be.
-
-    Args:
-        source: The file they are from.
-        m1: 1-minute bars, or the rows of a series.
-        spacing: Of them.
 
     Raises:
         DataError: No two do.

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from stage1.base.errors import DataError
 from stage1.base.text import brief, shown
 from stage1.data.bars import Fault, Repair, Rows
+from stage1.data.checks import no_rows
 from stage1.data.csv_dialects import (
     ANY_DIALECT,
     DATE_TEMPLATES,
@@ -69,7 +70,14 @@ def read_csv(path: Path, *, dialect: str = ANY_DIALECT, timezone: str = "UTC") -
         DataError: Not text, no bars in it, or of no dialect that is known.
     """
     head = _read_head(path)
-    return _read_rows(path, head, _require_layout(path, head, dialect), timezone)
+    layout = find_layout(head.line, dialect)
+    if layout is None:
+        wanted = "of a known dialect" if dialect == ANY_DIALECT else f"of the dialect {dialect}"
+        raise DataError(
+            f"{path}: line {head.number}: header or first row must be {wanted}, "
+            f"got {shown(head.line)}; give it the header timestamp,open,high,low,close"
+        )
+    return _read_rows(path, head, layout, timezone)
 
 
 def read_series_csv(
@@ -99,17 +107,19 @@ def _read_rows(path: Path, head: Head, layout: Layout, timezone: str) -> Rows:
     row: Literal["bar", "step"] = "step" if layout.dialect == "series" else "bar"
     table = _read_table(path, head, layout)
     if len(table.lines) == 0 and not table.ragged:
-        raise DataError(f"{path}: must hold {row}s, got none; give a file with rows of {row}s")
-    series = row == "step"
-    open_time, time_faults, template = _read_times(path, table, timezone, series=series)
+        raise no_rows(path, row)
+    open_time, time_faults, template = _read_times(path, table, timezone, series=row == "step")
     header = "with" if layout.has_header else "without"
+    prices = np.empty((len(table.lines), len(layout.names)))
+    for column, name in enumerate(layout.names if len(prices) else ()):
+        prices[:, column] = parse_numbers(table.texts[name])
     return Rows(
         path=path,
         unit="line",
         format=f"{layout.dialect}, {header} header, times as {template}",
         lines=table.lines,
         open_time=open_time,
-        prices=_read_prices(table, layout.names),
+        prices=prices,
         faults=(*table.ragged, *time_faults),
         cell=table.cell,
         names=layout.names,
@@ -142,17 +152,6 @@ def _read_head(path: Path) -> Head:
         rule = "must be UTF-8 text" if encoding == "utf-8-sig" else "must be UTF-16 text"
         raise DataError(f"{path}: line {number}: {rule}, got {shown(line)}; save it as UTF-8")
     return Head(compression, encoding, number, line, len(filled) > 1)
-
-
-def _require_layout(path: Path, head: Head, dialect: str) -> Layout:
-    layout = find_layout(head.line, dialect)
-    if layout is None:
-        wanted = "of a known dialect" if dialect == ANY_DIALECT else f"of the dialect {dialect}"
-        raise DataError(
-            f"{path}: line {head.number}: header or first row must be {wanted}, "
-            f"got {shown(head.line)}; give it the header timestamp,open,high,low,close"
-        )
-    return layout
 
 
 def _read_table(path: Path, head: Head, layout: Layout) -> Table:
@@ -209,11 +208,7 @@ def _read_table(path: Path, head: Head, layout: Layout) -> Table:
 
 
 def _require_text(path: Path, head: Head) -> None:
-    """Read the file once as text.
-
-    Raises:
-        UnicodeError: It is none.
-    """
+    """Read the file once as text; UnicodeError if it is none."""
     decoder = codecs.getincrementaldecoder(head.encoding)()
     with pa.input_stream(str(path), compression=head.compression) as stream:
         while data := stream.read(HEAD_BYTES):
@@ -254,14 +249,6 @@ def _without_blank_lines(
     return Table(
         {name: column.filter(chosen) for name, column in texts.items()}, lines[filled], ragged
     )
-
-
-def _read_prices(table: Table, names: tuple[str, ...]) -> NDArray[np.float64]:
-    prices = np.empty((len(table.lines), len(names)))
-    if len(prices):
-        for column, name in enumerate(names):
-            prices[:, column] = parse_numbers(table.texts[name])
-    return prices
 
 
 def _read_times(

@@ -76,10 +76,7 @@ def mean_of_parts(parts: Float[Tensor, "bars parts channel"]) -> Float[Tensor, "
 
 
 class Kind(NamedTuple):
-    """A kind of data.
-
-    The baseline, linear interpolation of every channel across the hidden bars, is the same for all.
-    """
+    """A kind of data; the baseline, `interpolate`, is the same for all."""
 
     channels: tuple[str, ...]
     """What the model says of every bar."""
@@ -161,10 +158,7 @@ def window_statistics(
     Float[Tensor, "batch timeframe *channel"],
     Float[Tensor, "batch timeframe *channel"],
 ]:
-    """Mean and standard deviation of the visible bars.
-
-    One scale for the four prices keeps low <= open, close <= high. Without a visible bar the mean
-    is 0.
+    """Mean and standard deviation of the visible bars; without one the mean is 0.
 
     Args:
         levels: Log prices; of a series its values.
@@ -227,7 +221,13 @@ def training_statistics(
     """
     over = None if kind.one_scale else 0
     if not kind.one_scale:
-        _require_movement(parts[0], kind.channels)
+        still = (parts[0].amax(dim=0) == parts[0].amin(dim=0)).tolist()
+        for name, value, stands in zip(kind.channels, parts[0][0], still, strict=True):
+            if stands:
+                raise DataError(
+                    f"channel {name} must move in the training split, got {value:g} throughout; "
+                    "leave it out of data.channels"
+                )
     statistics = TrainingStatistics(
         mean=torch.stack([part.mean(dim=over) for part in parts]),
         deviation=torch.stack([part.std(dim=over, correction=0) for part in parts]),
@@ -235,16 +235,6 @@ def training_statistics(
     )
     deviation = statistics.deviation.maximum(statistics.smallest)
     return statistics._replace(deviation=deviation)
-
-
-def _require_movement(levels: Float[Tensor, "time channel"], channels: Sequence[str]) -> None:
-    still = (levels.amax(dim=0) == levels.amin(dim=0)).tolist()
-    for name, value, stands in zip(channels, levels[0], still, strict=True):
-        if stands:
-            raise DataError(
-                f"channel {name} must move in the training split, got {value:g} throughout; "
-                "leave it out of data.channels"
-            )
 
 
 def interpolate(

@@ -51,10 +51,7 @@ class Batch(NamedTuple):
 class ResidentBars:
     """The bars of all timeframes in memory, from which windows are gathered by index.
 
-    Args:
-        bars: Per timeframe.
-        config: Timeframes, length of the windows, normalisation.
-        calendar: Whether all timeframes of a window span the same minutes.
+    `calendar` says whether all timeframes of a window span the same minutes.
     """
 
     def __init__(self, bars: dict[str, Bars], config: DataConfig, *, calendar: bool) -> None:
@@ -65,10 +62,7 @@ class ResidentBars:
         self.levels = [torch.from_numpy(self.kind.level(one.prices)) for one in series]
 
     def statistics(self, *, until: int) -> TrainingStatistics:
-        """Statistics of the bars that are completed by then.
-
-        Args:
-            until: As `Bars` has times, unix seconds.
+        """Statistics of the bars that are completed by then, in unix seconds as `Bars` has them.
 
         Raises:
             DataError: A channel of a series stands still in them.
@@ -108,9 +102,8 @@ class ResidentBars:
         Args:
             windows: Which.
             hiding: Of each of their bars.
-            open_times: Of each of their bars, as `open_times` gives them.
-            statistics: What `zscore` normalises by; `instance` takes no more than the smallest
-                scale from them.
+            open_times: As `open_times` gives them.
+            statistics: `zscore` normalises by them; `instance` takes the smallest scale alone.
         """
         rows = torch.from_numpy(self._rows(windows))
         levels = torch.stack([whole[rows[:, i]] for i, whole in enumerate(self.levels)], dim=1)

@@ -41,15 +41,11 @@ def bars_to_hide(bars: NDArray[np.int64], ratio: float) -> NDArray[np.int64]:
 
 
 def numbers_needed(seq_len: int, masking: MaskingConfig, ratios: Sequence[float]) -> int:
-    """Uniform random numbers that one window and timeframe uses: two per possible span.
+    """Uniform random numbers that a window of so many bars uses per timeframe: two per span.
 
-    Args:
-        seq_len: Bars in the longest window.
-        masking: Span lengths.
-        ratios: Share that is drawn, of each timeframe.
+    `ratios` are the shares that are drawn, of each timeframe.
     """
-    most = round(max(ratios) * seq_len)
-    return 2 * max(most // masking.mask_span_min, 1)
+    return 2 * max(round(max(ratios) * seq_len) // masking.mask_span_min, 1)
 
 
 def span_lengths(
@@ -149,15 +145,12 @@ def draw_hiding(
     hidden = np.zeros(open_times.shape, dtype=bool)
     for index in range(timeframes):
         last = np.full(windows, seq_len - 2)
-        if masking.sync_across_tf and index > 0:
-            last = np.minimum(last, _bars_before_finer(open_times, index, minutes[index]) - 1)
-        scored[:, index] = draw_spans(
-            uniforms[:, index],
-            bars_to_hide(lengths, ratios[index]),
-            masking,
-            last=last,
-            seq_len=seq_len,
-        )
+        if masking.sync_across_tf and index > 0:  # only bars that end before any finer one begins
+            finer_start = open_times[:, :index, 0].min(axis=1)
+            older = open_times[:, index] + minutes[index] * 60 <= finer_start[:, None]
+            last = np.minimum(last, older.sum(axis=1) - 1)
+        bars = bars_to_hide(lengths, ratios[index])
+        scored[:, index] = draw_spans(uniforms[:, index], bars, masking, last=last, seq_len=seq_len)
         hidden[:, index] |= scored[:, index]
         for finer in range(index if masking.sync_across_tf else 0):
             hidden[:, index] |= overlapping(
@@ -183,8 +176,7 @@ def draw_calendar_hiding(
     timeframe with fewer than `FEWEST_BARS` bars is never drawn from.
 
     Args:
-        open_times: (windows, timeframes, bars) unix seconds, timeframes fine to coarse; beyond
-            `count` larger than any time.
+        open_times: As of `draw_hiding`; beyond `count` larger than any time.
         count: (windows, timeframes) bars that exist.
         minutes: Length of a bar, per timeframe.
         masking: Span lengths, switch.
@@ -248,16 +240,6 @@ def draw_spans(
     return place_spans(lengths, uniforms[:, half:], last=last, seq_len=seq_len)
 
 
-def _bars_before_finer(
-    open_times: NDArray[np.int64], index: int, bar_minutes: int
-) -> NDArray[np.int64]:
-    """(windows,) bars of timeframe `index` that end before any finer timeframe's part begins."""
-    finer_start = open_times[:, :index, 0].min(axis=1)
-    older = open_times[:, index] + bar_minutes * 60 <= finer_start[:, None]
-    count: NDArray[np.int64] = older.sum(axis=1)
-    return count
-
-
 def overlapping(
     coarse_times: NDArray[np.int64],
     coarse_minutes: int,
@@ -270,10 +252,7 @@ def overlapping(
         coarse_times: (windows, bars) open times in seconds, on the coarse clock, increasing.
         coarse_minutes: Length of a coarse bar; a multiple of the fine one's.
         fine_times: (windows, bars) open times in seconds.
-        drawn: Same shape as `fine_times`, the drawn fine bars.
-
-    Returns:
-        (windows, bars) True where a coarse bar overlaps a drawn one.
+        drawn: Same shape as `fine_times`.
     """
     rows, columns = np.nonzero(drawn)
     moments = fine_times[rows, columns]
@@ -292,14 +271,7 @@ def inside(
 ) -> NDArray[np.bool_]:
     """Fine bars that lie in the clock interval of a drawn coarse bar.
 
-    Args:
-        fine_times: (windows, bars) open times in seconds.
-        coarse_times: (windows, bars) open times in seconds, on the coarse clock.
-        coarse_minutes: Length of a coarse bar.
-        drawn: Same shape as `coarse_times`, the drawn coarse bars.
-
-    Returns:
-        (windows, bars) True where a fine bar lies in a drawn one.
+    Shapes and units are those of `overlapping`; `drawn` has that of `coarse_times`.
     """
     owners = fine_times - fine_times % (coarse_minutes * 60)
     places, exists = look_up(owners, np.arange(len(fine_times))[:, None], coarse_times)
@@ -309,7 +281,7 @@ def inside(
 def look_up(
     moments: NDArray[np.int64], rows: NDArray[np.int64], times: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Find moments among the times of their windows, of all windows at once.
+    """Find moments, each in a window of its own, among the times of all windows at once.
 
     Args:
         moments: Unix seconds, of any shape.

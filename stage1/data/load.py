@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from stage1.base.errors import DataError
-from stage1.base.steps import FINEST_OF_SERIES, MINUTES, Step, parse_step
+from stage1.base.steps import FINEST_OF_SERIES, MINUTES, parse_step
 from stage1.base.text import shown
 from stage1.config import Config, DataConfig, with_values
 from stage1.data.bars import Bars, resample_all, resample_means
@@ -69,14 +69,11 @@ def stored_timeframes(data_dir: Path) -> tuple[str, ...]:
 
 
 class Series(NamedTuple):
-    """A series, loaded."""
+    """A series, loaded: its bars per timeframe, the names of their columns, and its step."""
 
     bars: dict[str, Bars]
-    """Per timeframe."""
     channels: tuple[str, ...]
-    """Names of their columns."""
     step: str
-    """How far the rows are apart."""
 
 
 def load_series(data_dir: Path | None, config: DataConfig) -> Series:
@@ -94,7 +91,11 @@ def load_series(data_dir: Path | None, config: DataConfig) -> Series:
         raise DataError(f"a series must be given with --data-dir, got none; {advice}")
     advice = _advice(data_dir, "series")
     path = _find_files(data_dir, (FINEST_OF_SERIES,), advice)[FINEST_OF_SERIES]
-    step = _step_of(path, advice)
+    written = step_text(path)
+    try:
+        step = parse_step(written)
+    except ValueError:
+        raise DataError(f"{path}: must say its step, got {shown(written)}; {advice}") from None
     if config.step and parse_step(config.step)[1:] != step[1:]:
         raise DataError(f"data.step must be that of {path}, {step.text}, got {config.step}")
     known = numeric_columns(path)
@@ -107,14 +108,6 @@ def load_series(data_dir: Path | None, config: DataConfig) -> Series:
     finest = sound_bars(rows, steps_of_series(step).rules, advice)
     bars = resample_means(finest, config.timeframes)
     return Series(bars, channels, config.step or step.text)
-
-
-def _step_of(path: Path, advice: str) -> Step:
-    text = step_text(path)
-    try:
-        return parse_step(text)
-    except ValueError:
-        raise DataError(f"{path}: must say its step, got {shown(text)}; {advice}") from None
 
 
 def _advice(data_dir: Path, kind: Literal["ohlc", "series"]) -> str:

@@ -28,14 +28,12 @@ from stage1.data.store import SERIES_FILE, read_parquet, write_parquet
 
 
 class Prepared(NamedTuple):
-    """What is to be written."""
+    """What is to be written, and what there is of it, in numbers and in a few words."""
 
     files: dict[str, Callable[[Path], None]]
     """By name, what writes each."""
     stats: dict[str, object]
-    """What there is, and where it comes from."""
     summary: str
-    """The same in a few words."""
 
 
 def prepare_bars(
@@ -81,12 +79,7 @@ def prepare_series(
 ) -> Prepared:
     """Read any regular series and check every row; what is found is printed.
 
-    Args:
-        source: CSV or Parquet.
-        step: How far its rows are apart.
-        channels: Columns to take; None for all of numbers.
-        tz: IANA name of the clock that times without a zone were read from.
-        repairs: What to mend.
+    Args as of `prepare_bars`; `channels` are the columns to take, None for all of numbers.
 
     Raises:
         DataError: The file cannot be read, or breaks a rule.

@@ -50,7 +50,10 @@ def read_parquet(
     lines = np.arange(1, table.num_rows + 1)
     times = _parquet_times(table.column(TIME), path, floor=row == "step")
     instants = to_instants(times, timezone, path)
-    prices = np.stack([_prices(table.column(name), path) for name in names], axis=1)
+    try:
+        prices = np.stack([_filled(table.column(name), pa.float64()) for name in names], axis=1)
+    except pa.ArrowException as error:
+        raise DataError(f"{path}: prices must be numbers ({brief(str(error))})") from None
 
     def cell(line: int, column: str) -> str:
         name = TIME if column == "time" else column
@@ -78,13 +81,9 @@ def read_parquet(
 def write_parquet(
     bars: Bars, path: Path, *, names: tuple[str, ...] = PRICES, step: Step | None = None
 ) -> None:
-    """Write bars, or the rows of a series, under their times (datetime in UTC).
+    """Write bars, or the rows of a series that its step numbers, under their times in UTC.
 
-    Args:
-        bars: What to write; of a series, rows that are numbered by their step.
-        path: Of the file.
-        names: Of the columns beside the timestamp.
-        step: Of a series, which its file has as well.
+    `names` are those of the columns beside the timestamp; the step of a series is written too.
     """
     seconds = bars.open_time if step is None else step.starts(bars.open_time // 60)
     stamps = pa.array(seconds * TICKS["us"], pa.timestamp("us", tz="UTC"))
@@ -153,13 +152,6 @@ def _parquet_times(column: pa.ChunkedArray, path: Path, *, floor: bool) -> Times
         seconds += (rest > 0) & (seconds % 60 == 0)
     seconds[ticks == UNREADABLE] = UNREADABLE
     return Times(seconds, in_utc=kind.tz is not None)
-
-
-def _prices(column: pa.ChunkedArray, path: Path) -> NDArray[np.float64]:
-    try:
-        return _filled(column, pa.float64())
-    except pa.ArrowException as error:
-        raise DataError(f"{path}: prices must be numbers ({brief(str(error))})") from None
 
 
 def _filled(column: pa.ChunkedArray, kind: pa.DataType) -> NDArray[Any]:

@@ -43,12 +43,7 @@ class Times(NamedTuple):
 
 
 def find_template(example: str, *, dates: bool = False) -> str | None:
-    """Which of `TIME_TEMPLATES`, or `UNIX`, a time is written by; None for none of them.
-
-    Args:
-        example: A time.
-        dates: Whether it may be one of `DATE_TEMPLATES` as well.
-    """
+    """Which of `TIME_TEMPLATES`, `DATE_TEMPLATES` (if `dates`) or `UNIX` a time is written by."""
     for template in TIME_TEMPLATES:
         if _fits(example, template) and _SUFFIX.fullmatch(example, len(template)):
             return template
@@ -74,7 +69,7 @@ def parse_times(texts: pa.ChunkedArray, template: str, *, floor: bool = False) -
     """
     if template == UNIX:
         return Times(unix_seconds(parse_numbers(texts), floor=floor), in_utc=True)
-    in_utc = _parse_suffix(str(texts[0])[len(template) :]).in_utc
+    _, in_utc = _parse_suffix(str(texts[0])[len(template) :])
     seconds = [
         _parse_written(chunk, template, in_utc=in_utc, floor=floor) for chunk in texts.chunks
     ]
@@ -82,13 +77,9 @@ def parse_times(texts: pa.ChunkedArray, template: str, *, floor: bool = False) -
 
 
 def unix_seconds(numbers: NDArray[np.float64], *, floor: bool = False) -> NDArray[np.int64]:
-    """Unix times in any of the four units, also mixed, to seconds.
+    """Unix times in any of the four units, also mixed, to seconds; `floor` as of `parse_times`.
 
     Instants from 1973 to 2286 differ in size from unit to unit; anything else is `UNREADABLE`.
-
-    Args:
-        numbers: The times.
-        floor: As `parse_times` takes it.
     """
     seconds = np.full(len(numbers), np.nan)
     for unit in UNIX_UNITS:
@@ -121,7 +112,7 @@ def _parse_written(
     seconds = _parse_minutes(texts, template)
     endings = pc.dictionary_encode(pc.utf8_slice_codeunits(texts, len(template)))
     after = [_parse_suffix(ending, floor=floor) for ending in endings.dictionary.to_pylist()]
-    offsets = [a.seconds if a.in_utc == in_utc else UNREADABLE for a in after]
+    offsets = [seconds if has_zone == in_utc else UNREADABLE for seconds, has_zone in after]
     offset = np.array(offsets, dtype=np.int64)[to_numpy(endings.indices)]
     readable = (seconds != UNREADABLE) & (offset != UNREADABLE)
     return np.where(readable, seconds + offset, UNREADABLE)
@@ -155,38 +146,24 @@ def _parse_minutes(texts: pa.Array, template: str) -> NDArray[np.int64]:
             readable &= character == ord(place)
     year, month, day, hour, minute = fields.values()
     readable &= (month >= 1) & (month <= 12) & (hour < 24) & (minute < 60)
-    first_day, days = _month_days(year, month)
+    months = ((year - 1970) * 12 + month - 1).astype("M8[M]")
+    first_day = months.astype("M8[D]").astype(np.int64)  # from 1970 on
+    days = (months + 1).astype("M8[D]").astype(np.int64) - first_day
     readable &= (day >= 1) & (day <= days)
     seconds = (first_day + day - 1) * 86_400 + hour * 3600 + minute * 60
     return np.where(readable, seconds, UNREADABLE)
 
 
-def _month_days(
-    year: NDArray[np.int64], month: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first day of a month, counted from 1970-01-01, and how many days it has."""
-    months = ((year - 1970) * 12 + month - 1).astype("M8[M]")
-    first = months.astype("M8[D]").astype(np.int64)
-    return first, (months + 1).astype("M8[D]").astype(np.int64) - first
-
-
-class _Suffix(NamedTuple):
-    seconds: int
-    in_utc: bool
-
-
-def _parse_suffix(text: str, *, floor: bool = False) -> _Suffix:
+def _parse_suffix(text: str, *, floor: bool = False) -> tuple[int, bool]:
+    """Seconds to add to the minute before it, or `UNREADABLE`; and whether it names a zone."""
     match = _SUFFIX.fullmatch(text)
     if match is None:
-        return _Suffix(UNREADABLE, False)
+        return UNREADABLE, False
     second = int(match["second"] or 0)
     if int(match["fraction"] or 0) > 0 and not floor:
         second = max(second, 1)
     ahead = int(match["hours"] or 0) * 3600 + int(match["minutes"] or 0) * 60
-    return _Suffix(second - ahead if match["sign"] == "+" else second + ahead, bool(match["zone"]))
-
-
-_HALF_A_DAY = 43_200
+    return second - ahead if match["sign"] == "+" else second + ahead, bool(match["zone"])
 
 
 class Instants(NamedTuple):
@@ -283,7 +260,8 @@ def _settle_repeated_hours(
     """Write into `first` the second reading where it is meant; True where that cannot be told."""
     undecided = np.zeros(len(local), dtype=bool)
     rows = np.flatnonzero(repeated)
-    apart = (np.diff(rows) > 1) | (np.abs(np.diff(local[rows])) > _HALF_A_DAY)
+    half_a_day = 43_200
+    apart = (np.diff(rows) > 1) | (np.abs(np.diff(local[rows])) > half_a_day)
     for hour in np.split(rows, np.flatnonzero(apart) + 1):
         steps = np.diff(local[hour])
         falls = np.flatnonzero(steps < 0)

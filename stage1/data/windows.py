@@ -53,11 +53,6 @@ def find_windows(
     last `seq_len` minutes. Left out are windows in which a timeframe (m1, if `calendar`) has no bar
     for more than `max_gap` minutes, and calendar windows with fewer than `FEWEST_BARS` m1 bars.
 
-    Args:
-        bars: Per timeframe, as in `config.timeframes`.
-        config: Timeframes, length, stride, longest gap.
-        calendar: Whether all timeframes span the same minutes.
-
     Raises:
         DataError: A bar opens off the clock, so that nobody knows what it overlaps.
     """
@@ -73,7 +68,9 @@ def _windows_of_equal_length(
     usable = np.ones(len(ends), dtype=bool)
     last = np.empty((len(ends), len(config.timeframes)), dtype=np.int64)
     starts = ends.copy()
-    for column, (timeframe, minutes) in enumerate(_lengths(config)):
+    for column, (timeframe, minutes) in enumerate(
+        zip(config.timeframes, config.minutes, strict=True)
+    ):
         times, length = bars[timeframe].open_time, minutes * 60
         _check_clock(timeframe, times, minutes)
         if len(times) == 0:
@@ -97,7 +94,9 @@ def _calendar_windows(
     starts = ends - config.seq_len * 60
     last = np.empty((len(ends), len(config.timeframes)), dtype=np.int64)
     first = np.empty_like(last)
-    for column, (timeframe, minutes) in enumerate(_lengths(config)):
+    for column, (timeframe, minutes) in enumerate(
+        zip(config.timeframes, config.minutes, strict=True)
+    ):
         times, length = bars[timeframe].open_time, minutes * 60
         _check_clock(timeframe, times, minutes)
         last[:, column] = np.searchsorted(times + length, ends, side="right") - 1
@@ -111,18 +110,19 @@ def _calendar_windows(
     return WindowIndex(ends, starts, last, count).take(usable)
 
 
-def _lengths(config: DataConfig) -> list[tuple[str, int]]:
-    return list(zip(config.timeframes, config.minutes, strict=True))
-
-
-def _check_clock(timeframe: str, times: NDArray[np.int64], minutes: int) -> None:
-    off = times[times % (minutes * 60) != 0]
+def _times_on_clock(
+    bars: dict[str, Bars], timeframe: str, minutes: int
+) -> tuple[NDArray[np.int64], int]:
+    """When the bars of a timeframe open, and their length in seconds."""
+    times, length = bars[timeframe].open_time, minutes * 60
+    off = times[times % length != 0]
     if len(off):
         raise DataError(
             f"{timeframe}: every bar must open on the UTC clock at a multiple of "
             f"{minutes} minutes, got {np.datetime64(int(off[0]), 's')}; make the bars "
             "anew from 1-minute ones: python -m stage1.prepare"
         )
+    return times, length
 
 
 def split_windows(
@@ -184,10 +184,8 @@ def _too_little_data(config: DataConfig, seconds: int, *, calendar: bool) -> str
     if calendar:
         length, advice = config.unit, ""
         further = f" and with at least {FEWEST_BARS} bars of {config.timeframes[0]} in each window"
-    needed, there = (
-        f"{days_needed(config, calendar=calendar):.1f} days",
-        f"{seconds / DAY:.1f} days",
-    )
+    needed = f"{days_needed(config, calendar=calendar):.1f} days"
+    there = f"{seconds / DAY:.1f} days"
     if config.kind == "series":
         steps = int(np.ceil(_minutes_needed(config, calendar=calendar)))
         needed, there = f"{steps:,} steps", f"{seconds // 60:,} steps"

@@ -8,17 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import (
-    HfApi,
-    hf_hub_download,
-    is_offline_mode,
-    snapshot_download,
-)
-from huggingface_hub.errors import (
-    GatedRepoError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import HfApi, hf_hub_download, is_offline_mode, snapshot_download
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils.tqdm import tqdm
 
 from stage1.base.errors import ModelError
@@ -39,9 +30,6 @@ _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 
 def cached_folder(name: str) -> Path | None:
     """The snapshot of a hub model in the cache, with config and all weights; None without.
-
-    Args:
-        name: `owner/model` or `owner/model@revision`.
 
     Raises:
         ModelError: Not a hub name, or its entry of the cache is broken.
@@ -85,29 +73,16 @@ def download(name: str, *, anew: bool = False) -> Path:
                 f"revision {revision or 'main'}; older models have the weights in a conversion "
                 f"request: try {repository}@refs/pr/1"
             )
-        config = hf_hub_download(
-            repository, CONFIG_FILE, revision=revision, force_download=anew, tqdm_class=bar
-        )
-        read_config(Path(config).parent)
-        folder = snapshot_download(
-            repository,
-            revision=revision,
-            allow_patterns=files,
-            force_download=anew,
-            tqdm_class=bar,
-        )
-    return Path(folder)
+        options: Any = {"revision": revision, "force_download": anew, "tqdm_class": bar}
+        read_config(Path(hf_hub_download(repository, CONFIG_FILE, **options)).parent)
+        return Path(snapshot_download(repository, allow_patterns=files, **options))
 
 
 def wanted_files(names: Iterable[str]) -> list[str]:
-    """Which files of a repository make the model: config, card and one set of safetensors.
+    """Which of a repository's files make the model: config, card and one set of safetensors.
 
-    Args:
-        names: All files of the repository, folders in their names.
-
-    Returns:
-        The single file of weights where there is one, else the shards and their index. Empty
-        without config or safetensors.
+    The weights are the single file where there is one, else the shards and their index. Empty
+    without config or safetensors.
     """
     there = set(names)
     shards = sorted(filter(_SHARD.fullmatch, there))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -47,18 +46,17 @@ def build_t5(
     Raises:
         ConfigError: The language model has no such number of blocks.
     """
-    config, stored = language_model.config, language_model.weights
-    names = _names_taken(language_model, n_pretrained_blocks)
-    match initialization:
-        case "pretrained":
-            weights = {name: stored[name].clone() for name in names}
-        case "shuffled":
-            weights = _shuffled(stored, names, seed=seed)
-        case "random":
-            weights = {}
-        case _:
-            raise ValueError(f"initialization must be an arm's, got {initialization!r}")
-    if len(weights) < len(stored):
+    config = language_model.config
+    weights = _first_blocks(language_model, n_pretrained_blocks)
+    if initialization == "random":
+        weights = {}
+    elif initialization == "shuffled":
+        generator = torch.Generator().manual_seed(seed)
+        for name, tensor in weights.items():
+            if tensor.dim() > 1 and RELATIVE_BIAS not in name:
+                order = torch.randperm(tensor.numel(), generator=generator)
+                weights[name] = tensor.flatten()[order].view_as(tensor)
+    if len(weights) < len(language_model.weights):
         weights = fresh_weights(config, seed=seed, initializer_factor=initializer_factor) | weights
     with torch.device("meta"):
         stack = t5_stack(config, initializer_factor=initializer_factor, dropout=dropout)
@@ -69,15 +67,10 @@ def build_t5(
 def fresh_weights(
     config: dict[str, Any], *, seed: int, initializer_factor: float = 1.0
 ) -> dict[str, Tensor]:
-    """Weights as `transformers` initialises them; global randomness untouched.
+    """Weights as `transformers` initialises them, of `T5Stack.state_dict()`, in float32.
 
-    Args:
-        config: As `encoder_config` or a `LanguageModel` gives it.
-        seed: Of the weights, alone.
-        initializer_factor: Scale of the weights, > 0; 1 is T5's own.
-
-    Returns:
-        float32, keys as in `T5Stack.state_dict()`.
+    A function of the arguments alone, global randomness untouched; config and factor are those of
+    `t5_stack`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU too
@@ -117,8 +110,10 @@ def t5_stack(
     return stack
 
 
-def _names_taken(language_model: LanguageModel, n_pretrained_blocks: int | None) -> list[str]:
-    """Names of the weights in the first blocks, block by block."""
+def _first_blocks(
+    language_model: LanguageModel, n_pretrained_blocks: int | None
+) -> dict[str, Tensor]:
+    """Copies of the weights in the first blocks, block by block."""
     layers = int(language_model.config["num_layers"])
     blocks = layers if n_pretrained_blocks is None else n_pretrained_blocks
     if not 1 <= blocks <= layers:
@@ -127,20 +122,6 @@ def _names_taken(language_model: LanguageModel, n_pretrained_blocks: int | None)
             f"{language_model.name}, got {n_pretrained_blocks}; null takes all"
         )
     in_order = sorted((block_of(name, layers), name) for name in language_model.weights)
-    return [name for block, name in in_order if block < blocks]
-
-
-def _shuffled(
-    weights: Mapping[str, Tensor], names: Sequence[str], *, seed: int
-) -> dict[str, Tensor]:
-    """The named weights, every matrix permuted within itself; norms and relative bias copied."""
-    generator = torch.Generator().manual_seed(seed)
-    shuffled = {}
-    for name in names:
-        tensor = weights[name]
-        if tensor.dim() < 2 or RELATIVE_BIAS in name:
-            shuffled[name] = tensor.clone()
-            continue
-        order = torch.randperm(tensor.numel(), generator=generator)
-        shuffled[name] = tensor.flatten()[order].view_as(tensor)
-    return shuffled
+    return {
+        name: language_model.weights[name].clone() for block, name in in_order if block < blocks
+    }

@@ -6,13 +6,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from huggingface_hub import (
-    CachedRepoInfo,
-    constants,
-    is_offline_mode,
-    metadata_load,
-    scan_cache_dir,
-)
+from huggingface_hub import constants, is_offline_mode, metadata_load, scan_cache_dir
 from huggingface_hub.errors import CacheNotFound
 from yaml import YAMLError
 
@@ -31,7 +25,6 @@ from stage1.language_models.resolver import LanguageModel, model_folder, resolve
 from stage1.language_models.t5_dimensions import PUBLIC_CONFIGS, encoder_shapes, read_config
 from stage1.language_models.weight_files import NotWholeError, read_json
 
-NOT_STATED = "not stated"
 # PyYAML lets Python's own errors out for odd tags, and for lists inside lists without end.
 _YAML_FAULTS = (YAMLError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
@@ -67,28 +60,17 @@ def inventory() -> tuple[list[Entry], list[str]]:
 
 
 def encoder_parameters(config: dict[str, Any]) -> int:
-    """Number of the encoder's weights, the token table left out.
-
-    Args:
-        config: As `encoder_config` gives it.
-    """
+    """Number of the encoder's weights, the token table left out."""
     return sum(prod(shape) for shape in encoder_shapes(config).values())
 
 
 def licence_of(folder: Path) -> str:
-    """The licence that a model's card states, in card.json or on top of README.md.
-
-    Args:
-        folder: Of the model.
-
-    Returns:
-        One line; `not stated` where no card says any.
-    """
+    """What a model's card states, in card.json or on top of README.md; else `not stated`."""
     stated = _stated(folder)
     if isinstance(stated, list):
         stated = ", ".join(licence for licence in stated if isinstance(licence, str))
     if not isinstance(stated, str) or not stated.strip():
-        return NOT_STATED
+        return "not stated"
     return one_line(stated)[:LONGEST_VALUE]
 
 
@@ -115,6 +97,7 @@ def _bundled(name: str) -> Entry:
 
 
 def _cached() -> tuple[list[Entry], list[str]]:
+    """The T5s in the Hugging Face cache, and a line about each that is broken."""
     try:
         scan = scan_cache_dir(constants.HF_HUB_CACHE)
     except CacheNotFound:
@@ -122,18 +105,8 @@ def _cached() -> tuple[list[Entry], list[str]]:
     except (OSError, ValueError) as error:
         return [], [reason_of(error)]
     entries, faults = [], [one_line(str(warning)) for warning in scan.warnings]
-    for repository in scan.repos:
-        if repository.repo_type == "model":
-            its_entries, its_faults = _snapshots(repository)
-            entries += its_entries
-            faults += its_faults
-    return sorted(entries), sorted(faults)
-
-
-def _snapshots(repository: CachedRepoInfo) -> tuple[list[Entry], list[str]]:
-    """The T5s among a repository's snapshots, by names that `resolve` takes, and broken ones."""
-    entries, faults = [], []
-    for revision in repository.revisions:
+    models = [repository for repository in scan.repos if repository.repo_type == "model"]
+    for repository, revision in ((model, one) for model in models for one in model.revisions):
         folder = revision.snapshot_path
         try:
             parameters = encoder_parameters(read_config(folder))
@@ -142,13 +115,13 @@ def _snapshots(repository: CachedRepoInfo) -> tuple[list[Entry], list[str]]:
             continue
         except ModelError:
             continue  # another architecture, or not even a config
-        name = repository.repo_id
+        name = repository.repo_id  # as `resolve` takes it
         if "main" not in revision.refs:
             name += f"@{min(revision.refs, default=revision.commit_hash)}"
         where = "cached" if is_whole(folder) else "in part"
         size, licence = revision.size_on_disk, licence_of(folder)
         entries.append(Entry(one_line(name), where, parameters, size, licence))
-    return entries, faults
+    return sorted(entries), sorted(faults)
 
 
 class Fetched(NamedTuple):

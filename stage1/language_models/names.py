@@ -92,9 +92,6 @@ def hub_reference(name: str) -> tuple[str, str | None]:
 def cached_snapshot(name: str) -> Path | None:
     """The snapshot of a hub model in the cache, its weights there or not; None without a config.
 
-    Args:
-        name: `owner/model` or `owner/model@revision`.
-
     Raises:
         ModelError: Not a hub name, or its entry of the cache is broken.
     """

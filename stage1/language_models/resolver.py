@@ -77,11 +77,7 @@ def resolve(
 
 
 def read_encoder(folder: Path, name: str) -> tuple[LanguageModel, dict[str, StoredTensor]]:
-    """Read and check the encoder of a folder, without a line in the log.
-
-    Args:
-        folder: With config.json and safetensors.
-        name: As the model was asked for.
+    """Read and check a folder's encoder, without a line in the log; `name` is what was asked for.
 
     Returns:
         The language model, and the tensors that are not of its encoder.
@@ -108,9 +104,6 @@ def read_encoder(folder: Path, name: str) -> tuple[LanguageModel, dict[str, Stor
 def model_folder(name: str) -> Path:
     """The folder of a language model; of a hub model its snapshot, downloaded unless it is whole.
 
-    Args:
-        name: As `resolve` takes it.
-
     Raises:
         ModelError: The model is not to be had.
     """
@@ -118,11 +111,7 @@ def model_folder(name: str) -> Path:
 
 
 def weights_sha256(weights: Mapping[str, Tensor]) -> str:
-    """Fingerprint of named tensors: equal exactly where names, shapes and float32 values are.
-
-    Returns:
-        Hexadecimal SHA-256 over name, shape and float32 bytes, in the order of the names.
-    """
+    """Hexadecimal SHA-256 over name, shape and float32 bytes, in the order of the names."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         values = weights[name].detach().to("cpu", torch.float32).contiguous()

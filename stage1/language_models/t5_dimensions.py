@@ -100,11 +100,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def checked_fields(stored: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The encoder's fields among those that a file holds.
-
-    Args:
-        stored: Whatever the file says.
-        path: The file, for the error.
+    """The encoder's fields among those that a file holds, whatever they are.
 
     Raises:
         ModelError: A field is missing or out of range.
@@ -168,14 +164,7 @@ def _integer(
 
 
 def encoder_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every weight of the encoder, the token table left out.
-
-    Args:
-        config: As `encoder_config` gives it.
-
-    Returns:
-        Keys as in `transformers`' `T5Stack.state_dict()`.
-    """
+    """Name, as in `T5Stack.state_dict()`, and shape of every weight but the token table."""
     width, inner, hidden = config["d_model"], config["num_heads"] * config["d_kv"], config["d_ff"]
     gated = config["feed_forward_proj"].startswith("gated")
     block = {f"layer.0.SelfAttention.{letter}.weight": (inner, width) for letter in "qkv"}
@@ -213,13 +202,9 @@ _UNUSED = f"decoder.block.0.layer.1.EncDecAttention.{RELATIVE_BIAS}.weight"
 
 
 def encoder_names(names: Iterable[str]) -> dict[str, str]:
-    """The encoder's tensors, the token table left out.
+    """The encoder's tensors, the token table left out: names of `T5Stack.state_dict()` to those.
 
-    Args:
-        names: All tensors of a model: a T5, the encoder of one, or a bare `T5Stack`.
-
-    Returns:
-        Names as in `T5Stack.state_dict()` to names as given.
+    `names` are all of a model: a T5, the encoder of one, or a bare `T5Stack`.
     """
     without_tables = [name for name in names if name not in TOKEN_TABLES]
     prefixed = {
@@ -229,60 +214,36 @@ def encoder_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def listed(names: Collection[str], what: str) -> str:
-    """How many tensors there are, and the first three names, for an error message.
-
-    Args:
-        names: From a file, so they may be anything.
-        what: Follows the number of tensors.
-    """
+    """How many tensors there are, what of them, and three names, for an error message."""
     first = ", ".join(map(shown, sorted(names)[:3]))
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"{len(names)} tensor{'s' * (len(names) != 1)} {what}: {first}{more}"
 
 
 def block_of(name: str, blocks: int) -> int:
-    """Index of the block a weight belongs to; the final norm goes with the last.
-
-    Args:
-        name: As in `T5Stack.state_dict()`.
-        blocks: Of the encoder.
-    """
+    """Index of the block that a weight belongs to; the final norm goes with the last."""
     return int(name.split(".")[1]) if name.startswith("block.") else blocks - 1
 
 
 def parameters_by_part(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    """Sum up what is not the encoder's.
-
-    Args:
-        shapes: By full name.
-
-    Returns:
-        Number of values by part, those of `PARTS` that are there, in that order.
-    """
+    """Number of values of the parts that are there, by `PARTS`, from the shapes of all others."""
+    table, decoder, output, other = PARTS
     sums = dict.fromkeys(PARTS, 0)
     for name, shape in shapes.items():
-        sums[_part_of(name)] += prod(shape)
+        if name in TOKEN_TABLES or name == _DECODERS_TABLE:
+            part = table
+        elif name.startswith("decoder."):
+            part = decoder
+        else:
+            part = output if name == _OUTPUT else other
+        sums[part] += prod(shape)
     return {part: number for part, number in sums.items() if number}
-
-
-def _part_of(name: str) -> str:
-    table, decoder, output, other = PARTS
-    if name in TOKEN_TABLES or name == _DECODERS_TABLE:
-        return table
-    if name.startswith("decoder."):
-        return decoder
-    return output if name == _OUTPUT else other
 
 
 def missing_and_unexpected(
     others: Mapping[str, tuple[int, ...]], config: dict[str, Any], *, decoder_blocks: int
 ) -> tuple[set[str], set[str]]:
-    """Compare what is not the encoder with the rest of a T5 of the same config.
-
-    Args:
-        others: Shapes of all tensors that are not the encoder's, by full name.
-        config: As `encoder_config` gives it.
-        decoder_blocks: Of a whole T5 of this config.
+    """Compare the shapes of what is not the encoder with the rest of a T5 of the same config.
 
     Returns:
         Names missing of a decoder that is there in part, and names (or shapes) that no T5 of this
@@ -304,14 +265,8 @@ def missing_and_unexpected(
 def decoder_shapes(config: dict[str, Any], *, blocks: int) -> dict[str, tuple[int, ...]]:
     """Name and shape of every weight of a T5's decoder, the token table left out.
 
-    A block is the encoder's with attention to the encoder in the middle.
-
-    Args:
-        config: As `encoder_config` gives it.
-        blocks: Of the decoder, > 0.
-
-    Returns:
-        Keys as in `T5ForConditionalGeneration.state_dict()`.
+    A block is the encoder's with attention to the encoder in the middle. Keys are as in
+    `T5ForConditionalGeneration.state_dict()`.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     for key, shape in encoder_shapes({**config, "num_layers": blocks}).items():

@@ -42,12 +42,10 @@ _FEWEST_ENTRIES = 4
 
 
 class MatrixEvidence(NamedTuple):
-    """What one matrix tells."""
+    """The `spectral_concentration` of one matrix's `normal_scores`, and its `standard_score`."""
 
     concentration: float
-    """The `spectral_concentration` of its `normal_scores`."""
     score: float
-    """See `standard_score`."""
 
 
 class BlockEvidence(NamedTuple):
@@ -184,11 +182,6 @@ def standard_score(concentration: float, *, rows: int, columns: int) -> float:
     the squared scalar products of its n (n - 1) / 2 pairs of columns, each counted twice and with
     a variance of about 2 m^2: in all 4 m^2 n^2, around a mean of about mn (m + n).
 
-    Args:
-        concentration: As `spectral_concentration` gives it.
-        rows: Of the matrix, > 0.
-        columns: Of the matrix, > 0.
-
     Returns:
         About standard normal for a large random matrix.
 
@@ -210,13 +203,12 @@ def _block_of(weights: Mapping[str, Tensor], threshold: float) -> BlockEvidence:
 
 
 def _matrices(weights: Mapping[str, Tensor]) -> dict[str, MatrixEvidence]:
-    evidence = {}
-    for name, values in weights.items():
-        if RELATIVE_BIAS in name:  # small, and the shuffled arm keeps it
-            continue
-        if values.ndim == 2:
-            evidence[".".join(name.split(".")[-3:-1])] = _matrix(values)
-    return evidence
+    return {
+        ".".join(name.split(".")[-3:-1]): _matrix(values)
+        for name, values in weights.items()
+        # the bias is small, and the shuffled arm keeps it
+        if values.ndim == 2 and RELATIVE_BIAS not in name
+    }
 
 
 def _matrix(values: Tensor) -> MatrixEvidence:
@@ -248,9 +240,6 @@ class Verification(NamedTuple):
 
 def verify(name: str) -> Verification:
     """Check that a language model is whole and nothing else, and gather evidence of training.
-
-    Args:
-        name: As `resolve` takes it.
 
     Raises:
         ModelError: The model is not to be had; a tensor is missing, of another shape than the
@@ -285,9 +274,6 @@ def verify(name: str) -> Verification:
 def described(verified: Verification) -> list[tuple[str, str]]:
     """What a verified model is, that all of it is in order, and the verdict, for people.
 
-    Args:
-        verified: As `verify` gives it.
-
     Returns:
         Label and text of each line; a line without a label goes on with the one before.
     """
@@ -312,17 +298,13 @@ def described(verified: Verification) -> list[tuple[str, str]]:
     for file, sha256 in verified.sha256.items():
         lines += [("sha256", f"of {file}{agrees}:"), ("", sha256)]
     lines += [("fingerprint", "of the encoder, in float32:"), ("", model.sha256)]
-    return lines + _evidence(verified.evidence)
-
-
-def _evidence(evidence: Evidence) -> list[tuple[str, str]]:
-    """A line per block, and the verdict."""
-    lines = [
+    lines += [
         ("patterns", "spectral concentration is 1 where a matrix has none; a matrix"),
         ("", f"stands out over {MARGIN:g} times as far from 1 as any of {DRAWS} fresh draws"),
     ]
-    lines += [(f"  block {index}", _block(block)) for index, block in enumerate(evidence.blocks)]
-    return [*lines, ("verdict", evidence.verdict)]
+    blocks = enumerate(verified.evidence.blocks)
+    lines += [(f"  block {index}", _block(block)) for index, block in blocks]
+    return [*lines, ("verdict", verified.evidence.verdict)]
 
 
 def _block(block: BlockEvidence) -> str:

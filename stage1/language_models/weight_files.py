@@ -112,11 +112,7 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
 def read_tensors(
     stored: Mapping[str, StoredTensor], names: Iterable[str]
 ) -> Iterator[tuple[str, Tensor]]:
-    """Read tensors by name, one at a time.
-
-    Args:
-        stored: As `stored_tensors` gives it.
-        names: Among those of `stored`.
+    """Read some of the `stored_tensors` by name, one at a time.
 
     Yields:
         Name and values, a view of the file in its format.
@@ -137,15 +133,14 @@ def read_tensors(
                         f"{stored[name].format}; choose a model in one of these"
                     )
                 values = content.get_tensor(name)
-                _check_values(what, values)
+                if not values.isfinite().all():
+                    raise NotWholeError(
+                        f"{what} must be finite, got NaN or infinity; fetch it again"
+                    )
+                if not values.any():
+                    wrong = "must hold trained weights, got zeros only"
+                    raise NotWholeError(f"{what} {wrong}; fetch it again")
                 yield name, values
-
-
-def _check_values(what: str, values: Tensor) -> None:
-    if not values.isfinite().all():
-        raise NotWholeError(f"{what} must be finite, got NaN or infinity; fetch it again")
-    if not values.any():
-        raise NotWholeError(f"{what} must hold trained weights, got zeros only; fetch it again")
 
 
 @contextmanager

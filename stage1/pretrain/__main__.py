@@ -60,11 +60,7 @@ def check_folder(out: Path, *, resume: bool) -> None:
 
 @contextmanager
 def interruptible(out: Path) -> Iterator[None]:
-    """Let Ctrl-C end the block with status 130 and a line that says what is saved.
-
-    Raises:
-        typer.Exit: After Ctrl-C.
-    """
+    """Let Ctrl-C end the block with status 130 and a line that says what is saved."""
     try:
         yield
     except KeyboardInterrupt:
@@ -80,16 +76,6 @@ def interruptible(out: Path) -> Iterator[None]:
         raise SystemExit(EXIT_INTERRUPTED) from None  # which says no more
 
 
-def check_accelerator(accelerator: Accelerator) -> None:
-    """Refuse a GPU that is not there.
-
-    Raises:
-        ConfigError: PyTorch finds none.
-    """
-    if accelerator == "gpu" and not torch.cuda.is_available():
-        raise ConfigError("--accelerator gpu must find a GPU with CUDA, got none; use cpu")
-
-
 def with_steps(
     requested: Plan, saved: Saved | None, budget: timedelta, streams: corpus.TokenStreams
 ) -> Plan:
@@ -98,13 +84,15 @@ def with_steps(
     Raises:
         ResultsError: The saved training is another one.
     """
-    if saved is not None:
-        plan = requested if requested.steps else requested._replace(steps=saved.plan.steps)
-        check_plan(saved.plan, plan)
-        return plan
     if requested.steps:
-        return requested
-    return requested._replace(steps=training.steps_within(budget, requested, streams))
+        plan = requested
+    elif saved is not None:
+        plan = requested._replace(steps=saved.plan.steps)
+    else:
+        plan = requested._replace(steps=training.steps_within(budget, requested, streams))
+    if saved is not None:
+        check_plan(saved.plan, plan)
+    return plan
 
 
 def pretrain(
@@ -149,7 +137,8 @@ def pretrain(
     """
     torch.set_num_threads(threads)
     budget = parse_duration(time_budget)
-    check_accelerator(accelerator)
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise ConfigError("--accelerator gpu must find a GPU with CUDA, got none; use cpu")
     started = time.monotonic()
     with interruptible(out), must_be_writable(out, advice="make room or use another --out"):
         check_folder(out, resume=resume)

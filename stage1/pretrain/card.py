@@ -7,12 +7,10 @@ import re
 import shlex
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict, ValidationError
-from transformers import T5ForConditionalGeneration
 
 from stage1.base.errors import ResultsError
 from stage1.base.files import sha256_of_file, write_text
@@ -31,8 +29,6 @@ from stage1.pretrain.training import (
     span_objective,
     unigram_loss,
 )
-
-_TEMPLATE = "card.md.jinja"
 
 
 class _Part(BaseModel):
@@ -162,14 +158,11 @@ def render(card: Card) -> str:
         autoescape=False,  # Markdown, and what comes from the corpus passes `prose`
     )
     environment.filters |= {"number": "{:,}".format, "loss": "{:.3f}".format, "prose": _prose}
-    return environment.get_template(_TEMPLATE).render(_values(card))
-
-
-def _values(card: Card) -> dict[str, Any]:
-    return {name: getattr(card, name) for name in Card.model_fields} | {
-        "gain_per_doubling": card.gain_per_doubling,
-        "held_out_rows": HELD_OUT_BATCHES * ROWS_PER_STEP,
-    }
+    return environment.get_template("card.md.jinja").render(
+        {name: getattr(card, name) for name in Card.model_fields},
+        gain_per_doubling=card.gain_per_doubling,
+        held_out_rows=HELD_OUT_BATCHES * ROWS_PER_STEP,
+    )
 
 
 def _prose(text: str) -> str:
@@ -228,8 +221,10 @@ def describe(
     """
     model = load_saved(out)
     vocabulary = (out / VOCABULARY_FILE).read_bytes()
-    sentinel = span_objective().first_sentinel
-    table = model.shared.weight
+    objective, table = span_objective(), model.shared.weight
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        untrained = new_model(plan.size).eval()
     return Card(
         name=out.resolve().name,
         size=plan.size,
@@ -250,7 +245,7 @@ def describe(
         training=TrainingFacts(
             steps=plan.steps,
             rows=ROWS_PER_STEP,
-            row_tokens=span_objective().row_tokens,
+            row_tokens=objective.row_tokens,
             seed=plan.seed,
             accelerator=plan.accelerator,
             precision=plan.precision,
@@ -258,10 +253,14 @@ def describe(
             seconds=round(seconds, 1),
             command=_remaking_command(plan, out.resolve().name, texts, license),
         ),
-        held_out_loss=_losses(model, plan, streams),
+        held_out_loss=Losses(
+            model=held_out_loss(model, streams.held_out),
+            unigram=unigram_loss(streams),
+            untrained=held_out_loss(untrained, streams.held_out),
+        ),
         shorter=shorter,
         curve=curve,
-        infilling=infill(model, corpus.held_out, vocabulary, sentinel=sentinel),
+        infilling=infill(model, corpus.held_out, vocabulary, sentinel=objective.first_sentinel),
         weights_sha256=sha256_of_file(out / WEIGHTS_FILE),
         torch=version("torch"),
         transformers=version("transformers"),
@@ -270,27 +269,8 @@ def describe(
 
 def _remaking_command(plan: Plan, name: str, texts: list[str], license: str) -> str:
     """The command line that gives the same weights again, under the same name and licence."""
-    options = {
-        "--out": name,
-        "--size": plan.size,
-        "--steps": plan.steps,
-        "--seed": plan.seed,
-        "--threads": plan.threads,
-        "--precision": plan.precision,
-        "--accelerator": plan.accelerator,
-        "--time-budget": "24h",
-        "--license": license,
-    }
-    words = [str(word) for option in options.items() for word in option]
-    return shlex.join(["python", "-m", "stage1.pretrain", *texts, *words])
-
-
-def _losses(model: T5ForConditionalGeneration, plan: Plan, streams: TokenStreams) -> Losses:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(plan.seed)
-        untrained = new_model(plan.size).eval()
-    return Losses(
-        model=held_out_loss(model, streams.held_out),
-        unigram=unigram_loss(streams),
-        untrained=held_out_loss(untrained, streams.held_out),
-    )
+    values = plan._asdict()
+    keys = ("size", "steps", "seed", "threads", "precision", "accelerator")
+    words = [str(word) for key in keys for word in (f"--{key}", values[key])]
+    words += ["--time-budget", "24h", "--license", license]
+    return shlex.join(["python", "-m", "stage1.pretrain", *texts, "--out", name, *words])

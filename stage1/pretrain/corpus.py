@@ -105,9 +105,10 @@ def read_corpus(sources: list[Path]) -> Corpus:
             if len(paragraph) >= MINIMUM_LETTERS:
                 seen.setdefault(paragraph)
     digests = {p: hashlib.sha256(p.encode()).digest() for p in seen}
-    held_out = [p for p in seen if int.from_bytes(digests[p][:4]) % HELD_OUT_EVERY == 0]
-    left_out = set(held_out)
-    training = [p for p in seen if p not in left_out]
+    training: list[str] = []
+    held_out: list[str] = []
+    for p, digest in digests.items():
+        (training if int.from_bytes(digest[:4]) % HELD_OUT_EVERY else held_out).append(p)
     if not held_out:
         raise DataError(
             "the corpus must have a paragraph to hold out, which is one in "
@@ -155,10 +156,7 @@ def encode(paragraphs: list[str], vocabulary: bytes) -> NDArray[np.int32]:
 def token_streams(corpus: Corpus, out: Path, *, required_sha256: str | None = None) -> TokenStreams:
     """Encode both parts of the corpus, training the vocabulary in `out` first where it is missing.
 
-    Args:
-        corpus: The text.
-        out: Folder of the vocabulary.
-        required_sha256: What the vocabulary must have, to go on with a training; None for any.
+    `required_sha256` is what the vocabulary must have, to go on with a training; None for any.
 
     Raises:
         DataError: The text is too short for a vocabulary, or for one row of tokens; then nothing is
@@ -212,13 +210,9 @@ _ANEW = "fetch the corpus anew with `python -m stage1.pretrain.fetch`, or remove
 
 
 def read_sources(folders: list[Path]) -> list[Source]:
-    """Read from which packages the text of corpus folders is.
+    """Read from which packages the text of corpus folders is, in their order.
 
-    Args:
-        folders: Of a corpus; a text file is taken for a folder that says nothing.
-
-    Returns:
-        The packages in the folders' order; none of a folder without `sources.json`.
+    A text file, or a folder without `sources.json`, says nothing.
 
     Raises:
         DataError: A `sources.json` is malformed, or the text files below its folder are not as many
@@ -259,11 +253,10 @@ def _sources_of(folder: Path) -> list[Source]:
 
 
 def _characters(content: bytes) -> int:
-    """Old texts that are not UTF-8 are Windows-1252, one byte per character."""
     try:
         return len(content.decode())
     except UnicodeDecodeError:
-        return len(content)
+        return len(content)  # of Windows-1252, one byte per character
 
 
 def _in_words(counts: tuple[int, int]) -> str:

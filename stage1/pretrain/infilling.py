@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 
 import sentencepiece
 import torch
@@ -43,8 +44,7 @@ def infill(
 
     Args:
         model: In evaluation mode, on the CPU.
-        paragraphs: Held-out text; the first three of 12 to 30 words are taken, or as many as there
-            are.
+        paragraphs: Held-out text; up to three of 12 to 30 words are taken.
         vocabulary: The SentencePiece model.
         sentinel: Token id that stands for the gap.
     """
@@ -70,27 +70,21 @@ def _filled(
         )[0].tolist()
         begun = torch.tensor([[PAD_ID, sentinel]])
         first = model(input_ids=inputs, decoder_input_ids=begun).logits[0, -1].softmax(-1)
-    likeliest = first.topk(_GUESSES)
+    words_known, likeliest = pieces.get_piece_size(), first.topk(_GUESSES)
     return Infilling(
         before,
         after,
         hidden,
-        answer=pieces.decode(_answer(written[1:], sentinel, words=pieces.get_piece_size())),
-        guesses=_named(likeliest.indices.tolist(), likeliest.values.tolist(), pieces),
+        answer=pieces.decode(_answer(written[1:], sentinel, words=words_known)),
+        guesses=[
+            (pieces.id_to_piece(token) if token < words_known else "(no word)", round(share, 4))
+            for share, token in zip(*map(torch.Tensor.tolist, likeliest), strict=True)
+        ],
         rank=1 + int((first > first[pieces.encode(hidden)[0]]).sum()),
     )
-
-
-def _named(
-    tokens: list[int], shares: list[float], pieces: sentencepiece.SentencePieceProcessor
-) -> list[tuple[str, float]]:
-    words = pieces.get_piece_size()
-    names = [pieces.id_to_piece(token) if token < words else "(no word)" for token in tokens]
-    return [(name, round(share, 4)) for name, share in zip(names, shares, strict=True)]
 
 
 def _answer(written: list[int], sentinel: int, *, words: int) -> list[int]:
     """What was written for the gap: up to the next token that is not text."""
     body = written[1:] if written[:1] == [sentinel] else written
-    ends = [place for place, token in enumerate(body) if token >= words or token == EOS_ID]
-    return body[: min(ends, default=len(body))]
+    return list(takewhile(lambda token: token < words and token != EOS_ID, body))

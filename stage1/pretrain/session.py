@@ -211,27 +211,23 @@ class StepProgress(Callback):
         elif curve and curve[-1][0] == step:
             print(f"step {step:,} of {self.steps:,}: held-out loss {curve[-1][1]:.3f}", flush=True)
 
-    def teardown(self, trainer: lightning.Trainer, module: Any, stage: str) -> None:
+    def teardown(self, *arguments: object) -> None:
         """Leave the bar as it stands."""
         self.bar.stop()
 
-    def on_exception(
-        self, trainer: lightning.Trainer, module: Any, exception: BaseException
-    ) -> None:
+    def on_exception(self, *arguments: object) -> None:
         """Leave the bar as it stands, before the error is printed."""
         self.bar.stop()
 
 
 _NOISE = (".*LeafSpec.*", ".*num_workers.*", ".*GPU available but not used.*")
 """Warnings of Lightning that no user of the command can act on."""
-_TIPS = "pytorch_lightning.utilities.rank_zero"
-"""The logger of Lightning's tips and notices."""
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep Lightning's named warnings and notices and transformers' progress bars away."""
-    notices = logging.getLogger(_TIPS)
+    notices = logging.getLogger("pytorch_lightning.utilities.rank_zero")
     level = notices.level
     bars = transformers_logging.is_progress_bar_enabled()
     notices.setLevel(logging.WARNING)

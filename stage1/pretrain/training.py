@@ -39,8 +39,6 @@ ROWS_PER_STEP = 16
 WARMUP_SHARE = 0.1
 HELD_OUT_BATCHES = 13
 _TIMED_STEPS = 9
-
-
 TABLE_LEARNING_RATE = 0.2
 """Of the token table, whose entries have RMS 1 when T5 draws them."""
 TABLE_BETAS = (0.9, 0.999)
@@ -99,12 +97,12 @@ def make_optimizer(model: T5ForConditionalGeneration) -> torch.optim.AdamW:
     """AdamW with a learning rate for each kind of weight, no weight decay."""
     kinds: dict[str, list[Tensor]] = {"table": [], "norm": [], "bias": [], "matrix": []}
     for name, weight in model.named_parameters():  # the tied table once, as `shared`
+        kind = "norm" if weight.ndim == 1 else "matrix"
         if name == "shared.weight":
-            kinds["table"].append(weight)
+            kind = "table"
         elif "relative_attention_bias" in name:
-            kinds["bias"].append(weight)
-        else:
-            kinds["norm" if weight.ndim == 1 else "matrix"].append(weight)
+            kind = "bias"
+        kinds[kind].append(weight)
     return torch.optim.AdamW(
         [
             {"params": kinds["table"], "lr": TABLE_LEARNING_RATE, "betas": TABLE_BETAS},
@@ -212,9 +210,7 @@ class SpanCorruptionModule(lightning.LightningModule):
 
     def __init__(self, size: Size, *, steps: int, held_out: NDArray[np.int32]) -> None:
         super().__init__()
-        self.model = new_model(size)
-        self.steps = steps
-        self.held_out = held_out
+        self.model, self.steps, self.held_out = new_model(size), steps, held_out
         self.curve: list[CurvePoint] = []
         self._since_last_point: list[float] = []
 
@@ -276,10 +272,8 @@ def steps_within(budget: timedelta, plan: Plan, streams: TokenStreams) -> int:
     """
     times = _StepTimes()
     module = SpanCorruptionModule(plan.size, steps=_TIMED_STEPS, held_out=streams.held_out)
-    batches = _Batches(streams.training, first=0, steps=_TIMED_STEPS, seed=plan.seed)
     with quiet():
-        trainer = _trainer(plan, steps=_TIMED_STEPS, callbacks=[times])
-        _fit(trainer, module, batches)
+        _fit(plan, module, streams.training, [times])
     step = float(np.median(np.diff(times.ended)))
     started = time.perf_counter()
     held_out_loss(module.model, streams.held_out)
@@ -288,23 +282,21 @@ def steps_within(budget: timedelta, plan: Plan, streams: TokenStreams) -> int:
 
 
 def _fit(
-    trainer: lightning.Trainer,
+    plan: Plan,
     module: SpanCorruptionModule,
-    batches: _Batches,
-    **options: Any,
+    stream: NDArray[np.int32],
+    callbacks: list[Callback],
+    *,
+    first: int = 0,
+    state: Path | None = None,
 ) -> None:
-    try:
-        trainer.fit(module, DataLoader(batches, batch_size=None), **options)
-    except SystemExit:  # what Lightning makes of Ctrl-C, and of a request to terminate
-        raise KeyboardInterrupt from None
-
-
-def _trainer(plan: Plan, *, steps: int, callbacks: list[Callback]) -> lightning.Trainer:
-    return lightning.Trainer(
+    """Train a module on its steps from the first on, from a state where there is one."""
+    batches = _Batches(stream, first=first, steps=module.steps, seed=plan.seed)
+    trainer = lightning.Trainer(
         accelerator=plan.accelerator,
         precision=plan.precision,
         devices=1,
-        max_steps=steps,
+        max_steps=module.steps,
         callbacks=callbacks,
         logger=False,
         enable_checkpointing=False,
@@ -312,6 +304,11 @@ def _trainer(plan: Plan, *, steps: int, callbacks: list[Callback]) -> lightning.
         enable_model_summary=False,
         deterministic=True,
     )
+    try:
+        loader = DataLoader(batches, batch_size=None)
+        trainer.fit(module, loader, ckpt_path=state, weights_only=True)
+    except SystemExit:  # what Lightning makes of Ctrl-C, and of a request to terminate
+        raise KeyboardInterrupt from None
 
 
 def train(
@@ -336,19 +333,14 @@ def train(
     state = out / STATE_FILE
     saved = read_state(state) if resume else None
     first, seconds = (saved.step, saved.seconds) if saved else (0, 0.0)
-    keeper = StateKeeper(
-        state,
-        plan,
-        vocabulary_sha256=streams.vocabulary_sha256,
-        budget=budget,
-        seconds=seconds,
-    )
+    sha256 = streams.vocabulary_sha256
+    keeper = StateKeeper(state, plan, vocabulary_sha256=sha256, budget=budget, seconds=seconds)
     lightning.seed_everything(plan.seed, verbose=False)
     module = SpanCorruptionModule(plan.size, steps=plan.steps, held_out=streams.held_out)
-    batches = _Batches(streams.training, first=first, steps=plan.steps, seed=plan.seed)
+    callbacks = [keeper, StepProgress(plan.steps)]
     with quiet(), keeper.listening():
-        trainer = _trainer(plan, steps=plan.steps, callbacks=[keeper, StepProgress(plan.steps)])
-        _fit(trainer, module, batches, ckpt_path=state if resume else None, weights_only=True)
+        resumed = state if resume else None
+        _fit(plan, module, streams.training, callbacks, first=first, state=resumed)
     if keeper.interrupted:
         raise KeyboardInterrupt
     return module

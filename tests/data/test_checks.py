@@ -117,15 +117,6 @@ def test_no_rows_are_an_error():
         sound_bars(rows_of([]), bar_rules(1))
 
 
-def test_nothing_is_mended_unasked():
-    rows = rows_of([2, 1, 1], [SOUND, SOUND, [1, 1, 1, -1]])
-
-    kept, notes = repair_rows(rows, [], bar_rules(1))
-
-    assert kept is rows
-    assert notes == []
-
-
 def test_dropping_invalid_rows_leaves_the_order_alone():
     rows = rows_of([2, 1, 3], [SOUND, SOUND, [1, 1, 1, -1]])
 

@@ -37,10 +37,6 @@ def random_hidden(shape=(3, 2, 20), *, seed=0):
     return torch.from_numpy(hidden)
 
 
-def feature(features, name):
-    return features[..., FEATURES.index(name)].numpy()
-
-
 @pytest.mark.parametrize("other", [float("nan"), 1e9], ids=["NaN", "huge"])
 def test_hidden_values_change_no_feature_and_no_statistics(other):
     prices, hidden = random_prices(), random_hidden()
@@ -57,28 +53,6 @@ def test_hidden_values_change_no_feature_and_no_statistics(other):
         assert torch.equal(before, after)
 
 
-def test_the_statistics_are_those_of_the_visible_bars_and_of_all_four_prices():
-    prices, hidden = random_prices(), random_hidden()
-
-    center, scale = window_statistics(prices, ~hidden)
-
-    for window in range(3):
-        for timeframe in range(2):
-            seen = prices[window, timeframe].numpy()[~hidden[window, timeframe].numpy()]
-            assert center[window, timeframe].item() == pytest.approx(seen.mean(), rel=1e-12)
-            assert scale[window, timeframe].item() == pytest.approx(seen.std(), rel=1e-10)
-
-
-def test_normalising_keeps_the_order_of_the_four_prices():
-    prices, hidden = random_prices(), random_hidden()
-
-    targets = normalise(prices, *window_statistics(prices, ~hidden))
-
-    open_, high, low, close = targets.unbind(-1)
-    assert (low <= torch.minimum(open_, close)).all()
-    assert (high >= torch.maximum(open_, close)).all()
-
-
 def test_a_window_without_movement_stays_finite():
     prices = torch.full((1, 1, 8, 4), 0.3, dtype=torch.float64)
     hidden = torch.zeros(1, 1, 8, dtype=torch.bool)
@@ -90,18 +64,6 @@ def test_a_window_without_movement_stays_finite():
     assert features.abs().max().item() < 1e-6
 
 
-def test_delta_close_is_the_change_from_the_bar_before_if_both_are_visible():
-    targets, hidden = random_prices().float(), random_hidden()
-
-    delta = feature(visible_features(targets, hidden), "delta close")
-
-    close, visible = targets[..., 3].numpy(), ~hidden.numpy()
-    for place in np.ndindex(*close.shape):
-        before = (*place[:2], place[2] - 1)
-        both = place[2] > 0 and visible[place] and visible[before]
-        assert delta[place] == (close[place] - close[before] if both else 0)
-
-
 def test_the_body_is_the_share_of_the_range_between_open_and_close():
     bars = [
         ([1.0, 3.0, 0.0, 2.5], 0.5),
@@ -111,18 +73,10 @@ def test_the_body_is_the_share_of_the_range_between_open_and_close():
     ]
     targets = torch.tensor([[[prices for prices, _ in bars]]])
 
-    body = feature(visible_features(targets, torch.zeros(1, 1, 4, dtype=torch.bool)), "body")
+    features = visible_features(targets, torch.zeros(1, 1, 4, dtype=torch.bool))
 
+    body = features[..., FEATURES.index("body")]
     assert body.ravel().tolist() == [share for _, share in bars]
-
-
-def test_a_hidden_bar_has_no_features_and_a_visible_one_its_prices():
-    targets, hidden = random_prices().float(), random_hidden()
-
-    features = visible_features(targets, hidden)
-
-    assert not features[hidden].any()
-    assert torch.equal(features[~hidden][:, :4], targets[~hidden])
 
 
 @given(

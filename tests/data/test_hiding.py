@@ -13,7 +13,6 @@ from stage1.data.hiding import (
     draw_hiding,
     inside,
     numbers_needed,
-    overlapping,
     place_spans,
     span_lengths,
 )
@@ -247,16 +246,6 @@ def test_switched_off_every_timeframe_hides_what_it_draws_and_no_more():
     assert (hiding.hidden == hiding.scored).all()
     newest_hour = times[:, 1, :] >= times[:, 0, :1]
     assert (hiding.scored[:, 1] & newest_hour).any()
-
-
-def test_overlaps_are_found_row_by_row():
-    coarse = MIDNIGHT + 300 * np.array([[0, 1, 2], [1, 2, 3]])
-    fine = MIDNIGHT + 60 * np.array([[0, 4, 5, 99], [4, 5, 14, 15]])
-    drawn = np.array([[False, True, False, True], [True, False, True, True]])
-
-    hidden = overlapping(coarse, 5, fine, drawn)
-
-    assert hidden.tolist() == [[True, False, False], [False, True, True]]
 
 
 def calendar_times(seq_len, ends):

@@ -75,15 +75,6 @@ def test_the_windows_are_those_found_by_trying_every_minute(minutes, config):
     assert windows.last.tolist() == [last for _, _, last in expected]
 
 
-def test_a_coarse_bar_counts_from_the_minute_that_completes_it():
-    bars = market(100)
-
-    windows = find_windows(bars, data_config(seq_len=8))
-
-    ends = bars["m5"].open_time[windows.last[:, 1]] + 300
-    assert (windows.ends - ends).tolist() == [minute % 5 * 60 for minute in range(61)]
-
-
 def test_a_gap_as_long_as_allowed_is_crossed_and_a_longer_one_is_not():
     minutes = [*range(20), *range(27, 60)]
 
@@ -103,14 +94,6 @@ def test_a_long_gap_just_before_the_coarse_bar_that_is_not_complete_yet_is_seen(
     windows = find_windows(bars, data_config(timeframes=("m1", "m15"), seq_len=8, max_gap=14))
 
     assert windows.ends.max() == MIDNIGHT + 300 * 60
-
-
-def test_windows_end_on_the_stride_of_the_clock_whatever_the_first_bar():
-    bars = market(range(7, 200), ("m1",))
-
-    windows = find_windows(bars, data_config(timeframes=("m1",), stride=30))
-
-    assert ((windows.ends - MIDNIGHT) // 60).tolist() == [30, 60, 90, 120, 150, 180]
 
 
 @pytest.mark.parametrize("empty", ["m1", "m5"])

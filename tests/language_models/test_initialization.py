@@ -3,12 +3,11 @@ import copy
 import numpy as np
 import pytest
 import torch
-from scipy.stats import kstest
 from transformers import T5Config
 from transformers.models.t5.modeling_t5 import T5Stack
 
 from stage1.base.errors import ConfigError
-from stage1.language_models.initialization import build_t5, fresh_weights
+from stage1.language_models.initialization import build_t5
 from stage1.language_models.resolver import LanguageModel, weights_sha256
 from stage1.language_models.t5_dimensions import encoder_shapes
 
@@ -55,29 +54,20 @@ def test_the_pretrained_arm_holds_the_language_model_s_weights():
 
 
 @pytest.mark.parametrize("arm", ARMS)
-def test_an_arm_and_seed_give_the_same_stack_however_often_asked(arm):
-    model = language_model()
-    first, first_sha256 = build_t5(model, initialization=arm, seed=4)
-    with torch.no_grad():
-        for parameter in first.parameters():
-            parameter.mul_(2)  # training one copy must not reach the next
-
-    second, second_sha256 = build_t5(model, initialization=arm, seed=4)
-
-    assert first_sha256 == second_sha256 == weights_sha256(second.state_dict())
-    assert weights_sha256(model.weights) == model.sha256
-
-
-@pytest.mark.parametrize("arm", ARMS)
-def test_global_randomness_has_no_influence_and_is_left_as_it_was(arm):
+def test_neither_global_randomness_nor_training_a_copy_has_influence_on_the_next(arm):
+    model, options = language_model(), {"initialization": arm, "seed": 7, "n_pretrained_blocks": 1}
     torch.manual_seed(1)
-    first = build_t5(language_model(), initialization=arm, seed=7, n_pretrained_blocks=1)[1]
+    stack, first = build_t5(model, **options)
+    with torch.no_grad():
+        for parameter in stack.parameters():
+            parameter.mul_(2)
     torch.manual_seed(2)
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
 
-    again = build_t5(language_model(), initialization=arm, seed=7, n_pretrained_blocks=1)[1]
+    again = build_t5(model, **options)[1]
 
     assert again == first
+    assert weights_sha256(model.weights) == model.sha256
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])
 
@@ -98,22 +88,6 @@ def test_the_random_arm_is_transformers_own_initialisation(feed_forward, factor)
 
     assert sha256 == weights_sha256(reference)
     assert torch.all(stack.final_layer_norm.weight == factor)
-
-
-def test_random_weights_have_the_spread_that_t5_defines():
-    model = language_model(d_model=64, d_ff=256)
-
-    stack, _ = build_t5(model, initialization="random", seed=0, initializer_factor=0.5)
-
-    attention = stack.block[0].layer[0].SelfAttention
-    output = stack.block[1].layer[1].DenseReluDense.wo
-    for weight, spread in (
-        (attention.q.weight, 0.5 * (64 * 8) ** -0.5),
-        (attention.k.weight, 0.5 * 64**-0.5),
-        (output.weight, 0.5 * 256**-0.5),
-    ):
-        values = weight.detach().flatten().numpy()
-        assert kstest(values, "norm", (0, spread)).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("feed_forward", ["relu", "gated-gelu"])
@@ -161,11 +135,12 @@ def test_tensors_of_one_shape_are_shuffled_differently():
 
 @pytest.mark.parametrize("arm", ["pretrained", "shuffled"])
 @pytest.mark.parametrize("blocks", [1, 2])
-def test_the_first_blocks_are_the_arm_s_and_the_rest_the_random_arm_s(arm, blocks):
-    model = language_model()
-    fresh = build_t5(model, initialization="random", seed=3)[0].state_dict()
+@pytest.mark.parametrize("factor", [1.0, 0.05])
+def test_the_first_blocks_are_the_arm_s_and_the_rest_the_random_arm_s(arm, blocks, factor):
+    model, options = language_model(), {"seed": 3, "initializer_factor": factor}
+    fresh = build_t5(model, initialization="random", **options)[0].state_dict()
 
-    stack, sha256 = build_t5(model, initialization=arm, seed=3, n_pretrained_blocks=blocks)
+    stack, sha256 = build_t5(model, initialization=arm, n_pretrained_blocks=blocks, **options)
 
     for name, tensor in stack.state_dict().items():
         first = name.startswith(tuple(f"block.{block}." for block in range(blocks)))
@@ -185,18 +160,6 @@ def test_a_block_begins_the_same_however_many_blocks_are_taken_with_it(arm):
     of_the_first = [name for name in every if name.startswith(("block.0.", "block.1.", "block.2."))]
     assert len(of_the_first) == 3 * 9 + 1
     assert all(torch.equal(first[name], every[name]) for name in of_the_first)
-
-
-@pytest.mark.parametrize("arm", ARMS)
-def test_the_fresh_blocks_of_a_seed_and_factor_are_the_same_in_every_arm(arm):
-    fresh = fresh_weights(CONFIG, seed=3, initializer_factor=0.05)
-    choice = {"initialization": arm, "n_pretrained_blocks": 1, "initializer_factor": 0.05}
-
-    stack, _ = build_t5(language_model(), seed=3, **choice)
-
-    later = [name for name in fresh if not name.startswith("block.0.")]
-    assert len(later) == 2 * 9 + 1
-    assert all(torch.equal(stack.state_dict()[name], fresh[name]) for name in later)
 
 
 CONTROLS = [
@@ -239,17 +202,6 @@ def test_a_number_of_blocks_the_model_does_not_have_is_an_error_that_names_the_k
     message = str(caught.value)
     assert message.startswith("transfer_learning.n_pretrained_blocks must be from 1 to 3")
     assert f"got {blocks}" in message
-
-
-def test_the_parameters_are_the_encoder_s_alone_and_all_trainable():
-    stack, _ = build_t5(language_model(), initialization="pretrained", seed=0)
-
-    attention = 4 * 16 * 3 * 8
-    feed_forward = 3 * 16 * 24
-    expected = 3 * (attention + feed_forward + 2 * 16) + 32 * 3 + 16
-    assert sum(parameter.numel() for parameter in stack.parameters()) == expected
-    assert all(parameter.requires_grad for parameter in stack.parameters())
-    assert all(parameter.device.type == "cpu" for parameter in stack.parameters())
 
 
 @pytest.mark.parametrize("arm", ARMS)

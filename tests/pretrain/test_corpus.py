@@ -8,12 +8,10 @@ from stage1.base.errors import DataError
 from stage1.pretrain import corpus
 from stage1.pretrain.corpus import (
     Corpus,
-    Source,
     read_corpus,
     read_sources,
     text_files,
     token_streams,
-    write_sources,
 )
 
 LETTERS = np.array(list("abcdefgh"))
@@ -260,15 +258,6 @@ def test_a_folder_or_file_that_says_nothing_has_no_sources(folder_of_texts):
     folder = folder_of_texts(None)
 
     assert read_sources([folder, folder / "b.txt", folder / "absent"]) == []
-
-
-def test_what_is_written_is_read_again(folder_of_texts):
-    folder = folder_of_texts(None)
-    sources = [Source.model_validate(SOURCE)]
-
-    write_sources(sources, folder)
-
-    assert read_sources([folder]) == sources
 
 
 @pytest.mark.parametrize(

@@ -41,10 +41,6 @@ def restored(inputs, targets, first_sentinel):
     return text
 
 
-def test_t5s_defaults_hide_24_of_160_tokens_in_8_spans():
-    assert (OBJECTIVE.hidden_tokens, OBJECTIVE.spans) == (24, 8)
-
-
 @pytest.mark.parametrize(("items", "segments"), [(24, 8), (5, 5), (7, 1), (136, 8)])
 def test_segments_are_never_empty_and_add_up(generator, items, segments):
     lengths = random_segments(items, segments, rows=200, generator=generator)

@@ -198,28 +198,6 @@ def test_the_curve_s_training_loss_is_the_mean_of_the_steps_since_the_last_point
     assert [point.training for point in curve] == pytest.approx(means, abs=5e-5)
 
 
-def test_ctrl_c_is_heard_at_the_end_of_the_step_and_resumes_to_the_same_weights(
-    streams, whole, tmp_path, monkeypatch
-):
-    handler = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(session, "EVALUATIONS", 1)  # no save before the sixth step but Ctrl-C's
-    original = SpanCorruptionModule.training_step
-
-    def press(self, batch, batch_index):
-        if self.global_step == 2:
-            signal.raise_signal(signal.SIGINT)
-        return original(self, batch, batch_index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SpanCorruptionModule, "training_step", press)
-        with pytest.raises(KeyboardInterrupt):
-            run(streams, tmp_path / "cut")
-    resumed = run(streams, tmp_path / "cut", resume=True)
-
-    assert sha256(resumed) == whole.sha256
-    assert signal.getsignal(signal.SIGINT) is handler
-
-
 def test_a_second_ctrl_c_does_not_wait_for_the_end_of_the_step(streams, tmp_path, monkeypatch):
     handler = signal.getsignal(signal.SIGINT)
 

@@ -6,9 +6,11 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -33,7 +35,6 @@ class Hub:
         """Method, path and Range of each request, in order."""
         self.answer: bytes | None = None
         """What the API says to every question, with status 200, instead of the truth."""
-        self.url = ""
 
     def add(self, repository: str, folder: Path, *, revision: str = "main") -> str:
         """Offer a folder as a repository's revision; gives its commit."""
@@ -56,54 +57,44 @@ class Hub:
 
 
 @contextmanager
-def serve(hub: Hub) -> Iterator[Hub]:
-    """Answer requests in a thread until the block ends."""
-
-    class Handler(_Handler):
-        pass
-
-    Handler.hub = hub
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+def hub_within_reach(cache: Path) -> Iterator[Hub]:
+    """A hub that answers in a thread, and an empty cache, until the block ends."""
+    hub = Hub()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, hub))
     thread = Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
-    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    url = f"http://127.0.0.1:{server.server_address[1]}"
+    template = url + "/{repo_id}/resolve/{revision}/{filename}"
     try:
-        yield hub
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("NO_PROXY", "127.0.0.1")
+            patch.setattr(constants, "ENDPOINT", url)
+            patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+            patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+            patch.setattr(constants, "HF_HUB_OFFLINE", False)
+            close_session()
+            yield hub
+            close_session()
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
 
 
-@contextmanager
-def hub_within_reach(cache: Path) -> Iterator[Hub]:
-    """A hub that this process asks, and an empty cache, until the block ends."""
-    with serve(Hub()) as hub, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NO_PROXY", "127.0.0.1")
-        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-        patch.setattr(constants, "ENDPOINT", hub.url)
-        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        patch.setattr(constants, "HF_HUB_CACHE", str(cache))
-        patch.setattr(constants, "HF_HUB_OFFLINE", False)
-        close_session()
-        yield hub
-        close_session()
-
-
 class _Handler(BaseHTTPRequestHandler):
-    hub: Hub
     protocol_version = "HTTP/1.1"
+
+    def __init__(self, hub: Hub, *arguments: Any) -> None:
+        self.hub = hub
+        super().__init__(*arguments)
 
     def log_message(self, *arguments: object) -> None:
         pass
 
     def do_HEAD(self) -> None:
-        self._answer()
+        self.do_GET()
 
     def do_GET(self) -> None:
-        self._answer()
-
-    def _answer(self) -> None:
         path = urlsplit(self.path).path
         self.hub.asked.append((self.command, unquote(path), self.headers.get("Range")))
         parts = [unquote(part) for part in path.strip("/").split("/")]
@@ -150,14 +141,12 @@ class _Handler(BaseHTTPRequestHandler):
             headers = commit | {"ETag": f'"{_etag(folder / name)}"', "Accept-Ranges": "bytes"}
             span = self.headers.get("Range")
             if span is None:
-                self._send(200, content, headers, cut=self._cut(name))
+                cut = self.hub.cut.pop(name, None) if self.command == "GET" else None
+                self._send(200, content, headers, cut=cut)
             else:
                 begin = int(span.removeprefix("bytes=").rstrip("-"))
                 headers["Content-Range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
                 self._send(206, content[begin:], headers)
-
-    def _cut(self, name: str) -> int | None:
-        return self.hub.cut.pop(name, None) if self.command == "GET" else None
 
     def _folder(self, repository: str, revision: str) -> Path | None:
         commit = self.hub.revisions.get((repository, revision))

@@ -68,11 +68,8 @@ def _windows_of_equal_length(
     usable = np.ones(len(ends), dtype=bool)
     last = np.empty((len(ends), len(config.timeframes)), dtype=np.int64)
     starts = ends.copy()
-    for column, (timeframe, minutes) in enumerate(
-        zip(config.timeframes, config.minutes, strict=True)
-    ):
-        times, length = bars[timeframe].open_time, minutes * 60
-        _check_clock(timeframe, times, minutes)
+    for column, timeframe in enumerate(config.timeframes):
+        times, length = _times_on_clock(bars, timeframe, config.minutes[column])
         if len(times) == 0:
             return WindowIndex(ends[:0], starts[:0], last[:0], last[:0])
         index = np.searchsorted(times + length, ends, side="right") - 1
@@ -94,11 +91,8 @@ def _calendar_windows(
     starts = ends - config.seq_len * 60
     last = np.empty((len(ends), len(config.timeframes)), dtype=np.int64)
     first = np.empty_like(last)
-    for column, (timeframe, minutes) in enumerate(
-        zip(config.timeframes, config.minutes, strict=True)
-    ):
-        times, length = bars[timeframe].open_time, minutes * 60
-        _check_clock(timeframe, times, minutes)
+    for column, timeframe in enumerate(config.timeframes):
+        times, length = _times_on_clock(bars, timeframe, config.minutes[column])
         last[:, column] = np.searchsorted(times + length, ends, side="right") - 1
         first[:, column] = np.searchsorted(times, starts, side="left")
     count = np.maximum(last - first + 1, 0)

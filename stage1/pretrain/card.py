@@ -177,19 +177,18 @@ def shorter_run(folder: Path, plan: Plan) -> ShorterRun:
         ResultsError: It differs otherwise, or is not shorter.
     """
     card = read_card(folder)
-    same = (card.size, card.corpus.sha256, card.training.seed, card.training.precision)
+    training = card.training
+    same = (card.size, card.corpus.sha256, training.seed, training.precision)
     if same != (plan.size, plan.corpus_sha256, plan.seed, plan.precision):
+        got = f"{card.size}, {card.corpus.sha256[:12]}, {training.seed}, {training.precision}"
         raise ResultsError(
-            f"--shorter {folder}: must be of the same size, corpus, seed and precision, got "
-            f"{card.size}, {card.corpus.sha256[:12]}, {card.training.seed}, "
-            f"{card.training.precision}"
+            f"--shorter {folder}: must be of the same size, corpus, seed and precision, got {got}"
         )
-    if card.training.steps >= plan.steps:
+    if training.steps >= plan.steps:
         raise ResultsError(
-            f"--shorter {folder}: must have fewer steps than {plan.steps:,}, got "
-            f"{card.training.steps:,}"
+            f"--shorter {folder}: must have fewer steps than {plan.steps:,}, got {training.steps:,}"
         )
-    return ShorterRun(steps=card.training.steps, held_out_loss=card.held_out_loss.model)
+    return ShorterRun(steps=training.steps, held_out_loss=card.held_out_loss.model)
 
 
 def describe(
@@ -213,11 +212,11 @@ def describe(
         corpus: The text.
         streams: The same as tokens.
         sources: Where the text comes from; empty where that is not known.
-        curve: Of the training.
+        curve: Of the held-out loss.
         shorter: For scale.
         license: Of the weights.
         texts: What the command is given as its corpus.
-        seconds: Spent on it.
+        seconds: Spent on the training.
     """
     model = load_saved(out)
     vocabulary = (out / VOCABULARY_FILE).read_bytes()

@@ -130,10 +130,8 @@ class StateKeeper(Callback):
         budget: timedelta | None,
         seconds: float = 0.0,
     ) -> None:
-        self.state, self.plan = state, plan
-        self.vocabulary_sha256 = vocabulary_sha256
-        self.seconds_before = seconds
-        self.started = time.monotonic()
+        self.state, self.plan, self.vocabulary_sha256 = state, plan, vocabulary_sha256
+        self.seconds_before, self.started = seconds, time.monotonic()
         self.budget_seconds = math.inf if budget is None else budget.total_seconds()
         self.interrupted = False
 
@@ -183,16 +181,9 @@ class StepProgress(Callback):
     """Shows a bar with the losses on a terminal, and elsewhere a line per evaluation."""
 
     def __init__(self, steps: int) -> None:
-        self.steps = steps
-        self.terminal = Console().is_terminal
-        self.bar = Progress(
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
-            disable=not self.terminal,
-        )
+        self.steps, self.terminal = steps, Console().is_terminal
+        times = TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}")
+        self.bar = Progress(BarColumn(), MofNCompleteColumn(), *times, disable=not self.terminal)
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
         """Begin at the step that is gone on from."""
@@ -211,11 +202,13 @@ class StepProgress(Callback):
         elif curve and curve[-1][0] == step:
             print(f"step {step:,} of {self.steps:,}: held-out loss {curve[-1][1]:.3f}", flush=True)
 
-    def teardown(self, *arguments: object) -> None:
+    def teardown(self, trainer: lightning.Trainer, module: Any, stage: str) -> None:
         """Leave the bar as it stands."""
         self.bar.stop()
 
-    def on_exception(self, *arguments: object) -> None:
+    def on_exception(
+        self, trainer: lightning.Trainer, module: Any, exception: BaseException
+    ) -> None:
         """Leave the bar as it stands, before the error is printed."""
         self.bar.stop()
 

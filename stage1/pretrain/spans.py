@@ -45,9 +45,8 @@ def random_segments(
     """
     keys = generator.random((rows, items - 1))
     cuts = np.sort(np.argsort(keys, axis=1)[:, : segments - 1], axis=1) + 1
-    edges = np.concatenate([np.zeros((rows, 1)), cuts, np.full((rows, 1), items)], axis=1)
-    whole = edges.astype(np.int64)
-    return whole[:, 1:] - whole[:, :-1]
+    lengths: NDArray[np.int64] = np.diff(cuts, axis=1, prepend=0, append=items)
+    return lengths
 
 
 def hidden_mask(
@@ -62,13 +61,11 @@ def hidden_mask(
         Raffel et al. 2020, "Exploring the Limits of Transfer Learning", section 3.1.4; the
         alternation follows `random_spans_noise_mask` of the T5 code.
     """
-    visible = objective.row_tokens - objective.hidden_tokens
-    hidden_lengths = random_segments(
-        objective.hidden_tokens, objective.spans, rows=rows, generator=generator
+    hidden_tokens, visible_tokens = (
+        random_segments(tokens, objective.spans, rows=rows, generator=generator)
+        for tokens in (objective.hidden_tokens, objective.row_tokens - objective.hidden_tokens)
     )
-    visible_lengths = random_segments(visible, objective.spans, rows=rows, generator=generator)
-    lengths = np.stack([visible_lengths, hidden_lengths], axis=2).reshape(rows, -1)
-    ends = np.cumsum(lengths, axis=1)
+    ends = np.stack([visible_tokens, hidden_tokens], axis=2).reshape(rows, -1).cumsum(axis=1)
     places = np.arange(objective.row_tokens)
     span_of_token: NDArray[np.int64] = (places[None, :, None] >= ends[:, None, :]).sum(axis=2)
     hidden: NDArray[np.bool_] = span_of_token % 2 == 1
@@ -90,8 +87,7 @@ def corrupt(
         sentinel followed by its span, end of sequence).
     """
     rows = len(tokens)
-    previous = np.concatenate([np.zeros((rows, 1), bool), hidden[:, :-1]], axis=1)
-    starts = hidden & ~previous
+    starts = np.diff(hidden.astype(np.int64), axis=1, prepend=0) > 0
     sentinels = first_sentinel - (np.cumsum(starts, axis=1) - 1)
     end = np.full((rows, 1), EOS_ID)
 

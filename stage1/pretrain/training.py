@@ -15,7 +15,7 @@ import numpy as np
 import pytorch_lightning as lightning
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, LambdaCallback
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import T5Config, T5ForConditionalGeneration
@@ -158,11 +158,12 @@ def is_word(targets: Tensor) -> Tensor:
 
 def held_out_batches(stream: NDArray[np.int32]) -> list[tuple[Tensor, Tensor]]:
     """The fixed evaluation set: the same rows and spans for every model."""
-    pairs = (
-        corrupted_batch(stream, span_objective(), rows=ROWS_PER_STEP, seed=(2, index))
-        for index in range(HELD_OUT_BATCHES)
-    )
-    return [(torch.from_numpy(inputs), torch.from_numpy(targets)) for inputs, targets in pairs]
+    return [_batch(stream, seed=(2, index)) for index in range(HELD_OUT_BATCHES)]
+
+
+def _batch(stream: NDArray[np.int32], *, seed: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    inputs, targets = corrupted_batch(stream, span_objective(), rows=ROWS_PER_STEP, seed=seed)
+    return torch.from_numpy(inputs), torch.from_numpy(targets)
 
 
 @torch.no_grad()
@@ -193,10 +194,7 @@ class _Batches(IterableDataset[tuple[Tensor, Tensor]]):
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for step in range(self.first, self.steps):
-            inputs, targets = corrupted_batch(
-                self.stream, span_objective(), rows=ROWS_PER_STEP, seed=(self.seed, step)
-            )
-            yield torch.from_numpy(inputs), torch.from_numpy(targets)
+            yield _batch(self.stream, seed=(self.seed, step))
 
 
 class SpanCorruptionModule(lightning.LightningModule):
@@ -231,10 +229,7 @@ class SpanCorruptionModule(lightning.LightningModule):
             pct_start=WARMUP_SHARE if self.steps * WARMUP_SHARE > 1 else 0.0,
             cycle_momentum=False,
         )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
     def evaluate(self) -> None:
         """Take the losses of this step into the curve."""
@@ -254,27 +249,18 @@ class SpanCorruptionModule(lightning.LightningModule):
         self._since_last_point = list(checkpoint["since_last_point"])
 
 
-class _StepTimes(Callback):
-    """When each step ended."""
-
-    def __init__(self) -> None:
-        self.ended: list[float] = []
-
-    def on_train_batch_end(self, *arguments: object) -> None:
-        self.ended.append(time.perf_counter())
-
-
 def steps_within(budget: timedelta, plan: Plan, streams: TokenStreams) -> int:
     """How many steps fit the budget beside the evaluations; a tenth of it is kept in reserve.
 
     Raises:
         KeyboardInterrupt: After Ctrl-C, or a request to terminate.
     """
-    times = _StepTimes()
+    ended: list[float] = []
+    watch = LambdaCallback(on_train_batch_end=lambda *_: ended.append(time.perf_counter()))
     module = SpanCorruptionModule(plan.size, steps=_TIMED_STEPS, held_out=streams.held_out)
     with quiet():
-        _fit(plan, module, streams.training, [times])
-    step = float(np.median(np.diff(times.ended)))
+        _fit(plan, module, streams.training, [watch])
+    step = float(np.median(np.diff(ended)))
     started = time.perf_counter()
     held_out_loss(module.model, streams.held_out)
     evaluations = EVALUATIONS * (time.perf_counter() - started)
@@ -316,8 +302,7 @@ def train(
 ) -> SpanCorruptionModule:
     """Pretrain; ends after the plan's steps or when the budget is used up, whichever is first.
 
-    The state for `resume` lies in `out`: refreshed as often as the held-out loss is taken, and when
-    the training ends early.
+    The state in `out` is refreshed whenever the held-out loss is taken or the training ends early.
 
     Args:
         plan: Must be the state's own with `resume`.
@@ -339,8 +324,7 @@ def train(
     module = SpanCorruptionModule(plan.size, steps=plan.steps, held_out=streams.held_out)
     callbacks = [keeper, StepProgress(plan.steps)]
     with quiet(), keeper.listening():
-        resumed = state if resume else None
-        _fit(plan, module, streams.training, callbacks, first=first, state=resumed)
+        _fit(plan, module, streams.training, callbacks, first=first, state=saved and state)
     if keeper.interrupted:
         raise KeyboardInterrupt
     return module

@@ -34,15 +34,6 @@ def broken_rules(rows: Rows, minutes: int = 1) -> dict[str, list[int]]:
     return {fault.rule: fault.lines.tolist() for fault in bar_rules(minutes)(rows)}
 
 
-def test_sound_rows_are_bars():
-    rows = rows_of([0, 1, 5])
-
-    bars = sound_bars(rows, bar_rules(1))
-
-    assert bars.open_time.tolist() == [START, START + 60, START + 300]
-    assert bars.prices.tolist() == [SOUND] * 3
-
-
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 0.0, -1.0])
 @pytest.mark.parametrize("column", range(4))
 def test_a_price_that_is_no_positive_number_breaks_the_rule_of_its_column(column, value):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gzip
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -156,16 +155,6 @@ def test_a_dialect_is_recognised_or_asked_for_and_every_other_is_refused(tmp_pat
     assert read_csv(path, dialect=dialect).open_time.tolist() == TIMES
     with pytest.raises(DataError, match=r"line \d: header or first row must be of the dialect"):
         read_csv(path, dialect="oanda" if dialect != "oanda" else "histdata")
-
-
-HISTDATA = "20180102 000000;1.20;1.25;1.15;1.22;0\n20180102 000100;1.22;1.23;1.21;1.21;0\n"
-
-
-def test_a_gzipped_file_is_read_whatever_it_is_called(tmp_path):
-    path = tmp_path / "m1.csv"
-    path.write_bytes(gzip.compress(HISTDATA.encode()))
-
-    assert read_csv(path).prices.tolist() == PRICES
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])

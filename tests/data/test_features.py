@@ -84,39 +84,23 @@ def test_the_body_is_the_share_of_the_range_between_open_and_close():
 )
 @settings(max_examples=80, deadline=None)
 def test_the_baseline_is_numpy_s_interpolation_of_every_price(visible, seed):
-    hidden = ~np.array(visible)
-    targets = np.random.default_rng(seed).normal(0, 1, (len(visible), 4)).astype(np.float32)
-    unread = np.where(hidden[:, None], np.float32("nan"), targets)
+    """Of each window and timeframe by itself; 0 in a timeframe without a visible bar."""
+    hidden = np.stack([~np.array(visible), ~np.array(visible)[::-1]])
+    targets = np.random.default_rng(seed).normal(0, 1, (2, len(visible), 4)).astype(np.float32)
+    unread = np.where(hidden[..., None], np.float32("nan"), targets)
+    nowhere = np.ones_like(hidden)
 
-    line = interpolate(torch.from_numpy(unread)[None, None], torch.from_numpy(hidden)[None, None])
+    line = interpolate(
+        torch.from_numpy(np.stack([unread, unread])), torch.from_numpy(np.stack([hidden, nowhere]))
+    ).numpy()
 
     places = np.arange(len(visible))
-    for price in range(4):
-        expected = np.interp(places, places[~hidden], targets[~hidden, price])
-        np.testing.assert_allclose(line[0, 0, :, price], expected, rtol=0, atol=2e-6)
-    assert torch.equal(line[0, 0][~torch.from_numpy(hidden)], torch.from_numpy(targets[~hidden]))
-
-
-def test_every_window_and_timeframe_is_interpolated_by_itself():
-    targets, hidden = random_prices().float(), random_hidden()
-
-    together = interpolate(targets, hidden)
-
-    for window in range(3):
-        for timeframe in range(2):
-            cell = (slice(window, window + 1), slice(timeframe, timeframe + 1))
-            assert torch.equal(together[cell], interpolate(targets[cell], hidden[cell]))
-
-
-def test_a_timeframe_without_a_visible_bar_is_interpolated_as_0(generator):
-    targets = torch.randn(2, 2, 5, 4, generator=generator)
-    hidden = torch.zeros(2, 2, 5, dtype=torch.bool)
-    hidden[1, 0] = True
-
-    line = interpolate(targets, hidden)
-
-    assert not line[1, 0].any()
-    assert torch.equal(line[~hidden], targets[~hidden])
+    for timeframe, price in np.ndindex(2, 4):
+        seen = ~hidden[timeframe]
+        expected = np.interp(places, places[seen], targets[timeframe, seen, price])
+        np.testing.assert_allclose(line[0, timeframe, :, price], expected, rtol=0, atol=2e-6)
+    np.testing.assert_array_equal(line[0][~hidden], targets[~hidden])
+    assert not line[1].any()
 
 
 CONFIG = series_config()
@@ -232,18 +216,6 @@ def test_validation_windows_before_1970_hide_each_its_own_steps():
     assert len(torch.unique(hidden, dim=0)) > len(hidden) / 2
 
 
-def test_the_steps_of_a_true_series_average_to_its_coarser_bars():
-    batch = first_batch(windows_over(VALUES))
-
-    (comparison,) = compare(batch.targets, batch, CONFIG.data)
-
-    assert len(comparison.bars.places) > 0
-    torch.testing.assert_close(
-        comparison.difference, torch.zeros_like(comparison.difference), rtol=0, atol=1e-4
-    )
-    assert cross_timeframe_loss(batch.targets + 1, batch, CONFIG.data) > 0.01
-
-
 def test_a_true_series_with_gaps_is_consistent():
     config = series_config(data={"timeframes": ["x1", "x4", "x16"], "seq_len": 32, "max_gap": 9})
     numbers = np.flatnonzero(np.arange(3000) % 37 > 3)  # some x4 are of fewer rows than others
@@ -253,21 +225,9 @@ def test_a_true_series_with_gaps_is_consistent():
     comparisons = list(compare(batch.targets, batch, config.data))
 
     assert cross_timeframe_loss(batch.targets, batch, config.data) < 1e-8
+    assert cross_timeframe_loss(batch.targets + 1, batch, config.data) > 0.01
     assert [(one.coarse, one.finer) for one in comparisons] == [(1, 0), (2, 0)]
     assert all(len(one.bars.places) > 0 for one in comparisons)
-
-
-def test_no_window_reaches_across_a_gap():
-    numbers = np.delete(np.arange(400), slice(150, 153))
-    config = series_config(data={"max_gap": 2})
-
-    ends = windows_over(VALUES[:397], numbers=numbers).split.training.ends // 60
-    wider = windows_over(VALUES[:397], config, numbers=numbers).split.training.ends // 60
-
-    assert ((ends <= 150) | (ends >= 153 + 16)).all()
-    assert set(wider) == set(ends)  # a gap of 3 is longer than 2, too
-    bridged = series_config(data={"max_gap": 3})
-    assert len(windows_over(VALUES[:397], bridged, numbers=numbers).split.training.ends) > len(ends)
 
 
 def test_too_few_rows_say_how_many_are_needed():

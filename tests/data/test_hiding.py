@@ -229,14 +229,6 @@ def test_coarse_bars_are_drawn_only_where_the_window_holds_no_finer_bar(case):
         assert all(masking.mask_span_min <= length <= masking.mask_span_max for length in runs(row))
 
 
-def test_no_window_is_hidden_whole_with_the_default_configuration():
-    times = gapless_times(ALL, seq_len=64, windows=500)
-
-    hidden = draw(times, ALL, MaskingConfig()).hidden
-
-    assert hidden.mean(axis=2).max() < 0.7
-
-
 def test_switched_off_every_timeframe_hides_what_it_draws_and_no_more():
     masking = MaskingConfig(sync_across_tf=False)
     times = gapless_times(ALL, seq_len=64, windows=100)

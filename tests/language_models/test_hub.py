@@ -80,38 +80,21 @@ def test_a_download_takes_config_card_and_safetensors_and_shows_nothing_without_
     assert capfd.readouterr() == ("", "")
 
 
+INDEX, SHARD = "model.safetensors.index.json", "model-00001-of-00001.safetensors"
+
+
 @pytest.mark.parametrize(
     ("there", "weights"),
     [
         pytest.param(["model.safetensors"], ["model.safetensors"], id="one file"),
-        pytest.param(
-            ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"],
-            [],
-            id="shards without their index",
-        ),
-        pytest.param(
-            ["model.safetensors.index.json", "model-00001-of-00001.safetensors"],
-            ["model.safetensors.index.json", "model-00001-of-00001.safetensors"],
-            id="shards",
-        ),
-        pytest.param(
-            [
-                "model.safetensors",
-                "model.safetensors.index.json",
-                "model-00001-of-00001.safetensors",
-            ],
-            ["model.safetensors"],
-            id="one file and shards of the same",
-        ),
-        pytest.param(
-            ["model.fp16.safetensors", "onnx/model.safetensors", "pytorch_model.bin"],
-            [],
-            id="others only",
-        ),
+        pytest.param([SHARD], [], id="shards without their index"),
+        pytest.param([INDEX, SHARD], [INDEX, SHARD], id="shards"),
+        pytest.param([INDEX, SHARD, "model.safetensors"], ["model.safetensors"], id="both"),
+        pytest.param(["model.fp16.safetensors", "onnx/model.safetensors"], [], id="others only"),
     ],
 )
 def test_one_set_of_weights_is_chosen(there, weights):
-    wanted = wanted_files(["config.json", "tokenizer.json", *there])
+    wanted = wanted_files(["config.json", "tokenizer.json", "pytorch_model.bin", *there])
 
     assert wanted == (["config.json", *weights] if weights else [])
 
@@ -159,17 +142,6 @@ def test_a_second_attempt_asks_only_for_the_files_that_are_missing(hub, shards):
     assert "within reach, got HfHubHTTPError" in message
     assert hub.downloads() == [last]
     assert resolve(str(folder)).sha256 == resolve(str(shards)).sha256
-
-
-def test_a_cached_model_that_lacks_a_shard_is_not_whole_and_is_downloaded(hub, shards):
-    hub.add(NAME, shards)
-    folder = model_folder(NAME)
-    shard = sorted(folder.glob("model-*"))[0]
-    shard.unlink()
-
-    assert cached_folder(NAME) is None
-    assert model_folder(NAME) == folder
-    assert shard.exists()
 
 
 def test_another_architecture_s_weights_are_not_downloaded(hub, model):

@@ -12,7 +12,6 @@ from stage1.language_models.initialization import t5_stack
 from stage1.language_models.names import bundled_names
 from stage1.language_models.t5_dimensions import (
     PUBLIC_CONFIGS,
-    block_of,
     decoder_shapes,
     encoder_config,
     encoder_names,
@@ -293,8 +292,3 @@ def test_parameters_are_summed_by_part_in_a_fixed_order():
         ("other tensors", 2),
     ]
     assert parameters_by_part({}) == {}
-
-
-def test_the_final_norm_belongs_to_the_last_block():
-    assert block_of("final_layer_norm.weight", 12) == 11
-    assert block_of("block.10.layer.0.layer_norm.weight", 12) == 10

@@ -280,6 +280,7 @@ def test_a_bundled_model_is_called_pretrained_by_its_matrices_and_norms(name):
 
     evidence = gather_evidence(model.weights, model.config)
 
+    assert model.embedding_rms > 0
     assert evidence.verdict == "pretrained"
     assert all(len(block.matrices) == 7 for block in evidence.blocks)
     assert all(block.standing_out >= 6 for block in evidence.blocks)

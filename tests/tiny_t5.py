@@ -14,20 +14,20 @@ from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
 from stage1.base.errors import ModelError
+from stage1.language_models.t5_dimensions import checked_fields
 
 
 def tiny_config(feed_forward: str = "gated-gelu", **changes: Any) -> T5Config:
     """Heads that do not add up to d_model, as in T5 1.1 small."""
-    fields = {
-        "vocab_size": 11,
-        "d_model": 16,
-        "d_kv": 8,
-        "d_ff": 24,
-        "num_layers": 2,
-        "num_heads": 3,
-        "feed_forward_proj": feed_forward,
-    }
-    return T5Config(**fields | changes)
+    fields = encoder_fields(num_layers=2, feed_forward_proj=feed_forward)
+    return T5Config(**fields | {"vocab_size": 11} | changes)
+
+
+def encoder_fields(**changes: Any) -> dict[str, Any]:
+    """The encoder's dimensions as `LanguageModel.config` has them, of three blocks."""
+    fields = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 3, "num_heads": 3}
+    fields["feed_forward_proj"] = "gated-gelu"
+    return checked_fields(fields | changes, Path("config.json"))
 
 
 def tiny_t5(config: T5Config | None = None, *, kind: Any = T5ForConditionalGeneration) -> Any:

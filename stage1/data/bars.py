@@ -154,12 +154,8 @@ def faults_where(
 ) -> list[Fault]:
     """The rows where `broken` is True as one fault; none if there are no such rows.
 
-    Args:
-        lines: (rows,) where the rows stand in their file.
-        broken: (rows,) which of them break the rule.
-        rule: Such as `high must be >= max(open, close)`.
-        value: What a row, counted from 0, has instead.
-        repair: What takes the fault away.
+    `lines`, (rows,), is where the rows stand in their file, `value` what a row, counted from 0,
+    has instead.
     """
     where = np.flatnonzero(broken)
     if len(where) == 0:

@@ -82,12 +82,9 @@ def steps_of_series(step: Step) -> Spacing:
 
 
 def sound_bars(rows: Rows, rules: Rules, advice: str | None = None) -> Bars:
-    """Rows as bars, if every one of them is sound.
+    """Rows as bars, if every one of them keeps the rules.
 
-    Args:
-        rows: What a reader made of a file.
-        rules: That they must keep.
-        advice: What to do about faults; by default the repairs that would take them away.
+    `advice` is what to do about faults; by default the repairs that would take them away.
 
     Raises:
         DataError: No rows, or some break a rule: one line for each fault, up to `SHOWN`.

@@ -87,10 +87,7 @@ def read_series_csv(
 
     Times are in the column `timestamp`, or if there is none in the first, and may be dates.
 
-    Args:
-        path: The file.
-        timezone: As `read_csv` takes it.
-        channels: Columns to read; None for all but the time.
+    Args as of `read_csv`; `channels` are the columns to read, None for all but the time.
 
     Raises:
         DataError: Not text, no rows in it, or without these columns.

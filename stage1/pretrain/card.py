@@ -206,17 +206,8 @@ def describe(
 ) -> Card:
     """Measure the weights in a folder and say all that their card says.
 
-    Args:
-        plan: Of the training.
-        out: Has config, weights and vocabulary.
-        corpus: The text.
-        streams: The same as tokens.
-        sources: Where the text comes from; empty where that is not known.
-        curve: Of the held-out loss.
-        shorter: For scale.
-        license: Of the weights.
-        texts: What the command is given as its corpus.
-        seconds: Spent on the training.
+    The folder has config, weights and vocabulary. `sources` is empty where it is not known where
+    the text comes from, `texts` are what the command is given as its corpus.
     """
     model = load_saved(out)
     vocabulary = (out / VOCABULARY_FILE).read_bytes()

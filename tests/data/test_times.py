@@ -209,23 +209,19 @@ def test_an_hour_that_comes_twice_and_stands_there_once_is_undecided():
     ]
 
 
+TEN, TWENTY = "2018-11-04 01:10", "2018-11-04 01:20"
+
+
 @pytest.mark.parametrize(
-    "minutes",
+    "texts",
     [
-        pytest.param(["01:10", "01:10"], id="a repeated row"),
-        pytest.param(["01:10", "01:20", "01:10", "01:20", "01:10"], id="two falls"),
+        pytest.param([TEN, TEN], id="a repeated row"),
+        pytest.param([TEN, TWENTY, TEN, TWENTY, TEN], id="two falls"),
+        pytest.param(["2017-11-05 01:20", TEN], id="the hours of two years"),
     ],
 )
-def test_an_order_that_does_not_tell_decides_nothing(minutes):
-    utc = local_to_utc(clock(*(f"2018-11-04 {minute}" for minute in minutes)), NEW_YORK)
-
-    assert (utc.seconds == UNREADABLE).all()
-
-
-def test_the_repeated_hours_of_two_years_are_two_hours():
-    local = clock("2017-11-05 01:10", "2018-11-04 01:05")
-
-    utc = local_to_utc(local, NEW_YORK)
+def test_an_order_that_does_not_tell_decides_nothing(texts):
+    utc = local_to_utc(clock(*texts), NEW_YORK)
 
     assert (utc.seconds == UNREADABLE).all()
 

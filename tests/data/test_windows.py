@@ -9,7 +9,7 @@ from synthetic_bars import MIDNIGHT, data_config, gappy_minutes, m1_bars, market
 
 from stage1.base.errors import DataError
 from stage1.base.steps import MINUTES
-from stage1.config import Config, MaskingConfig, with_values
+from stage1.config import Config, MaskingConfig
 from stage1.data.bars import Bars, resample_all
 from stage1.data.batches import MarketWindows
 from stage1.data.hiding import NO_TIME
@@ -216,11 +216,6 @@ def bars_inside(bars, timeframe, end, minutes):
     return [t for t in times if t >= end - 60 * minutes and t + length <= end]
 
 
-def config_of(data, **changes):
-    values = {"data": data.model_dump(), "model": {"async_sampler": True}}
-    return with_values(Config.model_validate(values | {"masking": MASKING.model_dump()}), changes)
-
-
 @given(gappy_minutes(longest_gap=100))
 @settings(max_examples=40, deadline=None)
 def test_a_window_holds_exactly_the_bars_that_lie_whole_in_its_minutes(minutes):
@@ -323,8 +318,9 @@ def test_timeframes_are_left_out_of_training_windows_as_often_as_configured_and_
     data = data_config(
         timeframes=("m1", "m5", "m15"), seq_len=64, sampling_probs={"m5": 0.3, "m15": 0}
     )
-    config = config_of(data, **{"training.steps_per_epoch": 20, "training.batch_size": 64})
-    windows = MarketWindows(market(2500, data.timeframes), data, calendar=True)
+    training = {"steps_per_epoch": 20, "batch_size": 64}
+    config = Config(data=data, model={"async_sampler": True}, masking=MASKING, training=training)
+    windows = MarketWindows.of(market(2500, data.timeframes), config)
 
     batches = list(windows.training_batches(config, windows.plan_epoch(config, 0)))
 

@@ -128,7 +128,7 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(hub, model, monkeyp
     assert (folder / "model.safetensors").read_bytes() == (model / "model.safetensors").read_bytes()
 
 
-def test_a_second_attempt_asks_only_for_the_files_that_are_missing(hub, shards):
+def test_a_second_attempt_asks_only_for_the_files_that_are_missing(hub, model, shards):
     hub.add(NAME, shards)
     last = sorted(shards.glob("model-*"))[-1].name
     hub.out_of_order.add(last)
@@ -141,7 +141,7 @@ def test_a_second_attempt_asks_only_for_the_files_that_are_missing(hub, shards):
 
     assert "within reach, got HfHubHTTPError" in message
     assert hub.downloads() == [last]
-    assert resolve(str(folder)).sha256 == resolve(str(shards)).sha256
+    assert resolve(str(folder)).sha256 == resolve(str(model)).sha256
 
 
 def test_another_architecture_s_weights_are_not_downloaded(hub, model):

@@ -3,6 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from tiny_t5 import encoder_fields
 from transformers import T5Config
 from transformers.models.t5.modeling_t5 import T5Stack
 
@@ -11,24 +12,13 @@ from stage1.language_models.initialization import build_t5
 from stage1.language_models.resolver import LanguageModel, weights_sha256
 from stage1.language_models.t5_dimensions import encoder_shapes
 
-CONFIG = {
-    "d_model": 16,
-    "d_kv": 8,
-    "d_ff": 24,
-    "num_layers": 3,
-    "num_heads": 3,
-    "relative_attention_num_buckets": 32,
-    "relative_attention_max_distance": 128,
-    "layer_norm_epsilon": 1e-6,
-    "feed_forward_proj": "gated-gelu",
-}
 BIAS = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
 ARMS = ("pretrained", "random", "shuffled")
 
 
 def language_model(**changes):
     """Weights that no initialisation would give: every value once, in order."""
-    config = CONFIG | changes
+    config = encoder_fields(**changes)
     weights, start = {}, 0
     for name, shape in sorted(encoder_shapes(config).items()):
         size = torch.Size(shape).numel()

@@ -129,15 +129,6 @@ def store(folder, model, *, sharded, with_table):
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
 
 
-def test_shards_as_transformers_saves_them_are_the_model_in_one_file(tmp_path, model):
-    single = resolve(str(save_model(tmp_path / "single", model)))
-    sharded = save_model(tmp_path / "sharded", model, max_shard_size="4KB")
-    assert not (sharded / "model.safetensors").exists()
-
-    assert resolve(str(sharded)).sha256 == single.sha256
-    assert resolve(str(sharded)).embedding_rms == single.embedding_rms
-
-
 @pytest.mark.parametrize("table", ["shared.weight", "encoder.embed_tokens.weight"])
 def test_the_embedding_rms_is_that_of_the_token_table_which_is_dropped(folder, model, table):
     def rename(tensors):

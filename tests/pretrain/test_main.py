@@ -205,12 +205,9 @@ def test_a_training_that_its_budget_ended_says_so_and_resumes_to_the_same_weight
     assert not left.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_training_says_how_to_go_on_and_does(
-    text, finished, tmp_path, monkeypatch, number
-):
+def test_an_interrupted_training_says_how_to_go_on_and_does(text, finished, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        press(patch, number)
+        press(patch, signal.SIGINT)
         cut = run(text, "--out", tmp_path / "out", "--steps", 6)
     again = run(text, "--out", tmp_path / "out", "--steps", 6, "--resume")
 
@@ -253,6 +250,15 @@ def test_a_signal_while_steps_are_timed_is_no_success(text, tmp_path, monkeypatc
 
     assert printed.status == 130
     assert printed.error.startswith("interrupted: nothing to go on from is saved yet")
+
+
+def test_a_request_to_terminate_is_no_success(text, tmp_path, monkeypatch):
+    press(monkeypatch, signal.SIGTERM)
+
+    printed = run(text, "--out", tmp_path / "out", "--steps", 2)
+
+    assert printed.status == 130
+    assert "the state after step 1 of 2 is saved" in printed.error
 
 
 @pytest.mark.parametrize("options", [["--steps", 1, "--seed", 1], ["--resume"]])

@@ -289,7 +289,9 @@ def test_ctrl_c_says_how_to_go_on_and_resume_goes_on(call, folder, without_train
     ("arguments", "named"),
     [
         pytest.param(["--seeds", "3"], "seeds ([1, 2] -> [1, 2, 3])", id="more seeds"),
-        pytest.param(["--max-epochs", "9"], "t5: training.epochs (2 -> 9)", id="another horizon"),
+        pytest.param(
+            ["--max-epochs", "9"], "configs.t5.training.epochs (2 -> 9)", id="another horizon"
+        ),
         pytest.param(["--data-dir", "more"], "data.fingerprint", id="other bars"),
     ],
 )

@@ -18,6 +18,7 @@ from ray._private.authentication.authentication_token_setup import (
 )
 from ray.air.execution._internal import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.tune.experiment import Trial
 
 # Ports --------------------------------------------------------------------------------------------
 
@@ -62,9 +63,11 @@ def memory_kills_as_deaths() -> Iterator[None]:
     """Have Tune take a process that Ray killed for memory as one that died.
 
     Tune knows the errors of a process that died and of a training that raised. The error of a
-    process that was killed for memory is neither, and would end the whole study.
+    process that was killed for memory is neither, and would end the whole study: also where Tune
+    asks for the first result of a process that was killed while it started.
     """
     original = RayActorManager._actor_task_failed
+    original_result = Trial._get_default_result_or_future
 
     def handle_all(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, OutOfMemoryError):
@@ -74,11 +77,20 @@ def memory_kills_as_deaths() -> Iterator[None]:
             exception = RayActorError(error_msg=_message_of_death(str(exception), actor_id))
         original(self, tracked_actor_task, exception)
 
+    def result_or_none(self: Any) -> dict[str, Any] | None:
+        try:
+            return original_result(self)
+        except OutOfMemoryError:
+            self._default_result_or_future = None
+            return None
+
     RayActorManager._actor_task_failed = handle_all  # type: ignore[method-assign]
+    Trial._get_default_result_or_future = result_or_none  # type: ignore[method-assign]
     try:
         yield
     finally:
         RayActorManager._actor_task_failed = original  # type: ignore[method-assign]
+        Trial._get_default_result_or_future = original_result  # type: ignore[method-assign]
 
 
 def _message_of_death(message: str, actor_id: str) -> str:

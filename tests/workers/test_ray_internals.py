@@ -14,6 +14,7 @@ from ray._private.authentication.authentication_token_setup import (
 )
 from ray.air.execution._internal import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.tune.experiment import Trial
 
 from stage1.workers.ray_internals import loopback_only, memory_kills_as_deaths, memory_shortage
 
@@ -22,8 +23,9 @@ Before the cap on ray in pyproject.toml is raised, see in the new version's sour
 1. `ray._private.ray_constants.ENABLE_RAY_CLUSTER` and its environment variable still decide where
    Ray's processes listen (tests/workers/test_cluster.py must find them on the loopback alone);
 2. `maybe_enable_token_auth_if_token_available` still reads the token that the environment names;
-3. Tune still does not handle OutOfMemoryError itself in `RayActorManager._actor_task_failed`, and
-   its message still names the killed actors and their memory (the slow test_memory_kill.py shows);
+3. Tune still does not handle OutOfMemoryError itself in `RayActorManager._actor_task_failed` and
+   `Trial._get_default_result_or_future`, and its message still names the killed actors and their
+   memory (the slow test_memory_kill.py shows);
 4. AsyncHyperBandScheduler still reads no more of a trial than its id (test_halving.py);
 5. `RAY_SETTINGS` in stage1/workers/cluster.py still name variables that Ray reads.
 Then raise the cap and the version here.
@@ -104,6 +106,18 @@ def test_a_worker_killed_beside_one_that_took_more_memory_has_only_died(monkeypa
     assert str(error).startswith("The actor was killed for memory of which another took more")
 
 
+def test_a_worker_killed_for_memory_while_it_started_has_no_first_result(monkeypatch):
+    def killed(reference):
+        raise OutOfMemoryError(MESSAGE)
+
+    monkeypatch.setattr("ray.tune.experiment.trial.ray.get", killed)
+    trial = Trial("anything", stub=True)
+    trial._default_result_or_future = ray.ObjectRef(bytes(28))
+
+    with memory_kills_as_deaths():
+        assert trial.last_result == {"trial_id": trial.trial_id}
+
+
 def test_other_errors_reach_tune_as_they_are(monkeypatch):
     error = ValueError("patch_len")
 
@@ -111,12 +125,15 @@ def test_other_errors_reach_tune_as_they_are(monkeypatch):
 
 
 def test_afterwards_tune_is_as_it_was():
-    before = RayActorManager._actor_task_failed
+    def parts():
+        return RayActorManager._actor_task_failed, Trial._get_default_result_or_future
+
+    before = parts()
 
     with memory_kills_as_deaths():
-        assert RayActorManager._actor_task_failed is not before
+        assert not set(parts()) & set(before)
 
-    assert RayActorManager._actor_task_failed is before
+    assert parts() == before
 
 
 @pytest.mark.parametrize(

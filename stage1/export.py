@@ -39,26 +39,11 @@ from stage1.run.tables import read_trials
 _LABEL = "Written by stage1.export; "
 
 
-def best_config(best: BestConfiguration, space: ResolvedSpace) -> Config:
-    """The configuration of the best configuration's first trial, complete.
-
-    The study's base configuration, the arm's settings, the searched values, the horizon, and the
-    first seed of the design.
-
-    Raises:
-        pydantic.ValidationError: The study does not fit the configuration of this version.
-    """
-    values = {
-        **space.arms[best.arm],
-        **best.values,
-        "training.epochs": space.horizon_epochs,
-        "training.seed": min(best.by_seed),
-    }
-    return with_values(Config.model_validate(space.config), values)
-
-
 def export_text(run: RunFolder) -> str:
     """The file's content: provenance as comments, then the whole configuration.
+
+    That is the study's base configuration with the arm's settings, the searched values, the horizon
+    and the first seed of the design.
 
     Raises:
         ResultsError: The run cannot be read or has no complete configuration.
@@ -72,8 +57,14 @@ def export_text(run: RunFolder) -> str:
             f"{', '.join(space.arms)}, as {run.space.name} has them, got {shown(best.arm)}; "
             "restore the file that was edited"
         )
+    values = {
+        **space.arms[best.arm],
+        **best.values,
+        "training.epochs": space.horizon_epochs,
+        "training.seed": min(best.by_seed),
+    }
     try:
-        config = best_config(best, space)
+        config = with_values(Config.model_validate(space.config), values)
     except ValidationError as error:
         raise_faults(error, _base_source(run), Config)
     lines = _provenance(run, space, best, trials=len(trials))

@@ -77,9 +77,7 @@ def new(
 def own_files(space: Path, *, name: str) -> dict[str, str]:
     """What the files of a new study hold, by file name; they depend on no other file.
 
-    Args:
-        space: Comes with the package: `name` and `base` each have a line of their own.
-        name: Of the study.
+    The space comes with the package: `name` and `base` each have a line of their own.
     """
     source = load_yaml(space)
     base = existing_file(source.values["base"], key="base", source=source)
@@ -105,16 +103,14 @@ def own_files_of_run(run: RunFolder, *, name: str) -> dict[str, str]:
     copied = {
         key: written[key] for key in Space.model_fields if key in written and key not in renamed
     }
-    copied["space"] = {key: _without_empty(domain) for key, domain in copied["space"].items()}
+    copied["space"] = {  # without conditions that every trial meets
+        key: {name: value for name, value in domain.items() if value != {}}
+        for key, domain in copied["space"].items()
+    }
     text = f"# Begun as a copy of {run.path}, which had --seed {resolved.seed}"
     text += f"; stage1 {__version__}:\n"
     text += yaml.safe_dump(renamed | copied, sort_keys=False)
     return {SPACE_FILE: text, CONFIG_FILE: _config_text(config, str(run.path))}
-
-
-def _without_empty(domain: dict[str, Any]) -> dict[str, Any]:
-    """Without a condition that every trial meets."""
-    return {key: value for key, value in domain.items() if value != {}}
 
 
 def _config_text(config: Config, source: str) -> str:

@@ -69,10 +69,8 @@ def _machine() -> str:
 def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's
-        return True
+    except OSError as error:  # a PermissionError where it is another user's
+        return not isinstance(error, ProcessLookupError)
     return True
 
 

@@ -57,7 +57,10 @@ class Interrupt:
     def _note(self, number: int, frame: FrameType | None) -> None:
         asked = signal.Signals(number)
         if self._asked is not None:
-            _leave_at_once(_STATUS[asked])
+            # Without waiting for anything: what is on disk is whole at any time.
+            if sys.stdout.isatty():
+                os.write(sys.stdout.fileno(), _SHOW_CURSOR.encode())
+            os._exit(_STATUS[asked])
         self._asked = asked
 
     def check(self) -> None:
@@ -116,10 +119,3 @@ def keep_sigterm_handler() -> Iterator[None]:
 
 def _exit(number: int, frame: FrameType | None) -> None:
     raise SystemExit(EXIT_TERMINATED)
-
-
-def _leave_at_once(status: int) -> None:
-    """End the process without waiting for anything; what is on disk is whole at any time."""
-    if sys.stdout.isatty():
-        os.write(sys.stdout.fileno(), _SHOW_CURSOR.encode())
-    os._exit(status)

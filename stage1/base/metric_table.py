@@ -46,12 +46,9 @@ class Metric(NamedTuple):
 
     def has(self, name: str) -> bool:
         """Whether a name is that of this metric, or of one of the family."""
-        prefix = self.name[:-1]
-        return (
-            len(name) > len(prefix) and name.startswith(prefix)
-            if self.is_family
-            else (name == self.name)
-        )
+        if not self.is_family:
+            return name == self.name
+        return name.startswith(self.name[:-1]) and len(name) >= len(self.name)
 
 
 METRICS = (

@@ -68,7 +68,11 @@ _RULES = {
     "float_type": "must be a number",
     "float_parsing": "must be a number",
     "finite_number": "must be a finite number",
+    "literal_error": "must be {expected}",
+    "string_pattern_mismatch": "must match {pattern}",
+    "too_short": "must have at least {min_length} entries",
 }
+"""By pydantic's name of a fault, with what its context says."""
 
 
 def broken_rules(fault: Any, model: type[BaseModel]) -> list[Fault]:
@@ -91,19 +95,15 @@ def broken_rules(fault: Any, model: type[BaseModel]) -> list[Fault]:
         return [((), "unknown key" + did_you_mean(str(fault["loc"][-1]), known))]
     if kind == "missing":
         return [((), "must be given")]
-    if kind == "literal_error":
-        return [((), f"must be {context['expected']}, got {value}")]
     if kind == "union_tag_not_found":
         return [((), f"{context['discriminator']} must be given")]
     if kind == "union_tag_invalid":
         expected = context["expected_tags"]
         return [(("type",), f"must be one of {expected}, got {context['tag']!r}")]
-    if kind == "string_pattern_mismatch":
-        return [((), f"must match {context['pattern']}, got {value}")]
-    if kind == "too_short":
-        return [((), f"must have at least {context['min_length']} entries, got {value}")]
+    if kind in _RULES:
+        return [((), f"{_RULES[kind].format(**context)}, got {value}")]
     message = re.sub(r"^\w+ should", "must", one_line(fault["msg"]))
-    return [((), f"{_RULES.get(kind, message)}, got {value}")]
+    return [((), f"{message}, got {value}")]
 
 
 def _known_keys(location: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:

@@ -5,13 +5,7 @@ from __future__ import annotations
 from stage1.claims.claim import Claim
 from stage1.claims.evaluate import Evaluation
 from stage1.pages.blocks import Block, Details, Heading, Inline, Mark, Strong, Table, paragraph
-from stage1.pages.numbers import (
-    claimed_effect,
-    effect,
-    effect_interval,
-    p_value,
-    significant,
-)
+from stage1.pages.numbers import claimed_effect, effect, effect_interval, p_value, significant
 
 OURS = "ours, beside the plan's number"
 """Marks a line that the plan does not have."""

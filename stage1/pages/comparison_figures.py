@@ -35,8 +35,6 @@ _TITLES = {
     CORRELATION: "How fast and how far each configuration learns",
     LOSS: "The same in the loss that is minimised",
 }
-_DIFFERENCES_TITLE = "What each seed gains or loses"
-_COST_TITLE = "What a training step costs"
 _NO_TRAINING = "no training was completed"
 _NO_PAIR = "no configuration has a seed in common with the reference"
 _SPREAD = 0.3
@@ -76,13 +74,9 @@ def curves_figure(summary: Summary, metric: str) -> DrawnFigure:
 
 
 def seed_bands(scores: dict[str, Values]) -> dict[str, Band]:
-    """Mean over seeds and the range between them, by configuration and epoch.
+    """Mean over seeds and the range between them, (epochs), of configurations that have a curve.
 
-    Args:
-        scores: (seeds, epochs) by configuration; a seed has all of its epochs or none.
-
-    Returns:
-        (epochs) each, of the configurations that have a curve.
+    Scores are (seeds, epochs); a seed has all of its epochs or none.
     """
     complete = {name: v[np.isfinite(v).all(axis=1)] for name, v in scores.items()}
     return {
@@ -118,7 +112,7 @@ def draw_seeds(axes: Axes, values: dict[str, Values], styles: dict[str, ArmStyle
 
 def differences_figure(summary: Summary) -> DrawnFigure:
     """Each seed's final score minus the reference's, for both metrics."""
-    name, title = "paired_differences", _DIFFERENCES_TITLE
+    name, title = "paired_differences", "What each seed gains or loses"
     by_metric = {
         metric: {other: summary.differences(metric, other) for other in summary.others}
         for metric in (CORRELATION, LOSS)
@@ -142,7 +136,7 @@ def differences_figure(summary: Summary) -> DrawnFigure:
 
 def cost_figure(summary: Summary) -> DrawnFigure:
     """Each seed's seconds per step over the reference's, and the plan's limit."""
-    name, title, reference = "cost", _COST_TITLE, summary.reference
+    name, title, reference = "cost", "What a training step costs", summary.reference
     ratios = {other: summary.step_ratio(other) for other in summary.others}
     if not np.isfinite(np.concatenate(list(ratios.values()))).any():
         return absent(name, title, _NO_PAIR)

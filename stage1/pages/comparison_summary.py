@@ -49,13 +49,7 @@ def scores_by_epoch(
 ) -> dict[str, Values]:
     """A metric by configuration, (seeds, epochs), from epoch 0 to the horizon.
 
-    Args:
-        tables: Of the comparison.
-        metric: A column of the curves.
-        completed: Leave out trainings that diverged or failed.
-
-    Returns:
-        NaN where there is no number.
+    NaN where there is no number; with `completed` also of trainings that diverged or failed.
     """
     trials = tables.completed if completed else tables.trials
     curves = tables.curves[tables.curves["trial_id"].isin(trials["trial_id"])]
@@ -195,11 +189,7 @@ def choose_reference(record: ComparisonRecord) -> str:
 
 
 def mean_curve(values: Values) -> Values:
-    """Mean over the seeds that have a curve, (epochs); NaN without any.
-
-    Args:
-        values: (seeds, epochs); a seed has all of its epochs or none.
-    """
+    """Mean of (seeds, epochs) over the seeds that have a curve, all of its epochs; NaN without."""
     known = values[np.isfinite(values).all(axis=1)]
     return known.mean(axis=0) if len(known) else np.full(values.shape[1], np.nan)
 
@@ -216,13 +206,9 @@ def mean_height(curve: Values) -> float:
 
 
 def largest_rise(loss: Values) -> float:
-    """The largest increase from one epoch to the next in any training.
+    """The largest increase of (seeds, epochs) from one epoch to the next in any training.
 
-    Args:
-        loss: (seeds, epochs).
-
-    Returns:
-        >= 0, where 0 means that it never rose; NaN without two epochs in a row.
+    0 where it never rose; NaN without two epochs in a row.
     """
     steps = np.diff(loss, axis=1)
     known = steps[np.isfinite(steps)]

@@ -104,7 +104,7 @@ def html(blocks: Sequence[Block]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"kind": _kind, "slug": slug, "data_uri": data_uri}
+    environment.filters |= {"kind": _kind, "slug": slug, "base64": _base64}
     environment.tests["short"] = _is_short
     template = environment.get_template("page.html.jinja")
     return template.render(title=title, sections=sections, blocks=blocks)
@@ -125,6 +125,5 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def data_uri(png: bytes) -> str:
-    """A PNG as an address that holds it."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+def _base64(png: bytes) -> str:
+    return base64.b64encode(png).decode("ascii")

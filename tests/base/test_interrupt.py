@@ -15,21 +15,25 @@ from command_line import HANG, ROOT, python, start
 from stage1.base.interrupt import Interrupt, exit_on_sigterm, keep_sigterm_handler
 
 
-def test_ctrl_c_is_raised_where_it_is_asked_for_and_not_before():
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_a_signal_is_raised_where_it_is_asked_for_and_not_before(number, error):
     done = []
 
     def work():
         with Interrupt() as interrupt:
             interrupt.check()
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
             done.append("what had begun")
             interrupt.check()
             done.append("what comes after")
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error) as raised:
         work()
 
     assert done == ["what had begun"]
+    assert getattr(raised.value, "code", 143) == 143  # of SIGTERM's SystemExit
 
 
 def test_ctrl_c_is_not_lost_inside_a_destructor():
@@ -71,18 +75,6 @@ def test_afterwards_ctrl_c_is_what_it_was_before():
         assert signal.getsignal(signal.SIGINT) != before
 
     assert signal.getsignal(signal.SIGINT) == before
-
-
-def test_sigterm_is_raised_in_the_same_way_with_its_own_status():
-    def work():
-        with Interrupt() as interrupt:
-            signal.raise_signal(signal.SIGTERM)
-            interrupt.check()
-
-    with pytest.raises(SystemExit) as ended:
-        work()
-
-    assert ended.value.code == 143
 
 
 @pytest.mark.parametrize("keeper", [keep_sigterm_handler, Interrupt])

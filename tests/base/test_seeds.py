@@ -45,10 +45,3 @@ def test_an_integer_seed_fits_into_63_bits_without_a_sign():
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert max(seeds) > 2**60
     assert all(isinstance(seed, int) for seed in seeds)
-
-
-def test_drawing_from_one_stream_leaves_another_as_it_is():
-    order = generator(Stream.ORDER, 0)
-    generator(Stream.MASKS, 0).random(1_000)
-
-    np.testing.assert_array_equal(order.random(4), generator(Stream.ORDER, 0).random(4))

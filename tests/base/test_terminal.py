@@ -49,13 +49,6 @@ def test_a_wrong_command_line_is_one_line_and_status_2(call_command, arguments, 
     assert named in err
 
 
-def test_help_has_status_0_and_names_the_options(call_command):
-    status, out, _ = call_command(demo, "--help")
-
-    assert status == 0
-    assert "--trials" in out
-
-
 @pytest.mark.parametrize("kind", [ConfigError, DataError, ModelError, TrialError, ResultsError])
 def test_a_users_error_inside_a_command_is_one_line_and_status_2(call_command, kind):
     def fail() -> None:
@@ -99,10 +92,6 @@ def say() -> None:
     _log.warning("a warning")
 
 
-def test_notices_and_warnings_of_the_package_are_plain_lines_on_stderr(call_command):
-    assert call_command(say) == (0, "", "a line of notice\na warning\n")
-
-
 def test_other_packages_do_not_speak_through_it(call_command):
     def others() -> None:
         logging.getLogger("stage10").info("not ours")
@@ -110,7 +99,9 @@ def test_other_packages_do_not_speak_through_it(call_command):
     assert call_command(others) == (0, "", "")
 
 
-def test_a_handler_of_the_root_s_shows_no_line_once_more(call_command, monkeypatch):
+def test_notices_and_warnings_are_plain_lines_once_though_the_root_logs_them_too(
+    call_command, monkeypatch
+):
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     logging.basicConfig(stream=sys.stdout, level=logging.DEBUG)
 

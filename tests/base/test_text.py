@@ -9,18 +9,15 @@ from stage1.base.text import LONGEST_VALUE, did_you_mean, dotted, one_line, plur
 
 
 @pytest.mark.parametrize(
-    ("word", "hint"),
+    ("word", "known", "hint"),
     [
-        pytest.param("patch_length", "; did you mean 'patch_len'?", id="near"),
-        pytest.param("zzz", "; known: lr, patch_len", id="far from all: all are listed"),
+        pytest.param("patch_length", ["lr", "patch_len"], "; did you mean 'patch_len'?", id="near"),
+        pytest.param("zzz", ["lr", "b"], "; known: lr, b", id="far from all: all are listed"),
+        pytest.param("zzz", [], "", id="nothing is known"),
     ],
 )
-def test_a_mistyped_word_gets_a_hint(word, hint):
-    assert did_you_mean(word, ["lr", "patch_len"]) == hint
-
-
-def test_a_word_gets_no_hint_where_nothing_is_known():
-    assert did_you_mean("zzz", []) == ""
+def test_a_mistyped_word_gets_a_hint(word, known, hint):
+    assert did_you_mean(word, known) == hint
 
 
 @pytest.mark.parametrize(

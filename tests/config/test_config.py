@@ -46,13 +46,6 @@ def test_a_number_in_the_form_3e_4_is_a_number_though_yaml_takes_it_for_text(wri
     assert load_config(path).training.optimizer.lr == 0.0003
 
 
-def test_a_seed_of_the_weights_own_is_a_number_or_none(write):
-    for text, seed in (("5", 5), ("null", None)):
-        path = write(f"transfer_learning: {{initialization_seed: {text}}}\n")
-
-        assert load_config(path).transfer_learning.initialization_seed == seed
-
-
 def test_a_configuration_does_not_change():
     config = Config()
 
@@ -126,11 +119,6 @@ def test_setting_a_key_checks_the_whole_anew(values):
         pytest.param("training.optimizer.lr: -1", "must be > 0, got -1", id="below a bound"),
         pytest.param("masking.mask_ratio: 1", "must be < 1, got 1", id="at an open bound"),
         pytest.param(
-            "data.seq_length: 64",
-            "unknown key; did you mean 'seq_len'?",
-            id="unknown key in a section",
-        ),
-        pytest.param(
             "model.encoder.d_modle: 64",
             "unknown key; did you mean 'd_model'?",
             id="unknown key in a section of a section",
@@ -166,16 +154,6 @@ def test_setting_a_key_checks_the_whole_anew(values):
             "transfer_learning.lm_name_or_path: 5", "must be text, got 5", id="a number for text"
         ),
         pytest.param(
-            "transfer_learning.initialization_stream: -1",
-            "must be >= 0, got -1",
-            id="a stream below 0",
-        ),
-        pytest.param(
-            "transfer_learning.initialization_seed: one",
-            "must be a whole number, got 'one'",
-            id="text for a seed",
-        ),
-        pytest.param(
             "data: null", "must be a mapping of keys to values, got None", id="an empty section"
         ),
         pytest.param("data.timeframes: m1", "must be a list, got 'm1'", id="one word for a list"),
@@ -202,7 +180,6 @@ def test_setting_a_key_checks_the_whole_anew(values):
             "must be a list of pairs such as [[m1, m5]], or null, got ['m1', 'm5']",
             id="timeframes in place of pairs",
         ),
-        pytest.param("training.batch_size: 0", "must be >= 1, got 0", id="no window in a batch"),
         pytest.param(
             "data.sampling_probs.m5: 1.5", "must be from 0 to 1, got 1.5", id="a chance above 1"
         ),
@@ -238,29 +215,9 @@ def test_setting_a_key_checks_the_whole_anew(values):
             id="no timeframe",
         ),
         pytest.param(
-            "model.encoder.heads: 3",
-            "must divide d_model=64, got 3",
-            id="heads that do not divide the width",
-        ),
-        pytest.param(
-            "transfer_learning.patch_len: 5",
-            "must divide data.seq_len=64, got 5",
-            id="patches that do not divide the window",
-        ),
-        pytest.param(
             "model.bottleneck_stride: 7",
             "must divide data.seq_len=64, got 7",
             id="a stride that does not divide the window",
-        ),
-        pytest.param(
-            "masking.mask_span_max: 2",
-            "must be >= masking.mask_span_min=3, got 2",
-            id="spans the wrong way round",
-        ),
-        pytest.param(
-            "masking.mask_ratio: 0.01",
-            "must hide at least one span of 3 of 64 bars, got 0.01",
-            id="nothing would be hidden",
         ),
     ],
 )
@@ -340,11 +297,6 @@ def test_a_fault_names_file_line_key_rule_and_value(write, key_and_value, rule):
             "model.async_sampler, got 8",
             id="windows shorter than a coarse step",
         ),
-        pytest.param(
-            "model:\n  stem:\n    width: 8\n    kernel: 4\n",
-            "4: model.stem.kernel: must be odd, got 4",
-            id="even kernel",
-        ),
     ],
 )
 def test_keys_that_do_not_fit_together_are_reported_at_the_line_of_one(write, text, fault):
@@ -386,9 +338,11 @@ def test_several_keys_that_do_not_fit_together_have_a_line_each(write):
         "transfer_learning:\n  patch_len: 5\nmasking:\n  mask_span_max: 2\n  mask_ratio: 0.01\n"
     )
 
-    lines = lines_of(path)
-
-    assert [line.split(": ")[0] for line in lines] == [f"{path}:{n}" for n in (2, 4, 5)]
+    assert lines_of(path) == [
+        f"{path}:2: transfer_learning.patch_len: must divide data.seq_len=64, got 5",
+        f"{path}:4: masking.mask_span_max: must be >= masking.mask_span_min=3, got 2",
+        f"{path}:5: masking.mask_ratio: must hide at least one span of 3 of 64 bars, got 0.01",
+    ]
 
 
 def test_a_fault_of_an_extended_file_is_reported_where_it_stands(write):

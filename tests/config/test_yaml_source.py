@@ -168,19 +168,12 @@ def test_a_missing_file_is_named(tmp_path):
     assert message_of(path) == f"{path}: must be an existing file; check the path"
 
 
-def test_a_folder_is_no_file(tmp_path):
-    assert message_of(tmp_path).startswith(f"{tmp_path}: must be a readable UTF-8 text file")
+def test_what_cannot_be_read_as_text_is_refused(tmp_path):
+    latin = tmp_path / "latin.yaml"
+    latin.write_bytes("a: ü\n".encode("latin-1"))
 
-
-def test_a_file_in_another_encoding_is_refused(tmp_path):
-    path = tmp_path / "latin.yaml"
-    path.write_bytes("a: ü\n".encode("latin-1"))
-
-    assert message_of(path).startswith(f"{path}: must be a readable UTF-8 text file")
-
-
-def test_a_path_with_a_zero_byte_is_refused(tmp_path):
-    assert "must be a readable UTF-8 text file" in message_of(tmp_path / "a\0b.yaml")
+    for path in (tmp_path, latin, tmp_path / "a\0b.yaml"):
+        assert message_of(path).startswith(f"{path}: must be a readable UTF-8 text file")
 
 
 def test_a_named_file_is_found_beside_the_one_that_names_it(write, tmp_path):

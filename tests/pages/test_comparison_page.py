@@ -127,8 +127,10 @@ def test_trainings_side_by_side_come_with_a_note_on_their_times(page_of, seconds
 def test_every_configuration_below_the_baseline_has_its_warning(page_of):
     text = page_of()
 
-    assert "> **Warning.** late does not beat drawing a straight line" in text
-    assert "> **Warning.** late: 1 diverged and 0 failed of 3" in text
+    assert "> **Warning.** late does not beat drawing a straight line across the" in text
+    assert "hidden bars (mean val_skill −0.500)" in text
+    lost = "late: 1 diverged and 0 failed of 3; the numbers are of the other 2."
+    assert f"> **Warning.** {lost}" in text
     assert text.count("**Warning.**") == 2
 
 
@@ -209,17 +211,6 @@ def test_every_picture_of_the_page_is_a_file_beside_it(page):
         assert height > 400
 
 
-def test_a_figure_that_there_is_no_data_for_any_more_goes(write_comparison):
-    run = write_comparison(only=())
-    run.figures.mkdir()
-    old = run.figures / "cost.png"
-    old.touch()
-
-    write_page(run)
-
-    assert not old.exists()
-
-
 def test_the_terminal_shows_the_main_table_in_80_columns_and_where_the_rest_is(page):
     console = Console(file=io.StringIO(), width=80)
 
@@ -239,11 +230,18 @@ def test_the_terminal_shows_the_main_table_in_80_columns_and_where_the_rest_is(p
     )
 
 
-def test_a_page_of_nothing_says_why_there_are_no_figures(write_comparison):
-    text = write_page(write_comparison(only=())).path.read_text(encoding="utf-8")
+def test_a_page_of_nothing_says_why_there_are_no_figures_and_removes_old_ones(write_comparison):
+    run = write_comparison(only=())
+    run.figures.mkdir()
+    (run.figures / "cost.png").touch()
+
+    text = write_page(run).path.read_text(encoding="utf-8")
 
     assert "no training was completed" in text
     assert "![" not in text
+    assert "Warning" not in text
+    assert rows_below(text, "## Result")[1][:4] == ["plain", "0 / 3", "–", "–"]
+    assert list(run.figures.iterdir()) == []
 
 
 def test_the_page_of_a_folder_that_is_no_comparison_is_an_error(tmp_path):

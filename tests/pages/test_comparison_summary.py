@@ -10,10 +10,8 @@ import pandas as pd
 import pytest
 from made_comparison import made_record
 
-from stage1.config import Config, with_values
+from stage1.config import with_values
 from stage1.pages.comparison_summary import (
-    choose_reference,
-    failings,
     first_epoch,
     largest_rise,
     mean_curve,
@@ -124,24 +122,7 @@ def test_a_configuration_without_a_curve_never_converges():
     assert math.isnan(mean_height(curve))
 
 
-def test_convergence_is_that_of_the_mean_curve(summary):
-    plain = mean_curve(summary.scores["val_correlation"]["plain"])
-
-    np.testing.assert_allclose(plain, [0, 0.3, 0.5, 0.7, 0.8, 0.82])
-    assert mean_height(plain) == pytest.approx((0.3 + 0.5 + 0.7 + 0.8 + 0.82 / 2) / 5)
-
-
 # --- the whole ---
-
-
-def test_the_reference_is_the_first_vanilla_configuration():
-    assert choose_reference(made_record()) == "plain"
-
-
-def test_without_a_vanilla_configuration_the_first_one_stands_in():
-    configs = {"x": Config(), "y": with_values(Config(), {"model.dropout": 0.5})}
-
-    assert choose_reference(made_record(configs=configs)) == "x"
 
 
 def test_what_went_wrong_is_counted_and_the_largest_rise_is_of_any_training(tables, summary):
@@ -165,19 +146,3 @@ def test_frozen_epochs_are_at_most_those_that_are_trained(write_comparison, free
 
     assert summary.frozen_epochs("free") == frozen
     assert summary.frozen_epochs("plain") == 0  # no T5
-
-
-def test_who_does_not_beat_a_straight_line_or_lost_a_training_is_named(summary):
-    late, lost = failings(summary)
-
-    assert late.startswith("late does not beat drawing a straight line")
-    assert "−0.500" in late
-    assert lost == "late: 1 diverged and 0 failed of 3; the numbers are of the other 2."
-
-
-def test_a_comparison_of_which_nothing_has_ended_has_no_numbers(write_comparison):
-    summary = summarize(read_comparison(write_comparison(only=())))
-
-    assert summary.final("val_loss", "plain").seeds == 0
-    assert most_at_once(summary.tables.trials) == 0
-    assert failings(summary) == []

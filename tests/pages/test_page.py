@@ -21,7 +21,7 @@ from stage1.pages.blocks import (
     Table,
     paragraph,
 )
-from stage1.pages.page import html, slug
+from stage1.pages.page import html
 
 PNG = b"\x89PNG\r\n\x1a\n"
 EVIL = "<script>alert('x')</script> & \"quoted\""
@@ -158,7 +158,3 @@ def test_commands_keep_their_lines():
     assert "python -m a\npython -m b" in html(
         [Heading("S", level=1), Commands(["python -m a", "python -m b"])]
     )
-
-
-def test_a_link_target_is_plain():
-    assert slug("2b error reduction (ours, it's)") == "2b-error-reduction-ours-it-s"

@@ -18,11 +18,7 @@ __all__ = ["DrawnFigure", "draw_all", "save_figure"]
 
 
 def draw_all(tables: RunTables, evaluation: Evaluation) -> list[DrawnFigure]:
-    """Draw every figure of the report: always the same ten, in order; those without data say why.
-
-    Returns:
-        Always the same ten, in the report's order; those without data say why.
-    """
+    """Draw every figure of the report, always the same ten in order; those without data say why."""
     with rc_context(LOOK):
         return [
             forest_figure(evaluation),

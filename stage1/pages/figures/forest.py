@@ -13,14 +13,7 @@ from stage1.claims.catalogue import Unit
 from stage1.claims.claim import MOST_TOLD, Claim
 from stage1.claims.evaluate import Evaluation
 from stage1.claims.verdicts import Verdict
-from stage1.pages.figures.drawn import (
-    QUIET,
-    SMALL_SIZE,
-    DrawnFigure,
-    absent,
-    new_figure,
-    shortened,
-)
+from stage1.pages.figures.drawn import QUIET, SMALL_SIZE, DrawnFigure, absent, new_figure, shortened
 
 FOREST, FOREST_TITLE = "verdict_forest", "What the study says of each claim"
 _LEAST_REACH, _MOST_REACH = 30.0, 100.0

@@ -45,7 +45,6 @@ _NAME_THICKNESS = 1.6
 """Room for a setting's name above its bars, in bars."""
 _LEAST_SPAN = 0.004
 """Correlation that the axes of Phi and performance show at least."""
-_OTHERS = "{} other settings"
 
 
 class VarianceShares(NamedTuple):
@@ -74,12 +73,7 @@ class VarianceShares(NamedTuple):
 def variance_shares(
     scores: Scores, domains: Mapping[str, Domain], *, common: str
 ) -> VarianceShares | None:
-    """Partial variances of every arm on one scale.
-
-    Args:
-        scores: Of the design.
-        domains: The study's space, by dotted key.
-        common: Arm whose total is 100 %.
+    """Partial variances of every arm on one scale: the total of the arm `common` is 100 %.
 
     Returns:
         None with fewer than `LEAST_CONFIGURATIONS`, or where the common arm's loss is constant.
@@ -118,7 +112,7 @@ def _largest_first(shares: dict[str, dict[str, float]]) -> tuple[str, ...]:
     keys.sort(key=lambda key: -max(one[key] for one in shares.values()))
     if len(keys) > _MOST_ROWS:
         small = keys[_MOST_ROWS - 1 :]
-        others = _OTHERS.format(len(small))
+        others = f"{len(small)} other settings"
         for one in shares.values():
             one[others] = sum(one[key] for key in small)
         keys = [*keys[: _MOST_ROWS - 1], others]

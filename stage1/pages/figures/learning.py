@@ -43,13 +43,9 @@ _LEAST_REGRET = 0.01
 
 
 def learning_curves(correlation: dict[str, Values]) -> dict[str, Band]:
-    """Interquartile mean of val_correlation over an arm's runs, by arm and epoch.
+    """Interquartile mean of val_correlation over an arm's runs, (epochs), of arms with a score.
 
-    Args:
-        correlation: By arm, (configurations, seeds, epochs).
-
-    Returns:
-        (epochs) each, of the arms that have a score.
+    The correlation is (configurations, seeds, epochs) by arm.
     """
     return {
         arm: interquartile_mean_band(values, generator=np.random.default_rng(_SEED))

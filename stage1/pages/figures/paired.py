@@ -141,8 +141,7 @@ def draw_profiles(
 ) -> None:
     """Draw the share of runs above a correlation, (points), against that correlation, rising.
 
-    There must be one arm; its look is that of its place among the study's `arms`. A baseline of NaN
-    is not drawn.
+    There must be one arm; its look is that of its place among `arms`. NaN = no baseline is drawn.
     """
     draw_curves(axes, thresholds, shares, arms=arms, factor=100)
     draw_baseline(axes, baseline, vertical=True)

@@ -37,12 +37,8 @@ class CostRow(NamedTuple):
     vanilla: float
 
 
-def cost_rows(costs: list[SizeCost]) -> list[CostRow]:
-    """The sizes in their order."""
-    return [_cost_row(cost) for cost in costs]
-
-
-def _cost_row(cost: SizeCost) -> CostRow:
+def cost_row(cost: SizeCost) -> CostRow:
+    """What the figure shows of a size; its costs are > 0."""
     t5, vanilla = (1000 * seconds for seconds in cost.seconds_per_step)
     ratio = cost.ratio
     numbers = f"x {ratio.estimate:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
@@ -92,7 +88,7 @@ def cost_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
         reason = "no training steps were timed twice or more with a T5 and the vanilla encoder"
         return absent(COSTS, COSTS_TITLE, reason)
     margin = plan.margin
-    rows = cost_rows(evaluation.costs)
+    rows = [cost_row(cost) for cost in evaluation.costs]
     figure, axes = new_panel(COSTS_TITLE, height=1.1 + 0.62 * len(rows))
     draw_costs(axes, rows, margin=margin)
     t5, vanilla = arm_styles(["t5", "vanilla"]).values()

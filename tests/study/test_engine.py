@@ -263,7 +263,7 @@ def test_a_trial_that_fails_before_its_first_epoch_has_no_curve_and_no_metrics(s
 
     engine, tables, _ = run(study, row=row)
 
-    assert {row["status"] for row in tables.rows} == {FAILED}
+    assert {(row["status"], row["epochs"]) for row in tables.rows} == {(FAILED, 0)}
     assert not any("val_loss" in row for row in tables.rows)
     assert all(curve == [] for curve in tables.curves.values())
     assert [row["stage"] for row in tables.rows].count(CONFIRM) == 0

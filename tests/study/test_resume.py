@@ -390,3 +390,13 @@ def test_a_file_that_was_changed_is_one_line(file, text):
         read_started(file)
 
     assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    "change", [{"stage": "x"}, {"arm": "x"}, {"config_id": "../x"}, {"values": {"x": 1}}]
+)
+def test_a_started_trial_that_is_none_of_the_study_is_refused(file, study, change):
+    StartedTrials(file).add(B._replace(**change))
+
+    with pytest.raises(ResultsError, match="must hold trials of this study"):
+        read_started(file, study)

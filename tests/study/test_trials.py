@@ -9,7 +9,7 @@ import pytest
 from made_studies import epoch_row
 
 from stage1.config.data import PRICES
-from stage1.run.columns import COMPLETED, DESIGN, FAILED, SEARCH
+from stage1.run.columns import COMPLETED, DESIGN, SEARCH
 from stage1.study.trials import RunningTrial, TrialSpec, block_rows, curve_rows, trial_row
 
 VALUES = {"training.optimizer.lr": 0.01, "transfer_learning.patch_len": 8}
@@ -81,15 +81,6 @@ def test_the_curve_has_a_row_per_epoch_without_what_belongs_to_the_trial(trial):
         *("epoch", "val_loss", "val_correlation", "val_skill", "val_corr_m1"),
         *("train_loss", "lr", "seconds"),
     }
-
-
-def test_a_trial_without_an_epoch_has_a_row_and_no_curve(trial):
-    trial.curve.clear()
-
-    row = trial_row(trial, FAILED, "no such file")
-
-    assert (row["epochs"], row["error"]) == (0, "no such file")
-    assert curve_rows(trial) == []
 
 
 def test_sums_become_a_row_per_epoch_timeframe_price_and_block(trial):

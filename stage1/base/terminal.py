@@ -61,21 +61,20 @@ def run_app(app: typer.Typer) -> NoReturn:
     Raises:
         SystemExit: Always; with 0 where all went well.
     """
-    status: Any = EXIT_INTERRUPTED
     try:
         with _log_on_stderr():
             status = app(standalone_mode=False)
     except (Stage1Error, TyperException) as error:
-        print(f"error: {_told(error)}", file=sys.stderr)
+        print(f"error: {_message(error)}", file=sys.stderr)
         raise SystemExit(EXIT_USER_ERROR) from None
     except KeyboardInterrupt:
-        pass
+        status = EXIT_INTERRUPTED
     if status == EXIT_INTERRUPTED:  # which is also what Typer makes of a KeyboardInterrupt
         print("interrupted", file=sys.stderr)
     raise SystemExit(status if isinstance(status, int) else 0)
 
 
-def _told(error: Stage1Error | TyperException) -> str:
+def _message(error: Stage1Error | TyperException) -> str:
     """An error in one line; for a wrong option Typer alone would draw a box."""
     if isinstance(error, Stage1Error):
         return str(error)

@@ -51,8 +51,8 @@ def _plan(registration: Preregistration) -> str:
         f"of a scrambled Sobol set, each trained with {plural(seeds, 'seed')} in "
         f"{plural(arms, 'arm')} = {registration.configurations * seeds * arms} trials, to epoch "
         f"{registration.horizon_epoch} and never stopped for a bad score. The early epoch is "
-        f"{registration.early_epoch}. The verdicts are computed from these trials alone"
-        f", once; the search finds the configuration to export."
+        f"{registration.early_epoch}. The verdicts are computed from these trials alone, once; the "
+        "search finds the configuration to export."
     )
 
 

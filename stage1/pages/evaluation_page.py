@@ -335,14 +335,10 @@ def _legend(figure: Figure, *, prices: bool, with_hidden: bool) -> None:
     of = " close" if prices else " value"
     named: dict[str, Any] = {
         f"true{of}": Line2D([], [], **_TRUTH),
-        "true low to high": Line2D([], [], **_RANGE),
+        **({"true low to high": Line2D([], [], **_RANGE)} if prices else {}),
         f"model's{of}": Line2D([], [], color=style.color, marker=style.marker, markersize=4),
         "interpolation": Line2D([], [], **REFERENCE),
         "hidden, scored": Patch(**_SCORED),
-        "hidden, not scored": Patch(**_HIDDEN),
+        **({"hidden, not scored": Patch(**_HIDDEN)} if with_hidden else {}),
     }
-    if not prices:
-        del named["true low to high"]
-    if not with_hidden:
-        del named["hidden, not scored"]
     legend_below(figure, list(named.values()), list(named))

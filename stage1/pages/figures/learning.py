@@ -191,9 +191,8 @@ def signal_figure(evaluation: Evaluation) -> DrawnFigure:
     scatter = math.sqrt(2 * (2 * number + 5) / (9 * number * (number - 1)))
     caption = (
         "Top: Kendall's tau between the ranking after each epoch and the final ranking of another "
-        "seed; thin lines: how well the final rankings of two seeds agree, which on "
-        "average no epoch exceeds. Bottom: what "
-        "the choice after an epoch loses to the best one. Two unrelated rankings of "
-        f"{plural(number, 'configuration')} have a tau of 0 +- {scatter:.2f}."
+        "seed; thin lines: how well the final rankings of two seeds agree, which on average no "
+        "epoch exceeds. Bottom: what the choice after an epoch loses to the best one. Two "
+        f"unrelated rankings of {plural(number, 'configuration')} have a tau of 0 +- {scatter:.2f}."
     )
     return DrawnFigure(SIGNAL, SIGNAL_TITLE, caption, figure, "")

@@ -30,10 +30,10 @@ from stage1.claims.evaluate import evaluate
 from stage1.claims.scores import read_run
 from stage1.claims.verdicts import Verdict
 from stage1.pages.blocks import cautions
-from stage1.pages.claims_section import verdict_row
+from stage1.pages.claims_section import verdict_table
 from stage1.pages.figures import draw_all
 from stage1.pages.markdown import escaped
-from stage1.pages.numbers import number, significant
+from stage1.pages.numbers import effect, effect_interval, number, significant
 from stage1.run.columns import PRETRAINED, RANDOM, RANDOM_AGAIN, SHUFFLED
 from stage1.run.folder import RunFolder
 from stage1.run.summary import count_exclusions
@@ -139,7 +139,9 @@ show("paired_slopes")
 def show_claim(place):
     """What the run says of a claim and the line beside it, and what else the scores say."""
     lines = [one for one in evaluation.lines if one.id.startswith(place)]
-    display(pd.DataFrame(map(verdict_row, lines)).set_index("claim").T)
+    table = verdict_table(lines, ours="")
+    cells = [[getattr(cell, "text", cell) for cell in row] for row in table.rows]
+    display(pd.DataFrame(cells, columns=table.header).set_index("claim").T)
     display(Markdown("\n\n".join(escaped(f"{one.id}: {one.sentence}") for one in lines)))
     shown = {name: significant(value) for one in lines for name, value in one.shown.items()}
     if shown:
@@ -235,8 +237,9 @@ for pair in (pair for pair in PAIRS if set(pair) <= set(roles)):
             continue
         first, second = (roles[role] for role in pair)
         tested = one.definition.judge(first, second, error_rate=registration.level)
-        row = verdict_row(one._replace(interval=tested.effect))
-        table.setdefault(" against ".join(pair), {})[one.name] = f"{row.estimate} {row.interval}"
+        other = one._replace(interval=tested.effect)
+        words = f"{effect(other, tested.effect.estimate)} {effect_interval(other)}"
+        table.setdefault(" against ".join(pair), {})[one.name] = words
 display(pd.DataFrame(table) if table else "The study has no control arm.")
 
 # %% [markdown]

@@ -61,14 +61,16 @@ def test_the_vectors_are_those_of_the_loaded_encoder(checkpoint, every):
     np.testing.assert_allclose(vectors_of(every), expected.flatten(0, 1), atol=1e-5)
 
 
-def test_the_columns_have_the_documented_types_and_the_file_says_where_it_comes_from(
-    checkpoint, bars, tmp_path, call_command
+def test_a_stride_thins_the_windows_out_and_the_file_says_what_it_holds_and_comes_from(
+    checkpoint, bars, every, tmp_path, call_command
 ):
     out = tmp_path / "e.parquet"
     call_command(encode, checkpoint, "--data-dir", bars, "--out", out, "--stride", 30)
 
+    some, expected = pd.read_parquet(out), every[every["window_end"].dt.minute % 30 == 0]
+    assert some["window_end"].tolist() == expected["window_end"].tolist()
+    np.testing.assert_allclose(vectors_of(some), vectors_of(expected), atol=1e-5)
     schema = pq.read_schema(out)
-
     assert schema.names == ["window_end", "timeframe", "vector"]
     assert schema.field("window_end").type == pa.timestamp("us", tz="UTC")
     assert schema.field("timeframe").type == pa.string()
@@ -78,16 +80,6 @@ def test_the_columns_have_the_documented_types_and_the_file_says_where_it_comes_
     bars_sha256 = fingerprint(market(600, ("m1", "m5", "m15")))
     assert schema.metadata[b"bars_sha256"].decode() == bars_sha256
     assert schema.metadata[b"stride_minutes"] == b"30"
-
-
-def test_a_stride_gives_the_windows_that_end_on_it(checkpoint, bars, every, tmp_path, call_command):
-    out = tmp_path / "some.parquet"
-
-    call_command(encode, checkpoint, "--data-dir", bars, "--out", out, "--stride", 30)
-
-    some, expected = pd.read_parquet(out), every[every["window_end"].dt.minute % 30 == 0]
-    assert some["window_end"].tolist() == expected["window_end"].tolist()
-    np.testing.assert_allclose(vectors_of(some), vectors_of(expected), atol=1e-5)
 
 
 def test_rows_are_written_as_they_come_and_are_the_same_however_many_at_a_time(

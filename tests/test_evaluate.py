@@ -45,42 +45,26 @@ def scores_of(table, of, timeframe):
     return table[(table["of"] == of) & (table["timeframe"] == timeframe)].iloc[0]
 
 
-def test_the_metrics_are_those_of_the_training_s_last_epoch(evaluated, places):
-    table, _, _ = evaluated
+@pytest.mark.parametrize("of", ["model", "interpolation"])
+def test_the_metrics_are_those_of_the_training_s_last_epoch(evaluated, places, of):
+    table, last = evaluated[0], places[1][-1] | {"baseline_val_skill": 0}
+    prefix = "" if of == "model" else "baseline_"
 
-    last = places[1][-1]
-    mine = scores_of(table, "model", ALL)
-    assert mine["val_loss"] == last["val_loss"]
-    assert mine["correlation"] == last["val_correlation"]
-    assert mine["skill"] == last["val_skill"]
+    whole = scores_of(table, of, ALL)
+
+    assert whole["val_loss"] == last[f"{prefix}val_loss"]
     for name in ("consistency_ratio", "spectral_delta"):
-        assert mine[name] == last[name]
-    for name in ("m1", "m5", "m15"):
-        own = scores_of(table, "model", name)
-        assert (own["correlation"], own["skill"]) == (
-            last[f"val_corr_{name}"],
-            last[f"val_skill_{name}"],
-        )
-
-
-def test_interpolation_stands_beside_every_timeframe(evaluated, places):
-    table, _, _ = evaluated
-
-    last = places[1][-1]
-    for name in (ALL, "m1", "m5", "m15"):
-        assert scores_of(table, "interpolation", name)["skill"] == 0
-    line = scores_of(table, "interpolation", ALL)
-    assert line["val_loss"] == last["baseline_val_loss"]
-    assert line["correlation"] == last["baseline_val_correlation"]
-    assert scores_of(table, "interpolation", "m5")["correlation"] == last["baseline_val_corr_m5"]
-
-
-def test_the_table_counts_the_scored_bars(evaluated):
-    table, _, _ = evaluated
-
+        assert whole[name] == last[prefix + name]
+    assert (whole["correlation"], whole["skill"]) == (
+        last[f"{prefix}val_correlation"],
+        last[f"{prefix}val_skill"],
+    )
     scored = all_validation(tiny_config()).scored.sum(dim=(0, 2)).tolist()
-    found = [scores_of(table, "model", name)["scored_bars"] for name in ("m1", "m5", "m15")]
-    assert found == scored
+    for name, count in zip(("m1", "m5", "m15"), scored, strict=True):
+        found = scores_of(table, of, name)
+        assert found["scored_bars"] == count
+        assert found["correlation"] == last[f"{prefix}val_corr_{name}"]
+        assert found["skill"] == (last[f"val_skill_{name}"] if of == "model" else 0)
 
 
 def test_the_report_shows_the_numbers_and_the_picture(evaluated):

@@ -2,13 +2,14 @@ import io
 import json
 import sys
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
 import yaml
-from command_line import ROOT, python, without_loading_lines
+from command_line import ROOT, python
 from rich.console import Console
 from small_checkpoint import write_market
 from synthetic_series import series_config
@@ -88,19 +89,11 @@ def state_in(checkpoint):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
+def run(call_command, monkeypatch, tmp_path):
     """Runs the command in this process; gives its status, what it printed and its errors."""
-
-    def command(*arguments):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setenv("COLUMNS", "200")
-        monkeypatch.setattr(sys, "argv", ["stage1.train", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            run_command(train)
-        out, err = capsys.readouterr()
-        return end.value.code, out, without_loading_lines(err)
-
-    return command
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return partial(call_command, train)
 
 
 @pytest.fixture
@@ -139,43 +132,31 @@ def test_a_dry_run_counts_parameters_without_data_weights_or_network(run, nothin
     assert "total" in out
 
 
-def test_a_dry_run_takes_a_batch_size_that_is_still_to_be_found(run, small, nothing_opened):
-    status, out, errors = run(small("auto"), "--dry-run")
-
-    assert (status, errors) == (0, "")
-    assert "total" in out
-
-
-def test_a_place_that_cannot_be_written_is_named_in_one_line(run, small, tmp_path):
-    (tmp_path / "file").touch()
-
-    status, _, errors = run(small(), "--out", tmp_path / "file" / "out")
-
-    assert status == 2
-    assert errors.startswith(f"error: {tmp_path}/file/out: must be a folder that can be written")
-    assert errors.count("\n") == 1
-
-
 def test_every_epoch_has_a_line_and_the_state_is_kept(finished):
     assert [line.split()[1] for line in epochs_in(finished.printed)] == ["0", "1", "2"]
     assert f"Checkpoint: {finished.checkpoint}" in finished.printed
     assert finished.checkpoint.is_file()
 
 
-@pytest.mark.parametrize("spelling", ["--data_dir", "--data-dir"])
-def test_a_folder_without_bars_is_an_error_in_one_line(run, small, tmp_path, spelling):
-    status, _, errors = run("--config", small(), spelling, tmp_path / "none", "--devices", 1)
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data_dir", "none"], "none"),
+        (["--data-dir", "none"], "none"),
+        (["--devices", "2"], "devices"),
+        (["--out", "file/out"], "error: file/out: must be a folder that can be written"),
+    ],
+)
+def test_bars_places_and_devices_that_cannot_be_had_are_refused_and_named(
+    run, small, tmp_path, arguments, said
+):
+    (tmp_path / "file").touch()
+
+    status, _, errors = run("--config", small(), *arguments)
 
     assert status == 2
-    assert errors.count("\n") == 1
-    assert "none" in errors
-
-
-def test_two_devices_are_refused(run, small):
-    status, _, errors = run(small(), "--devices", 2)
-
-    assert status == 2
-    assert "devices" in errors
+    assert said in errors
+    assert said == "devices" or errors.count("\n") == 1
 
 
 def test_the_size_that_auto_found_is_printed_kept_and_gone_on_with(
@@ -221,10 +202,7 @@ def test_a_step_in_parts_is_told_on_the_console(run, small, tmp_path, monkeypatc
 
     assert (status, errors) == (0, "")
     (line,) = [line for line in out.splitlines() if line.startswith("Warning")]
-    assert line == (
-        "Warning: a training step did not fit into memory with 4 windows at a time; from here on "
-        "it takes 2 at a time, and stays one of all 4"
-    )
+    assert "a training step did not fit into memory with 4 windows at a time" in line
 
 
 @pytest.mark.parametrize("size", [4, "auto"])
@@ -237,16 +215,12 @@ def test_a_fast_run_takes_one_step_and_writes_nothing(run, small, tmp_path, quic
     assert not (tmp_path / "out").exists()
 
 
-def test_curves_and_steps_are_kept_for_tensorboard(finished):
-    points = finished.log.Scalars("val_loss")
+def test_curves_steps_and_reconstructions_are_kept_for_tensorboard(finished):
+    log = finished.log
+    points, (picture,) = log.Scalars("val_loss"), log.Images("reconstructions")
 
     assert [point.step for point in points] == [1, 3]  # the last step of each epoch, from 0
     assert all(0 < point.value < 10 for point in points)
-
-
-def test_a_finished_training_shows_reconstructions_in_tensorboard(finished):
-    (picture,) = finished.log.Images("reconstructions")
-
     assert picture.step == 4  # after two epochs of two steps
     assert picture.encoded_image_string.startswith(b"\x89PNG")
     assert picture.width == 1080

@@ -30,19 +30,15 @@ class WholeBars(NamedTuple):
     Bars are named by their place among all of a timeframe's, the windows one after another.
     """
 
-    places: Int[Tensor, " bars"]
-    """Of the coarse bars."""
-    parts: Int[Tensor, "bars parts"]
-    """Of the finer ones in each, in the order of time."""
+    places: Int[Tensor, " bars"]  # of the coarse bars
+    parts: Int[Tensor, "bars parts"]  # of the finer ones in each, in the order of time
 
 
 class Comparison(NamedTuple):
-    """Bars of two timeframes, held against each other."""
+    """Bars of two timeframes, given by their index, held against each other."""
 
     finer: int
-    """Index of the timeframe that was aggregated."""
     coarse: int
-    """Index of the other."""
     bars: WholeBars
     difference: Float[Tensor, "bars channel"]
     """Aggregate less coarse bar, in units of the coarse timeframe."""
@@ -95,7 +91,7 @@ def compare(
 
     Args:
         bars: In their timeframe's normalised units, timeframes fine to coarse.
-        batch: The windows.
+        batch: Their windows.
         config: Of the data, whose kind says what bars a coarser one is made of, and how.
 
     Yields:
@@ -105,7 +101,13 @@ def compare(
     minutes, kind = config.minutes, kind_of(config)
     series = [one.flatten(0, 1) for one in bars.float().unbind(1)]
     centers, scales = (per_bar(one).squeeze(2) for one in (batch.center, batch.scale))
-    for coarse, finer in _pairs(minutes, length, composes=kind.composes):
+    pairs = [
+        (coarse, finer)
+        for coarse in range(1, len(minutes))
+        for finer in range(coarse if kind.composes else 1)
+        if minutes[coarse] // minutes[finer] <= length  # else a bar has more parts than fit
+    ]
+    for coarse, finer in pairs:
         whole = whole_bars(
             open_time[:, finer],
             open_time[:, coarse],
@@ -122,14 +124,6 @@ def compare(
         yield Comparison(finer, coarse, whole, difference)
 
 
-def _pairs(minutes: tuple[int, ...], length: int, *, composes: bool) -> Iterator[tuple[int, int]]:
-    """A timeframe and a finer one, unless a bar of the first has more parts than fit."""
-    for coarse in range(1, len(minutes)):
-        for finer in range(coarse if composes else 1):
-            if minutes[coarse] // minutes[finer] <= length:
-                yield coarse, finer
-
-
 def cross_timeframe_loss(
     decoded: Float[Tensor, "batch timeframe time channel"], batch: Batch, config: DataConfig
 ) -> Float[Tensor, ""]:
@@ -141,7 +135,7 @@ def cross_timeframe_loss(
 
     Args:
         decoded: Bars in their timeframe's normalised units, timeframes fine to coarse.
-        batch: The windows.
+        batch: Their windows.
         config: Of the data.
 
     Returns:

@@ -14,9 +14,9 @@ class CrossScaleAttention(nn.Module):
     """Every token attends to the tokens of the timeframes paired with its own; the result is added.
 
     Args:
-        width: Width of a token.
-        heads: Attention heads; where they do not divide the width, the next smaller number does.
-        timeframes: How many; at least two.
+        width: Of a token.
+        heads: Where they do not divide the width, the next smaller number does.
+        timeframes: At least two.
         patches: Tokens per timeframe.
         pairs: Timeframes, by index, that see each other.
     """

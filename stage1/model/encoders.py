@@ -26,15 +26,10 @@ class EncoderShape(NamedTuple):
     """The bars that enter and leave an encoder."""
 
     timeframes: int
-    """How many."""
-    channels: int
-    """Values per bar that enter."""
-    width: int
-    """Values per bar that leave."""
-    seq_len: int
-    """Bars per timeframe."""
-    patch_len: int
-    """Bars per token; divides seq_len."""
+    channels: int  # values per bar that enter
+    width: int  # values per bar that leave
+    seq_len: int  # bars per timeframe
+    patch_len: int  # bars per token; divides seq_len
     pairs: Collection[tuple[int, int]] = ()
     """Timeframes, by index, whose tokens see each other behind the encoder's blocks."""
 
@@ -89,7 +84,7 @@ class T5TimeSeriesAdapter(nn.Module):
 
     Args:
         t5: The language model's encoder.
-        shape: Of the bars.
+        shape: What goes in and comes out.
         input_scale: Root mean square of the tokens that enter the T5.
     """
 
@@ -132,7 +127,7 @@ class SharedEncoder(nn.Module):
 
     Args:
         config: Width, blocks, heads.
-        shape: Of the bars.
+        shape: What goes in and comes out.
         dropout: In the blocks.
         checkpointing: Whether the blocks are computed again in the backward pass.
     """
@@ -149,7 +144,18 @@ class SharedEncoder(nn.Module):
         self.checkpointing = checkpointing
         self.embedding = shape.embedding(config.d_model)
         # One by one: nn.TransformerEncoder copies a single block, initial weights and all.
-        self.blocks = nn.ModuleList(_block(config, dropout) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                config.d_model,
+                config.heads,
+                config.d_ff,
+                dropout,
+                activation="gelu",
+                batch_first=True,
+                norm_first=True,
+            )
+            for _ in range(config.layers)
+        )
         self.cross_scale = shape.cross_scale(config.d_model, config.heads)
         self.norm = nn.LayerNorm(config.d_model)
         self.unpatch = shape.unpatch(config.d_model)
@@ -181,15 +187,3 @@ class SharedEncoder(nn.Module):
             else:
                 rows = block(rows, src_key_padding_mask=padding)
         return rows
-
-
-def _block(config: EncoderConfig, dropout: float) -> nn.TransformerEncoderLayer:
-    return nn.TransformerEncoderLayer(
-        config.d_model,
-        config.heads,
-        config.d_ff,
-        dropout,
-        activation="gelu",
-        batch_first=True,
-        norm_first=True,
-    )

@@ -75,21 +75,16 @@ class MarketEncoder(nn.Module):
     ) -> Float[Tensor, "batch timeframe width"]:
         """One vector of each window and timeframe: the mean of the codes of its real bars.
 
-        Args:
-            features: As `forward` takes them.
-            real: Likewise.
+        The arguments are those of `forward`.
 
         Returns:
             (batch, timeframes, d_model), float32; 0 for a timeframe without a bar in the window.
         """
-        codes = self(features, real=real).float()
-        mean: Tensor
+        codes: Tensor = self(features, real=real).float()
         if real is None:
-            mean = codes.mean(dim=2)
-            return mean
+            return codes.mean(dim=2)
         total = codes.masked_fill(~real.unsqueeze(-1), 0.0).sum(dim=2)
-        mean = total / real.sum(dim=2).clamp_min(1).unsqueeze(-1)
-        return mean
+        return total / real.sum(dim=2).clamp_min(1).unsqueeze(-1)
 
     def windows(self, bars: dict[str, Bars], *, stride: int | None = None) -> WholeWindows:
         """All windows of some bars, whole and normalised as in the training.
@@ -97,8 +92,8 @@ class MarketEncoder(nn.Module):
         Args:
             bars: Per timeframe, at least the encoder's, as `stage1.training.encoder.bars_for` loads
                 them.
-            stride: Minutes between the ends of consecutive windows, >= 1; None = as trained. Steps,
-                of a series.
+            stride: Minutes, or steps of a series, between the ends of consecutive windows, >= 1;
+                None = as trained.
 
         Raises:
             DataError: A timeframe or a channel is missing, or the bars are too few for a window.

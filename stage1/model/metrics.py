@@ -106,11 +106,7 @@ def evaluate_each(
 ) -> dict[str, dict[str, float]]:
     """The metrics of each timeframe by itself, and those of `ALL_TIMEFRAMES`.
 
-    Args:
-        decoded: Normalised bars.
-        line: The windows as `interpolated`.
-        batch: The windows.
-        config: Of the training.
+    The arguments are those of `evaluate`.
 
     Returns:
         By timeframe: `huber` (the loss's first term, >= 0); `correlation`, `skill` and
@@ -155,10 +151,7 @@ def _huber(decoded: Decoded, batch: Batch, config: Config) -> float:
 def evaluate_baselines(line: Decoded, batch: Batch, config: Config) -> dict[str, float]:
     """What no training changes: the metrics of linear interpolation, the loss of predicting 0.
 
-    Args:
-        line: The windows as `interpolated`.
-        batch: The windows.
-        config: Of the training.
+    The arguments are those of `evaluate`.
 
     Returns:
         `baseline_<metric>` of the interpolation, but not where it is so by definition (skill 0);

@@ -12,13 +12,7 @@ from torch import Tensor, nn
 
 
 class TimeframeLinear(nn.Module):
-    """A linear layer per timeframe, applied to all of them in one batched product.
-
-    Args:
-        timeframes: How many.
-        inputs: Width of the input.
-        outputs: Width of the output.
-    """
+    """A linear layer per timeframe, applied to all of them in one batched product."""
 
     def __init__(self, timeframes: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -43,7 +37,7 @@ class PatchEmbedding(nn.Module):
         channels: Values per bar.
         patch_len: Bars per token.
         patches: Tokens per timeframe.
-        width: Width of a token.
+        width: Of a token.
     """
 
     def __init__(
@@ -66,11 +60,7 @@ class PatchEmbedding(nn.Module):
 class Unpatch(nn.Module):
     """Tokens -> bars: a projection per timeframe to all bars of the patch.
 
-    Args:
-        timeframes: How many.
-        width: Width of a token.
-        patch_len: Bars per token.
-        channels: Values per bar.
+    The arguments are those of `PatchEmbedding`.
     """
 
     def __init__(self, *, timeframes: int, width: int, patch_len: int, channels: int) -> None:

@@ -34,10 +34,8 @@ Bars = Bool[Tensor, "batch timeframe time"]
 class Distances(NamedTuple):
     """How far the spectra of two series are from each other."""
 
-    amplitude: Tensor
-    """1 less the correlation of the amplitudes, in [0, 1]."""
-    phase: Tensor
-    """1 less the correlation of the phases, in [0, 2]."""
+    amplitude: Tensor  # 1 less the correlation of the amplitudes, in [0, 1]
+    phase: Tensor  # 1 less the correlation of the phases, in [0, 2]
 
 
 def completed(decoded: Prices, targets: Prices, chosen: Bars) -> Prices:
@@ -56,7 +54,7 @@ def stft_loss(decoded: Prices, batch: Batch) -> Float[Tensor, ""]:
 
     Args:
         decoded: The completed series where a bar is scored.
-        batch: The windows.
+        batch: Its windows.
 
     Returns:
         >= 0; exactly 0 where scored bars are decoded right, and 0 without a frame.

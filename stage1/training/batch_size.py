@@ -40,8 +40,7 @@ class ChosenSize(NamedTuple):
     """A batch size."""
 
     windows: int
-    reason: str
-    """Why not twice as many."""
+    reason: str  # why not twice as many
 
 
 def find_batch_size(
@@ -60,8 +59,7 @@ def find_batch_size(
     Args:
         config: Complete but for the batch size.
         windows: The bars, resident.
-        language_model: As `transfer_learning.lm_name_or_path` resolves, or None for the vanilla
-            encoder.
+        language_model: As `fit` takes it.
         accelerator: Lightning's name of the device.
 
     Raises:
@@ -146,8 +144,11 @@ class _Attempts:
         return peak_rss_mb() - self._before if fits else None
 
     def _fits(self, count: int) -> bool:
+        values = {"training.batch_size": count, "training.steps_per_epoch": 1}
+        config = with_values(self._config, values)
+        batches = self._windows.training_batches(config, self._windows.plan_epoch(config, 0))
         try:
-            batch = Batch(*(tensor.to(self.device) for tensor in self._batch(count)))
+            batch = Batch(*(tensor.to(self.device) for tensor in next(batches)))
             with self._precision.forward_context():
                 loss = self._module.loss(batch)
             loss.backward()
@@ -156,10 +157,3 @@ class _Attempts:
                 raise
             return False
         return True
-
-    def _batch(self, count: int) -> Batch:
-        """The first training batch of such a size."""
-        values = {"training.batch_size": count, "training.steps_per_epoch": 1}
-        config = with_values(self._config, values)
-        plan = self._windows.plan_epoch(config, 0)
-        return next(self._windows.training_batches(config, plan))

@@ -160,14 +160,7 @@ def new_record(
     t5: T5Shape | None,
     fingerprints: dict[str, str | None],
 ) -> dict[str, Any]:
-    """The record of a training, as plain values that are safe to load.
-
-    Args:
-        config: Complete.
-        windows: The bars.
-        t5: The model's.
-        fingerprints: So far.
-    """
+    """The record of a training so far, as plain values that are safe to load."""
     (split_at,) = kind_of(config.data).instants(np.array([windows.split.boundary])).tolist()
     record = Record(
         config=config,
@@ -189,15 +182,11 @@ class Trained(NamedTuple):
 
     path: Path
     record: Record
-    weights: dict[str, Tensor]
-    """The model's, on the CPU."""
+    weights: dict[str, Tensor]  # the model's, on the CPU
 
 
 def read_trained(path: Path) -> Trained:
     """Read a checkpoint of a training, or of a trial.
-
-    Args:
-        path: The file.
 
     Raises:
         ResultsError: Missing, damaged, holding anything but tensors and plain values, not made

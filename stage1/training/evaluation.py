@@ -119,19 +119,14 @@ def windows_to_show(scored: Tensor) -> list[tuple[int, int]]:
     has_scored = scored.any(dim=2).numpy()
     timeframes = np.flatnonzero(has_scored.any(axis=0))
     pairs = []
-    for timeframe in _evenly(timeframes, TIMEFRAMES):
+    count = min(TIMEFRAMES, len(timeframes))
+    chosen = np.linspace(0, len(timeframes) - 1, count).round().astype(int)
+    for timeframe in timeframes[chosen]:  # from the first to the last
         windows = np.flatnonzero(has_scored[:, timeframe])
         # Neither the first nor the last: the middle of so many equal parts.
         places = (np.arange(WINDOWS) + 0.5) / WINDOWS * len(windows)
         pairs += [(int(w), int(timeframe)) for w in np.unique(windows[places.astype(int)])]
     return pairs
-
-
-def _evenly(values: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """At most so many of the values, from the first to the last."""
-    places = np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int)
-    chosen: NDArray[np.int64] = values[places]
-    return chosen
 
 
 def excerpts(
@@ -146,53 +141,38 @@ def excerpts(
         pairs: Window and timeframe of each excerpt, by index.
         config: Of the windows.
     """
-    return [
-        _excerpt(decoded, line, batch, config, window=window, index=index, number=number)
-        for number, (window, index) in enumerate(pairs)
-    ]
-
-
-def _excerpt(
-    decoded: Tensor,
-    line: Tensor,
-    batch: Batch,
-    config: DataConfig,
-    *,
-    window: int,
-    index: int,
-    number: int,
-) -> Reconstruction:
-    kind, channel, columns = kind_of(config), None, slice(None)
-    if config.kind == "series":
-        place = number % len(kind.channels)
-        channel, columns = kind.channels[place], slice(place, place + 1)
-    bars = int(batch.real[window, index].sum())
-    scored = batch.scored[window, index].numpy()
-    part = excerpt_of(scored[:bars])
-    center, scale = batch.center[window, index], batch.scale[window, index]
-
-    def values(normalised: Tensor) -> NDArray[np.float64]:
-        levels = center + scale * normalised[window, index, part].double()
-        return kind.value(levels)[:, columns].numpy()
-
-    return Reconstruction(
-        timeframe=config.timeframes[index],
-        open_time=kind.instants(batch.open_time[window, index, part].numpy()),
-        truth=values(batch.targets),
-        model=values(decoded),
-        line=values(line),
-        hidden=batch.hidden[window, index, part].numpy(),
-        scored=scored[part],
-        channel=channel,
-    )
+    shown, kind = [], kind_of(config)
+    for number, (window, index) in enumerate(pairs):
+        channel, columns = None, slice(None)
+        if config.kind == "series":
+            place = number % len(kind.channels)
+            channel, columns = kind.channels[place], slice(place, place + 1)
+        bars = int(batch.real[window, index].sum())
+        part = excerpt_of(batch.scored[window, index, :bars].numpy())
+        center, scale = batch.center[window, index], batch.scale[window, index]
+        truth, mine, straight = (
+            kind.value(center + scale * normalised[window, index, part].double())[
+                :, columns
+            ].numpy()
+            for normalised in (batch.targets, decoded, line)
+        )
+        shown.append(
+            Reconstruction(
+                timeframe=config.timeframes[index],
+                open_time=kind.instants(batch.open_time[window, index, part].numpy()),
+                truth=truth,
+                model=mine,
+                line=straight,
+                hidden=batch.hidden[window, index, part].numpy(),
+                scored=batch.scored[window, index, part].numpy(),
+                channel=channel,
+            )
+        )
+    return shown
 
 
 def excerpt_of(scored: NDArray[np.bool_]) -> slice:
-    """The `LONGEST` bars with most scored ones among them; all, if there are no more.
-
-    Args:
-        scored: Of the bars of a window.
-    """
+    """The `LONGEST` bars of a window with most scored ones among them; all, if it has no more."""
     length = min(LONGEST, len(scored))
     counts = np.convolve(scored, np.ones(length, dtype=int), mode="valid")
     best = np.flatnonzero(counts == counts.max())

@@ -93,10 +93,6 @@ class EpochReports(Callback):
 
     Checkpoints carry the rows and the times of the epochs, so that a training that goes on from one
     knows what came before it.
-
-    Args:
-        report: Takes the row.
-        clock: Of the same training.
     """
 
     def __init__(self, report: Callable[[EpochRow], None], clock: StepClock) -> None:
@@ -121,12 +117,13 @@ class EpochReports(Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
         """Report the epoch that was just validated. Called by Lightning."""
+        groups = trainer.optimizers[0].param_groups
         row: EpochRow = {
             "epoch": 0 if trainer.sanity_checking else trainer.current_epoch + 1,
             **module.metrics,
             **module.baseline,
             "train_loss": module.train_loss(),
-            "lr": _head_learning_rate(trainer),
+            "lr": float(next(group["lr"] for group in groups if group["name"] == "head")),
             "seconds": time.perf_counter() - self.started,
             "seconds_per_step": self.clock.seconds_per_step,
             "steps": trainer.global_step,
@@ -146,10 +143,7 @@ def _with_blocks(row: EpochRow, convert: Callable[[Any], Any]) -> EpochRow:
 
 
 def rows_of_checkpoint(checkpoint: Path) -> list[EpochRow]:
-    """The rows of all epochs up to a checkpoint, as they were reported.
-
-    Args:
-        checkpoint: Written by a training of `fit`.
+    """The rows of all epochs up to a checkpoint of `fit`, as they were reported.
 
     Raises:
         ResultsError: Missing, damaged, or not made by `fit`.
@@ -159,11 +153,6 @@ def rows_of_checkpoint(checkpoint: Path) -> list[EpochRow]:
     if state is None:
         raise ResultsError(f"{checkpoint}: must be a checkpoint of stage1, got another program's")
     return [_with_blocks(row, Tensor.numpy) for row in state["rows"]]
-
-
-def _head_learning_rate(trainer: lightning.Trainer) -> float:
-    groups = trainer.optimizers[0].param_groups
-    return float(next(group["lr"] for group in groups if group["name"] == "head"))
 
 
 def fit(
@@ -229,9 +218,7 @@ def fit(
 def lean_trainer(config: Config, **options: Any) -> lightning.Trainer:
     """A Trainer on one device, in the configured precision, that shows and writes nothing.
 
-    Args:
-        config: Complete.
-        options: For Lightning's Trainer, over these.
+    `options` are Lightning's, and override these.
     """
     lean: dict[str, Any] = {
         "accelerator": "cpu",

@@ -152,9 +152,9 @@ class BatchGuard:
                 "training.gradient_checkpointing: true, lower data.seq_len, or choose a smaller "
                 "language model or encoder"
             )
-        before = _most_per_part(windows, self.parts)
-        self.parts = min(2 * self.parts, windows)
-        after = _most_per_part(windows, self.parts)
+        parts = self.parts
+        self.parts = min(2 * parts, windows)
+        before, after = -(-windows // parts), -(-windows // self.parts)  # of the largest part
         self._warn(
             f"Warning: {self._what} did not fit into memory with {before} windows at a time; from "
             f"here on it takes {after} at a time, and stays one of all {windows}"
@@ -162,12 +162,7 @@ class BatchGuard:
 
 
 def split(batch: Batch, parts: int) -> list[Batch]:
-    """Cut a batch into parts of as equal size as possible, in order.
-
-    Args:
-        batch: Whole.
-        parts: How many; more than there are windows gives single windows.
-    """
+    """Cut a batch into parts of as equal size as possible, in order; single windows at most."""
     if parts == 1:
         return [batch]
     count = min(parts, len(batch.scored))
@@ -178,18 +173,11 @@ def split(batch: Batch, parts: int) -> list[Batch]:
 def shares(parts: list[Batch]) -> Float[Tensor, " parts"]:
     """Each part's share of the scored bars: the weights that make their mean losses the whole's.
 
-    Args:
-        parts: Of one batch.
-
     Returns:
         In [0, 1], their sum 1; all 0 if no bar is scored.
     """
     counts = torch.stack([part.scored.sum() for part in parts]).float()
     return counts / counts.sum().clamp_min(1)
-
-
-def _most_per_part(windows: int, parts: int) -> int:
-    return -(-windows // parts)
 
 
 def _reason(error: RuntimeError) -> str:

@@ -119,10 +119,8 @@ class Stage1Module(lightning.LightningModule):
         Not where the batches are made: Lightning asks for those twice when it resumes.
         """
         assert self._plan is not None
-        for name, array in (
-            ("order_sha256", self._plan.order),
-            ("mask_sha256", self._plan.uniforms),
-        ):
+        arrays = {"order_sha256": self._plan.order, "mask_sha256": self._plan.uniforms}
+        for name, array in arrays.items():
             self.fingerprints[name] = chained_sha256(self.fingerprints[name] or "", array)
         freeze = self.config.transfer_learning.freeze_lm_epochs
         self.let_t5_learn(freeze >= 0 and self.current_epoch >= freeze)
@@ -168,9 +166,6 @@ class Stage1Module(lightning.LightningModule):
         Huber term are exactly the whole batch's. The other terms are means over other things: of
         them it is the mean over the parts, weighted alike, and not quite the whole batch's.
 
-        Args:
-            parts: Of one batch; a single one is the batch.
-
         Returns:
             The loss, without a graph.
         """
@@ -205,10 +200,7 @@ class Stage1Module(lightning.LightningModule):
         """AdamW, and a schedule that moves with every step."""
         optimizer = build_optimizer(self.model, self.config)
         schedule = build_schedule(optimizer, self.config)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
     # Validation ---------------------------------------------------------------------------------
 

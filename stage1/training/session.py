@@ -46,7 +46,7 @@ def run_training(
     `folder` gets the configuration, TensorBoard's curves, and the state after every epoch.
 
     Args:
-        config: Complete.
+        config: Its batch size may be auto.
         folder: Of this training.
         data_dir: Folder of prepared bars; None for the bundled sample.
         checkpoint: To go on from; must belong to the same configuration.
@@ -76,7 +76,14 @@ def run_training(
     if not fast_dev_run:
         with must_be_writable(folder):
             write_text(folder / CONFIG_COPY, config_yaml(config))
-        all_callbacks += [_epoch_checkpoints(folder), *callbacks]
+        checkpoints = ModelCheckpoint(
+            folder,
+            LAST_CHECKPOINT.removesuffix(ModelCheckpoint.FILE_EXTENSION),
+            every_n_epochs=1,
+            save_on_train_epoch_end=True,
+            enable_version_counter=False,
+        )
+        all_callbacks += [checkpoints, *callbacks]
         options |= {
             "enable_checkpointing": True,
             "logger": TensorBoardLogger(str(folder), name="tensorboard", version=""),
@@ -115,7 +122,12 @@ def _config_and_windows(
     bars, config = load_data(data_dir, config)
     windows = MarketWindows.of(bars, config)
     if trained is not None:
-        check_bars(trained, windows)
+        then, now = trained.record.bars.sha256, windows.fingerprint
+        if now != then:
+            raise ResultsError(
+                f"{trained.path}: must go on with the bars it began with (sha256 {then[:12]}), got "
+                f"others ({now[:12]}); give the --data-dir of then"
+            )
     return config, windows
 
 
@@ -153,16 +165,6 @@ def load_language_model(config: Config) -> LanguageModel | None:
     )
 
 
-def _epoch_checkpoints(folder: Path) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        folder,
-        LAST_CHECKPOINT.removesuffix(ModelCheckpoint.FILE_EXTENSION),
-        every_n_epochs=1,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-
-
 def resumed_config(trained: Trained, config: Config) -> Config:
     """The configuration that a checkpoint goes on with: this one, completed by the checkpoint's.
 
@@ -195,24 +197,6 @@ def resumed_config(trained: Trained, config: Config) -> Config:
             f"{', '.join(differing)}; resume with {trained.path.parent / CONFIG_COPY}"
         )
     return config
-
-
-def check_bars(trained: Trained, windows: MarketWindows) -> None:
-    """Refuse to go on with other bars than a training began with.
-
-    Args:
-        trained: The checkpoint.
-        windows: Over the bars of now.
-
-    Raises:
-        ResultsError: They are others.
-    """
-    then, now = trained.record.bars.sha256, windows.fingerprint
-    if now != then:
-        raise ResultsError(
-            f"{trained.path}: must go on with the bars it began with (sha256 {then[:12]}), got "
-            f"others ({now[:12]}); give the --data-dir of then"
-        )
 
 
 def epoch_line(row: EpochRow) -> str:

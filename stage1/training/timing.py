@@ -33,8 +33,8 @@ def timed_fit(
 
     Args:
         config: Complete; its horizon and the length of its epochs do not matter.
-        windows: The bars, resident.
-        language_model: As `fit` takes it.
+        windows: As `fit` takes them.
+        language_model: Likewise.
         epochs: Of `STEPS` steps each; validated after the last one.
         trainer_options: For Lightning's Trainer.
     """
@@ -58,12 +58,9 @@ class TrialTiming(NamedTuple):
     start_seconds: float
     """Model, optimiser and the first validation: all that comes before the first step."""
     step_seconds: float
-    """One training step."""
-    validation_seconds: float
-    """One validation, and whatever else an epoch does beside its steps."""
+    validation_seconds: float  # and whatever else an epoch does beside its steps
     peak_rss_mb: float
-    peak_vram_mb: float | None
-    """None without a GPU."""
+    peak_vram_mb: float | None  # None without a GPU
 
     def trial_seconds(self, *, epochs: float, steps_per_epoch: int) -> float:
         """Wall time of a trial that is trained for so many epochs, alone on its core."""
@@ -82,14 +79,8 @@ def time_trial(
 
     The T5 learns from the first step, unless it never does: while it is frozen a step takes less.
     Where a single thread of the CPU does the work, the time it waited for other programs is taken
-    off, so that a busy machine gives the times of an idle one.
-
-    Args:
-        config: Complete; its horizon and the length of its epochs do not matter.
-        windows: The bars, resident.
-        language_model: As `transfer_learning.lm_name_or_path` resolves, or None for the vanilla
-            encoder.
-        accelerator: Lightning's name of the device.
+    off, so that a busy machine gives the times of an idle one. The arguments are those of
+    `timed_fit`.
     """
     if config.transfer_learning.freeze_lm_epochs > 0:
         config = with_values(config, {_FREEZE: 0})
@@ -122,11 +113,9 @@ class StepTiming(NamedTuple):
     """What some training steps took."""
 
     steps: int
-    seconds: float
-    """Wall time of all of them together."""
+    seconds: float  # wall time of all of them together
     peak_rss_mb: float
-    peak_vram_mb: float | None
-    """None without a GPU."""
+    peak_vram_mb: float | None  # None without a GPU
 
 
 def time_rounds(
@@ -144,7 +133,7 @@ def time_rounds(
 
     Args:
         config: Of a trial with the T5.
-        windows: The bars, resident.
+        windows: As `fit` takes them.
         language_model: As the configuration names it.
         rounds: Timings of each.
         accelerator: Lightning's name of the device.
@@ -209,14 +198,8 @@ def time_steps(
 ) -> StepTiming:
     """Time some training steps as a trial takes them, after a few that warm up.
 
-    Memory is that of a whole training: model, optimiser, steps, and a validation batch.
-
-    Args:
-        config: Complete; its horizon and the length of its epochs do not matter.
-        windows: The bars, resident.
-        language_model: As `transfer_learning.lm_name_or_path` resolves, or None for the vanilla
-            encoder.
-        accelerator: Lightning's name of the device.
+    Memory is that of a whole training: model, optimiser, steps, and a validation batch. The
+    arguments are those of `timed_fit`.
     """
     clock, rows = timed_fit(
         config,

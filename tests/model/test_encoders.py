@@ -26,10 +26,10 @@ def adapter(shape=None, *, input_scale=2.5):
     return T5TimeSeriesAdapter(t5, shape or shape_of(), input_scale=input_scale)
 
 
-def vanilla(shape=None, *, dropout=0.0, layers=2):
+def vanilla(shape=None, *, layers=2):
     torch.manual_seed(0)
     config = EncoderConfig(d_model=16, layers=layers, heads=2, d_ff=24)
-    return SharedEncoder(config, shape or shape_of(), dropout=dropout)
+    return SharedEncoder(config, shape or shape_of(), dropout=0.0)
 
 
 ALL_PAIRS = [(0, 1), (0, 2), (1, 2)]
@@ -133,29 +133,6 @@ def test_the_folded_call_gives_what_a_call_per_timeframe_gives():
     torch.testing.assert_close(folded, encoder.unpatch(torch.stack(apart, dim=1)))
 
 
-@pytest.mark.parametrize("layer", ["embedding", "unpatch"])
-def test_a_timeframe_s_projection_changes_the_output_of_that_timeframe_only(layer):
-    encoder = adapter()
-    before = encoder(bars())
-    with torch.no_grad():
-        getattr(encoder, layer).projection.weight[1] *= 1.5
-
-    after = encoder(bars())
-
-    changed = (before != after).flatten(2).any(dim=2)
-    assert changed.tolist() == [[False, True, False]] * 2
-
-
-def test_the_same_bars_in_two_timeframes_come_out_differently():
-    encoder = adapter()
-    same = bars()[:, :1].expand(-1, 3, -1, -1)
-
-    encoded = encoder(same)
-
-    assert (encoded[:, 0] - encoded[:, 1]).abs().min() > 0
-    assert (encoded[:, 1] - encoded[:, 2]).abs().min() > 0
-
-
 # Vanilla ----------------------------------------------------------------------------------------
 
 
@@ -172,14 +149,6 @@ def test_all_timeframes_share_the_blocks():
     sizes = [sum(p.numel() for p in vanilla(shape_of(n)).blocks.parameters()) for n in (2, 6)]
 
     assert sizes[0] == sizes[1]
-
-
-def test_dropout_acts_in_training_and_not_in_evaluation():
-    model = vanilla(dropout=0.5)
-
-    assert not torch.equal(model(bars()), model(bars()))
-    model.eval()
-    assert torch.equal(model(bars()), model(bars()))
 
 
 def test_evaluation_gives_what_training_gives_without_dropout():

@@ -5,6 +5,7 @@ from compared_by_hand import compared_by_hand
 from tiny_training import BOTH_KINDS, tiny_batch, tiny_config
 
 from stage1.config import Config
+from stage1.data.batches import Batch
 from stage1.model.losses import LOSSES, masked_mean, reconstruction_loss, total_loss
 from stage1.model.spectral import amplitude_phase_loss, stft_loss
 
@@ -51,16 +52,41 @@ def test_what_is_no_number_where_no_bar_is_scored_changes_neither_loss_nor_gradi
     assert torch.equal(of_one, of_two)
 
 
-def test_the_reconstruction_loss_is_computed_in_float32_whatever_comes_in(generator):
-    batch = tiny_batch(tiny_config())
-    decoded = torch.randn(batch.targets.shape, generator=generator).bfloat16()
-    expected = reconstruction_loss(decoded.float(), batch, delta=1.0)
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("term", LOSSES)
+def test_every_term_is_computed_in_float32_whatever_comes_in(term, kind, generator):
+    config = tiny_config(calendar=True)
+    batch = tiny_batch(config)
+    decoded = torch.randn(batch.targets.shape, generator=generator).to(kind).requires_grad_()
+    expected = LOSSES[term](decoded.detach().float(), batch, config)
 
     with torch.autocast("cpu", torch.bfloat16):
-        loss = reconstruction_loss(decoded, batch, delta=1.0)
+        loss = LOSSES[term](decoded, batch, config)
+        loss.backward()
 
     assert loss.dtype == torch.float32
     assert torch.equal(loss, expected)
+    assert decoded.grad.dtype == kind
+    assert torch.isfinite(decoded.grad).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("term", LOSSES)
+def test_a_gpu_gives_the_same_loss_and_gradient(term, kind, generator):
+    config = tiny_config(calendar=True)
+    batch = tiny_batch(config)
+    values = torch.randn(batch.targets.shape, generator=generator).to(kind)
+    results = []
+    for device in ("cpu", "cuda"):
+        decoded = values.to(device).requires_grad_()
+        loss = LOSSES[term](decoded, Batch(*(one.to(device) for one in batch)), config)
+        loss.backward()
+        results.append((loss.detach().cpu(), decoded.grad.cpu()))
+
+    (loss, slope), (gpu_loss, gpu_slope) = results
+    torch.testing.assert_close(gpu_loss, loss)
+    torch.testing.assert_close(gpu_slope, slope, rtol=1e-2, atol=1e-5)
 
 
 def test_the_gradient_of_the_reconstruction_loss_reaches_the_scored_bars_alone(generator):

@@ -76,29 +76,7 @@ def test_a_timeframe_without_a_bar_in_the_window_has_a_vector_of_zeros():
     assert vectors[:, :2].all()
 
 
-def test_it_says_what_goes_in_and_comes_out():
-    encoder = encoder_of(tiny_config())
-
-    assert encoder.timeframes == ("m1", "m5", "m15")
-    assert (encoder.seq_len, encoder.d_model) == (16, 8)
-
-
-def test_it_has_no_weights_that_only_reconstruct():
-    names = {name.partition(".")[0] for name, _ in encoder_of(tiny_config()).named_parameters()}
-
-    assert names == {"encoder"}
-
-
-def test_a_stride_of_ones_own_thins_the_windows_out():
-    encoder = encoder_of(tiny_config())
-    bars = market(600, encoder.timeframes)
-
-    every, some = encoder.windows(bars), encoder.windows(bars, stride=15)
-
-    assert some.ends.tolist() == [end for end in every.ends.tolist() if end % 900 == 0]
-
-
-def test_an_agent_s_gradient_reaches_every_weight():
+def test_an_agent_s_gradient_reaches_every_weight_and_none_only_reconstructs():
     config = tiny_config()
     encoder = encoder_of(config)
     batch = encoder.windows(market(600, config.data.timeframes)).batch(np.arange(5))

@@ -6,10 +6,8 @@ from synthetic_bars import market
 from tiny_training import tiny_config
 
 from stage1.data.batches import Batch, MarketWindows
-from stage1.data.features import interpolate
 from stage1.model.spectral import (
     EPSILON,
-    Distances,
     amplitude_phase_loss,
     completed,
     spectral_delta,
@@ -162,23 +160,11 @@ def test_bars_that_are_not_scored_never_enter_a_loss_as_they_are_decoded(loss, w
     }[which]
     assert chosen.any()
     elsewhere = decoded.masked_fill(chosen.unsqueeze(-1), float("inf"))
-
-    losses = [loss(bars, batch) for bars in (decoded, elsewhere)]
-    gradients = [gradient(loss, bars, batch) for bars in (decoded, elsewhere)]
-
-    assert torch.equal(*losses)
-    assert torch.equal(*gradients)
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-def test_the_truth_at_padding_never_enters_a_loss(loss, generator):
-    batch = batch_of(64, {"model": {"async_sampler": True}})
-    decoded = noisy(batch, generator)
     padded = batch.targets.masked_fill(~batch.real.unsqueeze(-1), float("nan"))
+    other = batch._replace(targets=padded)  # nor does the truth at padding
 
-    losses = [loss(decoded, batch._replace(targets=truth)) for truth in (batch.targets, padded)]
-
-    assert torch.equal(*losses)
+    assert torch.equal(loss(decoded, batch), loss(elsewhere, other))
+    assert torch.equal(gradient(loss, decoded, batch), gradient(loss, elsewhere, other))
 
 
 @pytest.mark.parametrize(("seq_len", "sections"), KINDS)
@@ -238,36 +224,6 @@ def test_what_is_decoded_as_no_number_is_not_hidden(loss, generator):
     decoded = noisy(batch, generator).masked_fill(batch.scored.unsqueeze(-1), float("nan"))
 
     assert torch.isnan(loss(decoded, batch))
-
-
-@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("loss", LOSSES)
-def test_a_loss_is_computed_in_float32_whatever_comes_in(loss, kind, generator):
-    batch = batch_of(32)
-    decoded = noisy(batch, generator).to(kind)
-    expected = loss(decoded.float(), batch)
-
-    with torch.autocast("cpu", torch.bfloat16):
-        result = loss(decoded, batch)
-        slope = gradient(loss, decoded, batch)
-
-    assert result.dtype == torch.float32
-    assert torch.equal(result, expected)
-    assert slope.dtype == kind
-    assert torch.isfinite(slope).all()
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("loss", LOSSES)
-def test_a_gpu_gives_the_same_loss_and_gradient(loss, kind, generator):
-    batch = batch_of(64, {"model": {"async_sampler": True}})
-    moved = Batch(*(tensor.cuda() for tensor in batch))
-    decoded = noisy(batch, generator).to(kind)
-
-    torch.testing.assert_close(loss(decoded.cuda(), moved).cpu(), loss(decoded, batch))
-    slopes = gradient(loss, decoded.cuda(), moved).cpu(), gradient(loss, decoded, batch)
-    torch.testing.assert_close(*slopes, rtol=1e-2, atol=1e-5)
 
 
 # Each -------------------------------------------------------------------------------------------
@@ -352,19 +308,10 @@ def test_the_amplitude_phase_loss_lies_between_0_and_one_and_a_half(generator):
 
     for mine in others:
         amplitude, phase = spectral_distances(truth, mine)
-        assert Distances(amplitude, phase).amplitude.min() >= 0
+        assert amplitude.min() >= 0
         assert amplitude.max() <= 1 + 1e-6
         assert phase.min() >= 0
         assert phase.max() <= 2 + 1e-6
-
-
-def test_a_completed_series_is_decoded_where_chosen_and_true_elsewhere():
-    decoded, targets = torch.ones(1, 1, 3, 4), torch.zeros(1, 1, 3, 4)
-
-    whole = completed(decoded.bfloat16(), targets, torch.tensor([[[False, True, False]]]))
-
-    assert whole[0, 0, :, 0].tolist() == [0, 1, 0]
-    assert whole.dtype == torch.float32
 
 
 # The metric -------------------------------------------------------------------------------------
@@ -380,19 +327,3 @@ def test_the_delta_compares_the_amplitudes_of_windows_as_a_user_gets_them(
     delta = delta_of(decoded, batch)
 
     assert delta == pytest.approx(delta_by_hand(decoded, batch), rel=1e-5)
-
-
-def test_the_truth_has_a_delta_of_0_and_a_line_has_not():
-    batch = batch_of(32)
-    line = interpolate(batch.targets, batch.hidden)
-    of_truth, of_line = (delta_of(bars, batch) for bars in (batch.targets, line))
-
-    assert of_truth == 0
-    assert of_line > 0.01
-
-
-def test_without_a_scored_bar_there_is_no_delta():
-    batch = batch_of(16)
-    nothing = batch._replace(scored=torch.zeros_like(batch.scored))
-
-    assert np.isnan(delta_of(batch.targets, nothing))

@@ -6,89 +6,57 @@ from tiny_training import tiny_config, tiny_language_model, tiny_windows
 
 from stage1.base.errors import TrialError
 from stage1.training import batch_size
-from stage1.training.batch_size import AUTO_CAP, ChosenSize, find_batch_size, largest_that_fits
+from stage1.training.batch_size import ChosenSize, find_batch_size, largest_that_fits
 from stage1.training.module import Stage1Module
 
 MANY = 10**6
+DOUBLED = [1, 8, 16, 32, 64, 128, 256]
+AT_THE_CAP = ChosenSize(256, "auto takes no more")
+IN_PARTS = ChosenSize(8, "the least; they did not fit into memory at once")
 
 
-def linear(*, fixed=100.0, each=10.0, room=MANY):
-    """Memory of a step that takes so much for itself and for each window; notes what was tried."""
-    tried = []
-
-    def megabytes(windows):
-        tried.append(windows)
-        return fixed + each * windows if windows <= room else None
-
-    return megabytes, tried
-
-
-def test_windows_are_doubled_until_memory_refuses():
-    megabytes, tried = linear(room=100)
-
-    chosen = largest_that_fits(megabytes, training_windows=MANY, free_mb=None)
-
-    assert chosen == ChosenSize(64, "128 did not fit into memory")
-    assert tried == [1, 8, 16, 32, 64, 128]
+def sized(windows, free):
+    """Four fifths of the free memory do not suffice for twice as many."""
+    need = 100 + 20 * windows
+    return ChosenSize(windows, f"{2 * windows} would need about {need:,} MB of {free:,.0f} MB free")
 
 
 @pytest.mark.parametrize(
-    ("free", "windows"),
+    ("limits", "tried", "chosen"),
     [
-        pytest.param((100 + 10 * 128) / 0.8 - 1, 64, id="a little too little for 128"),
-        pytest.param((100 + 10 * 128) / 0.8 + 1, 128, id="just enough for 128"),
-        pytest.param(1, 8, id="too little for anything: the least"),
+        pytest.param({}, DOUBLED, AT_THE_CAP, id="as much memory as anybody wants"),
+        pytest.param({"each": -0.5, "free": 1e3}, DOUBLED, AT_THE_CAP, id="it does not grow"),
+        pytest.param(
+            {"room": 100}, DOUBLED[:6], ChosenSize(64, "128 did not fit into memory"), id="refused"
+        ),
+        pytest.param({"free": 1380 / 0.8 - 1}, DOUBLED[:5], sized(64, 1724), id="just below 128"),
+        pytest.param({"free": 1380 / 0.8 + 1}, DOUBLED[:6], sized(128, 1726), id="just above 128"),
+        pytest.param({"free": 1}, DOUBLED[:2], sized(8, 1), id="too little for anything"),
+        pytest.param({"room": 3}, DOUBLED[:2], IN_PARTS, id="the least does not fit"),
+        pytest.param({"room": 0}, DOUBLED[:2], IN_PARTS, id="not even one fits"),
+        pytest.param({"there": 1}, [1, 1], ChosenSize(1, "there are 1 to train on"), id="1"),
+        pytest.param({"there": 5}, [1, 5], ChosenSize(5, "there are 5 to train on"), id="5"),
+        pytest.param({"there": 8}, [1, 8], ChosenSize(8, "there are 8 to train on"), id="8"),
+        pytest.param({"there": 15}, [1, 8], ChosenSize(8, "there are 15 to train on"), id="15"),
+        pytest.param(
+            {"there": 100}, DOUBLED[:5], ChosenSize(64, "there are 100 to train on"), id="100"
+        ),
     ],
 )
-def test_what_would_take_more_than_four_fifths_of_the_free_memory_is_not_tried(free, windows):
-    megabytes, tried = linear()
+def test_windows_are_doubled_until_memory_or_windows_end_or_auto_takes_no_more(
+    limits, tried, chosen
+):
+    limits = {"each": 10, "room": MANY, "there": MANY, "free": None} | limits
+    asked = []
 
-    chosen = largest_that_fits(megabytes, training_windows=MANY, free_mb=free)
+    def megabytes(windows):
+        asked.append(windows)
+        return 100 + limits["each"] * windows if windows <= limits["room"] else None
 
-    assert chosen.windows == windows
-    assert max(tried) == windows
+    found = largest_that_fits(megabytes, training_windows=limits["there"], free_mb=limits["free"])
 
-
-def test_the_reason_names_what_the_next_size_would_need():
-    megabytes, _ = linear()
-
-    chosen = largest_that_fits(megabytes, training_windows=MANY, free_mb=1500.0)
-
-    assert chosen == ChosenSize(64, "128 would need about 1,380 MB of 1,500 MB free")
-
-
-def test_memory_that_does_not_grow_never_ends_the_doubling_before_the_cap():
-    megabytes, _ = linear(each=-0.5)
-
-    assert largest_that_fits(megabytes, training_windows=MANY, free_mb=1000.0).windows == AUTO_CAP
-
-
-def test_auto_takes_no_more_than_its_cap():
-    megabytes, tried = linear()
-
-    chosen = largest_that_fits(megabytes, training_windows=MANY, free_mb=None)
-
-    assert chosen == ChosenSize(AUTO_CAP, "auto takes no more")
-    assert max(tried) == AUTO_CAP == 256
-
-
-@pytest.mark.parametrize(("count", "windows"), [(1, 1), (5, 5), (8, 8), (15, 8), (100, 64)])
-def test_a_step_has_no_more_windows_than_there_are(count, windows):
-    megabytes, tried = linear()
-
-    chosen = largest_that_fits(megabytes, training_windows=count, free_mb=None)
-
-    assert chosen == ChosenSize(windows, f"there are {count} to train on")
-    assert max(tried) <= count
-
-
-@pytest.mark.parametrize("room", [0, 3], ids=["not even one", "fewer than the least"])
-def test_where_the_least_does_not_fit_it_is_taken_in_parts_later(room):
-    megabytes, _ = linear(room=room)
-
-    chosen = largest_that_fits(megabytes, training_windows=MANY, free_mb=None)
-
-    assert chosen == ChosenSize(8, "the least; they did not fit into memory at once")
+    assert found == chosen
+    assert asked == tried
 
 
 @pytest.fixture

@@ -53,16 +53,6 @@ def test_an_encoder_is_loaded_ready_to_use_without_the_language_model(checkpoint
     }
 
 
-def test_an_encoder_takes_bars_to_codes_and_vectors_in_the_documented_shapes(checkpoint):
-    encoder = stage1.load_encoder(str(checkpoint))
-    windows = encoder.windows(market(600, encoder.timeframes))
-
-    (batch,) = windows.batches(1000)
-
-    assert encoder(batch.features, real=batch.real).shape == (len(windows), 3, 16, 8)
-    assert encoder.embed(batch.features, batch.real).shape == (len(windows), 3, 8)
-
-
 def test_an_encoder_sees_a_validation_window_as_the_training_did_but_for_the_hiding(tmp_path):
     write_checkpoint(tmp_path / "x.ckpt", data={"normalization": "zscore"})
     encoder = stage1.load_encoder(tmp_path / "x.ckpt")
@@ -175,11 +165,6 @@ def test_a_folder_of_another_series_is_refused(tmp_path, step, channels, said):
 
     with pytest.raises(DataError, match=said):
         bars_for(series_config(), folder)
-
-
-def test_there_is_no_bundled_series():
-    with pytest.raises(DataError, match="a series must be given with --data-dir"):
-        bars_for(series_config(), None)
 
 
 def test_further_columns_of_a_series_do_no_harm(tmp_path):

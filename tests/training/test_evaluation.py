@@ -16,33 +16,26 @@ CONFIG = tiny_config()
 NAMES = CONFIG.data.timeframes
 
 
-def test_windows_are_chosen_evenly_among_those_that_score_the_timeframe():
-    scored = torch.zeros(10, 2, 4, dtype=torch.bool)
-    scored[:, 0, 1] = True
-    scored[[1, 4, 7, 8], 1, 2] = True
+@pytest.mark.parametrize(
+    ("windows", "shown"),
+    [
+        pytest.param([range(10), [1, 4, 7, 8]], [(2, 0), (7, 0), (4, 1), (8, 1)], id="evenly"),
+        pytest.param(
+            [[0, 1]] * 6, [(0, 0), (1, 0), (0, 2), (1, 2), (0, 5), (1, 5)], id="ends and middle"
+        ),
+        pytest.param(
+            [[0, 1], [], [0, 1]], [(0, 0), (1, 0), (0, 2), (1, 2)], id="a timeframe never scored"
+        ),
+        pytest.param([[0]], [(0, 0)], id="a single window once"),
+        pytest.param([[], []], [], id="nothing scored"),
+    ],
+)
+def test_windows_are_shown_evenly_of_at_most_three_timeframes_that_score_some(windows, shown):
+    scored = torch.zeros(10, len(windows), 4, dtype=torch.bool)
+    for timeframe, of_timeframe in enumerate(windows):
+        scored[list(of_timeframe), timeframe, 1] = True
 
-    assert windows_to_show(scored) == [(2, 0), (7, 0), (4, 1), (8, 1)]
-
-
-def test_of_many_timeframes_the_ends_and_the_middle_are_shown():
-    scored = torch.ones(4, 6, 3, dtype=torch.bool)
-
-    assert sorted({timeframe for _, timeframe in windows_to_show(scored)}) == [0, 2, 5]
-
-
-def test_a_timeframe_that_is_never_scored_is_not_shown():
-    scored = torch.ones(4, 3, 3, dtype=torch.bool)
-    scored[:, 1] = False
-
-    assert sorted({timeframe for _, timeframe in windows_to_show(scored)}) == [0, 2]
-
-
-def test_a_single_window_is_shown_once():
-    assert windows_to_show(torch.ones(1, 1, 3, dtype=torch.bool)) == [(0, 0)]
-
-
-def test_nothing_scored_shows_nothing():
-    assert windows_to_show(torch.zeros(4, 3, 3, dtype=torch.bool)) == []
+    assert windows_to_show(scored) == shown
 
 
 @pytest.mark.parametrize(

@@ -46,13 +46,17 @@ def test_the_peak_rises_with_memory_that_is_used_and_starts_anew_after_a_reset()
     assert peak_rss_mb() < used - 48
 
 
-def test_without_proc_the_peak_is_that_of_the_whole_process(monkeypatch, tmp_path):
-    monkeypatch.setattr(memory, "_PROCESS", tmp_path / "none")
+def test_without_proc_the_peak_is_the_whole_process_s_and_free_memory_unknown(
+    monkeypatch, tmp_path
+):
+    for name in ("_PROCESS", "_MACHINE"):
+        monkeypatch.setattr(memory, name, tmp_path / "none")
 
     reset_peaks()
 
     kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert peak_rss_mb() == pytest.approx(kibibytes / 1024, rel=0.01)
+    assert available_mb() is None
 
 
 @on_linux
@@ -62,12 +66,6 @@ def test_the_memory_that_can_be_taken_is_what_the_system_says():
     )
 
     assert available_mb() == pytest.approx(int(free.split()[1]) / 1024, rel=0.2)
-
-
-def test_without_proc_nobody_knows_what_memory_can_be_taken(monkeypatch, tmp_path):
-    monkeypatch.setattr(memory, "_MACHINE", tmp_path / "none")
-
-    assert available_mb() is None
 
 
 def test_without_a_gpu_there_is_no_video_memory(monkeypatch):
@@ -211,38 +209,21 @@ def no_collection(monkeypatch):
     monkeypatch.setattr(memory, "garbage_collection_cuda", lambda: None)
 
 
-def test_parts_are_halved_until_they_fit_and_stay_so(no_collection):
-    work, lines = Work(room=2), []
+def test_parts_are_halved_until_they_fit_which_is_told_and_stay_so(no_collection):
+    work, lines = Work(room=3), []
     guard = BatchGuard("a step", lines.append)
 
-    first, second = (guard.run(batch, work) for batch in (batch_of(8), batch_of(8)))
+    first, *_ = (guard.run(batch, work) for batch in (batch_of(10), batch_of(10), batch_of(3)))
 
-    assert work.given == [[8], [4, 4], [2, 2, 2, 2], [2, 2, 2, 2]]
-    assert torch.equal(first, batch_of(8).targets)
-    assert torch.equal(second, first)
+    assert work.given == [[10], [5, 5], [3, 3, 2, 2], [3, 3, 2, 2], [1, 1, 1]]
+    assert torch.equal(first, batch_of(10).targets)
     assert guard.parts == 4
-
-
-def test_every_halving_is_told_once_with_the_old_and_the_new_number_of_windows(no_collection):
-    lines = []
-
-    BatchGuard("a step", lines.append).run(batch_of(10), Work(room=3))
-
     assert lines == [
         "Warning: a step did not fit into memory with 10 windows at a time; from here on it takes "
         "5 at a time, and stays one of all 10",
         "Warning: a step did not fit into memory with 5 windows at a time; from here on it takes "
         "3 at a time, and stays one of all 10",
     ]
-
-
-def test_a_smaller_batch_later_is_cut_no_finer_than_its_windows(no_collection):
-    guard, work = BatchGuard("a step", lambda line: None), Work(room=1)
-
-    guard.run(batch_of(4), work)
-    guard.run(batch_of(3), work)
-
-    assert work.given[-2:] == [[1, 1, 1, 1], [1, 1, 1]]
 
 
 def test_a_single_window_that_does_not_fit_says_what_to_do(no_collection):

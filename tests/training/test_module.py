@@ -1,10 +1,7 @@
-import math
-
 import pytest
 import torch
 from tiny_training import (
     BOTH_KINDS,
-    all_validation,
     tiny_batch,
     tiny_config,
     tiny_fit,
@@ -12,16 +9,6 @@ from tiny_training import (
 )
 
 from stage1.model.losses import total_loss
-from stage1.model.metrics import evaluate, evaluate_baselines, interpolated
-from stage1.training.checkpoint import CHECKPOINT_KEY
-from stage1.training.module import Stage1Module
-
-
-def begin_epoch(module, epoch, monkeypatch):
-    """Ask for an epoch's batches and begin it, as Lightning does."""
-    monkeypatch.setattr(Stage1Module, "current_epoch", epoch)
-    module.train_dataloader()
-    module.on_train_epoch_start()
 
 
 @BOTH_KINDS
@@ -34,51 +21,6 @@ def test_the_loss_of_a_batch_is_that_of_its_decoded_bars(calendar):
     decoded = module.model(batch.features, batch.hidden, batch.real)
     assert loss.item() == pytest.approx(total_loss(decoded, batch, config).item(), rel=1e-5)
     assert loss.requires_grad
-
-
-def test_before_the_first_step_the_training_loss_is_not_a_number():
-    assert math.isnan(tiny_module(tiny_config()).train_loss())
-
-
-def test_validation_measures_the_whole_set_at_once_with_the_baseline_beside(monkeypatch):
-    config = tiny_config()
-    module, batch = tiny_module(config), all_validation(config)
-    monkeypatch.setattr(module, "log_dict", lambda metrics: None)
-    module.eval()
-
-    with torch.no_grad():
-        for index, part in enumerate(module.val_dataloader()):
-            module.validation_step(part, index)
-        module.on_validation_epoch_end()
-        decoded = module.model(batch.features, batch.hidden)
-
-    line = interpolated(batch)
-    assert module.metrics == pytest.approx(evaluate(decoded, line, batch, config))
-    assert module.baseline == evaluate_baselines(line, batch, config)
-
-
-def test_an_epoch_s_batches_are_as_many_as_it_has_steps():
-    config = tiny_config(training={"steps_per_epoch": 5})
-
-    loader = tiny_module(config).train_dataloader()
-
-    assert len(loader) == len(list(loader)) == 5
-
-
-def test_a_checkpoint_carries_configuration_fingerprints_and_random_state(monkeypatch):
-    config = tiny_config()
-    module, other, checkpoint = tiny_module(config), tiny_module(config), {}
-    begin_epoch(module, 0, monkeypatch)
-    torch.manual_seed(5)
-
-    module.on_save_checkpoint(checkpoint)
-    expected = torch.rand(3)
-    torch.manual_seed(6)
-    other.on_load_checkpoint(checkpoint)
-
-    assert checkpoint[CHECKPOINT_KEY]["config"] == config.model_dump(mode="json")
-    assert other.fingerprints == module.fingerprints
-    assert torch.equal(torch.rand(3), expected)
 
 
 # Gradient checkpointing -------------------------------------------------------------------------

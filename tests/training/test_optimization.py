@@ -40,27 +40,6 @@ def learning_rates(config, steps):
     return torch.tensor(rates, dtype=torch.float64).T
 
 
-@pytest.mark.parametrize("vanilla", [False, True], ids=["T5", "vanilla"])
-def test_every_parameter_is_in_one_group(vanilla):
-    config = config_of(vanilla=vanilla)
-    model = model_of(config)
-
-    grouped = [id(p) for group in parameter_groups(model, config) for p in group["params"]]
-
-    assert sorted(grouped) == sorted(id(p) for p in model.parameters())
-
-
-def test_the_t5_s_parameters_learn_at_their_own_rate():
-    config = config_of()
-    model = model_of(config)
-    names = {id(p): name for name, p in model.named_parameters()}
-
-    for group in parameter_groups(model, config):
-        is_t5 = {names[id(p)].startswith(T5_PREFIX) for p in group["params"]}
-        assert is_t5 == {group["name"] == "t5"}
-        assert group["lr"] == pytest.approx(0.01 * (FACTOR if group["name"] == "t5" else 1))
-
-
 def four_blocks():
     """A language model of four blocks."""
     config = T5 | {"num_layers": 4}
@@ -74,6 +53,32 @@ def layerwise(decay):
         transfer_learning={"lm_learning_rate_factor": FACTOR, "layerwise_lr_decay": decay},
     )
     return config, build_model(config, four_blocks()).model
+
+
+@pytest.mark.parametrize("kind", ["T5", "T5 with layerwise rates", "vanilla"])
+def test_every_parameter_is_in_one_group_and_of_the_t5_only_matrices_decay(kind):
+    config = config_of(vanilla=kind == "vanilla")
+    config, model = layerwise(0.5) if "layerwise" in kind else (config, model_of(config))
+
+    groups = parameter_groups(model, config)
+
+    grouped = [id(p) for group in groups for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in model.parameters())
+    for group in groups:
+        if group["name"] == "t5":
+            assert {p.ndim >= 2 for p in group["params"]} == {group["weight_decay"] > 0}
+
+
+@pytest.mark.parametrize(
+    ("precision", "fused"), [("32-true", True), ("bf16-mixed", False), ("16-mixed", False)]
+)
+def test_adamw_has_the_configured_numbers_and_is_fused_where_lightning_can_clip(precision, fused):
+    config = config_of(precision=precision, **{"optimizer.beta1": 0.8, "optimizer.beta2": 0.9})
+
+    optimizer = build_optimizer(model_of(config), config)
+
+    assert isinstance(optimizer, torch.optim.AdamW)
+    assert {(one["betas"], one["fused"]) for one in optimizer.param_groups} == {((0.8, 0.9), fused)}
 
 
 def rate_by_name(model, groups):
@@ -100,18 +105,6 @@ def test_every_block_of_the_t5_learns_at_a_share_of_the_next_one_s_rate(name, sh
 
     assert rates[name] == pytest.approx(0.01 * FACTOR * share)
     assert rates["decoder.1.weight"] == 0.01
-
-
-def test_with_layerwise_rates_every_parameter_is_in_one_group_and_only_matrices_decay():
-    config, model = layerwise(0.5)
-
-    groups = parameter_groups(model, config)
-
-    grouped = [id(p) for group in groups for p in group["params"]]
-    assert sorted(grouped) == sorted(id(p) for p in model.parameters())
-    for group in groups:
-        if group["name"] == "t5":
-            assert {p.ndim >= 2 for p in group["params"]} == {group["weight_decay"] > 0}
 
 
 def test_without_layerwise_rates_the_t5_has_two_groups_in_the_order_of_its_parameters():
@@ -164,33 +157,6 @@ def test_matrices_decay_while_biases_and_norms_do_not():
     assert decay["decoder.1.weight"] == 0.05
     assert decay["stem.convolution.bias"] == 0
     assert decay["decoder.1.bias"] == 0
-
-
-def test_adamw_has_the_configured_numbers():
-    config = config_of(**{"optimizer.beta1": 0.8, "optimizer.beta2": 0.9})
-
-    optimizer = build_optimizer(model_of(config), config)
-
-    assert {group["betas"] for group in optimizer.param_groups} == {(0.8, 0.9)}
-    assert isinstance(optimizer, torch.optim.AdamW)
-
-
-@pytest.mark.parametrize(
-    ("precision", "fused"), [("32-true", True), ("bf16-mixed", False), ("16-mixed", False)]
-)
-def test_steps_are_fused_where_lightning_can_clip_their_gradients(precision, fused):
-    config = config_of(precision=precision)
-
-    optimizer = build_optimizer(model_of(config), config)
-
-    assert {group["fused"] for group in optimizer.param_groups} == {fused}
-
-
-@pytest.mark.parametrize("schedule", ["one_cycle", "warmup_cosine"])
-def test_the_t5_s_rate_is_the_head_s_times_the_factor_at_every_step(schedule):
-    head, t5 = learning_rates(config_of(schedule), 40)
-
-    torch.testing.assert_close(t5, head * FACTOR, rtol=1e-12, atol=0)
 
 
 def test_one_cycle_rises_and_falls_in_cosines_and_ends_with_the_horizon():

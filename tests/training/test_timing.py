@@ -3,10 +3,7 @@ import math
 import pytest
 from tiny_training import tiny_config, tiny_language_model, tiny_windows
 
-from stage1.language_models.resolver import resolve
 from stage1.language_models.t5_dimensions import PUBLIC_CONFIGS
-from stage1.model.encoders import SharedEncoder
-from stage1.model.stage1_model import build_model
 from stage1.training import timing
 from stage1.training.timing import (
     StepTiming,
@@ -155,15 +152,6 @@ def test_every_public_t5_has_a_counterpart():
 
         assert not config.transfer_learning.use_pretrained_lm
         assert config.model.encoder.d_model == t5["d_model"]
-
-
-def test_the_counterpart_of_a_bundled_t5_is_built_with_its_width():
-    config = vanilla_counterpart(tiny_config(), resolve("english-t5-nano").config)
-
-    encoder = build_model(config, None).model.encoder
-
-    assert isinstance(encoder, SharedEncoder)
-    assert len(encoder.blocks) == config.model.encoder.layers
 
 
 def test_a_timing_counts_the_steps_after_those_that_warm_up():

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
+from pydantic import Field
 from torch import Tensor, nn
 from transformers.models.t5.modeling_t5 import T5Stack
 
 from stage1.base.errors import ModelError
 from stage1.base.seeds import Stream, integer_seed
-from stage1.config import Config, StemConfig, with_values
+from stage1.config import Config, Section, StemConfig, with_values
 from stage1.data.features import kind_of
 from stage1.language_models.initialization import build_t5, t5_stack
 from stage1.language_models.resolver import LanguageModel
@@ -179,12 +180,12 @@ def _pairs(config: Config) -> list[tuple[int, int]]:
     return [(names.index(one), names.index(other)) for one, other in pairs]
 
 
-class T5Shape(NamedTuple):
+class T5Shape(Section):
     """All that a checkpoint's weights do not say about their T5."""
 
     config: dict[str, Any]
-    """As `t5_stack` takes it."""
-    input_scale: float
+    """Fields of `transformers.T5Config`, as `t5_stack` takes them."""
+    input_scale: float = Field(gt=0)
     """Root mean square of the tokens that enter."""
 
 
@@ -217,7 +218,8 @@ def build_model(config: Config, language_model: LanguageModel | None) -> Built:
     transfer = config.transfer_learning
     t5, lm_sha256, shape = None, None, None
     if language_model is not None:
-        shape = T5Shape(language_model.config, input_scale(config, language_model))
+        scale = input_scale(config, language_model)
+        shape = T5Shape(config=language_model.config, input_scale=scale)
         t5, lm_sha256 = build_t5(
             language_model,
             initialization=transfer.initialization,

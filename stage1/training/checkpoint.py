@@ -59,15 +59,6 @@ class BarsRecord(Section):
     """Of those that were trained on."""
 
 
-class T5Record(Section):
-    """The shape of a T5, without which its weights are no model."""
-
-    config: dict[str, Any]
-    """Fields of `transformers.T5Config`."""
-    input_scale: float = Field(gt=0)
-    """Root mean square of the tokens that enter."""
-
-
 class Fingerprints(Section):
     """SHA-256 of what tells one training from another."""
 
@@ -87,7 +78,7 @@ class Record(Section):
     config: Config
     fingerprints: Fingerprints
     bars: BarsRecord
-    t5: T5Record | None
+    t5: T5Shape | None
     """None for the vanilla encoder."""
 
     @model_validator(mode="after")
@@ -107,11 +98,6 @@ class Record(Section):
             rule = "must be given if and only if transfer_learning.use_pretrained_lm is true"
             raise RuleError(("t5", rule))
         return self
-
-    @property
-    def t5_shape(self) -> T5Shape | None:
-        """As a model is built from it."""
-        return None if self.t5 is None else T5Shape(self.t5.config, self.t5.input_scale)
 
     @property
     def statistics(self) -> TrainingStatistics:
@@ -170,7 +156,7 @@ def new_record(
             split_at=split_at,
             timeframes=_timeframe_records(windows.training_statistics, config.data),
         ),
-        t5=None if t5 is None else T5Record(**t5._asdict()),
+        t5=t5,
     )
     # What the other kind of data has in place of its own stays out.
     bars = record.bars.model_dump(mode="json", exclude_defaults=True)

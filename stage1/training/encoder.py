@@ -73,7 +73,7 @@ def trained_model(trained: Trained) -> Stage1Model:
     """
     record = trained.record
     try:
-        return model_of_weights(record.config, record.t5_shape, trained.weights)
+        return model_of_weights(record.config, record.t5, trained.weights)
     except (RuntimeError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ResultsError(
             f"{trained.path}: must hold the weights of its own configuration, got others "

@@ -80,7 +80,7 @@ def _decoded(trained: Trained, windows: MarketWindows, warn: Warn) -> tuple[Tens
     """The validation set, decoded in the training's precision, on the GPU where there is one."""
     record = trained.record
     prints = record.fingerprints
-    built = Built(trained_model(trained), prints.lm_sha256, prints.head_sha256, record.t5_shape)
+    built = Built(trained_model(trained), prints.lm_sha256, prints.head_sha256, record.t5)
     torch.set_num_threads(record.config.training.threads)
     module = Stage1Module(record.config, windows, built, warn=warn)
     batches = module.val_dataloader()

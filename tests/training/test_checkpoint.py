@@ -88,7 +88,7 @@ def test_statistics_come_back_to_the_last_bit(checkpoint, series_checkpoint):
 def test_the_vanilla_encoder_has_no_t5_to_describe(tmp_path):
     write_checkpoint(tmp_path / "x.ckpt", transfer_learning={"use_pretrained_lm": False})
 
-    assert read_trained(tmp_path / "x.ckpt").record.t5_shape is None
+    assert read_trained(tmp_path / "x.ckpt").record.t5 is None
 
 
 def assert_refused_in_one_line(path, said):

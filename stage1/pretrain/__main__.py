@@ -17,8 +17,8 @@ from stage1.base.errors import EXIT_INTERRUPTED, ConfigError, ResultsError, Tria
 from stage1.base.files import must_be_writable
 from stage1.base.terminal import parse_duration, run_command
 from stage1.language_models.names import NUMBERS_FILE
-from stage1.pretrain import card, corpus, training
-from stage1.pretrain.session import (
+from stage1.pretrain import card, corpus, span_training
+from stage1.pretrain.saved_state import (
     STATE_FILE,
     Accelerator,
     Plan,
@@ -89,7 +89,7 @@ def with_steps(
     elif saved is not None:
         plan = requested._replace(steps=saved.plan.steps)
     else:
-        plan = requested._replace(steps=training.steps_within(budget, requested, streams))
+        plan = requested._replace(steps=span_training.steps_within(budget, requested, streams))
     if saved is not None:
         check_plan(saved.plan, plan)
     return plan
@@ -151,14 +151,14 @@ def pretrain(
         plan = with_steps(requested, saved, budget, streams)
         shorter_run = card.shorter_run(shorter, plan) if shorter else None
         print(f"{len(streams.training):,} tokens; {plan.steps:,} steps, at most {time_budget}")
-        module = training.train(plan, streams, out, budget=budget, resume=resume)
+        module = span_training.train(plan, streams, out, budget=budget, resume=resume)
         done = module.trainer.global_step
         if done < plan.steps:
             raise TrialError(
                 f"--time-budget must cover the training, got {time_budget} for {done:,} of "
                 f"{plan.steps:,} steps; the state is saved, {GO_ON}"
             )
-        training.save_model(module.model, out)
+        span_training.save_model(module.model, out)
         # a fetched corpus can be had again under any name
         texts = ["corpus"] if packages else [str(source) for source in sources]
         model_card = card.describe(

@@ -9,7 +9,7 @@ import sentencepiece
 import torch
 from transformers import T5ForConditionalGeneration
 
-from stage1.pretrain.session import quiet
+from stage1.pretrain.saved_state import quiet
 from stage1.pretrain.spans import EOS_ID, PAD_ID
 
 EXAMPLES = 3

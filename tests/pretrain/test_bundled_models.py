@@ -15,8 +15,8 @@ from stage1.base.files import sha256_of_file
 from stage1.language_models.names import bundled_names
 from stage1.pretrain.card import read_card
 from stage1.pretrain.corpus import encode
-from stage1.pretrain.session import quiet
-from stage1.pretrain.training import held_out_batches, held_out_loss, is_word, token_losses
+from stage1.pretrain.saved_state import quiet
+from stage1.pretrain.span_training import held_out_batches, held_out_loss, is_word, token_losses
 
 MODELS = Path(str(files("stage1"))) / "language_models" / "bundled"
 NAMES = ["english-t5-micro", "english-t5-mini", "english-t5-nano"]

@@ -21,22 +21,22 @@ from transformers import T5ForConditionalGeneration
 from stage1.base.files import sha256_of_file
 from stage1.base.terminal import run_command
 from stage1.language_models.resolver import resolve
-from stage1.pretrain import corpus, session, training
+from stage1.pretrain import corpus, saved_state, span_training
 from stage1.pretrain.__main__ import pretrain
-from stage1.pretrain.training import SpanCorruptionModule
+from stage1.pretrain.span_training import SpanCorruptionModule
 
 
 @pytest.fixture(autouse=True, scope="module")
 def small():
     """A vocabulary, model and evaluation that train in milliseconds."""
     with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
-        for module in (corpus, training):
+        for module in (corpus, span_training):
             patch.setattr(module, "VOCABULARY_SIZE", 60)
         patch.setattr(corpus, "HELD_OUT_EVERY", 5)
-        patch.setattr(training, "HELD_OUT_BATCHES", 1)
-        patch.setattr(session, "EVALUATIONS", 2)
+        patch.setattr(span_training, "HELD_OUT_BATCHES", 1)
+        patch.setattr(saved_state, "EVALUATIONS", 2)
         tiny = {"d_model": 16, "d_kv": 8, "num_heads": 2, "d_ff": 24, "num_layers": 2}
-        patch.setitem(training.DIMENSIONS, "nano", tiny)
+        patch.setitem(span_training.DIMENSIONS, "nano", tiny)
         patch.setattr(torch, "set_num_threads", lambda number: None)
         yield
 

@@ -23,7 +23,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 from stage1.base.files import atomic_path
 from stage1.language_models.names import CONFIG_FILE, WEIGHTS_FILE
 from stage1.pretrain.corpus import VOCABULARY_SIZE, TokenStreams
-from stage1.pretrain.session import (
+from stage1.pretrain.saved_state import (
     EVALUATIONS,
     STATE_FILE,
     Plan,

@@ -11,10 +11,10 @@ import torch
 
 from stage1.base.errors import ResultsError
 from stage1.language_models.resolver import weights_sha256
-from stage1.pretrain import corpus, session, training
+from stage1.pretrain import corpus, saved_state, span_training
 from stage1.pretrain.corpus import TokenStreams
-from stage1.pretrain.session import STATE_FILE, Plan, read_state
-from stage1.pretrain.training import (
+from stage1.pretrain.saved_state import STATE_FILE, Plan, read_state
+from stage1.pretrain.span_training import (
     SpanCorruptionModule,
     held_out_batches,
     held_out_loss,
@@ -36,12 +36,12 @@ WORDS = 50
 def small():
     """A vocabulary, model and evaluation that train in milliseconds."""
     with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng():
-        for module in (corpus, training):
+        for module in (corpus, span_training):
             patch.setattr(module, "VOCABULARY_SIZE", WORDS)
-        patch.setattr(training, "HELD_OUT_BATCHES", 1)
-        patch.setattr(training, "ROWS_PER_STEP", 4)
+        patch.setattr(span_training, "HELD_OUT_BATCHES", 1)
+        patch.setattr(span_training, "ROWS_PER_STEP", 4)
         tiny = {"d_model": 16, "d_kv": 8, "num_heads": 2, "d_ff": 24, "num_layers": 2}
-        patch.setitem(training.DIMENSIONS, "nano", tiny)
+        patch.setitem(span_training.DIMENSIONS, "nano", tiny)
         yield
 
 
@@ -138,7 +138,7 @@ def test_a_state_of_the_last_step_is_gone_on_from_without_another_step(streams, 
 def test_the_curve_does_not_depend_on_where_a_budget_cut_the_training(
     streams, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(session, "EVALUATIONS", 2)  # every third step
+    monkeypatch.setattr(saved_state, "EVALUATIONS", 2)  # every third step
     whole = run(streams, tmp_path / "whole")
 
     cut = run(streams, tmp_path / "cut", budget=timedelta(microseconds=1))
@@ -161,7 +161,7 @@ def test_a_training_may_be_of_any_length(streams, tmp_path, steps):
 
 
 def test_the_last_step_is_evaluated_however_the_others_fall(streams, tmp_path, monkeypatch):
-    monkeypatch.setattr(session, "EVALUATIONS", 3)
+    monkeypatch.setattr(saved_state, "EVALUATIONS", 3)
 
     curve = run(streams, tmp_path, steps=8).curve
 
@@ -171,7 +171,7 @@ def test_the_last_step_is_evaluated_however_the_others_fall(streams, tmp_path, m
 def test_the_curve_s_training_loss_is_the_mean_of_the_steps_since_the_last_point(
     streams, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(session, "EVALUATIONS", 2)  # every third step
+    monkeypatch.setattr(saved_state, "EVALUATIONS", 2)  # every third step
     original = SpanCorruptionModule.training_step
     losses = []
 
@@ -227,7 +227,7 @@ def test_training_learns_the_frequencies_of_the_words(streams, tmp_path):
 
 def test_the_steps_of_a_budget_fill_nine_tenths_of_it(streams, monkeypatch):
     clock = SimpleNamespace(perf_counter=iter(np.arange(0.0, 1000.0, 0.5)).__next__)
-    monkeypatch.setattr(training, "time", clock)
+    monkeypatch.setattr(span_training, "time", clock)
 
     steps = steps_within(timedelta(seconds=100), Plan("nano", 0, 0, "abc"), streams)
 

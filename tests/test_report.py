@@ -391,7 +391,7 @@ def test_a_registration_that_makes_no_sense_is_one_line(tmp_path, old, new, key)
     assert old in text
     run.prereg.write_text(text.replace(old, new))
 
-    with pytest.raises(ResultsError, match=f"prereg.yaml: {key}") as raised:
+    with pytest.raises(ResultsError, match=rf"prereg.yaml:\d+: {key}") as raised:
         write_report(run)
 
     assert "\n" not in str(raised.value)

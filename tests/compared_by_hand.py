@@ -1,4 +1,4 @@
-"""Which bars of a batch tell of the same prices, found bar by bar and part by part."""
+"""Losses by hand: which bars of a batch tell of the same prices, part by part; errors by Huber."""
 
 from __future__ import annotations
 
@@ -42,3 +42,9 @@ def compared_by_hand(bars: Tensor, batch: Batch, minutes: tuple[int, ...]) -> It
                     whole = [fine[0, 0], fine[:, 1].max(), fine[:, 2].min(), fine[-1, 3]]
                     difference = (whole - prices[coarse, bar]) / scale[window, coarse]
                     yield Compared((window, coarse, bar), (window, finer, rows), difference)
+
+
+def huber_by_hand(error: NDArray[np.floating], delta: float) -> NDArray[np.floating]:
+    """The Huber loss of each error."""
+    size = np.abs(error)
+    return np.where(size <= delta, size**2 / 2, delta * (size - delta / 2))

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from synthetic_bars import gappy_minutes, market
-from tiny_training import tiny_config, tiny_model
+from tiny_training import decoded_by, tiny_batch, tiny_config, tiny_model
 
 from stage1.base.errors import DataError
 from stage1.base.steps import MINUTES
@@ -63,16 +63,15 @@ def trainings(draw):
 def first_batch(config, bars, seed):
     """The first training batch, by an epoch's random numbers; no example where there is none."""
     try:
-        windows = MarketWindows(bars, config.data, calendar=config.model.async_sampler)
+        windows = MarketWindows.of(bars, config)
     except DataError:
         assume(False)
-    return next(windows.training_batches(config, windows.plan_epoch(config, seed)))
+    return tiny_batch(config, windows, epoch=seed)
 
 
 def decode(config, batch):
     model = tiny_model(config)
-    real = batch.real if config.model.async_sampler else None
-    return model, model(batch.features, batch.hidden, real)
+    return model, decoded_by(model, config, batch)
 
 
 MANY = settings(

@@ -11,6 +11,7 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from synthetic_bars import market
+from torch import Tensor
 
 from stage1.config import Config, DataConfig, with_values
 from stage1.data.batches import Batch, MarketWindows
@@ -87,10 +88,10 @@ def tiny_windows(config: Config) -> MarketWindows:
     return _windows(config.data, config.model.async_sampler)
 
 
-def tiny_batch(config: Config) -> Batch:
-    """The first training batch."""
-    windows = tiny_windows(config)
-    return next(windows.training_batches(config, windows.plan_epoch(config, 0)))
+def tiny_batch(config: Config, windows: MarketWindows | None = None, *, epoch: int = 0) -> Batch:
+    """The first training batch of an epoch."""
+    windows = windows or tiny_windows(config)
+    return next(windows.training_batches(config, windows.plan_epoch(config, epoch)))
 
 
 def all_validation(config: Config) -> Batch:
@@ -107,6 +108,13 @@ def language_model_for(config: Config) -> LanguageModel | None:
 def tiny_model(config: Config) -> Stage1Model:
     """The model that a training of the configuration starts from."""
     return build_model(config, language_model_for(config)).model
+
+
+def decoded_by(model: Stage1Model, config: Config, batch: Batch) -> Tensor:
+    """All bars of a batch, as the training decodes them."""
+    real = batch.real if config.model.async_sampler else None
+    decoded: Tensor = model(batch.features, batch.hidden, real)
+    return decoded
 
 
 def tiny_module(config: Config) -> Stage1Module:

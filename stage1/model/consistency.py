@@ -61,13 +61,13 @@ def whole_bars(
         fine_times: Open times, unix seconds, increasing; `NO_TIME` at padding.
         coarse_times: Likewise, on the coarse clock.
         fine_minutes: Length of a fine bar.
-        coarse_minutes: Length of a coarse bar, a multiple of it.
+        coarse_minutes: Length of a coarse bar, a multiple of it, and at most a whole window.
 
     Returns:
         The bars, in the order of the windows and of time.
     """
     length, parts = fine_times.shape[1], coarse_minutes // fine_minutes
-    first = fine_times[:, : max(length - parts + 1, 0)]
+    first = fine_times[:, : length - parts + 1]
     last = fine_times[:, parts - 1 :]
     # Nowhere true at padding, where the first is the last.
     together = last == first + 60 * (coarse_minutes - fine_minutes)

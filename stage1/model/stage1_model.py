@@ -33,10 +33,7 @@ T5_PART = "T5 (one, shared)"
 class Stem(nn.Module):
     """A convolution over the bars of each timeframe, with its own filters for each.
 
-    Args:
-        config: Channels and kernel.
-        timeframes: How many.
-        channels: Values per bar that enter.
+    `channels` are the values per bar that enter; `config` says how many leave.
     """
 
     def __init__(self, config: StemConfig, *, timeframes: int, channels: int) -> None:
@@ -59,12 +56,7 @@ class Stem(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """`stride` neighbouring bars share one code.
-
-    Args:
-        width: Values per bar, and per code.
-        stride: Bars per code.
-    """
+    """`stride` neighbouring bars share one code, of `width` values as each bar."""
 
     def __init__(self, width: int, stride: int) -> None:
         super().__init__()
@@ -154,14 +146,9 @@ def encode_bars(
     hidden: Bool[Tensor, "batch timeframe time"],
     real: Bool[Tensor, "batch timeframe time"] | None,
 ) -> Float[Tensor, "batch timeframe time width"]:
-    """What a model makes of every bar before it decodes.
+    """What a `Stage1Model` of this stem and encoder makes of every bar before it decodes.
 
-    Args:
-        stem: Of a `Stage1Model`.
-        encoder: Of the same.
-        features: As `Stage1Model` takes them.
-        hidden: True where the model sees nothing.
-        real: False at padding, whose features are not read; None = all real.
+    The other arguments are those of its `forward`.
     """
     if real is not None:
         features = features.masked_fill(~real.unsqueeze(-1), 0.0)
@@ -193,12 +180,9 @@ class Built(NamedTuple):
     """A model and the fingerprints of its weights before the first step."""
 
     model: Stage1Model
-    lm_sha256: str | None
-    """Of the T5's weights; None for the vanilla encoder."""
-    head_sha256: str
-    """Of all other weights: equal between arms of one configuration and seed."""
-    t5: T5Shape | None
-    """None for the vanilla encoder."""
+    lm_sha256: str | None  # of the T5's weights; None for the vanilla encoder
+    head_sha256: str  # of all other weights: equal between arms of one configuration and seed
+    t5: T5Shape | None  # None for the vanilla encoder
 
 
 def build_model(config: Config, language_model: LanguageModel | None) -> Built:

@@ -54,13 +54,7 @@ def find_batch_size(
 
     Takes forward and backward passes with a T5 that learns, with tensors as large as the
     optimiser's state in memory. On a GPU an error says that memory is short; on the CPU the
-    size of the free memory does.
-
-    Args:
-        config: Complete but for the batch size.
-        windows: The bars, resident.
-        language_model: As `fit` takes it.
-        accelerator: Lightning's name of the device.
+    size of the free memory does. The arguments are those of `fit`.
 
     Raises:
         TrialError: Not even the model fits.

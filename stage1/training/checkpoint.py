@@ -36,10 +36,9 @@ class ChannelRecord(Section):
 
 
 class TimeframeRecord(Section):
-    """The training bars of a timeframe: what they are normalised by."""
+    """The training bars of a timeframe: how many, and what they are normalised by."""
 
     bars: int = Field(ge=0)
-    """How many."""
     log_price_mean: float | None = None
     """Of all four prices; None for a series."""
     log_price_std: float | None = Field(None, gt=0)

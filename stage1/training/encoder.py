@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -82,11 +83,7 @@ def trained_model(trained: Trained) -> Stage1Model:
 
 
 def bars_for(config: Config, data_dir: Path | None) -> dict[str, Bars]:
-    """Load the bars, or the series, that a model reads.
-
-    Args:
-        config: The model's.
-        data_dir: Folder made by `stage1.prepare`; None for the bundled sample.
+    """Load the bars, or the series, that a model reads; without a folder the bundled sample.
 
     Raises:
         DataError: A timeframe or a channel is missing, the step is another, or a bar is not sound.
@@ -119,9 +116,9 @@ def encode_to_file(
     Args:
         checkpoint: Of a training.
         data_dir: Folder of prepared bars, or of a series; None for the bundled sample.
-        out: The file.
+        out: The file to write.
         stride: Minutes, or steps of a series, between the ends of windows; None = as trained.
-        console: Where to show the progress.
+        console: Shows the progress.
 
     Raises:
         ResultsError: The checkpoint cannot be read, or the file not be written.
@@ -160,12 +157,7 @@ def encode_to_file(
 
 
 def embeddings(encoder: MarketEncoder, windows: WholeWindows, *, warn: Warn) -> Iterator[Vectors]:
-    """Embed window after window, in order of time.
-
-    Args:
-        encoder: In evaluation mode.
-        windows: Its own.
-        warn: Takes a line when a batch does not fit into memory and is worked on in parts.
+    """Embed window after window of an encoder in evaluation mode, in order of time.
 
     Yields:
         The vectors of a batch of windows; none for a timeframe without a bar in its window.
@@ -204,13 +196,7 @@ def write_embeddings(
     """Write embeddings as they come, atomically; gives the number of rows.
 
     Columns: `window_end` (timestamp, UTC), `timeframe` (text), `vector` (`d_model` times float32).
-
-    Args:
-        parts: Of any size each.
-        out: The file.
-        timeframes: The encoder's.
-        d_model: Length of a vector.
-        origin: Kept as metadata of the file.
+    `origin` is kept as metadata of the file.
     """
     element = pa.field("element", pa.float32(), nullable=False)
     fields = [
@@ -257,15 +243,12 @@ def check_target(out: Path) -> None:
     Raises:
         ResultsError: Something else is there.
     """
-    if out.exists() and not _is_embeddings(out):
-        raise ResultsError(
-            f"{out}: must not exist, or be embeddings that stage1.encode wrote, got something "
-            "else; give another --out"
-        )
-
-
-def _is_embeddings(path: Path) -> bool:
-    try:
-        return _MARK.encode() in (pq.read_schema(path).metadata or {})
-    except (pa.ArrowException, OSError):
-        return False
+    if not out.exists():
+        return
+    with suppress(pa.ArrowException, OSError):
+        if _MARK.encode() in (pq.read_schema(out).metadata or {}):
+            return
+    raise ResultsError(
+        f"{out}: must not exist, or be embeddings that stage1.encode wrote, got something else; "
+        "give another --out"
+    )

@@ -139,7 +139,7 @@ def excerpts(
         line: The same windows, interpolated.
         batch: The same windows.
         pairs: Window and timeframe of each excerpt, by index.
-        config: Of the windows.
+        config: Of the data.
     """
     shown, kind = [], kind_of(config)
     for number, (window, index) in enumerate(pairs):

@@ -52,10 +52,8 @@ class StepClock(Callback):
     """Times the training steps of every epoch, the gathering of their batches included."""
 
     def __init__(self) -> None:
-        self.seconds: list[float] = []
-        """Of all steps of an epoch together, by epoch."""
-        self.steps: list[int] = []
-        """By epoch."""
+        self.seconds: list[float] = []  # of all steps of an epoch together, by epoch
+        self.steps: list[int] = []  # by epoch
         self._last = 0.0
 
     @property

@@ -53,8 +53,6 @@ class Stage1Module(lightning.LightningModule):
     """A model in training.
 
     Args:
-        config: Complete.
-        windows: The bars.
         built: The model and the fingerprints of its weights.
         block_epochs: Epochs after whose validation `blocks` holds their sums; 0 is before the
             first step.

@@ -129,14 +129,8 @@ def time_rounds(
     """Time the T5 and the vanilla encoder of its width in turn, both learning from the first step.
 
     The order alternates (T5, vanilla; vanilla, T5; ...), so that a machine that becomes slower or
-    faster on the way treats both alike.
-
-    Args:
-        config: Of a trial with the T5.
-        windows: As `fit` takes them.
-        language_model: As the configuration names it.
-        rounds: Timings of each.
-        accelerator: Lightning's name of the device.
+    faster on the way treats both alike. `config` is that of a trial with the T5, and each encoder
+    is timed `rounds` times.
 
     Returns:
         Rows of cost.parquet.
@@ -170,10 +164,8 @@ def time_rounds(
 def vanilla_counterpart(config: Config, t5: dict[str, Any]) -> Config:
     """The configuration with the vanilla encoder of a T5's width, depth and heads.
 
-    Args:
-        config: Of a trial with the T5.
-        t5: The T5's configuration. Its heads need not divide its width: then the vanilla encoder
-            has the next smaller number that does.
+    The T5's heads need not divide its width: then the vanilla encoder has the next smaller number
+    that does.
     """
     width = int(t5["d_model"])
     heads = max(n for n in range(1, int(t5["num_heads"]) + 1) if width % n == 0)

@@ -39,9 +39,8 @@ def windows_over(minutes, data=None, calendar=False, **masking):
         masking=masking,
         training={"batch_size": 6},
     )
-    bars = market(minutes, config.data.timeframes)
-    windows = MarketWindows(bars, config.data, calendar=calendar)
-    return config, next(windows.training_batches(config, windows.plan_epoch(config, 0)))
+    windows = MarketWindows.of(market(minutes, config.data.timeframes), config)
+    return config, tiny_batch(config, windows)
 
 
 def loss_of(decoded, batch, config):
@@ -81,16 +80,6 @@ def test_bars_are_aggregated_as_when_they_are_prepared():
     np.testing.assert_array_equal(together, coarse.prices[1:-1])
 
 
-def test_a_coarse_bar_with_a_missing_minute_is_not_whole():
-    bars = m1_bars([minute for minute in range(20) if minute != 7])
-    coarse = resample(bars, 5)
-    times = [torch.from_numpy(one.open_time)[None] for one in (bars, coarse)]
-
-    whole = whole_bars(*times, fine_minutes=1, coarse_minutes=5)
-
-    assert whole.places.tolist() == [0, 2, 3]
-
-
 def test_padding_is_no_bar_and_no_part_of_one():
     times = torch.full((2, 15), int(NO_TIME))
     times[0, :11] = 60 * torch.arange(11)
@@ -101,14 +90,6 @@ def test_padding_is_no_bar_and_no_part_of_one():
 
     assert whole.places.tolist() == [0, 1]
     assert whole.parts.tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
-
-
-def test_a_bar_with_more_parts_than_fit_into_a_window_is_never_whole():
-    times = 60 * torch.arange(8)[None]
-
-    whole = whole_bars(times, 14_400 * torch.arange(8)[None], fine_minutes=1, coarse_minutes=240)
-
-    assert whole.parts.shape == (0, 240)
 
 
 # The loss ---------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from compared_by_hand import compared_by_hand
+from compared_by_hand import compared_by_hand, huber_by_hand
 from tiny_training import BOTH_KINDS, tiny_batch, tiny_config
 
 from stage1.config import Config
@@ -10,12 +10,6 @@ from stage1.model.losses import LOSSES, masked_mean, reconstruction_loss, total_
 from stage1.model.spectral import amplitude_phase_loss, stft_loss
 
 OPTIONAL = [name for name in LOSSES if name != "recon_tf"]
-
-
-def huber_by_hand(error, delta):
-    small = 0.5 * error**2
-    large = delta * (np.abs(error) - 0.5 * delta)
-    return np.where(np.abs(error) <= delta, small, large)
 
 
 @pytest.mark.parametrize("delta", [0.3, 1.0, 4.0])

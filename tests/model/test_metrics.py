@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from compared_by_hand import compared_by_hand
+from compared_by_hand import compared_by_hand, huber_by_hand
 from tiny_training import all_validation, tiny_config
 
 from stage1.base.metric_table import ALL_TIMEFRAMES as ALL
@@ -59,16 +59,6 @@ def pooled(values, batch, timeframe):
 def correlation_by_hand(decoded, batch, timeframe):
     mine, truth = (pooled(values, batch, timeframe) for values in (decoded, batch.targets))
     return np.mean([np.corrcoef(mine[:, price], truth[:, price])[0, 1] for price in range(4)])
-
-
-def test_correlations_are_those_of_numpy(generator):
-    one, two = torch.randn(2, 50, 4, generator=generator)
-    two = two + one
-
-    result = correlations(one, two)
-
-    expected = [np.corrcoef(one[:, price], two[:, price])[0, 1] for price in range(4)]
-    np.testing.assert_allclose(result, expected, rtol=1e-6)
 
 
 def test_a_constant_has_correlation_0(generator):
@@ -146,6 +136,9 @@ def test_a_timeframe_that_is_only_context_has_no_score_and_no_part_in_that_of_al
     assert metrics["val_correlation"] == pytest.approx(np.mean(expected), abs=1e-6)
     context = {name for name, value in metrics.items() if math.isnan(value)}
     assert context == {"val_corr_m15", "val_skill_m15"}
+    each = each_of(decoded, batch, CALENDAR)["m15"]
+    for name in ("huber", "correlation", "skill", "spectral_delta"):
+        assert math.isnan(each[name])
 
 
 def test_where_nothing_is_scored_there_is_no_score(batch):
@@ -232,8 +225,7 @@ def test_the_loss_of_predicting_0_is_the_huber_loss_of_the_truth(batch):
 
     per_timeframe = []
     for index in range(3):
-        truth = np.abs(pooled(batch.targets, batch, index))
-        per_timeframe.append(np.where(truth < 0.7, truth**2 / 2, 0.7 * (truth - 0.35)).mean())
+        per_timeframe.append(huber_by_hand(pooled(batch.targets, batch, index), 0.7).mean())
     assert result == pytest.approx(np.mean(per_timeframe), rel=1e-5)
     zeros = torch.zeros_like(batch.targets)
     assert result == metrics_of(zeros, batch, config)["val_loss"]
@@ -254,8 +246,7 @@ def test_each_timeframe_s_metrics_are_those_of_its_own_scored_bars(decoded, batc
     for index, name in enumerate(NAMES):
         alone = metrics_of(decoded, only(batch, index), config)
         mine, truth = (pooled(values, batch, index) for values in (decoded, batch.targets))
-        error = np.abs(mine - truth)
-        huber = np.where(error <= 0.3, error**2 / 2, 0.3 * (error - 0.15)).mean()
+        huber = huber_by_hand(mine - truth, 0.3).mean()
         assert each[name]["huber"] == pytest.approx(huber, rel=1e-5)
         assert each[name]["correlation"] == pytest.approx(alone["val_correlation"])
         assert each[name]["skill"] == pytest.approx(alone["val_skill"])
@@ -274,16 +265,6 @@ def test_a_timeframe_is_consistent_with_the_finer_ones_and_the_finest_with_none(
     assert math.isnan(each["m1"]["consistency_ratio"])
     assert each["m5"]["consistency_ratio"] == 1
     assert each["m15"]["consistency_ratio"] < 1
-
-
-def test_a_timeframe_that_is_context_has_no_metrics_of_its_own(calendar_batch):
-    scored = calendar_batch.scored.clone()
-    scored[:, 2] = False
-
-    each = each_of(calendar_batch.targets, calendar_batch._replace(scored=scored), CALENDAR)
-
-    for name in ("huber", "correlation", "skill", "spectral_delta"):
-        assert math.isnan(each["m15"][name])
 
 
 # Blocks of validation time ----------------------------------------------------------------------

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.signal.windows import hann
 from synthetic_bars import market
-from tiny_training import tiny_config
+from tiny_training import tiny_batch, tiny_config
 
 from stage1.data.batches import Batch, MarketWindows
 from stage1.model.spectral import (
@@ -33,15 +33,12 @@ KINDS = [
 
 
 def batch_of(seq_len, sections=None):
-    sections = sections or {}
     config = tiny_config(
         data={"seq_len": seq_len, "validation_windows": 500},
         training={"batch_size": 6},
-        **sections,
+        **sections or {},
     )
-    bars = market(4000, config.data.timeframes)
-    windows = MarketWindows(bars, config.data, calendar=config.model.async_sampler)
-    return next(windows.training_batches(config, windows.plan_epoch(config, 0)))
+    return tiny_batch(config, MarketWindows.of(market(4000, config.data.timeframes), config))
 
 
 def noisy(batch, generator, size=0.5):

@@ -3,14 +3,12 @@ import pytest
 import torch
 from synthetic_bars import market
 from synthetic_series import series_config, series_of, waves
-from tiny_training import all_validation, tiny_config, tiny_language_model, tiny_windows
+from tiny_training import all_validation, tiny_config, tiny_module
 
 from stage1.data.batches import MarketWindows
 from stage1.data.features import interpolate
 from stage1.model.metrics import interpolated
-from stage1.model.stage1_model import build_model
 from stage1.training.evaluation import excerpt_of, excerpts, excerpts_of, windows_to_show
-from stage1.training.module import Stage1Module
 
 CONFIG = tiny_config()
 NAMES = CONFIG.data.timeframes
@@ -89,8 +87,7 @@ def test_padding_is_not_shown():
 
 
 def test_of_a_module_no_other_windows_are_decoded_than_those_that_are_shown(monkeypatch):
-    module = Stage1Module(CONFIG, tiny_windows(CONFIG), build_model(CONFIG, tiny_language_model()))
-    batch, decoded = all_validation(CONFIG), []
+    module, batch, decoded = tiny_module(CONFIG), all_validation(CONFIG), []
     monkeypatch.setattr(
         module, "predict_step", lambda part, _: decoded.append(part) or part.targets
     )

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from tiny_training import T5, tiny_config, tiny_language_model
+from tiny_training import T5, tiny_config, tiny_model
 
 from stage1.config import with_values
 from stage1.language_models.initialization import t5_stack
@@ -22,14 +22,9 @@ def config_of(schedule="one_cycle", *, vanilla=False, **training):
     )
 
 
-def model_of(config):
-    language_model = tiny_language_model() if config.transfer_learning.use_pretrained_lm else None
-    return build_model(config, language_model).model
-
-
 def learning_rates(config, steps):
     """(head, T5) learning rate of every step."""
-    optimizer = build_optimizer(model_of(config), config)
+    optimizer = build_optimizer(tiny_model(config), config)
     schedule = build_schedule(optimizer, config)
     rates = []
     for _ in range(steps):
@@ -58,7 +53,7 @@ def layerwise(decay):
 @pytest.mark.parametrize("kind", ["T5", "T5 with layerwise rates", "vanilla"])
 def test_every_parameter_is_in_one_group_and_of_the_t5_only_matrices_decay(kind):
     config = config_of(vanilla=kind == "vanilla")
-    config, model = layerwise(0.5) if "layerwise" in kind else (config, model_of(config))
+    config, model = layerwise(0.5) if "layerwise" in kind else (config, tiny_model(config))
 
     groups = parameter_groups(model, config)
 
@@ -75,15 +70,15 @@ def test_every_parameter_is_in_one_group_and_of_the_t5_only_matrices_decay(kind)
 def test_adamw_has_the_configured_numbers_and_is_fused_where_lightning_can_clip(precision, fused):
     config = config_of(precision=precision, **{"optimizer.beta1": 0.8, "optimizer.beta2": 0.9})
 
-    optimizer = build_optimizer(model_of(config), config)
+    optimizer = build_optimizer(tiny_model(config), config)
 
     assert isinstance(optimizer, torch.optim.AdamW)
     assert {(one["betas"], one["fused"]) for one in optimizer.param_groups} == {((0.8, 0.9), fused)}
 
 
-def rate_by_name(model, groups):
+def by_name(model, groups, what="lr"):
     names = {id(p): name for name, p in model.named_parameters()}
-    return {names[id(p)]: group["lr"] for group in groups for p in group["params"]}
+    return {names[id(p)]: group[what] for group in groups for p in group["params"]}
 
 
 @pytest.mark.parametrize(
@@ -101,7 +96,7 @@ def rate_by_name(model, groups):
 def test_every_block_of_the_t5_learns_at_a_share_of_the_next_one_s_rate(name, share):
     config, model = layerwise(0.5)
 
-    rates = rate_by_name(model, parameter_groups(model, config))
+    rates = by_name(model, parameter_groups(model, config))
 
     assert rates[name] == pytest.approx(0.01 * FACTOR * share)
     assert rates["decoder.1.weight"] == 0.01
@@ -134,7 +129,7 @@ def test_layerwise_shares_hold_at_every_step_of_the_schedule(schedule):
     )
 
     for _ in range(40):
-        rates = rate_by_name(model, optimizer.param_groups)
+        rates = by_name(model, optimizer.param_groups)
         assert rates[first] == pytest.approx(rates[last] * 0.8**3, rel=1e-12)
         assert rates[last] == pytest.approx(rates["decoder.1.bias"] * FACTOR, rel=1e-12)
         optimizer.step()
@@ -143,14 +138,9 @@ def test_layerwise_shares_hold_at_every_step_of_the_schedule(schedule):
 
 def test_matrices_decay_while_biases_and_norms_do_not():
     config = config_of(**{"optimizer.weight_decay": 0.05})
-    model = model_of(config)
-    names = {id(p): name for name, p in model.named_parameters()}
+    model = tiny_model(config)
 
-    decay = {
-        names[id(p)]: group["weight_decay"]
-        for group in parameter_groups(model, config)
-        for p in group["params"]
-    }
+    decay = by_name(model, parameter_groups(model, config), "weight_decay")
 
     assert decay["encoder.t5.block.0.layer.0.SelfAttention.q.weight"] == 0.05
     assert decay["encoder.t5.block.0.layer.0.layer_norm.weight"] == 0

@@ -66,7 +66,9 @@ def tune(
     study = load_study(space, seed=seed, trials=trials)
     run = RunFolder(out / study.space.name)
     if check:
-        _check(console, space, study, data_dir)
+        from stage1.study.inputs import load_inputs
+
+        print_plain(console, f"{space}: sound. {load_inputs(study, data_dir).summary()}")
         return
     (check_begun if resume else check_new)(run)
     # To load what computes takes seconds, and so does the start of Ray: both at once. Only what
@@ -90,12 +92,6 @@ def tune(
         write_report(run).show(console)
     if not finished:
         print_plain(console, "Not finished: go on with the same command and --resume.")
-
-
-def _check(console: Console, space: Path, study: Study, data_dir: Path | None) -> None:
-    from stage1.study.inputs import load_inputs
-
-    print_plain(console, f"{space}: sound. {load_inputs(study, data_dir).summary()}")
 
 
 def _run(

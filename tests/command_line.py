@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,28 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
 HANG = 1800
 """Seconds after which a program is taken to hang, which no busy machine makes it take."""
+
+
+def refusal_of(
+    call: Callable[..., tuple[object, str, str]], folder: Path, *arguments: object, lines: int = 1
+) -> str:
+    """What a call says on stderr that must fail, in so many lines, without leaving anything."""
+    before = sorted(folder.rglob("*"))
+
+    status, out, err = call(*arguments)
+
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == lines
+    assert sorted(folder.rglob("*")) == before
+    return err.removeprefix("error: ").removesuffix("\n")
+
+
+def free_port() -> int:
+    """A port of the loopback where nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from command_line import HANG, ROOT, stage1, start, wait_until
+from command_line import HANG, ROOT, refusal_of, stage1, start, wait_until
 from synthetic_bars import write_bars
 
 from stage1.compare import compare
@@ -93,18 +93,6 @@ def test_the_shipped_vanilla_encoder_is_as_large_as_the_t5_it_is_compared_with()
     }
 
 
-def fault_of(call, folder, *arguments):
-    """What stderr says of a call that must fail without leaving anything."""
-    before = sorted(folder.rglob("*"))
-
-    status, out, err = call(*arguments)
-
-    assert (status, out) == (2, "")
-    assert err.startswith("error: ")
-    assert sorted(folder.rglob("*")) == before
-    return err.removeprefix("error: ").removesuffix("\n")
-
-
 @pytest.mark.parametrize("check", [(), ("--check",)], ids=["run", "check"])
 @pytest.mark.parametrize(
     ("arguments", "fault"),
@@ -120,16 +108,13 @@ def fault_of(call, folder, *arguments):
     ],
 )
 def test_a_wrong_argument_is_one_line_and_no_folder(call, folder, arguments, fault, check):
-    said = fault_of(call, folder, *arguments, *check)
-
-    assert fault in said
-    assert "\n" not in said
+    assert fault in refusal_of(call, folder, *arguments, *check)
 
 
 def test_configurations_that_cannot_be_compared_are_refused_key_by_key(call, folder):
     Path("t5.yaml").write_text(CONFIG.replace("0.25", "0.5").replace("epochs: 2", "epochs: 3"))
 
-    faults = fault_of(call, folder, *SMALL).splitlines()
+    faults = refusal_of(call, folder, *SMALL, lines=2).splitlines()
 
     assert [fault.split(":")[0] for fault in faults] == ["masking.mask_ratio", "training.epochs"]
 
@@ -146,19 +131,15 @@ def test_a_language_model_that_does_not_fit_is_told_before_anything_is_trained(
 ):
     Path("t5.yaml").write_text(CONFIG.replace(old, new))
 
-    assert fault in fault_of(call, folder, *SMALL)
+    assert fault in refusal_of(call, folder, *SMALL)
 
 
-def test_a_folder_that_exists_is_refused_without_resume(call, folder):
+def test_only_a_folder_of_a_comparison_can_be_resumed_and_only_by_that_option(call, folder):
+    fault = refusal_of(call, folder, *SMALL, "--resume")
     OUT.path.mkdir(parents=True)
 
-    assert "must not exist yet; go on with it by --resume" in fault_of(call, folder, *SMALL)
-
-
-def test_a_comparison_that_never_began_cannot_be_resumed(call, folder):
-    fault = fault_of(call, folder, *SMALL, "--resume")
-
     assert "must be the folder of a comparison" in fault
+    assert "must not exist yet; go on with it by --resume" in refusal_of(call, folder, *SMALL)
 
 
 # --- a comparison ---
@@ -173,7 +154,7 @@ def finished(tmp_path_factory):
     return RunFolder(folder / OUT.path), result.stdout
 
 
-def test_a_comparison_ends_with_its_tables_its_page_and_where_they_are(finished):
+def test_a_comparison_ends_with_its_tables_and_its_page_and_without_states_or_a_journal(finished):
     run, printed = finished
 
     trials = read_trials(run)
@@ -187,11 +168,6 @@ def test_a_comparison_ends_with_its_tables_its_page_and_where_they_are(finished)
     configs = sorted(path.name for path in (run.path / "configs").iterdir())
     assert configs == ["plain.yaml", "t5.yaml"]
     assert len(list(run.tensorboard.rglob("design-compare000-*"))) == 4
-
-
-def test_a_finished_comparison_has_neither_states_nor_blocks_nor_a_journal(finished):
-    run, _ = finished
-
     assert {path.name for path in run.path.iterdir()} == {
         *(".lock", "blocks.parquet", "configs", "curves.parquet", "experiment.yaml", PAGE.name),
         *("figures", "tensorboard", "trials.parquet"),
@@ -301,7 +277,7 @@ def test_another_comparison_does_not_resume_a_folder(
     call(*SMALL)
     write_bars(Path("more"), count=700)
 
-    assert named in fault_of(call, folder, *SMALL, "--resume", *arguments)
+    assert named in refusal_of(call, folder, *SMALL, "--resume", *arguments)
 
 
 # --- as a user does it ---

@@ -37,13 +37,21 @@ def trials(finished_study):
 
 
 @pytest.fixture(scope="module")
+def design(trials):
+    return trials[trials["stage"] == "design"]
+
+
+@pytest.fixture(scope="module")
 def curves(finished_study):
     return pd.read_parquet(finished_study.folder / "curves.parquet")
 
 
-def test_every_configuration_and_seed_of_the_design_is_there_in_every_arm(trials):
-    design = trials[trials["stage"] == "design"]
+@pytest.fixture(scope="module")
+def blocks(finished_study):
+    return read_blocks(RunFolder(finished_study.folder))
 
+
+def test_every_configuration_and_seed_of_the_design_is_there_in_every_arm(design):
     arms = design.groupby(["config_id", "seed"])["arm"].agg(set)
 
     assert len(arms) == 4 * 2
@@ -52,19 +60,17 @@ def test_every_configuration_and_seed_of_the_design_is_there_in_every_arm(trials
     assert set(design["epochs"]) == {3}
 
 
-def test_arms_share_everything_but_the_weights_of_the_t5(trials):
-    design = trials[trials["stage"] == "design"]
-
+def test_arms_share_everything_but_the_weights_of_the_t5(design):
     groups = design.groupby(["config_id", "seed"])
 
     assert (groups[PAIRED].nunique() == 1).all(axis=None)
     assert (groups["lm_sha256"].nunique() == 2).all()
 
 
-def test_seeds_differ_in_order_masks_and_first_weights(trials):
-    design = trials[(trials["stage"] == "design") & (trials["arm"] == "random")]
+def test_seeds_differ_in_order_masks_and_first_weights(design):
+    groups = design[design["arm"] == "random"].groupby("config_id")
 
-    assert (design.groupby("config_id")[[*PAIRED, "lm_sha256"]].nunique() == 2).all(axis=None)
+    assert (groups[[*PAIRED, "lm_sha256"]].nunique() == 2).all(axis=None)
 
 
 def test_search_trials_end_at_a_rung_or_at_the_horizon(trials):
@@ -76,13 +82,14 @@ def test_search_trials_end_at_a_rung_or_at_the_horizon(trials):
     assert (search.loc[search["status"] == "stopped", "epochs"] < 3).all()
 
 
-def test_confirmed_points_are_search_points_on_the_seeds_of_the_design(trials):
+def test_confirmed_points_are_search_points_on_the_seeds_of_the_design(trials, design):
     confirm = trials[trials["stage"] == "confirm"]
     completed = trials[(trials["stage"] == "search") & (trials["status"] == "completed")]
-    design_seeds = set(trials.loc[trials["stage"] == "design", "seed"])
 
     assert set(confirm["config_id"]) <= set(completed["config_id"])
-    assert all(set(seeds) == design_seeds for _, seeds in confirm.groupby("config_id")["seed"])
+    assert all(
+        set(seeds) == set(design["seed"]) for _, seeds in confirm.groupby("config_id")["seed"]
+    )
 
 
 def test_every_trial_has_a_curve_from_before_the_first_step_to_its_last_epoch(trials, curves):
@@ -93,19 +100,19 @@ def test_every_trial_has_a_curve_from_before_the_first_step_to_its_last_epoch(tr
         assert epochs[trial.trial_id] == list(range(trial.epochs + 1))
 
 
-def test_all_trials_are_scored_on_the_same_hidden_bars(trials):
-    baseline = ["baseline_val_loss", "baseline_val_correlation"]
+def test_all_trials_are_scored_on_the_same_hidden_bars_where_0_is_worse_than_the_baseline(trials):
+    losses = ["baseline_val_loss", "baseline_val_correlation", "zero_val_loss"]
 
-    assert (trials[baseline].nunique() == 1).all()
+    assert (trials[losses].nunique() == 1).all()
+    assert (trials["zero_val_loss"] > trials["baseline_val_loss"]).all()
 
 
 def test_the_journal_opens_in_optuna_with_true_states(finished_study, trials):
     storage = JournalStorage(JournalFileBackend(str(finished_study.folder / "optuna.journal")))
 
     for arm in ("pretrained", "random"):
-        states = [
-            t.state for t in optuna.load_study(study_name=f"smoke-{arm}", storage=storage).trials
-        ]
+        study = optuna.load_study(study_name=f"smoke-{arm}", storage=storage)
+        states = [trial.state for trial in study.trials]
         search = trials[(trials["stage"] == "search") & (trials["arm"] == arm)]
         completed = int((search["status"] == "completed").sum())
         assert states.count(TrialState.RUNNING) == 0
@@ -113,33 +120,22 @@ def test_the_journal_opens_in_optuna_with_true_states(finished_study, trials):
         assert states.count(TrialState.PRUNED) == int((search["status"] == "stopped").sum())
 
 
-def test_the_study_was_registered_before_its_first_trial(finished_study, trials):
-    registered = yaml.safe_load((finished_study.folder / "prereg.yaml").read_text())
-
-    assert pd.Timestamp(registered["written_at"]) <= trials["started_at"].min()
-    assert registered["early_epoch"] == 1
-
-
-def test_the_registration_is_as_it_was_written_and_names_the_roles_of_the_arms(finished_study):
+def test_the_study_was_registered_with_its_arms_before_its_first_trial(finished_study, trials):
     run = RunFolder(finished_study.folder)
+    registered_yaml = yaml.safe_load(run.prereg.read_text())
 
     registered = read_preregistration(run)
 
+    assert pd.Timestamp(registered_yaml["written_at"]) <= trials["started_at"].min()
+    assert registered_yaml["early_epoch"] == 1
     assert preregistration_deviations(run) == []
     assert registered.roles == {"pretrained": "pretrained", "random": "random"}
     assert (registered.cost.size, registered.cost.patch_len) == ("english-t5-nano", 8)
 
 
-def test_every_trial_knows_the_loss_of_predicting_0_which_is_worse_than_the_baseline(trials):
-    assert trials["zero_val_loss"].nunique() == 1
-    assert (trials["zero_val_loss"] > trials["baseline_val_loss"]).all()
-
-
 def test_the_design_s_blocks_give_its_correlations_at_the_early_epoch_and_the_horizon(
-    finished_study, trials, curves
+    blocks, design, curves
 ):
-    blocks = read_blocks(RunFolder(finished_study.folder))
-
     sums = blocks.groupby(["trial_id", "epoch", "timeframe", "channel"])[list(BLOCK_SUMS)].sum()
     n, truth, mine, truth_2, mine_2, product = (sums[name].astype(float) for name in BLOCK_SUMS)
     variances = (n * truth_2 - truth**2) * (n * mine_2 - mine**2)
@@ -147,14 +143,12 @@ def test_the_design_s_blocks_give_its_correlations_at_the_early_epoch_and_the_ho
     values = by_price.groupby(["trial_id", "epoch"]).mean()
 
     recorded = curves.set_index(["trial_id", "epoch"])["val_correlation"]
-    design = set(trials.loc[trials["stage"] == "design", "trial_id"])
-    assert set(values.index) == {(trial_id, epoch) for trial_id in design for epoch in (1, 3)}
+    expected = {(trial_id, epoch) for trial_id in design["trial_id"] for epoch in (1, 3)}
+    assert set(values.index) == expected
     pd.testing.assert_series_equal(values, recorded[values.index], check_names=False, atol=1e-6)
 
 
-def test_all_trials_have_the_same_blocks_of_validation_time(finished_study):
-    blocks = read_blocks(RunFolder(finished_study.folder))
-
+def test_all_trials_have_the_same_blocks_of_validation_time(blocks):
     places = blocks.groupby(["timeframe", "channel", "block"])
 
     assert (places[["n", "sum_truth", "sum_truth_squared"]].nunique() == 1).all(axis=None)
@@ -182,11 +176,9 @@ def test_a_worker_does_not_grow_from_trial_to_trial(trials):
 
 
 def test_tensorboard_has_a_run_for_every_trial(finished_study, trials):
-    runs = {
-        path.parent.name for path in (finished_study.folder / "tensorboard").rglob("events.out.*")
-    }
+    files = (finished_study.folder / "tensorboard").rglob("events.out.*")
 
-    assert runs == {"study", *trials["trial_id"]}
+    assert {path.parent.name for path in files} == {"study", *trials["trial_id"]}
 
 
 def test_the_kept_states_of_the_best_trials_hold_their_encoders(finished_study, trials):
@@ -227,12 +219,13 @@ def test_the_exported_configuration_repeats_its_trial_bit_for_bit(
 ):
     best = tmp_path / "best.yaml"
     stage1("stage1.export", finished_study.folder, "--out", best)
-    config = yaml.safe_load(best.read_text())
-    config_id = next(
-        line.split()[-1] for line in best.read_text().splitlines() if "config_id" in line
-    )
-    arm = config["transfer_learning"]["initialization"]
-    seed = config["training"]["seed"]
+    text = best.read_text()
+    config = yaml.safe_load(text)
+    point = {
+        "arm": config["transfer_learning"]["initialization"],
+        "seed": config["training"]["seed"],
+        "config_id": next(line.split()[-1] for line in text.splitlines() if "config_id" in line),
+    }
 
     script = (
         "import json, sys; from pathlib import Path; from rich.console import Console;"
@@ -243,9 +236,7 @@ def test_the_exported_configuration_repeats_its_trial_bit_for_bit(
     )
     result = python("-c", script, best, tmp_path / "final")
 
-    chosen = trials[
-        (trials["arm"] == arm) & (trials["seed"] == seed) & (trials["config_id"] == config_id)
-    ]
+    chosen = trials[(trials[list(point)] == pd.Series(point)).all(axis="columns")]
     stored = curves[curves["trial_id"] == chosen["trial_id"].iloc[0]]["val_loss"].tolist()
     assert yaml.safe_load(result.stdout) == stored
 

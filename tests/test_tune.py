@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from made_studies import ROOT, WrittenTables, engine_of, simulate
+from command_line import ROOT, refusal_of
+from made_studies import WrittenTables, engine_of, simulate
 from synthetic_bars import write_bars
 
 from stage1.base.errors import TrialError
@@ -56,6 +57,7 @@ def call(call_command):
 
 
 SMALL = ("space.yaml", "--data-dir", "bars")
+RUN = RunFolder(Path("runs/small"))
 
 
 # --- before the first trial ---
@@ -71,19 +73,6 @@ def test_check_of_a_sound_space_is_one_line_and_leaves_nothing(call, tmp_path):
         out,
     )
     assert not (tmp_path / "runs").exists()
-
-
-def fault_of(call, folder, *arguments):
-    """The one line on stderr of a call that must fail without leaving anything."""
-    before = sorted(folder.rglob("*"))
-
-    status, out, err = call(*arguments)
-
-    assert (status, out) == (2, "")
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert sorted(folder.rglob("*")) == before
-    return err.removeprefix("error: ").removesuffix("\n")
 
 
 @pytest.mark.parametrize("check", [(), ("--check",)], ids=["run", "check"])
@@ -102,7 +91,7 @@ def fault_of(call, folder, *arguments):
     ],
 )
 def test_a_wrong_argument_is_one_line_and_no_run_folder(call, folder, arguments, fault, check):
-    assert fault in fault_of(call, folder, *arguments, *check)
+    assert fault in refusal_of(call, folder, *arguments, *check)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +108,7 @@ def test_a_wrong_argument_is_one_line_and_no_run_folder(call, folder, arguments,
 def test_a_fault_of_the_space_is_one_line_and_no_run_folder(call, folder, old, new, fault):
     Path("space.yaml").write_text(SPACE.replace(old, new, 1))
 
-    assert fault_of(call, folder, *SMALL).startswith(fault)
+    assert refusal_of(call, folder, *SMALL).startswith(fault)
 
 
 def test_several_faults_of_the_space_have_a_line_each(call, folder):
@@ -127,11 +116,10 @@ def test_several_faults_of_the_space_have_a_line_each(call, folder):
         SPACE.replace("seeds: 1", "seeds: 0").replace("trials: 2", "x: 2")
     )
 
-    status, _, err = call(*SMALL)
+    faults = refusal_of(call, folder, *SMALL, lines=2)
 
-    assert status == 2
-    assert err.splitlines() == [
-        "error: space.yaml:8: design.seeds: must be >= 1, got 0",
+    assert faults.splitlines() == [
+        "space.yaml:8: design.seeds: must be >= 1, got 0",
         "space.yaml:9: search.x: unknown key; known: trials, sampler, scheduler",
     ]
 
@@ -139,7 +127,7 @@ def test_several_faults_of_the_space_have_a_line_each(call, folder):
 def test_a_language_model_that_cannot_be_had_names_the_three_ways_to_get_one(call, folder):
     Path("base.yaml").write_text(BASE.replace("english-t5-nano", "google-t5/t5-nowhere"))
 
-    fault = fault_of(call, folder, *SMALL)
+    fault = refusal_of(call, folder, *SMALL)
 
     assert "google-t5/t5-nowhere" in fault
     for way in ("english-t5-nano", "folder", "hub"):
@@ -149,19 +137,16 @@ def test_a_language_model_that_cannot_be_had_names_the_three_ways_to_get_one(cal
 def test_too_little_data_says_how_many_days_are_needed(call, folder):
     write_bars(Path("few"), count=20)
 
-    assert re.search(r"\d days?", fault_of(call, folder, "space.yaml", "--data-dir", "few"))
+    assert re.search(r"\d days?", refusal_of(call, folder, "space.yaml", "--data-dir", "few"))
 
 
-def test_a_run_folder_that_exists_is_refused_without_resume(call, folder):
+def test_only_a_run_that_has_begun_can_be_resumed_and_only_by_that_option(call, folder):
+    never_begun = refusal_of(call, folder, *SMALL, "--resume")
     Path("runs/small").mkdir(parents=True)
+    existing = refusal_of(call, folder, *SMALL)
 
-    fault = fault_of(call, folder, *SMALL)
-
-    assert fault.startswith("runs/small: must not exist yet; go on with it by --resume")
-
-
-def test_a_run_that_never_began_cannot_be_resumed(call, folder):
-    assert "must be a run folder to --resume" in fault_of(call, folder, *SMALL, "--resume")
+    assert "must be a run folder to --resume" in never_begun
+    assert existing.startswith("runs/small: must not exist yet; go on with it by --resume")
 
 
 # --- around a study ---
@@ -194,21 +179,19 @@ def write_trials(study, run, **until):
 def test_a_study_ends_with_its_table_its_report_and_what_to_run_next(call, folder, studies):
     status, out, _ = call(*SMALL)
 
-    run = RunFolder(Path("runs/small"))
     assert status == 0
     assert "pretrained" in out
-    assert f"Report: {run.report_html}" in out
+    assert f"Report: {RUN.report_html}" in out
     assert "python -m stage1.export runs/small" in out
     assert "python -m stage1.train" in out
-    assert run.report.exists()
+    assert RUN.report.exists()
 
 
 def test_the_study_is_registered_with_its_data_before_the_first_trial(call, folder, studies):
     call(*SMALL)
 
-    run = RunFolder(Path("runs/small"))
-    registered = yaml.safe_load(run.prereg.read_text())
-    assert read_space(run).data.data_dir == "bars"
+    registered = yaml.safe_load(RUN.prereg.read_text())
+    assert read_space(RUN).data.data_dir == "bars"
     assert registered["language_models"].keys() == {"english-t5-nano"}
     assert registered["seeds"] == [1]
 
@@ -220,11 +203,7 @@ def test_options_reach_the_study(call, folder, studies):
     )
 
     cluster, asked = studies
-    assert (cluster["workers"], cluster["storage"], cluster["address"]) == (
-        2,
-        "s3://bucket/x",
-        None,
-    )
+    assert cluster == {"workers": 2, "storage": "s3://bucket/x", "address": None}
     assert asked["time_budget"].total_seconds() == 90
     study = asked["inputs"].study
     assert (study.seed, study.space.search.trials) == (3, 5)
@@ -240,10 +219,10 @@ def test_ctrl_c_says_how_to_go_on_and_resume_goes_on(call, folder, studies, monk
     with monkeypatch.context() as patch:
         patch.setattr("stage1.workers.launch.run_study", interrupted)
         status, out, err = call(*SMALL)
-    before = read_trials(RunFolder(Path("runs/small")))["trial_id"].tolist()
+    before = read_trials(RUN)["trial_id"].tolist()
     resumed, _, _ = call(*SMALL, "--resume")
 
-    after = read_trials(RunFolder(Path("runs/small")))["trial_id"].tolist()
+    after = read_trials(RUN)["trial_id"].tolist()
     assert status == 130
     assert "--resume" in out
     assert "Traceback" not in err
@@ -253,13 +232,21 @@ def test_ctrl_c_says_how_to_go_on_and_resume_goes_on(call, folder, studies, monk
     assert len(after) == len(set(after)) > 2
 
 
-def test_ctrl_c_while_ray_starts_begins_nothing(call, folder, monkeypatch):
-    @contextmanager
-    def interrupted(resources, **options):
-        raise KeyboardInterrupt
-        yield
+@pytest.fixture
+def ray_raises(monkeypatch):
+    """In place of a Ray that starts."""
 
-    monkeypatch.setattr("stage1.tune.ray_cluster", interrupted)
+    def make(error):
+        def raise_error(resources, **options):
+            raise error
+
+        monkeypatch.setattr("stage1.tune.ray_cluster", raise_error)
+
+    return make
+
+
+def test_ctrl_c_while_ray_starts_begins_nothing(call, folder, ray_raises):
+    ray_raises(KeyboardInterrupt())
 
     status, out, _ = call(*SMALL)
 
@@ -267,29 +254,21 @@ def test_ctrl_c_while_ray_starts_begins_nothing(call, folder, monkeypatch):
     assert not (folder / "runs").exists()
 
 
-def test_another_study_does_not_resume_a_run(call, folder, studies):
-    call(*SMALL)
-
-    fault = fault_of(call, folder, *SMALL, "--resume", "--seed", "1")
-
-    assert "differs in seed (0 -> 1)" in fault
-
-
-def test_other_bars_do_not_resume_a_run(call, folder, studies):
+@pytest.mark.parametrize(
+    ("arguments", "difference"),
+    [
+        pytest.param(["--seed", "1"], "differs in seed (0 -> 1)", id="another seed"),
+        pytest.param(["--data-dir", "more"], "differs in data.fingerprint", id="other bars"),
+    ],
+)
+def test_another_study_does_not_resume_a_run(call, folder, studies, arguments, difference):
     call(*SMALL)
     write_bars(Path("more"), count=700)
 
-    fault = fault_of(call, folder, "space.yaml", "--data-dir", "more", "--resume")
-
-    assert "differs in data.fingerprint" in fault
+    assert difference in refusal_of(call, folder, *SMALL, "--resume", *arguments)
 
 
-def test_where_not_even_one_trial_fits_no_run_folder_is_begun(call, folder, monkeypatch):
-    @contextmanager
-    def too_small(resources, **options):
-        raise TrialError("resources must fit: a trial needs 64 CPUs")
-        yield
+def test_where_not_even_one_trial_fits_no_run_folder_is_begun(call, folder, ray_raises):
+    ray_raises(TrialError("resources must fit: a trial needs 64 CPUs"))
 
-    monkeypatch.setattr("stage1.tune.ray_cluster", too_small)
-
-    assert "must fit" in fault_of(call, folder, *SMALL)
+    assert "must fit" in refusal_of(call, folder, *SMALL)

@@ -36,12 +36,7 @@ def usable_cores() -> int:
 def wanted_workers(resources: Resources, workers: int | None) -> int:
     """Trials at once by their CPUs: as many as were asked for, else as many as there are cores for.
 
-    Args:
-        resources: Of one trial.
-        workers: As asked for; None = not.
-
-    Returns:
-        At least 1, even where a trial asks for more cores than there are.
+    At least 1, even where one trial asks for more cores than there are.
     """
     return workers or max(int(usable_cores() / resources.cpus), 1)
 
@@ -142,12 +137,11 @@ def _existing_ray(address: str) -> Iterator[None]:
     _check_reachable(address)
     use_token_of_environment()
     _check_authentication(address)
-    for_workers = (*_MALLOC, "TUNE_FUNCTION_THREAD_TIMEOUT_S")
-    worker_environment = {name: RAY_SETTINGS[name] for name in for_workers}
+    name = "TUNE_FUNCTION_THREAD_TIMEOUT_S"
     _start(
         f"--address must be a running Ray cluster, got {address}",
         address=address,
-        runtime_env={"env_vars": worker_environment},
+        runtime_env={"env_vars": _MALLOC | {name: RAY_SETTINGS[name]}},
     )
     try:
         yield
@@ -165,11 +159,7 @@ def _start(rule: str, **options: Any) -> None:
 
 
 def _check_authentication(address: str) -> None:
-    """A cluster that others can reach runs any code it is sent: it has to ask for a token.
-
-    Raises:
-        TrialError: Neither loopback nor a token.
-    """
+    """A cluster that others can reach runs any code it is sent: it has to ask for a token."""
     host = address.removeprefix("ray://").rpartition(":")[0].strip("[]")
     if _is_loopback(host) or os.environ.get("RAY_AUTH_MODE", "").lower() == "token":
         return
@@ -241,7 +231,7 @@ def check_every_node(storage: str) -> None:
         probe.save(name, lambda path: path.write_text(name))
         for node in _nodes():
             place = NodeAffinitySchedulingStrategy(node, soft=False)
-            task = ray.remote(num_cpus=0, max_retries=0)(_trial_ids)
+            task = ray.remote(num_cpus=0, max_retries=0)(TrialStates.trial_ids)
             seen: list[str] = ray.get(task.options(scheduling_strategy=place).remote(probe))
             if seen != [name]:
                 raise TrialError(
@@ -256,7 +246,3 @@ def check_every_node(storage: str) -> None:
     finally:
         with suppress(OSError):
             probe.clear()
-
-
-def _trial_ids(states: TrialStates) -> list[str]:
-    return states.trial_ids()

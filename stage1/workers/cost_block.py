@@ -29,21 +29,15 @@ def record_cost(
 ) -> None:
     """Time every T5 that is not timed yet, and write cost.parquet once at the end.
 
-    A language model that cannot be timed is named on the console, and is timed when the study is
-    resumed.
-
-    Args:
-        study: Finished.
-        run: Its folder.
-        console: For what is going on.
-        time_size: Gives the rows of a configuration's language model.
+    A language model that cannot be timed is named on the console, and is timed when the finished
+    study is resumed. `time_size` gives the rows of a configuration's language model.
     """
     recorded = read_cost(run)
     rounds = recorded["size"].value_counts()
     names = pretrained_language_models(study)
     missing = [name for name in names if rounds.get(name, 0) < 2 * COST_ROUNDS]
-    complete = recorded[~recorded["size"].isin(missing)].to_dict("records")
-    rows: Rows = [{str(name): value for name, value in row.items()} for row in complete]
+    complete: Any = recorded[~recorded["size"].isin(missing)]
+    rows: Rows = complete.to_dict("records")
     for name in missing:
         print_plain(console, f"Timing {name} against a vanilla encoder of the same width ...")
         try:
@@ -59,12 +53,7 @@ def record_cost(
 
 
 def time_on_cluster(config: Config, shared: SharedInputs, resources: Resources) -> Rows:
-    """The rows of a configuration's language model, timed where trials run, as one of them would.
-
-    Args:
-        config: Of a trial with the T5.
-        shared: References into the object store.
-        resources: Of a trial.
+    """The rows of a configuration's language model, timed where trials run, with their resources.
 
     Raises:
         TrialError: The timing failed, or its process died.

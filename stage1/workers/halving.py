@@ -16,9 +16,6 @@ class ArmHalving:
 
     Trials of the design pass through the rungs as well, but what is decided about them is only
     noted; so the first trial of the search already meets full rungs.
-
-    Args:
-        space: Objective, horizon, grace period, reduction factor.
     """
 
     def __init__(self, space: Space) -> None:

@@ -70,16 +70,19 @@ def run_study(
     study = inputs.study
     deadline = time.monotonic() + time_budget.total_seconds() if time_budget else None
     shared = share_inputs(inputs.bars, inputs.language_models)
+
+    def make_engine(*tables_and_trials: Any) -> StudyEngine:
+        return StudyEngine(
+            study,
+            *tables_and_trials,
+            samplers=arm_samplers(study.space, seed=study.seed, storage=_journal(run)),
+            halving={arm: ArmHalving(study.space) for arm in study.space.arms},
+        )
+
     with _write_faults_in_one_line(run):
         with _alone_in(run):
             finished = _run_trials(
-                study,
-                run,
-                shared,
-                cluster,
-                console,
-                make_engine=partial(_searching_engine, study, run),
-                deadline=deadline,
+                study, run, shared, cluster, console, make_engine=make_engine, deadline=deadline
             )
         if finished:
             timed = partial(time_on_cluster, shared=shared, resources=study.space.resources)
@@ -131,31 +134,9 @@ MakeEngine = Callable[[Recorder, list[EndedTrial], list[TrialSpec]], StudyEngine
 """Makes a study's engine from its tables, and the trials that have ended and begun."""
 
 
-def _searching_engine(
-    study: Study,
-    run: RunFolder,
-    tables: Recorder,
-    ended: list[EndedTrial],
-    begun: list[TrialSpec],
-) -> StudyEngine:
-    space = study.space
-    return StudyEngine(
-        study,
-        tables,
-        ended,
-        begun,
-        samplers=arm_samplers(space, seed=study.seed, storage=_journal(run)),
-        halving={arm: ArmHalving(space) for arm in space.arms},
-    )
-
-
 @contextmanager
 def _write_faults_in_one_line(run: RunFolder) -> Iterator[None]:
-    """Turn what a full disk, a folder without rights or a lost bucket raises into one line.
-
-    Raises:
-        ResultsError: A file or state cannot be read or written.
-    """
+    """Turn what a full disk, a folder without rights or a lost bucket raises into one line."""
     try:
         yield
     except (OSError, TuneError) as error:
@@ -182,21 +163,17 @@ def _run_trials(
 ) -> bool:
     """Run what is left of a study; says whether all of it has ended now.
 
-    Args:
-        study: Checked.
-        run: Begun, and run by no other process.
-        shared: References into the object store.
-        cluster: A running Ray.
-        console: For the progress.
-        make_engine: Of this study.
-        deadline: `time.monotonic()` after which no trial starts; None = never.
-        warm_up: As `train_trial` takes it.
+    No trial starts once `time.monotonic()` is past the deadline. `train_trial` says what the
+    warm-up is.
     """
     states = trial_states(run, cluster.storage)
     with Interrupt() as interrupt, Recorder(run) as recorder:
         ended, started = ended_trials(run, study), read_started(run.begun, study)
         best = BestCheckpoints(run, study.space, states, ended)
-        _settle_states(states, best, ended)
+        with_state = set(states.trial_ids())
+        for trial in ended:  # as far as the study was interrupted before it kept or removed them
+            if trial.spec.trial_id in with_state:
+                best.offer(trial)
         write_columns(run.tensorboard, study)
         engine = make_engine(recorder, ended, started)
         try:
@@ -220,11 +197,7 @@ def _run_trials(
 
 @contextmanager
 def _alone_in(run: RunFolder) -> Iterator[None]:
-    """Keep every other process from running the same study; ends with the process, however it does.
-
-    Raises:
-        ResultsError: Another process runs it.
-    """
+    """Keep every other process from running the same study; ends with the process, however."""
     try:
         with FileLock(run.lock, timeout=0):
             yield
@@ -238,22 +211,12 @@ def _alone_in(run: RunFolder) -> Iterator[None]:
 def trial_states(run: RunFolder, storage: str | None) -> TrialStates:
     """Where the states of a study's trials lie: in its folder, or in a place of its own elsewhere.
 
-    Args:
-        run: Begun.
-        storage: Folder or URI that all nodes reach; None = they lie in the run folder.
+    The study has begun; the storage, if any, is a folder or URI that all nodes reach.
     """
     if storage is None:
         return TrialStates(str(run.running.absolute()))
     folder = f"{run.path.name}-{sha256_of_file(run.prereg)[:12]}"
     return TrialStates(f"{storage.rstrip('/')}/{folder}")
-
-
-def _settle_states(states: TrialStates, best: BestCheckpoints, ended: list[EndedTrial]) -> None:
-    """Keep or remove states of trials that had ended when the study was interrupted."""
-    with_state = set(states.trial_ids())
-    for trial in ended:
-        if trial.spec.trial_id in with_state:
-            best.offer(trial)
 
 
 def _journal(run: RunFolder) -> BaseStorage:
@@ -301,14 +264,8 @@ def _fit(
 def _trainable(
     study: RunnableStudy, shared: SharedInputs, states: TrialStates, *, warm_up: bool
 ) -> Any:
-    resources = study.space.resources
-    parameters = {
-        "shared": shared,
-        "states": states,
-        "gpu": resources.gpus > 0,
-        "warm_up": warm_up,
-    }
-    return tune.with_resources(
-        tune.with_parameters(train_trial, **parameters),
-        {"cpu": resources.cpus, "gpu": resources.gpus},
+    cpus, gpus = study.space.resources.cpus, study.space.resources.gpus
+    function = tune.with_parameters(
+        train_trial, shared=shared, states=states, gpu=gpus > 0, warm_up=warm_up
     )
+    return tune.with_resources(function, {"cpu": cpus, "gpu": gpus})

@@ -38,10 +38,6 @@ class RemainingTime:
     The best tend to be the slow ones: the confirmation is expected to take what the slowest kind of
     the design does. The search begins like the design and goes there: each of its trials lies
     halfway, and halfway too between what halving would have let the design do and the horizon.
-
-    Args:
-        study: What is run.
-        workers: Trials that run at once.
     """
 
     def __init__(self, study: RunnableStudy, *, workers: int) -> None:
@@ -105,17 +101,13 @@ class Progress:
 
     A terminal that can move its cursor and a notebook get a table, anything else a line per ended
     trial. The table of a terminal is drawn by a thread of its own, which therefore looks at copies
-    only.
-
-    Args:
-        engine: The study.
-        console: Where to.
-        workers: Trials that run at once, for the remaining time.
+    only. The remaining time is that of so many workers.
     """
 
     def __init__(self, engine: StudyEngine, console: Console, *, workers: int) -> None:
         self._engine, self._console = engine, console
         self._started = time.monotonic()
+        self._metric = engine.study.space.objective.metric
         self._remaining = RemainingTime(engine.study, workers=workers)
         self._best: EndedTrial | None = None
         self._ended_seen = self._notes_shown = 0
@@ -141,11 +133,11 @@ class Progress:
 
     def _on_change(self) -> None:
         while self._notes_shown < len(self._engine.notes):
-            self._print(self._engine.notes[self._notes_shown])
+            print_plain(self._console, self._engine.notes[self._notes_shown])
             self._notes_shown += 1
         for trial in self._newly_ended():
             if self._live is None or trial.status == FAILED:
-                self._print(self._line(trial))
+                print_plain(self._console, self._line(trial))
         if isinstance(self._live, NotebookTable):
             self._live.draw_if_due()
 
@@ -163,17 +155,16 @@ class Progress:
                 self._best = max(best, trial, key=lambda one: sign * one.value)
         return new
 
+    def _done_text(self) -> str:
+        return f"{len(self._engine.ended)}/{self._engine.expected_trials()}"
+
     def _line(self, trial: EndedTrial) -> str:
-        done, total = len(self._engine.ended), self._engine.expected_trials()
-        outcome = trial.error or f"{self._metric()} {trial.value:.4f}"
+        outcome = trial.error or f"{self._metric} {trial.value:.4f}"
         return (
-            f"{duration_text(self._elapsed())} [{done}/{total}] {trial.spec.trial_id}: "
+            f"{self._elapsed_text()} [{self._done_text()}] {trial.spec.trial_id}: "
             f"{trial.status} at epoch {max(trial.curve, default=0)}, {outcome}; "
             f"remaining {self._remaining_text()}"
         )
-
-    def _print(self, text: str) -> None:
-        print_plain(self._console, text)
 
     # How it looks -------------------------------------------------------------------------------
 
@@ -184,10 +175,10 @@ class Progress:
         for column in ("done", "running", "stopped", "diverged", "failed", "elapsed", "remaining"):
             table.add_column(column, justify="right")
         table.add_row(
-            f"{len(engine.ended)}/{engine.expected_trials()}",
+            self._done_text(),
             str(len(engine.running)),
             *(str(counts[status]) for status in (STOPPED, DIVERGED, FAILED)),
-            duration_text(self._elapsed()),
+            self._elapsed_text(),
             self._remaining_text(),
         )
         whole = Table.grid()
@@ -201,20 +192,17 @@ class Progress:
         state = "starting"
         if running.curve:
             row, horizon = running.curve[-1], self._engine.study.space.horizon_epochs
-            state = f"epoch {row['epoch']}/{horizon}  {row.get(self._metric(), math.nan):.4f}"
+            state = f"epoch {row['epoch']}/{horizon}  {row.get(self._metric, math.nan):.4f}"
         return f"{running.spec.trial_id}  {state}"
-
-    def _metric(self) -> str:
-        return self._engine.study.space.objective.metric
 
     def _best_text(self) -> str:
         best = self._best
         if best is None:
             return "best: no trial has reached the horizon yet"
-        return f"best {self._metric()} {best.value:.4f}, arm {best.spec.arm} ({best.spec.trial_id})"
+        return f"best {self._metric} {best.value:.4f}, arm {best.spec.arm} ({best.spec.trial_id})"
 
-    def _elapsed(self) -> float:
-        return time.monotonic() - self._started
+    def _elapsed_text(self) -> str:
+        return duration_text(time.monotonic() - self._started)
 
     def _remaining_text(self) -> str:
         seconds = self.remaining_seconds()
@@ -247,9 +235,6 @@ class NotebookTable:
     """A table in the output of a notebook's cell, drawn anew in place.
 
     `rich.live` can do that only with ipywidgets.
-
-    Args:
-        draw: Gives the table as it is to be.
     """
 
     def __init__(self, draw: Callable[[], Table]) -> None:

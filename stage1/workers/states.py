@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
+from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
 
 from stage1.base.errors import ConfigError
 from stage1.base.files import atomic_path, remove_leftovers, scratch_folder
@@ -28,11 +28,7 @@ class TrialStates(NamedTuple):
     """Absolute path of a folder, or a URI that pyarrow knows, such as s3://bucket/prefix."""
 
     def save(self, trial_id: str, write: Callable[[Path], object]) -> None:
-        """Replace a trial's state.
-
-        Args:
-            trial_id: Of the trial.
-            write: Writes the state to the path it is given.
+        """Replace a trial's state by what `write` writes to the path it is given.
 
         Raises:
             OSError: It cannot be written; the state before it is still there.
@@ -76,7 +72,8 @@ class TrialStates(NamedTuple):
         """The trials that have a state."""
         filesystem, folder = _filesystem(self.place)
         files = filesystem.get_file_info(FileSelector(folder, allow_not_found=True))
-        return [info.base_name.removesuffix(_SUFFIX) for info in files if _is_state(info)]
+        names = [info.base_name for info in files if info.type == FileType.File]
+        return [name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)]
 
     def clear(self) -> None:
         """Remove the folder with all that is left in it."""
@@ -92,10 +89,6 @@ def _linked(file: Path, path: Path) -> bool:
     except OSError:  # another disk, or one that has no such names
         return False
     return True
-
-
-def _is_state(info: FileInfo) -> bool:
-    return bool(info.type == FileType.File and info.base_name.endswith(_SUFFIX))
 
 
 def check_place(storage: str) -> None:

@@ -89,12 +89,7 @@ class SharedInputs(NamedTuple):
 
 
 def share_inputs(bars: dict[str, Bars], language_models: Iterable[LanguageModel]) -> SharedInputs:
-    """Put what all trials need into the object store, from which each node takes it once.
-
-    Args:
-        bars: Per timeframe.
-        language_models: All that trials may ask for.
-    """
+    """Put what all trials need into the object store, from which each node takes it once."""
     return SharedInputs(
         bars=ray.put(bars),
         language_models={
@@ -200,18 +195,8 @@ def train_from_last_state(
 ) -> None:
     """Train to the horizon, from the trial's last state or from the beginning.
 
-    The epochs before that state are reported once more, as the state holds them.
-
-    Args:
-        config: Complete.
-        windows: The bars, resident.
-        language_model: As `fit` takes it.
-        trial_id: Names the state.
-        states: Where it is kept.
-        report: Called with every epoch in order.
-        block_epochs: As `fit` takes them.
-        parts: As `fit` takes them.
-        accelerator: Lightning's name of the device.
+    The epochs before that state are reported once more, in order, as the state holds them. What
+    `fit` takes too means the same here.
     """
     with scratch_folder() as scratch:
         state = scratch / "state.ckpt"
@@ -250,13 +235,8 @@ class StateSaver(Callback):
 
     In this order no epoch is known that would have to be repeated, and the state that a trial
     leaves is that of its last report. A state that cannot be saved costs nothing but time, should
-    the process die: it is reported, and the training goes on.
-
-    Args:
-        trial_id: Of the trial.
-        states: Where to.
-        report: Takes the row of every epoch.
-        warning: What went wrong before the training, to be reported with the first row.
+    the process die: it is reported, and the training goes on. What went wrong before the training
+    is reported with the first row.
     """
 
     def __init__(

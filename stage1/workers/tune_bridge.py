@@ -24,12 +24,7 @@ from stage1.workers.trainable import REPORT, EpochReport
 
 
 class EngineSearcher(Searcher):
-    """Asks the engine what to run.
-
-    Args:
-        engine: The study.
-        deadline: `time.monotonic()` after which no trial starts; None = never.
-    """
+    """Asks the engine what to run; from `deadline`, by `time.monotonic()`, no trial starts."""
 
     def __init__(self, engine: StudyEngine, deadline: float | None) -> None:
         super().__init__()
@@ -86,9 +81,7 @@ class EngineSearcher(Searcher):
 class EngineScheduler(FIFOScheduler):
     """Shows the engine every epoch and every error.
 
-    Args:
-        engine: The study.
-        on_return: Takes a trial that has ended, once its worker has done with it.
+    `on_return` takes a trial that has ended, once its worker has done with it.
     """
 
     def __init__(self, engine: StudyEngine, on_return: Callable[[EndedTrial], None]) -> None:
@@ -118,26 +111,21 @@ class EngineScheduler(FIFOScheduler):
 
         That is an error before the horizon.
         """
-        self._engine.on_error(trial.config["trial_id"], "the training ended before its last epoch")
-        self._return(trial)
+        self._end(trial, "the training ended before its last epoch")
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Called by Ray when a trial has raised or its process has died."""
-        self._engine.on_error(trial.config["trial_id"], *reason_and_loss(trial))
-        self._return(trial)
+        self._end(trial, *reason_and_loss(trial))
 
-    def _return(self, trial: Trial) -> None:
+    def _end(self, trial: Trial, *reason_and_loss: Any) -> None:
+        self._engine.on_error(trial.config["trial_id"], *reason_and_loss)
         ended = self._engine.ended.get(trial.config["trial_id"])
         if ended is not None:
             self._on_return(ended)
 
 
 class Watch(Callback):
-    """Looks after the study between Ray's events, several times a second.
-
-    Args:
-        checks: May raise what ends the study.
-    """
+    """Looks after the study between Ray's events; its checks may raise what ends the study."""
 
     def __init__(self, *checks: Callable[[], None]) -> None:
         self._checks = checks

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 from contextlib import contextmanager
 
 import pytest
-from command_line import python
+from command_line import free_port, python
 
 from stage1.base.errors import ConfigError, TrialError
 from stage1.study.space import Resources
@@ -55,9 +54,11 @@ def own_ray():
     return json.loads(result.stdout.splitlines()[-1])
 
 
-def test_a_ray_of_its_own_listens_on_the_loopback_alone(own_ray):
+def test_a_ray_of_its_own_listens_on_the_loopback_alone_and_tells_nobody_that_it_is_used(own_ray):
+    assert own_ray["workers"] == 2
     assert len(own_ray["listening"]) >= 5
     assert {address.removeprefix("::ffff:") for address in own_ray["listening"]} == {"127.0.0.1"}
+    assert own_ray["usage"] == "0"
 
 
 def test_a_ray_of_its_own_leaves_neither_processes_nor_files(own_ray):
@@ -65,19 +66,12 @@ def test_a_ray_of_its_own_leaves_neither_processes_nor_files(own_ray):
     assert not own_ray["folder"]
 
 
-def test_a_ray_of_its_own_tells_nobody_that_it_is_used(own_ray):
-    assert own_ray["usage"] == "0"
-    assert own_ray["workers"] == 2
-
-
 def enter(address, *, storage=None):
     ray_cluster(Resources(), workers=None, address=address, storage=storage).__enter__()
 
 
 def test_an_address_where_nothing_listens_is_an_error_at_once():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
 
     with pytest.raises(TrialError, match=f"^--address .* got {address}"):
         enter(address)

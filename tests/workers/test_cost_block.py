@@ -25,13 +25,8 @@ BOTH = "{type: choice, options: [english-t5-nano, english-t5-micro]}"
 @pytest.fixture
 def study(tmp_path):
     patch_len = "{type: choice, options: [4, 8, 16]}"
-    return simulated_study(
-        tmp_path,
-        **{
-            "  transfer_learning.patch_len": f"{patch_len}\n"
-            f"  transfer_learning.lm_name_or_path: {BOTH}"
-        },
-    )
+    both = f"{patch_len}\n  transfer_learning.lm_name_or_path: {BOTH}"
+    return simulated_study(tmp_path, **{"  transfer_learning.patch_len": both})
 
 
 @pytest.fixture
@@ -48,15 +43,16 @@ def rows_of(size):
 class Timed:
     """In place of the cluster: notes the configurations; some language models cannot be timed."""
 
-    def __init__(self, *, broken=()):
+    def __init__(self, *, broken=(), error=None):
         self.configs, self.broken = [], broken
+        self.error = error or TrialError("OutOfMemoryError: CUDA out of memory")
         self.console = Console(file=io.StringIO(), width=80)
 
     def __call__(self, config):
         self.configs.append(config)
         name = config.transfer_learning.lm_name_or_path
         if name in self.broken:
-            raise TrialError("OutOfMemoryError: CUDA out of memory")
+            raise self.error
         return rows_of(name)
 
     @property
@@ -95,8 +91,9 @@ def test_what_is_timed_already_is_not_timed_again(study, run):
     assert run.cost.read_bytes() == before
 
 
-def test_what_is_missing_is_timed_and_the_rest_kept(study, run):
-    write_cost(run, rows_of("english-t5-nano"))
+@pytest.mark.parametrize("rounds", [0, 4])
+def test_a_language_model_with_too_few_rounds_is_timed_anew_and_the_rest_kept(study, run, rounds):
+    write_cost(run, rows_of("english-t5-nano") + rows_of("english-t5-micro")[:rounds])
     before = read_cost(run)
     timed = Timed()
 
@@ -104,16 +101,11 @@ def test_what_is_missing_is_timed_and_the_rest_kept(study, run):
 
     assert timed.configs == [cost_config(study, "english-t5-micro")]
     assert sizes(run) == dict.fromkeys(NAMES, 12)
-    after = read_cost(run)
-    assert after[after["size"] == "english-t5-nano"].reset_index(drop=True).equals(before)
-
-
-def test_a_language_model_with_too_few_rounds_is_timed_anew(study, run):
-    write_cost(run, rows_of("english-t5-micro") + rows_of("english-t5-nano")[:4])
-
-    record(study, run, Timed())
-
-    assert sizes(run) == dict.fromkeys(NAMES, 12)
+    nano_before, nano = (
+        table[table["size"] == "english-t5-nano"].reset_index(drop=True)
+        for table in (before, read_cost(run))
+    )
+    assert nano.equals(nano_before)
 
 
 def test_a_language_model_that_cannot_be_timed_is_told_and_the_others_are_written(study, run):
@@ -151,11 +143,8 @@ def test_an_interruption_leaves_the_table_as_it_was(study, run):
     write_cost(run, rows_of("english-t5-nano"))
     before = run.cost.read_bytes()
 
-    def interrupted(config):
-        raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        record_cost(study, run, Timed().console, time_size=interrupted)
+        record(study, run, Timed(broken=NAMES, error=KeyboardInterrupt()))
 
     assert run.cost.read_bytes() == before
 

@@ -46,7 +46,7 @@ def killed(ray_process, tmp_path_factory):
     return driver
 
 
-def test_after_its_driver_was_killed_a_study_ends_with_the_trials_of_an_undisturbed_one(
+def test_after_its_driver_was_killed_a_study_ends_with_the_tables_of_an_undisturbed_one(
     undisturbed, killed
 ):
     expected, found = (
@@ -71,9 +71,9 @@ def test_after_its_driver_was_killed_a_study_has_the_sampler_state_of_an_undistu
 
 
 def test_no_more_than_one_epoch_is_repeated_for_each_kill_of_the_driver(killed):
-    repeated = [sum(count - 1 for count in epochs.values()) for epochs in killed.work().values()]
-
-    assert sum(repeated) <= 3 * 2  # the epoch it was in, and the first, whose row is made twice
+    assert (
+        sum(killed.repeated().values()) <= 3 * 2
+    )  # the epoch it was in, and the first, whose row is made twice
 
 
 @pytest.mark.parametrize("driver", ["undisturbed", "killed"])
@@ -82,37 +82,21 @@ def test_at_the_end_nothing_is_left_running_or_lying_about(driver, request):
 
     left = {path.name for path in driver.run.path.iterdir()}
     assert left <= {
-        ".lock",
-        "blocks.parquet",
-        "checkpoints",
-        "curves.parquet",
-        "optuna.journal",
-        "prereg.yaml",
-        "space.yaml",
-        "tensorboard",
-        "trials.parquet",
+        *(".lock", "blocks.parquet", "checkpoints", "curves.parquet", "optuna.journal"),
+        *("prereg.yaml", "space.yaml", "tensorboard", "trials.parquet"),
     }
-    for arm in ("pretrained", "random"):
-        assert {t.state for t in driver.optuna_trials(arm)} <= {
-            TrialState.COMPLETE,
-            TrialState.PRUNED,
-        }
+    states = {t.state for arm in ("pretrained", "random") for t in driver.optuna_trials(arm)}
+    assert states <= {TrialState.COMPLETE, TrialState.PRUNED}
 
 
 @pytest.mark.parametrize("driver", ["undisturbed", "killed"])
-def test_the_states_of_the_three_best_trials_are_kept(driver, request):
+def test_the_last_states_of_the_three_best_trials_are_kept(driver, request):
     driver = request.getfixturevalue(driver)
     trials = driver.trials()
 
     done = trials[trials["status"] == "completed"]
     best = done.nlargest(3, "val_correlation")["trial_id"]
     assert {path.stem for path in driver.run.checkpoints.iterdir()} == set(best)
-
-
-@pytest.mark.parametrize("driver", ["undisturbed", "killed"])
-def test_the_states_that_are_kept_are_of_the_last_epoch(driver, request):
-    driver = request.getfixturevalue(driver)
-
     for state in driver.run.checkpoints.iterdir():
         assert [row["epoch"] for row in json.loads(state.read_text())] == [0, 1, 2, 3, 4]
 
@@ -132,8 +116,7 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_epoch(
     assert trials["status"].tolist() == ["completed"] * 4
     design = undisturbed.trials().head(4)
     assert trials["val_correlation"].tolist() == design["val_correlation"].tolist()
-    repeated = [sum(count - 1 for count in epochs.values()) for epochs in driver.work().values()]
-    assert sum(repeated) <= 1
+    assert sum(driver.repeated().values()) <= 1
     assert printed.count("it goes on from its last state") == 1
 
 

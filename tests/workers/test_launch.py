@@ -53,29 +53,20 @@ def run_with(run, workers):
 
 
 @pytest.mark.parametrize(
-    ("workers", "at_once"),
-    [
-        pytest.param(None, 2, id="as many as have a core"),
-        pytest.param(1, 1, id="as asked for"),
-        pytest.param(64, 4, id="no more than there are trainings"),
-    ],
-)
-def test_as_many_trainings_run_at_once_as_were_asked_for_or_as_fit(run, asked, workers, at_once):
-    run_with(run, workers)
-
-    assert asked == [(at_once, 1, 0)]
-
-
-@pytest.mark.parametrize(
     ("devices", "workers", "at_once", "share"),
     [
+        pytest.param(0, None, 2, 0, id="as many as have a core"),
+        pytest.param(0, 1, 1, 0, id="as asked for"),
+        pytest.param(0, 64, 4, 0, id="no more than there are trainings"),
         pytest.param(1, None, 1, 1.0, id="one at a time on a single GPU"),
         pytest.param(2, None, 2, 1.0, id="a GPU for each"),
         pytest.param(1, 2, 2, 0.5, id="two share one"),
         pytest.param(2, 3, 3, 0.5, id="three on two"),
     ],
 )
-def test_gpus_are_shared_evenly(run, asked, monkeypatch, devices, workers, at_once, share):
+def test_as_many_trainings_run_as_were_asked_for_or_as_fit_and_share_gpus_evenly(
+    run, asked, monkeypatch, devices, workers, at_once, share
+):
     monkeypatch.setattr("torch.cuda.device_count", lambda: devices)
 
     run_with(run, workers)
@@ -87,14 +78,8 @@ def test_only_what_has_not_ended_has_workers_started_for_it(run, asked):
     engine = StudyEngine(COMPARISON, WrittenTables(run), samplers={}, halving={})
 
     def row(spec, epoch):
-        return {
-            "epoch": epoch,
-            "val_loss": 1.0,
-            "val_correlation": 0.5,
-            "train_loss": 1.0,
-            "lr": 0.1,
-            "seconds": 1.0,
-        }
+        ones = dict.fromkeys(("val_loss", "val_correlation", "train_loss", "lr", "seconds"), 1.0)
+        return {"epoch": epoch, **ones}
 
     simulate(engine, trials=3, row=row)
     run_with(run, 2)

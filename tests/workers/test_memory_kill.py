@@ -30,9 +30,12 @@ def address():
         yield process.address
 
 
-def test_a_trial_whose_worker_was_killed_for_memory_goes_on_with_smaller_parts(address, tmp_path):
-    driver = Driver(address, tmp_path, seconds_per_epoch=0.4, trials=0, workers=2, hungry=HUNGRY)
+@pytest.fixture
+def driver(address, tmp_path):
+    return Driver(address, tmp_path, seconds_per_epoch=0.4, trials=0, workers=2, hungry=HUNGRY)
 
+
+def test_a_trial_whose_worker_was_killed_for_memory_goes_on_with_smaller_parts(driver):
     printed = finish(driver.start())
 
     trials = driver.trials().set_index("trial_id")
@@ -41,18 +44,8 @@ def test_a_trial_whose_worker_was_killed_for_memory_goes_on_with_smaller_parts(a
     assert printed.count("killed for memory; it goes on") == 1
 
 
-def test_a_trial_whose_worker_is_killed_for_memory_again_has_failed(address, tmp_path):
-    driver = Driver(
-        address,
-        tmp_path,
-        seconds_per_epoch=0.4,
-        trials=0,
-        workers=2,
-        hungry=HUNGRY,
-        hungry_parts=2,
-    )
-
-    finish(driver.start())
+def test_a_trial_whose_worker_is_killed_for_memory_again_has_failed(driver):
+    finish(driver.start("--hungry-parts=2"))
 
     trials = driver.trials().set_index("trial_id")
     failed = trials[trials["status"] == "failed"]

@@ -38,9 +38,8 @@ def test_ray_is_the_version_whose_private_parts_were_read():
 
 def test_the_private_parts_of_ray_are_there():
     assert isinstance(ray_constants.ENABLE_RAY_CLUSTER, bool), WHAT_TO_CHECK
-    assert ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR == "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", (
-        WHAT_TO_CHECK
-    )
+    variable = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    assert variable == "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", WHAT_TO_CHECK
     handler = inspect.signature(RayActorManager._actor_task_failed)
     assert list(handler.parameters) == ["self", "tracked_actor_task", "exception"], WHAT_TO_CHECK
     token = inspect.signature(maybe_enable_token_auth_if_token_available)
@@ -63,14 +62,14 @@ def test_afterwards_rays_of_other_programs_listen_as_they_did(monkeypatch, befor
     assert (ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(variable)) == (enabled, before)
 
 
-MESSAGE = """\
-2 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 10.0.0.2, \
-ID: a619) was 3.40GB used / 23.54GB limit (0.144531)
+NODE_MEMORY = "Memory on the node (IP: 10.0.0.2, ID: a619) was 3.40GB used / 23.54GB limit (0.144)"
+MESSAGE = f"""\
+2 worker(s) were killed due to the node running low on memory. {NODE_MEMORY}
 Ray killed 2 worker(s) based on the killing policy
 Considered workers: [
-Selected to kill: (Actor(d8cd): job ID=02, resources={CPU: 1}, pid=27559, actual memory \
+Selected to kill: (Actor(d8cd): job ID=02, resources={{CPU: 1}}, pid=27559, actual memory \
 used=0.11GB, worker ID=194d)
-Selected to kill: (Actor(a6b2): job ID=02, resources={CPU: 1}, pid=27558, actual memory \
+Selected to kill: (Actor(a6b2): job ID=02, resources={{CPU: 1}}, pid=27558, actual memory \
 used=1.72GB, worker ID=9e01)
 ]
 """
@@ -139,12 +138,7 @@ def test_afterwards_tune_is_as_it_was():
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        pytest.param(
-            MESSAGE.splitlines()[0],
-            "Memory on the node (IP: 10.0.0.2, ID: a619) "
-            "was 3.40GB used / 23.54GB limit (0.144531)",
-            id="killed for memory",
-        ),
+        pytest.param(MESSAGE.splitlines()[0], NODE_MEMORY, id="killed for memory"),
         pytest.param("The actor died unexpectedly.", None, id="died"),
     ],
 )

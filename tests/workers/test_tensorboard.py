@@ -57,15 +57,11 @@ def test_every_finite_number_of_the_curve_is_a_scalar_by_epoch(written):
 def test_hparams_are_what_the_trial_is_and_the_searched_values(written):
     _, events = written(2)
 
-    told = hparams_of(events)
-    assert told.group_name == SPEC.trial_id
-    assert {
-        name: value.string_value or value.number_value for name, value in told.hparams.items()
-    } == {
-        "arm": "random",
-        **{"trial.seed": 3, "trial.stage": "search", "trial.status": "completed"},
-        **VALUES,
-    }
+    start = hparams_of(events)
+    values = {name: one.string_value or one.number_value for name, one in start.hparams.items()}
+    assert start.group_name == SPEC.trial_id
+    trial = {"trial.seed": 3, "trial.stage": "search", "trial.status": "completed"}
+    assert values == {"arm": "random", **trial, **VALUES}
 
 
 def test_a_trial_that_failed_before_its_first_epoch_has_its_values_and_no_curve(written):
@@ -131,8 +127,8 @@ def test_columns_know_their_range(experiment):
     assert columns["training.optimizer.lr"].domain_interval.max_value == 0.01
     assert list(columns["training.gradient_clip"].domain_discrete) == [0.5, 1.0]
     assert list(columns["arm"].domain_discrete) == ["pretrained", "random"]
-    assert columns["trial.seed"].domain_interval.min_value == 5
-    assert columns["trial.seed"].domain_interval.max_value == 7
+    seeds = columns["trial.seed"].domain_interval
+    assert (seeds.min_value, seeds.max_value) == (5, 7)
 
 
 def test_the_objective_is_the_first_metric(experiment):

@@ -73,12 +73,7 @@ def states(tmp_path):
 
 def settings(config, trial_id="a"):
     """What Ray hands to a trial."""
-    return {
-        "trial_id": trial_id,
-        "config": config,
-        "block_epochs": [],
-        "parts": 1,
-    }
+    return {"trial_id": trial_id, "config": config, "block_epochs": [], "parts": 1}
 
 
 @pytest.fixture
@@ -112,9 +107,7 @@ def test_trials_train_on_when_the_language_model_s_folder_is_gone(
     shutil.rmtree(folder)
 
     for trial_id in ("a", "b"):
-        train_trial(
-            settings(config, trial_id), shared=shared, states=states, gpu=False, warm_up=False
-        )
+        train_trial(settings(config, trial_id), shared=shared, states=states, **OPTIONS)
 
     assert [row["epoch"] for row in rows] == [0, 1, 0, 1]
     assert {row["lm_sha256"] for row in rows} == {model.sha256}
@@ -287,23 +280,17 @@ def whole(tmp_path_factory):
     return rows
 
 
-@pytest.mark.parametrize("epoch", [0, 1, 2, 3])
-def test_broken_off_at_any_epoch_it_goes_on_to_the_same_rows(states, whole, epoch):
-    train(states, break_after=epoch)
+@pytest.mark.parametrize("epochs", [[0], [1], [2], [3], [1, 2, 2, 3]], ids=str)
+def test_broken_off_at_any_epoch_or_again_and_again_it_goes_on_to_the_same_rows(
+    states, whole, epochs
+):
+    for epoch in epochs:
+        train(states, break_after=epoch)
 
     rows, warnings = train(states)
 
     assert str(learned(rows)) == str(learned(whole))
     assert warnings == []
-
-
-def test_broken_off_again_and_again_it_comes_to_the_same_end(states, whole):
-    for epoch in (1, 2, 2, 3):
-        train(states, break_after=epoch)
-
-    rows, _ = train(states)
-
-    assert str(learned(rows)) == str(learned(whole))
 
 
 def test_the_epochs_behind_it_are_reported_as_they_were_measured(states):

@@ -71,9 +71,7 @@ def test_only_trials_of_the_design_are_to_add_up_their_blocks(study):
 
 
 def test_while_the_stage_must_end_first_the_searcher_waits(study):
-    engine = engine_of(study)
-    simulate(engine, trials=15)
-    searcher = EngineSearcher(engine, None)
+    searcher = EngineSearcher(simulate(engine_of(study), trials=15), None)
 
     assert searcher.suggest("a")["trial_id"].startswith("design-")
     assert searcher.suggest("b") is None
@@ -101,8 +99,8 @@ def test_a_configuration_that_cannot_be_fails_with_its_reason_and_the_next_one_r
 ):
     tables = Tables()
     engine = engine_of(study, tables=tables)
-    broken = engine.next_trial
-    monkeypatch.setattr(engine, "next_trial", lambda: spoiled(engine, broken()))
+    next_trial = engine.next_trial
+    monkeypatch.setattr(engine, "next_trial", lambda: spoiled(next_trial()))
 
     settings = EngineSearcher(engine, None).suggest("a")
 
@@ -112,7 +110,7 @@ def test_a_configuration_that_cannot_be_fails_with_its_reason_and_the_next_one_r
     assert settings["trial_id"] == "design-design000-random-1"
 
 
-def spoiled(engine, spec):
+def spoiled(spec):
     if spec.trial_id == "design-design000-pretrained-1":
         spec = spec._replace(values=spec.values | {"transfer_learning.patch_len": 7})
     return spec

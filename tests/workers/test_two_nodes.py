@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
-from command_line import HANG, start, wait_until
+from command_line import HANG, free_port, start, wait_until
 from driven_study import TOKEN, Driver, finish, start_process, workers_of
 from pyarrow.fs import FileSelector, FileSystem
 from s3_server import s3_bucket
@@ -39,9 +38,7 @@ class Nodes:
     """A cluster of nodes with one CPU each, at 127.0.0.1; the head is one of them."""
 
     def __init__(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.folder = tempfile.mkdtemp(prefix="r", dir="/tmp")  # sockets want a short path
         self.processes: dict[str, subprocess.Popen] = {}

@@ -20,13 +20,13 @@ import made_up_study
 import optuna
 import pandas as pd
 import psutil
-import pyarrow.parquet as pq
 from command_line import HANG, ROOT, heeding_ctrl_c, start
 from made_studies import BASE, write_space
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from stage1.run.folder import RunFolder
+from stage1.run.tables import load_table
 
 IMPORTS = ["stage1.workers.launch", "ray.tune", "pandas", "optuna"]
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -136,10 +136,7 @@ class Driver:
 
         Not by `pd.read_parquet(path)`: it opens the file twice, and may find a newer one.
         """
-        if not self.run.trials.exists():
-            return 0
-        with pq.ParquetFile(self.run.trials) as table:
-            return table.metadata.num_rows
+        return load_table(self.run.trials).num_rows if self.run.trials.exists() else 0
 
     def trials(self):
         return pd.read_parquet(self.run.trials)
@@ -169,9 +166,14 @@ class Driver:
             for file in self.run.path.with_suffix(".work").glob("*.nodes")
         }
 
-    def optuna_trials(self, arm):
+    def optuna_trials(self):
+        """The trials of both arms' samplers."""
         storage = JournalStorage(JournalFileBackend(str(self.run.journal)))
-        return optuna.load_study(study_name=f"tiny-{arm}", storage=storage).trials
+        return [
+            trial
+            for arm in ("pretrained", "random")
+            for trial in optuna.load_study(study_name=f"tiny-{arm}", storage=storage).trials
+        ]
 
 
 def workers_of(process):

@@ -7,7 +7,6 @@ import sys
 
 import optuna
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 import yaml
 from command_line import HANG, ROOT, python, stage1, start, wait_until
@@ -18,17 +17,11 @@ from optuna.trial import TrialState
 from stage1.run.columns import BLOCK_SUMS
 from stage1.run.folder import RunFolder
 from stage1.run.registration import preregistration_deviations, read_preregistration
-from stage1.run.tables import read_blocks, read_cost
+from stage1.run.tables import load_table, read_blocks, read_cost
 from stage1.training.checkpoint import read_trained
 from stage1.training.encoder import load_encoder
 
 PAIRED = ["head_sha256", "order_sha256", "mask_sha256"]
-
-
-def rows_in(table):
-    """Of a table that may be replaced at any moment, and is therefore opened once."""
-    with pq.ParquetFile(table) as stored:
-        return stored.metadata.num_rows
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +255,7 @@ def test_ctrl_c_and_a_time_budget_keep_what_has_ended_and_resume_runs_the_rest_o
 
     pipe = {"stdout": subprocess.PIPE, "start_new_session": True}
     running = start(sys.executable, "-m", *command, **pipe)
-    wait_until(lambda: table.exists() and rows_in(table) >= 2)
+    wait_until(lambda: table.exists() and load_table(table).num_rows >= 2)
     os.kill(running.pid, signal.SIGINT)
     printed, _ = running.communicate(timeout=HANG)
     before = pd.read_parquet(table)

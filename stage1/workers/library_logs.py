@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-
 
 @contextmanager
 def library_logs_to(file: Path) -> Iterator[None]:
@@ -20,11 +18,15 @@ def library_logs_to(file: Path) -> Iterator[None]:
     Args:
         file: Made with the first message.
     """
-    loggers = [logger for name, logger in _loggers() if name.partition(".")[0] != "stage1"]
+    loggers = [
+        logger
+        for name, logger in list(logging.root.manager.loggerDict.items())
+        if isinstance(logger, logging.Logger) and name.partition(".")[0] != "stage1"
+    ]
     before = [(logger, logger.handlers, logger.propagate) for logger in loggers]
     root = logging.getLogger()
     log = _LossyFile(file, encoding="utf-8", delay=True)
-    log.setFormatter(logging.Formatter(_FORMAT))
+    log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     for logger in loggers:
         logger.handlers, logger.propagate = [], True
     root_before, root.handlers = root.handlers, [log]
@@ -49,8 +51,3 @@ class _LossyFile(logging.FileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         """Lose the record. Called by `logging`."""
-
-
-def _loggers() -> list[tuple[str, logging.Logger]]:
-    known = logging.root.manager.loggerDict
-    return [(name, one) for name, one in list(known.items()) if isinstance(one, logging.Logger)]

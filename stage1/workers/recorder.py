@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
-from types import TracebackType
 from typing import Any, Self
 
 from stage1.run.folder import RunFolder
@@ -46,12 +45,7 @@ class Recorder:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._closing.set()
         self._thread.shutdown()
         if error is None or isinstance(error, KeyboardInterrupt | SystemExit):
@@ -67,11 +61,7 @@ class Recorder:
         curve: list[dict[str, Any]],
         blocks: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """Take an ended trial.
-
-        Raises:
-            ValueError: As `RunWriter.add`.
-        """
+        """Take an ended trial; raises what `RunWriter.add` does."""
         self._tables.add(row, curve, blocks)
         self._waiting.append((row, curve))
         if not self._writing_is_due:
@@ -93,11 +83,7 @@ class Recorder:
             raise
 
     def check(self) -> None:
-        """Do nothing, or raise what the thread could not do.
-
-        Raises:
-            OSError: A file cannot be written.
-        """
+        """Raise the OSError of a file that the thread could not write, if there is one."""
         while self._jobs and self._jobs[0].done():
             error = self._jobs.pop(0).exception()
             if error is not None:

@@ -121,11 +121,8 @@ def _filesystem(place: str) -> tuple[FileSystem, str]:
 class BestCheckpoints:
     """Keeps `checkpoints/<trial_id>.ckpt` of the best completed trials of any arm and stage.
 
-    Args:
-        run: The run folder.
-        space: Says how many, how large, and what is best.
-        states: Where the trainings leave their states.
-        ended: Trials of earlier sessions, whose checkpoints may be there.
+    The space says how many, how large, and what is best. Checkpoints of trials that ended in
+    earlier sessions may be there.
     """
 
     def __init__(

@@ -26,11 +26,7 @@ def write_columns(folder: Path, study: RunnableStudy) -> None:
     """Write which columns the HParams tab has, in place of what is there.
 
     Otherwise TensorBoard takes those of any one trial for all, and has no column for parameters
-    that this one does not have.
-
-    Args:
-        folder: `tensorboard/` of the run folder.
-        study: Its arms, seeds, parameters and objective.
+    that this one does not have. The folder is `tensorboard/` of the run folder.
     """
     space, metric = study.space, study.space.objective.metric
     domains = {

@@ -40,13 +40,10 @@ def stopped(halving, values, *, epoch=1):
 ARRIVALS = [0.1, 0.2, 0.3, 0.4, math.nan, 0.05, 0.35]
 
 
-def test_the_reference_arrivals_stop_the_low_one_and_nan(halving_of):
-    assert str(stopped(halving_of(), ARRIVALS)) == "[nan, 0.05]"
-
-
-def test_for_a_minimum_the_mirrored_arrivals_stop_the_mirrored_values(halving_of):
+def test_the_reference_arrivals_stop_the_low_one_and_nan_and_for_a_minimum_the_high_one(halving_of):
     mirrored = [1 - value for value in ARRIVALS]
 
+    assert str(stopped(halving_of(), ARRIVALS)) == "[nan, 0.05]"
     assert str(stopped(halving_of(mode="min"), mirrored)) == "[nan, 0.95]"
 
 

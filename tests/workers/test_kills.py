@@ -57,14 +57,13 @@ def test_after_its_driver_was_killed_a_study_ends_with_the_tables_of_an_undistur
     pd.testing.assert_frame_equal(killed.curves(), undisturbed.curves())
 
 
-@pytest.mark.parametrize("arm", ["pretrained", "random"])
-def test_after_its_driver_was_killed_a_study_has_the_sampler_state_of_an_undisturbed_one(
-    undisturbed, killed, arm
+def test_after_its_driver_was_killed_a_study_has_the_sampler_states_of_an_undisturbed_one(
+    undisturbed, killed
 ):
     def state(driver):
         return [
             (trial.state, trial.params, trial.values, trial.intermediate_values, trial.user_attrs)
-            for trial in driver.optuna_trials(arm)
+            for trial in driver.optuna_trials()
         ]
 
     assert state(killed) == state(undisturbed)
@@ -85,7 +84,7 @@ def test_at_the_end_nothing_is_left_running_or_lying_about(driver, request):
         *(".lock", "blocks.parquet", "checkpoints", "curves.parquet", "optuna.journal"),
         *("prereg.yaml", "space.yaml", "tensorboard", "trials.parquet"),
     }
-    states = {t.state for arm in ("pretrained", "random") for t in driver.optuna_trials(arm)}
+    states = {trial.state for trial in driver.optuna_trials()}
     assert states <= {TrialState.COMPLETE, TrialState.PRUNED}
 
 
@@ -142,7 +141,7 @@ def test_sigterm_ends_a_study_as_ctrl_c_does(ray_process, tmp_path):
 
     assert process.returncode == 143
     assert "Traceback" not in printed
-    states = Counter(t.state for arm in ("pretrained", "random") for t in driver.optuna_trials(arm))
+    states = Counter(trial.state for trial in driver.optuna_trials())
     assert states[TrialState.COMPLETE] >= 4  # the design's, and what of the search has ended
     assert TrialState.RUNNING not in states
 

@@ -22,21 +22,16 @@ def loud(monkeypatch, capsys):
     return parent
 
 
-def test_a_library_speaks_to_the_file_and_not_to_the_screen(loud, tmp_path, capsys):
+def test_libraries_and_warnings_go_to_the_file_and_not_to_the_screen(loud, tmp_path, capsys):
     with library_logs_to(tmp_path / "study.log"):
         library.warning("something %s", "happened")
-
-    told = (tmp_path / "study.log").read_text()
-    assert told.endswith(" WARNING some_library.part: something happened\n")
-    assert capsys.readouterr().err == ""
-
-
-def test_so_do_warnings(tmp_path):
-    with library_logs_to(tmp_path / "study.log"):
         warnings.simplefilter("always")
         warnings.warn("old", DeprecationWarning, stacklevel=1)
 
-    assert "DeprecationWarning: old" in (tmp_path / "study.log").read_text()
+    logged = (tmp_path / "study.log").read_text()
+    assert " WARNING some_library.part: something happened\n" in logged
+    assert "DeprecationWarning: old" in logged
+    assert capsys.readouterr().err == ""
 
 
 def test_what_the_package_itself_says_stays_where_it_was(tmp_path, caplog, monkeypatch):

@@ -24,25 +24,19 @@ def saved(states, trial_id, text):
     states.save(trial_id, lambda path: path.write_text(text))
 
 
-def test_the_last_state_that_was_saved_is_fetched(states, tmp_path):
+def test_the_last_state_is_fetched_and_stays_whatever_is_saved_or_removed_later(states, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
     saved(states, "a", "first")
+    assert states.fetch("a", first)
     saved(states, "a", "second")
     saved(states, "b", "other")
 
-    assert states.fetch("a", tmp_path / "copy")
-    assert (tmp_path / "copy").read_text() == "second"
+    assert states.fetch("a", second)
     assert sorted(states.trial_ids()) == ["a", "b"]
-
-
-def test_what_was_fetched_stays_as_it_was_whatever_is_saved_or_removed(states, tmp_path):
-    saved(states, "a", "first")
-    states.fetch("a", tmp_path / "copy")
-
-    saved(states, "a", "second")
-    assert (tmp_path / "copy").read_text() == "first"
+    assert (first.read_text(), second.read_text()) == ("first", "second")
     states.remove("a")
 
-    assert (tmp_path / "copy").read_text() == "first"
+    assert (first.read_text(), second.read_text()) == ("first", "second")
 
 
 def test_without_a_state_there_is_nothing_to_fetch_or_to_remove(states, tmp_path):

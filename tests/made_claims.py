@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -87,6 +88,15 @@ def made_evaluation(**changes: Any) -> Evaluation:
         "checks": [],
     }
     return Evaluation(**fields | changes)
+
+
+def read_strictly(text: str) -> Any:
+    """What a JSON text holds, which must be strict: NaN and Infinity are none."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
 
 
 def unknown_claim(number: str, reason: str) -> Claim:

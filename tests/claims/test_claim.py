@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
 import pytest
-from made_claims import made_claim
+from made_claims import made_claim, read_strictly
 
 from stage1.claims.catalogue import (
     ABOUT_SCORES,
@@ -109,13 +108,6 @@ def test_a_share_beyond_all_sense_is_only_said_to_be_beyond(value, written):
 
 
 # --- claims.json ---
-
-
-def read_strictly(text):
-    def refuse(constant):
-        raise AssertionError(f"{constant} is not JSON")
-
-    return json.loads(text, parse_constant=refuse)
 
 
 def test_a_claim_is_kept_under_the_names_that_programs_read():

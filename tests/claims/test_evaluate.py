@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from made_claims import read_strictly
 from made_runs import (
     SIZE,
     arm_scores,
@@ -46,6 +46,11 @@ def study(registered=(), /, **arms):
     return study_tables(drawn, **dict(registered))
 
 
+def diverging(scores, count):
+    diverged = (np.arange(scores.final.size) < count).reshape(scores.final.shape)
+    return scores._replace(diverged=diverged)
+
+
 @pytest.fixture
 def tables():
     """A study in which the pretrained arm is far better than the random one."""
@@ -60,12 +65,9 @@ def about_scores(evaluation):
     return [claim for claim in evaluation.lines if claim.definition in ABOUT_SCORES]
 
 
-def read_strictly(evaluation):
-    def refuse(constant):
-        raise AssertionError(f"{constant} is not JSON")
-
-    text = claims_json(evaluation.claims, evaluation.beside, {})
-    return json.loads(text, parse_constant=refuse)
+def written_claims(evaluation):
+    """As claims.json holds them."""
+    return read_strictly(claims_json(evaluation.claims, evaluation.beside, {}))["claims"]
 
 
 # --- in health ---
@@ -102,7 +104,7 @@ def test_a_run_is_evaluated_from_its_folder(tmp_path):
     evaluation = evaluate(read_run(write_synthetic_run(tmp_path / "run")))
 
     claims = {claim.id: claim for claim in evaluation.claims}
-    assert len(read_strictly(evaluation)["claims"]) == len(PLANNED)
+    assert len(written_claims(evaluation)) == len(PLANNED)
     assert evaluation.scores.complete == 4
     assert claims["6"].verdict is Verdict.SUPPORTED
     assert "12 blocks" in claims["3"].robustness[TIME_BLOCKS]
@@ -165,11 +167,6 @@ def test_a_registered_level_widens_the_interval_that_decides(tables):
 # --- attribution ---
 
 
-def diverged_everywhere():
-    scores = arm_scores(np.zeros((CONFIGURATIONS, 2)))
-    return scores._replace(diverged=np.ones((CONFIGURATIONS, 2), dtype=bool))
-
-
 @pytest.mark.parametrize(
     ("pair", "shuffled", "verdict", "attribution"),
     [
@@ -181,7 +178,7 @@ def diverged_everywhere():
         pytest.param((0.4, 0.5), arm(0.5, stream=1), "CONTRADICTED", NO_GAIN, id="a loss"),
         # Where the shuffled arm is hopeless, its ratio has no interval.
         pytest.param((0.6, 0.45), arm(0.0, stream=1), "SUPPORTED", NOT_TESTED, id="at zero"),
-        pytest.param((0.6, 0.45), diverged_everywhere(), "SUPPORTED", NOT_TESTED, id="diverged"),
+        pytest.param((0.6, 0.45), diverging(arm(), 12), "SUPPORTED", NOT_TESTED, id="diverged"),
     ],
 )
 def test_a_gain_is_attributable_where_shuffled_weights_do_worse(
@@ -262,11 +259,6 @@ def test_a_failed_trial_has_ended():
 
     assert by_id(tables)["3"].verdict is Verdict.SUPPORTED
     assert evaluate(tables).scores.left_out == {"failed in an arm": 1}
-
-
-def diverging(scores, count):
-    diverged = (np.arange(scores.final.size) < count).reshape(scores.final.shape)
-    return scores._replace(diverged=diverged)
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(3, 3), (3, 2), (2, 12), (0, 6)])
@@ -363,7 +355,7 @@ def test_pretrained_and_random_trials_are_compared_in_their_seconds_per_step(tab
 def test_a_study_without_a_t5_has_no_cost():
     evaluation = evaluate(study(random=0.5))
 
-    (cost,) = [claim for claim in read_strictly(evaluation)["claims"] if claim["name"] == "cost"]
+    (cost,) = [claim for claim in written_claims(evaluation) if claim["name"] == "cost"]
     assert cost["claimed"] is None
     assert cost["verdict"] == "NOT EVALUABLE"
     assert "no T5" in cost["reason"]
@@ -376,6 +368,11 @@ def constant(value):
     return arm_scores(
         np.full((CONFIGURATIONS, 2), value), log_loss=np.full((CONFIGURATIONS, 2), -1)
     )
+
+
+def alike(scores):
+    """A study whose two arms have the same scores."""
+    return study(pretrained=scores, random=scores)
 
 
 def changed(**trials):
@@ -400,37 +397,28 @@ TROUBLES = {
     "no trial": lambda: cut(changed(), trials=0, after=-1),
     "a search alone": lambda: changed(stage=SEARCH),
     "arms without a role": lambda: study(one=0.5, other=0.5),
-    "one configuration": lambda: study(
-        pretrained=arm(configurations=1), random=arm(configurations=1)
-    ),
+    "one configuration": lambda: alike(arm(configurations=1)),
     "one seed": lambda: study(pretrained=arm(0.7, seeds=1), random=arm(0.5, seeds=1)),
-    "two configurations": lambda: study(
-        pretrained=arm(configurations=2), random=arm(configurations=2)
-    ),
-    "three configurations": lambda: study(
-        pretrained=arm(configurations=3), random=arm(configurations=3)
-    ),
+    "two configurations": lambda: alike(arm(configurations=2)),
+    "three configurations": lambda: alike(arm(configurations=3)),
     "six arms": lambda: study(**{role: 0.5 + len(role) / 100 for role in ROLES}),
     "all failed": lambda: changed(status="failed"),
     "all stopped": lambda: changed(status="stopped"),
-    "all diverged at once": lambda: study(
-        pretrained=diverging(arm(), 12), random=diverging(arm(), 12)
-    ),
+    "all diverged at once": lambda: alike(diverging(arm(), 12)),
     "one arm diverged": lambda: study(pretrained=diverging(arm(), 12), random=0.5),
     "other arm diverged": lambda: study(pretrained=0.5, random=diverging(arm(), 12)),
     "no curves": lambda: cut(changed(), after=-1),
     "curves of epoch 0 alone": lambda: cut(changed(), after=0),
-    "constant metrics": lambda: study(pretrained=constant(0.5), random=constant(0.5)),
+    "constant metrics": lambda: alike(constant(0.5)),
     "one constant arm": lambda: study(pretrained=constant(0.5), random=0.5),
-    "correlations of zero": lambda: study(pretrained=constant(0.0), random=constant(0.0)),
-    "perfect correlations": lambda: study(pretrained=constant(1.0), random=constant(1.0)),
+    "correlations of zero": lambda: alike(constant(0.0)),
+    "perfect correlations": lambda: alike(constant(1.0)),
     "negative correlations": lambda: study(pretrained=constant(-0.3), random=-0.2),
     "ties": lambda: study(
         pretrained=arm_scores(arm(0.7).final.round(1)), random=arm_scores(arm(0.5).final.round(1))
     ),
-    "losses above that of predicting zero": lambda: study(
-        pretrained=arm()._replace(log_loss=arm().log_loss + 9),
-        random=arm()._replace(log_loss=arm().log_loss + 9),
+    "losses above that of predicting zero": lambda: alike(
+        arm()._replace(log_loss=arm().log_loss + 9)
     ),
     "an earlier version": lambda: changed(zero_val_loss=math.nan, **HASHES),
     "cut in the middle": lambda: cut(changed(), trials=9),
@@ -443,7 +431,7 @@ TROUBLES = {
 def test_every_run_has_all_verdicts_in_strict_json(trouble):
     evaluation = evaluate(TROUBLES[trouble]())
 
-    claims = read_strictly(evaluation)["claims"]
+    claims = written_claims(evaluation)
     assert [claim["id"] for claim in claims] == [claim.number for claim in PLANNED]
     for claim in claims:
         assert claim["verdict"] in {verdict.value for verdict in Verdict}

@@ -141,18 +141,6 @@ def test_ishigamis_function_falls_into_its_known_parts():
         assert shares[key] <= effect + 0.01  # a main effect is a part of the total effect
 
 
-def test_parts_grow_with_the_square_of_the_score():
-    values, domains = unit_square(32)
-    scores = values["a"].to_numpy()
-
-    once, twice = (
-        partial_variances(values, factor * scores, domains, trees=TREES) for factor in (1, 2)
-    )
-
-    assert twice.total == pytest.approx(4 * once.total)
-    assert twice.main == pytest.approx({key: 4 * part for key, part in once.main.items()})
-
-
 def test_noise_is_shared_out_too():
     values, domains = unit_square(64, "abcde")
     noise = np.random.default_rng(0).normal(size=64)
@@ -217,8 +205,9 @@ def test_parameters_that_take_one_value_explain_nothing():
     assert set(parts.main) == set(domains)
 
 
-def test_configurations_without_a_score_are_left_out():
+def test_configurations_without_a_score_are_left_out_and_the_forest_is_the_same_again():
     values, domains = unit_square(32)
+    values.loc[3, "b"] = np.nan
     scores = values["a"].to_numpy(copy=True)
     scores[16:] = np.nan
 
@@ -236,16 +225,6 @@ def test_a_forest_that_finds_nothing_leaves_all_to_the_remainder(seed):
     # A tree draws two of two configurations with replacement: half of the time the same twice.
     assert parts.remainder in (pytest.approx(0.5), pytest.approx(0.0))
     assert parts.remainder + sum(parts.main.values()) == pytest.approx(0.5)
-
-
-def test_the_forest_is_the_same_again():
-    values, domains = unit_square(16)
-    scores = np.random.default_rng(0).normal(size=16)
-    values.loc[3, "b"] = np.nan
-
-    assert partial_variances(values, scores, domains, trees=4) == partial_variances(
-        values, scores, domains, trees=4
-    )
 
 
 def test_optuna_is_quiet_and_left_as_it_was(capfd):

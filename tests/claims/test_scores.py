@@ -107,7 +107,7 @@ def one_diverged(arms):
 
 
 def test_a_diverged_trial_counts_with_correlation_zero_and_the_loss_of_predicting_zero(
-    one_diverged,
+    arms, one_diverged
 ):
     scores = scores_of(one_diverged)
 
@@ -116,14 +116,8 @@ def test_a_diverged_trial_counts_with_correlation_zero_and_the_loss_of_predictin
     assert (scores.timeframes["random"][1, 0] == 0).all()
     assert arm.log_loss[1, 0] == pytest.approx(math.log(ZERO_VAL_LOSS))
     assert np.argwhere(arm.diverged).tolist() == [[1, 0]]
-
-
-def test_the_other_arms_keep_the_pair_of_a_diverged_trial(arms, one_diverged):
-    scores = scores_of(one_diverged)
-
     assert scores.arm("pretrained").final == pytest.approx(arms["pretrained"].final)
-    assert scores.complete == 6
-    assert scores.left_out == {}
+    assert (scores.complete, scores.left_out) == (6, {})
 
 
 def test_what_a_diverged_trial_reached_before_it_diverged_counts_at_those_epochs(arms):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from stage1.claims.step_cost import size_costs
+from stage1.claims import step_cost
 from stage1.run.columns import PRETRAINED, VANILLA
 
 MARGIN = 1.15
+size_costs = partial(step_cost.size_costs, margin=MARGIN, error_rate=0.05 / 6)
 
 
 def timed(seconds, *, size="small", patch_len=8, steps=10, **columns):
@@ -39,7 +41,7 @@ def timed(seconds, *, size="small", patch_len=8, steps=10, **columns):
 def test_the_cost_is_the_ratio_of_geometric_means_of_seconds_per_step():
     rounds = [(2.0, 1.0), (8.0, 2.0), (1.0, 4.0)]
 
-    (cost,) = size_costs(timed(rounds, steps=10), margin=MARGIN, error_rate=0.05 / 6)
+    (cost,) = size_costs(timed(rounds, steps=10))
 
     assert cost.seconds_per_step == pytest.approx((16 ** (1 / 3) / 10, 2 / 10))
     assert cost.ratio.estimate == pytest.approx(16 ** (1 / 3) / 2)
@@ -48,7 +50,7 @@ def test_the_cost_is_the_ratio_of_geometric_means_of_seconds_per_step():
 def test_its_interval_and_p_are_those_of_a_t_test_of_log_ratios():
     seconds = np.exp(np.random.default_rng(0).normal(0.1, 0.03, size=(6, 2)))
 
-    (cost,) = size_costs(timed(seconds), margin=MARGIN, error_rate=0.05 / 6)
+    (cost,) = size_costs(timed(seconds))
 
     logs = np.log(seconds[:, 0] / seconds[:, 1])
     test = stats.ttest_1samp(logs, math.log(MARGIN))
@@ -59,7 +61,7 @@ def test_its_interval_and_p_are_those_of_a_t_test_of_log_ratios():
 def test_a_slow_spell_that_hits_both_encoders_of_a_round_does_not_count():
     spells = np.array([[1.0], [3.0], [1.0], [7.0]])
 
-    (cost,) = size_costs(timed(spells * [1.1, 1.0]), margin=MARGIN, error_rate=0.05 / 6)
+    (cost,) = size_costs(timed(spells * [1.1, 1.0]))
 
     assert cost.ratio[:3] == pytest.approx((1.1, 1.1, 1.1))
 
@@ -69,7 +71,7 @@ def test_rounds_may_differ_in_their_steps():
         [timed([(2.0, 1.0)], steps=10), timed([(8.0, 4.0)], steps=40, round=1)], ignore_index=True
     )
 
-    (cost,) = size_costs(rounds, margin=MARGIN, error_rate=0.05 / 6)
+    (cost,) = size_costs(rounds)
 
     assert cost.seconds_per_step == pytest.approx((0.2, 0.1))
 
@@ -77,10 +79,8 @@ def test_rounds_may_differ_in_their_steps():
 def test_rounds_that_lack_an_encoder_do_not_count():
     whole = [(1.2, 1.0), (1.3, 1.0), (1.1, 1.0)]
 
-    (cost,) = size_costs(
-        timed([*whole, (9.0, None), (None, 0.1)]), margin=MARGIN, error_rate=0.05 / 6
-    )
-    (expected,) = size_costs(timed(whole), margin=MARGIN, error_rate=0.05 / 6)
+    (cost,) = size_costs(timed([*whole, (9.0, None), (None, 0.1)]))
+    (expected,) = size_costs(timed(whole))
 
     assert cost.rounds == 3
     assert cost.ratio == pytest.approx(expected.ratio)
@@ -97,13 +97,7 @@ def test_rounds_that_lack_an_encoder_do_not_count():
     ],
 )
 def test_a_size_without_two_whole_rounds_has_no_cost(rounds):
-    assert size_costs(timed(rounds), margin=MARGIN, error_rate=0.05 / 6) == []
-
-
-def test_a_block_without_rows_has_no_costs():
-    empty = timed([(1.0, 1.0)]).iloc[:0]
-
-    assert size_costs(empty, margin=MARGIN, error_rate=0.05 / 6) == []
+    assert size_costs(timed(rounds)) == size_costs(timed(rounds).iloc[:0]) == []
 
 
 def test_every_size_and_patch_length_has_its_own_cost_the_cheapest_first():
@@ -116,7 +110,7 @@ def test_every_size_and_patch_length_has_its_own_cost_the_cheapest_first():
         ignore_index=True,
     )
 
-    costs = size_costs(block, margin=MARGIN, error_rate=0.05 / 6)
+    costs = size_costs(block)
 
     assert [(cost.size, cost.patch_len) for cost in costs] == [
         ("small", 16),
@@ -126,17 +120,10 @@ def test_every_size_and_patch_length_has_its_own_cost_the_cheapest_first():
 
 
 def test_memory_is_the_largest_peak_and_absent_without_a_gpu():
-    (cost,) = size_costs(
-        timed([(1.2, 1.0), (1.3, 1.0), (1.1, 1.0)]), margin=MARGIN, error_rate=0.05 / 6
-    )
+    rounds = [(1.2, 1.0), (1.3, 1.0), (1.1, 1.0)]
+
+    (cost,), (on_gpu,) = size_costs(timed(rounds)), size_costs(timed(rounds, peak_vram_mb=512.0))
 
     assert cost.memory_mb == (752.0, 702.0)
     assert all(math.isnan(peak) for peak in cost.gpu_memory_mb)
-
-
-def test_memory_on_a_gpu_is_kept():
-    (cost,) = size_costs(
-        timed([(1.2, 1.0), (1.3, 1.0)], peak_vram_mb=512.0), margin=MARGIN, error_rate=0.05 / 6
-    )
-
-    assert cost.gpu_memory_mb == (512.0, 512.0)
+    assert on_gpu.gpu_memory_mb == (512.0, 512.0)

@@ -123,11 +123,16 @@ def test_a_planted_signal_raises_tau_by_its_amount():
     assert across_seeds(first) - across_seeds(second) == pytest.approx(0.1, abs=0.02)
 
 
-def test_tau_cannot_be_raised_beyond_what_the_seeds_noise_leaves():
-    noisy = LARGE._replace(reliability=0.5)
-
-    with pytest.raises(ValueError, match=r"tau must be able to rise by 0\.3, got at most"):
-        agreement_for(noisy, 0.3)
+@pytest.mark.parametrize(
+    ("effect", "message"),
+    [
+        (0.3, r"tau must be able to rise by 0\.3, got at most"),
+        (-0.1, "effect must be >= 0"),
+    ],
+)
+def test_tau_rises_no_further_than_the_seeds_noise_leaves_and_never_falls(effect, message):
+    with pytest.raises(ValueError, match=message):
+        agreement_for(LARGE._replace(reliability=0.5), effect)
 
 
 @pytest.mark.parametrize(
@@ -211,13 +216,15 @@ def test_a_model_of_a_large_study_is_the_one_it_was_drawn_from():
 
 
 @pytest.mark.parametrize("reliability", [0.5, 0.8])
-def test_a_model_of_a_noisy_study_has_its_spreads_without_the_noise(reliability):
-    model = model_of(*drawn(LARGE._replace(reliability=reliability)))
+def test_a_model_of_a_noisy_study_has_spreads_and_agreements_without_the_noise(reliability):
+    model = model_of(*drawn(LARGE._replace(reliability=reliability, early_agreement=0.8)))
 
     assert model is not None
     assert model.loss_spread == pytest.approx(0.20, rel=0.03)
     assert model.correlation_spread == pytest.approx(0.04, rel=0.03)
     assert model.reliability == pytest.approx(reliability, rel=0.03)
+    assert model.arm_correlation == pytest.approx(0.6, abs=0.05)
+    assert model.early_agreement == pytest.approx(0.8, abs=0.05)
 
 
 def test_configurations_that_lack_a_score_are_not_in_the_model():
@@ -245,21 +252,6 @@ def test_a_model_of_constant_scores_can_still_be_drawn_from():
     assert model is not None
     (arms,) = draw_studies(model, ALIKE, studies=1, generator=np.random.default_rng(0))
     assert all(np.isfinite(scores).all() for arm in arms for scores in arm[1:])
-
-
-def test_a_model_has_the_arms_agreement_without_the_noise():
-    truth = ScoreModel(4000, 2, reliability=0.5, arm_correlation=0.6, early_agreement=0.8)
-    (pair,) = draw_studies(truth, ALIKE, studies=1, generator=np.random.default_rng(0))
-
-    model = model_of(*pair)
-
-    assert model.arm_correlation == pytest.approx(0.6, abs=0.05)
-    assert model.early_agreement == pytest.approx(0.8, abs=0.05)
-
-
-def test_a_signal_cannot_be_planted_backwards():
-    with pytest.raises(ValueError, match="effect must be >= 0"):
-        agreement_for(ScoreModel(32, 2), -0.1)
 
 
 # --- a model of a run folder ---

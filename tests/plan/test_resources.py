@@ -44,12 +44,6 @@ def timing_of(step_seconds, *, start=1.0, validation=0.5):
 # --- trials and their kinds ---
 
 
-def test_the_design_is_configurations_times_seeds_times_arms(tmp_path):
-    study = simulated_study(tmp_path, design="{configurations: 8, seeds: 3}")
-
-    assert expected_by_stage(study, {})["design"] == 8 * 3 * 2
-
-
 @pytest.mark.parametrize("trials", [0, 1, 3, 12])
 def test_no_stage_of_a_study_that_runs_has_more_trials_than_were_planned(tmp_path, trials):
     study = simulated_study(tmp_path, trials=trials)

@@ -140,14 +140,6 @@ def test_time_is_told_as_an_estimate_and_its_ends_only_where_there_is_a_search(t
     assert "estimate" in without
 
 
-# --- claims ---
-
-
-def rows_of(*lines, cost=None):
-    """The table's rows, cell by cell."""
-    return cells(claims_table(list(lines), cost))
-
-
 # --- table ---
 
 
@@ -177,7 +169,10 @@ def rows_of(*lines, cost=None):
     ],
 )
 def test_a_row_has_what_is_claimed_seen_found_supported_and_needed(line, row):
-    assert rows_of(line, cost=COST) == [row, ["6 cost", "≤ ×1.15", "≤ ×1.03", "–", "–", "–"]]
+    assert cells(claims_table([line], COST)) == [
+        row,
+        ["6 cost", "≤ ×1.15", "≤ ×1.03", "–", "–", "–"],
+    ]
 
 
 def test_no_cell_of_the_widest_table_is_cut_at_80_columns():

@@ -99,14 +99,7 @@ def _sized(definition: Definition, value: float) -> str:
 
 
 def cost_sentence(size: str, ratio: Interval, *, margin: float, verdict: Verdict) -> str:
-    """What the study says of the cost.
-
-    Args:
-        size: The T5's name.
-        ratio: Of seconds per step, T5 / vanilla.
-        margin: Largest ratio that the claim allows.
-        verdict: Of the claim.
-    """
+    """What the study says of the cost; `ratio` is of seconds per step, T5 / vanilla."""
     return (
         f"A step with {size} takes {ratio.estimate:.3f} times as long as one with a vanilla "
         f"encoder of the same width ({ratio.low:.3f} to {ratio.high:.3f}). {COST_ENDINGS[verdict]} "
@@ -124,10 +117,7 @@ def signed_share(value: float) -> str:
 def claims_json(claims: list[Claim], beside: list[Claim], facts: dict[str, Any]) -> str:
     """claims.json: no number in it is NaN or infinite, null stands for both.
 
-    Args:
-        claims: The plan's, in order.
-        beside: Lines beside them.
-        facts: What else the verdicts rest on, by name.
+    `facts` are what else the verdicts rest on, by name.
     """
     content = {
         "claims": [_fields(claim) for claim in claims],

@@ -88,12 +88,7 @@ def simulate(
 ) -> Counts:
     """Counts for one claim where its effect is known.
 
-    Args:
-        model: Of the scores.
-        definition: Of the claim.
-        effect: Planted, in the claim's unit; of the cost, the log of margin / true ratio.
-        studies: How many.
-        seed: Of the random numbers.
+    `effect` is planted, in the claim's unit; of the cost it is the log of margin / true ratio.
 
     Raises:
         ValueError: No scores of the model have such an effect.
@@ -120,11 +115,6 @@ def any_false_finding(model: ScoreModel, *, studies: int, seed: int) -> Share:
     """How often at least one of the plan's claims finds a direction where there is none.
 
     The cost is at the margin.
-
-    Args:
-        model: Of the scores.
-        studies: How many.
-        seed: Of the random numbers.
     """
     generator = np.random.default_rng(seed)
     about_scores = [definition for definition in PLANNED if definition.statistic]
@@ -160,14 +150,7 @@ class ErrorRates(NamedTuple):
 def error_rates(
     model: ScoreModel, definition: Definition, *, studies: int, seed: int
 ) -> ErrorRates:
-    """The error rates of one claim.
-
-    Args:
-        model: Of the scores and the design.
-        definition: Of the claim.
-        studies: Made-up studies behind each rate.
-        seed: Of the random numbers.
-    """
+    """The error rates of one claim, each from so many made-up studies."""
     without = simulate(model, definition, 0.0, studies=studies, seed=seed)
     edge = definition.claimed if definition.planted else 0.0
     if definition.planted and definition.planted.largest(model) < edge:

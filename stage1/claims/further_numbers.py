@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from stage1.base.metric_table import CORRELATION
@@ -45,11 +44,7 @@ def further_numbers(
 ) -> dict[str, dict[str, float]]:
     """Further numbers by the claim's number and by what they are; NaN where there is none.
 
-    Args:
-        tables: Of the run.
-        scores: Of its design.
-        arms: The pair, the one said to be better first.
-        fixed: The arm whose random weights are the same for every seed, if there is one.
+    `fixed` is the arm whose random weights are the same for every seed, if there is one.
     """
     return {
         SENSITIVITY.number: _by_arm(_tuning_numbers, scores, arms),
@@ -159,26 +154,12 @@ def _roughness(scores: Scores, arm: str) -> dict[str, float]:
 
 
 def _divergence(scores: Scores, arms: tuple[str, str]) -> dict[str, float]:
+    """McNemar's exact p (1947), of the pairs of trials that differ; 1 where none does."""
     first, second = (scores.diverged[arm] for arm in arms)
-    return {"p that both diverge equally often (McNemar)": mcnemar_p(first, second)}
-
-
-def mcnemar_p(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Exact two-sided p-value that a yes/no outcome is equally frequent in paired trials.
-
-    Args:
-        first: Outcome of each trial of one arm.
-        second: Of its partner in the other arm, same shape.
-
-    Returns:
-        In (0, 1]; 1 where no pair differs.
-
-    Source:
-        McNemar 1947, as the exact binomial test of the pairs that differ.
-    """
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     differ = only_first + only_second
-    return float(stats.binomtest(only_first, differ).pvalue) if differ else 1.0
+    p = float(stats.binomtest(only_first, differ).pvalue) if differ else 1.0
+    return {"p that both diverge equally often (McNemar)": p}
 
 
 def _from_the_draw(scores: Scores, random: str, fixed: str) -> dict[str, float]:

@@ -24,7 +24,7 @@ from stage1.claims.catalogue import (
 from stage1.claims.claim import signed_share
 from stage1.claims.intervals import Values, exponential
 from stage1.claims.ranks import early_tau
-from stage1.claims.scores import ArmScores, Scores
+from stage1.claims.scores import ArmScores, Scores, floored_log
 from stage1.claims.spread import (
     log_spread_ratio,
     losses_without_divergence,
@@ -98,12 +98,8 @@ def log_scale(first: ArmScores, second: ArmScores, *, error_rate: float) -> Line
 # Label swaps ----------------------------------------------------------------------------------
 
 
-class _Swap(NamedTuple):
-    """What a claim's label swap exchanges and measures."""
-
-    first: Values
-    second: Values
-    statistic: Callable[[Values, Values], Values]
+_Swap = tuple[Values, Values, Callable[[Values, Values], Values]]
+"""What a claim's label swap exchanges, and the statistic that it measures."""
 
 
 def label_swaps(first: ArmScores, second: ArmScores) -> Lines:
@@ -120,9 +116,9 @@ def label_swaps(first: ArmScores, second: ArmScores) -> Lines:
 
 
 def _swaps(first: ArmScores, second: ArmScores) -> dict[str, _Swap]:
-    swaps = {
-        EARLY_GAIN.number: _Swap(first.early, second.early, _difference),
-        FINAL_GAIN.number: _Swap(first.final, second.final, _difference),
+    swaps: dict[str, _Swap] = {
+        EARLY_GAIN.number: (first.early, second.early, _difference),
+        FINAL_GAIN.number: (first.final, second.final, _difference),
     }
     whole = np.isfinite(first.final + second.final).all(axis=1).sum()
     if min(whole, first.final.shape[1]) < 2:  # spreads and ranks need two of each
@@ -132,9 +128,9 @@ def _swaps(first: ArmScores, second: ArmScores) -> dict[str, _Swap]:
         centred_and_scaled(second.log_loss, scale=False),
     )
     return swaps | {
-        SENSITIVITY.number: _Swap(*centred, _log_spread_ratio),
-        STABILITY.number: _Swap(*losses_without_divergence(first, second), _log_noise_ratio),
-        EARLY_SIGNAL.number: _Swap(_ranked(first), _ranked(second), _tau_difference),
+        SENSITIVITY.number: (*centred, _log_spread_ratio),
+        STABILITY.number: (*losses_without_divergence(first, second), _log_noise_ratio),
+        EARLY_SIGNAL.number: (_ranked(first), _ranked(second), _tau_difference),
     }
 
 
@@ -151,18 +147,13 @@ def _log_spread_ratio(first: Values, second: Values) -> Values:
     logs = []
     for scores in (first, second):  # (swaps, configurations, seeds)
         observed = scores.mean(axis=-1).var(axis=-1)
-        logs.append(_log(np.maximum(noise_corrected_variance(scores), _FLOOR * observed)))
+        logs.append(floored_log(np.maximum(noise_corrected_variance(scores), _FLOOR * observed)))
     return np.asarray(logs[0] - logs[1])
 
 
 def _log_noise_ratio(first: Values, second: Values) -> Values:
     noise = [scores.var(axis=-1, ddof=1).sum(axis=-1) for scores in (first, second)]
-    return np.asarray(_log(noise[0]) - _log(noise[1]))
-
-
-def _log(values: Values) -> Values:
-    """log, with a floor in place of 0, so that constant scores compare as equal."""
-    return np.asarray(np.log(np.maximum(values, np.finfo(float).tiny)))
+    return np.asarray(floored_log(noise[0]) - floored_log(noise[1]))
 
 
 def _tau_difference(first: Values, second: Values) -> Values:
@@ -340,7 +331,11 @@ def _block_gain(
     error_rate: float,
 ) -> BlockInterval:
     rows = blocks[(blocks["epoch"] == epoch) & blocks["arm"].isin(arms)]
-    counted = _counted(scores)
+    finite = np.isfinite(next(iter(scores.correlation.values()))[:, :, -1])
+    configuration, seed = np.nonzero(finite)
+    counted = pd.MultiIndex.from_arrays(
+        [np.array(scores.configurations)[configuration], np.array(scores.seeds)[seed]]
+    )
     rows = rows[pd.MultiIndex.from_frame(rows[["config_id", "seed"]]).isin(counted)]
     trial, trials = pd.factorize(rows["trial_id"])
     series, names = pd.factorize(rows["timeframe"] + " " + rows["channel"])
@@ -359,14 +354,6 @@ def _block_gain(
 
     return block_bootstrap(
         sums, gain, generator=np.random.default_rng(_SEED), error_rate=error_rate
-    )
-
-
-def _counted(scores: Scores) -> pd.MultiIndex:
-    finite = np.isfinite(next(iter(scores.correlation.values()))[:, :, -1])
-    configurations, seeds = np.nonzero(finite)
-    return pd.MultiIndex.from_arrays(
-        [np.array(scores.configurations)[configurations], np.array(scores.seeds)[seeds]]
     )
 
 

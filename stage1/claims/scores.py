@@ -159,12 +159,6 @@ def design_scores(
     A diverged trial's correlation is 0 and its loss that of predicting 0, from the epoch it
     diverged at; no loss counts for more than that. What is beyond the preregistered number of
     configurations or seeds does not count at all.
-
-    Args:
-        trials: Of the run, any number of them.
-        curves: Of the run.
-        space: The resolved study.
-        registration: What was fixed before the first trial.
     """
     design = registered_design(trials, registration)
     arms = list(registration.arms)
@@ -179,7 +173,7 @@ def design_scores(
     log_zero = _log_zero_loss(design)
 
     correlation = _by_epoch(curves, cells, CORRELATION, epochs).reshape(*shape, len(epochs))
-    log_loss = _log(_by_epoch(curves, cells, LOSS, epochs)).reshape(*shape, len(epochs))
+    log_loss = floored_log(_by_epoch(curves, cells, LOSS, epochs)).reshape(*shape, len(epochs))
     missing = ~(np.isfinite(correlation) & np.isfinite(log_loss))
     gone = diverged[..., None] & (missing | (epochs >= last_epoch))
     correlation = np.where(gone, 0.0, correlation)
@@ -224,9 +218,9 @@ def _log_zero_loss(design: pd.DataFrame) -> float:
     return math.log(zero) if zero > 0 else math.nan
 
 
-def _log(losses: Values) -> Values:
-    """log, of a loss of 0 too."""
-    return np.asarray(np.log(np.maximum(losses, np.finfo(float).tiny)))
+def floored_log(values: Values) -> Values:
+    """log, with a floor in place of 0: zeros are finite and compare as equal."""
+    return np.asarray(np.log(np.maximum(values, np.finfo(float).tiny)))
 
 
 def _by_epoch(

@@ -89,14 +89,7 @@ ALIKE = ArmShape()
 def draw_studies(
     model: ScoreModel, first: ArmShape, *, studies: int, generator: np.random.Generator
 ) -> Iterator[tuple[ArmScores, ArmScores]]:
-    """Scores of two arms, study by study.
-
-    Args:
-        model: Of the comparison arm.
-        first: How the first arm differs from it.
-        studies: How many.
-        generator: Of everything random.
-    """
+    """Scores of two arms, study by study: the second as the model says, the first as shaped."""
     for _ in range(studies):
         shared = _draw(model, generator, model.configurations)
         yield (
@@ -232,13 +225,10 @@ BETTER_EARLY_RANKS = Planted(
 
 
 def model_of(first: ArmScores, second: ArmScores) -> ScoreModel | None:
-    """How the scores of a study vary, from the study; None if it is too small to tell.
+    """How the scores of a study vary; None if it is too small to tell.
 
-    Divergence is not part of the model: the diverged count with the score they were given.
-
-    Args:
-        first: The pretrained arm's.
-        second: The comparison arm's.
+    From its pretrained arm, the first, and its comparison arm. Divergence is not part of the model:
+    the diverged count with the score they were given.
     """
     whole = np.logical_and.reduce(
         [

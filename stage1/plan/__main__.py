@@ -131,13 +131,6 @@ def show_time_and_memory(
 ) -> None:
     """Train a few steps of every kind of trial, and print what the whole study would take.
 
-    Args:
-        study: Checked.
-        bars: Per timeframe.
-        trials: By stage.
-        workers: As asked for; None = not.
-        console: Where to.
-
     Raises:
         ModelError: A language model is not to be had.
         TrialError: A trial does not fit into the GPU's memory.
@@ -236,10 +229,7 @@ def show_line(console: Console, text: str, style: str = "") -> None:
 def start_command(run: RunFolder, space: Path, options: dict[str, Path | int | None]) -> str:
     """The command that runs the study that was planned, or goes on with it.
 
-    Args:
-        run: Where it would lie.
-        space: The search space.
-        options: As given to this command; None = not.
+    `options` are those of this command; None = not given.
     """
     out = run.path.parent
     command = shell_line("tune", space, **options, out=None if out == DEFAULT_OUT else out)

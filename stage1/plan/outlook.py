@@ -110,11 +110,6 @@ def power(
 ) -> tuple[Counts | None, float | None, int | None]:
     """What a design finds of effects of a known size.
 
-    Args:
-        model: Of the scores and the design.
-        definition: Of a claim about scores, or of a line beside one.
-        seed: Of the made-up studies.
-
     Returns:
         `at_claimed`, `smallest_seen` and `needed` of an `Outlook`.
     """

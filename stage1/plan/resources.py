@@ -35,8 +35,6 @@ _COSTLESS = (
     "loss.huber_delta",
 )
 """Keys that change what a trial learns and not, or hardly, how long it takes."""
-
-
 MOST_TIMED = 12
 """Kinds of trials that are timed; more would take too long for a plan."""
 OVERHEAD_SECONDS = 30.0
@@ -139,13 +137,7 @@ def also_varying(study: Study, configs: list[Config]) -> list[str]:
 def trial_timer(
     bars: dict[str, Bars], language_models: dict[str, LanguageModel], *, accelerator: str
 ) -> Callable[[Config], TrialTiming]:
-    """What times a configuration.
-
-    Args:
-        bars: Per timeframe.
-        language_models: By name, all that trials may ask for.
-        accelerator: Lightning's name of the device.
-    """
+    """What times a configuration; `language_models` are all that trials may ask for, by name."""
 
     @cache
     def windows(config: DataConfig, calendar: bool) -> MarketWindows:
@@ -173,14 +165,7 @@ def time_kinds(
     time_one: Callable[[Config], TrialTiming],
     on_progress: Callable[[str], None],
 ) -> Timings:
-    """Time the chosen kinds, one after the other.
-
-    Args:
-        kinds: Configurations by kind.
-        chosen: Which of them.
-        time_one: Times a configuration.
-        on_progress: Takes a line that says what is timed now.
-    """
+    """Time one configuration of each chosen kind; `on_progress` is told before each."""
     timings: Timings = {}
     for place, kind in enumerate(chosen, start=1):
         patches = "" if kind.patch_len is None else f", patch_len {kind.patch_len}"
@@ -196,12 +181,7 @@ def representative(configs: list[Config]) -> Config:
 
 
 def nearest_timing(kind: Kind, timings: Timings) -> TrialTiming:
-    """The timing of a kind, or of the one most like it that was timed.
-
-    Args:
-        kind: Timed or not.
-        timings: At least one.
-    """
+    """The timing of a kind, or of the one most like it; `timings` holds at least one."""
 
     def distance(timed: Kind) -> tuple[bool, float]:
         ratio = (timed.patch_len or 1) / (kind.patch_len or 1)
@@ -211,12 +191,7 @@ def nearest_timing(kind: Kind, timings: Timings) -> TrialTiming:
 
 
 def full_trial_seconds(config: Config, timings: Timings) -> float:
-    """Wall time of one trial to the horizon.
-
-    Args:
-        config: Of the trial.
-        timings: At least one.
-    """
+    """Wall time of one trial to the horizon."""
     timing, training = nearest_timing(kind_of(config), timings), config.training
     return timing.trial_seconds(epochs=training.epochs, steps_per_epoch=training.steps_per_epoch)
 
@@ -251,11 +226,7 @@ def study_seconds(
 
 
 def cost_block_seconds(timing: TrialTiming) -> float:
-    """Wall time of timing one language model against its vanilla encoder, taken to be as slow.
-
-    Args:
-        timing: Of a trial with that language model.
-    """
+    """Wall time of timing one language model against its vanilla encoder, taken to be as slow."""
     steps = EPOCHS * STEPS
     return 2 * COST_ROUNDS * (timing.start_seconds + steps * timing.step_seconds)
 
@@ -268,15 +239,7 @@ def total_seconds(
     *,
     workers: int,
 ) -> Span:
-    """Wall time from the command's start to its report.
-
-    Args:
-        study: Checked.
-        trials: By stage.
-        configs: Of the design.
-        timings: At least one.
-        workers: Trials at once.
-    """
+    """Wall time from the command's start to its report."""
     span = study_seconds(
         trials,
         [full_trial_seconds(config, timings) for config in configs],
@@ -333,10 +296,7 @@ def memory_mb(worker_mb: float, *, workers: int, shared_bytes: int) -> float:
 def disk_bytes(study: Study, trials: dict[str, int], *, blocks: int) -> int:
     """Size of the finished run folder, in bytes; what search trials would save is not taken off.
 
-    Args:
-        study: Checked.
-        trials: By stage.
-        blocks: Blocks of validation time, as `stage1.model.metrics` cuts them.
+    `blocks` of validation time are as `stage1.model.metrics` cuts them.
     """
     timeframes, every = len(study.config.data.timeframes), sum(trials.values())
     points = every * (study.space.horizon_epochs + 1)

@@ -143,13 +143,7 @@ def not_timed_text(kinds: int, timed: int, also_varying: list[str]) -> str:
 
 
 def busy_text(load: float, cores: int, *, corrected: bool) -> str:
-    """A caution where other programs are running.
-
-    Args:
-        load: Of the machine, programs that run or wait to.
-        cores: It has.
-        corrected: Whether the timings leave out the waiting.
-    """
+    """A caution where other programs run; `corrected` timings leave out the waiting for them."""
     busy = f"Other programs are running (load {load:.1f} on {plural(cores, 'core')})"
     if corrected:
         return f"{busy}: the timings leave out their share, the study takes longer beside them."
@@ -184,15 +178,11 @@ def time_text(total: Span, *, space: Space, workers: int) -> str:
 
 def memory_text(total_mb: float, *, worker_mb: float, workers: int, machine_mb: float) -> str:
     """Memory of all processes together."""
-    text = (
+    advice = ", too little: give fewer --workers, or run it elsewhere"
+    return (
         f"Memory: about {gigabytes(total_mb)}: {plural(workers, 'worker')} of "
         f"{gigabytes(worker_mb)}, the rest for the command, Ray, bars and language models. This "
-        f"machine has {gigabytes(machine_mb)}"
-    )
-    return (
-        f"{text}, too little: give fewer --workers, or run it elsewhere."
-        if total_mb > machine_mb
-        else f"{text}."
+        f"machine has {gigabytes(machine_mb)}{advice if total_mb > machine_mb else ''}."
     )
 
 
@@ -353,9 +343,7 @@ def _needed(line: Outlook) -> str:
 
 def _seldom(line: Outlook) -> str:
     """A warning where the preconditions of a claim fail now and then."""
-    if line.not_here or line.at_claimed is None:
-        return ""
-    evaluable = line.at_claimed.evaluable.value
-    if evaluable >= _SELDOM:
+    evaluable = line.at_claimed.evaluable.value if line.at_claimed else 1.0
+    if line.not_here or evaluable >= _SELDOM:
         return ""
     return f" Only {evaluable:.0%} of such studies can evaluate it at all."

@@ -79,18 +79,10 @@ def test_every_definition_takes_a_study_of_any_size(generator, definition, shape
 
 
 @pytest.mark.parametrize("definition", ABOUT_SCORES)
-def test_every_definition_takes_arms_in_which_every_score_is_the_same(definition):
-    constant = arm_scores(np.full((40, 2), 0.5))
+@pytest.mark.parametrize(("score", "also"), [(0.5, Verdict.NOT_SUPPORTED), (math.nan, None)])
+def test_every_definition_takes_arms_with_the_same_score_everywhere_or_none(
+    definition, score, also
+):
+    same = arm_scores(np.full((40, 2), score))
 
-    finding = judged(definition, constant, constant)
-
-    assert finding.decision.verdict in (Verdict.NOT_EVALUABLE, Verdict.NOT_SUPPORTED)
-
-
-@pytest.mark.parametrize("definition", ABOUT_SCORES)
-def test_every_definition_takes_arms_without_any_score(definition):
-    nothing = arm_scores(np.full((40, 2), math.nan))
-
-    finding = judged(definition, nothing, nothing)
-
-    assert finding.decision.verdict is Verdict.NOT_EVALUABLE
+    assert judged(definition, same, same).decision.verdict in (Verdict.NOT_EVALUABLE, also)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
@@ -100,11 +100,27 @@ def stage1(*arguments: object, **options: Any) -> subprocess.CompletedProcess[st
     return python("-m", *arguments, **options)
 
 
-def wait_until(condition: Callable[[], T]) -> T:
-    """Wait for a condition to hold, asking again and again; gives what it gave."""
+class Process(Protocol):
+    """What `subprocess.Popen` and its like have."""
+
+    def poll(self) -> int | None:
+        """Its exit status; None while it runs."""
+
+    def communicate(self, timeout: float) -> tuple[str, str | None]:
+        """Wait for its end; gives what it printed."""
+
+
+def wait_until(condition: Callable[[], T], *, during: Process | None = None) -> T:
+    """Wait for a condition to hold, asking again and again; gives what it gave.
+
+    Args:
+        condition: Asked for.
+        during: The process that brings it about; its end fails the test.
+    """
     end = time.monotonic() + HANG
     while not (answer := condition()):
         assert time.monotonic() < end
+        assert during is None or during.poll() is None, during.communicate(timeout=HANG)
         time.sleep(0.02)
     return answer
 

@@ -89,6 +89,9 @@ class Forked:
     def pid(self) -> int:
         return self._process.pid
 
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
     @property
     def returncode(self) -> int | None:
         return self._process.exitcode

@@ -292,7 +292,7 @@ def test_a_comparison_that_was_stopped_goes_on_to_the_scores_of_an_undisturbed_o
     words = [sys.executable, "-m", "stage1.compare", *command]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with start(*words, cwd=folder, start_new_session=True, **pipes) as process:
-        wait_until(lambda: OUT.begun.exists() and any(OUT.running.glob("*.ckpt")))
+        wait_until(lambda: OUT.begun.exists() and any(OUT.running.glob("*.ckpt")), during=process)
         os.killpg(process.pid, how)  # to all of them, as a terminal does
         printed = process.stdout.read()
         status = process.wait(timeout=HANG)

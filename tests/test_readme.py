@@ -12,6 +12,7 @@ from command_line import ROOT
 from synthetic_series import frame_of, waves, write_frame
 
 from stage1.__main__ import COMMANDS
+from stage1.plan import outlook
 from stage1.study.study import load_study
 
 README = (ROOT / "README.md").read_text()
@@ -53,9 +54,9 @@ def places(tmp_path_factory, finished_study):
         "data/eeg": folder / "eeg",
         "co2.csv": folder / "co2.csv",
         "data/co2": folder / "co2",
-        "co2/space.yaml": ROOT / "search_spaces/series.yaml",
+        "co2/space.yaml": "search_spaces/series.yaml",
         "runs/series": finished_study.folder,
-        "stage1.train configs/eeg.yaml": f"stage1.train {ROOT}/configs/series.yaml",
+        "stage1.train configs/eeg.yaml": "stage1.train configs/series.yaml",
         "configs/eeg.yaml": folder / "eeg.yaml",
         "bars.csv": folder / "bars.csv",
         "data/derived": folder / "derived",
@@ -64,7 +65,7 @@ def places(tmp_path_factory, finished_study):
         "runs/train/best/last.ckpt": next((finished_study.folder / "checkpoints").glob("*.ckpt")),
         "runs/transfer": finished_study.folder,
         "configs/best.yaml": folder / "best.yaml",
-        "search_spaces/transfer.yaml": ROOT / "search_spaces/smoke.yaml",
+        "search_spaces/transfer.yaml": "search_spaces/smoke.yaml",
         "google-t5/t5-small": "english-t5-nano",  # there without a network
     }
 
@@ -81,6 +82,13 @@ def test_the_readme_shows_every_command_of_a_first_study():
 @pytest.mark.parametrize("command", LINES)
 def test_a_command_of_the_readme_runs(command, places, tmp_path, monkeypatch, call_command):
     monkeypatch.chdir(tmp_path)
+    for folder in ("configs", "search_spaces"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    simulate = outlook.simulate  # a few studies take the way of hundreds
+    few = {"studies": 20}
+    monkeypatch.setattr(
+        outlook, "simulate", lambda *these, **named: simulate(*these, **named | few)
+    )
     for name, place in places.items():
         command = re.sub(rf"(?<!\S){re.escape(name)}(?!\S)", str(place), command)
     module, *arguments = shlex.split(command)

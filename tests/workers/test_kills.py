@@ -39,7 +39,7 @@ def killed(ray_process, tmp_path_factory):
     for number, trials in enumerate((1, 5, 8)):
         enough = max(trials, driver.written() + 1)
         process = driver.start(*(["--resume"] if number else []))
-        wait_until(lambda enough=enough: driver.written() >= enough)
+        wait_until(lambda enough=enough: driver.written() >= enough, during=process)
         process.kill()
         process.communicate(timeout=HANG)
     finish(driver.start("--resume"))
@@ -105,7 +105,7 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_epoch(
 ):
     driver = Driver(ray_process.address, tmp_path, seconds_per_epoch=0.4, trials=0)
     process = driver.start()
-    wait_until(lambda: any(driver.run.running.glob("*.ckpt")))
+    wait_until(lambda: any(driver.run.running.glob("*.ckpt")), during=process)
     (worker,) = workers_of(ray_process)
     worker.kill()
 
@@ -135,7 +135,7 @@ def test_a_trial_whose_workers_die_again_and_again_has_failed(ray_process, tmp_p
 def test_sigterm_ends_a_study_as_ctrl_c_does(ray_process, tmp_path):
     driver = Driver(ray_process.address, tmp_path, seconds_per_epoch=0.2)
     process = driver.start()
-    wait_until(lambda: driver.written() >= 5)  # the search has begun
+    wait_until(lambda: driver.written() >= 5, during=process)  # the search has begun
     process.send_signal(signal.SIGTERM)
     printed, _ = process.communicate(timeout=HANG)
 
@@ -159,7 +159,7 @@ def test_what_cannot_be_written_ends_a_study_in_one_line_and_costs_nothing(
 ):
     driver = Driver(ray_process.address, tmp_path, seconds_per_epoch=0.05)
     process = driver.start()
-    wait_until(lambda: driver.written() >= 2)
+    wait_until(lambda: driver.written() >= 2, during=process)
     file = driver.run.path / name
     aside = tmp_path / "aside"
     while True:  # it may be replaced at the very moment
@@ -183,7 +183,7 @@ def test_what_cannot_be_written_ends_a_study_in_one_line_and_costs_nothing(
 def test_a_study_is_run_by_one_process_at_a_time(ray_process, tmp_path):
     driver = Driver(ray_process.address, tmp_path, seconds_per_epoch=1.0)  # runs on meanwhile
     process = driver.start()
-    wait_until(lambda: driver.written() >= 1)
+    wait_until(lambda: driver.written() >= 1, during=process)
 
     second, _ = driver.start("--resume").communicate(timeout=HANG)
     os.kill(process.pid, signal.SIGINT)

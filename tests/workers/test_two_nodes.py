@@ -178,7 +178,7 @@ def test_a_node_added_in_the_middle_is_used(on_one_node, cluster, tmp_path):
         cluster.kill(SECOND)
     driver = driver_of(cluster, tmp_path, seconds_per_epoch=1)
     process = driver.start()
-    wait_until(lambda: trials_on(driver, HEAD))
+    wait_until(lambda: trials_on(driver, HEAD), during=process)
     cluster.add(THIRD)
 
     finish(process)
@@ -200,7 +200,7 @@ def test_a_study_with_its_states_in_a_bucket_is_resumed_after_its_driver_was_kil
         return [info.path for info in found if info.base_name.endswith(".ckpt")]
 
     process = driver.start()
-    wait_until(lambda: driver.written() >= 1 and states())
+    wait_until(lambda: driver.written() >= 1 and states(), during=process)
     process.kill()
     process.communicate(timeout=HANG)
 
@@ -218,7 +218,9 @@ def test_a_real_study_on_two_nodes_repeats_one_on_one_machine_bit_by_bit(nodes, 
     process = start_process(
         *tune, "--out", tmp_path / "two", "--address", nodes.address, "--storage", storage
     )
-    wait_until(lambda: len([*storage.rglob("*.ckpt")]) > 1)  # both have one to go on from
+    wait_until(
+        lambda: len([*storage.rglob("*.ckpt")]) > 1, during=process
+    )  # both have one to go on from
     worker = wait_until(lambda: workers_of(nodes.processes[SECOND]))[0]
     worker.kill()
     printed = finish(process)

@@ -25,9 +25,10 @@ tune: RUN = $(OUT)/$(basename $(notdir $(SPACE)))
 tune: $(STAMP) ## run the study (SPACE=..., OUT=..., ARGS='--workers 4'); a second call resumes it
 	$(BIN)/python -m stage1.tune $(SPACE) --out $(OUT) $(if $(wildcard $(RUN)/prereg.yaml),--resume) $(ARGS)
 
-# Two processes, a file of tests in one of them: the tests of studies wait a lot.
+# Two processes, a file of tests in one of them: the tests of studies wait a lot. The order is that
+# of tests/conftest.py, long files first.
 test: lint ## style, types, import order and every test but the slow ones
-	$(PYTEST) -n 2 --dist loadfile $(ARGS)
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-all: lint $(STAMP_ALL) ## the same with the slow tests
 	$(PYTEST) -m '' $(ARGS)

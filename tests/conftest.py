@@ -23,7 +23,13 @@ def pytest_configure() -> None:
     torch.set_num_threads(1)
 
 
+LONG_FILES = ("test_study_end_to_end.py", "test_kills.py", "test_no_leaks.py", "test_readme.py")
+"""They run first, so that no process of pytest-xdist is left alone with one of them."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
     if torch.cuda.is_available():
         return
     for item in items:

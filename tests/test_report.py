@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 import yaml
 from made_runs import (
+    ERRORS,
+    arm_scores,
+    study_tables,
     synthetic_curve,
     synthetic_preregistration,
     synthetic_space,
     synthetic_trial,
     write_rich_run,
+    write_run,
     write_synthetic_run,
 )
 
 from stage1.base.errors import ResultsError
 from stage1.pages.study_page import write_report
-from stage1.run.columns import PARAMETER_PREFIX
 from stage1.run.folder import RunFolder
 from stage1.run.tables import RunWriter
 
@@ -46,41 +50,29 @@ def unpainted(monkeypatch):
     monkeypatch.setattr("stage1.pages.page.save_figure", save)
 
 
-def begun(path, *, arms=("pretrained", "random"), configurations=2, seeds=2):
-    """A run folder before its first trial; arms by name, or by name with their settings."""
-    run = RunFolder(path)
+@pytest.fixture
+def started(tmp_path, unpainted):
+    """A run folder before its first trial."""
+    run = RunFolder(tmp_path / "synthetic")
     RunWriter(run)
-    space = synthetic_space(arms=tuple(arms), configurations=configurations, seeds=seeds)
-    if isinstance(arms, dict):
-        space["arms"] = arms
+    space = synthetic_space(arms=("pretrained", "random"), configurations=2)
     run.space.write_text(yaml.safe_dump(space, sort_keys=False), encoding="utf-8")
     run.prereg.write_text(synthetic_preregistration(run, space), encoding="utf-8")
     return run
 
 
-@pytest.fixture
-def started(tmp_path, unpainted):
-    return begun(tmp_path / "synthetic")
+def scores_of(*arms, configurations=4, seeds=2):
+    """Scores of arms that get better from one to the next."""
+    c, seed = np.mgrid[:configurations, 1 : seeds + 1]
+    return {
+        arm: arm_scores(0.5 + 0.02 * place + 0.03 * c + 0.01 * (seed + place) * (c % 2))
+        for place, arm in enumerate(arms)
+    }
 
 
-def finished_run(path, *, curve=None, change=None, **design):
-    """A run whose every planned trial ended; `change(arm, c, seed)` gives columns to replace."""
-    design = {"arms": ("pretrained", "random"), "configurations": 4, "seeds": 2} | design
-    run = begun(path, **design)
-    writer = RunWriter(run)
-    for c in range(design["configurations"]):
-        for seed in range(1, design["seeds"] + 1):
-            for place, arm in enumerate(design["arms"]):
-                changes = change(arm, c, seed) if change else {}
-                end = 0.5 + 0.02 * place + 0.03 * c + 0.01 * (seed + place) * (c % 2)
-                identity = {"arm": arm, "config_id": f"c{c}", "seed": seed}
-                weights = {"lm_sha256": f"{place}{c}{seed}"}
-                rate = {PARAMETER_PREFIX + "training.optimizer.lr": 1e-3 * (1 + c)}
-                score = {"val_correlation": end} | identity | weights | rate | changes
-                row = synthetic_trial(f"{arm}-{c}-{seed}", **score)
-                rows = synthetic_curve(end, epochs=row["epochs"]) if row["epochs"] else []
-                writer.add_trial(row, curve(rows) if curve else rows)
-    return run
+def finished_run(path, scores=None):
+    """A run whose every planned trial ended."""
+    return write_run(path, study_tables(scores or scores_of("pretrained", "random"), horizon=4))
 
 
 def text_of(run):
@@ -254,22 +246,25 @@ def test_models_that_do_not_beat_interpolation_get_a_warning_in_plain_words(star
     assert "> **Warning.** No configuration beats drawing a straight line" in text_of(started)
 
 
+BOTH = ("pretrained", "random")
+
+
 @pytest.mark.parametrize(
-    ("design", "unknown", "reason"),
+    ("scores", "unknown", "reason"),
     [
-        pytest.param({"arms": ("random",)}, "12345", "no pretrained arm", id="random alone"),
-        pytest.param({"arms": ("pretrained",)}, "12345", "no random arm", id="pretrained alone"),
+        pytest.param(scores_of("random"), "12345", "no pretrained arm", id="random alone"),
+        pytest.param(scores_of("pretrained"), "12345", "no random arm", id="pretrained alone"),
+        pytest.param(scores_of("pretrained", "shuffled"), "12345", "no random arm", id="no random"),
+        pytest.param(scores_of(*BOTH, seeds=1), "145", "needs two seeds", id="one seed"),
         pytest.param(
-            {"arms": ("pretrained", "shuffled")}, "12345", "no random arm", id="no random"
+            scores_of(*BOTH, configurations=1), "123456", "needs two configurations", id="one point"
         ),
-        pytest.param({"seeds": 1}, "145", "needs two seeds", id="one seed"),
-        pytest.param({"configurations": 1}, "123456", "needs two configurations", id="one point"),
     ],
 )
 def test_a_study_that_is_too_small_says_what_is_missing(
-    tmp_path, unpainted, design, unknown, reason
+    tmp_path, unpainted, scores, unknown, reason
 ):
-    text = text_of(finished_run(tmp_path / "run", **design))
+    text = text_of(finished_run(tmp_path / "run", scores))
 
     rows = verdict_rows(text)
     assert {rows[number][5] for number in unknown} == {"**NOT EVALUABLE**"}
@@ -279,27 +274,17 @@ def test_a_study_that_is_too_small_says_what_is_missing(
 
 
 def test_further_arms_are_described_and_do_not_disturb(tmp_path, unpainted):
-    settings = {
-        "pretrained": {},
-        "random": {"transfer_learning.initialization": "random"},
-        "shuffled": {"transfer_learning.initialization": "shuffled"},
-        "first_block": {"transfer_learning.n_pretrained_blocks": 1},
-        "vanilla": {"transfer_learning.use_pretrained_lm": False},
-    }
+    arms = (*BOTH, "shuffled", "first_block", "vanilla")
 
-    text = text_of(finished_run(tmp_path / "run", arms=settings))
+    text = text_of(finished_run(tmp_path / "run", scores_of(*arms)))
 
-    for arm in settings:
+    for arm in arms:
         assert f"\n| {arm} | 8 |" in text
     assert "pretrained against random" in text
 
 
 def test_ties_everywhere_are_no_effect_and_no_crash(tmp_path, unpainted):
-    run = finished_run(
-        tmp_path / "run",
-        change=lambda *_: {"val_correlation": 0.5},
-        curve=lambda rows: [row | {"val_correlation": 0.5, "val_loss": 0.3} for row in rows],
-    )
+    run = finished_run(tmp_path / "run", dict.fromkeys(BOTH, arm_scores(np.full((4, 2), 0.5))))
 
     rows = verdict_rows(text_of(run))
 
@@ -308,27 +293,23 @@ def test_ties_everywhere_are_no_effect_and_no_crash(tmp_path, unpainted):
 
 
 def test_diverged_failed_and_missing_trials_are_counted_and_explained(tmp_path, unpainted):
-    def change(arm, c, seed):
-        if (arm, c, seed) == ("random", 0, 1):
-            return {"status": "diverged", "epochs": 2, "val_correlation": None, "error": "gone"}
-        if (arm, c, seed) == ("pretrained", 1, 2):
-            return {"status": "failed", "epochs": 0, "val_correlation": None, "error": "disk full"}
-        return {}
+    scores = scores_of(*BOTH)
+    scores["random"].diverged[0, 0] = True
+    scores["pretrained"].final[1, 1] = math.nan
 
-    text = text_of(finished_run(tmp_path / "run", change=change))
+    text = text_of(finished_run(tmp_path / "run", scores))
 
     assert "| pretrained | 8 | 7 | 0 | 1 | 0 | 7 | 0.0% |" in text
     assert "| random | 8 | 7 | 1 | 0 | 0 | 7 | 14.3% |" in text
     assert "| failed in an arm | 1 |" in text
-    assert "| random | diverged | gone | 1 |" in text
-    assert "| pretrained | failed | disk full | 1 |" in text
+    assert f"| random | diverged | {ERRORS['diverged']} | 1 |" in text
+    assert f"| pretrained | failed | {ERRORS['failed']} | 1 |" in text
 
 
 def test_an_arm_that_always_diverges_is_not_compared(tmp_path, unpainted):
-    gone = {"status": "diverged", "epochs": 0, "val_correlation": None, "val_loss": None}
-    run = finished_run(tmp_path / "run", change=lambda *_: gone)
+    gone = arm_scores(np.full((4, 2), 0.5), diverged=np.ones((4, 2), dtype=bool))
 
-    text = text_of(run)
+    text = text_of(finished_run(tmp_path / "run", dict.fromkeys(BOTH, gone)))
 
     assert "**NOT EVALUABLE**" in text
     assert "| random | 8 | 0 | 8 | 0 | 0 | 8 | 100.0% |" in text
@@ -386,7 +367,7 @@ def test_an_edited_study_is_a_deviation_at_the_top(tmp_path, unpainted, edit):
     ],
 )
 def test_a_registration_that_makes_no_sense_is_one_line(tmp_path, old, new, key):
-    run = finished_run(tmp_path / "run", configurations=4)
+    run = finished_run(tmp_path / "run")
     text = run.prereg.read_text()
     assert old in text
     run.prereg.write_text(text.replace(old, new))

@@ -8,7 +8,9 @@ import shutil
 import sys
 import tomllib
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -18,13 +20,18 @@ from importlinter.cli import lint_imports
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from stage1.__main__ import COMMANDS
+
 PACKAGE = ROOT / "stage1"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 LOCK_ALL = (ROOT / "requirements-all.lock").read_text(encoding="utf-8")
 
-LONGEST_MODULE = 300
+MOST_MODULES = 162
+LONGEST_MODULE, LONGEST_FUNCTION = 500, 60
+"""In lines."""
+SAME_THING_IN_TWO_ROOMS = {"__init__", "__main__", "evaluate", "session", "training"}
 UNPICKLERS = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 UNSAFE_CALLS = {
     "yaml.load",
@@ -48,22 +55,55 @@ FOLDERS = (
     "tests",
 )
 
+TARGETS = ("tune", "test", "test-all", "lint")
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
 
 # --- modules ---
 
 
-def test_no_module_is_longer_than_a_reader_holds_in_mind():
-    lengths = {module: len(module.read_text(encoding="utf-8").splitlines()) for module in MODULES}
+def test_the_root_of_the_package_holds_the_commands_and_folders():
+    modules = {each.module for each in COMMANDS.values()}
+    commands = {name.removeprefix("stage1.") for name in modules if name.count(".") == 1}
 
-    too_long = {
-        str(module.relative_to(ROOT)): lines
-        for module, lines in lengths.items()
-        if lines > LONGEST_MODULE
+    assert {path.stem for path in PACKAGE.glob("*.py")} == commands | {"__init__", "__main__"}
+
+
+def test_the_package_has_few_modules_and_each_has_a_name_of_its_own():
+    names = Counter(module.stem for module in MODULES)
+
+    assert len(MODULES) <= MOST_MODULES
+    assert {name for name, times in names.items() if times > 1} <= SAME_THING_IN_TWO_ROOMS
+
+
+def test_no_module_and_no_function_is_longer_than_a_reader_holds_in_mind():
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    lengths = {str(module.relative_to(ROOT)): len(lines_of(module)) for module in MODULES}
+    too_long = {name: lines for name, lines in lengths.items() if lines > LONGEST_MODULE}
+
+    too_long |= {
+        f"{module.relative_to(ROOT)}: {node.name}": code_lines(node)
+        for module in MODULES
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, functions) and code_lines(node) > LONGEST_FUNCTION
     }
 
     assert too_long == {}
+
+
+def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function after its signature and docstring."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    return function.end_lineno - body[0].lineno + 1 if body else 0
+
+
+@cache
+def tree_of(module: Path) -> ast.Module:
+    return ast.parse(module.read_text(encoding="utf-8"))
+
+
+def lines_of(module: Path) -> list[str]:
+    return module.read_text(encoding="utf-8").splitlines()
 
 
 def test_the_import_contracts_hold(monkeypatch, capsys):
@@ -111,9 +151,9 @@ def test_what_needs_no_library_loads_none():
 # --- safe loading ---
 
 
-def unsafe_loads(source: str) -> Iterator[str]:
+def unsafe_loads(tree: ast.Module) -> Iterator[str]:
     """What in a module could run code out of a data file: unpicklers and full YAML loaders."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         match node:
             case ast.Import(names=names):
                 yield from (name.name for name in names if root_of(name.name) in UNPICKLERS)
@@ -150,14 +190,14 @@ def root_of(module: str) -> str:
     ],
 )
 def test_the_search_for_unsafe_loads_finds_each_kind_and_no_other(source, found):
-    assert list(unsafe_loads(source)) == found
+    assert list(unsafe_loads(ast.parse(source))) == found
 
 
 def test_nothing_in_the_package_can_run_code_out_of_a_data_file():
     found = {
         str(module.relative_to(ROOT)): unsafe
         for module in MODULES
-        if (unsafe := list(unsafe_loads(module.read_text(encoding="utf-8"))))
+        if (unsafe := list(unsafe_loads(tree_of(module))))
     }
 
     assert found == {}
@@ -183,40 +223,25 @@ def pins(lock: str = LOCK) -> dict[str, str]:
     return {canonicalize_name(name): version for name, version in lines}
 
 
-def test_the_lock_pins_every_dependency_at_a_version_the_project_allows():
-    pinned = pins()
-
+@pytest.mark.parametrize(
+    ("requirements", "pinned"),
+    [
+        pytest.param([*runtime_requirements(), *requirements_of("dev")], pins(), id="all"),
+        pytest.param(requirements_of("test-all"), pins() | pins(LOCK_ALL), id="slow tests"),
+    ],
+)
+def test_the_locks_pin_every_dependency_at_a_version_the_project_allows(requirements, pinned):
     refused = [
         str(requirement)
-        for requirement in [*runtime_requirements(), *requirements_of("dev")]
+        for requirement in requirements
         if not requirement.specifier.contains(pinned.get(canonicalize_name(requirement.name), "0"))
     ]
 
     assert refused == []
 
 
-def test_the_lock_of_the_slow_tests_pins_what_only_they_need():
-    pinned, more = pins(), pins(LOCK_ALL)
-
-    refused = [
-        str(requirement)
-        for requirement in requirements_of("test-all")
-        if not requirement.specifier.contains(
-            (pinned | more).get(canonicalize_name(requirement.name), "0")
-        )
-    ]
-
-    assert refused == []
-    assert pinned.keys() & more.keys() == set()
-
-
-@needs_make
-def test_only_make_test_all_installs_what_only_the_slow_tests_need():
-    dry = ["make", "--dry-run", "--always-make"]
-
-    assert "requirements-all.lock" not in run(*dry, "test").stdout
-    assert "requirements-all.lock" not in run(*dry, "tune").stdout
-    assert "requirements-all.lock" in run(*dry, "test-all").stdout
+def test_the_lock_of_the_slow_tests_repeats_nothing():
+    assert pins().keys() & pins(LOCK_ALL).keys() == set()
 
 
 @pytest.mark.parametrize("lock", [pytest.param(LOCK, id="all"), pytest.param(LOCK_ALL, id="slow")])
@@ -243,7 +268,7 @@ def test_everything_the_package_imports_is_a_declared_dependency():
 
 
 def third_party_imports(module: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(module)):
         match node:
             case ast.Import(names=names):
                 roots = {root_of(name.name) for name in names}
@@ -278,13 +303,11 @@ def test_the_wheel_carries_every_file_of_the_package_and_what_lies_beside_it(tmp
 
 @needs_make
 def test_make_tune_starts_the_default_study_and_resumes_a_begun_one(tmp_path):
-    begun = tmp_path / "transfer"
-    begun.mkdir()
-    dry = ["make", "--dry-run", "--always-make", "tune", f"OUT={tmp_path}"]
+    (tmp_path / "transfer").mkdir()
 
-    first = run(*dry).stdout
-    (begun / "prereg.yaml").touch()
-    second = run(*dry).stdout
+    first = recipe_of("tune", f"OUT={tmp_path}")
+    (tmp_path / "transfer" / "prereg.yaml").touch()
+    second = recipe_of("tune", f"OUT={tmp_path}")
 
     assert "-m stage1.tune search_spaces/transfer.yaml" in first
     assert "--resume" not in first
@@ -293,17 +316,27 @@ def test_make_tune_starts_the_default_study_and_resumes_a_begun_one(tmp_path):
 
 @needs_make
 def test_make_test_checks_style_types_and_imports_before_the_tests():
-    recipe = run("make", "--dry-run", "--always-make", "test").stdout
+    recipe = recipe_of("test")
 
     steps = [recipe.index(tool) for tool in ("ruff check", "mypy", "lint-imports", "-m pytest")]
     assert steps == sorted(steps)
 
 
 @needs_make
-def test_make_help_lists_the_targets_a_newcomer_needs():
-    listed = run("make", "help").stdout
+def test_only_make_test_all_installs_what_only_the_slow_tests_need():
+    installing = [target for target in TARGETS if "requirements-all.lock" in recipe_of(target)]
 
-    assert {"tune", "test", "test-all", "lint"} <= set(listed.split())
+    assert installing == ["test-all"]
+
+
+@needs_make
+def test_make_help_lists_the_targets_a_newcomer_needs():
+    assert set(TARGETS) <= set(run("make", "help").stdout.split())
+
+
+def recipe_of(*words: object) -> str:
+    """What `make` would run."""
+    return run("make", "--dry-run", "--always-make", *words).stdout
 
 
 def test_continuous_integration_runs_make_test():

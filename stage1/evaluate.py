@@ -21,10 +21,10 @@ def evaluate(
     data_dir: DataDir = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the report; default evaluation beside the checkpoint."),
+        typer.Option(help="Folder for the report; default evaluation/ next to the checkpoint."),
     ] = None,
 ) -> None:
-    """Score the validation windows per timeframe, linear interpolation beside.
+    """Score the validation windows per timeframe, next to linear interpolation.
 
     Writes metrics.parquet, reconstructions.png, report.md and report.html.
     """

@@ -1,9 +1,9 @@
-"""Whether decoded bars of different timeframes tell of the same prices.
+"""Whether decoded bars of different timeframes agree on the prices.
 
 A coarse bar is the aggregate of the finer bars in its clock interval: open of the first, highest
-high, lowest low, close of the last. Every timeframe is held against every finer one, not only the
+high, lowest low, close of the last. Every timeframe is compared with every finer one, not only the
 next, which a calendar window may lack. Of a series a coarse bar is the mean of the rows in its
-interval, and is held against the rows alone: means of them may be of fewer rows than they span.
+interval, and is compared with the rows alone: means of them may be of fewer rows than they span.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class WholeBars(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Bars of two timeframes, given by their index, held against each other."""
+    """Bars of two timeframes, given by their index, compared with each other."""
 
     finer: int
     coarse: int
@@ -78,16 +78,16 @@ def whole_bars(
     keys = (coarse_times + rows_apart * windows).flatten()
     wanted = first[row, column] + rows_apart * row
     place = torch.searchsorted(keys, wanted).clamp_max(keys.numel() - 1)
-    found = keys[place] == wanted
-    start = (row * length + column)[found]
+    is_there = keys[place] == wanted
+    start = (row * length + column)[is_there]
     part = torch.arange(parts, device=start.device)
-    return WholeBars(place[found], start.unsqueeze(-1) + part)
+    return WholeBars(place[is_there], start.unsqueeze(-1) + part)
 
 
 def compare(
     bars: Float[Tensor, "batch timeframe time channel"], batch: Batch, config: DataConfig
 ) -> Iterator[Comparison]:
-    """Hold timeframes against the finer ones, as far as a window can fill their bars.
+    """Compare timeframes with the finer ones, as far as a window can fill their bars.
 
     Args:
         bars: In their timeframe's normalised units, timeframes fine to coarse.

@@ -89,12 +89,14 @@ def _correlations_and_skills(
         scored = batch.scored[:, index]
         truth, mine = batch.targets[:, index][scored], decoded[:, index][scored]
         correlation = float(correlations(mine, truth).mean()) if len(truth) else float("nan")
-        own = float((mine - truth).double().square().sum())
-        its = float((line[:, index][scored] - truth).double().square().sum())
+        squares = float((mine - truth).double().square().sum())
+        line_squares = float((line[:, index][scored] - truth).double().square().sum())
         correlated += [correlation] if len(truth) else []
         metrics[f"val_corr_{name}"] = correlation
-        metrics[f"val_skill_{name}"] = 1 - own / its if its > 0 else float("nan")
-        error, line_error = error + own, line_error + its
+        metrics[f"val_skill_{name}"] = (
+            1 - squares / line_squares if line_squares > 0 else float("nan")
+        )
+        error, line_error = error + squares, line_error + line_squares
     count = len(correlated)
     metrics["val_correlation"] = sum(correlated) / count if count else float("nan")
     metrics["val_skill"] = 1 - error / line_error if line_error > 0 else float("nan")

@@ -90,11 +90,11 @@ def _stft_distance(
     window = torch.hann_window(length, device=truth.device)
     spectra = torch.fft.rfft(_frames(truth, length)[whole] * window)
     size = torch.linalg.vector_norm(torch.view_as_real(spectra))
-    true, own = (
+    true, decoded = (
         torch.fft.rfft(_frames(one, length)[decoded_in] * window).abs() for one in (truth, mine)
     )
-    convergence: Tensor = torch.linalg.vector_norm(true - own) / size.clamp_min(EPSILON)
-    logs = ((true + EPSILON).log() - (own + EPSILON).log()).abs()
+    convergence: Tensor = torch.linalg.vector_norm(true - decoded) / size.clamp_min(EPSILON)
+    logs = ((true + EPSILON).log() - (decoded + EPSILON).log()).abs()
     log_distance: Tensor = logs.sum() / (whole.sum() * logs.shape[1:].numel())
     return convergence + log_distance
 

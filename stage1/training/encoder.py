@@ -95,7 +95,7 @@ def bars_for(config: Config, data_dir: Path | None) -> dict[str, Bars]:
 
 
 ROW_GROUP_BYTES = 16 * 2**20
-"""Of vectors in a row group, about: what is held before it is written."""
+"""Of vectors in a row group, about: what is in memory before it is written."""
 _MARK = "stage1.encode"
 """Key of the file's metadata that says who wrote it."""
 
@@ -223,14 +223,14 @@ def write_embeddings(
 
 def _groups(parts: Iterable[Vectors], rows: int) -> Iterator[Vectors]:
     """Join parts until they have so many rows."""
-    held: list[Vectors] = []
+    group: list[Vectors] = []
     for part in parts:
-        held.append(part)
-        if sum(len(one.window_end) for one in held) >= rows:
-            yield _joined(held)
-            held = []
-    if held:
-        yield _joined(held)
+        group.append(part)
+        if sum(len(one.window_end) for one in group) >= rows:
+            yield _joined(group)
+            group = []
+    if group:
+        yield _joined(group)
 
 
 def _joined(parts: list[Vectors]) -> Vectors:

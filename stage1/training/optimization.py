@@ -49,8 +49,8 @@ def _t5_factor(name: str, model: Stage1Model, config: Config) -> float:
     transfer = config.transfer_learning
     assert isinstance(model.encoder, T5TimeSeriesAdapter)
     last = len(model.encoder.t5.block) - 1
-    _, found, behind = name.partition(f"{T5_PREFIX}block.")
-    block = int(behind.split(".")[0]) if found else last
+    _, is_block, behind = name.partition(f"{T5_PREFIX}block.")
+    block = int(behind.split(".")[0]) if is_block else last
     return transfer.lm_learning_rate_factor * transfer.layerwise_lr_decay ** (last - block)
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import display
 
-from stage1.claims.evaluate import evaluate
+from stage1.claims.judge import evaluate
 from stage1.claims.scores import read_run
 from stage1.pages.blocks import cautions
 from stage1.pages.figures import draw_all

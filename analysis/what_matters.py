@@ -29,8 +29,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from stage1.base.metric_table import metric_label
-from stage1.claims.evaluate import evaluate
 from stage1.claims.importance import partial_variances
+from stage1.claims.judge import evaluate
 from stage1.claims.scores import read_run
 from stage1.pages.blocks import cautions
 from stage1.pages.design_section import describe_domain

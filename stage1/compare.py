@@ -9,7 +9,7 @@ import typer
 
 from stage1.base.interrupt import exit_on_sigterm
 from stage1.base.terminal import DataDir, print_plain, resume_hint, run_command, screen
-from stage1.config.shipped import config_names
+from stage1.config.yaml_source import config_names
 from stage1.pages.comparison_page import write_page
 from stage1.run.comparison_record import RECORD_FILE
 from stage1.run.folder import RunFolder, check_new

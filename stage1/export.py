@@ -20,7 +20,7 @@ from stage1.base.files import (
 )
 from stage1.base.terminal import run_command
 from stage1.base.text import shown
-from stage1.claims.evaluate import evaluate
+from stage1.claims.judge import evaluate
 from stage1.claims.scores import read_run
 from stage1.config import Config, config_yaml, with_values
 from stage1.config.yaml_source import YamlSource, load_yaml, raise_faults

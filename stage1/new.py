@@ -17,8 +17,7 @@ from stage1.base.files import atomic_path, must_be_writable
 from stage1.base.terminal import run_command
 from stage1.base.text import shown
 from stage1.config import Config, Section, check_config, load_config
-from stage1.config.shipped import shipped, space_names
-from stage1.config.yaml_source import YamlSource, existing_file, load_yaml
+from stage1.config.yaml_source import YamlSource, existing_file, load_yaml, shipped, space_names
 from stage1.run.folder import RunFolder
 from stage1.run.resolved_space import read_space
 from stage1.study.space import LONGEST_NAME, NAME_PATTERN, Space

@@ -12,7 +12,7 @@ from rich.table import Table
 from stage1.base.errors import ConfigError, ResultsError
 from stage1.base.terminal import DataDir, run_command
 from stage1.config import Config, load_config, with_values
-from stage1.config.shipped import config_names
+from stage1.config.yaml_source import config_names
 from stage1.training import LAST_CHECKPOINT
 
 

@@ -20,7 +20,7 @@ from stage1.base.terminal import (
     run_command,
     screen,
 )
-from stage1.config.shipped import space_names
+from stage1.config.yaml_source import space_names
 from stage1.run.folder import RunFolder, check_begun, check_new
 from stage1.study.study import Study, load_study
 from stage1.workers.cluster import Cluster, ray_cluster

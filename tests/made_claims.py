@@ -12,8 +12,8 @@ import pandas as pd
 from stage1.claims.catalogue import DEFINITIONS
 from stage1.claims.claim import Claim
 from stage1.claims.error_rates import Counts, Share
-from stage1.claims.evaluate import Evaluation
 from stage1.claims.intervals import NO_INTERVAL, Interval
+from stage1.claims.judge import Evaluation
 from stage1.claims.scores import Scores
 from stage1.claims.step_cost import SizeCost
 from stage1.claims.verdicts import ATTRIBUTABLE, Verdict

@@ -8,7 +8,7 @@ from made_runs import synthetic_space, synthetic_trial, write_synthetic_run
 
 from stage1.base.errors import ConfigError, ResultsError
 from stage1.base.files import sha256_of_file
-from stage1.claims.evaluate import evaluate
+from stage1.claims.judge import evaluate
 from stage1.claims.scores import read_run
 from stage1.config import Config, load_config
 from stage1.export import export, main

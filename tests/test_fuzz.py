@@ -41,7 +41,7 @@ from made_studies import SPACE
 from rich.console import Console
 
 from stage1.claims.claim import claims_json
-from stage1.claims.evaluate import evaluate
+from stage1.claims.judge import evaluate
 from stage1.claims.scores import read_run
 from stage1.config import Config, load_config
 from stage1.data.bars import Repair

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made_runs import LR, arm_scores, drawn_arm, study_tables, write_run
 
-from stage1.claims.evaluate import evaluate
+from stage1.claims.judge import evaluate
 from stage1.claims.scores import design_scores, read_run
 
 SHAPE = (8, 2)

@@ -13,7 +13,7 @@ from command_line import ROOT
 
 from stage1.base.errors import ConfigError
 from stage1.config import Config, load_config
-from stage1.config.shipped import space_names
+from stage1.config.yaml_source import space_names
 from stage1.new import commented_yaml, new
 from stage1.run.folder import RunFolder
 from stage1.study.study import load_study, space_yaml

@@ -8,7 +8,7 @@ import re
 import pytest
 from command_line import ROOT
 
-from stage1.claims.evaluate import evaluate
+from stage1.claims.judge import evaluate
 from stage1.claims.scores import read_run
 from stage1.run.folder import RunFolder
 

@@ -21,8 +21,8 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from stage1.base.errors import ModelError
-from stage1.claims.evaluate import evaluate
 from stage1.claims.importance import partial_variances
+from stage1.claims.judge import evaluate
 from stage1.claims.scores import read_run
 from stage1.config import load_config
 from stage1.export import export

@@ -17,9 +17,8 @@ from stage1.config.model import (
     TransferConfig,
 )
 from stage1.config.rules import RuleError, Section
-from stage1.config.shipped import find
 from stage1.config.training import LossConfig, TrainingConfig
-from stage1.config.yaml_source import YamlSource, load_yaml, merged, raise_faults
+from stage1.config.yaml_source import YamlSource, find, load_yaml, merged, raise_faults
 
 __all__ = [
     "Config",

@@ -9,8 +9,8 @@ import pandas as pd
 
 from stage1.base.metric_table import CORRELATION, INTERPOLATION, LOSS
 from stage1.claims.catalogue import COST
-from stage1.claims.evaluate import Evaluation
 from stage1.claims.intervals import Values
+from stage1.claims.judge import Evaluation
 from stage1.claims.scores import Scores
 from stage1.claims.step_cost import SizeCost
 from stage1.claims.verdicts import Verdict

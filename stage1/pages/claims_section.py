@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stage1.claims.claim import Claim
-from stage1.claims.evaluate import Evaluation
+from stage1.claims.judge import Evaluation
 from stage1.pages.blocks import Block, Details, Heading, Inline, Mark, Strong, Table, paragraph
 from stage1.pages.numbers import claimed_effect, effect, effect_interval, p_value, significant
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from stage1.base.text import plural
-from stage1.claims.evaluate import Evaluation
+from stage1.claims.judge import Evaluation
 from stage1.claims.scores import RunTables, Scores
 from stage1.pages.blocks import Block, Code, Heading, Inline, Table, paragraph
 from stage1.pages.figures.importance_figures import (

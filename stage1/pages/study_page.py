@@ -12,7 +12,7 @@ from stage1.base.files import must_be_writable, write_text
 from stage1.base.metric_table import meanings
 from stage1.base.terminal import print_plain
 from stage1.claims.claim import claims_json
-from stage1.claims.evaluate import Evaluation, evaluate
+from stage1.claims.judge import Evaluation, evaluate
 from stage1.claims.scores import RunTables, read_run
 from stage1.claims.verdicts import MEANINGS
 from stage1.pages.arms_section import arm_blocks, arm_table, cost_blocks, plan_blocks, progress_text

@@ -17,7 +17,7 @@ from stage1.base.terminal import print_plain, run_command
 from stage1.base.text import shell_line
 from stage1.claims.catalogue import ABOUT_SCORES
 from stage1.claims.synthetic import TYPICAL, ScoreModel, model_of_run, variation
-from stage1.config.shipped import space_names
+from stage1.config.yaml_source import space_names
 from stage1.data.bars import Bars
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_data

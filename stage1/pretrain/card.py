@@ -16,7 +16,6 @@ from stage1.base.errors import ResultsError
 from stage1.base.files import sha256_of_file, write_text
 from stage1.language_models.names import CARD_FILE, NUMBERS_FILE, WEIGHTS_FILE
 from stage1.pretrain.corpus import VOCABULARY_FILE, Corpus, Source, TokenStreams
-from stage1.pretrain.infilling import Infilling, infill
 from stage1.pretrain.saved_state import Accelerator, Plan, Precision, Size
 from stage1.pretrain.span_training import (
     HELD_OUT_BATCHES,
@@ -29,6 +28,7 @@ from stage1.pretrain.span_training import (
     span_objective,
     unigram_loss,
 )
+from stage1.pretrain.spans import Infilling, infill
 
 
 class _Part(BaseModel):

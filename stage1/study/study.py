@@ -15,8 +15,7 @@ from pydantic import ValidationError
 
 from stage1.base.errors import ConfigError
 from stage1.config import Config, load_config, with_values
-from stage1.config.shipped import find
-from stage1.config.yaml_source import existing_file, load_yaml, raise_faults, raise_listed
+from stage1.config.yaml_source import existing_file, find, load_yaml, raise_faults, raise_listed
 from stage1.run.columns import DESIGN, PRETRAINED, RANDOM, RANDOM_AGAIN, RANDOM_FIXED, VANILLA
 from stage1.run.registration import early_epoch
 from stage1.study.space import ChoiceParameter, Space, Value, active, sobol_configurations

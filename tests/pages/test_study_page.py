@@ -12,8 +12,8 @@ from made_claims import BY_NUMBER, made_claim, made_evaluation, unknown_claim
 from made_runs import write_synthetic_run
 from rich.console import Console
 
-from stage1.claims.evaluate import evaluate
 from stage1.claims.intervals import Interval
+from stage1.claims.judge import evaluate
 from stage1.claims.scores import read_run
 from stage1.claims.verdicts import Verdict
 from stage1.pages.arms_section import arm_table

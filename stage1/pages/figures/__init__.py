@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib import rc_context
 
-from stage1.claims.evaluate import Evaluation
+from stage1.claims.judge import Evaluation
 from stage1.claims.scores import RunTables
 from stage1.pages.figures.drawn import LOOK, DrawnFigure, save_figure
 from stage1.pages.figures.forest import forest_figure

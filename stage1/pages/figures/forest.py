@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 from stage1.claims.catalogue import Unit
 from stage1.claims.claim import MOST_TOLD, Claim
-from stage1.claims.evaluate import Evaluation
+from stage1.claims.judge import Evaluation
 from stage1.claims.verdicts import Verdict
 from stage1.pages.figures.drawn import QUIET, SMALL_SIZE, DrawnFigure, absent, new_figure, shortened
 

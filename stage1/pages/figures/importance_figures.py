@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from stage1.claims.evaluate import Evaluation
 from stage1.claims.importance import (
     PartialVariances,
     Sensitivity,
@@ -18,6 +17,7 @@ from stage1.claims.importance import (
     hyperparameter_sensitivity,
     partial_variances,
 )
+from stage1.claims.judge import Evaluation
 from stage1.claims.scores import RunTables, Scores
 from stage1.pages.figures.drawn import (
     QUIET,

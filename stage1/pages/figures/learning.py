@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from stage1.base.metric_table import CORRELATION
 from stage1.base.text import plural
 from stage1.claims.aggregates import Band, interquartile_mean_band
-from stage1.claims.evaluate import Evaluation
 from stage1.claims.intervals import Values
+from stage1.claims.judge import Evaluation
 from stage1.claims.ranks import early_tau, selection_regret, tau_ceiling
 from stage1.claims.scores import RunTables, Scores
 from stage1.pages.figures.drawn import (

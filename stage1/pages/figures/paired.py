@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from stage1.base.metric_table import CORRELATION
 from stage1.base.text import plural
 from stage1.claims.aggregates import Band, performance_profile
-from stage1.claims.evaluate import Evaluation
 from stage1.claims.intervals import Values
+from stage1.claims.judge import Evaluation
 from stage1.claims.scores import RunTables, Scores
 from stage1.pages.figures.drawn import (
     WIDTH,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 
-from stage1.claims.evaluate import Evaluation
+from stage1.claims.judge import Evaluation
 from stage1.claims.scores import RunTables
 from stage1.claims.step_cost import SizeCost
 from stage1.pages.figures.drawn import (

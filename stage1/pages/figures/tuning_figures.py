@@ -13,8 +13,8 @@ from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 from stage1.base.metric_table import CORRELATION, LOSS, metric_label
 from stage1.base.text import plural
 from stage1.claims.aggregates import Band
-from stage1.claims.evaluate import Evaluation
 from stage1.claims.intervals import Values
+from stage1.claims.judge import Evaluation
 from stage1.claims.scores import RunTables, Scores
 from stage1.claims.tuning import expected_best_band
 from stage1.pages.figures.drawn import (

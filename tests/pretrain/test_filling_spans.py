@@ -6,7 +6,7 @@ import sentencepiece
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
-from stage1.pretrain.infilling import infill
+from stage1.pretrain.spans import infill
 
 WORDS = 60
 SENTINEL = WORDS + 99

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from command_line import ROOT
 
-import stage1.config.shipped as module
+import stage1.config.yaml_source as module
 from stage1.base.errors import ConfigError
 from stage1.config import load_config
-from stage1.config.shipped import config_names, find, space_names
-from stage1.config.yaml_source import load_yaml
+from stage1.config.yaml_source import config_names, find, load_yaml, space_names
 from stage1.study.study import load_study
 
 

@@ -24,7 +24,7 @@ from scipy import stats
 
 from stage1.claims.catalogue import ABOUT_SCORES, DEFINITIONS, ERROR_RATE, PLANNED
 from stage1.claims.claim import claims_json
-from stage1.claims.evaluate import evaluate
+from stage1.claims.judge import evaluate
 from stage1.claims.scores import read_run
 from stage1.claims.verdicts import ATTRIBUTABLE, NO_GAIN, NOT_ATTRIBUTABLE, NOT_TESTED, Verdict
 from stage1.run.columns import ROLES, SEARCH

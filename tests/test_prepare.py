@@ -95,19 +95,12 @@ def test_it_says_what_it_found(run):
     assert written.endswith("out: m1 19, m5 5, m15 2, m30 1, h1 1, h4 1")
 
 
+AT = "2018-01-02 00:02"
 FAULTS = [
-    pytest.param(
-        "2018-01-02 00:02,x,3,1,2.5", "open must be a finite number > 0, got 'x'", id="text"
-    ),
-    pytest.param(
-        "2018-01-02 00:02,2,3,1,", "close must be a finite number > 0, got ''", id="empty"
-    ),
-    pytest.param(
-        "2018-01-02 00:02,2,2.2,1,2.5", "high must be >= max(open, close), got 2.2 < 2.5", id="high"
-    ),
-    pytest.param(
-        "2018-01-02 00:02,2,3,2.1,2.5", "low must be <= min(open, close), got 2.1 > 2.0", id="low"
-    ),
+    pytest.param(f"{AT},x,3,1,2.5", "open must be a finite number > 0, got 'x'", id="text"),
+    pytest.param(f"{AT},2,3,1,", "close must be a finite number > 0, got ''", id="empty"),
+    pytest.param(f"{AT},2,2.2,1,2.5", "high must be >= max(open, close), got 2.2 < 2.5", id="high"),
+    pytest.param(f"{AT},2,3,2.1,2.5", "low must be <= min(open, close), got 2.1 > 2.0", id="low"),
     pytest.param(
         "2018-01-02 00:00,2,3,1,2.5",
         "time must be later than the row before, "
@@ -119,20 +112,14 @@ FAULTS = [
         "time must not repeat, got 2018-01-02 00:01 UTC after 2018-01-02 00:01 (line 3)",
         id="duplicate",
     ),
-    pytest.param(
-        "2018-01-02 00:02:30,2,3,1,2.5",
-        "time must be on a whole minute, got '2018-01-02 00:02:30'",
-        id="off the minute",
-    ),
+    pytest.param(f"{AT}:30,2,3,1,2.5", f"time must be on a whole minute, got '{AT}:30'", id="30 s"),
     pytest.param(
         "2018-02-30 00:00,2,3,1,2.5",
         "time must be readable, as the first row's is, got '2018-02-30 00:00'",
         id="no such day",
     ),
     pytest.param(
-        "2018-01-02 00:02,2,3,1",
-        "the line must have 5 cells as the first line has, got 4",
-        id="too few cells",
+        f"{AT},2,3,1", "the line must have 5 cells as the first line has, got 4", id="few cells"
     ),
 ]
 
@@ -197,41 +184,32 @@ def test_bars_that_are_not_of_one_minute_are_refused(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_second_run_leaves_nothing_of_the_first(run, tmp_path):
-    run(csv_lines())
-
-    status, _, _ = run(csv_lines(), "--timeframes", "m1")
-
-    assert status == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"m1.parquet", "stats.json"}
-
-
-def test_a_faulty_file_leaves_the_earlier_run_as_it_was(run, tmp_path):
+def test_a_faulty_file_leaves_the_earlier_run_as_it_was_and_a_sound_one_leaves_nothing_of_it(
+    run, tmp_path
+):
     run(csv_lines())
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
 
-    status, _, _ = run([*csv_lines(), "2018-01-03 00:00,2,1,1,2"])
+    faulty, _, _ = run([*csv_lines(), "2018-01-03 00:00,2,1,1,2"])
+    after = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    sound, _, _ = run(csv_lines(), "--timeframes", "m1")
 
-    assert status == 2
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert (faulty, sound) == (2, 0)
+    assert after == before
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"m1.parquet", "stats.json"}
 
 
-def test_a_folder_with_other_files_is_not_touched(run, tmp_path):
+def test_a_folder_with_other_files_or_the_source_is_not_touched(run, tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.txt").write_text("years of work")
 
-    status, _, error = run(csv_lines(), out=tmp_path / "home")
+    at_home, _, of_others = run(csv_lines(), out=tmp_path / "home")
+    beside_source, _, of_source = run(csv_lines(), out=tmp_path)
 
-    assert status == 2
-    assert "with thesis.txt in it; name another" in error
+    assert at_home == beside_source == 2
+    assert "with thesis.txt in it; name another" in of_others
     assert (tmp_path / "home" / "thesis.txt").read_text() == "years of work"
-
-
-def test_the_folder_of_the_source_is_not_replaced(run, tmp_path):
-    status, _, error = run(csv_lines(), out=tmp_path)
-
-    assert status == 2
-    assert "--out must be a folder of its own" in error
+    assert "--out must be a folder of its own" in of_source
     assert (tmp_path / "m1.csv").exists()
 
 

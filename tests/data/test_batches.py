@@ -141,11 +141,9 @@ def test_batches_do_not_depend_on_the_model_or_the_arm(windows, changes):
     config = config_of(windows.config)
     other = with_values(config, changes)
 
-    one, two = (
-        list(windows.training_batches(c, windows.plan_epoch(c, 2))) for c in (config, other)
-    )
+    both = (windows.training_batches(c, windows.plan_epoch(c, 2)) for c in (config, other))
 
-    for batch, twin in zip(one, two, strict=True):
+    for batch, twin in zip(*both, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(batch, twin, strict=True))
 
 
@@ -231,12 +229,17 @@ def whole(bars, data, *, calendar=False, statistics=None):
     return WholeWindows(bars, data, calendar=calendar, statistics=statistics)
 
 
-def test_there_is_a_window_at_every_minute_that_has_enough_bars_behind_it():
+def test_there_is_a_window_at_every_minute_with_enough_bars_behind_it_and_batches_are_in_order():
     windows = whole(market(1500), data_config())
+
+    sizes = [len(batch.features) for batch in windows.batches(600)]
+    together = torch.cat([batch.open_time for batch in windows.batches(600)])
 
     # The sixteenth bar of m5 ends 80 minutes after midnight; the last bar of m1 after 1500.
     assert ((windows.ends - MIDNIGHT) // 60).tolist() == list(range(80, 1501))
     assert len(windows) == 1421
+    assert sizes == [600, 600, 221]
+    assert torch.equal(together[:, 0, -1] + 60, torch.from_numpy(windows.ends))
 
 
 @pytest.mark.parametrize("calendar", MODES)
@@ -261,16 +264,6 @@ def test_zscore_normalises_by_the_statistics_of_the_training_whatever_the_bars_a
     log_prices = np.log(others["m5"].prices[:16])
     expected = (log_prices - statistics.mean[1].item()) / statistics.deviation[1].item()
     np.testing.assert_allclose(batch.targets[0, 1], expected, atol=1e-4)
-
-
-def test_batches_are_all_windows_in_order():
-    windows = whole(market(1500), data_config())
-
-    sizes = [len(batch.features) for batch in windows.batches(600)]
-    together = torch.cat([batch.open_time for batch in windows.batches(600)])
-
-    assert sizes == [600, 600, 221]
-    assert torch.equal(together[:, 0, -1] + 60, torch.from_numpy(windows.ends))
 
 
 def test_a_single_window_is_enough_where_a_training_would_want_days():

@@ -59,18 +59,14 @@ def test_high_and_low_enclose_the_body(bar, rule):
     assert broken_rules(rows_of([0, 1], [SOUND, bar])) == {rule: [3]}
 
 
-def test_a_bar_without_movement_is_sound():
-    assert broken_rules(rows_of([0], [[2, 2, 2, 2]])) == {}
-
-
 def test_coarse_bars_must_not_overlap():
     rules = broken_rules(rows_of([0, 5, 9]), minutes=5)
 
     assert rules == {"time must be 5 minutes or more after the row before": [4]}
 
 
-def test_a_row_without_a_time_is_left_out_of_the_order():
-    rows = rows_of([0, 1, 2])
+def test_a_bar_without_movement_is_sound_and_a_row_without_a_time_left_out_of_the_order():
+    rows = rows_of([0, 1, 2], [SOUND, SOUND, [2, 2, 2, 2]])
     rows.open_time[1] = UNREADABLE
 
     assert broken_rules(rows) == {}

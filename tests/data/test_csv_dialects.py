@@ -10,10 +10,7 @@ from stage1.base.errors import DataError
 from stage1.data.checks import bar_rules, sound_bars
 from stage1.data.csv_reader import read_csv
 
-TIMES = [
-    int(datetime(2018, 1, 2, 0, 0, tzinfo=UTC).timestamp()),
-    int(datetime(2018, 1, 2, 0, 1, tzinfo=UTC).timestamp()),
-]
+TIMES = [int(datetime(2018, 1, 2, 0, minute, tzinfo=UTC).timestamp()) for minute in (0, 1)]
 PRICES = [[1.20, 1.25, 1.15, 1.22], [1.22, 1.23, 1.21, 1.21]]
 
 SNIPPETS = [
@@ -188,9 +185,7 @@ def test_lines_are_counted_as_an_editor_counts_them_in_a_file_of_many_blocks(tmp
     [
         pytest.param("", r"must hold bars, got an empty file", id="empty"),
         pytest.param("\n\n", r"must hold bars, got an empty file", id="blank"),
-        pytest.param(
-            "timestamp,open,high,low,close\n\n", r"must hold bars, got none", id="only a header"
-        ),
+        pytest.param("timestamp,open,high,low,close\n\n", r"must hold bars, got none", id="no row"),
         pytest.param(
             "a,b,c\n1,2,3\n", r"line 1: header or first row must be .* got 'a,b,c'", id="columns"
         ),

@@ -192,8 +192,8 @@ def overlap(coarse, coarse_minutes, fine, fine_minutes):
 
 @given(case=cases)
 @settings(max_examples=40, deadline=None)
-def test_a_coarse_bar_is_hidden_exactly_if_drawn_or_over_a_drawn_finer_bar(case):
-    timeframes, (times, _, hiding) = case["timeframes"], drawn_windows(case)
+def test_coarse_bars_are_hidden_over_drawn_finer_bars_and_drawn_only_where_no_finer_bar_is(case):
+    timeframes, (times, masking, hiding) = case["timeframes"], drawn_windows(case)
 
     for window, frames in enumerate(times.tolist()):
         for index, minutes in enumerate(minutes_of(timeframes)):
@@ -209,13 +209,6 @@ def test_a_coarse_bar_is_hidden_exactly_if_drawn_or_over_a_drawn_finer_bar(case)
                 drawn_itself = bool(hiding.scored[window, index, bar])
                 assert hiding.hidden[window, index, bar] == (drawn_itself or gives_away)
                 assert not (drawn_itself and gives_away)
-
-
-@given(case=cases)
-@settings(max_examples=40, deadline=None)
-def test_coarse_bars_are_drawn_only_where_the_window_holds_no_finer_bar(case):
-    timeframes, (times, masking, hiding) = case["timeframes"], drawn_windows(case)
-
     assert not hiding.hidden.all(axis=2).any()  # no window is hidden whole
     for window, index, bar in np.argwhere(hiding.scored).tolist():
         coarse = times[window, index, bar]

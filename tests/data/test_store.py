@@ -63,9 +63,7 @@ def test_what_is_written_is_loaded(tmp_path):
         ),
         pytest.param(lambda stamps: stamps.astype("datetime64[ns]"), id="nanoseconds"),
         pytest.param(lambda stamps: stamps.astype("datetime64[s]").astype("int64"), id="unix"),
-        pytest.param(
-            lambda stamps: stamps.astype("datetime64[ms]").astype("int64"), id="unix milliseconds"
-        ),
+        pytest.param(lambda stamps: stamps.astype("datetime64[ms]").astype("int64"), id="unix ms"),
         pytest.param(
             lambda stamps: stamps.astype("datetime64[s]").astype("int64").astype(float),
             id="unix as floats",

@@ -153,17 +153,17 @@ def test_validation_windows_are_spread_evenly(wanted):
     assert wanted == 1 or (chosen[-1] == ends[-1] and steps.max() - steps.min() <= 1)
 
 
-NEEDS = [
-    pytest.param({"timeframes": ("m1",), "seq_len": 8, "stride": 600}, id="a long stride"),
-    pytest.param({"timeframes": ("m1", "m5"), "seq_len": 64}, id="m1 and m5"),
-    pytest.param({"timeframes": ("m1", "m15"), "validation_share": 0.7}, id="a short training"),
-    pytest.param({"timeframes": ("m1", "h1"), "seq_len": 8, "stride": 7}, id="up to h1"),
-    pytest.param({"timeframes": tuple(MINUTES), "seq_len": 8}, id="all timeframes"),
-]
-
-
-@pytest.mark.parametrize("changes", NEEDS)
-def test_the_days_that_the_error_asks_for_are_enough_wherever_they_start(changes):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"timeframes": ("m1",), "seq_len": 8, "stride": 600}, id="a long stride"),
+        pytest.param({"timeframes": ("m1", "m5"), "seq_len": 64}, id="m1 and m5"),
+        pytest.param({"timeframes": ("m1", "m15"), "validation_share": 0.7}, id="short training"),
+        pytest.param({"timeframes": ("m1", "h1"), "seq_len": 8, "stride": 7}, id="up to h1"),
+        pytest.param({"timeframes": tuple(MINUTES), "seq_len": 8}, id="all timeframes"),
+    ],
+)
+def test_the_days_that_the_error_asks_for_are_enough_wherever_they_start_and_half_too_few(changes):
     config = data_config(**changes)
     whole = m1_bars(range(round(days_needed(config) * 1440) + 1440))
 
@@ -174,17 +174,10 @@ def test_the_days_that_the_error_asks_for_are_enough_wherever_they_start(changes
 
         assert len(split.training.ends)
         assert len(split.validation.ends)
-
-
-@pytest.mark.parametrize("changes", NEEDS)
-def test_half_of_the_days_needed_are_too_little_and_the_error_says_so(changes):
-    config = data_config(**changes)
     bars = market(round(days_needed(config) * 1440 / 2), config.timeframes)
     days = (bars["m1"].open_time[-1] + 60 - bars["m1"].open_time[0]) / DAY
-
     with pytest.raises(DataError) as error:
         split_windows(find_windows(bars, config), bars, config)
-
     assert f"at least {days_needed(config):.1f} days" in str(error.value)
     assert f"got {days:.1f} days" in str(error.value)
     assert "\n" not in str(error.value)
@@ -206,7 +199,6 @@ def test_bars_off_the_clock_are_refused_since_nobody_knows_what_they_overlap():
 
 
 MASKING = MaskingConfig(mask_ratio=0.25, mask_span_min=2, mask_span_max=3)
-ALL = ("m1", "m5", "m15", "m30", "h1", "h4")
 
 
 def bars_inside(bars, timeframe, end, minutes):
@@ -252,9 +244,9 @@ def test_windows_with_a_long_gap_or_few_m1_bars_are_left_out_and_no_others(minut
 
 
 def test_too_little_data_says_how_many_days_calendar_windows_need():
-    data = data_config(timeframes=ALL, seq_len=256)
+    data = data_config(timeframes=tuple(MINUTES), seq_len=256)
     wanted = days_needed(data, calendar=True)
-    enough, short = (market(round(wanted * share * 1440), ALL) for share in (1, 0.5))
+    enough, short = (market(round(wanted * share * 1440), data.timeframes) for share in (1, 0.5))
 
     MarketWindows(enough, data, calendar=True)
     with pytest.raises(DataError, match=rf"at least {wanted} days .*8 bars of m1 .*=256 minutes"):

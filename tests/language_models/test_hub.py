@@ -32,11 +32,6 @@ def model(tmp_path):
 
 
 @pytest.fixture
-def shards(tmp_path):
-    return save_model(tmp_path / "shards", max_shard_size="4KB")
-
-
-@pytest.fixture
 def offline(monkeypatch):
     return lambda: monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
@@ -128,7 +123,8 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(hub, model, monkeyp
     assert (folder / "model.safetensors").read_bytes() == (model / "model.safetensors").read_bytes()
 
 
-def test_a_second_attempt_asks_only_for_the_files_that_are_missing(hub, model, shards):
+def test_a_second_attempt_asks_only_for_the_files_that_are_missing(hub, model, tmp_path):
+    shards = save_model(tmp_path / "shards", max_shard_size="4KB")
     hub.add(NAME, shards)
     last = sorted(shards.glob("model-*"))[-1].name
     hub.out_of_order.add(last)
@@ -173,6 +169,7 @@ def test_what_the_hub_refuses_is_said_in_words(hub, model):
     assert "got no such model there, or a private one; name a bundled" in fault("someone/nothing")
     assert "got no revision v2 there; name a bundled" in fault(f"{NAME}@v2")
     assert "got a gated model: accept its terms on its page" in fault("someone/gated")
+    assert "must be a hub model's name, got HFValidationError" in fault("google/t5--small")
     assert "must have config.json and safetensors weights, got not" in fault("someone/empty")
 
 
@@ -230,19 +227,14 @@ def test_offline_nothing_is_asked_and_no_model_is_made_up(hub, model, offline):
     assert hub.asked == []
 
 
-def test_a_name_that_the_hub_forbids_is_one_line(hub):
-    assert "must be a hub model's name, got HFValidationError" in fault("google/t5--small")
-
-
 def test_a_reference_that_cannot_be_read_is_the_cache_s_fault(hub):
     snapshot = cache_snapshot(Path(constants.HF_HUB_CACHE), NAME)
     (snapshot.parents[1] / "refs" / "main").write_bytes(b"\xff\xfe")
 
     message = fault()
 
-    assert (
-        f"{NAME}: must be readable in the Hugging Face cache, {constants.HF_HUB_CACHE}" in message
-    )
+    cache = constants.HF_HUB_CACHE
+    assert f"{NAME}: must be readable in the Hugging Face cache, {cache}" in message
     assert "got UnicodeDecodeError" in message
     assert "fetch it again" in message
 

@@ -12,11 +12,8 @@ from stage1.language_models.inventory import inventory, licence_of
 from stage1.language_models.names import BUNDLED_FOLDER, bundled_names
 from stage1.language_models.t5_dimensions import PUBLIC_CONFIGS
 
-ENCODER = sum(
-    p.numel()
-    for name, p in tiny_t5().named_parameters()
-    if name.startswith("encoder.") and "embed" not in name
-)
+INDEX = "model.safetensors.index.json"
+MIT = "---\nlicense: mit\n---\n"
 
 
 @pytest.fixture
@@ -40,7 +37,9 @@ def cached():
     return [entry for entry in entries if entry.where not in ("bundled", "hub")]
 
 
-def test_without_a_cache_the_bundled_models_and_the_public_sizes_are_listed(cache):
+def test_without_a_cache_the_public_sizes_and_the_bundled_models_are_listed_as_their_cards_say(
+    cache,
+):
     entries, faults = inventory()
 
     names = {where: [e.name for e in entries if e.where == where] for where in ("bundled", "hub")}
@@ -48,26 +47,26 @@ def test_without_a_cache_the_bundled_models_and_the_public_sizes_are_listed(cach
     assert names["hub"] == list(PUBLIC_CONFIGS)
     assert faults == []
     assert all((entry.bytes_on_disk is None) == (entry.where == "hub") for entry in entries)
-
-
-def test_bundled_models_are_in_order_of_size_with_the_numbers_of_their_cards(cache):
-    entries = [entry for entry in inventory()[0] if entry.where == "bundled"]
-
-    sizes = [entry.encoder_parameters for entry in entries]
+    sizes = [entry.encoder_parameters for entry in entries if entry.where == "bundled"]
     assert sizes == sorted(sizes)
-    for entry in entries:
-        card = json.loads((BUNDLED_FOLDER / entry.name / "card.json").read_text())
-        assert entry.encoder_parameters == card["encoder_parameters"]
+    for name, size in zip(names["bundled"], sizes, strict=True):
+        card = json.loads((BUNDLED_FOLDER / name / "card.json").read_text())
+        assert size == card["encoder_parameters"]
 
 
 def test_a_cached_t5_is_listed_with_its_parameters_bytes_and_licence(snapshot):
     folder = snapshot()
-    (folder / "README.md").write_text("---\nlicense: mit\n---\nA card.")
+    (folder / "README.md").write_text(f"{MIT}A card.")
 
     (entry,) = cached()
 
     size = sum(path.stat().st_size for path in folder.iterdir())
-    assert entry == ("someone/tiny-t5", "cached", ENCODER, size, "mit")
+    parameters = sum(
+        p.numel()
+        for name, p in tiny_t5().named_parameters()
+        if name.startswith("encoder.") and "embed" not in name
+    )
+    assert entry == ("someone/tiny-t5", "cached", parameters, size, "mit")
 
 
 def test_a_cached_public_size_is_not_listed_as_on_the_hub_too(snapshot):
@@ -119,13 +118,8 @@ def test_a_broken_entry_of_the_cache_is_named_and_the_others_are_listed(cache, s
     [
         pytest.param("config.json", "[" * 100_000, False, id="config.json too deep"),
         pytest.param("config.json", '{"model_type": ', False, id="config.json cut off"),
-        pytest.param("model.safetensors.index.json", "[" * 100_000, True, id="index too deep"),
-        pytest.param(
-            "model.safetensors.index.json",
-            json.dumps({"weight_map": {"a": "x" * 5000}}),
-            True,
-            id="shard of a long name",
-        ),
+        pytest.param(INDEX, "[" * 100_000, True, id="index too deep"),
+        pytest.param(INDEX, json.dumps({"weight_map": {"a": "x" * 5000}}), True, id="long name"),
         pytest.param("card.json", "[" * 100_000, True, id="card.json too deep"),
         pytest.param("README.md", f"---\nlicense: {'[' * 20_000}\n---\n", True, id="card too deep"),
         pytest.param("README.md", "---\nlicense: !!int ''\n---\n", True, id="PyYAML's own fault"),
@@ -154,25 +148,20 @@ def test_a_config_of_absurd_size_does_not_hold_up_the_list(snapshot):
     assert cached() == []
 
 
-def test_a_cache_that_is_a_file_is_named_and_the_rest_is_listed(cache):
-    cache.write_text("not a folder")
-
-    entries, faults = inventory()
-
-    assert len(entries) == len(bundled_names()) + len(PUBLIC_CONFIGS)
-    assert "expects a directory but found a file" in faults[0]
-
-
-def test_an_unreadable_cache_is_named_and_the_rest_is_listed(cache, monkeypatch):
+def test_a_cache_that_is_a_file_or_unreadable_is_named_and_the_rest_is_listed(cache, monkeypatch):
     def refuse(folder):
         raise PermissionError(13, "Permission denied")
 
+    cache.write_text("not a folder")
+
+    beside_a_file, no_folder = inventory()
     monkeypatch.setattr(module, "scan_cache_dir", refuse)
+    beside_a_refusal, refused = inventory()
 
-    entries, faults = inventory()
-
-    assert len(entries) == len(bundled_names()) + len(PUBLIC_CONFIGS)
-    assert faults == ["PermissionError: [Errno 13] Permission denied"]
+    assert len(beside_a_file) == len(bundled_names()) + len(PUBLIC_CONFIGS)
+    assert beside_a_refusal == beside_a_file
+    assert "expects a directory but found a file" in no_folder[0]
+    assert refused == ["PermissionError: [Errno 13] Permission denied"]
 
 
 @pytest.mark.parametrize(
@@ -181,23 +170,13 @@ def test_an_unreadable_cache_is_named_and_the_rest_is_listed(cache, monkeypatch)
         pytest.param({}, "not stated", id="no card"),
         pytest.param({"README.md": "# A card"}, "not stated", id="no front matter"),
         pytest.param({"README.md": "---\nlanguage: en\n---\n"}, "not stated", id="another key"),
-        pytest.param(
-            {"README.md": "---\nlicense: [mit, cc0-1.0]\n---\n"}, "mit, cc0-1.0", id="two"
-        ),
+        pytest.param({"README.md": "---\nlicense: [mit, cc0]\n---\n"}, "mit, cc0", id="two"),
         pytest.param({"README.md": "---\nlicense: [\n---\n"}, "not stated", id="broken YAML"),
         pytest.param({"README.md": "---\nlicense: [[mit]]\n---\n"}, "not stated", id="nested"),
         pytest.param({"README.md": "---\n- a\n---\n"}, "not stated", id="YAML of another kind"),
         pytest.param({"README.md": '---\nlicense: "a\\eb"\n---\n'}, r"'a\x1bb'", id="control code"),
-        pytest.param(
-            {"card.json": '{"license": "cc0-1.0"}', "README.md": "---\nlicense: mit\n---\n"},
-            "cc0-1.0",
-            id="card.json first",
-        ),
-        pytest.param(
-            {"card.json": "{}", "README.md": "---\nlicense: mit\n---\n"},
-            "mit",
-            id="card.json silent",
-        ),
+        pytest.param({"card.json": '{"license": "cc0"}', "README.md": MIT}, "cc0", id="both"),
+        pytest.param({"card.json": "{}", "README.md": MIT}, "mit", id="card.json silent"),
         pytest.param({"card.json": "{"}, "not stated", id="broken card.json"),
         pytest.param({"card.json": '{"license": 3}'}, "not stated", id="no text"),
     ],

@@ -6,12 +6,7 @@ from tiny_training import T5, tiny_language_model
 
 from stage1.config import EncoderConfig
 from stage1.language_models.initialization import build_t5
-from stage1.model.encoders import (
-    EncoderShape,
-    SharedEncoder,
-    T5TimeSeriesAdapter,
-    scale_tokens,
-)
+from stage1.model.encoders import EncoderShape, SharedEncoder, T5TimeSeriesAdapter, scale_tokens
 
 
 def shape_of(timeframes=3, *, seq_len=16, patch_len=4, pairs=()):
@@ -110,25 +105,18 @@ def test_a_token_of_zeros_stays_zero_with_a_finite_gradient():
 
 
 @pytest.mark.parametrize("scale", [0.1, 2.5, 13.5])
-def test_the_t5_is_called_once_with_all_timeframes_folded_at_the_input_scale(scale):
+def test_one_call_of_the_t5_has_all_timeframes_at_the_input_scale_as_a_call_for_each_would(scale):
     encoder, calls = adapter(input_scale=scale), []
     encoder.t5.register_forward_pre_hook(
         lambda module, args, kwargs: calls.append(kwargs["inputs_embeds"]), with_kwargs=True
     )
 
-    encoder(bars())
+    folded = encoder(bars())
 
     assert [call.shape for call in calls] == [(2 * 3, 4, T5["d_model"])]
     rms = calls[0].square().mean(dim=-1).sqrt()
     torch.testing.assert_close(rms, torch.full((6, 4), scale), rtol=1e-4, atol=0)
-
-
-def test_the_folded_call_gives_what_a_call_per_timeframe_gives():
-    encoder = adapter()
-    tokens = scale_tokens(encoder.embedding(bars()), 2.5)
-
-    folded = encoder(bars())
-
+    tokens = scale_tokens(encoder.embedding(bars()), scale)
     apart = [encoder.t5(inputs_embeds=tokens[:, i]).last_hidden_state for i in range(3)]
     torch.testing.assert_close(folded, encoder.unpatch(torch.stack(apart, dim=1)))
 

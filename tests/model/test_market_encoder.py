@@ -48,13 +48,15 @@ def test_a_vector_is_the_mean_of_the_codes_of_the_real_bars(sections):
             torch.testing.assert_close(vectors[window, index], there.mean(dim=0))
 
 
-def test_without_a_mask_all_bars_are_real_and_none_is_hidden():
+def test_without_a_mask_all_bars_are_real_and_an_agent_s_gradient_reaches_every_weight():
     config = tiny_config()
     encoder = encoder_of(config)
     batch = encoder.windows(market(600, config.data.timeframes)).batch(np.arange(5))
-
     everywhere = torch.ones_like(batch.real)
 
+    encoder.embed(batch.features, batch.real).square().sum().backward()
+
+    assert [name for name, p in encoder.named_parameters() if p.grad is None] == []
     torch.testing.assert_close(
         encoder(batch.features), encoder(batch.features, ~everywhere, everywhere)
     )
@@ -74,14 +76,3 @@ def test_a_timeframe_without_a_bar_in_the_window_has_a_vector_of_zeros():
 
     assert not vectors[:, 2].any()
     assert vectors[:, :2].all()
-
-
-def test_an_agent_s_gradient_reaches_every_weight_and_none_only_reconstructs():
-    config = tiny_config()
-    encoder = encoder_of(config)
-    batch = encoder.windows(market(600, config.data.timeframes)).batch(np.arange(5))
-
-    encoder.embed(batch.features, batch.real).square().sum().backward()
-
-    without = [name for name, p in encoder.named_parameters() if p.grad is None]
-    assert without == []

@@ -25,7 +25,6 @@ from stage1.model.spectral import spectral_delta
 CALENDAR = tiny_config(calendar=True)
 CONFIG = tiny_config(loss={"weights.cross": 0.1})
 NAMES = CONFIG.data.timeframes
-DAY = 86_400
 
 
 @pytest.fixture(scope="module")
@@ -141,14 +140,16 @@ def test_a_timeframe_that_is_only_context_has_no_score_and_no_part_in_that_of_al
         assert math.isnan(each[name])
 
 
-def test_where_nothing_is_scored_there_is_no_score(batch):
+def test_there_is_no_score_where_nothing_is_scored_or_what_is_decoded_is_not_finite(decoded, batch):
     nothing = batch._replace(scored=torch.zeros_like(batch.scored))
+    decoded[0] = float("nan")
 
-    metrics = metrics_of(batch.targets, nothing)
+    unscored, broken = metrics_of(batch.targets, nothing), metrics_of(decoded, batch)
 
-    assert math.isnan(metrics["val_correlation"])
-    assert math.isnan(metrics["val_skill"])
-    assert math.isnan(metrics["spectral_delta"])
+    assert math.isnan(broken["val_loss"])
+    for name in ("val_correlation", "val_skill", "spectral_delta"):
+        assert math.isnan(unscored[name])
+        assert math.isnan(broken[name])
 
 
 def test_consistency_and_spectra_are_those_of_windows_as_a_user_gets_them(decoded, batch):
@@ -207,35 +208,17 @@ def test_every_metric_has_a_direction_in_which_the_truth_is_best(decoded, batch)
         assert of_truth[name] != of_noise[name]
 
 
-def test_what_is_not_finite_is_not_hidden(decoded, batch):
-    decoded[0] = float("nan")
-
-    metrics = metrics_of(decoded, batch)
-
-    assert math.isnan(metrics["val_loss"])
-    assert math.isnan(metrics["val_correlation"])
-    assert math.isnan(metrics["val_skill"])
-    assert math.isnan(metrics["spectral_delta"])
-
-
 def test_the_loss_of_predicting_0_is_the_huber_loss_of_the_truth(batch):
     config = tiny_config(loss={"huber_delta": 0.7})
 
     result = evaluate_baselines(interpolated(batch), batch, config)["zero_val_loss"]
 
-    per_timeframe = []
-    for index in range(3):
-        per_timeframe.append(huber_by_hand(pooled(batch.targets, batch, index), 0.7).mean())
+    per_timeframe = [
+        huber_by_hand(pooled(batch.targets, batch, index), 0.7).mean() for index in range(3)
+    ]
     assert result == pytest.approx(np.mean(per_timeframe), rel=1e-5)
     zeros = torch.zeros_like(batch.targets)
     assert result == metrics_of(zeros, batch, config)["val_loss"]
-
-
-def only(batch, index):
-    """The batch with the scored bars of one timeframe alone."""
-    scored = torch.zeros_like(batch.scored)
-    scored[:, index] = batch.scored[:, index]
-    return batch._replace(scored=scored)
 
 
 def test_each_timeframe_s_metrics_are_those_of_its_own_scored_bars(decoded, batch):
@@ -244,7 +227,9 @@ def test_each_timeframe_s_metrics_are_those_of_its_own_scored_bars(decoded, batc
     each = each_of(decoded, batch, config)
 
     for index, name in enumerate(NAMES):
-        alone = metrics_of(decoded, only(batch, index), config)
+        its_own = torch.zeros_like(batch.scored)
+        its_own[:, index] = batch.scored[:, index]
+        alone = metrics_of(decoded, batch._replace(scored=its_own), config)
         mine, truth = (pooled(values, batch, index) for values in (decoded, batch.targets))
         huber = huber_by_hand(mine - truth, 0.3).mean()
         assert each[name]["huber"] == pytest.approx(huber, rel=1e-5)
@@ -296,12 +281,17 @@ def test_there_are_never_more_than_32_blocks(count):
     assert np.unique(blocks).tolist() == list(range(min(count, 32)))
 
 
-def test_a_block_is_as_long_as_the_longest_window_where_that_is_more_than_a_32nd():
+def test_a_block_is_as_long_as_the_longest_window_and_follows_the_clock_where_some_are_missing():
     starts, ends = windows_every(60, count=24 * 10, length=24 * 60)
+    days = (ends - ends[0]) // 86_400
+    weekend = (days == 4) | (days == 5)
 
-    blocks = blocks_of_windows(starts, ends)
+    blocks, without_weekend = (
+        blocks_of_windows(starts[some], ends[some]) for some in (days >= 0, ~weekend)
+    )
 
     assert np.bincount(blocks).tolist() == [24] * 10  # one day each
+    assert np.unique(without_weekend).tolist() == [0, 1, 2, 3, 6, 7, 8, 9]
 
 
 def test_windows_with_a_block_between_them_share_no_bar():
@@ -315,22 +305,11 @@ def test_windows_with_a_block_between_them_share_no_bar():
         assert ends[blocks == block].max() <= starts[blocks == block + 2].min()
 
 
-def test_blocks_follow_the_clock_where_windows_are_missing():
-    starts, ends = windows_every(60, count=24 * 10, length=60 * 24)
-    weekend = (ends >= ends[0] + 4 * DAY) & (ends < ends[0] + 6 * DAY)
+def test_every_block_has_the_sums_over_its_own_scored_bars_and_of_0_without_windows(decoded, batch):
+    blocks = torch.arange(len(batch.targets)) % 3
 
-    blocks = blocks_of_windows(starts[~weekend], ends[~weekend])
-
-    assert np.unique(blocks).tolist() == [0, 1, 2, 3, 6, 7, 8, 9]
-
-
-@pytest.fixture(scope="module")
-def blocks(batch):
-    return torch.arange(len(batch.targets)) % 3
-
-
-def test_every_block_has_the_sums_over_its_own_scored_bars(decoded, batch, blocks):
     sums = block_sums(decoded, batch, blocks)
+    with_empty_blocks = block_sums(decoded, batch, 2 * blocks)
 
     assert sums.shape == (3, 4, 3, 6)
     assert sums.dtype == torch.float64
@@ -353,10 +332,5 @@ def test_every_block_has_the_sums_over_its_own_scored_bars(decoded, batch, block
             np.testing.assert_allclose(
                 sums[timeframe, :, block].T, np.stack(expected), rtol=1e-12, atol=1e-9
             )
-
-
-def test_a_block_without_windows_has_sums_of_0(decoded, batch, blocks):
-    sums = block_sums(decoded, batch, 2 * blocks)
-
-    assert sums.shape[2] == 5
-    assert not sums[:, :, [1, 3]].any()
+    assert with_empty_blocks.shape[2] == 5
+    assert not with_empty_blocks[:, :, [1, 3]].any()

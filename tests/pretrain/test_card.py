@@ -74,22 +74,16 @@ def test_the_gain_per_doubling_is_the_mean_over_the_doublings(card):
     losses = {"model": 5.0, "unigram": 6.5, "untrained": 9.0}
     training = card.training.model_dump() | {"steps": 8000}
 
-    longer = changed(
-        card,
-        training=training,
-        held_out_loss=losses,
-        shorter={"steps": 1000, "held_out_loss": 5.6},
-    )
+    shorter = {"steps": 1000, "held_out_loss": 5.6}
+    longer = changed(card, training=training, held_out_loss=losses, shorter=shorter)
 
     assert longer.gain_per_doubling == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize(
     ("content", "fault"),
-    [
-        pytest.param("{", "its form", id="no JSON"),
-        pytest.param('{"name": "x"}', "size", id="keys missing"),
-    ],
+    [("{", "its form"), ('{"name": "x"}', "size")],
+    ids=["no JSON", "keys missing"],
 )
 def test_a_card_of_another_make_is_one_line(tmp_path, content, fault):
     (tmp_path / "card.json").write_text(content)

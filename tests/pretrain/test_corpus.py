@@ -6,15 +6,7 @@ import sentencepiece
 
 from stage1.base.errors import DataError
 from stage1.pretrain import corpus
-from stage1.pretrain.corpus import (
-    Corpus,
-    read_corpus,
-    read_sources,
-    text_files,
-    token_streams,
-)
-
-LETTERS = np.array(list("abcdefgh"))
+from stage1.pretrain.corpus import Corpus, read_corpus, read_sources, text_files, token_streams
 
 
 def paragraphs(count, *, seed=0, words=12):
@@ -23,7 +15,7 @@ def paragraphs(count, *, seed=0, words=12):
     shares = np.arange(8, 0, -1) / 36
 
     def word():
-        return "".join(generator.choice(LETTERS, size=generator.integers(2, 7), p=shares))
+        return "".join(generator.choice(list("abcdefgh"), size=generator.integers(2, 7), p=shares))
 
     lexicon = [word() for _ in range(120)]
     return [" ".join(generator.choice(lexicon, size=words)) for _ in range(count)]
@@ -65,9 +57,8 @@ def test_repeats_are_dropped_even_where_the_lines_break_elsewhere(tmp_path):
     texts = paragraphs(300)
     repeats = [text.replace(" ", "\n  ", 2) for text in texts]
 
-    read = read_corpus(
-        [write(tmp_path / "a.txt", texts), write(tmp_path / "b.txt", repeats + texts)]
-    )
+    files = [write(tmp_path / "a.txt", texts), write(tmp_path / "b.txt", repeats + texts)]
+    read = read_corpus(files)
 
     assert sorted(read.training + read.held_out) == sorted(texts)
 
@@ -95,13 +86,8 @@ def test_text_files_are_found_below_folders_in_a_fixed_order(tmp_path):
 
     found = text_files([tmp_path, tmp_path / "README.md"])
 
-    assert [path.relative_to(tmp_path).as_posix() for path in found] == [
-        "a.txt",
-        "b/10.txt",
-        "b/2.txt",
-        "c/d/e.txt",
-        "README.md",
-    ]
+    order = ["a.txt", "b/10.txt", "b/2.txt", "c/d/e.txt", "README.md"]
+    assert [path.relative_to(tmp_path).as_posix() for path in found] == order
 
 
 @pytest.mark.parametrize("name", ["absent", "empty"])
@@ -142,14 +128,18 @@ def test_a_folder_named_as_a_text_file_is_searched_and_a_broken_link_is_an_error
         read_corpus([tmp_path])
 
 
-def test_the_vocabulary_has_t5s_special_ids_and_the_streams_give_back_the_text(
+def test_the_vocabulary_has_t5s_special_ids_and_is_used_again_and_the_streams_give_back_the_text(
     tmp_path, small_vocabulary
 ):
     texts = paragraphs(200)
     read = Corpus(texts[:160], texts[160:], "")
 
     streams = token_streams(read, tmp_path)
+    written = (tmp_path / "spiece.model").stat().st_mtime_ns
+    again = token_streams(read, tmp_path)
 
+    assert (tmp_path / "spiece.model").stat().st_mtime_ns == written
+    assert np.array_equal(streams.training, again.training)
     processor = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "spiece.model"))
     assert (processor.pad_id(), processor.eos_id(), processor.unk_id()) == (0, 1, 2)
     assert processor.get_piece_size() == 60
@@ -168,17 +158,6 @@ def test_the_vocabulary_knows_the_training_text_only(tmp_path, small_vocabulary)
 
     vocabularies = [(tmp_path / name / "spiece.model").read_bytes() for name in ("one", "other")]
     assert vocabularies[0] == vocabularies[1]
-
-
-def test_an_existing_vocabulary_is_used_again(tmp_path, small_vocabulary):
-    read = Corpus(paragraphs(200), paragraphs(50, seed=1), "")
-    first = token_streams(read, tmp_path)
-    written = (tmp_path / "spiece.model").stat().st_mtime_ns
-
-    second = token_streams(read, tmp_path)
-
-    assert (tmp_path / "spiece.model").stat().st_mtime_ns == written
-    assert np.array_equal(first.training, second.training)
 
 
 def test_a_text_too_poor_for_the_vocabulary_is_an_error(tmp_path, small_vocabulary):
@@ -209,7 +188,6 @@ def test_a_stream_one_token_longer_than_a_row_is_enough(tmp_path, small_vocabula
         token_streams(Corpus(["a"] * 160, ["a"] * 161, ""), tmp_path)
 
 
-TEXTS = {"books/a.txt": "größer".encode(), "b.txt": "naïve".encode("cp1252")}
 SOURCE = {
     "name": "books",
     "version": "1.0.0",
@@ -228,8 +206,8 @@ def folder_of_texts(tmp_path):
     def make(content, name="corpus"):
         folder = tmp_path / name
         (folder / "books").mkdir(parents=True)
-        for path, text in TEXTS.items():
-            (folder / path).write_bytes(text)
+        (folder / "books" / "a.txt").write_bytes("größer".encode())
+        (folder / "b.txt").write_bytes("naïve".encode("cp1252"))
         if content is not None:
             text = content if isinstance(content, str) else json.dumps(content)
             (folder / "sources.json").write_text(text)

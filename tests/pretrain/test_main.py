@@ -154,18 +154,12 @@ def test_the_card_holds_the_measured_numbers(finished):
     assert yaml.safe_load(card.split("---\n")[1])["license"] == "mine: all [of it]"
 
 
-def test_nothing_but_the_model_its_vocabulary_and_its_card_is_left_and_all_may_read_it(finished):
-    modes = {
-        path.name: oct(path.stat().st_mode & 0o777) for path in sorted(finished.folder.iterdir())
-    }
+def test_a_training_leaves_files_that_all_may_read_and_says_what_matters_and_nothing_else(finished):
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in finished.folder.iterdir()}
+    lines = finished.printed.out.splitlines()
 
     names = ["README.md", "card.json", "config.json", "model.safetensors", "spiece.model"]
     assert modes == dict.fromkeys(names, "0o644")
-
-
-def test_a_training_says_what_matters_and_nothing_else(finished):
-    lines = finished.printed.out.splitlines()
-
     assert [line.split(":")[0] for line in lines[1:]] == [
         "step 3 of 6",
         "step 6 of 6",
@@ -239,26 +233,24 @@ def test_an_interruption_before_anything_is_saved_says_so(text, tmp_path, monkey
     assert printed.error.startswith("interrupted: nothing to go on from is saved yet")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_steps_are_timed_is_no_success(text, tmp_path, monkeypatch, number):
+@pytest.mark.parametrize(
+    ("number", "steps", "saved"),
+    [
+        pytest.param(signal.SIGINT, (), "nothing to go on from is saved yet", id="while timed"),
+        pytest.param(signal.SIGTERM, (), "nothing to go on from is saved yet", id="terminated"),
+        pytest.param(signal.SIGTERM, ("--steps", 2), "the state after step 1 of 2 ", id="later"),
+    ],
+)
+def test_a_signal_is_no_success(text, tmp_path, monkeypatch, number, steps, saved):
     # as in a shell's foreground: what runs in the background ignores Ctrl-C
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     press(monkeypatch, number)
 
-    printed = run(text, "--out", tmp_path / "out")
+    printed = run(text, "--out", tmp_path / "out", *steps)
     signal.signal(signal.SIGINT, before)
 
     assert printed.status == 130
-    assert printed.error.startswith("interrupted: nothing to go on from is saved yet")
-
-
-def test_a_request_to_terminate_is_no_success(text, tmp_path, monkeypatch):
-    press(monkeypatch, signal.SIGTERM)
-
-    printed = run(text, "--out", tmp_path / "out", "--steps", 2)
-
-    assert printed.status == 130
-    assert "the state after step 1 of 2 is saved" in printed.error
+    assert printed.error.startswith(f"interrupted: {saved}")
 
 
 @pytest.mark.parametrize("options", [["--steps", 1, "--seed", 1], ["--resume"]])
@@ -272,13 +264,6 @@ def test_a_finished_training_is_neither_overwritten_nor_gone_on_with(text, finis
     assert weights(finished.folder) == before
 
 
-def test_an_unfinished_training_is_not_overwritten(text, unfinished):
-    printed = run(text, "--out", unfinished, "--steps", 2)
-
-    assert printed.status == 2
-    assert "already holds a training; use --resume or another --out" in printed.error
-
-
 @pytest.mark.parametrize("content", [b"garbage", b""])
 def test_going_on_with_another_vocabulary_is_refused(text, unfinished, content):
     (unfinished / "spiece.model").write_bytes(content)
@@ -290,20 +275,23 @@ def test_going_on_with_another_vocabulary_is_refused(text, unfinished, content):
 
 
 @pytest.mark.parametrize(
-    ("option", "value"),
+    ("options", "message"),
     [
-        pytest.param("--seed", 1, id="seed"),
-        pytest.param("--size", "micro", id="size"),
-        pytest.param("--steps", 3, id="steps"),
-        pytest.param("--precision", "bf16-mixed", id="precision"),
-        pytest.param("--threads", 3, id="threads"),
+        (["--steps", 2], "already holds a training; use --resume or another --out"),
+        (["--resume", "--seed", 1], "--resume: --seed must be"),
+        (["--resume", "--size", "micro"], "--resume: --size must be"),
+        (["--resume", "--steps", 3], "--resume: --steps must be"),
+        (["--resume", "--precision", "bf16-mixed"], "--resume: --precision must be"),
+        (["--resume", "--threads", 3], "--resume: --threads must be"),
     ],
 )
-def test_resuming_another_training_than_the_state_s_is_refused(text, unfinished, option, value):
-    printed = run(text, "--out", unfinished, "--resume", option, value)
+def test_an_unfinished_training_is_not_overwritten_nor_gone_on_with_as_another(
+    text, unfinished, options, message
+):
+    printed = run(text, "--out", unfinished, *options)
 
     assert printed.status == 2
-    assert f"--resume: {option} must be" in printed.error
+    assert message in printed.error
 
 
 def test_resuming_on_another_corpus_is_refused_and_leaves_the_state(text, unfinished, tmp_path):

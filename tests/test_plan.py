@@ -13,7 +13,6 @@ from stage1.plan import __main__ as command
 from stage1.plan import resources
 from stage1.training.timing import TrialTiming
 
-SMOKE = ROOT / "search_spaces" / "smoke.yaml"
 BASE = """\
 data: {timeframes: [m1, m5, m15], seq_len: 64}
 transfer_learning: {lm_name_or_path: english-t5-nano}
@@ -71,9 +70,6 @@ def space_of(folder, *replaced, base=BASE):
 def plain(text):
     """Printed text without its line breaks."""
     return " ".join(text.split())
-
-
-# --- the plan ---
 
 
 def test_a_plan_tells_trials_time_memory_disk_claims_and_the_next_command_and_writes_nothing(
@@ -160,9 +156,6 @@ def test_gpus_limit_the_trials_at_once_and_their_memory_is_told(
     assert per_gpu in plain(out)
 
 
-# --- claims ---
-
-
 def test_studies_are_simulated_with_the_design_of_the_file(call, folder, simulated):
     space = space_of(folder, ("configurations: 4, seeds: 2", "configurations: 16, seeds: 3"))
 
@@ -215,9 +208,6 @@ def test_a_study_without_a_t5_has_no_claim_left(call, folder, simulated, timed_c
     assert len(timed_configs) == 1
 
 
-# --- the next command ---
-
-
 def test_the_next_command_has_the_options_of_the_plan(call, folder, simulated):
     options = ("--trials", "5", "--seed", "3", "--out", "my runs")
 
@@ -235,9 +225,6 @@ def test_a_study_that_has_begun_is_gone_on_with(call, folder, simulated):
 
     assert "runs/simulated has begun already" in out
     assert out.endswith(" --resume\n")
-
-
-# --- mistakes ---
 
 
 @pytest.mark.parametrize(
@@ -283,12 +270,9 @@ def test_ctrl_c_is_status_130(call, folder, simulated, monkeypatch):
     assert "Traceback" not in err
 
 
-# --- as a user runs it ---
-
-
 @pytest.mark.slow
 def test_the_smoke_study_is_planned_for_80_columns():
-    done = stage1("stage1.plan", SMOKE, env={"COLUMNS": "80"})
+    done = stage1("stage1.plan", ROOT / "search_spaces" / "smoke.yaml", env={"COLUMNS": "80"})
 
     assert without_loading_lines(done.stderr) == ""
     lines = done.stdout.splitlines()

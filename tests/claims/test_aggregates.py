@@ -15,8 +15,6 @@ from stage1.claims.aggregates import (
     probability_of_improvement,
 )
 
-# --- interquartile mean ---
-
 
 def test_the_interquartile_mean_leaves_out_a_quarter_at_each_end():
     scores = np.arange(1.0, 9.0).reshape(4, 2)
@@ -33,15 +31,12 @@ def test_the_interquartile_mean_is_scipys(generator, count):
     assert interquartile_mean(scores) == pytest.approx(expected)
 
 
-def test_runs_that_are_not_finite_do_not_count(generator):
+def test_runs_that_are_not_finite_do_not_count_and_no_run_has_no_interquartile_mean(generator):
     scores = generator.normal(size=(6, 3))
     scores[[0, 2, 3], [1, 0, 2]] = [np.nan, np.inf, -np.inf]
 
     expected = stats.trim_mean(scores[np.isfinite(scores)], 0.25)
     assert interquartile_mean(scores) == pytest.approx(expected)
-
-
-def test_no_run_has_no_interquartile_mean():
     assert np.isnan(interquartile_mean(np.full((2, 2), np.nan)))
     assert np.isnan(interquartile_mean(np.empty((0, 2, 5)))).all()
 
@@ -102,15 +97,14 @@ def test_a_single_configuration_has_no_band(generator, scores):
     assert np.isnan([mean.low, mean.high, *profile.low, *profile.high]).all()
 
 
-# --- performance profile ---
+def test_the_profile_is_the_share_of_runs_above_each_threshold_if_there_is_any(generator):
+    scores, thresholds = np.array([[1.0, 2.0], [3.0, np.nan], [4.0, 5.0]]), np.array([0, 2, 4.5, 5])
 
-
-def test_the_profile_is_the_share_of_runs_above_each_threshold(generator):
-    scores = np.array([[1.0, 2.0], [3.0, np.nan], [4.0, 5.0]])
-
-    profile = performance_profile(scores, np.array([0.0, 2.0, 4.5, 5.0]), generator=generator)
+    profile = performance_profile(scores, thresholds, generator=generator)
+    nothing = performance_profile(np.nan * scores, thresholds, generator=generator)
 
     assert profile.estimate == pytest.approx([1, 3 / 5, 1 / 5, 0])
+    assert np.isnan(np.stack(nothing)).all()
 
 
 def test_the_profiles_band_is_that_of_a_share(generator):
@@ -124,15 +118,6 @@ def test_the_profiles_band_is_that_of_a_share(generator):
     assert (profile.low[1], profile.high[1]) == pytest.approx((low, high), abs=0.011)
 
 
-def test_an_arm_without_scores_has_no_profile(generator):
-    profile = performance_profile(np.full((3, 2), np.nan), np.zeros(4), generator=generator)
-
-    assert np.isnan(np.stack(profile)).all()
-
-
-# --- probability of improvement ---
-
-
 def test_the_probability_of_improvement_is_rliables():
     first = np.array([[0.6, 0.5], [0.7, 0.55], [0.65, 0.6]])
     second = np.array([[0.5, 0.45], [0.6, 0.5], [0.4, 0.52]])
@@ -141,18 +126,13 @@ def test_the_probability_of_improvement_is_rliables():
     assert probability_of_improvement(second, first) == pytest.approx(0.11111, abs=5e-6)
 
 
-def test_the_probability_of_improvement_is_mann_and_whitneys_u(generator):
+def test_the_probability_of_improvement_is_mann_and_whitneys_u_and_a_half_for_equal_arms(generator):
     first = generator.integers(6, size=(9, 1)).astype(float)  # many ties
     second = generator.integers(5, size=(7, 1)).astype(float)
 
     u = stats.mannwhitneyu(first[:, 0], second[:, 0]).statistic
     assert probability_of_improvement(first, second) == pytest.approx(u / (9 * 7))
-
-
-def test_equal_arms_do_not_improve_on_each_other():
-    same = np.full((4, 2), 0.5)
-
-    assert probability_of_improvement(same, same[:1]) == 0.5
+    assert probability_of_improvement(np.full((4, 2), 0.5), np.full((1, 2), 0.5)) == 0.5
 
 
 def test_only_columns_that_both_arms_have_count():

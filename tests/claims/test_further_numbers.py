@@ -28,17 +28,18 @@ def shown(tables, *, fixed=None):
     return {one.name: numbers[one.number] for one in DEFINITIONS if one.number in numbers}
 
 
-def test_every_claim_about_scores_has_numbers_beside_it(arms):
+def test_every_claim_about_scores_has_numbers_beside_it_and_none_of_a_search_there_was_not(arms):
     numbers = shown(study_tables(arms))
 
-    assert list(numbers) == [
-        "sensitivity",
-        "early gain",
-        "gain at the horizon",
-        "stability",
-        "early signal",
-    ]
+    names = ["sensitivity", "early gain", "gain at the horizon", "stability", "early signal"]
+    assert list(numbers) == names
     assert all(len(beside) > 0 for beside in numbers.values())
+    assert math.isnan(numbers["gain at the horizon"]["tuned against tuned, difference"])
+    assert not any("frozen" in name for name in numbers["gain at the horizon"])
+    # Log losses at epochs 0, 1, 2 are 0, 0 and the final one: one bend of its size.
+    bend = np.abs(arms["random"].log_loss).mean()
+    roughness = numbers["stability"]["roughness of the curve of log val_loss, random"]
+    assert roughness == pytest.approx(bend)
 
 
 def test_what_tuning_buys_is_told_for_a_quarter_of_the_configurations(arms):
@@ -78,9 +79,6 @@ def test_the_speed_is_the_first_epoch_that_reaches_where_the_other_arm_ends(arms
     assert math.isnan(behind["seconds to get there"])
 
 
-# --- tuned against tuned ---
-
-
 def with_search(tables, points):
     """Rows of search and confirmation: (stage, arm, config_id, seed, val_correlation)."""
     names = ["stage", "arm", "config_id", "seed", "val_correlation"]
@@ -109,9 +107,6 @@ def test_tuned_against_tuned_takes_each_arms_best_point_on_the_seeds_that_did_no
     assert numbers["tuned against tuned, difference"] == pytest.approx(0.11)
 
 
-# --- never frozen ---
-
-
 def test_the_gain_without_freezing_takes_those_configurations_alone(arms):
     tables = study_tables(arms)
     frozen = {f"design{c:03d}": [0, 2, None][c % 3] for c in range(9)}
@@ -127,47 +122,19 @@ def test_the_gain_without_freezing_takes_those_configurations_alone(arms):
     assert beside["configurations that never froze it"] == 3
 
 
-def test_without_a_search_nothing_is_tuned_nor_told_of_the_freezing(arms):
-    numbers = shown(study_tables(arms))["gain at the horizon"]
-
-    assert math.isnan(numbers["tuned against tuned, difference"])
-    assert not any("frozen" in name for name in numbers)
-
-
-# --- stability ---
-
-
-def test_the_roughness_is_the_mean_bend_of_the_log_loss(arms):
-    numbers = shown(study_tables(arms))["stability"]
-
-    # Log losses at epochs 0, 1, 2 are 0, 0 and the final one: one bend of its size.
-    expected = np.abs(arms["random"].log_loss).mean()
-    assert numbers["roughness of the curve of log val_loss, random"] == pytest.approx(expected)
-
-
-def test_divergence_is_compared_in_pairs(arms):
+def test_divergence_is_compared_in_pairs_and_arms_that_diverge_alike_do_not_differ(arms):
     ours, theirs = np.zeros((2, 9, 2), dtype=bool)
     ours[:4] = True
     theirs[3:5, 0] = True  # one of two together with the other arm
-    tables = study_tables(
-        {
-            "pretrained": arms["pretrained"]._replace(diverged=ours),
-            "random": arms["random"]._replace(diverged=theirs),
-        }
-    )
 
-    numbers = shown(tables)["stability"]
+    def p_of(*diverged):
+        pairs = zip(PAIR, diverged, strict=True)
+        tables = study_tables({name: arms[name]._replace(diverged=one) for name, one in pairs})
+        return shown(tables)["stability"]["p that both diverge equally often (McNemar)"]
 
-    expected = binomtest(7, 8).pvalue
-    assert numbers["p that both diverge equally often (McNemar)"] == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("outcome", [True, False])
-def test_arms_that_diverge_alike_do_not_differ(arms, outcome):
-    same = np.full((9, 2), outcome)
-    tables = study_tables({name: arms[name]._replace(diverged=same) for name in PAIR})
-
-    assert shown(tables)["stability"]["p that both diverge equally often (McNemar)"] == 1
+    assert p_of(ours, theirs) == pytest.approx(binomtest(7, 8).pvalue)
+    for same in (np.zeros_like(ours), np.ones_like(ours)):
+        assert p_of(same, same) == 1
 
 
 def test_what_the_draw_of_the_weights_adds_is_what_a_fixed_draw_lacks(arms):
@@ -180,9 +147,6 @@ def test_what_the_draw_of_the_weights_adds_is_what_a_fixed_draw_lacks(arms):
     variances = [scores.log_loss.var(axis=1, ddof=1).sum() for scores in (fixed, arms["random"])]
     assert share == pytest.approx(1 - variances[0] / variances[1])
     assert name not in shown(tables)["stability"]
-
-
-# --- early signal ---
 
 
 @pytest.mark.parametrize(
@@ -209,17 +173,12 @@ def test_the_first_clear_epoch_is_the_first_whose_tau_is_high_enough(luck, epoch
     assert expected == (None if math.isnan(epoch) else epoch)
 
 
-# --- in trouble ---
-
-
 @pytest.mark.parametrize(
     "change",
     [
         pytest.param(lambda t: t._replace(trials=t.trials.iloc[:1]), id="one trial"),
         pytest.param(lambda t: t._replace(curves=t.curves.iloc[:0]), id="no curves"),
-        pytest.param(
-            lambda t: t._replace(trials=t.trials.assign(status="failed")), id="all failed"
-        ),
+        pytest.param(lambda t: t._replace(trials=t.trials.assign(status="failed")), id="failed"),
     ],
 )
 def test_where_there_is_nothing_to_tell_numbers_are_nan(arms, change):

@@ -152,9 +152,6 @@ def test_an_inconclusive_gain_says_how_many_configurations_would_do(generator):
     assert f"about {needed} configurations" in decision.reason
 
 
-# --- error reduction ---
-
-
 def test_the_error_reductions_interval_is_what_a_paired_t_test_of_errors_accepts(generator):
     first, second = drawn_arm(generator, mean=0.93), drawn_arm(generator, mean=0.9)
 

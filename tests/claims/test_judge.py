@@ -73,13 +73,19 @@ def written_claims(evaluation):
 # --- in health ---
 
 
-def test_a_run_has_every_claim_and_the_lines_beside_them(tables):
+def test_a_run_has_every_claim_and_beside_them_lines_robustness_and_seconds_per_step(tables):
     evaluation = evaluate(tables)
 
     assert [claim.definition for claim in evaluation.claims] == list(PLANNED)
     assert [claim.id for claim in evaluation.beside] == ["2b", "3b"]
     assert [claim.definition for claim in evaluation.lines] == list(DEFINITIONS)
     assert all(claim.arm_pair == ("pretrained", "random") for claim in about_scores(evaluation))
+    claims = {claim.id: claim for claim in evaluation.lines}
+    assert all("label swap" in claims[number].robustness for number in "12345")
+    assert [number for number in claims if TIME_BLOCKS in claims[number].robustness] == ["2", "3"]
+    assert claims["6"].robustness == claims["2b"].robustness == {}
+    seconds = claims["6"].shown["seconds per step of trials, pretrained / random"]
+    assert seconds == pytest.approx(0.03 / 0.02)
 
 
 def test_the_gain_of_a_run_is_that_of_its_tables(tables):
@@ -90,14 +96,6 @@ def test_the_gain_of_a_run_is_that_of_its_tables(tables):
     p = stats.ttest_rel(ends["pretrained"], ends["random"]).pvalue
     assert (claim.interval.estimate, claim.p) == pytest.approx((gain, p / ERROR_RATE * 0.05))
     assert claim.verdict is Verdict.SUPPORTED
-
-
-def test_robustness_lines_stand_beside_the_claims_they_are_of(tables):
-    claims = by_id(tables)
-
-    assert all("label swap" in claims[number].robustness for number in "12345")
-    assert [number for number in claims if TIME_BLOCKS in claims[number].robustness] == ["2", "3"]
-    assert claims["6"].robustness == claims["2b"].robustness == {}
 
 
 def test_a_run_is_evaluated_from_its_folder(tmp_path):
@@ -319,8 +317,13 @@ def test_the_registered_size_decides_about_cost(timed):
         ([0.80, 0.81, 0.79], Verdict.SUPPORTED),
     ],
 )
-def test_the_cost_is_judged_against_the_margin(timed, ratios, verdict):
-    assert by_id(timed._replace(cost=timed_cost(2 * ratios)))["6"].verdict is verdict
+@pytest.mark.parametrize("trials", [12, 3], ids=["ended", "running"])
+def test_the_cost_is_judged_against_the_margin_while_the_design_runs_too(
+    timed, ratios, verdict, trials
+):
+    tables = timed._replace(trials=timed.trials.iloc[:trials], cost=timed_cost(2 * ratios))
+
+    assert by_id(tables)["6"].verdict is verdict
 
 
 @pytest.mark.parametrize(
@@ -338,18 +341,6 @@ def test_without_enough_timings_nothing_is_told_about_cost(timed, cost, reason):
     assert claim.verdict is Verdict.NOT_EVALUABLE
     assert reason in claim.reason
     assert reason in claim.sentence
-
-
-def test_the_cost_is_told_while_the_design_still_runs(timed):
-    running = timed._replace(trials=timed.trials.iloc[:3], cost=timed_cost(CLOSE))
-
-    assert by_id(running)["6"].verdict is Verdict.SUPPORTED
-
-
-def test_pretrained_and_random_trials_are_compared_in_their_seconds_per_step(tables):
-    name = "seconds per step of trials, pretrained / random"
-
-    assert by_id(tables)["6"].shown[name] == pytest.approx(0.03 / 0.02)
 
 
 def test_a_study_without_a_t5_has_no_cost():
@@ -386,12 +377,6 @@ def cut(tables, *, trials=None, after=None):
     return tables._replace(trials=tables.trials.iloc[:trials], curves=curves)
 
 
-def of_one_timeframe():
-    pair = study(pretrained=0.7, random=0.5)
-    objective = {"metric": "val_corr_h4", "mode": "max"}
-    return pair._replace(space=changed_study(pair.space, objective=objective))
-
-
 HASHES = dict.fromkeys(["lm_sha256", "head_sha256", "order_sha256", "mask_sha256"])
 TROUBLES = {
     "no trial": lambda: cut(changed(), trials=0, after=-1),
@@ -423,7 +408,9 @@ TROUBLES = {
     "an earlier version": lambda: changed(zero_val_loss=math.nan, **HASHES),
     "cut in the middle": lambda: cut(changed(), trials=9),
     "cut after one trial": lambda: cut(changed(), trials=1),
-    "an objective that no trial has": of_one_timeframe,
+    "an objective that no trial has": lambda: changed()._replace(
+        space=changed_study(changed().space, objective={"metric": "val_corr_h4", "mode": "max"})
+    ),
 }
 
 

@@ -28,11 +28,6 @@ def mean_difference(first, second):
     return (first - second).reshape(len(first), -1).mean(axis=1)
 
 
-def log_spread_ratio(first, second):
-    """Of the configurations' means over seeds."""
-    return np.log(first.mean(axis=2).std(axis=1) / second.mean(axis=2).std(axis=1))
-
-
 # --- label swap ---
 
 
@@ -94,6 +89,9 @@ def test_equal_statistics_count_as_equal_whatever_their_last_digit(generator):
 
 def test_the_test_errs_no_more_often_than_it_says(generator):
     studies = generator.standard_t(4, size=(600, 2, 8, 2))
+
+    def log_spread_ratio(*arms):  # of the configurations' means over seeds
+        return np.log(np.divide(*(arm.mean(axis=2).std(axis=1) for arm in arms)))
 
     p = np.array(
         [label_swap_p(*study, log_spread_ratio, generator=generator).p for study in studies]
@@ -258,15 +256,22 @@ def test_an_interval_covers_the_true_correlation(generator):
     assert np.mean(covered) > 0.95 - 0.053 - 0.02
 
 
-def test_below_ten_blocks_there_is_no_interval_and_a_reason(generator):
+def test_below_ten_blocks_or_without_a_value_there_is_no_interval_and_a_reason(generator):
     _, _, sums = recorded(generator, blocks=12)
-    sums[:, 9:] = 0  # blocks in which nothing was scored
+    few = sums.copy()
+    few[:, 9:] = 0  # blocks in which nothing was scored
 
-    interval = block_bootstrap(sums, lambda r: r[:, 0], generator=generator)
+    def sometimes(correlations):
+        return np.where(np.arange(len(correlations)) == 7, np.nan, correlations[:, 0])
 
-    assert interval.reason == "9 blocks of validation time, at least 10 are needed"
-    assert interval.estimate == pytest.approx(correlation_from_sums(sums[0].sum(axis=0)))
-    assert np.isnan([interval.low, interval.high]).all()
+    below_ten = block_bootstrap(few, lambda r: r[:, 0], generator=generator)
+    undefined = block_bootstrap(sums, sometimes, generator=generator, resamples=20)
+
+    assert below_ten.reason == "9 blocks of validation time, at least 10 are needed"
+    assert undefined.reason == "undefined in 1 of 20 samples of blocks"
+    for interval, used in ((below_ten, few), (undefined, sums)):
+        assert interval.estimate == pytest.approx(correlation_from_sums(used[0].sum(axis=0)))
+        assert np.isnan([interval.low, interval.high]).all()
 
 
 @pytest.mark.parametrize("shape", [(0, 12, 2, 6), (3, 0, 2, 6), (3, 12, 2, 6)])
@@ -284,19 +289,6 @@ def test_a_diverged_trial_counts_zero(generator):
     interval = block_bootstrap(sums, lambda r: r[:, 1], generator=generator)
 
     assert interval[:3] == (0, 0, 0)
-
-
-def test_a_statistic_without_a_value_has_no_interval(generator):
-    _, _, sums = recorded(generator)
-
-    def sometimes(correlations):
-        return np.where(np.arange(len(correlations)) == 7, np.nan, correlations[:, 0])
-
-    interval = block_bootstrap(sums, sometimes, generator=generator, resamples=20)
-
-    assert interval.reason == "undefined in 1 of 20 samples of blocks"
-    assert math.isnan(interval.low)
-    assert math.isfinite(interval.estimate)
 
 
 # --- many tests ---
@@ -318,14 +310,13 @@ def test_holm_multiplies_the_smallest_most(p_values, adjusted):
 
 
 PAIR = ("pretrained", "random")
-CONFIGURATIONS = 6
 
 
 @pytest.fixture
 def arms():
     generator = np.random.default_rng(2)
     return [
-        drawn_arm(generator, configurations=CONFIGURATIONS, mean=mean, noise=noise)
+        drawn_arm(generator, configurations=6, mean=mean, noise=noise)
         for mean, noise in ((0.52, 0.02), (0.5, 0.01))
     ]
 
@@ -410,21 +401,15 @@ def test_p_values_are_adjusted_for_their_number_by_holm(arms):
     assert adjusted == pytest.approx(np.minimum(steps, 1), rel=0.01)
 
 
-def test_with_one_seed_only_gains_have_a_label_swap():
-    generator = np.random.default_rng(0)
-    arms = [drawn_arm(generator, configurations=5, seeds=1) for _ in range(2)]
-
-    assert set(label_swaps(*arms)) == {"2", "3"}
-
-
-def test_many_configurations_are_swapped_at_random():
-    generator = np.random.default_rng(0)
+def test_many_configurations_are_swapped_at_random_and_with_one_seed_only_gains(generator):
+    single = [drawn_arm(generator, configurations=5, seeds=1) for _ in range(2)]
     arms = [drawn_arm(generator, configurations=15, mean=mean) for mean in (0.6, 0.5)]
 
     lines = label_swaps(*arms)
 
     assert "random swaps; smallest possible 0.0004" in lines["3"]
     assert p_of(lines["3"]) == pytest.approx(0.0004)
+    assert set(label_swaps(*single)) == {"2", "3"}
 
 
 @pytest.mark.parametrize("value", [0.5, math.nan])
@@ -519,13 +504,9 @@ def test_trials_that_do_not_count_are_not_in_the_blocks():
 
 
 @pytest.mark.parametrize("arm", [None, "random", "pretrained"])
-def test_without_blocks_of_both_arms_there_is_no_interval(study, arm):
+def test_without_blocks_of_both_arms_or_a_correlation_in_each_there_is_no_interval(study, arm):
     lines = lines_of(study, lambda row, epoch: 0.5, keep=lambda rows: rows[rows["arm"] == arm])
+    of_zero = lines_of(study, lambda row, epoch: 0.5 * (row["arm"] == "pretrained"))
 
     assert set(lines.values()) == {"not available: no sums per block are recorded"}
-
-
-def test_an_arm_whose_correlation_is_zero_everywhere_has_no_ratio(study):
-    lines = lines_of(study, lambda row, epoch: 0.5 * (row["arm"] == "pretrained"))
-
-    assert all(words.startswith("not available: undefined") for words in lines.values())
+    assert all(words.startswith("not available: undefined") for words in of_zero.values())

@@ -59,8 +59,16 @@ def with_curve(tables, trial_id, epoch, **columns):
     return tables._replace(curves=curves)
 
 
-def test_scores_are_arranged_by_configuration_seed_and_epoch(arms):
-    scores = scores_of(study_tables(arms))
+def test_scores_are_arranged_by_configuration_seed_and_epoch_whatever_the_order_of_rows(arms):
+    tables = study_tables(arms)
+
+    scores = scores_of(tables)
+    shuffled = scores_of(
+        tables._replace(
+            trials=tables.trials.sample(frac=1, random_state=0),
+            curves=tables.curves.sample(frac=1, random_state=1),
+        )
+    )
 
     assert scores.configurations == tuple(f"design{c:03d}" for c in range(6))
     assert scores.seeds == (1, 2)
@@ -71,6 +79,8 @@ def test_scores_are_arranged_by_configuration_seed_and_epoch(arms):
         assert got.final == pytest.approx(arm.final)
         assert got.log_loss == pytest.approx(arm.log_loss)
         assert not got.diverged.any()
+        assert (shuffled.correlation[name] == scores.correlation[name]).all()
+        assert (shuffled.log_loss[name] == scores.log_loss[name]).all()
     assert scores.complete == 6
     assert scores.left_out == {}
     assert list(scores.values.index) == list(scores.configurations)
@@ -79,23 +89,6 @@ def test_scores_are_arranged_by_configuration_seed_and_epoch(arms):
     assert scores.timeframe_names == ("m1", "m5")
     assert scores.timeframes["random"].shape == (6, 2, 2)
     assert scores.timeframes["random"][..., 0] == pytest.approx(arms["random"].final)
-
-
-def test_the_order_of_the_rows_does_not_matter(arms):
-    tables = study_tables(arms)
-
-    shuffled = tables._replace(
-        trials=tables.trials.sample(frac=1, random_state=0),
-        curves=tables.curves.sample(frac=1, random_state=1),
-    )
-
-    expected = scores_of(tables)
-    for name in arms:
-        assert (scores_of(shuffled).correlation[name] == expected.correlation[name]).all()
-        assert (scores_of(shuffled).log_loss[name] == expected.log_loss[name]).all()
-
-
-# --- divergence ---
 
 
 @pytest.fixture
@@ -141,19 +134,15 @@ def test_a_diverged_trial_counts_zero_at_its_last_epoch_whatever_its_correlation
     assert scores_of(tables).arm("random").final[1, 0] == 0
 
 
-def test_a_loss_of_zero_is_a_loss(arms):
-    tables = with_curve(study_tables(arms), "design-001-random-1", HORIZON, val_loss=0.0)
-
-    assert np.isfinite(scores_of(tables).arm("random").log_loss).all()
-
-
-def test_no_finite_loss_counts_for_more_than_that_of_predicting_zero(arms):
+def test_no_finite_loss_counts_for_more_than_that_of_predicting_zero_and_zero_is_a_loss(arms):
     worse = arms["random"].log_loss.copy()
     worse[2] = [0.5, 8.0]  # ZERO_VAL_LOSS is 1
     tables = study_tables(arms | {"random": arms["random"]._replace(log_loss=worse)})
+    zero = with_curve(tables, "design-001-random-1", HORIZON, val_loss=0.0)
 
     log_loss = scores_of(tables).arm("random").log_loss
 
+    assert np.isfinite(scores_of(zero).arm("random").log_loss).all()
     assert log_loss[2] == pytest.approx([0, 0])
     assert np.delete(log_loss, 2, axis=0) == pytest.approx(np.delete(worse, 2, axis=0))
 
@@ -180,9 +169,6 @@ def test_without_a_loss_of_predicting_zero_losses_are_kept_and_the_diverged_have
     assert math.isnan(arm.log_loss[1, 0])
     assert arm.final[1, 0] == 0
     assert arm.log_loss[2] == pytest.approx(arms["random"].log_loss[2])
-
-
-# --- what is left out ---
 
 
 def test_a_failed_trial_leaves_its_configuration_and_seed_out_of_all_arms(arms):
@@ -253,32 +239,18 @@ def test_trials_of_other_stages_never_enter(arms, stage):
     assert scores_of(both).configurations == scores_of(tables).configurations
 
 
-# --- what was registered ---
-
-
-def test_what_is_beyond_the_registration_does_not_count(arms):
+def test_what_is_beyond_the_registration_does_not_count_whatever_the_study_says_now(arms):
     tables = study_tables(arms, configurations=4, seeds=[2], early_epoch=2)
+    tables = tables._replace(space=changed_study(tables.space, arms={"another": {}}))
 
     scores = scores_of(changed(tables, of("design-001-random-1"), status="failed"))
 
     assert scores.configurations == tuple(f"design{c:03d}" for c in range(4))
     assert scores.seeds == (2,)
+    assert list(scores.correlation) == list(arms)
     assert scores.arm("random").final == pytest.approx(arms["random"].final[:4, 1:])
     assert scores.arm("random").early == pytest.approx(arms["random"].final[:4, 1:])
     assert scores.left_out == {}
-
-
-def test_arms_are_those_that_were_registered_whatever_the_study_says_now(arms):
-    tables = study_tables(arms)
-    tables = tables._replace(space=changed_study(tables.space, arms={"another": {}}))
-
-    scores = scores_of(tables)
-
-    assert list(scores.correlation) == list(arms)
-    assert scores.arm("random").final == pytest.approx(arms["random"].final)
-
-
-# --- what two arms have in common ---
 
 
 @pytest.mark.parametrize(

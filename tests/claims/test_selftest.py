@@ -1,6 +1,7 @@
 """`python -m stage1.claims selftest`: the tests tested, as a user asks for it."""
 
 import sys
+from unittest.mock import MagicMock
 
 import pytest
 from command_line import stage1
@@ -131,22 +132,12 @@ def test_an_effect_that_is_not_possible_is_no_defect(call, rates, capsys):
 
 def test_on_a_terminal_it_says_which_claim_it_is_at(rates, monkeypatch):
     rates()
-    told = []
-
-    class Told:
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def update(self, text):
-            told.append(text)
-
-    monkeypatch.setattr(Console, "status", lambda console, text: Told())
+    status = MagicMock()
+    monkeypatch.setattr(Console, "status", lambda console, text: status)
 
     selftest(studies=100)
 
+    told = [call.args[0] for call in status.__enter__().update.call_args_list]
     assert told[0] == "Simulating studies with Gaussian scores: sensitivity ..."
     assert told[-1].endswith("4 degrees of freedom): all claims at once ...")
     assert len(told) == 2 * (len(DEFINITIONS) + 1)

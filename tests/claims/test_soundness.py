@@ -32,12 +32,13 @@ def tables(arms):
     return study_tables(arms)
 
 
-# --- as planned ---
+def test_a_whole_design_is_finished_however_it_ended_and_deviates_only_by_edited_files(tables):
+    ended = changed(tables, None, status=["failed", "diverged", "stopped", "completed"] * 4)
+    edited = tables._replace(deviations=["prereg.yaml was edited."])
 
-
-def test_a_whole_design_is_finished_and_deviates_in_nothing(tables):
-    assert unfinished(tables) == ""
+    assert unfinished(tables) == unfinished(ended) == ""
     assert deviations(tables) == []
+    assert deviations(edited) == edited.deviations == ["prereg.yaml was edited."]
 
 
 def changed(tables, rows, **columns):
@@ -46,12 +47,6 @@ def changed(tables, rows, **columns):
     for name, value in columns.items():
         trials.loc[slice(None) if rows is None else rows, name] = value
     return tables._replace(trials=trials)
-
-
-def test_edited_files_stay_among_the_deviations(tables):
-    edited = tables._replace(deviations=["prereg.yaml was edited."])
-
-    assert deviations(edited) == edited.deviations == ["prereg.yaml was edited."]
 
 
 @pytest.mark.parametrize("left", [0, 1, 15])
@@ -65,12 +60,6 @@ def test_a_design_is_unfinished_until_its_last_trial(tables, left):
     assert "15 of 16" in unfinished(changed(tables, 0, stage=SEARCH))
 
 
-def test_trials_count_as_ended_whatever_became_of_them(tables):
-    ended = changed(tables, None, status=["failed", "diverged", "stopped", "completed"] * 4)
-
-    assert unfinished(ended) == ""
-
-
 def test_what_is_beyond_the_registration_is_named(arms):
     tables = study_tables(arms, configurations=3, seeds=[1], arms=["random"])
 
@@ -81,14 +70,13 @@ def test_what_is_beyond_the_registration_is_named(arms):
     assert "pretrained" in unregistered
 
 
-# --- the arms ---
-
-
-def test_arms_of_a_sound_run_differ_in_their_t5_alone(tables):
+def test_arms_of_a_sound_run_differ_in_their_t5_alone_and_without_trials_nothing_is_known(tables):
     checks = dict(pairing_checks(tables))
+    of_nothing = dict(pairing_checks(tables._replace(trials=tables.trials.iloc[:0])))
 
     assert len(checks) == 5
-    assert all(text == "yes, 8 of 8 configurations x seeds" for text in checks.values())
+    assert set(checks.values()) == {"yes, 8 of 8 configurations x seeds"}
+    assert set(of_nothing.values()) == {"not recorded"}
 
 
 @pytest.mark.parametrize(
@@ -125,15 +113,6 @@ def test_what_should_be_equal_or_different_is_counted(tables, rows, columns, che
     assert all(text.startswith("yes") for text in others)
 
 
-def test_a_run_without_trials_has_nothing_to_check(tables):
-    checks = pairing_checks(tables._replace(trials=tables.trials.iloc[:0]))
-
-    assert {text for _, text in checks} == {"not recorded"}
-
-
-# --- fingerprints ---
-
-
 def test_every_trial_of_the_pair_needs_a_fingerprint(tables):
     pair = ("pretrained", "random")
     spoiled = changed(tables, 3, lm_sha256=None)
@@ -151,9 +130,6 @@ def test_trials_that_never_began_and_other_arms_need_none(arms):
     spoiled = changed(failed, tables.trials["arm"] == "vanilla", lm_sha256=None)
 
     assert without_fingerprint(spoiled, ("pretrained", "random")) == ""
-
-
-# --- baseline ---
 
 
 def with_skill(tables, skills):
@@ -223,9 +199,6 @@ def test_a_confirmed_search_point_may_be_the_best_and_a_search_trial_may_not(tab
 
     assert warnings[SEARCH] == ""
     assert "val_skill -0.150" in warnings[CONFIRM]
-
-
-# --- divergence ---
 
 
 def test_arms_with_diverged_trials_are_warned_of_by_name_and_number(arms):

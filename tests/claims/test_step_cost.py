@@ -58,22 +58,15 @@ def test_its_interval_and_p_are_those_of_a_t_test_of_log_ratios():
     assert cost.ratio[1:] == pytest.approx((math.exp(ends.low), math.exp(ends.high), test.pvalue))
 
 
-def test_a_slow_spell_that_hits_both_encoders_of_a_round_does_not_count():
+def test_neither_slow_spells_of_both_encoders_nor_steps_that_differ_by_round_count():
     spells = np.array([[1.0], [3.0], [1.0], [7.0]])
+    steps = [timed([(2.0, 1.0)], steps=10), timed([(8.0, 4.0)], steps=40, round=1)]
 
-    (cost,) = size_costs(timed(spells * [1.1, 1.0]))
+    (slow,) = size_costs(timed(spells * [1.1, 1.0]))
+    (by_step,) = size_costs(pd.concat(steps, ignore_index=True))
 
-    assert cost.ratio[:3] == pytest.approx((1.1, 1.1, 1.1))
-
-
-def test_rounds_may_differ_in_their_steps():
-    rounds = pd.concat(
-        [timed([(2.0, 1.0)], steps=10), timed([(8.0, 4.0)], steps=40, round=1)], ignore_index=True
-    )
-
-    (cost,) = size_costs(rounds)
-
-    assert cost.seconds_per_step == pytest.approx((0.2, 0.1))
+    assert slow.ratio[:3] == pytest.approx((1.1, 1.1, 1.1))
+    assert by_step.seconds_per_step == pytest.approx((0.2, 0.1))
 
 
 def test_rounds_that_lack_an_encoder_do_not_count():
@@ -110,13 +103,9 @@ def test_every_size_and_patch_length_has_its_own_cost_the_cheapest_first():
         ignore_index=True,
     )
 
-    costs = size_costs(block)
+    places = [(cost.size, cost.patch_len) for cost in size_costs(block)]
 
-    assert [(cost.size, cost.patch_len) for cost in costs] == [
-        ("small", 16),
-        ("small", 8),
-        ("base", 8),
-    ]
+    assert places == [("small", 16), ("small", 8), ("base", 8)]
 
 
 def test_memory_is_the_largest_peak_and_absent_without_a_gpu():

@@ -23,10 +23,8 @@ from stage1.run.columns import COMPLETED, SEARCH, STOPPED
 from stage1.workers.halving import ArmHalving
 
 CONFIGURATIONS = 2000
-KEPT = 1 / 3
 AGREEMENT = {"pretrained": 0.9, "random": 0.3}
 """Correlation of early and final scores."""
-SPREAD = 0.1
 LUCK = 0.01
 ASHA = SimpleNamespace(grace_epochs=EARLY, reduction_factor=3)
 SPACE = SimpleNamespace(
@@ -40,7 +38,7 @@ def drawn_studies(generator):
     """Both arms' scores, of equal spread; log val_loss falls as val_correlation rises."""
     arms = {}
     for name, agreement in AGREEMENT.items():
-        final, rest = SPREAD * generator.normal(size=(2, CONFIGURATIONS, 1))
+        final, rest = 0.1 * generator.normal(size=(2, CONFIGURATIONS, 1))
         early = agreement * final + math.sqrt(1 - agreement**2) * rest
         luck = LUCK * generator.normal(size=(2, CONFIGURATIONS, 2))
         arms[name] = arm_scores(
@@ -54,20 +52,17 @@ def stopped_search(tables):
     trials = tables.trials.assign(stage=SEARCH, trial_id="search" + tables.trials["trial_id"])
     curves = tables.curves.assign(stage=SEARCH, trial_id="search" + tables.curves["trial_id"])
     first_seed = curves[(curves["epoch"] == EARLY) & (curves["seed"] == 1)]
-    going_on = pd.concat([scores[lets(scores)] for _, scores in first_seed.groupby("arm")])
+    going_on = []
+    for _, scores in first_seed.groupby("arm"):  # in the order in which they come to the rung
+        halving = ArmHalving(SPACE)
+        rows = scores.itertuples()
+        stops = [halving.stops(x.trial_id, epoch=EARLY, value=x.val_correlation) for x in rows]
+        going_on.append(scores[~np.array(stops)])
+    going_on = pd.concat(going_on)
     survives = _is_in(trials, going_on[["arm", "config_id"]])
     trials["status"] = np.where(survives, COMPLETED, STOPPED)
     goes_on = _is_in(curves, going_on[["arm", "config_id"]])
     return trials, curves[goes_on | (curves["epoch"] <= EARLY)]
-
-
-def lets(scores):
-    """Whether each trial goes on, in the order in which they come to the rung."""
-    halving = ArmHalving(SPACE)
-    return [
-        not halving.stops(row.trial_id, epoch=EARLY, value=row.val_correlation)
-        for row in scores.itertuples()
-    ]
 
 
 def _is_in(rows, pairs):
@@ -109,7 +104,7 @@ def variance_of_the_best(agreement):
 
     Var(final | early > a) = 1 - agreement^2 (1 - Var(early | early > a)).
     """
-    cut = stats.norm.isf(KEPT)
+    cut = stats.norm.isf(1 / 3)
     return 1 - agreement**2 * (1 - stats.truncnorm(cut, math.inf).var())
 
 

@@ -48,14 +48,15 @@ def noise(scores):
     return float(scores.var(axis=1, ddof=1).mean())
 
 
-def test_the_comparison_arm_is_as_the_model_says():
-    _, second = drawn()
+def test_the_comparison_arm_is_as_the_model_says_and_a_loss_falls_where_the_correlation_rises():
+    first, second = drawn()
 
     assert second.early.mean() == pytest.approx(0.35, abs=0.002)
     assert second.final.mean() == pytest.approx(0.50, abs=0.002)
     assert sigma(second.final) == pytest.approx(0.04, rel=CLOSE)
     assert sigma(second.log_loss) == pytest.approx(0.20, rel=CLOSE)
     assert not second.diverged.any()
+    assert np.corrcoef(first.final.ravel(), first.log_loss.ravel())[0, 1] == pytest.approx(-1)
 
 
 def test_reliability_is_the_configurations_share_of_one_scores_variance():
@@ -73,12 +74,6 @@ def test_without_an_effect_the_arms_do_not_differ_and_agree_in_part():
     assert first.final.mean() == pytest.approx(second.final.mean(), abs=0.002)
     correlation = np.corrcoef(first.log_loss.mean(axis=1), second.log_loss.mean(axis=1))[0, 1]
     assert correlation == pytest.approx(0.6, abs=CLOSE)
-
-
-def test_a_loss_falls_where_the_correlation_rises():
-    first, _ = drawn()
-
-    assert np.corrcoef(first.final.ravel(), first.log_loss.ravel())[0, 1] == pytest.approx(-1)
 
 
 def test_a_planted_spread_is_smaller_by_its_share_and_leaves_the_noise_alone():
@@ -113,22 +108,16 @@ def test_a_planted_variance_over_seeds_is_smaller_by_its_share():
     assert sigma(first.log_loss) / sigma(second.log_loss) == pytest.approx(1, rel=2 * CLOSE)
 
 
-def across_seeds(arm):
-    return kendalltau(arm.early[:, 0], arm.final[:, 1]).statistic
-
-
 def test_a_planted_signal_raises_tau_by_its_amount():
-    first, second = drawn(LARGE, BETTER_EARLY_RANKS, 0.1)
+    arms = drawn(LARGE, BETTER_EARLY_RANKS, 0.1)
 
-    assert across_seeds(first) - across_seeds(second) == pytest.approx(0.1, abs=0.02)
+    ours, theirs = (kendalltau(arm.early[:, 0], arm.final[:, 1]).statistic for arm in arms)
+    assert ours - theirs == pytest.approx(0.1, abs=0.02)
 
 
 @pytest.mark.parametrize(
     ("effect", "message"),
-    [
-        (0.3, r"tau must be able to rise by 0\.3, got at most"),
-        (-0.1, "effect must be >= 0"),
-    ],
+    [(0.3, r"tau must be able to rise by 0\.3, got at most"), (-0.1, "effect must be >= 0")],
 )
 def test_tau_rises_no_further_than_the_seeds_noise_leaves_and_never_falls(effect, message):
     with pytest.raises(ValueError, match=message):
@@ -199,9 +188,6 @@ def test_studies_follow_one_another_from_one_source_of_randomness():
     assert not np.allclose(once[0][0].final, once[1][0].final)
 
 
-# --- a model from a study ---
-
-
 def test_a_model_of_a_large_study_is_the_one_it_was_drawn_from():
     # Little noise: it would hide how arms and epochs agree.
     truth = LARGE._replace(seeds=3, reliability=0.98)
@@ -254,9 +240,6 @@ def test_a_model_of_constant_scores_can_still_be_drawn_from():
     assert all(np.isfinite(scores).all() for arm in arms for scores in arm[1:])
 
 
-# --- a model of a run folder ---
-
-
 def test_the_model_is_that_of_the_random_arm_of_the_run(tmp_path):
     run = write_synthetic_run(tmp_path / "run")
 
@@ -270,14 +253,11 @@ def test_the_model_is_that_of_the_random_arm_of_the_run(tmp_path):
     assert model.correlation_spread == pytest.approx(spread)
 
 
-def test_a_run_without_both_arms_says_what_to_do(tmp_path):
+def test_a_run_without_both_arms_says_what_to_do_and_a_folder_that_is_none_is_named(tmp_path):
     run = write_synthetic_run(tmp_path / "run", arms=("pretrained", "shuffled"))
 
     with pytest.raises(ResultsError, match=r"must hold a pretrained and a random arm .*; leave it"):
         model_of_run(run.path)
-
-
-def test_a_folder_that_is_no_run_is_an_error_of_the_user(tmp_path):
     with pytest.raises(ResultsError, match=str(tmp_path)):
         model_of_run(tmp_path)
 

@@ -24,18 +24,12 @@ TIED = np.array([0.5, 0.9, 0.7, 0.7, 0.2])
 EVEN = np.array([0.1, 0.2, 0.3, 0.4])
 
 
-# --- expected best ---
-
-
-def test_the_expected_best_without_replacement_is_tangs():
-    assert expected_best(EVEN, draws=4) == pytest.approx([0.25, 1 / 3, 0.375, 0.4])
-    assert expected_best(TIED, draws=3)[1:] == pytest.approx([0.76, 0.82])
-
-
-def test_the_expected_best_with_replacement_is_dodges():
+def test_the_expected_best_is_tangs_without_and_dodges_with_replacement():
     even = expected_best(EVEN, draws=4, replacement=True)
     tied = expected_best(TIED, draws=3, replacement=True)
 
+    assert expected_best(EVEN, draws=4) == pytest.approx([0.25, 1 / 3, 0.375, 0.4])
+    assert expected_best(TIED, draws=3)[1:] == pytest.approx([0.76, 0.82])
     assert even == pytest.approx([0.25, 0.3125, 0.34375, 0.36171875])
     assert tied[1:] == pytest.approx([0.728, 0.7824])
 
@@ -116,29 +110,18 @@ def test_one_configuration_has_an_expected_best_and_no_band(generator):
     assert np.isnan([band.low, band.high]).all()
 
 
-# --- regret, and configurations near the best ---
-
-
-def test_the_median_configuration_regrets_what_it_lacks_to_the_best():
+def test_the_median_configuration_regrets_what_it_lacks_to_the_best_if_there_is_a_score():
     scores = np.array([*TIED, np.nan])
 
     assert median_regret(scores) == pytest.approx(0.9 - median(TIED))
     assert median_regret(np.array([0.5])) == 0
+    assert math.isnan(median_regret(np.array([np.nan])))
+    assert math.isnan(share_near_best(np.array([np.nan]), delta=0.1))
 
 
 @pytest.mark.parametrize(("delta", "share"), [(0.0, 1 / 5), (0.25, 3 / 5), (1.0, 1.0)])
 def test_the_share_near_the_best_counts_the_best(delta, share):
     assert share_near_best(np.array([np.nan, *TIED]), delta=delta) == pytest.approx(share)
-
-
-def test_nothing_is_said_of_no_score():
-    nothing = np.array([np.nan])
-
-    assert math.isnan(median_regret(nothing))
-    assert math.isnan(share_near_best(nothing, delta=0.1))
-
-
-# --- learning rates ---
 
 
 @pytest.mark.parametrize("diverged", [np.inf, np.nan, 3.0])
@@ -160,16 +143,10 @@ def test_rates_as_good_as_each_other_have_no_sensitivity(losses):
     assert lr_sensitivity(np.array(losses), initial_loss=2.0) == 0
 
 
-def test_an_empty_ladder_has_no_sensitivity_to_tell():
+def test_an_empty_ladder_has_no_sensitivity_and_an_initial_loss_that_is_no_number_is_refused():
     assert math.isnan(lr_sensitivity(np.array([]), initial_loss=2.0))
-
-
-def test_an_initial_loss_that_is_no_number_is_refused():
     with pytest.raises(ValueError, match="initial_loss must be finite, got nan"):
         lr_sensitivity(np.array([1.0]), initial_loss=math.nan)
-
-
-# --- choosing on one seed ---
 
 
 def test_the_choice_of_one_seed_is_scored_on_the_others():
@@ -179,16 +156,12 @@ def test_the_choice_of_one_seed_is_scored_on_the_others():
     assert select_on_one_seed(scores) == pytest.approx(mean([0.2, 0.3, 0.5, 0.4, 0.1, 0.3]))
 
 
-def test_tied_best_configurations_count_equally():
-    scores = np.array([[0.9, 0.2], [0.9, 0.6], [0.1, 0.1]])
+def test_tied_best_configurations_count_equally_and_one_without_a_score_is_not_chosen():
+    tied = np.array([[0.9, 0.2], [0.9, 0.6], [0.1, 0.1]])
+    gappy = np.array([[0.5, 0.4], [np.nan, 0.9], [0.9, np.inf]])
 
-    assert select_on_one_seed(scores) == pytest.approx(mean([mean([0.2, 0.6]), 0.9]))
-
-
-def test_a_configuration_without_one_of_its_scores_is_not_chosen():
-    scores = np.array([[0.5, 0.4], [np.nan, 0.9], [0.9, np.inf]])
-
-    assert select_on_one_seed(scores) == pytest.approx(mean([0.4, 0.5]))
+    assert select_on_one_seed(tied) == pytest.approx(mean([mean([0.2, 0.6]), 0.9]))
+    assert select_on_one_seed(gappy) == pytest.approx(mean([0.4, 0.5]))
 
 
 def test_choosing_among_equals_gains_nothing_on_average(generator):
@@ -202,9 +175,6 @@ def test_choosing_among_equals_gains_nothing_on_average(generator):
 @pytest.mark.parametrize("shape", [(4, 1), (0, 2)])
 def test_no_other_seed_and_no_configuration_have_no_choice(shape):
     assert math.isnan(select_on_one_seed(np.zeros(shape)))
-
-
-# --- sample sizes ---
 
 
 @pytest.mark.parametrize(

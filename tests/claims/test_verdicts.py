@@ -53,11 +53,8 @@ def test_an_interval_has_the_verdict_of_its_row(low, high, verdict):
     assert decide(between(low, high), claimed=CLAIMED).verdict.value == verdict
 
 
-def test_every_verdict_is_explained():
+def test_every_verdict_is_explained_and_without_an_estimate_there_is_none():
     assert set(MEANINGS) == set(Verdict)
-
-
-def test_without_an_estimate_there_is_no_verdict():
     assert decide(NO_INTERVAL, claimed=CLAIMED).verdict is Verdict.NOT_EVALUABLE
     assert decide_cost(NO_INTERVAL, margin=1.15).verdict is Verdict.NOT_EVALUABLE
 
@@ -73,9 +70,6 @@ def test_an_inconclusive_claim_says_what_would_decide_it():
     decision = decide(between(-0.1, 0.5), claimed=CLAIMED, advice="about 40 configurations")
 
     assert decision.reason == "about 40 configurations"
-
-
-# --- configurations needed ---
 
 
 @pytest.mark.parametrize(
@@ -118,9 +112,6 @@ def test_advice_names_the_number_and_the_next_design_or_says_that_none_would_do(
     assert "36 configurations" in few
     assert "a design of 64" in few
     assert many.startswith("cannot be decided with up to 10 times as many")
-
-
-# --- cost ---
 
 
 @pytest.mark.parametrize(

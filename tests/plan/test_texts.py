@@ -95,28 +95,21 @@ def test_what_the_study_takes_is_told(text, words):
     assert words in text
 
 
-def test_where_all_was_timed_nothing_is_told():
-    assert not_timed_text(3, 3, []) == ""
-
-
 def test_trials_are_told_stage_by_stage_with_their_sum(tmp_path):
     space = simulated_study(tmp_path).space
 
     rows = cells(trials_table(space, {"design": 16, "search": 12, "confirm": 8}))
 
-    assert [row[:2] for row in rows] == [
-        ["design", "16"],
-        ["search", "12"],
-        ["confirm", "8"],
-        ["at most", "36"],
-    ]
+    stages, numbers, _ = zip(*rows, strict=True)
+    assert stages == ("design", "search", "confirm", "at most")
+    assert numbers == ("16", "12", "8", "36")
     assert rows[0][2] == "4 configurations × 2 seeds × 2 arms, always to epoch 9"
     assert "2.3 of 9 epochs" in rows[1][2]  # 1 + 2/3 + 6/9
     without = cells(trials_table(space, {"design": 16, "search": 0, "confirm": 0}))
     assert without[1:3] == [["search", "0", ""], ["confirm", "0", ""]]
 
 
-def test_a_kind_that_was_not_timed_has_an_estimate_and_no_measurement():
+def test_a_kind_that_was_not_timed_has_an_estimate_alone_and_if_all_were_nothing_is_told():
     timings = {Kind("a", 4): TrialTiming(1.0, 0.0334, 0.25, peak_rss_mb=1, peak_vram_mb=None)}
     full = {Kind("a", 4): [10.0, 12.0], Kind(VANILLA_ENCODER, None): [8.0]}
 
@@ -126,6 +119,7 @@ def test_a_kind_that_was_not_timed_has_an_estimate_and_no_measurement():
         ["a", "4", "33", "0.25", "11.0", "6"],
         ["vanilla encoder", "–", "–", "–", "8.0", "3"],
     ]
+    assert not_timed_text(2, 2, []) == ""
 
 
 def test_time_is_told_as_an_estimate_and_its_ends_only_where_there_is_a_search(tmp_path):
@@ -138,9 +132,6 @@ def test_time_is_told_as_an_estimate_and_its_ends_only_where_there_is_a_search(t
     assert "ASHA" in with_search
     assert "ASHA" not in without
     assert "estimate" in without
-
-
-# --- table ---
 
 
 @pytest.mark.parametrize(
@@ -187,9 +178,6 @@ def test_no_cell_of_the_widest_table_is_cut_at_80_columns():
     printed = console.file.getvalue()
     assert "SUPPORTED" in printed
     assert "…" not in printed
-
-
-# --- sentences ---
 
 
 @pytest.mark.parametrize(
@@ -241,8 +229,7 @@ def test_no_cell_of_the_widest_table_is_cut_at_80_columns():
             made_outlook(SENSITIVITY, seen=0.5, needed=64, evaluable=300),
             "1 sensitivity: seen only if the spread between hyperparameter configurations is at "
             "least 50% smaller; 20% is claimed, which 64 configurations would see. Only 75% of "
-            "such studies "
-            "can evaluate it at all.",
+            "such studies can evaluate it at all.",
             id="not always evaluable",
         ),
         pytest.param(

@@ -41,15 +41,11 @@ def test_a_file_that_is_there_comes_before_a_name():
     assert load_yaml(find(Path("transfer"), "search_spaces")).values == {"a": 1}
 
 
-def test_a_folder_that_is_there_does_not_hide_a_name():
+def test_a_folder_that_is_there_hides_no_name_and_is_else_left_to_whoever_opens_it():
     Path("sample").mkdir()
-
-    assert find(Path("sample"), "configs") == ROOT / "configs" / "sample.yaml"
-
-
-def test_a_folder_of_another_name_is_left_to_whoever_opens_it():
     Path("mine").mkdir()
 
+    assert find(Path("sample"), "configs") == ROOT / "configs" / "sample.yaml"
     assert find(Path("mine"), "search_spaces") == Path("mine")
 
 

@@ -14,9 +14,6 @@ def message_of(path):
     return str(raised.value)
 
 
-# --- places ---
-
-
 def test_every_key_knows_its_file_and_line(write):
     path = write("a: 1\n\nb:\n  c: 2\n  d: {e: 3,\n      f: 4}\n")
 
@@ -34,9 +31,6 @@ def test_a_key_that_is_not_written_stands_where_its_nearest_parent_stands(write)
 
     assert source.origin(("a", "b", "x", "y")) == f"{path}:2"
     assert source.origin(("z",)) == str(path)
-
-
-# --- extends ---
 
 
 def test_extends_lays_a_file_over_its_parent_key_by_key(write):
@@ -85,9 +79,6 @@ def test_a_circle_of_extends_is_refused(write, length):
     message = message_of(write("extends: 0.yaml\n"))
 
     assert "extends must not lead back" in message
-
-
-# --- what is no mapping of keys ---
 
 
 @pytest.mark.parametrize(
@@ -157,9 +148,6 @@ def test_a_key_with_line_breaks_stays_one_line_of_the_message(write):
 
     assert "\n" not in message
     assert "\x1b" not in message
-
-
-# --- files that cannot be read ---
 
 
 def test_a_missing_file_is_named(tmp_path):

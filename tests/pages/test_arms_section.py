@@ -75,8 +75,6 @@ def test_time_is_a_mean_and_memory_the_largest_peak_of_completed_design_trials()
     ]
 
 
-# --- what a step costs ---
-
 PLAN = CostPlan(size="large", patch_len=8)
 CHEAP = made_cost("small", Interval(1.04, 1.01, 1.08, 0.001), seconds=0.02)
 DEAR = made_cost("medium", Interval(1.10, 1.02, 1.19, 0.2), seconds=0.05)

@@ -188,9 +188,6 @@ def test_a_comparison_that_has_just_begun_has_a_page_too(page_of):
     assert rows_below(text, "## Result")[0][1:4] == ["0 / 3", "–", "–"]
 
 
-# --- as files, and on the terminal ---
-
-
 @pytest.fixture(scope="module")
 def page(comparison):
     return write_page(comparison)

@@ -35,9 +35,6 @@ def summary(tables):
     return summarize(tables)
 
 
-# --- tables ---
-
-
 def test_scores_are_by_seed_and_epoch_in_the_order_of_the_record(tables):
     scores = scores_by_epoch(tables, "val_correlation")
 
@@ -82,9 +79,6 @@ def test_how_many_ran_side_by_side_is_read_off_their_times(starts, seconds, most
     assert most_at_once(trials) == most
 
 
-# --- pieces ---
-
-
 def test_a_spread_has_the_deviation_of_a_sample():
     spread = spread_of(np.array([0.80, math.nan, 0.84, 0.82]))
 
@@ -120,9 +114,6 @@ def test_a_configuration_without_a_curve_never_converges():
 
     assert first_epoch(curve, 0.5) is None
     assert math.isnan(mean_height(curve))
-
-
-# --- the whole ---
 
 
 def test_what_went_wrong_is_counted_and_the_largest_rise_is_of_any_training(tables, summary):

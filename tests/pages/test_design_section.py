@@ -11,20 +11,13 @@ from stage1.run.resolved_space import Choice, Range
 @pytest.mark.parametrize(
     ("domain", "text"),
     [
-        pytest.param(
-            Range(type="float", low=1e-4, high=0.01, log=True),
-            "0.0001 to 0.01, in the exponent",
-            id="a range of learning rates",
-        ),
-        pytest.param(
-            Range(type="int", low=0, high=3, log=False), "whole numbers 0 to 3", id="counts"
-        ),
-        pytest.param(Choice(options=[4, 8, 16]), "4, 8, 16", id="options"),
-        pytest.param(Choice(options=["a", None]), "a, none", id="null is an option"),
-        pytest.param(
+        (Range(type="float", low=1e-4, high=0.01, log=True), "0.0001 to 0.01, in the exponent"),
+        (Range(type="int", low=0, high=3, log=False), "whole numbers 0 to 3"),
+        (Choice(options=[4, 8, 16]), "4, 8, 16"),
+        (Choice(options=["a", None]), "a, none"),
+        (
             Range(type="float", low=0.0, high=1.0, when={"model.kind": "t5", "x": True}),
             "0 to 1; only where model.kind = t5 and x = True",
-            id="a condition",
         ),
     ],
 )

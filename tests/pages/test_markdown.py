@@ -50,11 +50,8 @@ def test_any_text_comes_out_letter_by_letter(text):
     assert kinds <= {"text", "text_special"}
 
 
-def test_line_ends_in_a_text_do_not_end_a_row():
+def test_line_ends_in_a_text_do_not_end_a_row_and_a_name_stays_readable():
     assert escaped("one\n\n two") == "one two"
-
-
-def test_a_name_inside_a_word_stays_readable():
     assert escaped("val_corr_m1") == "val_corr_m1"
 
 

@@ -25,7 +25,6 @@ from stage1.pages.page import html
 
 PNG = b"\x89PNG\r\n\x1a\n"
 EVIL = "<script>alert('x')</script> & \"quoted\""
-VOID = {"meta", "link", "img"}
 
 
 class Page(HTMLParser):
@@ -39,7 +38,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
+        if tag not in {"meta", "link", "img"}:
             self.open.append(tag)
 
     def handle_endtag(self, tag):

@@ -56,18 +56,11 @@ def test_the_end_table_has_the_rows_of_the_report_but_for_a_column(tables, print
     assert "…" not in shown
 
 
-WIDEST = made_claim(
-    "4",
-    interval=Interval(-12.3456, -math.inf, 123.4567, 0.5),
-    verdict=Verdict.NOT_EVALUABLE,
-)
-
-
 def test_the_widest_verdicts_fit_80_columns_whole(tables, printed):
-    claims = [WIDEST._replace(definition=BY_NUMBER[str(n)]) for n in range(1, 6)]
-    evaluation = made_evaluation(
-        claims=claims, beside=[WIDEST._replace(definition=BY_NUMBER["3b"])]
-    )
+    interval = Interval(-12.3456, -math.inf, 123.4567, 0.5)
+    widest = made_claim("4", interval=interval, verdict=Verdict.NOT_EVALUABLE)
+    *claims, beside = [widest._replace(definition=BY_NUMBER[n]) for n in [*"12345", "3b"]]
+    evaluation = made_evaluation(claims=claims, beside=[beside])
 
     lines = printed(Report(tables, evaluation).show).splitlines()
     (first,) = [place for place, line in enumerate(lines) if line.startswith("claim ")]
@@ -114,13 +107,6 @@ def test_without_a_complete_configuration_there_is_no_next_command(tables, print
     assert "No trial has ended yet" in shown
 
 
-LOOKS = """\
-  python -m stage1.train configs/best.yaml
-  optuna-dashboard {run}/optuna.journal
-  tensorboard --logdir {run}/tensorboard
-"""
-
-
 def test_what_the_run_has_can_be_opened_by_commands_that_are_whole(tables, printed):
     run = tables.run
     run.tensorboard.mkdir(exist_ok=True)
@@ -128,7 +114,11 @@ def test_what_the_run_has_can_be_opened_by_commands_that_are_whole(tables, print
 
     shown = printed(Report(tables, made_evaluation()).show)
 
-    assert shown.endswith(LOOKS.format(run=run.path))
+    assert shown.endswith(
+        "  python -m stage1.train configs/best.yaml\n"
+        f"  optuna-dashboard {run.path}/optuna.journal\n"
+        f"  tensorboard --logdir {run.path}/tensorboard\n"
+    )
 
 
 def test_what_the_run_does_not_have_is_not_offered(tables, printed, tmp_path):
@@ -173,12 +163,6 @@ def test_commands_begin_with_what_makes_them_run_where_python_is_another(
     assert "\nNext:\n  source .venv/bin/activate\n  python -m stage1.export " in shown
 
 
-def test_an_activated_environment_is_not_activated_again(environment, monkeypatch):
-    monkeypatch.setenv("PATH", str(environment))
-
-    assert activation() == []
-
-
 def test_outside_its_folder_an_environment_has_its_whole_path(environment, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "/usr/bin")
     (tmp_path / "else where").mkdir()
@@ -187,7 +171,10 @@ def test_outside_its_folder_an_environment_has_its_whole_path(environment, tmp_p
     assert activation() == [f"source {tmp_path}/.venv/bin/activate"]
 
 
-def test_a_python_without_an_environment_needs_no_activation(environment, monkeypatch):
+def test_an_activated_environment_and_none_need_no_activation(environment, monkeypatch):
+    monkeypatch.setenv("PATH", str(environment))
+    assert activation() == []
+
     monkeypatch.setenv("PATH", "/usr/bin")
     (environment / "activate").unlink()
 

@@ -9,11 +9,7 @@ import yaml
 from made_runs import write_synthetic_run
 
 from stage1.base.errors import ResultsError
-from stage1.run.registration import (
-    early_epoch,
-    preregistration_deviations,
-    read_preregistration,
-)
+from stage1.run.registration import early_epoch, preregistration_deviations, read_preregistration
 
 KEYS = [
     *("space_sha256", "written_at", "arms", "roles", "configurations", "seeds"),
@@ -31,9 +27,6 @@ def edit(run, old, new):
     text = run.prereg.read_text()
     assert old in text
     run.prereg.write_text(text.replace(old, new))
-
-
-# --- the file ---
 
 
 def test_the_file_begins_with_the_checksum_of_the_rest_and_has_every_key(run):
@@ -73,9 +66,6 @@ def test_a_key_of_a_later_version_is_passed_over(run):
 @pytest.mark.parametrize(("horizon", "early"), [(15, 3), (9, 2), (5, 1), (3, 1), (1, 1)])
 def test_the_early_epoch_is_a_fifth_of_the_horizon(horizon, early):
     assert early_epoch(horizon) == early
-
-
-# --- what cannot be read ---
 
 
 def fault_of(run):
@@ -119,9 +109,6 @@ def test_a_damaged_file_is_one_line(run, content, fault):
     assert fault in fault_of(run)
     (deviation,) = preregistration_deviations(run)
     assert deviation.startswith("prereg.yaml cannot be read")
-
-
-# --- what was changed ---
 
 
 def test_an_edited_registration_is_told(run):

@@ -64,9 +64,6 @@ def trials(tabled):
     return tabled(TABLE)
 
 
-# --- counts ---
-
-
 def test_every_status_is_counted_in_every_stage(trials):
     counts = count_statuses(trials)
 
@@ -114,9 +111,6 @@ def test_exclusions_without_any_recorded_error_have_a_reason_too(tmp_path):
     assert counts.values.tolist() == [["random", "diverged", "loss left its range", 1]]
 
 
-# --- arms ---
-
-
 def test_arms_are_summarized_over_complete_configurations_of_the_design(trials):
     arms = summarize_arms(trials, SPACE)
 
@@ -160,9 +154,6 @@ def test_the_baseline_belongs_to_the_metric(trials, metric, value):
     expected = math.nan if value is None else value
 
     assert baseline_value(trials, metric) == pytest.approx(expected, nan_ok=True)
-
-
-# --- the best configuration ---
 
 
 def test_the_best_configuration_has_all_seeds_and_comes_from_design_or_confirmation(trials):
@@ -214,9 +205,7 @@ def test_a_null_value_is_kept_only_where_null_is_an_option(tabled, domain, expec
         pytest.param(TABLE[6:8], id="one seed diverged"),
         pytest.param(TABLE[8:10], id="only search"),
         pytest.param([(*row[:5], 3, *row[6:]) for row in TABLE[:2]], id="short of the horizon"),
-        pytest.param(
-            [(*row[:4], "failed", 4, math.nan, 1.0) for row in TABLE[:8]], id="all failed"
-        ),
+        pytest.param([(*row[:4], "failed", 4, math.nan, 1.0) for row in TABLE[:8]], id="failures"),
         pytest.param([(*row[:6], math.nan, 1.0) for row in TABLE[:2]], id="objective undefined"),
     ],
 )
@@ -236,9 +225,6 @@ def test_one_seed_is_enough_where_the_design_has_one(tabled):
     best = best_configuration(tabled(TABLE[4:8:2]), space)
 
     assert (best.config_id, best.by_seed) == ("c1", {1: 0.97})
-
-
-# --- cautions and commands ---
 
 
 @pytest.mark.parametrize(

@@ -16,15 +16,8 @@ from stage1.pages.figures import draw_all
 from stage1.pages.figures.importance_figures import variances_figure
 
 NAMES = [
-    "verdict_forest",
-    "paired_slopes",
-    "performance_profile",
-    "expected_best",
-    "learning_rate",
-    "partial_variances",
-    "learning_curves",
-    "early_signal",
-    "sensitivity_and_performance",
+    *("verdict_forest", "paired_slopes", "performance_profile", "expected_best", "learning_rate"),
+    *("partial_variances", "learning_curves", "early_signal", "sensitivity_and_performance"),
     "cost",
 ]
 CONFIGURATIONS = 12  # of which 11 have a score with every seed
@@ -190,17 +183,15 @@ SCORED = {*NAMES} - {"verdict_forest", "cost"}
 @pytest.mark.parametrize(
     ("change", "without"),
     [
-        pytest.param(of_one_arm, {"paired_slopes"}, id="one arm"),
-        pytest.param(of_one_seed, {"early_signal"}, id="one seed"),
-        pytest.param(
-            of_one_configuration, {"partial_variances", "early_signal"}, id="one configuration"
-        ),
-        pytest.param(of_nothing_scored, SCORED, id="no score"),
-        pytest.param(of_equal_scores, {"partial_variances", "early_signal"}, id="equal scores"),
-        pytest.param(untimed, {"cost"}, id="no timings"),
-        pytest.param(of_one_timeframe, {"sensitivity_and_performance"}, id="one timeframe"),
-        pytest.param(of_another_space, {"partial_variances"}, id="an edited space"),
-        pytest.param(of_choices_only, {"learning_rate"}, id="no numeric parameter"),
+        (of_one_arm, {"paired_slopes"}),
+        (of_one_seed, {"early_signal"}),
+        (of_one_configuration, {"partial_variances", "early_signal"}),
+        (of_nothing_scored, SCORED),
+        (of_equal_scores, {"partial_variances", "early_signal"}),
+        (untimed, {"cost"}),
+        (of_one_timeframe, {"sensitivity_and_performance"}),
+        (of_another_space, {"partial_variances"}),
+        (of_choices_only, {"learning_rate"}),
     ],
 )
 def test_a_figure_without_data_says_why_and_the_others_are_drawn(rich, change, without):

@@ -41,27 +41,13 @@ def test_effects_are_in_per_cent_and_the_cost_is_what_is_added():
 @pytest.mark.parametrize(
     ("claim", "text"),
     [
-        pytest.param(
-            effect("2", 0.123, -0.03, 0.27), "2  early gain   +12 % (-3 to 27)", id="plain"
-        ),
-        pytest.param(
-            effect("2", 0.012, 0.01, 0.02), "2  early gain   +1.2 % (1.0 to 2.0)", id="small"
-        ),
-        pytest.param(
-            effect("2", 0.1, -INF, INF), "2  early gain   +10 % (no ends)", id="unbounded"
-        ),
-        pytest.param(
-            effect("4", 0.1, -170.0, 0.99), "4  stability   +10 % (< -999 to 99)", id="huge"
-        ),
-        pytest.param(
-            effect("4", -170.0, -400.0, 0.5),
-            "4  stability   < -999 % (< -999 to 50)",
-            id="all of it",
-        ),
-        pytest.param(
-            effect("5", 0.12, NAN, NAN), "5  early signal   +12", id="only a point, in tau"
-        ),
-        pytest.param(unknown_claim("1", "why"), "1  sensitivity", id="nothing"),
+        (effect("2", 0.123, -0.03, 0.27), "2  early gain   +12 % (-3 to 27)"),
+        (effect("2", 0.012, 0.01, 0.02), "2  early gain   +1.2 % (1.0 to 2.0)"),
+        (effect("2", 0.1, -INF, INF), "2  early gain   +10 % (no ends)"),
+        (effect("4", 0.1, -170.0, 0.99), "4  stability   +10 % (< -999 to 99)"),
+        (effect("4", -170.0, -400.0, 0.5), "4  stability   < -999 % (< -999 to 50)"),
+        (effect("5", 0.12, NAN, NAN), "5  early signal   +12"),
+        (unknown_claim("1", "why"), "1  sensitivity"),
     ],
 )
 def test_a_row_says_its_numbers(claim, text):
@@ -107,10 +93,7 @@ def test_what_is_claimed_is_shaded_from_its_lower_end_on_and_for_the_cost_up_to_
 
     low, high = axes.get_xlim()
     shaded = [box.get_bbox().intervalx for box in axes.patches]
-    assert [tuple(one) for one in shaded] == [
-        pytest.approx((20, high)),
-        pytest.approx((low, 15)),
-    ]
+    assert [tuple(one) for one in shaded] == [pytest.approx((20, high)), pytest.approx((low, 15))]
 
 
 def test_verdicts_stand_at_the_right_and_what_cannot_be_evaluated_is_grey():

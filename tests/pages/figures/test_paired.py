@@ -9,11 +9,7 @@ import pytest
 from made_claims import made_scores
 from matplotlib.figure import Figure
 
-from stage1.pages.figures.paired import (
-    draw_slopes,
-    paired_slopes,
-    performance_profiles,
-)
+from stage1.pages.figures.paired import draw_slopes, paired_slopes, performance_profiles
 
 FINALS = {
     # (configurations, seeds); the third configuration lacks a seed
@@ -23,7 +19,6 @@ FINALS = {
 SCORES = made_scores(
     {arm: np.multiply.outer(finals, [0.0, 0.5, 1.0]) for arm, finals in FINALS.items()}
 )
-NOTHING = made_scores({"pretrained": np.full((2, 2, 2), np.nan)})
 
 
 def test_a_slope_joins_a_configurations_means_and_gaps_are_left_out():
@@ -32,10 +27,6 @@ def test_a_slope_joins_a_configurations_means_and_gaps_are_left_out():
     assert slopes.arms == ("pretrained", "random")
     np.testing.assert_allclose(slopes.values, [[0.85, 0.7, 0.4], [0.7, 0.5, 0.3]])
     np.testing.assert_allclose(slopes.medians, [0.7, 0.5])
-
-
-def test_slopes_without_a_complete_configuration_are_empty():
-    assert paired_slopes(NOTHING).values.shape == (1, 0)
 
 
 def test_there_is_a_line_per_configuration_and_one_of_medians():
@@ -66,5 +57,8 @@ def test_a_profile_is_the_share_of_runs_above_each_threshold_from_all_to_none():
         assert (share.estimate[0], share.estimate[-1]) == (1, 0)
 
 
-def test_arms_without_a_score_have_no_profile():
-    assert performance_profiles(NOTHING)[1] == {}
+def test_arms_without_a_score_have_no_slopes_and_no_profile():
+    nothing = made_scores({"pretrained": np.full((2, 2, 2), np.nan)})
+
+    assert paired_slopes(nothing).values.shape == (1, 0)
+    assert performance_profiles(nothing)[1] == {}

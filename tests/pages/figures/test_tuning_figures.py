@@ -113,8 +113,6 @@ def test_an_arm_without_a_value_or_a_score_has_no_points():
     assert rate_points(np.full(2, math.nan), objective([0.1, 0.2])) == []
 
 
-# --- the objective ---
-
 FINALS = np.array([[0.9, 0.7], [0.5, 0.4], [0.0, 0.8]])  # the third diverged with its first seed
 DIVERGED = np.array([[False, False], [False, False], [True, False]])
 SKILLS = [[0.3, 0.1], [0.2, -0.4], [math.nan, 0.6]]

@@ -188,15 +188,9 @@ def with_value(line: str, piece: str) -> str:
     key, colon, rest = line.partition(":")
     _, bracket, inside = rest.partition("{")
     if bracket and ":" in inside and len(piece) % 2:
-        return f"{key}:{bracket}{with_entry(inside, piece)}"
+        first, comma, others = inside.partition(",")
+        return f"{key}:{bracket}{first.partition(':')[0]}: {piece}{comma or '}'}{others}"
     return f"{key}{colon} {piece}"
-
-
-def with_entry(inside: str, piece: str) -> str:
-    """The first entry of a flow mapping with another value."""
-    first, comma, rest = inside.partition(",")
-    name = first.partition(":")[0]
-    return f"{name}: {piece}{comma or '}'}{rest}"
 
 
 def damaged_yaml(texts: Sequence[str]) -> SearchStrategy[bytes]:

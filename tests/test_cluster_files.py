@@ -136,7 +136,7 @@ def test_names_within_the_manifest_agree():
 # --- closed ---
 
 
-def test_nothing_of_the_manifest_is_reached_from_outside_of_the_cluster():
+def test_nothing_of_the_manifest_or_on_aws_is_reached_from_outside_of_the_cluster():
     policy = MANIFEST["NetworkPolicy"]["spec"]
 
     assert set(MANIFEST) == {"PersistentVolumeClaim", "NetworkPolicy", "RayCluster"}
@@ -145,6 +145,7 @@ def test_nothing_of_the_manifest_is_reached_from_outside_of_the_cluster():
     assert not [container for container in containers() if "ports" in container]
     assert policy["policyTypes"] == ["Ingress"]
     assert policy["ingress"] == [{"from": [{"podSelector": policy["podSelector"]}]}]
+    assert "security_group" not in launcher("autoscaler.yaml")["provider"]  # Ray's: ssh alone
 
 
 @pytest.mark.parametrize(
@@ -157,10 +158,6 @@ def test_nothing_of_the_manifest_is_reached_from_outside_of_the_cluster():
 def test_the_dashboard_is_off_and_would_listen_on_the_loopback(options):
     assert options["include-dashboard"] == "false"
     assert options["dashboard-host"] == "127.0.0.1"
-
-
-def test_the_launcher_on_aws_opens_no_port_of_its_own():
-    assert "security_group" not in launcher("autoscaler.yaml")["provider"]  # Ray's: ssh alone
 
 
 def test_every_container_asks_for_the_token_of_the_secret_and_reports_no_usage():
@@ -229,16 +226,14 @@ def test_every_node_for_trials_holds_a_whole_number_of_them():
         assert trials == int(trials) == int(gpus) / RESOURCES["gpus"]
 
 
-def test_no_trial_runs_on_a_head():
+def test_no_trial_runs_on_a_head_and_a_study_finds_a_node_when_it_starts():
+    nodes = launcher("autoscaler.yaml")["available_node_types"]
     heads = [HEAD["rayStartParams"], *(options_of(start_commands(name)[0]) for name in LAUNCHERS)]
 
     assert [head["num-cpus"] for head in heads] == ["0"] * 3
-    assert launcher("autoscaler.yaml")["available_node_types"]["head"]["resources"] == {"CPU": 0}
-
-
-def test_a_study_finds_a_node_when_it_starts():
+    assert nodes["head"]["resources"] == {"CPU": 0}
     assert all(group["minReplicas"] >= 1 for group in WORKERS)
-    assert launcher("autoscaler.yaml")["available_node_types"]["trials"]["min_workers"] >= 1
+    assert nodes["trials"]["min_workers"] >= 1
 
 
 def test_the_image_is_built_from_what_there_is():

@@ -91,32 +91,24 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def texts_of(folder: str) -> list[str]:
-    return [file.read_text(encoding="utf-8") for file in sorted((ROOT / folder).glob("*.yaml"))]
-
-
 @few_and_many()
-def test_a_configuration_is_read_or_refused(tree, examples):
-    file = tree / "configs" / "damaged.yaml"
+@pytest.mark.parametrize(
+    ("folder", "read", "more"),
+    [
+        ("configs", load_config, [EVERY_KEY] * 8),
+        ("search_spaces", load_study, [EVERY_KEY_OF_A_STUDY] * 6),
+    ],
+)
+def test_a_configuration_or_a_search_space_is_read_or_refused(tree, folder, read, more, examples):
+    shipped = sorted((ROOT / folder).glob("*.yaml"))
+    texts = [file.read_text(encoding="utf-8") for file in shipped]
+    damaged = tree / folder / "damaged.yaml"
 
     def check(content: bytes) -> None:
-        file.write_bytes(content)
-        told(lambda: load_config(file), name=str(tree))
+        damaged.write_bytes(content)
+        told(lambda: read(damaged), name=str(tree))
 
-    for_all(damaged_yaml([*texts_of("configs"), *[EVERY_KEY] * 8]), check, examples)
-
-
-@few_and_many()
-def test_a_search_space_is_read_or_refused(tree, examples):
-    file = tree / "search_spaces" / "damaged.yaml"
-
-    def check(content: bytes) -> None:
-        file.write_bytes(content)
-        told(lambda: load_study(file), name=str(tree))
-
-    for_all(
-        damaged_yaml([*texts_of("search_spaces"), *[EVERY_KEY_OF_A_STUDY] * 6]), check, examples
-    )
+    for_all(damaged_yaml([*texts, *more]), check, examples)
 
 
 # --- bars ---
@@ -414,13 +406,12 @@ def test_what_no_configuration_means_is_refused_at_a_line(write, value, rule):
     assert rule in message
 
 
-def test_a_file_larger_than_any_configuration_is_refused_unread(write):
+def test_a_file_larger_than_any_is_refused_unread_and_an_absurd_value_does_not_fill_the_message(
+    write,
+):
     assert "must be at most 1,000,000 bytes long" in yaml_fault(write, "# " + "x" * 1_000_000)
 
-
-def test_an_absurd_value_does_not_fill_the_message(write):
     message = yaml_fault(write, f"data: {{timeframes: [m1, {'x' * 5000}]}}\nextends: 1\n")
-
     assert len(message) < LONGEST_LINE
 
 

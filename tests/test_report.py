@@ -27,7 +27,6 @@ from stage1.run.folder import RunFolder
 from stage1.run.tables import RunWriter
 
 UNDEFINED = "–"
-CLAIM_ROWS = 8  # six claims, and the error reductions beside two of them
 PIXEL = b"\x89PNG\r\n\x1a\n"
 
 
@@ -88,11 +87,8 @@ def verdict_rows(text):
     """Cells of the verdict table by the claim's number."""
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     start = next(place for place, row in enumerate(rows) if row[:2] == ["claim", "claimed"])
-    verdicts = rows[start + 2 : start + 2 + CLAIM_ROWS]
+    verdicts = rows[start + 2 : start + 10]  # six claims, the error reductions beside two of them
     return {row[0].strip("*").split()[0]: row for row in verdicts}
-
-
-# --- a finished run ---
 
 
 def test_the_report_has_its_parts_in_order(finished):
@@ -107,20 +103,14 @@ def test_the_report_has_its_parts_in_order(finished):
     assert text.startswith("# synthetic\n\nEnded: 24 of 24 design and 3 of 3 search trials.\n")
 
 
-def test_every_claim_has_a_row_and_a_sentence(finished):
-    text = finished.report.read_text(encoding="utf-8")
+def test_every_claim_has_a_row_and_a_sentence_and_is_the_same_for_programs(finished):
+    text, claims = finished.report.read_text(encoding="utf-8"), claims_of(finished)
 
     rows = verdict_rows(text)
     assert list(rows) == ["1", "2", "2b", "3", "3b", "4", "5", "6"]
     for number, row in rows.items():
         assert f"### {number} " in text
         assert row[5].strip("*").isupper()
-
-
-def test_the_claims_for_programs_are_those_of_the_report(finished):
-    claims = claims_of(finished)
-
-    rows = verdict_rows(finished.report.read_text(encoding="utf-8"))
     told = {row[0].strip("*").split()[0]: row[5].strip("*") for row in rows.values()}
     lines = [*claims["claims"], *claims["beside"]]
     assert {line["id"]: line["verdict"] for line in lines} == told
@@ -190,9 +180,6 @@ def test_nothing_but_the_report_is_left_in_the_folder(finished):
         *("space.yaml", "prereg.yaml"),
         *("claims.json", "report.md", "report.html", "figures"),
     }
-
-
-# --- runs that are not so well ---
 
 
 def test_a_run_without_a_trial_says_so(started):
@@ -322,9 +309,6 @@ def test_a_folder_that_is_no_run_is_an_error_and_stays_as_it_was(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# --- large runs ---
-
-
 @pytest.mark.slow
 def test_four_hundred_trials_have_a_report(tmp_path):
     run = write_rich_run(tmp_path / "rich")
@@ -332,9 +316,6 @@ def test_four_hundred_trials_have_a_report(tmp_path):
     write_report(run)
 
     assert run.report_html.is_file()
-
-
-# --- a run that was edited ---
 
 
 @pytest.mark.parametrize(

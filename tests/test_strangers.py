@@ -7,6 +7,7 @@ import pickle
 import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -148,10 +149,10 @@ def test_files_that_no_report_reads_stay_unread(run, trap, marker):
     assert (run.path / "checkpoints" / "best.ckpt").read_bytes() == trap
 
 
-EXTENSIONS = ("arrow.py_extension_type", "arrow.opaque", "pandas.period", "pandas.interval", "x")
-
-
-@pytest.mark.parametrize("extension", EXTENSIONS)
+@pytest.mark.parametrize(
+    "extension",
+    ["arrow.py_extension_type", "arrow.opaque", "pandas.period", "pandas.interval", "x"],
+)
 def test_an_extension_type_of_a_column_runs_nothing(run, trap, marker, extension):
     names = {b"ARROW:extension:name": extension.encode(), b"ARROW:extension:metadata": trap}
     for table in TABLES:
@@ -213,10 +214,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(run, name, kind):
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [
-        *((name, "a folder") for name in ("claims.json", "report.md", "report.html")),
-        ("figures", "a file"),
-    ],
+    [*product(["claims.json", "report.md", "report.html"], ["a folder"]), ("figures", "a file")],
 )
 def test_what_is_where_the_report_belongs_is_named(run, name, kind):
     in_place(run.path / name, kind)
@@ -403,7 +401,9 @@ def disguise(run: RunFolder) -> None:
     run.prereg.write_text(yaml.safe_dump(registered), encoding="utf-8")
 
 
-def test_markup_in_names_is_text_in_the_report_and_nothing_is_written_elsewhere(run, tmp_path):
+def test_markup_in_names_is_text_in_report_and_terminal_and_nothing_is_written_elsewhere(
+    run, tmp_path, capsys
+):
     honest, foreign = Tags(), Tags()
     write_report(run)
     honest.feed(run.report_html.read_text(encoding="utf-8"))
@@ -412,8 +412,9 @@ def test_markup_in_names_is_text_in_the_report_and_nothing_is_written_elsewhere(
     in_run = {path.name for path in run.path.iterdir()}
 
     with ends_in_time():
-        write_report(run)
+        write_report(run).show(Console(width=200))
 
+    assert "\x1b[31m" not in capsys.readouterr().out
     page, text = run.report_html.read_text(encoding="utf-8"), run.report.read_text(encoding="utf-8")
     foreign.feed(page)
     assert "alert(1)" in page
@@ -436,14 +437,6 @@ def not_ours(text: str) -> list[str]:
         if token.type == "inline" and token.level == 1 and token.content == "x":
             found.append("a heading of theirs")
     return found
-
-
-def test_markup_in_names_is_text_on_the_terminal(run, capsys):
-    disguise(run)
-
-    write_report(run).show(Console(width=200))
-
-    assert "\x1b[31m" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

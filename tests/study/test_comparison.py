@@ -136,8 +136,6 @@ def test_two_files_of_the_same_name_are_refused(tmp_path):
         load_comparison(files, seed=0, seeds=1, max_epochs=None)
 
 
-# --- as a study runs it ---
-
 PLAIN = BASE + "training: {epochs: 3}\ntransfer_learning: {use_pretrained_lm: false}\n"
 T5 = BASE + "training: {epochs: 3}\ntransfer_learning: {lm_learning_rate_factor: 0.3}\n"
 
@@ -183,9 +181,6 @@ def test_what_has_ended_is_read_back_and_not_trained_again(load, run):
     assert tables.trial_ids == ["design-compare000-t5-2"]
 
 
-# --- how its folder begins, and whether it is still the same ---
-
-
 def test_a_record_reads_back_as_it_was_written_and_each_configuration_is_a_file_that_loads(run):
     written = made_record()
 
@@ -210,22 +205,19 @@ def test_the_same_comparison_on_another_machine_with_bars_in_another_place_goes_
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        pytest.param({"seeds": (1, 2)}, "seeds ([1, 2, 3] -> [1, 2])", id="seeds"),
-        pytest.param(
+        ({"seeds": (1, 2)}, "seeds ([1, 2, 3] -> [1, 2])"),
+        (
             {"data": DataRecord(data_dir=None, fingerprint="e" * 64)},
             "data.fingerprint (ffffffffffff of the bundled sample -> eee",
-            id="bars",
         ),
-        pytest.param({"language_models": {}}, "language_models.google-t5/t5-small", id="weights"),
-        pytest.param(
+        ({"language_models": {}}, "language_models.google-t5/t5-small"),
+        (
             {"versions": {"stage1": "0.1.0", "torch": "2.14.0"}},
             "versions.torch ('2.13.0' -> '2.14.0')",
-            id="packages",
         ),
-        pytest.param(
+        (
             {"configs": {"plain": Config(), "free": Config()}},
             "configurations (['late', 'plain', 'free'] -> ['plain', 'free'])",
-            id="configurations",
         ),
     ],
 )

@@ -145,7 +145,7 @@ def equal_row(spec, epoch):
 # --- who goes on ---
 
 
-def test_the_design_runs_to_the_horizon_and_notes_where_it_would_have_been_stopped(study):
+def test_the_design_runs_to_the_horizon_and_notes_stops_the_search_is_stopped_at_rungs(study):
     _, tables, _ = run(study)
 
     rows = design_rows(tables)
@@ -153,16 +153,11 @@ def test_the_design_runs_to_the_horizon_and_notes_where_it_would_have_been_stopp
     assert {(row["status"], row["epochs"]) for row in rows} == {(COMPLETED, 9)}
     assert 0 < len(noted) < len(rows)
     assert set(noted) <= {1, 3}
-
-
-def test_the_search_is_stopped_at_rungs_and_says_so(study):
-    _, tables, _ = run(study)
-
-    rows = of_stage(tables, SEARCH)
-    ends = {(row["status"], row["epochs"]) for row in rows}
+    searched = of_stage(tables, SEARCH)
+    ends = {(row["status"], row["epochs"]) for row in searched}
     assert ends <= {(COMPLETED, 9), (STOPPED, 1), (STOPPED, 3)}
     assert {status for status, _ in ends} == {COMPLETED, STOPPED}
-    assert all(row["would_stop_epoch"] is None for row in rows)
+    assert all(row["would_stop_epoch"] is None for row in searched)
 
 
 @pytest.mark.parametrize(
@@ -240,9 +235,6 @@ def test_a_training_is_told_to_stop_exactly_where_it_must(study):
     assert engine.ended[spec.trial_id].status == STOPPED
 
 
-# --- errors ---
-
-
 def test_a_trial_that_raises_has_failed_with_its_reason_and_the_study_goes_on(study):
     def row(spec, epoch):
         if spec.trial_id == "design-design001-random-2" and epoch == 4:
@@ -315,13 +307,9 @@ def test_the_design_is_told_as_means_over_its_seeds(study, workers):
             if "design" in trial.user_attrs
         }
         assert len(means) == 4
-        for config_id, trial in means.items():
-            rows = [
-                row
-                for row in design_rows(tables)
-                if (row["arm"], row["config_id"]) == (arm, config_id)
-            ]
-            mean = sum(row["val_correlation"] for row in rows) / 2
+        for point, trial in means.items():
+            mine = [r for r in design_rows(tables) if (r["arm"], r["config_id"]) == (arm, point)]
+            mean = sum(row["val_correlation"] for row in mine) / 2
             assert trial.value == pytest.approx(mean, rel=1e-12)
             assert trial.user_attrs["seeds"] == 2
 
@@ -416,9 +404,6 @@ def test_going_on_rebuilds_the_same_optuna_studies(study):
         assert str(held[0]) == str(held[1])
 
 
-# --- the rest ---
-
-
 def test_whoever_watches_hears_of_every_start_epoch_and_end(study):
     engine, heard = engine_of(study), []
     engine.observers.append(lambda: heard.append((len(engine.running), len(engine.ended))))
@@ -426,9 +411,6 @@ def test_whoever_watches_hears_of_every_start_epoch_and_end(study):
     simulate(engine, trials=1)
 
     assert heard == [(1, 0)] * 10 + [(0, 1)]
-
-
-# --- blocks ---
 
 
 def row_with_blocks(spec, epoch):

@@ -34,7 +34,9 @@ DATA = {"data_dir": None, "fingerprint": "d" * 64}
 NANO = SimpleNamespace(name="english-t5-nano", sha256="a" * 64, weights={"w": torch.zeros(3, 5)})
 MICRO = SimpleNamespace(name="english-t5-micro", sha256="b" * 64, weights={"w": torch.zeros(4, 4)})
 CLAIMS = RegisteredClaims({"sensitivity": 0.2}, 0.05 / 6)
-MODELS = [NANO]
+BEGIN = {"data": DATA, "models": [NANO], "claims": CLAIMS}
+CHECKSUM = "prereg.yaml: must fit its checksum"
+EDITED = "an edited study is a new run"
 LM = "transfer_learning.lm_name_or_path"
 
 
@@ -46,7 +48,7 @@ def study(tmp_path):
 @pytest.fixture
 def run(tmp_path, study):
     folder = RunFolder(tmp_path / "runs" / "simulated")
-    begin_run(folder, study, data=DATA, models=MODELS, claims=CLAIMS)
+    begin_run(folder, study, **BEGIN)
     return folder
 
 
@@ -54,9 +56,6 @@ def refused(run, study, data=DATA):
     with pytest.raises(ResultsError) as raised:
         check_same_study(run, study, data=data)
     return str(raised.value)
-
-
-# --- begin ---
 
 
 def test_a_begun_run_holds_the_study_and_its_registration(run, study):
@@ -77,7 +76,7 @@ def test_a_begun_run_holds_the_study_and_its_registration(run, study):
 
 def registered_in(tmp_path, study, models):
     run = RunFolder(tmp_path / "another")
-    begin_run(run, study, data=DATA, models=models, claims=CLAIMS)
+    begin_run(run, study, **BEGIN | {"models": models})
     return read_preregistration(run)
 
 
@@ -122,7 +121,7 @@ def test_what_makes_the_random_arm_strong_is_registered(tmp_path, arm, searched,
         },
     )
 
-    registered = registered_in(tmp_path, study, MODELS).random_arm
+    registered = registered_in(tmp_path, study, [NANO]).random_arm
 
     assert (registered and (registered.initializer_factor, registered.input_scale)) == expected
 
@@ -131,14 +130,14 @@ def test_without_a_pretrained_arm_no_cost_is_registered(tmp_path):
     shuffled = "{transfer_learning.initialization: shuffled}"
     study = simulated_study(tmp_path, **{"  pretrained": shuffled})
 
-    assert registered_in(tmp_path, study, MODELS).cost is None
+    assert registered_in(tmp_path, study, [NANO]).cost is None
 
 
 def test_a_folder_that_exists_is_refused_and_stays_as_it_was(run, study):
     before = run.space.read_bytes()
 
     with pytest.raises(ResultsError, match="must not exist yet; go on with it by --resume"):
-        begin_run(run, study, data=DATA, models=MODELS, claims=CLAIMS)
+        begin_run(run, study, **BEGIN)
 
     assert run.space.read_bytes() == before
 
@@ -147,9 +146,7 @@ def test_a_file_in_the_way_of_the_folder_is_one_line(tmp_path, study):
     (tmp_path / "file").touch()
 
     with pytest.raises(ResultsError, match="must be a folder that can be made") as raised:
-        begin_run(
-            RunFolder(tmp_path / "file" / "run"), study, data=DATA, models=MODELS, claims=CLAIMS
-        )
+        begin_run(RunFolder(tmp_path / "file" / "run"), study, **BEGIN)
 
     assert "\n" not in str(raised.value)
 
@@ -161,14 +158,9 @@ def test_an_end_while_beginning_leaves_nothing(tmp_path, study, monkeypatch):
     monkeypatch.setattr("stage1.study.resume.preregistration_text", interrupted)
 
     with pytest.raises(KeyboardInterrupt):
-        begin_run(
-            RunFolder(tmp_path / "runs" / "s"), study, data=DATA, models=MODELS, claims=CLAIMS
-        )
+        begin_run(RunFolder(tmp_path / "runs" / "s"), study, **BEGIN)
 
     assert list((tmp_path / "runs").iterdir()) == []
-
-
-# --- recognise ---
 
 
 def test_the_same_study_is_recognised_wherever_its_bars_lie(run, study):
@@ -185,7 +177,7 @@ def test_a_study_begun_before_a_key_was_there_goes_on_with_its_default(
             "stage1.study.resume.space_yaml",
             lambda *arguments: space_yaml(*arguments).replace("    kind: ohlc\n", ""),
         )
-        begin_run(run, study, data=DATA, models=MODELS, claims=CLAIMS)
+        begin_run(run, study, **BEGIN)
 
     assert "kind" not in yaml.safe_load(run.space.read_text())["config"]["data"]
     check_same_study(run, study, data=DATA)
@@ -194,23 +186,17 @@ def test_a_study_begun_before_a_key_was_there_goes_on_with_its_default(
 @pytest.mark.parametrize(
     ("replaced", "named"),
     [
-        pytest.param({"seed": 1}, "seed (0 -> 1)", id="seed"),
-        pytest.param({"trials": 3}, "search.trials (12 -> 3)", id="trials"),
-        pytest.param(
+        ({"seed": 1}, "seed (0 -> 1)"),
+        ({"trials": 3}, "search.trials (12 -> 3)"),
+        (
             {"  random": "{transfer_learning.initialization: shuffled}"},
             "arms.random.transfer_learning.initialization ('random' -> 'shuffled')",
-            id="an arm",
         ),
-        pytest.param(
+        (
             {"  transfer_learning.patch_len": "{type: choice, options: [4, 8]}"},
             "space.transfer_learning.patch_len.options ([4, 8, 16] -> [4, 8])",
-            id="an option",
         ),
-        pytest.param(
-            {"horizon_epochs": "8"},
-            "config.training.epochs (9 -> 8), horizon_epochs (9 -> 8)",
-            id="the horizon",
-        ),
+        ({"horizon_epochs": "8"}, "config.training.epochs (9 -> 8), horizon_epochs (9 -> 8)"),
     ],
 )
 def test_another_study_is_refused_by_what_differs(run, tmp_path, replaced, named):
@@ -232,36 +218,11 @@ def test_other_bars_are_refused(run, study):
 @pytest.mark.parametrize(
     ("file", "edit", "rule"),
     [
-        pytest.param(
-            "space",
-            lambda text: text.replace("trials: 12", "trials: 13"),
-            "an edited study is a new run",
-            id="space.yaml",
-        ),
-        pytest.param(
-            "prereg",
-            lambda text: text.replace("early_epoch: 2", "early_epoch: 4"),
-            "prereg.yaml: must fit its checksum",
-            id="a value of the registration",
-        ),
-        pytest.param(
-            "prereg",
-            lambda text: text.split("\n", 1)[1],
-            "prereg.yaml: must fit its checksum",
-            id="the registration without its checksum",
-        ),
-        pytest.param(
-            "prereg",
-            lambda text: "space_sha256: none\n",
-            "an edited study is a new run",
-            id="the registration of something else",
-        ),
-        pytest.param(
-            "prereg",
-            lambda text: "a: [1\n",
-            "prereg.yaml: must be readable",
-            id="a damaged registration",
-        ),
+        ("space", lambda text: text.replace("trials: 12", "trials: 13"), EDITED),
+        ("prereg", lambda text: text.replace("early_epoch: 2", "early_epoch: 4"), CHECKSUM),
+        ("prereg", lambda text: text.split("\n", 1)[1], CHECKSUM),
+        ("prereg", lambda text: "space_sha256: none\n", EDITED),
+        ("prereg", lambda text: "a: [1\n", "prereg.yaml: must be readable"),
     ],
 )
 def test_a_first_file_that_was_edited_is_refused_in_one_line(run, study, file, edit, rule):
@@ -282,9 +243,6 @@ def test_a_folder_without_its_first_files_is_no_run_to_resume(run, study, missin
     gone.rename(gone.with_name("elsewhere"))
 
     assert refused(run, study) == f"{run.path}: must be a run folder to --resume; start it without"
-
-
-# --- read back ---
 
 
 @pytest.mark.parametrize("trials", [0, math.inf])

@@ -117,8 +117,6 @@ def test_a_value_is_kept_where_its_condition_holds(values, kept):
     assert set(active(space, values)) == kept
 
 
-# --- the design ---
-
 RATE, FREEZE, PATCH = (
     "training.optimizer.lr",
     "transfer_learning.freeze_lm_epochs",
@@ -164,9 +162,6 @@ def test_every_parameter_is_in_every_point_even_where_its_condition_fails():
     assert all(set(point) == {"a", "b"} for point in points)
 
 
-# --- one value ---
-
-
 @pytest.mark.parametrize(
     ("parameter", "expected"),
     [
@@ -177,13 +172,9 @@ def test_every_parameter_is_in_every_point_even_where_its_condition_fails():
             id="exponent",
         ),
         pytest.param(IntParameter(type="int", low=5, high=6), [5, 5, 6, 6], id="two whole numbers"),
-        pytest.param(
-            IntParameter(type="int", low=1, high=15, log=True), [1, 2, 4, 8], id="doubling"
-        ),
+        pytest.param(IntParameter(type="int", low=1, high=15, log=True), [1, 2, 4, 8], id="double"),
         pytest.param(IntParameter(type="int", low=3, high=3), [3] * 4, id="one whole number"),
-        pytest.param(
-            ChoiceParameter(type="choice", options=(9, 8, 7, 5)), [9, 8, 7, 5], id="options"
-        ),
+        pytest.param(ChoiceParameter(type="choice", options=(9, 8, 7, 5)), [9, 8, 7, 5], id="list"),
     ],
 )
 def test_a_share_of_the_range_becomes_its_value(parameter, expected):

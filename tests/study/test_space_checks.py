@@ -38,9 +38,6 @@ def parameter(key, definition):
     return f"{HEAD}{ARMS}space:\n  {key}: {definition}\n"
 
 
-# --- words that do not exist ---
-
-
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
@@ -73,28 +70,17 @@ def test_an_unknown_word_is_reported_with_the_one_that_was_meant(faults, text, f
 @pytest.mark.parametrize(
     ("key", "fault"),
     [
-        pytest.param(
-            "training.optimiser.lr",
-            f"'optimiser' {NONE}; did you mean 'optimizer'?",
-            id="a section",
-        ),
-        pytest.param(
+        ("training.optimiser.lr", f"'optimiser' {NONE}; did you mean 'optimizer'?"),
+        (
             "training.optimizer.learning",
             f"'learning' {NONE}; known: lr, weight_decay, beta1, beta2",
-            id="a key",
         ),
-        pytest.param("training.optimizer.lr.x", f"'x' {NONE}", id="below a key"),
-        pytest.param(
-            "training.optimizer",
-            "must be a single value's key such as training.optimizer.lr",
-            id="a section for a key",
-        ),
-        pytest.param("training.epochs", "must be left to horizon_epochs", id="the horizon"),
-        pytest.param(
-            "training.seed", "must be left to --seed and design.seeds", id="the study's seed"
-        ),
-        pytest.param("data.timeframes", SHARED, id="what all trials share"),
-        pytest.param("data.kind", SHARED, id="the kind of data"),
+        ("training.optimizer.lr.x", f"'x' {NONE}"),
+        ("training.optimizer", "must be a single value's key such as training.optimizer.lr"),
+        ("training.epochs", "must be left to horizon_epochs"),
+        ("training.seed", "must be left to --seed and design.seeds"),
+        ("data.timeframes", SHARED),
+        ("data.kind", SHARED),
     ],
 )
 def test_a_key_that_cannot_be_set_is_reported_in_space_and_arm(faults, key, fault):
@@ -108,20 +94,16 @@ def test_a_key_that_cannot_be_set_is_reported_in_space_and_arm(faults, key, faul
 @pytest.mark.parametrize(
     ("objective", "fault"),
     [
-        pytest.param(
+        (
             "{metric: val_corelation}",
             "metric: must be a metric, got 'val_corelation'; did you mean 'val_correlation'?",
-            id="mistyped",
         ),
-        pytest.param(
+        (
             "{metric: val_corr_h4}",
             "metric: must be a metric, got 'val_corr_h4'; did you mean 'val_corr_m5'?",
-            id="of a timeframe that the base does not have",
         ),
-        pytest.param("{metric: val_loss}", "mode: must be min for val_loss, got max", id="a loss"),
-        pytest.param(
-            "{metric: val_skill, mode: min}", "mode: must be max for val_skill, got min", id="skill"
-        ),
+        ("{metric: val_loss}", "mode: must be min for val_loss, got max"),
+        ("{metric: val_skill, mode: min}", "mode: must be max for val_skill, got min"),
     ],
 )
 def test_an_objective_that_cannot_be_is_reported(faults, objective, fault):
@@ -130,56 +112,30 @@ def test_an_objective_that_cannot_be_is_reported(faults, objective, fault):
     assert lines == [f"8: objective.{fault}"]
 
 
-# --- values ---
-
-
 @pytest.mark.parametrize(
     ("definition", "fault"),
     [
-        pytest.param(
+        (
             "{type: float, low: 1.0e-2, high: 1.0e-4}",
             ".low: must be <= high=0.0001, got 0.01; swap them",
-            id="bounds the wrong way round",
         ),
-        pytest.param(
-            "{type: float, low: 0, high: 1, log: true}",
-            ".low: must be > 0 with log: true, got 0.0",
-            id="logarithm of nothing",
-        ),
-        pytest.param(
-            "{type: int, low: 2, high: 1}",
-            ".low: must be <= high=1, got 2; swap them",
-            id="whole bounds the wrong way round",
-        ),
-        pytest.param(
-            "{type: int, low: -1, high: 1, log: true}",
-            ".low: must be > 0 with log: true, got -1",
-            id="logarithm of less than nothing",
-        ),
-        pytest.param("{type: float, low: -1, high: 1}", ": must be > 0, got -1.0", id="below 0"),
-        pytest.param("{type: float, low: 1}", ".high: must be given", id="a bound is missing"),
-        pytest.param("{low: 1, high: 2}", ": 'type' must be given", id="no type"),
-        pytest.param(
+        ("{type: float, low: 0, high: 1, log: true}", ".low: must be > 0 with log: true, got 0.0"),
+        ("{type: int, low: 2, high: 1}", ".low: must be <= high=1, got 2; swap them"),
+        ("{type: int, low: -1, high: 1, log: true}", ".low: must be > 0 with log: true, got -1"),
+        ("{type: float, low: -1, high: 1}", ": must be > 0, got -1.0"),
+        ("{type: float, low: 1}", ".high: must be given"),
+        ("{low: 1, high: 2}", ": 'type' must be given"),
+        (
             "{type: real, low: 1, high: 2}",
             ".type: must be one of 'float', 'int', 'choice', got 'real'",
-            id="no such type",
         ),
-        pytest.param("3", ": must be a mapping of keys to values, got 3", id="a number"),
-        pytest.param(
+        ("3", ": must be a mapping of keys to values, got 3"),
+        (
             "{type: choice, options: [1.0e-3, fast]}",
             ".options: must be all text, all numbers or all true/false, got [0.001, 'fast']",
-            id="options of several kinds",
         ),
-        pytest.param(
-            "{type: choice, options: [fast, slow]}",
-            ": must be a number, got 'fast'",
-            id="an option of the wrong kind",
-        ),
-        pytest.param(
-            "{type: choice, options: []}",
-            ".options: must have at least 1 entries, got []",
-            id="no option",
-        ),
+        ("{type: choice, options: [fast, slow]}", ": must be a number, got 'fast'"),
+        ("{type: choice, options: []}", ".options: must have at least 1 entries, got []"),
     ],
 )
 def test_a_parameter_without_a_sound_range_is_reported(faults, definition, fault):
@@ -191,29 +147,25 @@ def test_a_parameter_without_a_sound_range_is_reported(faults, definition, fault
 @pytest.mark.parametrize(
     ("key", "definition", "expected"),
     [
-        pytest.param(
+        (
             "transfer_learning.patch_len",
             "{type: choice, options: [4, 5, 7]}",
             [f": must divide data.seq_len=64, got {value}" for value in (5, 7)],
-            id="options",
         ),
-        pytest.param(
+        (
             "transfer_learning.patch_len",
             "{type: int, low: 4, high: 8}",
             [": must divide data.seq_len=64, got 5"],
-            id="whole numbers within a range",
         ),
-        pytest.param(
+        (
             "masking.mask_span_min",
             "{type: choice, options: [3, 8]}",
             [": masking.mask_span_max: must be >= masking.mask_span_min=8, got 7"],
-            id="the rule of another key",
         ),
-        pytest.param(
+        (
             "transfer_learning.freeze_lm_epochs",
             "{type: float, low: 0, high: 3}",
             [f".type: must not be float for a key with values such as {end}" for end in (0, 3)],
-            id="real numbers for a whole one",
         ),
     ],
 )
@@ -236,8 +188,6 @@ def test_parameters_that_do_not_fit_together_are_found_in_the_design(faults):
     )
 
 
-# --- conditions ---
-
 PATCH, SHARE = "transfer_learning.patch_len", "training.warmup_share"
 EARLIER = "must be an earlier key of the space;"
 GIVEN = "must be a value that the search gives"
@@ -248,9 +198,7 @@ GIVEN = "must be a value that the search gives"
     [
         pytest.param(f"{PATCH}gth", 8, f"{EARLIER} did you mean '{PATCH}'?", id="unknown key"),
         pytest.param("data.stride", 8, f"{EARLIER} known: {PATCH}, {SHARE}", id="later key"),
-        pytest.param(
-            "training.optimizer.lr", 8, f"{EARLIER} known: {PATCH}, {SHARE}", id="the key itself"
-        ),
+        pytest.param("training.optimizer.lr", 8, f"{EARLIER} known: {PATCH}, {SHARE}", id="itself"),
         pytest.param(PATCH, 32, f"{GIVEN} {PATCH}, got 32", id="a value that never comes"),
         pytest.param(SHARE, 0.1, f"{GIVEN} {SHARE}, got 0.1", id="a real number, never met"),
     ],
@@ -299,38 +247,27 @@ def test_a_conditional_value_is_checked_where_its_condition_holds(tmp_path):
     assert study.space.space["transfer_learning.patch_len"].options == (5, 10)
 
 
-# --- arms ---
-
-
 @pytest.mark.parametrize(
     ("arms", "fault"),
     [
-        pytest.param("arms: {}", "4: arms: must have at least 1 entries, got {}", id="no arm"),
-        pytest.param(
-            "arms:\n  random:",
-            "5: arms.random: must be a mapping of keys to values, got None",
-            id="an arm without settings",
-        ),
-        pytest.param(
+        ("arms: {}", "4: arms: must have at least 1 entries, got {}"),
+        ("arms:\n  random:", "5: arms.random: must be a mapping of keys to values, got None"),
+        (
             "arms:\n  random:\n    transfer_learning.initialization: radnom",
             "6: arms.random.transfer_learning.initialization: must be 'pretrained', 'random' or "
             "'shuffled', got 'radnom'",
-            id="unknown value of a setting",
         ),
-        pytest.param(
+        (
             "arms:\n  one:\n    training.optimizer.lr: 1.0e-3",
             "6: arms.one.training.optimizer.lr: must not be searched too",
-            id="a key that is searched",
         ),
-        pytest.param(
+        (
             "arms:\n  my arm: {training.batch_size: 8}",
             "5: arms.my arm: must match ^[A-Za-z0-9_]+$, got 'my arm'",
-            id="a name with a space",
         ),
-        pytest.param(
+        (
             "arms:\n  long:\n    masking.mask_span_min: 8\n    masking.mask_span_max: 7",
             "7: arms.long.masking.mask_span_max: must be >= masking.mask_span_min=8, got 7",
-            id="settings that do not fit together",
         ),
     ],
 )
@@ -346,40 +283,23 @@ def test_settings_of_an_arm_are_checked_together_not_one_by_one(tmp_path):
     assert list(study.space.arms) == ["long"]
 
 
-# --- the rest of the study ---
-
-
 @pytest.mark.parametrize(
     ("key", "fault"),
     [
-        pytest.param(
-            "design: {configurations: 6}",
-            "design.configurations: must be a power of two, got 6",
-            id="a Sobol set of 6",
-        ),
-        pytest.param(
-            "design: {configurations: 1}",
-            "design.configurations: must be >= 2, got 1",
-            id="a Sobol set of 1",
-        ),
-        pytest.param("design: {seeds: 0}", "design.seeds: must be >= 1, got 0", id="no seed"),
-        pytest.param("search: {trials: -1}", "search.trials: must be >= 0, got -1", id="trials"),
-        pytest.param(
-            "search: {sampler: tpee}",
-            "search.sampler: must be 'tpe' or 'random', got 'tpee'",
-            id="unknown sampler",
-        ),
-        pytest.param(
+        ("design: {configurations: 6}", "design.configurations: must be a power of two, got 6"),
+        ("design: {configurations: 1}", "design.configurations: must be >= 2, got 1"),
+        ("design: {seeds: 0}", "design.seeds: must be >= 1, got 0"),
+        ("search: {trials: -1}", "search.trials: must be >= 0, got -1"),
+        ("search: {sampler: tpee}", "search.sampler: must be 'tpe' or 'random', got 'tpee'"),
+        (
             "search: {scheduler: {asha: {grace_epochs: 4}}}",
             "search.scheduler.asha.grace_epochs: must be <= horizon_epochs=3, got 4",
-            id="grace beyond the horizon",
         ),
-        pytest.param(
+        (
             "search: {scheduler: {asha: {reduction_factor: 1}}}",
             "search.scheduler.asha.reduction_factor: must be > 1, got 1",
-            id="halving that keeps all",
         ),
-        pytest.param("resources: {cpus: 0}", "resources.cpus: must be > 0, got 0", id="no core"),
+        ("resources: {cpus: 0}", "resources.cpus: must be > 0, got 0"),
     ],
 )
 def test_a_plan_that_cannot_be_is_reported(faults, key, fault):
@@ -420,9 +340,6 @@ def test_all_faults_are_told_at_once_each_with_its_line(faults):
     )
 
     assert [line.split(": ")[0] for line in lines] == ["5", "6", "8", "9", "10"]
-
-
-# --- with the base ---
 
 
 def test_a_timeframe_that_is_context_in_calendar_windows_cannot_be_the_objective(faults):

@@ -46,9 +46,6 @@ def test_the_designs_seeds_follow_the_studys(tmp_path, seed, expected):
     assert study.design_seeds == expected
 
 
-# --- one trial ---
-
-
 def trial_with(values):
     return TrialSpec(DESIGN, "random", "design000", 5, values)
 
@@ -109,9 +106,6 @@ def test_conditions_are_held_as_the_configuration_holds_them(tmp_path):
     assert repr(wanted) == "8"
 
 
-# --- language models ---
-
-
 def study_of(tmp_path, *, arms, space=""):
     text = (
         "name: s\nbase: base.yaml\nhorizon_epochs: 2\n"
@@ -154,9 +148,6 @@ def test_the_language_models_are_all_that_trials_may_ask_for(tmp_path, arms, spa
     assert language_model_names(study) == expected
 
 
-# --- what the claims need ---
-
-
 @pytest.mark.parametrize(("horizon", "epochs"), [(15, [3, 15]), (9, [2, 9]), (2, [1, 2]), (1, [1])])
 def test_blocks_are_kept_at_the_early_epoch_and_at_the_horizon(tmp_path, horizon, epochs):
     asha = "{trials: 1, scheduler: {asha: {grace_epochs: 1}}}"
@@ -185,9 +176,6 @@ def test_cost_is_timed_at_the_base_configuration_with_the_pretrained_arm_s_setti
     assert config.training.batch_size == 7
 
 
-# --- written out ---
-
-
 def test_the_study_written_out_has_the_keys_of_space_yaml_and_needs_no_other_file(tmp_path):
     study = simulated_study(tmp_path, seed=4)
 
@@ -214,9 +202,6 @@ def test_a_written_study_loads_as_the_same_study(tmp_path):
     assert space_yaml(again, {"data": {}}) == space_yaml(study, {"data": {}})
 
 
-# --- roles ---
-
-
 def roles_of(arms, *, searched=()):
     configs = {
         name: with_values(
@@ -239,11 +224,7 @@ RANDOM = {"initialization": "random"}
             id="by what they are, not by their names",
         ),
         pytest.param(
-            {
-                "base": {},
-                "s": {"initialization": "shuffled"},
-                "v": {"use_pretrained_lm": False},
-            },
+            {"base": {}, "s": {"initialization": "shuffled"}, "v": {"use_pretrained_lm": False}},
             {"pretrained": "base", "shuffled": "s", "vanilla": "v"},
             id="the base configuration's own initialisation",
         ),
@@ -275,9 +256,7 @@ RANDOM = {"initialization": "random"}
             {"random": "r", "random_fixed": "fixed"},
             id="one draw kept across seeds",
         ),
-        pytest.param(
-            {"fixed": RANDOM | {"initialization_seed": 0}}, {}, id="with no random beside"
-        ),
+        pytest.param({"fixed": RANDOM | {"initialization_seed": 0}}, {}, id="no random beside"),
         pytest.param(
             {"r": RANDOM | {"initialization_stream": 2}, "again": RANDOM},
             {"random": "r", "random_again": "again"},

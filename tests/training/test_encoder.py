@@ -15,9 +15,7 @@ KINDS = [
     pytest.param({}, id="T5"),
     pytest.param({"transfer_learning": {"use_pretrained_lm": False}}, id="vanilla encoder"),
     pytest.param({"model": {"cross_pairs": [["m1", "m5"]], "stem.width": 8}}, id="cross and stem"),
-    pytest.param(
-        {"data": {"seq_len": 64}, "model": {"async_sampler": True}}, id="calendar windows"
-    ),
+    pytest.param({"data": {"seq_len": 64}, "model": {"async_sampler": True}}, id="calendar"),
     pytest.param({"training": {"gradient_checkpointing": True}}, id="gradient checkpointing"),
 ]
 
@@ -119,9 +117,6 @@ def test_a_folder_with_more_timeframes_gives_those_of_the_model(tmp_path):
     assert list(bars_for(config, folder)) == ["m1", "m15"]
 
 
-# --- of a series
-
-
 @pytest.fixture(scope="module")
 def series_encoder(series_checkpoint):
     return stage1.load_encoder(series_checkpoint)
@@ -154,10 +149,8 @@ def test_a_channel_that_rests_is_measured_by_its_movement_in_the_training(series
 @pytest.mark.parametrize(
     ("step", "channels", "said"),
     [
-        pytest.param("1d", 3, r"data\.step must be that of .*x1\.parquet, 1d, got 1h", id="step"),
-        pytest.param(
-            "1h", 2, r"data\.channels must be columns of numbers .*, got 'wave2'", id="channel"
-        ),
+        ("1d", 3, r"data\.step must be that of .*x1\.parquet, 1d, got 1h"),
+        ("1h", 2, r"data\.channels must be columns of numbers .*, got 'wave2'"),
     ],
 )
 def test_a_folder_of_another_series_is_refused(tmp_path, step, channels, said):
@@ -176,21 +169,9 @@ def test_further_columns_of_a_series_do_no_harm(tmp_path):
 @pytest.mark.parametrize(
     ("bars", "said"),
     [
-        pytest.param(
-            series_of(waves(100, channels=2)),
-            r"trained on, wave0, wave1, wave2, got 2 in x1",
-            id="other channels",
-        ),
-        pytest.param(
-            series_of(waves(40)),
-            r"over 0 steps, got 40 bars of x1 without one; add data",
-            id="no window",
-        ),
-        pytest.param(
-            series_of(waves(100), ["x1"]),
-            r"trained on, x1, x4, got x1; load them with",
-            id="no x4",
-        ),
+        (series_of(waves(100, channels=2)), r"trained on, wave0, wave1, wave2, got 2 in x1"),
+        (series_of(waves(40)), r"over 0 steps, got 40 bars of x1 without one; add data"),
+        (series_of(waves(100), ["x1"]), r"trained on, x1, x4, got x1; load them with"),
     ],
 )
 def test_bars_that_do_not_fit_the_encoder_of_a_series_are_refused(series_encoder, bars, said):

@@ -21,9 +21,7 @@ NAMES = CONFIG.data.timeframes
         pytest.param(
             [[0, 1]] * 6, [(0, 0), (1, 0), (0, 2), (1, 2), (0, 5), (1, 5)], id="ends and middle"
         ),
-        pytest.param(
-            [[0, 1], [], [0, 1]], [(0, 0), (1, 0), (0, 2), (1, 2)], id="a timeframe never scored"
-        ),
+        pytest.param([[0, 1], [], [0, 1]], [(0, 0), (1, 0), (0, 2), (1, 2)], id="one never scored"),
         pytest.param([[0]], [(0, 0)], id="a single window once"),
         pytest.param([[], []], [], id="nothing scored"),
     ],

@@ -2,7 +2,7 @@
 
 `catalogue` is the table of the claims. `scores` reads a run and arranges its design as arrays; each
 statistic has its module (`spread`, `gains`, `ranks`, `step_cost`) and gives an interval
-(`intervals`) that decides a verdict (`verdicts`). `evaluate` tests all claims of a run, and `claim`
+(`intervals`) that decides a verdict (`verdicts`). `judge` tests all claims of a run, and `claim`
 puts them into sentences and claims.json.
 
 Beside the verdicts stand `soundness` (is the run what was planned?), `further_numbers` and

@@ -243,8 +243,8 @@ def load_table(file: Path) -> pa.Table:
         with pq.ParquetFile(file) as stored:
             rows = stored.metadata.num_rows
             if rows > MOST_ROWS:
-                told = f"must have at most {MOST_ROWS:,} rows, got {rows:,}"
-                raise ResultsError(f"{file}: {told}; {RESTORE_OR_REPEAT}")
+                rule = f"must have at most {MOST_ROWS:,} rows, got {rows:,}"
+                raise ResultsError(f"{file}: {rule}; {RESTORE_OR_REPEAT}")
             table = stored.read()
         table.validate(full=True)
     except (OSError, pa.ArrowException, ValueError) as error:

@@ -85,9 +85,9 @@ def _arm_faults(space: Space, config: Config) -> list[Fault]:
     """Each key of an arm must exist and not be searched, and the values must fit together."""
     faults: list[Fault] = []
     for arm, values in space.arms.items():
-        found = [(key, fault) for key in values if (fault := _key_fault(config, key))]
-        found += [(key, "must not be searched too") for key in values if key in space.space]
-        faults += [(("arms", arm, key), rule) for key, rule in found or _build(config, values)[1]]
+        of_arm = [(key, fault) for key in values if (fault := _key_fault(config, key))]
+        of_arm += [(key, "must not be searched too") for key in values if key in space.space]
+        faults += [(("arms", arm, key), rule) for key, rule in of_arm or _build(config, values)[1]]
     return faults
 
 
@@ -96,13 +96,13 @@ def _check_parameters(space: Space, config: Config) -> tuple[dict[str, Parameter
     faults: list[Fault] = []
     parameters: dict[str, Parameter] = {}
     for key in space.space:
-        found = _condition_faults(space, key, earlier=list(parameters))
+        of_key = _condition_faults(space, key, earlier=list(parameters))
         fault = _key_fault(config, key)
         if fault:
-            found.append((("space", key), fault))
-        if not found:
-            parameters[key], found = _check_values(space, config, key)
-        faults += found
+            of_key.append((("space", key), fault))
+        if not of_key:
+            parameters[key], of_key = _check_values(space, config, key)
+        faults += of_key
     return parameters, faults
 
 

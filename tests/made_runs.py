@@ -174,8 +174,8 @@ def registered(space: ResolvedSpace, /, **changes: Any) -> Preregistration:
         "written_at": START - timedelta(minutes=1),
         "arms": arms,
         "roles": {role: role for role in ROLES if role in changes.get("arms", arms)},
-        "configurations": space.design.configurations,
-        "seeds": list(range(1, space.design.seeds + 1)),
+        "configurations": space.design.size.configurations,
+        "seeds": list(range(1, space.design.size.seeds + 1)),
         "horizon_epoch": space.horizon_epochs,
         "early_epoch": early_epoch(space.horizon_epochs),
         "random_arm": (

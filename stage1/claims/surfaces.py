@@ -65,7 +65,8 @@ def random_surface(
     heights = generator.normal(size=_WAVES)
 
     def effects(points: Values) -> Values:
-        return np.sum([effect(points[:, i]) for i, effect in enumerate(main)], axis=0)
+        columns = [effect(points[:, i]) for i, effect in enumerate(main)]
+        return np.asarray(np.sum(columns, axis=0))
 
     def waves(points: Values) -> Values:
         return np.asarray(np.cos(2 * points @ directions + phases) @ heights)

@@ -18,7 +18,6 @@ import numpy as np
 from scipy import stats
 
 from stage1.claims.intervals import NO_INTERVAL, Interval, Values, exponential, student_interval
-from stage1.run.registration import ERROR_RATE
 
 FEWEST_CONFIGURATIONS = 12
 """Of a design that was planned with enough and has lost some; fewer give no interval."""
@@ -47,7 +46,8 @@ def best_minus_middle(configurations: int, *, of: int = 3) -> Values:
     n, half = configurations, of // 2
     best = [comb(i, of - 1) for i in range(n)]
     middle = [comb(i, half) * comb(n - 1 - i, half) for i in range(n)]
-    return (np.array(best, float) - np.array(middle, float)) / comb(n, of)
+    difference = np.array(best, float) - np.array(middle, float)
+    return np.asarray(difference / comb(n, of))
 
 
 def best_minus_mean(configurations: int, *, of: int = 8) -> Values:
@@ -110,7 +110,7 @@ def tuning_value(
     second: Values,
     *,
     weights: OrderWeights = best_minus_middle,
-    error_rate: float = ERROR_RATE,
+    error_rate: float,
 ) -> TuningValue:
     """Compare what tuning is worth in two arms.
 

@@ -48,7 +48,8 @@ def _random_basis(rows: int, columns: int, generator: Generator) -> Tensor:
         Mezzadri 2007, "How to generate random matrices from the classical compact groups".
     """
     q, r = torch.linalg.qr(torch.randn(rows, columns, generator=generator))
-    return q * torch.sign(torch.diagonal(r))
+    basis: Tensor = q * torch.sign(torch.diagonal(r))
+    return basis
 
 
 REDRAWN: dict[str, Redraw] = {

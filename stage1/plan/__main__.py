@@ -154,7 +154,7 @@ def show_time_and_memory(
             on_progress=status.update,
         )
     full = {kind: [full_trial_seconds(c, timings) for c in of] for kind, of in kinds.items()}
-    console.print(timing_table(timings, full, seeds=study.space.design.seeds))
+    console.print(timing_table(timings, full, seeds=study.space.design.size.seeds))
     show_line(console, not_timed_text(len(kinds), len(timings), also_varying(study, configs)))
     if load > _BUSY:
         corrected = all(is_single_threaded(config, accelerator) for config in configs)
@@ -198,7 +198,7 @@ def show_claims(study: Study, model: ScoreModel, *, like: Path | None, console: 
         like: Run folder that the model is of; None for a typical one.
         console: Where to.
     """
-    design, roles = study.space.design, set(study.roles)
+    design, roles = study.space.design.size, set(study.roles)
     model = model._replace(configurations=design.configurations, seeds=design.seeds)
     lines: list[Outlook] = []
     if {PRETRAINED, RANDOM} <= roles:

@@ -304,7 +304,7 @@ def disk_bytes(study: Study, trials: dict[str, int], *, blocks: int) -> int:
     series = timeframes * len(study.config.data.channel_names)
     in_blocks = trials[DESIGN] * len(study.block_epochs) * series * blocks
     journal_lines = trials[SEARCH] * (study.space.horizon_epochs + len(study.space.space) + 3)
-    journal_lines += trials[DESIGN] // study.space.design.seeds
+    journal_lines += trials[DESIGN] // study.space.design.size.seeds
     return sum(
         (
             4 * _TABLE_BYTES,

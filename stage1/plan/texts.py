@@ -14,8 +14,9 @@ from stage1.claims.error_rates import TIMING_NOISE
 from stage1.plan.outlook import ENOUGH, CostOutlook, Outlook
 from stage1.plan.resources import Kind, Span, Timings, expected_search_epochs
 from stage1.run.columns import CONFIRM, DESIGN, PRETRAINED, RANDOM, SEARCH, SHUFFLED
+from stage1.run.looks import DesignSize
 from stage1.run.registration import COST_MARGIN, COST_ROUNDS
-from stage1.study.space import Design, Space
+from stage1.study.space import Space
 from stage1.study.stages import CONFIRMED_PER_ARM
 
 NOTHING = "\N{EN DASH}"
@@ -67,7 +68,7 @@ def framed(title: str) -> Table:
 
 def trials_table(space: Space, trials: dict[str, int]) -> Table:
     """How many trials each stage has, and what they are."""
-    design, arms = space.design, len(space.arms)
+    design, arms = space.design.size, len(space.arms)
     table = framed("Trials")
     table.add_column("stage", no_wrap=True)
     table.add_column("trials", justify="right", no_wrap=True)
@@ -261,7 +262,7 @@ def model_text(variation: str, *, like: Path | None) -> str:
     )
 
 
-def smaller_design_text(lines: list[Outlook], design: Design) -> str:
+def smaller_design_text(lines: list[Outlook], design: DesignSize) -> str:
     """Which claims were simulated with a smaller design than the study's; empty if none was."""
     return " ".join(
         f"{line.definition.label} was simulated with {line.configurations} configurations and "

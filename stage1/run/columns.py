@@ -24,7 +24,7 @@ DESIGN = "design"
 SEARCH = "search"
 """The adaptive part."""
 CONFIRM = "confirm"
-"""The best search points again, on the design's seeds."""
+"""The best search points again, on seeds that neither design nor search used."""
 STAGES = (DESIGN, SEARCH, CONFIRM)
 
 PRETRAINED, RANDOM, SHUFFLED, VANILLA = "pretrained", "random", "shuffled", "vanilla"
@@ -32,7 +32,13 @@ RANDOM_AGAIN = "random_again"
 """A second stream of random weights: an A/A check of the first."""
 RANDOM_FIXED = "random_fixed"
 """One draw of random weights kept across the seeds."""
-ROLES = (PRETRAINED, RANDOM, SHUFFLED, VANILLA, RANDOM_AGAIN, RANDOM_FIXED)
+SHUFFLED_FIXED = "shuffled_fixed"
+"""One shuffling of the pretrained weights kept across the seeds."""
+LADDER = ("mean_sd", "norms_only", "attention_only", "mlp_only", "spectrum")
+"""Initialisations between random and pretrained weights, which are roles as well."""
+CONTROLS = (SHUFFLED, RANDOM_AGAIN, RANDOM_FIXED, SHUFFLED_FIXED, *LADDER)
+"""Roles of arms that show where a gain comes from and that nobody would train."""
+ROLES = (PRETRAINED, RANDOM, VANILLA, *CONTROLS)
 """What an arm can be in a comparison, whatever the study calls it."""
 
 PARAMETER_PREFIX = "param."

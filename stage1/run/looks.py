@@ -1,4 +1,4 @@
-"""The looks at a growing design: after how many configurations verdicts are given, at which level.
+"""The size of a design, and its looks: after how many configurations verdicts are given.
 
 A design grows by doubling, and every look spends a share of its claim's error rate that depends on
 the number of configurations alone. The shares of all looks that could ever be taken sum to at most
@@ -13,13 +13,80 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-
-from stage1.run.registration import ERROR_RATE
+from typing import NamedTuple
 
 FIRST_LOOK = 16
 """Configurations of the smallest design that is looked at."""
-SPENDING_RULE = "1/8 of 0.05/6 by 16 configurations, 1 - 16/N of it by N from 32 on"
+SPENDING_RULE = "1/8 of the level by 16 configurations, 1 - 16/N of it by N from 32 on"
 """As prereg.yaml states it."""
+DEFAULT_LOOKS = (16, 32)
+_CONFIGURATION = "design"
+
+
+class DesignSize(NamedTuple):
+    """How many configurations and seeds a design has, and when it is looked at."""
+
+    looks: tuple[int, ...]
+    """Configurations at each announced look, ascending, points that came out equal included."""
+    seeds: int
+    """Of a configuration that has them all."""
+    replicated: int | None = None
+    """So many of the first configurations have all seeds, the others only the first one; None = all
+    have them all."""
+    control: int | None = None
+    """So many of the first configurations are trained with shuffled weights in any case; None =
+    all."""
+    grows: bool = False
+    """Whether verdicts are given at every look, each at its level; else once, at the end, at the
+    whole level."""
+
+    @property
+    def configurations(self) -> int:
+        """At the last announced look."""
+        return self.looks[-1]
+
+    def seeds_of(self, position: int) -> int:
+        """Seeds of the configuration at a place among the distinct ones, from 0."""
+        return self.seeds if self.replicated is None or position < self.replicated else 1
+
+    def pairs(self, configurations: int) -> int:
+        """Trainings of an arm on so many of the first distinct configurations."""
+        return sum(map(self.seeds_of, range(configurations)))
+
+
+def design_size(
+    *,
+    looks: Sequence[int] | None,
+    replicated: int | None,
+    control: int | None,
+    configurations: int | None,
+    seeds: int | None,
+) -> DesignSize:
+    """The size of a design as a search space says it; None = not said.
+
+    With looks, the first of them is at 16 or 32 configurations and one seed is enough. Without,
+    the design is looked at once: 8 configurations with 2 seeds.
+    """
+    if looks is None and (configurations is not None or seeds is not None):
+        return DesignSize((configurations or 8,), seeds or 2)
+    return DesignSize(
+        looks=tuple(looks or DEFAULT_LOOKS),
+        seeds=seeds or (2 if replicated else 1),
+        replicated=None if seeds else replicated or 0,
+        control=control or 0,
+        grows=True,
+    )
+
+
+def configuration_id(number: int) -> str:
+    """The config_id of the design's point with this number, from 0."""
+    return f"{_CONFIGURATION}{number:03d}"
+
+
+def configuration_number(config_id: str) -> int:
+    """The number of a design's point; that of any other name is one that no design reaches."""
+    digits = config_id.removeprefix(_CONFIGURATION)
+    return int(digits) if digits.isdecimal() else 10**9
 
 
 def spent_share(configurations: int) -> float:
@@ -36,27 +103,24 @@ def spent_share(configurations: int) -> float:
     return 1 - FIRST_LOOK / configurations
 
 
-def look_level(looks: Sequence[int], index: int) -> float:
+def look_level(looks: Sequence[int], index: int, *, error_rate: float) -> float:
     """The two-sided error rate of the intervals of one look: what it spends anew.
 
     Args:
         looks: Configurations at each look, ascending.
         index: Which look.
+        error_rate: Of the claim, over all looks.
     """
     before = spent_share(looks[index - 1]) if index else 0.0
-    return ERROR_RATE * (spent_share(looks[index]) - before)
+    return error_rate * (spent_share(looks[index]) - before)
 
 
-def look_faults(looks: Sequence[int]) -> list[str]:
-    """The rules that the looks of a design break, in words; empty if none."""
+def look_fault(looks: Sequence[int]) -> str:
+    """The rule that the looks of a design break, in words; empty if none."""
     wrong = [n for n in looks if n < FIRST_LOOK or n & (n - 1)]
-    if wrong:
-        return [f"must be powers of two from {FIRST_LOOK} on, got {wrong[0]}"]
+    if wrong or not looks:
+        got = wrong[0] if wrong else "none"
+        return f"must be powers of two from {FIRST_LOOK} on, got {got}"
     if any(later != 2 * earlier for earlier, later in pairwise(looks)):
-        return [f"must double from look to look, got {', '.join(map(str, looks))}"]
-    return []
-
-
-def next_look(looks: Sequence[int]) -> int:
-    """The look after the last one: a doubling."""
-    return 2 * looks[-1]
+        return f"must double from look to look, got {', '.join(map(str, looks))}"
+    return ""

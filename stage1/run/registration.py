@@ -6,7 +6,9 @@ prereg.yaml begins with a checksum of what follows. `read_preregistration` says 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
+from itertools import chain
 from typing import Literal, NamedTuple, Self
 
 import yaml
@@ -16,7 +18,9 @@ from stage1.base.errors import ResultsError
 from stage1.base.files import checksum_holds, sha256_of_file, with_checksum
 from stage1.base.text import shown
 from stage1.config.rules import RuleError
+from stage1.run.columns import CONTROLS, SHUFFLED
 from stage1.run.folder import RunFolder
+from stage1.run.looks import DesignSize, configuration_number, look_fault, look_level
 from stage1.run.resolved_space import MOST_EPOCHS, Word, read_mapping, read_model
 
 EARLY_SHARE = 0.2
@@ -80,19 +84,31 @@ class Preregistration(Part):
     roles: dict[str, Word]
     """Arm by its role in the comparisons."""
     configurations: int = Field(ge=1)
-    """Of the design."""
+    """Of the design, at its last registered look."""
     seeds: list[int] = Field(min_length=1)
-    """Of the design; every configuration is trained with each."""
+    """Of the design."""
+    replicated: int | None = Field(None, ge=0)
+    """So many of the first configurations are trained with every seed, the others with the first
+    one; null = all with every seed."""
+    control: int | None = Field(None, ge=0)
+    """So many of the first configurations are trained with shuffled weights in any case, all of
+    them where a gain asks for it; null = all in any case."""
+    distinct: dict[int, int] = {}
+    """Distinct configurations among so many first points, where some came out equal."""
+    confirm_seeds: list[int] | None = None
+    """Of the stage confirm; null where an earlier version wrote the file: the design's."""
     horizon_epoch: int = Field(ge=1, le=MOST_EPOCHS)
     """Last epoch."""
     early_epoch: int = Field(ge=1)
     """Epoch of the claims about the beginning."""
-    looks: Literal[1] = 1
-    """How often verdicts are given: at the end of the design."""
+    looks: Literal[1] | list[int] = 1
+    """After how many configurations verdicts are given; 1 = once, at the end of the design."""
+    spending: Word | None = None
+    """How the looks share the error rate; null with one look."""
     claims: dict[Word, float] | None = None
     """Lower end of what is claimed, by claim; null where an earlier version wrote the file."""
     level: float = Field(0.05 / 6, gt=0, lt=1)
-    """Two-sided error rate of the interval that decides a claim."""
+    """Two-sided error rate of the intervals that decide a claim, over all looks."""
     random_arm: RandomArm | None
     """Of the role random; null without that role."""
     cost: CostPlan | None
@@ -115,9 +131,81 @@ class Preregistration(Part):
         if strangers:
             rule = f"must be of arms={shown(self.arms)}, got {shown(min(strangers))}"
             faults.append(("roles", rule))
+        if isinstance(self.looks, list) and (fault := look_fault(self.looks)):
+            faults.append(("looks", fault))
         if faults:
             raise RuleError(*faults)
         return self
+
+    @property
+    def size(self) -> DesignSize:
+        """Of the design."""
+        grows = isinstance(self.looks, list)
+        looks = tuple(self.looks) if isinstance(self.looks, list) else (self.configurations,)
+        return DesignSize(looks, len(self.seeds), self.replicated, self.control, grows)
+
+    @property
+    def paired_arms(self) -> list[str]:
+        """Arms that are trained on every configuration of the design from the start."""
+        later = self.roles.get(SHUFFLED) if self.control is not None else None
+        return [arm for arm in self.arms if arm != later]
+
+    @property
+    def trainable_arms(self) -> list[str]:
+        """Arms that somebody would train for their own sake; the others are controls."""
+        controls = {arm for role, arm in self.roles.items() if role in CONTROLS}
+        return [arm for arm in self.arms if arm not in controls] or list(self.arms)
+
+    def distinct_of(self, configurations: int) -> int:
+        """How many distinct configurations the first points of the design are."""
+        return self.distinct.get(configurations, configurations)
+
+    def looks_taken(self, ended: Iterable[tuple[str, str, int]]) -> list[int]:
+        """The looks at which verdicts are given: announced ones, and doublings that followed.
+
+        A look is taken once every paired arm's trainings of its configurations have ended.
+
+        Args:
+            ended: Arm, config_id and seed of the design's trials that have ended, in any way.
+        """
+        size, taken = self.size, list[int]()
+        by_configuration: dict[str, set[tuple[str, int]]] = {}
+        for arm, config_id, seed in ended:
+            if arm in self.paired_arms:
+                by_configuration.setdefault(config_id, set()).add((arm, seed))
+        doublings = (size.configurations * 2**power for power in range(1, 64))
+        for look in chain(size.looks, doublings if size.grows else ()):
+            wanted = self.distinct_of(look)
+            names = self.configurations_of(by_configuration, look)
+            whole = len(names) == wanted and all(
+                by_configuration[name] >= self._pairs_of(position)
+                for position, name in enumerate(names)
+            )
+            if not whole or (taken and wanted == self.distinct_of(taken[-1])):
+                break
+            taken.append(look)
+        return taken
+
+    def configurations_of(self, config_ids: Iterable[str], look: int) -> list[str]:
+        """Those configurations of the design that a look is about, in the design's order."""
+        names = sorted(set(config_ids), key=lambda name: (configuration_number(name), name))
+        if not self.size.grows:
+            return names[:look]
+        return [name for name in names if configuration_number(name) < look]
+
+    def _pairs_of(self, position: int) -> set[tuple[str, int]]:
+        seeds = self.seeds[: self.size.seeds_of(position)]
+        return {(arm, seed) for arm in self.paired_arms for seed in seeds}
+
+    def level_of(self, look: int) -> float:
+        """The two-sided error rate of the intervals at a look that was taken."""
+        size = self.size
+        if not size.grows:
+            return self.level
+        looks = [*size.looks]
+        while looks[-1] < look:
+            looks.append(2 * looks[-1])
+        return look_level(looks, looks.index(look), error_rate=self.level)
 
 
 def early_epoch(horizon_epochs: int) -> int:

@@ -18,6 +18,7 @@ from stage1.base.text import dotted, shown
 from stage1.config.rules import RuleError, faults_of
 from stage1.config.yaml_source import YamlSource, fault_lines, read_yaml
 from stage1.run.folder import RESTORE_OR_REPEAT, RunFolder, require_file, unreadable
+from stage1.run.looks import DesignSize, design_size
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -112,12 +113,23 @@ Domain = Range | Choice
 
 
 class Design(_Part):
-    """Size of the fixed paired part."""
+    """Size of the fixed paired part: with looks, or with configurations and seeds."""
 
-    configurations: int = Field(ge=1, le=1_000_000)
+    looks: list[int] | None = None
+    """Configurations of every arm at each look."""
+    replicated: int | None = Field(None, ge=0)
+    """Configurations with a second seed."""
+    control: int | None = Field(None, ge=0)
+    """Configurations with shuffled weights in any case."""
+    configurations: int | None = Field(None, ge=1, le=1_000_000)
     """Of every arm."""
-    seeds: int = Field(ge=1, le=1_000_000)
+    seeds: int | None = Field(None, ge=1, le=1_000_000)
     """Of every configuration."""
+
+    @property
+    def size(self) -> DesignSize:
+        """Configurations, seeds and looks."""
+        return design_size(**self.model_dump(include=set(Design.model_fields)))
 
 
 class Search(_Part):

@@ -67,7 +67,7 @@ def count_statuses(trials: pd.DataFrame) -> pd.DataFrame:
 def progress(trials: pd.DataFrame, space: ResolvedSpace) -> dict[str, Progress]:
     """How far the design and the search have come."""
     planned = {
-        DESIGN: space.design.configurations * space.design.seeds * len(space.arms),
+        DESIGN: space.design.size.configurations * space.design.size.seeds * len(space.arms),
         SEARCH: space.search.trials,
     }
     ended = trials["stage"].value_counts()
@@ -100,7 +100,7 @@ def configuration_means(trials: pd.DataFrame, space: ResolvedSpace) -> pd.DataFr
     groups = rows.groupby(["arm", "config_id"], sort=False)
     means = groups[["objective", "val_skill"]].mean()
     seeds = groups["seed"].count()
-    complete = means[seeds >= space.design.seeds]
+    complete = means[seeds >= space.design.size.seeds]
     ascending = space.objective.mode == "min"
     return complete.sort_values("objective", ascending=ascending, kind="stable").reset_index()
 
@@ -166,7 +166,7 @@ def best_configuration(trials: pd.DataFrame, space: ResolvedSpace) -> BestConfig
     if means.empty:
         raise ResultsError(
             f"a run must hold a configuration completed to epoch {space.horizon_epochs} with "
-            f"{space.design.seeds} seeds, got none; let the study go on (--resume), or see "
+            f"{space.design.size.seeds} seeds, got none; let the study go on (--resume), or see "
             "the column error of its trials"
         )
     best = means.iloc[0]

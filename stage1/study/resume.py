@@ -154,7 +154,7 @@ def begin_run(
             written_at=datetime.now(UTC).replace(microsecond=0),
             arms=list(study.space.arms),
             roles=study.roles,
-            configurations=study.space.design.configurations,
+            configurations=study.space.design.size.configurations,
             seeds=study.design_seeds,
             horizon_epoch=study.space.horizon_epochs,
             early_epoch=early_epoch(study.space.horizon_epochs),

@@ -20,11 +20,15 @@ from scipy.stats import qmc
 from stage1.base.seeds import Stream, generator
 from stage1.base.text import shown
 from stage1.config import Section
+from stage1.config.rules import RuleError
+from stage1.run.looks import FIRST_LOOK, DesignSize, design_size, look_fault
 from stage1.run.resolved_space import check_bounds
 
 Value = float | int | str | bool
 MOST = 2**53
 """Whole numbers up to here are exact as floats, which Optuna makes of them."""
+MOST_CONFIGURATIONS = 4096
+"""Of a design."""
 LONGEST_NAME = 100
 """Characters; names of arms and studies become parts of file names, which hold 255 bytes."""
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
@@ -128,19 +132,57 @@ class Objective(Section):
 
 
 class Design(Section):
-    """The fixed paired part of a study."""
+    """The fixed paired part of a study: with looks, or with configurations and seeds."""
 
-    configurations: int = Field(8, ge=2, le=4096)
-    """Sobol points; a power of two."""
-    seeds: int = Field(2, ge=1, le=1000)
+    looks: tuple[int, ...] | None = None
+    """Numbers of Sobol points after which verdicts are given, doubling from 16 or more."""
+    replicated: int | None = Field(None, ge=0)
+    """So many of the first configurations are trained with a second seed; null = as `seeds` says,
+    or none."""
+    control: int | None = Field(None, ge=0)
+    """So many of the first configurations are trained with shuffled weights in any case."""
+    configurations: int | None = Field(None, ge=2, le=MOST_CONFIGURATIONS)
+    """Sobol points of a design that is looked at once; a power of two."""
+    seeds: int | None = Field(None, ge=1, le=1000)
     """Trainings per configuration and arm."""
 
     @field_validator("configurations")
     @classmethod
-    def _power_of_two(cls, configurations: int) -> int:
-        if configurations & (configurations - 1):
+    def _power_of_two(cls, configurations: int | None) -> int | None:
+        if configurations is not None and configurations & (configurations - 1):
             raise ValueError(f"must be a power of two, got {configurations}")
         return configurations
+
+    @field_validator("looks")
+    @classmethod
+    def _double(cls, looks: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if looks is not None and (fault := look_fault(looks)):
+            raise ValueError(fault)
+        if looks is not None and looks[-1] > MOST_CONFIGURATIONS:
+            raise ValueError(f"must be at most {MOST_CONFIGURATIONS}, got {looks[-1]}")
+        return looks
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        faults = []
+        if self.looks is not None and self.configurations is not None:
+            faults.append(("configurations", "must be left out beside looks; choose one of them"))
+        if self.looks is None:
+            faults += [
+                (key, f"must stand beside looks, got it without; write looks: [{FIRST_LOOK}, ...]")
+                for key in ("replicated", "control")
+                if getattr(self, key) is not None
+            ]
+        elif self.seeds is not None and self.replicated is not None:
+            faults.append(("replicated", "must be left out beside seeds; choose one of them"))
+        if faults:
+            raise RuleError(*faults)
+        return self
+
+    @property
+    def size(self) -> DesignSize:
+        """Configurations, seeds and looks."""
+        return design_size(**self.model_dump())
 
 
 class Asha(Section):
@@ -244,6 +286,8 @@ def active(space: Space, values: dict[str, Value]) -> dict[str, Value]:
 def sobol_configurations(space: Space, seed: int) -> list[dict[str, Value]]:
     """The design's configurations, the same for every arm and seed, every parameter in each.
 
+    A longer design begins with the same ones.
+
     Args:
         space: Parameters, in the order of the Sobol columns, and how many configurations.
         seed: Of the scramble.
@@ -252,7 +296,7 @@ def sobol_configurations(space: Space, seed: int) -> list[dict[str, Value]]:
         Owen 1998, "Scrambling Sobol' and Niederreiter-Xing Points", as `scipy.stats.qmc.Sobol`.
     """
     engine = qmc.Sobol(len(space.space), scramble=True, rng=generator(Stream.DESIGN, seed))
-    points: NDArray[np.float64] = engine.random(space.design.configurations)
+    points: NDArray[np.float64] = engine.random(space.design.size.configurations)
     return [
         {
             key: place(parameter, float(u))

@@ -27,9 +27,9 @@ def expected_by_stage(
         lost = sum(ends.get((SEARCH, arm, status), 0) for status in (STOPPED, DIVERGED, FAILED))
         confirmed += min(CONFIRMED_PER_ARM, points - lost)
     return {
-        DESIGN: space.design.configurations * space.design.seeds * len(arms),
+        DESIGN: space.design.size.configurations * space.design.size.seeds * len(arms),
         SEARCH: space.search.trials,
-        CONFIRM: confirmed * space.design.seeds,
+        CONFIRM: confirmed * space.design.size.seeds,
     }
 
 

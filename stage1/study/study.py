@@ -17,6 +17,7 @@ from stage1.base.errors import ConfigError
 from stage1.config import Config, load_config, with_values
 from stage1.config.yaml_source import existing_file, find, load_yaml, raise_faults, raise_listed
 from stage1.run.columns import DESIGN, PRETRAINED, RANDOM, RANDOM_AGAIN, RANDOM_FIXED, VANILLA
+from stage1.run.looks import configuration_id
 from stage1.run.registration import early_epoch
 from stage1.study.space import ChoiceParameter, Space, Value, active, sobol_configurations
 from stage1.study.space_checks import check_space, design_faults
@@ -47,7 +48,7 @@ class Study:
     @property
     def design_seeds(self) -> list[int]:
         """Seeds of the design and of the confirmation; the search's own is `seed`."""
-        return [self.seed + 1 + index for index in range(self.space.design.seeds)]
+        return [self.seed + 1 + index for index in range(self.space.design.size.seeds)]
 
     @property
     def block_epochs(self) -> list[int]:
@@ -58,7 +59,7 @@ class Study:
     def design_specs(self) -> list[TrialSpec]:
         """Configuration by configuration, so that an unfinished design is still a paired one."""
         return [
-            TrialSpec(DESIGN, arm, f"design{index:03d}", seed, point)
+            TrialSpec(DESIGN, arm, configuration_id(index), seed, point)
             for (index, point), seed, arm in product(
                 enumerate(self.points), self.design_seeds, self.space.arms
             )

@@ -90,7 +90,7 @@ def test_the_interval_is_that_of_a_plain_jackknife(scores):
     error = np.sqrt(31 / 32 * np.square(each - each.mean()).sum())
     half = stats.t.ppf(1 - 0.05 / 12, 31) * error
 
-    interval = tuning_value(*arms).ratio
+    interval = tuning_value(*arms, error_rate=0.05 / 6).ratio
 
     assert np.log(interval[:3]) == pytest.approx(
         [log_ratio(whole), log_ratio(whole) - half, log_ratio(whole) + half], abs=1e-9
@@ -98,7 +98,9 @@ def test_the_interval_is_that_of_a_plain_jackknife(scores):
 
 
 def test_the_gain_of_eight_tries_uses_the_same_interval(scores):
-    value = tuning_value(scores["pretrained"], scores["random"], weights=best_minus_mean)
+    value = tuning_value(
+        scores["pretrained"], scores["random"], weights=best_minus_mean, error_rate=0.05 / 6
+    )
 
     assert value.ratio[:3] == pytest.approx((1.198, 0.910, 1.579), abs=6e-4)
 
@@ -123,7 +125,7 @@ def test_a_configuration_counts_where_both_arms_have_a_score_and_seeds_are_avera
 def test_without_a_gap_there_is_no_interval_but_a_reason(first, word):
     second = np.random.default_rng(0).normal(size=len(first))
 
-    value = tuning_value(first, second)
+    value = tuning_value(first, second, error_rate=0.05 / 6)
 
     assert np.isnan(value.ratio.estimate)
     assert word in value.obstacle

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
 
 import pytest
 import yaml
 from made_runs import write_synthetic_run
 
 from stage1.base.errors import ResultsError
-from stage1.run.registration import early_epoch, preregistration_deviations, read_preregistration
+from stage1.run.registration import (
+    Preregistration,
+    early_epoch,
+    preregistration_deviations,
+    read_preregistration,
+)
 
 KEYS = [
-    *("space_sha256", "written_at", "arms", "roles", "configurations", "seeds"),
-    *("horizon_epoch", "early_epoch", "looks", "claims", "level", "random_arm", "cost"),
+    *("space_sha256", "written_at", "arms", "roles", "configurations", "seeds", "replicated"),
+    *("control", "distinct", "confirm_seeds", "horizon_epoch", "early_epoch", "looks"),
+    *("spending", "claims", "level", "random_arm", "cost"),
     *("language_models", "versions"),
 ]
 
@@ -66,6 +73,74 @@ def test_a_key_of_a_later_version_is_passed_over(run):
 @pytest.mark.parametrize(("horizon", "early"), [(15, 3), (9, 2), (5, 1), (3, 1), (1, 1)])
 def test_the_early_epoch_is_a_fifth_of_the_horizon(horizon, early):
     assert early_epoch(horizon) == early
+
+
+def growing(**parts):
+    """What a study fixes that looks at 16 and 32 configurations."""
+    return Preregistration(
+        space_sha256="",
+        written_at=datetime(2026, 11, 30, tzinfo=UTC),
+        arms=["language", "random", "control"],
+        roles={"pretrained": "language", "random": "random", "shuffled": "control"},
+        seeds=[1, 2],
+        horizon_epoch=15,
+        early_epoch=3,
+        random_arm=None,
+        cost=None,
+        language_models={},
+        versions={},
+        **{"configurations": 32, "looks": [16, 32], "replicated": 4, "control": 0} | parts,
+    )
+
+
+def trainings(configurations, *, arms=("language", "random"), replicated=4):
+    """Arm, config_id and seed of a design's first trainings."""
+    return [
+        (arm, f"design{number:03d}", seed)
+        for number in range(configurations)
+        for arm in arms
+        for seed in ((1, 2) if number < replicated else (1,))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ended", "looks"),
+    [
+        pytest.param(trainings(15), [], id="before the first look"),
+        pytest.param(trainings(16), [16], id="shuffled weights are not waited for"),
+        pytest.param(trainings(16, replicated=3), [], id="a second seed is missing"),
+        pytest.param(trainings(31), [16], id="inside a look"),
+        pytest.param(trainings(32), [16, 32], id="all that was announced"),
+        pytest.param(trainings(64), [16, 32, 64], id="an extension"),
+    ],
+)
+def test_a_look_is_taken_once_every_paired_training_has_ended(ended, looks):
+    assert growing().looks_taken(ended) == looks
+
+
+def test_points_that_came_out_equal_are_not_waited_for():
+    distinct = {16: 15, 32: 15}
+    without_the_last = [ended for ended in trainings(16) if ended[1] != "design007"]
+
+    assert growing(distinct=distinct).looks_taken(without_the_last) == [16]
+
+
+def test_a_design_without_looks_waits_for_every_arm_and_seed():
+    old = growing(looks=1, configurations=2, replicated=None, control=None)
+
+    assert old.looks_taken(trainings(2)) == []
+    assert old.looks_taken(trainings(2, arms=old.arms)) == [2]
+    assert old.level_of(2) == 0.05 / 6
+
+
+def test_the_level_of_a_look_is_what_it_spends_anew():
+    levels = [growing().level_of(look) for look in (16, 32, 64)]
+
+    assert levels == pytest.approx([0.05 / 48, 0.05 / 16, 0.05 / 24])
+
+
+def test_controls_are_not_what_somebody_would_train():
+    assert growing().trainable_arms == ["language", "random"]
 
 
 def fault_of(run):

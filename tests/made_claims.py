@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stage1.claims.catalogue import DEFINITIONS
+from stage1.claims.catalogue import DEFINITIONS, ERROR_RATE
 from stage1.claims.claim import Claim
 from stage1.claims.error_rates import Counts, Share
 from stage1.claims.intervals import NO_INTERVAL, Interval
@@ -35,6 +35,8 @@ def made_claim(number: str = "1", /, **changes: Any) -> Claim:
         "sentence": "It is so.",
         "shown": {},
         "robustness": {},
+        "look": 32,
+        "level": ERROR_RATE,
     }
     return Claim(**fields | changes)
 
@@ -86,6 +88,7 @@ def made_evaluation(**changes: Any) -> Evaluation:
         "deviations": [],
         "warnings": [],
         "checks": [],
+        "looks": [],
     }
     return Evaluation(**fields | changes)
 

@@ -4,12 +4,18 @@ A test plants what it looks for in the scores, or in a table before it is writte
 
     nothing_learned = arm_scores(np.zeros((8, 2)))
     all_diverged = arm_scores(np.zeros((8, 2)), diverged=np.ones((8, 2), dtype=bool))
+    one_seed_again = arm_scores(np.zeros((32, 2)))  # the second seed counts where it was planned
+    on_the_first_four = arm_scores(np.zeros((4, 2)))
     worse_with_half_the_spread = drawn_arm(generator, configurations=8, mean=0.4, spread=0.015)
     at_a_ceiling = arm_scores(np.minimum(scores, 0.95))
 
     tables = study_tables({"pretrained": worse_with_half_the_spread, "random": nothing_learned})
     tables.trials["lm_sha256"] = tables.trials["arm"]  # the same weights with every seed
     tables = study_tables(arms, points=4 * [{LR: 1e-3}, {LR: 2e-3}])  # two distinct configurations
+    tables = study_tables(
+        {"pretrained": one_seed_again, "random": one_seed_again, "shuffled": on_the_first_four},
+        design={"looks": [16, 32], "replicated": 4},
+    )
     run = write_run(tmp_path / "run", tables)
 """
 
@@ -61,7 +67,7 @@ from stage1.run.registration import (
     early_epoch,
     preregistration_text,
 )
-from stage1.run.resolved_space import ResolvedSpace
+from stage1.run.resolved_space import Design, ResolvedSpace
 
 EARLY, HORIZON = 1, 2
 """Epochs of `study_tables`, unless it is told another horizon."""
@@ -168,14 +174,17 @@ def changed_study(space: ResolvedSpace, /, **changes: Any) -> ResolvedSpace:
 
 def registered(space: ResolvedSpace, /, **changes: Any) -> Preregistration:
     """What is fixed before the first trial of a study whose arms are called by their roles."""
-    arms = list(space.arms)
+    arms, size = list(space.arms), space.design.size
     fields: dict[str, Any] = {
         "space_sha256": "0" * 64,
         "written_at": START - timedelta(minutes=1),
         "arms": arms,
         "roles": {role: role for role in ROLES if role in changes.get("arms", arms)},
-        "configurations": space.design.size.configurations,
-        "seeds": list(range(1, space.design.size.seeds + 1)),
+        "configurations": size.configurations,
+        "seeds": list(range(1, size.seeds + 1)),
+        "replicated": size.replicated,
+        "control": size.control,
+        "looks": list(size.looks) if size.grows else 1,
         "horizon_epoch": space.horizon_epochs,
         "early_epoch": early_epoch(space.horizon_epochs),
         "random_arm": (
@@ -333,6 +342,7 @@ def study_tables(
     with_blocks: bool = False,
     cost: Sequence[Mapping[str, Any]] = (),
     name: str = "made-up",
+    design: Mapping[str, Any] | None = None,
     **registration: Any,
 ) -> RunTables:
     """The tables of a finished study whose arms are called by their roles.
@@ -340,29 +350,37 @@ def study_tables(
     A diverged trial has a curve of epoch 0 alone; one without a final score has failed.
 
     Args:
-        arms: Scores by arm, (configurations, seeds).
+        arms: Scores by arm, (configurations, seeds); an arm with fewer configurations was trained
+            on the first ones alone.
         horizon: Epochs of a trial.
         points: Hyperparameters of each configuration, by dotted key.
         search: Final val_correlation of further trials, of the arms in turn; NaN = diverged.
         with_blocks: Whether the design's trials have their sums by blocks of time.
         cost: Rows of the cost block.
         name: Of the study.
+        design: As space.yaml has it; None = one look at all configurations and seeds of the arms.
+            Seeds that it does not have were not trained.
         registration: In place of what the registration would hold.
     """
-    configurations, seeds = next(iter(arms.values())).final.shape
+    configurations = max(len(scores.final) for scores in arms.values())
+    seeds = next(iter(arms.values())).final.shape[1]
+    design = design or {"configurations": configurations, "seeds": seeds}
+    size = Design.model_validate(design).size
     points = points or [{LR: 1e-3 * (c + 1)} for c in range(configurations)]
     rows = _Rows([], [], [])
     for c, s, arm in product(range(configurations), range(seeds), arms):
+        if c >= len(arms[arm].final) or s >= size.seeds_of(c):
+            continue
         row, curve = _design_trial(arm, arms[arm], c, s, points[c], horizon)
         rows.add(row, curve)
         if with_blocks and row["status"] == COMPLETED:
             rows.blocks.extend(_blocks_of(row, curve, horizon))
     for place, final in enumerate(search):
         rows.add(*_search_trial(list(arms)[place % len(arms)], place, final, points[0], horizon))
-    size = {"configurations": configurations, "seeds": seeds, "horizon": horizon}
     space = changed_study(
-        synthetic_study(arms=tuple(arms), **size),
+        synthetic_study(arms=tuple(arms), horizon=horizon),
         name=name,
+        design=design,
         search={"trials": len(search), "sampler": "tpe"},
     )
     return RunTables(

@@ -347,7 +347,7 @@ def report(run: RunFolder) -> None:
     """All of a report but its files: the same as `write_report` does."""
     tables = read_run(run)
     evaluation = evaluate(tables)
-    claims_json(evaluation.claims, evaluation.beside, facts(evaluation))
+    claims_json(evaluation.claims, evaluation.beside, evaluation.looks, facts(evaluation))
     draw_all(tables, evaluation)
     blocks = report_blocks(tables, evaluation, [])
     (markdown(blocks) + html(blocks)).encode()

@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from stage1.claims.catalogue import PLANNED, Definition, Unit
+from stage1.claims.catalogue import FAMILY_ERROR, Definition, Unit
 from stage1.claims.intervals import Interval
 from stage1.claims.verdicts import COST_ENDINGS, ENDINGS, Verdict, cannot_tell
 
 MOST_TOLD = 9.99
 """Effects beyond this, 999 %, are only said to be beyond it."""
+
+
+class Look(NamedTuple):
+    """Verdicts that were given after a number of configurations."""
+
+    configurations: int
+    """Points of the design, those that came out equal included."""
+    level: float
+    """Two-sided error rate of the intervals at this look."""
+    verdicts: dict[str, Verdict]
+    """Of the plan's claims about scores, by number."""
+
+
+class EarlierVerdict(NamedTuple):
+    """What a claim came out as at an earlier look, on fewer configurations."""
+
+    look: int
+    """Configurations."""
+    verdict: Verdict
+    estimate: float
+    low: float
+    high: float
 
 
 class Claim(NamedTuple):
@@ -35,6 +58,13 @@ class Claim(NamedTuple):
     """Further numbers, by what they are."""
     robustness: dict[str, str]
     """Lines that never decide, by what they are."""
+    look: int
+    """Configurations after which the verdict was given; 0 before the first look, and of the cost,
+    which has none."""
+    level: float
+    """Two-sided error rate of the interval."""
+    earlier: tuple[EarlierVerdict, ...] = ()
+    """Verdicts at the looks before, first to last."""
     warning: str = ""
     """Why no verdict says that anything useful was learned; empty if there is no reason."""
 
@@ -50,8 +80,12 @@ class Claim(NamedTuple):
 
     @property
     def p(self) -> float:
-        """Of the deciding interval, times the number of claims, at most 1."""
-        return min(self.interval.p * len(PLANNED), 1.0)
+        """Of the deciding interval, as if it were the only test of the study, at most 1.
+
+        It is divided by its share of the error rate of all claims and looks: below `FAMILY_ERROR`
+        exactly where the interval excludes no effect.
+        """
+        return min(self.interval.p * FAMILY_ERROR / self.level, 1.0)
 
 
 def score_sentence(
@@ -114,7 +148,9 @@ def signed_share(value: float) -> str:
     return f"{value:+.1%}"
 
 
-def claims_json(claims: list[Claim], beside: list[Claim], facts: dict[str, Any]) -> str:
+def claims_json(
+    claims: list[Claim], beside: list[Claim], looks: Sequence[Look], facts: dict[str, Any]
+) -> str:
     """claims.json: no number in it is NaN or infinite, null stands for both.
 
     `facts` are what else the verdicts rest on, by name.
@@ -122,6 +158,7 @@ def claims_json(claims: list[Claim], beside: list[Claim], facts: dict[str, Any])
     content = {
         "claims": [_fields(claim) for claim in claims],
         "beside": [_fields(claim) for claim in beside],
+        "looks": [look._asdict() for look in looks],
         **facts,
     }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
@@ -141,11 +178,19 @@ def _fields(claim: Claim) -> dict[str, Any]:
         "verdict": claim.verdict.value,
         "attribution": claim.attribution,
         "reason": claim.reason,
+        "look": claim.look,
+        "level": _finite(claim.level),
+        "earlier": [_finite_fields(one) for one in claim.earlier],
         "sentence": claim.sentence,
         "warning": claim.warning,
         "shown": {name: _finite(value) for name, value in claim.shown.items()},
         "robustness": claim.robustness,
     }
+
+
+def _finite_fields(earlier: EarlierVerdict) -> dict[str, Any]:
+    numbers = {name: _finite(getattr(earlier, name)) for name in ("estimate", "low", "high")}
+    return {"look": earlier.look, "verdict": earlier.verdict.value, **numbers}
 
 
 def _finite(value: float) -> float | None:

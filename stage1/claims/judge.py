@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import NamedTuple
 
-from stage1.claims.catalogue import ABOUT_SCORES, COST, DEFINITIONS, Definition
-from stage1.claims.claim import Claim, cost_sentence, score_sentence
+from stage1.claims.catalogue import (
+    ABOUT_SCORES,
+    COST,
+    DEFINITIONS,
+    EARLY_GAIN,
+    FINAL_GAIN,
+    PLANNED,
+    SENSITIVITY,
+    Definition,
+)
+from stage1.claims.claim import Claim, EarlierVerdict, Look, cost_sentence, score_sentence
 from stage1.claims.further_numbers import further_numbers, seconds_of_trials
 from stage1.claims.intervals import NO_INTERVAL
 from stage1.claims.robustness import robustness_lines
-from stage1.claims.scores import RunTables, Scores, design_scores, too_few_finite
+from stage1.claims.scores import (
+    RunTables,
+    Scores,
+    at_look,
+    design_scores,
+    looks_taken,
+    too_few_finite,
+)
 from stage1.claims.soundness import (
     baseline_warning,
     deviations,
@@ -24,6 +41,7 @@ from stage1.claims.soundness import (
 from stage1.claims.step_cost import SizeCost, judge_cost, size_costs
 from stage1.claims.verdicts import (
     ATTRIBUTABLE,
+    GAINS,
     NO_GAIN,
     NOT_ATTRIBUTABLE,
     NOT_TESTED,
@@ -42,11 +60,15 @@ from stage1.run.columns import (
 )
 from stage1.run.summary import cautions
 
+ASKING_FOR_CONTROL = (SENSITIVITY, EARLY_GAIN, FINAL_GAIN)
+"""Claims whose gain is a reason to train shuffled weights too."""
+
 
 class Evaluation(NamedTuple):
-    """What a run says."""
+    """What a run says at a look."""
 
     scores: Scores
+    """Of the configurations of the look."""
     claims: list[Claim]
     """The plan's, in order."""
     beside: list[Claim]
@@ -59,6 +81,8 @@ class Evaluation(NamedTuple):
     """What stands above every verdict, in words."""
     checks: list[tuple[str, str]]
     """What was to be equal (or different) between arms, and whether it is."""
+    looks: list[Look]
+    """Every look so far, the last one is that of the claims."""
 
     @property
     def lines(self) -> list[Claim]:
@@ -66,16 +90,45 @@ class Evaluation(NamedTuple):
         every = [*self.claims, *self.beside]
         return sorted(every, key=lambda claim: DEFINITIONS.index(claim.definition))
 
+    @property
+    def decided(self) -> bool:
+        """Whether claim 1 has an answer, so that a design need not grow."""
+        decisive = {Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.NOT_SUPPORTED}
+        return any(
+            claim.definition is SENSITIVITY and claim.verdict in decisive for claim in self.claims
+        )
 
-def evaluate(tables: RunTables) -> Evaluation:
-    """Test the claims on a run, however far it has come."""
+    @property
+    def asks_for_control(self) -> bool:
+        """Whether there is a gain that shuffled weights may explain as well."""
+        return any(
+            claim.definition in ASKING_FOR_CONTROL and claim.verdict in GAINS
+            for claim in self.claims
+        )
+
+
+def evaluate(tables: RunTables, look: int | None = None) -> Evaluation:
+    """Test the claims on a run, however far it has come.
+
+    Args:
+        tables: Of the run.
+        look: Configurations of a look that was taken; None = the last one.
+
+    Raises:
+        ValueError: The look was not taken.
+    """
     registration = tables.registration
-    scores = design_scores(tables.trials, tables.curves, tables.space, registration)
-    roles = {role: arm for role, arm in registration.roles.items() if arm in scores.correlation}
+    taken = looks_taken(tables.trials, registration)
+    if look is not None and look not in taken:
+        raise ValueError(f"look must be one that was taken ({taken}), got {look}")
+    judged = taken[: taken.index(look) + 1] if look is not None else taken
+    comparisons = [_Comparison(tables, one) for one in judged] or [_Comparison(tables, None)]
+    comparison = comparisons[-1]
+    scores, roles = comparison.scores, comparison.roles
     margin = registration.cost.margin if registration.cost else math.nan
     level = registration.level
     costs = size_costs(tables.cost, margin=margin, error_rate=level) if registration.cost else []
-    checks = pairing_checks(tables)
+    checks = pairing_checks(comparison.tables)
     baseline = baseline_warning(tables, roles[PRETRAINED]) if PRETRAINED in roles else ""
     warnings = (
         baseline,
@@ -83,9 +136,12 @@ def evaluate(tables: RunTables) -> Evaluation:
         *pairing_warnings(checks),
         *cautions(tables.trials, tables.space),
     )
-    comparison = _Comparison(tables, scores, roles)
     lines = [
-        _cost_claim(tables, costs) if definition is COST else comparison.claim(definition)
+        _cost_claim(tables, costs)
+        if definition is COST
+        else comparison.claim(
+            definition, tuple(earlier.verdict(definition) for earlier in comparisons[:-1])
+        )
         for definition in DEFINITIONS
     ]
     lines = [claim._replace(warning=baseline) for claim in lines]
@@ -97,26 +153,48 @@ def evaluate(tables: RunTables) -> Evaluation:
         deviations=deviations(tables),
         warnings=[text for text in warnings if text],
         checks=checks,
+        looks=[one.verdicts() for one in comparisons] if taken else [],
     )
 
 
 class _Comparison:
-    """The pretrained arm against the random one, with its controls."""
+    """The pretrained arm against the random one, with its controls, at a look.
 
-    def __init__(self, tables: RunTables, scores: Scores, roles: dict[str, str]) -> None:
-        self.pair = (roles.get(PRETRAINED, PRETRAINED), roles.get(RANDOM, RANDOM))
-        self._arms = {role: scores.arm(arm) for role, arm in roles.items()}
-        self._error_rate = tables.registration.level
+    Args:
+        tables: Of the run.
+        look: Configurations; None = before the first look.
+    """
+
+    def __init__(self, tables: RunTables, look: int | None) -> None:
+        registration = tables.registration
+        self.look = look or 0
+        first = registration.size.looks[0]
+        self.tables = at_look(tables, look or first)
+        self.scores = design_scores(
+            tables.trials, tables.curves, tables.space, registration, look or first
+        )
+        self.roles = {
+            role: arm for role, arm in registration.roles.items() if arm in self.scores.correlation
+        }
+        self.pair = (self.roles.get(PRETRAINED, PRETRAINED), self.roles.get(RANDOM, RANDOM))
+        self.level = registration.level_of(look or first)
+        self._arms = {role: self.scores.arm(arm) for role, arm in self.roles.items()}
         self._too_early = unfinished(tables)
-        self._obstacle = self._find_obstacle(tables)
-        self._shown: dict[str, dict[str, float]] = {}
-        self._robustness: dict[str, dict[str, str]] = {}
-        if self._both and not self._too_early:
-            fixed = roles.get(RANDOM_FIXED)
-            self._shown = further_numbers(tables, scores, self.pair, fixed=fixed)
-            self._robustness = robustness_lines(
-                tables.blocks, scores, self.pair, error_rate=self._error_rate
-            )
+        self._obstacle = self._find_obstacle(self.tables)
+        self._findings: dict[str, Finding] = {}
+
+    @cached_property
+    def _shown(self) -> dict[str, dict[str, float]]:
+        if not self._both or self._too_early:
+            return {}
+        fixed = self.roles.get(RANDOM_FIXED)
+        return further_numbers(self.tables, self.scores, self.pair, fixed=fixed)
+
+    @cached_property
+    def _robustness(self) -> dict[str, dict[str, str]]:
+        if not self._both or self._too_early:
+            return {}
+        return robustness_lines(self.tables.blocks, self.scores, self.pair, error_rate=self.level)
 
     @property
     def _both(self) -> bool:
@@ -135,7 +213,18 @@ class _Comparison:
             or self._alarm()
         )
 
-    def claim(self, definition: Definition) -> Claim:
+    def verdicts(self) -> Look:
+        """What the look says of the plan's claims about scores."""
+        about_scores = [definition for definition in PLANNED if definition is not COST]
+        verdicts = {one.number: self._finding(one).decision.verdict for one in about_scores}
+        return Look(self.look, self.level, verdicts)
+
+    def verdict(self, definition: Definition) -> EarlierVerdict:
+        """What a later look says of this one."""
+        finding = self._finding(definition)
+        return EarlierVerdict(self.look, finding.decision.verdict, *finding.effect[:3])
+
+    def claim(self, definition: Definition, earlier: tuple[EarlierVerdict, ...]) -> Claim:
         """A claim about scores, or a line beside one, tested."""
         finding = self._finding(definition)
         verdict, reason = finding.decision
@@ -153,9 +242,18 @@ class _Comparison:
             ),
             shown=finding.shown | self._shown.get(number, {}),
             robustness=self._robustness.get(number, {}),
+            look=self.look,
+            level=self.level,
+            earlier=earlier,
         )
 
     def _finding(self, definition: Definition) -> Finding:
+        number = definition.number
+        if number not in self._findings:
+            self._findings[number] = self._found(definition)
+        return self._findings[number]
+
+    def _found(self, definition: Definition) -> Finding:
         if not self._both or self._too_early:  # no look before the end
             return not_evaluable(NO_INTERVAL, self._obstacle, {})
         finding = self._judged(definition, PRETRAINED, RANDOM)
@@ -164,7 +262,7 @@ class _Comparison:
         return not_evaluable(finding.effect, self._obstacle, finding.shown)
 
     def _judged(self, definition: Definition, first: str, second: str) -> Finding:
-        return definition.judge(self._arms[first], self._arms[second], error_rate=self._error_rate)
+        return definition.judge(self._arms[first], self._arms[second], error_rate=self.level)
 
     def _alarm(self) -> str:
         """What to say where two random arms differ, which they cannot; else empty."""
@@ -217,4 +315,6 @@ def _cost_claim(tables: RunTables, costs: list[SizeCost]) -> Claim:
         sentence=sentence,
         shown=finding.shown | seconds_of_trials(tables),
         robustness={},
+        look=0,
+        level=tables.registration.level,
     )

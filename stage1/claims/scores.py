@@ -60,6 +60,21 @@ def read_run(run: RunFolder) -> RunTables:
     )
 
 
+def at_look(tables: RunTables, look: int) -> RunTables:
+    """The tables with the design as far as a look goes, and all else that was run."""
+    design = tables.trials[tables.trials["stage"] == DESIGN]
+    planned = tables.registration.configurations_of(design["config_id"], look)
+
+    def so_far(rows: pd.DataFrame) -> pd.DataFrame:
+        return rows[(rows["stage"] != DESIGN) | rows["config_id"].isin(planned)]
+
+    return tables._replace(
+        trials=so_far(tables.trials),
+        curves=so_far(tables.curves),
+        blocks=so_far(tables.blocks) if len(tables.blocks) else tables.blocks,
+    )
+
+
 MOST_NOT_FINITE = 0.20
 """More diverged trials than this in both arms leave nothing to compare."""
 
@@ -153,14 +168,24 @@ def design_scores(
     curves: pd.DataFrame,
     space: ResolvedSpace,
     registration: Preregistration,
+    look: int | None = None,
 ) -> Scores:
     """Arrange the design's trials.
 
     A diverged trial's correlation is 0 and its loss that of predicting 0, from the epoch it
-    diverged at; no loss counts for more than that. What is beyond the preregistered number of
-    configurations or seeds does not count at all.
+    diverged at; no loss counts for more than that. What is beyond the look, or beyond the
+    registered seeds, does not count at all.
+
+    Args:
+        trials: Of the run.
+        curves: Of the run.
+        space: The resolved study.
+        registration: What was planned.
+        look: Configurations of the look; None = the last one that was taken, or else the first.
     """
-    design = registered_design(trials, registration)
+    if look is None:
+        look = [registration.size.looks[0], *looks_taken(trials, registration)][-1]
+    design = registered_design(trials, registration, look)
     arms = list(registration.arms)
     configurations = tuple(sorted(design["config_id"].unique()))
     index = pd.MultiIndex.from_product([arms, configurations, registration.seeds])
@@ -202,13 +227,19 @@ def design_scores(
     )
 
 
-def registered_design(trials: pd.DataFrame, registration: Preregistration) -> pd.DataFrame:
-    """The design's trials that were planned, each once.
+def looks_taken(trials: pd.DataFrame, registration: Preregistration) -> list[int]:
+    """The looks at which verdicts are given, by their number of configurations."""
+    design = trials[trials["stage"] == DESIGN]
+    ended = design[["arm", "config_id", "seed"]].itertuples(index=False, name=None)
+    return registration.looks_taken(ended)
 
-    Where there are more configurations than registered, the first ones count.
-    """
+
+def registered_design(
+    trials: pd.DataFrame, registration: Preregistration, look: int
+) -> pd.DataFrame:
+    """The trials that were planned of the design's first configurations, each once."""
     design = trials[(trials["stage"] == DESIGN) & trials["arm"].isin(registration.arms)]
-    planned = sorted(design["config_id"].unique())[: registration.configurations]
+    planned = registration.configurations_of(design["config_id"], look)
     rows = design[design["config_id"].isin(planned) & design["seed"].isin(registration.seeds)]
     return rows.drop_duplicates(["arm", "config_id", "seed"])
 

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from stage1.claims.catalogue import REGISTERED
-from stage1.claims.scores import RunTables, Scores, registered_design
+from stage1.claims.scores import RunTables, Scores, looks_taken, registered_design
 from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, PARAMETER_PREFIX
 from stage1.run.summary import configuration_means, full_horizon
 
@@ -23,15 +23,17 @@ _SKILL_LEVEL = 0.95
 
 
 def unfinished(tables: RunTables) -> str:
-    """Why the verdicts have to wait; empty if the design has ended."""
+    """Why the verdicts have to wait; empty if the first look was taken."""
     registered = tables.registration
-    planned = registered.configurations * len(registered.seeds) * len(registered.arms)
-    ended = len(registered_design(tables.trials, registered))
-    if ended >= planned:
+    if looks_taken(tables.trials, registered):
         return ""
+    look = registered.size.looks[0]
+    design = registered_design(tables.trials, registered, look)
+    ended = int(design["arm"].isin(registered.paired_arms).sum())
+    planned = registered.size.pairs(registered.distinct_of(look)) * len(registered.paired_arms)
     return (
-        f"{ended} of {planned} trials of the design have ended, and verdicts are given once, at "
-        "its end; go on with --resume"
+        f"{ended} of {planned} trials of the design have ended, and verdicts are given at {look} "
+        "configurations; go on with --resume"
     )
 
 
@@ -47,7 +49,7 @@ def deviations(tables: RunTables) -> list[str]:
     missing = unfinished(tables)
     if missing:
         texts.append(f"Missing trials: {missing}.")
-    if configurations > registered.configurations:
+    if configurations > registered.configurations and not registered.size.grows:
         texts.append(
             f"Extra looks: the design holds {configurations} configurations, "
             f"{registered.configurations} were registered; the verdicts rest on the first "

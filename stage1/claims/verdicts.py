@@ -20,6 +20,8 @@ class Verdict(StrEnum):
     NOT_EVALUABLE = "NOT EVALUABLE"
 
 
+GAINS = (Verdict.SUPPORTED, Verdict.DIRECTION_ONLY)
+"""Verdicts that say there is an effect in the claimed direction."""
 MEANINGS: dict[str, str] = {
     Verdict.SUPPORTED: "The whole interval lies at or above the lower end of what is claimed.",
     Verdict.DIRECTION_ONLY: "The effect is positive; how large it is stays open, or it is smaller "

@@ -114,7 +114,8 @@ def write_report(run: RunFolder) -> Report:
         )
     advice = "remove what is in the way, or copy the run to another place"
     with must_be_writable(run.path, advice=advice):
-        write_text(run.claims, claims_json(evaluation.claims, evaluation.beside, facts(evaluation)))
+        claims, beside, looks = evaluation.claims, evaluation.beside, evaluation.looks
+        write_text(run.claims, claims_json(claims, beside, looks, facts(evaluation)))
         pictures = [
             save_picture(drawn, run.path, inside=run.figures.name)
             for drawn in draw_all(tables, evaluation)

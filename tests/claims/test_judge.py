@@ -67,7 +67,9 @@ def about_scores(evaluation):
 
 def written_claims(evaluation):
     """As claims.json holds them."""
-    return read_strictly(claims_json(evaluation.claims, evaluation.beside, {}))["claims"]
+    return read_strictly(claims_json(evaluation.claims, evaluation.beside, evaluation.looks, {}))[
+        "claims"
+    ]
 
 
 # --- in health ---
@@ -424,3 +426,108 @@ def test_every_run_has_all_verdicts_in_strict_json(trouble):
         assert claim["verdict"] in {verdict.value for verdict in Verdict}
         assert claim["sentence"].endswith(".")
         assert "nan" not in claim["sentence"]
+
+
+# --- looks ---
+
+
+@pytest.fixture
+def grown():
+    """A design that was looked at after 16 and 32 configurations, four with a second seed."""
+    shape = {"configurations": 32, "spread": 0.01}
+    return study_tables(
+        {"pretrained": arm(0.7, **shape), "random": arm(0.5, **shape)},
+        design={"looks": [16, 32], "replicated": 4},
+    )
+
+
+def configurations(tables, count):
+    """What a run had when so many configurations of its design had ended."""
+    gone = [f"design{number:03d}" for number in range(count, 32)]
+    return tables._replace(
+        trials=tables.trials[~tables.trials["config_id"].isin(gone)],
+        curves=tables.curves[~tables.curves["config_id"].isin(gone)],
+    )
+
+
+def test_a_look_rests_on_its_configurations_at_its_level_and_names_the_looks_before(grown):
+    last, first = evaluate(grown), evaluate(grown, 16)
+
+    assert repr(first) == repr(evaluate(configurations(grown, 16)))
+    assert repr(first) == repr(evaluate(configurations(grown, 31)))
+    assert [len(one.scores.configurations) for one in (first, last)] == [16, 32]
+    assert [look.configurations for look in last.looks] == [16, 32]
+    assert [look.level for look in last.looks] == pytest.approx([0.05 / 48, 0.05 / 16])
+    for before, now in zip(about_scores(first), about_scores(last), strict=True):
+        assert (before.look, before.level) == (16, pytest.approx(0.05 / 48))
+        assert (now.look, now.level) == (32, pytest.approx(0.05 / 16))
+        assert before.earlier == ()
+        assert repr([*map(tuple, now.earlier)]) == repr(
+            [(16, before.verdict, *before.interval[:3])]
+        )
+    assert last.looks[0].verdicts == first.looks[0].verdicts
+    assert last.looks[1].verdicts == {
+        claim.id: claim.verdict for claim in last.claims if claim.id != "6"
+    }
+
+
+def test_the_cost_has_no_looks(grown):
+    claim = by_id(grown._replace(cost=timed_cost(CLOSE)))["6"]
+
+    assert (claim.look, claim.level, claim.earlier) == (0, 0.05 / 6, ())
+    assert claim.verdict is Verdict.SUPPORTED
+
+
+def test_p_is_below_5_percent_where_the_interval_of_the_look_excludes_no_effect(grown):
+    claim = by_id(configurations(grown, 16))["3"]
+
+    assert claim.p == pytest.approx(min(48 * claim.interval.p, 1))
+    assert claim.p < 0.05
+    assert claim.interval.low > 0
+
+
+def test_looks_are_written_into_claims_json(grown):
+    evaluation = evaluate(grown)
+
+    content = read_strictly(claims_json(evaluation.claims, evaluation.beside, evaluation.looks, {}))
+    gain = content["claims"][2]
+    assert [look["configurations"] for look in content["looks"]] == [16, 32]
+    assert content["looks"][1]["verdicts"]["3"] == gain["verdict"] == "SUPPORTED"
+    assert (gain["look"], gain["level"]) == (32, pytest.approx(0.05 / 16))
+    (earlier,) = gain["earlier"]
+    assert set(earlier) == {"look", "verdict", "estimate", "low", "high"}
+
+
+@pytest.mark.parametrize("asked", [8, 32, 64])
+def test_only_a_look_that_was_taken_can_be_asked_for(grown, asked):
+    with pytest.raises(ValueError, match=f"got {asked}"):
+        evaluate(configurations(grown, 31), asked)
+
+
+def test_before_the_first_look_its_trials_are_waited_for(grown):
+    waiting = configurations(grown, 15)
+
+    reason = "38 of 40 trials of the design have ended, and verdicts are given at 16 configurations"
+    assert_nothing_can_be_told(waiting, reason)
+    assert evaluate(waiting).looks == []
+    assert {claim.look for claim in evaluate(waiting).claims} == {0}
+
+
+def test_a_gain_asks_for_shuffled_weights_and_no_gain_does_not(grown):
+    shape = {"configurations": 32, "spread": 0.01}
+    alike = study_tables(
+        {"pretrained": arm(0.5, **shape), "random": arm(0.5, stream=1, **shape)},
+        design={"looks": [16, 32], "replicated": 4},
+    )
+
+    assert evaluate(grown).asks_for_control
+    assert not evaluate(alike).asks_for_control
+
+
+def test_a_design_that_was_extended_is_no_deviation(grown):
+    extended = grown.registration.model_copy(update={"configurations": 16, "looks": [16]})
+
+    evaluation = evaluate(grown._replace(registration=extended))
+
+    assert evaluation.deviations == []
+    assert [look.configurations for look in evaluation.looks] == [16, 32]

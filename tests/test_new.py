@@ -121,8 +121,8 @@ def test_an_unknown_source_is_one_line_that_lists_those_there_are(call, folder, 
 
     assert status == 2
     assert err == (
-        "error: --from must be one of series, smoke, transfer, transfer_full or a run folder, "
-        f"got '{source}'\n"
+        "error: --from must be one of ladder, series, smoke, transfer, transfer_full or a run "
+        f"folder, got '{source}'\n"
     )
     assert os.listdir(folder) == []
 

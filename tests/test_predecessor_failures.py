@@ -7,6 +7,8 @@ Some are tested where their subject is: freezing, paired arms and the baseline i
 `data/test_batches.py`, too little data in `data/test_windows.py`.
 """
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -23,6 +25,7 @@ from tiny_training import (
 )
 
 from stage1.base.errors import ModelError
+from stage1.config import Initialization
 from stage1.data.windows import find_windows, split_windows
 from stage1.language_models.resolver import resolve, weights_sha256
 
@@ -39,7 +42,7 @@ def test_a_failed_download_never_becomes_a_random_t5():
         resolve("nobody/has-this-model")
 
 
-@pytest.mark.parametrize("initialization", ["pretrained", "random", "shuffled"])
+@pytest.mark.parametrize("initialization", get_args(Initialization))
 def test_every_training_says_which_t5_weights_it_started_from(initialization):
     config = tiny_config(
         transfer_learning={"initialization": initialization},

@@ -8,7 +8,16 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from stage1.config.rules import RuleError, Section
 
-Initialization = Literal["pretrained", "random", "shuffled"]
+Initialization = Literal[
+    "pretrained",
+    "random",
+    "shuffled",
+    "mean_sd",
+    "norms_only",
+    "attention_only",
+    "mlp_only",
+    "spectrum",
+]
 
 
 class StemConfig(Section):
@@ -87,16 +96,19 @@ class TransferConfig(Section):
     lm_name_or_path: str = "google-t5/t5-small"
     """Bundled name, local folder, or hub name."""
     initialization: Initialization = "pretrained"
-    """The T5's weights at the start."""
+    """The T5's weights at the start; beside pretrained and random ones what lies between them.
+    Drawn anew, each tensor keeping its entries (shuffled), its mean and deviation (mean_sd) or its
+    singular values (spectrum); or fresh but for the pretrained norms (norms_only), attention
+    (attention_only) or feed-forward layers (mlp_only)."""
     initializer_factor: float = Field(1.0, gt=0)
     """Scale of a random T5's initial weights, as transformers defines it."""
     initialization_stream: int = Field(0, ge=0)
-    """Which independent stream random and shuffled weights are drawn from; another one makes an arm
-    that differs from its twin by chance alone."""
+    """Which independent stream drawn weights come from; another one makes an arm that differs from
+    its twin by chance alone."""
     initialization_seed: int | None = Field(None, ge=0)
-    """Seed of random and shuffled weights; null = training.seed, a number = one draw for all."""
+    """Seed of drawn weights; null = training.seed, a number = one draw for all."""
     n_pretrained_blocks: int | None = Field(None, ge=1)
-    """The first so many blocks are pretrained, the rest fresh; null = all."""
+    """The first so many blocks are what `initialization` says, the rest fresh; null = all."""
     freeze_lm_epochs: int = Field(0, ge=-1)
     """Epochs before the T5 learns; -1 = it never does."""
     lm_learning_rate_factor: float = Field(1.0, gt=0)

@@ -1,4 +1,4 @@
-"""The T5 of each arm: pretrained weights, fresh ones, or the pretrained ones shuffled."""
+"""The T5 of each arm: pretrained weights, fresh ones, or a rung of the ladder between them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from transformers.models.t5.modeling_t5 import T5Stack
 
 from stage1.base.errors import ConfigError
 from stage1.config import Initialization
+from stage1.language_models.ladder import weights_of_rung
 from stage1.language_models.resolver import LanguageModel, weights_sha256
-from stage1.language_models.t5_dimensions import RELATIVE_BIAS, block_of
+from stage1.language_models.t5_dimensions import block_of
 
 
 def build_t5(
@@ -29,14 +30,17 @@ def build_t5(
     Args:
         language_model: Where config and weights come from; left as it is.
         initialization: `pretrained` takes the weights; `random` draws fresh ones as `transformers`
-            does; `shuffled` permutes the entries inside each matrix, so that scale and
-            distribution stay and structure goes. The norms and the relative attention bias are
-            kept as they are.
-        seed: Of the fresh weights and the permutations.
+            does; `shuffled` permutes the entries inside each tensor, the norms' vectors too, so
+            that scale and distribution stay and structure goes. `mean_sd` and `spectrum` draw each
+            tensor anew with its mean and standard deviation, or its singular values. All three
+            keep the relative attention bias as it is. `norms_only`, `attention_only` and
+            `mlp_only` take those tensors; the rest is fresh.
+        seed: Of the fresh weights and of what is drawn anew.
         initializer_factor: Scale of fresh weights, > 0; 1 is T5's own.
-        n_pretrained_blocks: Only the first so many blocks are taken (or shuffled, the same as if
-            all were), the rest is fresh, the same as in the random arm of this seed and factor;
-            the final norm belongs to the last block. None takes all.
+        n_pretrained_blocks: Only the first so many blocks are taken (or drawn anew, the same as if
+            all were), the rest is fresh. The final norm belongs to the last block. None takes all.
+
+    What is fresh is the same as in the random arm of this seed and factor.
         dropout: Share dropped in training, in [0, 1).
 
     Returns:
@@ -47,15 +51,8 @@ def build_t5(
         ConfigError: The language model has no such number of blocks.
     """
     config = language_model.config
-    weights = _first_blocks(language_model, n_pretrained_blocks)
-    if initialization == "random":
-        weights = {}
-    elif initialization == "shuffled":
-        generator = torch.Generator().manual_seed(seed)
-        for name, tensor in weights.items():
-            if tensor.dim() > 1 and RELATIVE_BIAS not in name:
-                order = torch.randperm(tensor.numel(), generator=generator)
-                weights[name] = tensor.flatten()[order].view_as(tensor)
+    blocks = _first_blocks(language_model, n_pretrained_blocks)
+    weights = weights_of_rung(blocks, initialization, seed=seed)
     if len(weights) < len(language_model.weights):
         weights = fresh_weights(config, seed=seed, initializer_factor=initializer_factor) | weights
     with torch.device("meta"):
@@ -113,7 +110,7 @@ def t5_stack(
 def _first_blocks(
     language_model: LanguageModel, n_pretrained_blocks: int | None
 ) -> dict[str, Tensor]:
-    """Copies of the weights in the first blocks, block by block."""
+    """The weights in the first blocks, block by block."""
     layers = int(language_model.config["num_layers"])
     blocks = layers if n_pretrained_blocks is None else n_pretrained_blocks
     if not 1 <= blocks <= layers:
@@ -122,6 +119,4 @@ def _first_blocks(
             f"{language_model.name}, got {n_pretrained_blocks}; null takes all"
         )
     in_order = sorted((block_of(name, layers), name) for name in language_model.weights)
-    return {
-        name: language_model.weights[name].clone() for block, name in in_order if block < blocks
-    }
+    return {name: language_model.weights[name] for block, name in in_order if block < blocks}

@@ -70,7 +70,7 @@ def resolve(
     """
     language_model, others = read_encoder(model_folder(name), name)
     taken = 0 if initialization == "random" else n_pretrained_blocks
-    done = "shuffled" if initialization == "shuffled" else "pretrained"
+    done = "pretrained" if initialization == "random" else initialization
     parts = parameters_by_part({key: tensor.shape for key, tensor in others.items()})
     _log.info(_loading_line(language_model, list(parts), taken, done))
     return language_model

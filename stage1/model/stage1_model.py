@@ -244,7 +244,7 @@ def model_of_weights(
 
 
 def weights_seed(config: Config) -> int:
-    """Seed of a T5's random or shuffled weights, apart from that of everything else.
+    """Seed of a T5's drawn weights, apart from that of everything else.
 
     `initialization_stream` 0 keeps the key (LANGUAGE_MODEL, seed), so that its weights are those of
     every earlier study. The other streams have a key of their own kind: all keys of one member of

@@ -16,7 +16,16 @@ from pydantic import ValidationError
 from stage1.base.errors import ConfigError
 from stage1.config import Config, load_config, with_values
 from stage1.config.yaml_source import existing_file, find, load_yaml, raise_faults, raise_listed
-from stage1.run.columns import DESIGN, PRETRAINED, RANDOM, RANDOM_AGAIN, RANDOM_FIXED, VANILLA
+from stage1.run.columns import (
+    DESIGN,
+    PRETRAINED,
+    RANDOM,
+    RANDOM_AGAIN,
+    RANDOM_FIXED,
+    SHUFFLED,
+    SHUFFLED_FIXED,
+    VANILLA,
+)
 from stage1.run.looks import configuration_id
 from stage1.run.registration import early_epoch
 from stage1.study.space import ChoiceParameter, Space, Value, active, sobol_configurations
@@ -29,7 +38,9 @@ _DRAW = {
     "transfer_learning.initialization_stream": 0,
     "transfer_learning.initialization_seed": None,
 }
-"""Where random weights are drawn from."""
+"""Where a T5's weights are drawn from."""
+_FIXED = {RANDOM: RANDOM_FIXED, SHUFFLED: SHUFFLED_FIXED}
+"""What an arm is that keeps one draw across the seeds, by its initialisation."""
 _ROLE_KEYS = (USES_LANGUAGE_MODEL, "transfer_learning.initialization", *_DRAW)
 
 
@@ -163,8 +174,9 @@ def space_yaml(study: Study, extra: dict[str, Any]) -> str:
 def arm_roles(configs: Mapping[str, Config], searched: Container[str]) -> dict[str, str]:
     """Which arm is what in the comparisons: role -> arm, the first arm of a role.
 
-    `random_again` and `random_fixed` differ from the random arm in where their weights are drawn
-    from and in nothing else: an arm with another learning rate, say, is neither.
+    `random_again`, `random_fixed` and `shuffled_fixed` differ from the random or the shuffled arm
+    in where their weights are drawn from and in nothing else: an arm with another learning rate,
+    say, is none of them. Without a shuffled arm any fixed one is `shuffled_fixed`.
 
     Args:
         configs: Configuration of each arm, in the study's order.
@@ -178,23 +190,26 @@ def arm_roles(configs: Mapping[str, Config], searched: Container[str]) -> dict[s
         return {}
     roles: dict[str, str] = {}
     for arm, config in configs.items():
-        role = _role(config)
-        if role != RANDOM_FIXED:
-            roles.setdefault(role, arm)
-    random = configs.get(roles.get(RANDOM, ""))
+        if not _is_fixed(config):
+            roles.setdefault(_role(config), arm)
     for arm, config in configs.items():
-        if random is None or config == random:
-            continue
-        if with_values(config, _DRAW) == with_values(random, _DRAW):
-            again = config.transfer_learning.initialization_seed is None
-            roles.setdefault(RANDOM_AGAIN if again else RANDOM_FIXED, arm)
+        role = _role(config)
+        twin = configs.get(roles.get(role, ""))
+        differs_by_draw = twin is not None and with_values(config, _DRAW) == with_values(
+            twin, _DRAW
+        )
+        if _is_fixed(config) and (differs_by_draw or (twin is None and role == SHUFFLED)):
+            roles.setdefault(_FIXED[role], arm)
+        elif role == RANDOM and differs_by_draw and config != twin:
+            roles.setdefault(RANDOM_AGAIN, arm)
     return roles
 
 
 def _role(config: Config) -> str:
     transfer = config.transfer_learning
-    if not transfer.use_pretrained_lm:
-        return VANILLA
-    if transfer.initialization == RANDOM and transfer.initialization_seed is not None:
-        return RANDOM_FIXED
-    return transfer.initialization
+    return transfer.initialization if transfer.use_pretrained_lm else VANILLA
+
+
+def _is_fixed(config: Config) -> bool:
+    """Whether a random or shuffled T5 is one draw for all seeds."""
+    return _role(config) in _FIXED and config.transfer_learning.initialization_seed is not None

@@ -113,7 +113,8 @@ def test_setting_a_key_checks_the_whole_anew(values):
         ("trainig: {}", "unknown key; did you mean 'training'?"),
         (
             "transfer_learning.initialization: pretraind",
-            "must be 'pretrained', 'random' or 'shuffled', got 'pretraind'",
+            "must be 'pretrained', 'random', 'shuffled', 'mean_sd', 'norms_only', "
+            "'attention_only', 'mlp_only' or 'spectrum', got 'pretraind'",
         ),
         ("training.epochs: many", "must be a whole number, got 'many'"),
         ("training.epochs: 1.5", "must be a whole number, got 1.5"),

@@ -66,7 +66,7 @@ def test_an_unknown_name_is_one_line_that_lists_the_names_there_are(given):
 
     message = str(raised.value)
     known, _, meant = message.partition("; did you mean ")
-    assert known.endswith("comes with stage1: series, smoke, transfer, transfer_full")
+    assert known.endswith("comes with stage1: ladder, series, smoke, transfer, transfer_full")
     assert meant == ("transfer?" if "transfer" in given else "")
     assert "\n" not in message
     assert len(message) < 400

@@ -1,4 +1,5 @@
 import copy
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,12 +9,15 @@ from transformers import T5Config
 from transformers.models.t5.modeling_t5 import T5Stack
 
 from stage1.base.errors import ConfigError
+from stage1.config import Initialization
 from stage1.language_models.initialization import build_t5
 from stage1.language_models.resolver import LanguageModel, weights_sha256
 from stage1.language_models.t5_dimensions import encoder_shapes
 
 BIAS = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-ARMS = ("pretrained", "random", "shuffled")
+ARMS = get_args(Initialization)
+REDRAWN = ("shuffled", "mean_sd", "spectrum")
+KEEPING = ("norms_only", "attention_only", "mlp_only")
 
 
 def language_model(**changes):
@@ -81,26 +85,39 @@ def test_the_random_arm_is_transformers_own_initialisation(feed_forward, factor)
 
 
 @pytest.mark.parametrize("feed_forward", ["relu", "gated-gelu"])
-def test_shuffling_moves_the_entries_of_every_matrix_in_its_own_way_and_keeps_norms_and_bias(
-    feed_forward,
-):
+@pytest.mark.parametrize("arm", REDRAWN)
+def test_every_tensor_but_the_relative_bias_is_drawn_anew_in_its_own_way(arm, feed_forward):
     model = language_model(feed_forward_proj=feed_forward)
 
-    stack, _ = build_t5(model, initialization="shuffled", seed=2)
+    state = build_t5(model, initialization=arm, seed=2)[0].state_dict()
 
-    state = stack.state_dict()
-    kept = {name for name in state if torch.equal(state[name], model.weights[name])}
-    norms = {
-        f"block.{block}.layer.{layer}.layer_norm.weight" for block in range(3) for layer in (0, 1)
-    }
-    assert kept == norms | {"final_layer_norm.weight", BIAS}
-    for name, shuffled in state.items():
-        original = model.weights[name]
-        assert sorted(shuffled.flatten().tolist()) == sorted(original.flatten().tolist())
+    assert {name for name in state if torch.equal(state[name], model.weights[name])} == {BIAS}
     keys = (state[f"block.{block}.layer.0.SelfAttention.k.weight"] for block in range(3))
     first, second, third = (key.flatten().argsort() for key in keys)
     assert not torch.equal(first, second)
     assert not torch.equal(second, third)
+
+
+def test_shuffling_keeps_the_entries_of_every_tensor():
+    model = language_model()
+
+    state = build_t5(model, initialization="shuffled", seed=2)[0].state_dict()
+
+    for name, shuffled in state.items():
+        original = model.weights[name]
+        assert sorted(shuffled.flatten().tolist()) == sorted(original.flatten().tolist())
+
+
+@pytest.mark.parametrize("arm", KEEPING)
+def test_what_a_rung_does_not_keep_is_the_random_arm_s(arm):
+    model, options = language_model(), {"seed": 3, "initializer_factor": 0.05}
+    fresh = build_t5(model, initialization="random", **options)[0].state_dict()
+
+    state = build_t5(model, initialization=arm, **options)[0].state_dict()
+
+    part = {"norms_only": "layer_norm", "attention_only": "Attention", "mlp_only": "Dense"}[arm]
+    for name, tensor in state.items():
+        assert torch.equal(tensor, (model.weights if part in name else fresh)[name]), name
 
 
 def test_shuffling_leaves_a_value_in_place_no_more_often_than_chance():
@@ -113,24 +130,24 @@ def test_shuffling_leaves_a_value_in_place_no_more_often_than_chance():
     assert in_place < 8  # Poisson with mean 1: probability 1e-5
 
 
-@pytest.mark.parametrize("arm", ["pretrained", "shuffled"])
+@pytest.mark.parametrize("arm", ["pretrained", *REDRAWN, *KEEPING])
 @pytest.mark.parametrize("blocks", [1, 2])
 @pytest.mark.parametrize("factor", [1.0, 0.05])
 def test_the_first_blocks_are_the_arm_s_and_the_rest_the_random_arm_s(arm, blocks, factor):
     model, options = language_model(), {"seed": 3, "initializer_factor": factor}
-    fresh = build_t5(model, initialization="random", **options)[0].state_dict()
+    fresh, every = (
+        build_t5(model, initialization=one, **options)[0].state_dict() for one in ("random", arm)
+    )
 
     stack, sha256 = build_t5(model, initialization=arm, n_pretrained_blocks=blocks, **options)
 
     for name, tensor in stack.state_dict().items():
         first = name.startswith(tuple(f"block.{block}." for block in range(blocks)))
-        source = model.weights if first else fresh
-        assert sorted(tensor.flatten().tolist()) == sorted(source[name].flatten().tolist()), name
-        assert first or torch.equal(tensor, fresh[name])
+        assert torch.equal(tensor, (every if first else fresh)[name]), name
     assert sha256 == weights_sha256(stack.state_dict())
 
 
-@pytest.mark.parametrize("arm", ["pretrained", "shuffled"])
+@pytest.mark.parametrize("arm", ["pretrained", *REDRAWN])
 def test_a_block_begins_the_same_however_many_blocks_are_taken_with_it(arm):
     model = language_model(num_layers=12)  # by name, blocks 10 and 11 come before block 2
     every = build_t5(model, initialization=arm, seed=3)[0].state_dict()
@@ -142,14 +159,22 @@ def test_a_block_begins_the_same_however_many_blocks_are_taken_with_it(arm):
     assert all(torch.equal(first[name], every[name]) for name in of_the_first)
 
 
-CONTROLS = [
-    {"initialization": "random", "initializer_factor": 1.0},
-    {"initialization": "random", "initializer_factor": 0.05},
-] + [
-    {"initialization": arm, "n_pretrained_blocks": blocks, "initializer_factor": factor}
-    for arm in ("pretrained", "shuffled")
-    for blocks, factor in ((1, 1.0), (1, 0.05), (2, 1.0), (2, 0.05), (None, 1.0))
-]
+CONTROLS = (
+    [
+        {"initialization": "random", "initializer_factor": 1.0},
+        {"initialization": "random", "initializer_factor": 0.05},
+    ]
+    + [
+        {"initialization": arm, "n_pretrained_blocks": blocks, "initializer_factor": factor}
+        for arm in ("pretrained", *REDRAWN)
+        for blocks, factor in ((1, 1.0), (1, 0.05), (2, 1.0), (2, 0.05), (None, 1.0))
+    ]
+    + [
+        {"initialization": arm, "n_pretrained_blocks": blocks, "initializer_factor": factor}
+        for arm in KEEPING
+        for blocks, factor in ((1, 1.0), (1, 0.05), (None, 1.0), (None, 0.05))
+    ]
+)
 
 
 def test_every_control_and_seed_has_its_own_fingerprint_and_has_it_again():
@@ -164,7 +189,7 @@ def test_every_control_and_seed_has_its_own_fingerprint_and_has_it_again():
     assert len(set(first)) == 2 * len(CONTROLS) - 1  # all pretrained weights need no seed
 
 
-@pytest.mark.parametrize("arm", ["pretrained", "shuffled"])
+@pytest.mark.parametrize("arm", ["pretrained", *REDRAWN])
 def test_where_nothing_is_fresh_the_factor_of_fresh_weights_has_no_effect(arm):
     options = ({}, {"initializer_factor": 0.05}, {"n_pretrained_blocks": 3})
 

@@ -1,8 +1,11 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import kstest
 
+from stage1.config import Initialization
 from stage1.language_models.ladder import (
     KEPT,
     REDRAWN,
@@ -10,6 +13,7 @@ from stage1.language_models.ladder import (
     same_spectrum,
     weights_of_rung,
 )
+from stage1.run.columns import LADDER
 
 MATRIX = "block.0.layer.0.SelfAttention.q.weight"
 BIAS = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
@@ -27,26 +31,41 @@ def weights(generator):
     }
 
 
+def test_the_names_of_the_configuration_the_ladder_and_the_roles_are_the_same():
+    rungs = {*REDRAWN, *KEPT}
+
+    assert set(get_args(Initialization)) == {"pretrained", "random", *rungs}
+    assert set(LADDER) == rungs - {"shuffled"}
+
+
 @pytest.mark.parametrize("rung", REDRAWN)
-def test_norms_and_relative_bias_stay_and_every_matrix_is_drawn_anew_by_its_seed(weights, rung):
+def test_the_relative_bias_stays_and_every_other_tensor_is_drawn_anew_by_its_seed(weights, rung):
     first, again, other = (weights_of_rung(weights, rung, seed=seed) for seed in (1, 1, 2))
 
-    assert all(torch.equal(first[name], weights[name]) for name in (BIAS, NORM))
-    for name in (MATRIX, FEED_FORWARD):
+    assert torch.equal(first[BIAS], weights[BIAS])
+    for name in (MATRIX, FEED_FORWARD, NORM):
         assert torch.equal(first[name], again[name])
         assert not torch.equal(first[name], other[name])
         assert not torch.equal(first[name], weights[name])
 
 
-def test_shuffled_has_the_same_entries(weights):
-    drawn = weights_of_rung(weights, "shuffled", seed=0)
+@pytest.mark.parametrize(
+    ("rung", "names"),
+    [("shuffled", (MATRIX, FEED_FORWARD, NORM)), ("spectrum", (NORM,))],
+)
+def test_what_is_shuffled_has_the_same_entries(weights, rung, names):
+    drawn = weights_of_rung(weights, rung, seed=0)
 
-    assert torch.equal(drawn[MATRIX].flatten().sort()[0], weights[MATRIX].flatten().sort()[0])
+    for name in names:
+        assert torch.equal(drawn[name].flatten().sort()[0], weights[name].flatten().sort()[0])
 
 
-def test_mean_and_deviation_are_kept_and_the_shape_of_the_distribution_is_normal(weights):
-    drawn = weights_of_rung(weights, "mean_sd", seed=0)[MATRIX].flatten().double().numpy()
-    before = weights[MATRIX].flatten().double().numpy()
+@pytest.mark.parametrize("shape", [(48, 32), (1500,)])
+def test_mean_and_deviation_are_kept_and_the_shape_of_the_distribution_is_normal(shape, generator):
+    tensor = 3 + torch.randn(shape, generator=generator).abs()
+
+    drawn = weights_of_rung({MATRIX: tensor}, "mean_sd", seed=0)[MATRIX].flatten().double().numpy()
+    before = tensor.flatten().double().numpy()
 
     assert kstest(drawn, "norm", args=(before.mean(), before.std())).pvalue > 1e-3
     assert kstest(before, "norm", args=(before.mean(), before.std())).pvalue < 1e-6

@@ -201,8 +201,9 @@ def test_blocks_that_are_not_used_are_counted_as_dropped_whatever_is_made_of_the
     language_model = resolve(str(folder), n_pretrained_blocks=1)
     resolve(str(folder), initialization="random")
     resolve(str(folder), initialization="shuffled", n_pretrained_blocks=1)
+    resolve(str(folder), initialization="norms_only")
 
-    part, fresh, shuffled = log.messages
+    part, fresh, shuffled, norms = log.messages
     kept = count(model, lambda name: name.startswith("encoder.block.0."))
     everything = count(model, lambda name: True)
     assert f", {kept:,} parameters kept, {everything - kept:,} dropped (" in part
@@ -211,6 +212,7 @@ def test_blocks_that_are_not_used_are_counted_as_dropped_whatever_is_made_of_the
     assert f", 0 parameters kept, {everything:,} dropped (" in fresh
     assert fresh.endswith("0 of 2 blocks pretrained")
     assert shuffled.endswith("1 of 2 blocks shuffled")
+    assert norms.endswith("2 of 2 blocks norms_only")
 
 
 def test_an_untied_output_layer_is_dropped_and_an_encoder_alone_drops_nothing(

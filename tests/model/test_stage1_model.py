@@ -1,3 +1,5 @@
+from typing import get_args
+
 import pytest
 import torch
 from tiny_training import T5, all_validation, tiny_batch, tiny_config, tiny_language_model
@@ -5,7 +7,7 @@ from transformers.models.t5.modeling_t5 import T5Stack
 
 from stage1.base.errors import ModelError
 from stage1.base.seeds import Stream, integer_seed
-from stage1.config import Config, with_values
+from stage1.config import Config, Initialization, with_values
 from stage1.language_models.initialization import build_t5, t5_stack
 from stage1.language_models.t5_dimensions import PUBLIC_CONFIGS, encoder_shapes
 from stage1.model.encoders import T5TimeSeriesAdapter
@@ -247,11 +249,14 @@ def test_every_prediction_is_a_function_of_its_own_window(sections):
 # --- where a T5's weights are drawn from ---
 
 
+DRAWN = [arm for arm in get_args(Initialization) if arm != "pretrained"]
+
+
 def t5_hash(arm, *, seed=3, **transfer):
     return built(config_of(transfer={"initialization": arm} | transfer, seed=seed)).lm_sha256
 
 
-@pytest.mark.parametrize("arm", ["random", "shuffled"])
+@pytest.mark.parametrize("arm", DRAWN)
 @pytest.mark.parametrize("seed", [0, 3])
 def test_without_a_stream_or_a_seed_of_their_own_weights_are_those_of_the_language_model_s_stream(
     arm, seed
@@ -264,7 +269,7 @@ def test_without_a_stream_or_a_seed_of_their_own_weights_are_those_of_the_langua
     assert t5_hash(arm, seed=seed, initialization_stream=0) == expected
 
 
-@pytest.mark.parametrize("arm", ["random", "shuffled"])
+@pytest.mark.parametrize("arm", DRAWN)
 def test_every_stream_draws_weights_of_its_own_for_every_seed(arm):
     hashes = {
         t5_hash(arm, seed=seed, initialization_stream=stream)
@@ -275,13 +280,14 @@ def test_every_stream_draws_weights_of_its_own_for_every_seed(arm):
     assert len(hashes) == 9
 
 
+@pytest.mark.parametrize("arm", DRAWN)
 @pytest.mark.parametrize("stream", [0, 1])
-def test_with_a_seed_of_their_own_weights_are_one_draw_for_all_trials(stream):
+def test_with_a_seed_of_their_own_weights_are_one_draw_for_all_trials(arm, stream):
     own = {"initialization_seed": 3, "initialization_stream": stream}
 
-    hashes = {t5_hash("random", seed=seed, **own) for seed in (0, 1, 3)}
+    hashes = {t5_hash(arm, seed=seed, **own) for seed in (0, 1, 3)}
 
-    assert hashes == {t5_hash("random", seed=3, initialization_stream=stream)}
+    assert hashes == {t5_hash(arm, seed=3, initialization_stream=stream)}
 
 
 def test_the_draw_of_the_t5_leaves_all_other_weights_alone():

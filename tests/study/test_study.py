@@ -8,7 +8,7 @@ from made_studies import ROOT, SPACE, simulated_study, write_space
 from pydantic import ValidationError
 
 from stage1.config import Config, load_config, with_values
-from stage1.run.columns import DESIGN
+from stage1.run.columns import DESIGN, LADDER
 from stage1.run.resolved_space import ResolvedSpace
 from stage1.study.study import (
     arm_roles,
@@ -212,7 +212,7 @@ def roles_of(arms, *, searched=()):
     return arm_roles(configs, searched)
 
 
-RANDOM = {"initialization": "random"}
+RANDOM, SHUFFLED = {"initialization": "random"}, {"initialization": "shuffled"}
 
 
 @pytest.mark.parametrize(
@@ -237,6 +237,36 @@ RANDOM = {"initialization": "random"}
             {"r": RANDOM, "again": RANDOM | {"initialization_stream": 1}},
             {"random": "r", "random_again": "again"},
             id="another stream",
+        ),
+        pytest.param(
+            {"s": SHUFFLED, "one": SHUFFLED | {"initialization_seed": 4}},
+            {"shuffled": "s", "shuffled_fixed": "one"},
+            id="one shuffling kept across the seeds",
+        ),
+        pytest.param(
+            {"one": SHUFFLED | {"initialization_seed": 4}},
+            {"shuffled_fixed": "one"},
+            id="one shuffling alone",
+        ),
+        pytest.param(
+            {"one": SHUFFLED | {"initialization_seed": 4, "patch_len": 4}, "s": SHUFFLED},
+            {"shuffled": "s"},
+            id="one shuffling that differs by more than the draw",
+        ),
+        pytest.param(
+            {rung: {"initialization": rung} for rung in LADDER},
+            {rung: rung for rung in LADDER},
+            id="the rungs of the ladder",
+        ),
+        pytest.param(
+            {"one": {"initialization": "spectrum", "initialization_seed": 4}},
+            {"spectrum": "one"},
+            id="a rung whose draw is kept",
+        ),
+        pytest.param(
+            {"s": SHUFFLED | {"use_pretrained_lm": False, "initialization_seed": 4}},
+            {"vanilla": "s"},
+            id="without a T5 its initialisation says nothing",
         ),
         pytest.param(
             {"r": RANDOM, "small": RANDOM | {"initializer_factor": 0.05}},

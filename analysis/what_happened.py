@@ -65,7 +65,7 @@ display(count_exclusions(trials))
 # %%
 metric = space.objective.metric
 print(f"{metric} of linear interpolation: {baseline_value(trials, metric):.4f}")
-display(summarize_arms(trials, space).round(4))
+display(summarize_arms(trials, space, tables.registration).round(4))
 
 # %% [markdown]
 # ## How they learned
@@ -86,7 +86,7 @@ display(learned.figure or learned.missing)
 # writes it to a file that trains alone.
 
 # %%
-best = best_configuration(trials, space)
+best = best_configuration(trials, space, tables.registration)
 print(f"{best.config_id}, arm {best.arm}: {metric} {best.mean:.4f}")
 print(f"by seed {best.by_seed}, val_skill {best.skill:.4f}, of {best.candidates} configurations")
 display(pd.Series(best.values, name="value", dtype=object).to_frame())

@@ -26,11 +26,14 @@ from stage1.config import Config, config_yaml, with_values
 from stage1.config.yaml_source import YamlSource, load_yaml, raise_faults
 from stage1.pages.blocks import Caution, cautions
 from stage1.run.folder import RunFolder
+from stage1.run.registration import read_preregistration
 from stage1.run.resolved_space import ResolvedSpace, read_space
 from stage1.run.summary import (
     EXPORT_TARGET,
     BestConfiguration,
     best_configuration,
+    noise_text,
+    tie_text,
     train_command,
 )
 from stage1.run.summary import cautions as summary_cautions
@@ -39,18 +42,25 @@ from stage1.run.tables import read_trials
 _LABEL = "Written by stage1.export; "
 
 
-def export_text(run: RunFolder) -> str:
+def export_text(run: RunFolder, *, arm: str | None = None, config_id: str | None = None) -> str:
     """The file's content: provenance as comments, then the whole configuration.
 
     That is the study's base configuration with the arm's settings, the searched values, the horizon
-    and the first seed of the design.
+    and the first seed that it was trained on.
+
+    Args:
+        run: The run folder.
+        arm: Of the configuration; None = the best of those that one would train.
+        config_id: Which configuration; None = the best.
 
     Raises:
-        ResultsError: The run cannot be read or has no complete configuration.
+        ResultsError: The run cannot be read, or has no such complete configuration.
         ConfigError: The study does not fit the configuration of this version, a line per fault.
     """
-    space, trials = read_space(run), read_trials(run)
-    best = best_configuration(trials, space)
+    space, trials, registration = read_space(run), read_trials(run), read_preregistration(run)
+    if arm is not None and arm not in space.arms:
+        raise ResultsError(f"--arm must be one of {', '.join(space.arms)}, got {shown(arm)}")
+    best = best_configuration(trials, space, registration, arm=arm, config_id=config_id)
     if best.arm not in space.arms:
         raise ResultsError(
             f"{run.trials}: arm of the best configuration must be one of "
@@ -72,8 +82,15 @@ def export_text(run: RunFolder) -> str:
     return with_checksum(rest, _LABEL)
 
 
-def export(run: RunFolder, out: Path, *, force: bool = False) -> Path:
-    """Write the best configuration of a run to a file.
+def export(
+    run: RunFolder,
+    out: Path,
+    *,
+    arm: str | None = None,
+    config_id: str | None = None,
+    force: bool = False,
+) -> Path:
+    """Write a configuration of a run to a file: the best one, unless told which; see `export_text`.
 
     Replaces an export that nobody edited, and with `force` any file.
 
@@ -81,7 +98,7 @@ def export(run: RunFolder, out: Path, *, force: bool = False) -> Path:
         ResultsError: `out` is in the way, the run cannot be read or has no complete configuration.
         ConfigError: The study does not fit the configuration of this version.
     """
-    text = export_text(run)
+    text = export_text(run, arm=arm, config_id=config_id)
     with must_be_writable(out, "file"):
         if out.is_dir():
             raise ResultsError(f"{out} must be a file name, got a folder; give --out DIR/NAME.yaml")
@@ -108,7 +125,7 @@ def _provenance(
     run: RunFolder, space: ResolvedSpace, best: BestConfiguration, *, trials: int
 ) -> list[str]:
     by_seed = ", ".join(f"{value!r} (seed {seed})" for seed, value in best.by_seed.items())
-    prereg = sha256_of_file(run.prereg) if run.prereg.is_file() else "no such file"
+    ties = [f"tie: {tie_text(rival)}" for rival in best.ties]
     return [
         f"run: {space.name}",
         f"trials in the run: {trials}; complete configurations considered: {best.candidates}",
@@ -117,9 +134,11 @@ def _provenance(
         f"{space.objective.metric}, mean over seeds: {best.mean!r}",
         f"{space.objective.metric} by seed: {by_seed}",
         f"val_skill, mean over seeds: {best.skill:.4f}",
+        f"standard deviation between seeds: {noise_text(best)}",
+        *ties,
         f"data fingerprint: {space.data.fingerprint}",
         f"sha256 of {run.trials.name}: {sha256_of_file(run.trials)}",
-        f"sha256 of {run.prereg.name}: {prereg}",
+        f"sha256 of {run.prereg.name}: {sha256_of_file(run.prereg)}",
         f"date: {datetime.now(UTC):%Y-%m-%d}",
     ]
 
@@ -129,7 +148,7 @@ def _run_cautions(run: RunFolder) -> list[Caution]:
     try:
         evaluation = evaluate(read_run(run))
     except ResultsError as error:
-        few = summary_cautions(read_trials(run), read_space(run))
+        few = summary_cautions(read_trials(run), read_space(run), read_preregistration(run))
         return cautions([*few, f"The claims cannot be tested: {error}"])
     return cautions(evaluation.warnings, evaluation.deviations)
 
@@ -143,18 +162,35 @@ def main(
             "nobody edited it since; anything else needs --force."
         ),
     ] = EXPORT_TARGET,
+    arm: Annotated[
+        str | None,
+        typer.Option(help="Arm of the configuration, a control too.", show_default="the best one"),
+    ] = None,
+    config_id: Annotated[
+        str | None,
+        typer.Option(
+            help="Which configuration, as the report's leaderboard names it.",
+            show_default="the best one",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace whatever file is there.")] = False,
 ) -> None:
     """Write the best configuration of a study, with its provenance, as a file that trains alone.
 
-    The best is by mean objective over the design's seeds, among configurations that completed to
-    the horizon with all of them (stages design and confirm).
+    The best is by mean objective over seeds, among configurations that completed to the horizon
+    with every seed planned for them (stages design and confirm), in the arms that one would train:
+    never a control such as shuffled weights, unless --arm says so.
     """
     folder = RunFolder(run)
-    export(folder, out, force=force)
+    export(folder, out, arm=arm, config_id=config_id, force=force)
     space = read_space(folder)
     for caution in _run_cautions(folder):
         print(f"{caution.kind.lower()}: {caution.text}", file=sys.stderr)
+    best = best_configuration(
+        read_trials(folder), space, read_preregistration(folder), arm=arm, config_id=config_id
+    )
+    for rival in best.ties:
+        print(f"{tie_text(rival)}: take the cheaper one", file=sys.stderr)
     print(f"wrote {out}; train it with:\n    {train_command(out, space)}")
 
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import yaml
-from made_runs import synthetic_space, synthetic_trial, write_synthetic_run
+from made_runs import (
+    arm_scores,
+    study_tables,
+    synthetic_preregistration,
+    synthetic_space,
+    synthetic_trial,
+    write_run,
+    write_synthetic_run,
+)
 
 from stage1.base.errors import ConfigError, ResultsError
 from stage1.base.files import sha256_of_file
@@ -28,6 +37,17 @@ def out(tmp_path):
     return tmp_path / "configs" / "best.yaml"
 
 
+def begun_run(path, *trials, **size):
+    """A run of some trials, registered as it should be."""
+    run, space = RunFolder(path), synthetic_space(**size)
+    writer = RunWriter(run)
+    run.space.write_text(yaml.safe_dump(space), encoding="utf-8")
+    run.prereg.write_text(synthetic_preregistration(run, space), encoding="utf-8")
+    for trial in trials:
+        writer.add_trial(trial, [])
+    return run
+
+
 def test_the_export_is_the_base_with_arm_values_horizon_and_first_seed(run, out):
     config = load_config(export(run, out))
 
@@ -47,11 +67,8 @@ def test_the_export_is_the_base_with_arm_values_horizon_and_first_seed(run, out)
 
 def test_searched_numbers_survive_the_file_bit_for_bit(tmp_path, out):
     learning_rate = 0.1 + 0.2e-5
-    run = RunFolder(tmp_path / "run")
-    writer = RunWriter(run)
-    run.space.write_text(yaml.safe_dump(synthetic_space(seeds=1)), encoding="utf-8")
     row = synthetic_trial("t0", **{"param.training.optimizer.lr": learning_rate})
-    writer.add_trial(row, [])
+    run = begun_run(tmp_path / "run", row, seeds=1)
 
     config = load_config(export(run, out))
 
@@ -65,11 +82,12 @@ def test_the_provenance_stands_at_the_top(run, out):
     assert lines[: len(comments)] == comments
     for expected in (
         "# run: synthetic",
-        "# trials in the run: 27; complete configurations considered: 12",
+        "# trials in the run: 27; complete configurations considered: 8",
         "# arm: pretrained",
         "# config_id: design000",
         "# val_correlation, mean over seeds: 0.916",
         "# val_correlation by seed: 0.914 (seed 1), 0.918 (seed 2)",
+        "# standard deviation between seeds: 0.0028",  # .004 / sqrt(2)
         f"# sha256 of trials.parquet: {sha256_of_file(run.trials)}",
         f"# sha256 of prereg.yaml: {sha256_of_file(run.prereg)}",
     ):
@@ -114,11 +132,9 @@ def test_a_folder_in_the_way_is_named(run, tmp_path):
 
 
 def test_a_run_without_a_complete_configuration_cannot_be_exported(tmp_path, out):
-    run = RunFolder(tmp_path / "run")
-    RunWriter(run).add_trial(synthetic_trial("t0"), [])
-    run.space.write_text(yaml.safe_dump(synthetic_space()), encoding="utf-8")
+    run = begun_run(tmp_path / "run", synthetic_trial("t0"))
 
-    with pytest.raises(ResultsError, match="with 2 seeds, got none"):
+    with pytest.raises(ResultsError, match="every seed planned for it, got none"):
         export(run, out)
 
     assert not out.exists()
@@ -147,6 +163,60 @@ def test_a_study_that_this_version_does_not_understand_is_a_line_per_fault(
         export(run, out)
 
 
+CONTROL_AHEAD = {
+    arm: arm_scores(0.9 + 0.01 * np.arange(4)[:, None] + shift + 0.002 * np.arange(2))
+    for arm, shift in {"pretrained": 0.0, "random": -0.001, "shuffled": 0.01}.items()
+}
+"""The shuffled control is the best arm; between seeds the standard deviation is .0014."""
+
+
+def test_the_recommendation_is_never_a_control_and_ties_are_told(tmp_path, out, capsys):
+    run = write_run(tmp_path / "run", study_tables(CONTROL_AHEAD))
+
+    main(run.path, out)
+
+    assert load_config(out).transfer_learning.initialization == "pretrained"
+    assert "# config_id: design003" in out.read_text(encoding="utf-8")
+    tie = "design003 of arm random is as good within the noise of a seed (0.9300)"
+    assert f"{tie}: take the cheaper one" in capsys.readouterr().err
+    assert f"# tie: {tie}" in out.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        pytest.param({"arm": "shuffled"}, ("shuffled", "design003"), id="a control"),
+        pytest.param({"arm": "random"}, ("random", "design003"), id="an arm"),
+        pytest.param({"config_id": "design001"}, ("pretrained", "design001"), id="a configuration"),
+        pytest.param(
+            {"arm": "random", "config_id": "design000"}, ("random", "design000"), id="both"
+        ),
+    ],
+)
+def test_another_configuration_can_be_asked_for(tmp_path, out, options, expected):
+    run = write_run(tmp_path / "run", study_tables(CONTROL_AHEAD))
+
+    text = export(run, out, **options).read_text(encoding="utf-8")
+
+    assert f"# arm: {expected[0]}\n# config_id: {expected[1]}\n" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param(
+            {"arm": "rnadom"}, "--arm must be one of pretrained, random, shuffled", id="arm"
+        ),
+        pytest.param({"config_id": "design9"}, "a configuration named design9", id="configuration"),
+    ],
+)
+def test_what_the_run_does_not_have_cannot_be_asked_for(tmp_path, out, options, message):
+    run = write_run(tmp_path / "run", study_tables(CONTROL_AHEAD))
+
+    with pytest.raises(ResultsError, match=message):
+        export(run, out, **options)
+
+
 def test_the_command_says_what_to_run_next(run, out, capsys):
     main(run.path, out)
 
@@ -165,16 +235,14 @@ def test_the_command_says_what_the_report_says_above_its_numbers(tmp_path, out, 
 
 
 def test_a_run_that_learned_nothing_is_exported_with_a_warning(tmp_path, out, capsys):
-    run = RunFolder(tmp_path / "run")
-    writer = RunWriter(run)
-    run.space.write_text(yaml.safe_dump(synthetic_space(seeds=1)), encoding="utf-8")
-    writer.add_trial(synthetic_trial("t0", val_skill=-0.5), [])
+    run = begun_run(tmp_path / "run", synthetic_trial("t0", val_skill=-0.5), seeds=1)
+    run.curves.unlink()
 
     main(run.path, out)
 
     warned = capsys.readouterr().err
     assert "warning: No configuration beats" in warned
-    assert "warning: The claims cannot be tested: " in warned  # nothing was registered
+    assert "warning: The claims cannot be tested: " in warned  # there are no curves
     assert out.is_file()
 
 

@@ -61,8 +61,8 @@ def analyse(run: RunFolder) -> None:
     draw_all(tables, evaluation)
     cautions(evaluation.warnings, evaluation.deviations)
     count_statuses(tables.trials)
-    summarize_arms(tables.trials, tables.space)
-    best_configuration(tables.trials, tables.space)
+    summarize_arms(tables.trials, tables.space, tables.registration)
+    best_configuration(tables.trials, tables.space, tables.registration)
     scores = evaluation.scores
     partial_variances(scores.values, np.zeros(len(scores.values)), tables.space.space)
 

@@ -134,7 +134,7 @@ def evaluate(tables: RunTables, look: int | None = None) -> Evaluation:
         baseline,
         *divergence_warnings(scores),
         *pairing_warnings(checks),
-        *cautions(tables.trials, tables.space),
+        *cautions(tables.trials, tables.space, tables.registration),
     )
     lines = [
         _cost_claim(tables, costs)

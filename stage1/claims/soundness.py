@@ -122,7 +122,7 @@ def baseline_warning(tables: RunTables, arm: str) -> str:
     The interval is Student's over seeds, at 95 %, of the configuration with the best objective.
     """
     trials = tables.trials[tables.trials["arm"] == arm]
-    means = configuration_means(trials, tables.space)  # best first
+    means = configuration_means(trials, tables.space, tables.registration)  # best first
     if means.empty:
         return ""
     rows = full_horizon(trials, tables.space, [DESIGN, CONFIRM])

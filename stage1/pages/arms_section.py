@@ -11,7 +11,7 @@ from stage1.base.metric_table import CORRELATION, INTERPOLATION, LOSS
 from stage1.claims.catalogue import COST
 from stage1.claims.intervals import Values
 from stage1.claims.judge import Evaluation
-from stage1.claims.scores import Scores
+from stage1.claims.scores import RunTables, Scores
 from stage1.claims.step_cost import SizeCost
 from stage1.claims.verdicts import Verdict
 from stage1.pages.blocks import Block, Heading, Inline, Table, paragraph
@@ -26,15 +26,16 @@ PLAN_EPOCHS = (1, 3, 5)
 _PEAKS = ("peak_rss_mb", "peak_vram_mb")
 NOTE = (
     "Best, median and spread (standard deviation) are over the design's configurations that "
-    "completed with every seed (configs), each by its mean over seeds. They describe this run; "
+    "completed with every seed planned for them (configs), each by its mean over seeds. They "
+    "describe this run; "
     "they do not test a difference between arms. Interpolation draws a straight line across the "
     "hidden bars."
 )
 
 
-def progress_text(trials: pd.DataFrame, space: ResolvedSpace) -> str:
+def progress_text(tables: RunTables) -> str:
     """How far the study has come, in one line without a full stop."""
-    stages = progress(trials, space)
+    stages = progress(tables.trials, tables.space, tables.registration)
     ended = " and ".join(f"{p.ended} of {p.planned} {stage}" for stage, p in stages.items())
     if all(part.ended >= part.planned for part in stages.values()):
         return f"Ended: {ended} trials"
@@ -44,8 +45,9 @@ def progress_text(trials: pd.DataFrame, space: ResolvedSpace) -> str:
     )
 
 
-def arm_table(trials: pd.DataFrame, space: ResolvedSpace) -> Table:
+def arm_table(tables: RunTables) -> Table:
     """The end table: a row per arm and one for linear interpolation."""
+    trials, space, registration = tables.trials, tables.space, tables.registration
     rows: list[list[Inline]] = [
         [
             str(row.Index),
@@ -54,7 +56,7 @@ def arm_table(trials: pd.DataFrame, space: ResolvedSpace) -> Table:
             *(number(value) for value in (row.best, row.median, row.spread)),
             number(row.seconds, digits=1),
         ]
-        for row in summarize_arms(trials, space).itertuples()
+        for row in summarize_arms(trials, space, registration).itertuples()
     ]
     baseline = number(baseline_value(trials, space.objective.metric))
     rows.append([INTERPOLATION, "", "", baseline, baseline, "", ""])
@@ -66,11 +68,11 @@ def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
 
 
-def arm_blocks(trials: pd.DataFrame, space: ResolvedSpace) -> list[Block]:
+def arm_blocks(tables: RunTables) -> list[Block]:
     """The section of the end table."""
     return [
-        Heading(f"{space.objective.metric} by arm"),
-        arm_table(trials, space),
+        Heading(f"{tables.space.objective.metric} by arm"),
+        arm_table(tables),
         paragraph(NOTE, note=True),
     ]
 

@@ -20,8 +20,8 @@ from stage1.run.summary import (
     EXPORT_TARGET,
     BestConfiguration,
     best_configuration,
-    configuration_means,
     export_command,
+    leaderboard,
     train_command,
 )
 
@@ -42,7 +42,7 @@ def activation() -> list[str]:
 
 def final_training(tables: RunTables) -> list[str]:
     """Export and train the best configuration; none without a complete one."""
-    if configuration_means(tables.trials, tables.space).empty:
+    if leaderboard(tables.trials, tables.space, tables.registration).empty:
         return []
     return [export_command(tables.run), train_command(EXPORT_TARGET, tables.space)]
 
@@ -67,7 +67,7 @@ def best_blocks(tables: RunTables) -> list[Block]:
     """The sections of the best configuration and of what to do with it."""
     heading = Heading("Best configuration")
     try:
-        best = best_configuration(tables.trials, tables.space)
+        best = best_configuration(tables.trials, tables.space, tables.registration)
     except ResultsError as error:
         return [heading, paragraph(f"None yet: {error}.")]
     return [

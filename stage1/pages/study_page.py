@@ -57,7 +57,7 @@ def report_blocks(
     space, trials = tables.space, tables.trials
     return [
         Heading(space.name, level=1),
-        paragraph(f"{progress_text(trials, space)}."),
+        paragraph(f"{progress_text(tables)}."),
         *cautions(evaluation.warnings, evaluation.deviations),
         *verdict_blocks(evaluation, level=tables.registration.level),
         Heading("Figures"),
@@ -66,7 +66,7 @@ def report_blocks(
         *cost_blocks(evaluation, tables.registration),
         *design_blocks(tables, evaluation),
         *hyperparameter_blocks(tables, evaluation.scores),
-        *arm_blocks(trials, space),
+        *arm_blocks(tables),
         *best_blocks(tables),
         *environment_blocks(tables),
         *reproduction_blocks(tables),
@@ -83,10 +83,10 @@ class Report(NamedTuple):
     def show(self, console: Console) -> None:
         """Print the end tables, the verdicts, where the rest lies and what to do next."""
         tables, evaluation = self
-        run, space, trials = tables.run, tables.space, tables.trials
-        heading = f"{space.name}, {space.objective.metric}. {progress_text(trials, space)}."
+        run, space = tables.run, tables.space
+        heading = f"{space.name}, {space.objective.metric}. {progress_text(tables)}."
         console.print(Text(heading, style="bold"))
-        console.print(screen_table(arm_table(trials, space), without=["configs"], wraps=1))
+        console.print(screen_table(arm_table(tables), without=["configs"], wraps=1))
         claims = verdict_table(evaluation.lines, ours=" *")
         console.print(screen_table(claims, without=["p", "attribution"]))
         if any(map(is_beside, evaluation.lines)):

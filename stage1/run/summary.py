@@ -1,8 +1,8 @@
 """What the tables of a run say: per arm, against the baseline, which is best, and what to run next.
 
-Everything compared here is a *configuration* at the full horizon with every seed of the design, by
-its mean over those seeds; trials that a scheduler stopped never enter. The numbers describe the
-run. They are no test of a difference between arms.
+Everything compared here is a *configuration* at the full horizon with every seed that was planned
+for it, by its mean over those seeds; trials that a scheduler stopped never enter. The numbers
+describe the run. They are no test of a difference between arms.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ from stage1.run.columns import (
     FAILED,
     PARAMETER_PREFIX,
     SEARCH,
+    SHUFFLED,
     STATUSES,
 )
 from stage1.run.folder import RunFolder
+from stage1.run.looks import configuration_number
+from stage1.run.registration import Preregistration
 from stage1.run.resolved_space import Choice, ResolvedSpace
 
 EXPORT_TARGET = Path("configs/best.yaml")
@@ -34,10 +37,21 @@ EXPORT_TARGET = Path("configs/best.yaml")
 Value = str | int | float | bool | None
 
 
+class Rival(NamedTuple):
+    """The best configuration of another arm that one would train."""
+
+    arm: str
+    config_id: str
+    mean: float
+    """Objective, mean over seeds."""
+
+
 class BestConfiguration(NamedTuple):
     """The configuration to train in earnest, and what speaks for it."""
 
     arm: str
+    stage: str
+    """design, or confirm: a search point, scored on seeds that did not choose it."""
     config_id: str
     values: dict[str, Value]
     """The searched values by dotted key; keys that do not apply to it are absent."""
@@ -49,6 +63,10 @@ class BestConfiguration(NamedTuple):
     """val_skill, mean over seeds; > 0 beats linear interpolation."""
     candidates: int
     """Configurations it was chosen from, arms counted separately."""
+    noise: float
+    """Standard deviation of the objective between seeds of a configuration; NaN = not known."""
+    ties: tuple[Rival, ...]
+    """The best of other arms where they lie within that noise."""
 
 
 class Progress(NamedTuple):
@@ -64,14 +82,59 @@ def count_statuses(trials: pd.DataFrame) -> pd.DataFrame:
     return counts.reindex(columns=list(STATUSES), fill_value=0)
 
 
-def progress(trials: pd.DataFrame, space: ResolvedSpace) -> dict[str, Progress]:
-    """How far the design and the search have come."""
+def progress(
+    trials: pd.DataFrame,
+    space: ResolvedSpace,
+    registration: Preregistration,
+    *,
+    decided: bool = False,
+    control_too: bool = False,
+) -> dict[str, Progress]:
+    """How far the design and the search have come.
+
+    A design with looks is planned up to its last registered one, to a doubling beyond it that has
+    begun, or to the look that decided.
+
+    Args:
+        trials: Of the run.
+        space: The resolved study.
+        registration: What was fixed.
+        decided: Whether the last look taken decided.
+        control_too: Whether a gain asks for shuffled weights on all configurations.
+    """
+    design = trials[trials["stage"] == DESIGN]
     planned = {
-        DESIGN: space.design.size.configurations * space.design.size.seeds * len(space.arms),
+        DESIGN: _planned_design(trials, registration, decided=decided, control_too=control_too),
         SEARCH: space.search.trials,
     }
-    ended = trials["stage"].value_counts()
-    return {stage: Progress(int(ended.get(stage, 0)), count) for stage, count in planned.items()}
+    ended = {DESIGN: len(design), SEARCH: int((trials["stage"] == SEARCH).sum())}
+    return {stage: Progress(ended[stage], count) for stage, count in planned.items()}
+
+
+def _planned_design(
+    trials: pd.DataFrame, registration: Preregistration, *, decided: bool, control_too: bool
+) -> int:
+    size, design = registration.size, trials[trials["stage"] == DESIGN]
+    if not size.grows:
+        return size.pairs(registration.distinct_of(size.configurations)) * len(registration.arms)
+    taken = looks_taken(trials, registration)
+    is_over = decided or (trials["stage"] != DESIGN).any()
+    look = taken[-1] if taken and is_over else size.configurations
+    farthest = max(map(configuration_number, design["config_id"]), default=0)
+    while look <= farthest < 10**9:
+        look *= 2
+    configurations = registration.distinct_of(look)
+    planned = size.pairs(configurations) * len(registration.paired_arms)
+    if SHUFFLED in registration.roles:
+        planned += size.pairs(configurations if control_too else size.control or 0)
+    return planned
+
+
+def looks_taken(trials: pd.DataFrame, registration: Preregistration) -> list[int]:
+    """The looks at which verdicts are given, by the trials that have ended."""
+    design = trials[trials["stage"] == DESIGN]
+    ended = zip(design["arm"], design["config_id"], design["seed"], strict=True)
+    return registration.looks_taken(ended)
 
 
 def full_horizon(trials: pd.DataFrame, space: ResolvedSpace, stages: list[str]) -> pd.DataFrame:
@@ -84,28 +147,83 @@ def full_horizon(trials: pd.DataFrame, space: ResolvedSpace, stages: list[str]) 
     return rows.loc[reached & rows["stage"].isin(stages) & rows["objective"].notna()]
 
 
-def configuration_means(trials: pd.DataFrame, space: ResolvedSpace) -> pd.DataFrame:
-    """Mean over seeds of the configurations that completed with all the design's seeds.
+def configuration_means(
+    trials: pd.DataFrame, space: ResolvedSpace, registration: Preregistration
+) -> pd.DataFrame:
+    """Mean over seeds of the configurations that completed with all seeds planned for them.
+
+    A configuration of the design has the seeds of its place there. A search point is chosen by its
+    luck too, so it is compared by the seeds that it was confirmed on.
 
     Args:
         trials: Of the design and the confirmation; others are left out.
         space: The resolved study.
+        registration: What was fixed.
 
     Returns:
-        Columns arm, config_id, objective, val_skill; best first, ties in the order of their
-        trials. No rows if no configuration is complete.
+        Columns arm, stage, config_id, objective, val_skill, seconds, seeds (their number); best
+        first, ties in the order of their trials. No rows if no configuration is complete.
     """
-    rows = full_horizon(trials, space, [DESIGN, CONFIRM])
-    rows = rows.drop_duplicates(["arm", "config_id", "seed"])
-    groups = rows.groupby(["arm", "config_id"], sort=False)
-    means = groups[["objective", "val_skill"]].mean()
-    seeds = groups["seed"].count()
-    complete = means[seeds >= space.design.size.seeds]
+    rows = _planned_rows(trials, space, registration)
+    groups = rows.groupby(["arm", "stage", "config_id"], sort=False)
+    means = groups[["objective", "val_skill", "seconds"]].mean()
+    means["seeds"] = groups["seed"].count()
+    complete = means[means["seeds"] == groups["planned"].first()]
     ascending = space.objective.mode == "min"
     return complete.sort_values("objective", ascending=ascending, kind="stable").reset_index()
 
 
-def summarize_arms(trials: pd.DataFrame, space: ResolvedSpace) -> pd.DataFrame:
+def _planned_rows(
+    trials: pd.DataFrame, space: ResolvedSpace, registration: Preregistration
+) -> pd.DataFrame:
+    """Full-horizon trials on seeds planned for their configuration; adds `planned`, how many."""
+    design = trials.loc[trials["stage"] == DESIGN, "config_id"].unique()
+    order = sorted(design, key=lambda name: (configuration_number(name), name))
+    seeds, size = registration.seeds, registration.size
+    planned = {name: seeds[: size.seeds_of(place)] for place, name in enumerate(order)}
+    confirm = registration.confirm_seeds or seeds
+    rows = full_horizon(trials, space, [DESIGN, CONFIRM])
+    rows = rows.drop_duplicates(["arm", "stage", "config_id", "seed"])
+    wanted = [
+        planned[config_id] if stage == DESIGN else confirm
+        for stage, config_id in zip(rows["stage"], rows["config_id"], strict=True)
+    ]
+    known = [seed in some for seed, some in zip(rows["seed"], wanted, strict=True)]
+    rows = rows.assign(planned=[len(some) for some in wanted])
+    return rows.loc[pd.Series(known, index=rows.index, dtype=bool)]
+
+
+def leaderboard(
+    trials: pd.DataFrame, space: ResolvedSpace, registration: Preregistration
+) -> pd.DataFrame:
+    """`configuration_means` of the arms that somebody would train for their own sake."""
+    means = configuration_means(trials, space, registration)
+    return means[means["arm"].isin(registration.trainable_arms)].reset_index(drop=True)
+
+
+def seed_noise(trials: pd.DataFrame, space: ResolvedSpace, registration: Preregistration) -> float:
+    """Standard deviation of the objective between seeds of a configuration, pooled.
+
+    From the design's configurations with several seeds, in the arms that one would train; without
+    any, from the confirmed ones.
+
+    Returns:
+        NaN where no configuration has two seeds.
+    """
+    rows = _planned_rows(trials, space, registration)
+    rows = rows[rows["arm"].isin(registration.trainable_arms)]
+    for stage in (DESIGN, CONFIRM):
+        groups = rows[rows["stage"] == stage].groupby(["arm", "config_id"])["objective"]
+        degrees = groups.count() - 1
+        if degrees.sum() > 0:
+            squares = (groups.var() * degrees).sum()
+            return math.sqrt(float(squares) / float(degrees.sum()))
+    return math.nan
+
+
+def summarize_arms(
+    trials: pd.DataFrame, space: ResolvedSpace, registration: Preregistration
+) -> pd.DataFrame:
     """One row per arm, in the study's order.
 
     Returns:
@@ -117,7 +235,7 @@ def summarize_arms(trials: pd.DataFrame, space: ResolvedSpace) -> pd.DataFrame:
     arms = pd.Index(list(space.arms), name="arm")
     table = pd.crosstab(trials["arm"], trials["status"])
     table = table.reindex(index=arms, columns=list(STATUSES), fill_value=0)
-    means = configuration_means(trials[trials["stage"] == DESIGN], space)
+    means = configuration_means(trials[trials["stage"] == DESIGN], space, registration)
     by_arm = means.groupby("arm")["objective"]
     table["configurations"] = by_arm.count().reindex(arms, fill_value=0)
     table["best"] = by_arm.agg(space.objective.mode)
@@ -140,13 +258,18 @@ def baseline_value(trials: pd.DataFrame, metric: str) -> float:
     return float(trials[column].median()) if column in trials else math.nan
 
 
-def cautions(trials: pd.DataFrame, space: ResolvedSpace) -> list[str]:
+def cautions(
+    trials: pd.DataFrame, space: ResolvedSpace, registration: Preregistration
+) -> list[str]:
     """What a reader must know before the numbers, in plain words; empty if nothing."""
     if trials.empty:
         return ["No trial has ended yet, so there is nothing to compare."]
-    means = configuration_means(trials, space)
+    means = configuration_means(trials, space, registration)
     if means.empty:
-        return ["No configuration has completed with every seed, so there is none to recommend."]
+        return [
+            "No configuration has completed with every seed planned for it, so there is none to "
+            "recommend."
+        ]
     if (means["val_skill"] > 0).any():
         return []
     return [
@@ -156,32 +279,77 @@ def cautions(trials: pd.DataFrame, space: ResolvedSpace) -> list[str]:
     ]
 
 
-def best_configuration(trials: pd.DataFrame, space: ResolvedSpace) -> BestConfiguration:
-    """The best by mean over seeds, among configurations that completed with all the design's seeds.
+def best_configuration(
+    trials: pd.DataFrame,
+    space: ResolvedSpace,
+    registration: Preregistration,
+    *,
+    arm: str | None = None,
+    config_id: str | None = None,
+) -> BestConfiguration:
+    """The best by mean over seeds, among complete configurations of arms that one would train.
+
+    Args:
+        trials: Of the run.
+        space: The resolved study.
+        registration: What was fixed.
+        arm: Only of this arm, a control too.
+        config_id: Only this configuration.
 
     Raises:
         ResultsError: There is no such configuration.
     """
-    means = configuration_means(trials, space)
+    board = leaderboard(trials, space, registration)
+    means = board
+    if arm is not None:
+        means = configuration_means(trials, space, registration)
+        means = means[means["arm"] == arm]
+    if config_id is not None:
+        means = means[means["config_id"] == config_id]
     if means.empty:
+        which = f" named {config_id}" if config_id else ""
+        where = f"arm {arm}" if arm else f"arm {' or '.join(registration.trainable_arms)}"
         raise ResultsError(
-            f"a run must hold a configuration completed to epoch {space.horizon_epochs} with "
-            f"{space.design.size.seeds} seeds, got none; let the study go on (--resume), or see "
-            "the column error of its trials"
+            f"a run must hold a configuration{which} of {where} completed to epoch "
+            f"{space.horizon_epochs} with every seed planned for it, got none; let the study go on "
+            "(--resume), or see the column error of its trials"
         )
     best = means.iloc[0]
-    rows = full_horizon(trials, space, [DESIGN, CONFIRM])
-    rows = rows[(rows["arm"] == best["arm"]) & (rows["config_id"] == best["config_id"])]
-    rows = rows.drop_duplicates("seed").sort_values("seed")
+    rows = _planned_rows(trials, space, registration)
+    for name in ("arm", "stage", "config_id"):
+        rows = rows[rows[name] == best[name]]
+    rows = rows.sort_values("seed")
+    noise = seed_noise(trials, space, registration)
+    others = board[board["arm"] != best["arm"]].drop_duplicates("arm")
+    close = others[(others["objective"] - best["objective"]).abs() <= noise]
     return BestConfiguration(
         arm=str(best["arm"]),
+        stage=str(best["stage"]),
         config_id=str(best["config_id"]),
         values=_values(rows.iloc[0], space),
         mean=float(best["objective"]),
         by_seed={int(s): float(v) for s, v in zip(rows["seed"], rows["objective"], strict=True)},
         skill=float(best["val_skill"]),
         candidates=len(means),
+        noise=noise,
+        ties=tuple(
+            Rival(str(row.arm), str(row.config_id), float(row.objective))
+            for row in close.itertuples()
+        ),
     )
+
+
+def tie_text(rival: Rival) -> str:
+    """That a rival is as good, in words."""
+    return (
+        f"{rival.config_id} of arm {rival.arm} is as good within the noise of a seed "
+        f"({rival.mean:.4f})"
+    )
+
+
+def noise_text(best: BestConfiguration) -> str:
+    """The standard deviation between seeds, or that nobody knows it."""
+    return "not known, one seed each" if math.isnan(best.noise) else f"{best.noise:.4f}"
 
 
 def _values(row: pd.Series[Any], space: ResolvedSpace) -> dict[str, Value]:

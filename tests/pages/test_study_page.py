@@ -48,7 +48,7 @@ def test_the_end_table_has_the_rows_of_the_report_but_for_a_column(tables, print
     end = printed(Report(tables, made_evaluation()).show)
 
     shown = end[end.index("\narm ") : end.index("\nclaim ")]
-    table = arm_table(tables.trials, tables.space)
+    table = arm_table(tables)
     for row in table.rows:
         kept = [cell for name, cell in zip(table.header, row, strict=True) if name != "configs"]
         assert all(cell in shown for cell in kept if " " not in cell)

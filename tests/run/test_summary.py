@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from made_runs import BASELINE, changed_study, synthetic_study, synthetic_trial
+from made_runs import BASELINE, changed_study, registered, synthetic_study, synthetic_trial
 
 from stage1.base.errors import ResultsError
 from stage1.run.folder import RunFolder
@@ -21,6 +21,7 @@ from stage1.run.summary import (
     count_statuses,
     export_command,
     progress,
+    seed_noise,
     summarize_arms,
     train_command,
 )
@@ -42,6 +43,11 @@ TABLE = [
     ("confirm", "random", "s0", 2, "completed", 4, 0.95, 20.0),
 ]
 SPACE = synthetic_study(arms=("pretrained", "random"), configurations=2)
+
+
+def fixed(space, **changes):
+    """A study and what was registered of it."""
+    return space, registered(space, **changes)
 
 
 @pytest.fixture
@@ -76,7 +82,7 @@ def test_every_status_is_counted_in_every_stage(trials):
 
 
 def test_progress_counts_trials_against_the_plan(trials):
-    stages = progress(trials, SPACE)
+    stages = progress(trials, *fixed(SPACE))
 
     assert stages == {"design": (8, 2 * 2 * 2), "search": (2, 2)}
 
@@ -112,7 +118,7 @@ def test_exclusions_without_any_recorded_error_have_a_reason_too(tmp_path):
 
 
 def test_arms_are_summarized_over_complete_configurations_of_the_design(trials):
-    arms = summarize_arms(trials, SPACE)
+    arms = summarize_arms(trials, *fixed(SPACE))
 
     assert arms.loc["pretrained", ["best", "median", "spread", "seconds"]].tolist() == (
         pytest.approx([0.92, 0.865, statistics.stdev([0.92, 0.81]), 13.0])
@@ -129,12 +135,12 @@ def test_a_loss_is_best_where_it_is_smallest(tabled):
     space = changed_study(SPACE, objective={"metric": "val_loss", "mode": "min"})
     losses = tabled(TABLE[:4]).assign(val_loss=[0.3, 0.5, 0.1, 0.2])
 
-    assert summarize_arms(losses, space).loc["pretrained", "best"] == pytest.approx(0.15)
-    assert best_configuration(losses, space).config_id == "c1"
+    assert summarize_arms(losses, *fixed(space)).loc["pretrained", "best"] == pytest.approx(0.15)
+    assert best_configuration(losses, *fixed(space)).config_id == "c1"
 
 
 def test_an_arm_without_trials_has_a_row_of_its_own(tabled):
-    arms = summarize_arms(tabled(TABLE[:2]), SPACE)
+    arms = summarize_arms(tabled(TABLE[:2]), *fixed(SPACE))
 
     assert list(arms.index) == ["pretrained", "random"]
     assert arms.loc["random", ["completed", "configurations"]].tolist() == [0, 0]
@@ -157,7 +163,7 @@ def test_the_baseline_belongs_to_the_metric(trials, metric, value):
 
 
 def test_the_best_configuration_has_all_seeds_and_comes_from_design_or_confirmation(trials):
-    best = best_configuration(trials, SPACE)
+    best = best_configuration(trials, *fixed(SPACE))
 
     assert (best.arm, best.config_id) == ("random", "s0")
     assert best.mean == pytest.approx(0.94)
@@ -165,8 +171,58 @@ def test_the_best_configuration_has_all_seeds_and_comes_from_design_or_confirmat
     assert best.candidates == 4
 
 
+def test_a_configuration_is_complete_with_the_seeds_planned_for_it(tabled):
+    looks = {"looks": [16], "replicated": 1}
+    space = changed_study(SPACE, design=looks)
+    registration = registered(space, replicated=1, control=0, looks=[16], confirm_seeds=[3, 4])
+    names = ["design000", "design001", "design002"]
+    rows = [
+        ("design", "random", names[0], 1, "completed", 4, 0.90, 1.0),  # its second seed is missing
+        ("design", "random", names[1], 1, "completed", 4, 0.80, 1.0),
+        ("design", "random", names[1], 2, "completed", 4, 0.99, 1.0),  # nobody planned this one
+        ("design", "random", names[2], 1, "completed", 4, 0.70, 1.0),
+        ("confirm", "random", "s0", 3, "completed", 4, 0.76, 1.0),
+        ("confirm", "random", "s0", 4, "completed", 4, 0.78, 1.0),
+        ("confirm", "random", "s1", 3, "completed", 4, 0.99, 1.0),
+    ]
+
+    means = configuration_means(tabled(rows), space, registration)
+
+    assert means[["config_id", "objective", "seeds"]].values.tolist() == [
+        [names[1], 0.8, 1],
+        ["s0", pytest.approx(0.77), 2],
+        [names[2], 0.7, 1],
+    ]
+
+
+def test_the_noise_of_a_seed_is_pooled_over_replicated_configurations(trials):
+    # Pretrained: c0 .90, .94; c1 .80, .82. Random: c0 .91, .91; c1 has lost a seed.
+    squares = 2 * 0.02**2 + 2 * 0.01**2
+    assert seed_noise(trials, *fixed(SPACE)) == pytest.approx(math.sqrt(squares / 3))
+
+    confirmed = trials[trials["stage"] == "confirm"]
+    assert seed_noise(confirmed, *fixed(SPACE)) == pytest.approx(0.02 / math.sqrt(2))
+    assert math.isnan(seed_noise(trials[trials["seed"] == 1], *fixed(SPACE)))
+
+
+def test_a_growing_design_is_planned_up_to_the_look_that_decided(tabled):
+    space = changed_study(SPACE, design={"looks": [16, 32], "replicated": 4})
+    registration = registered(space, replicated=4, control=0, looks=[16, 32], seeds=[1, 2])
+    begun = tabled(
+        [
+            ("design", arm, f"design{c:03d}", seed, "completed", 4, 0.9, 1.0)
+            for c in range(16)
+            for seed in ((1, 2) if c < 4 else (1,))
+            for arm in ("pretrained", "random")
+        ]
+    )
+
+    assert progress(begun, space, registration)["design"] == (40, 72)
+    assert progress(begun, space, registration, decided=True)["design"] == (40, 40)
+
+
 def test_configurations_are_ranked_by_mean_over_seeds(trials):
-    means = configuration_means(trials, SPACE)
+    means = configuration_means(trials, *fixed(SPACE))
 
     assert means[["arm", "config_id"]].values.tolist() == [
         ["random", "s0"],
@@ -178,7 +234,7 @@ def test_configurations_are_ranked_by_mean_over_seeds(trials):
 
 
 def test_values_are_plain_python_of_the_type_that_was_searched(tabled):
-    best = best_configuration(tabled(TABLE[:2]), SPACE)
+    best = best_configuration(tabled(TABLE[:2]), *fixed(SPACE))
 
     assert best.values == {"training.optimizer.lr": 1e-3, "transfer_learning.patch_len": 8}
     assert [type(value) for value in best.values.values()] == [float, int]
@@ -195,7 +251,7 @@ def test_a_null_value_is_kept_only_where_null_is_an_option(tabled, domain, expec
     space = changed_study(SPACE, space={"x.y": domain})
     trials = tabled(TABLE[:2], **{"param.x.y": None})
 
-    assert best_configuration(trials, space).values == expected
+    assert best_configuration(trials, *fixed(space)).values == expected
 
 
 @pytest.mark.parametrize(
@@ -212,17 +268,19 @@ def test_a_null_value_is_kept_only_where_null_is_an_option(tabled, domain, expec
 def test_without_a_complete_configuration_there_is_no_best_one(tabled, rows):
     trials = tabled(rows)
 
-    with pytest.raises(ResultsError, match="completed to epoch 4 with 2 seeds, got none"):
-        best_configuration(trials, SPACE)
+    with pytest.raises(
+        ResultsError, match="completed to epoch 4 with every seed planned for it, got none"
+    ):
+        best_configuration(trials, *fixed(SPACE))
 
-    assert len(summarize_arms(trials, SPACE)) == 2
-    assert len(cautions(trials, SPACE)) == 1
+    assert len(summarize_arms(trials, *fixed(SPACE))) == 2
+    assert len(cautions(trials, *fixed(SPACE))) == 1
 
 
 def test_one_seed_is_enough_where_the_design_has_one(tabled):
     space = synthetic_study(arms=("random",), configurations=2, seeds=1)
 
-    best = best_configuration(tabled(TABLE[4:8:2]), space)
+    best = best_configuration(tabled(TABLE[4:8:2]), *fixed(space))
 
     assert (best.config_id, best.by_seed) == ("c1", {1: 0.97})
 
@@ -239,7 +297,7 @@ def test_one_seed_is_enough_where_the_design_has_one(tabled):
 def test_a_run_that_does_not_beat_interpolation_says_so(tabled, skills, beaten):
     trials = tabled(TABLE[:4]).assign(val_skill=skills)
 
-    assert [text[:37] for text in cautions(trials, SPACE)] == (
+    assert [text[:37] for text in cautions(trials, *fixed(SPACE))] == (
         [] if beaten else ["No configuration beats drawing a stra"]
     )
 
@@ -259,5 +317,5 @@ def test_commands_can_be_pasted_into_a_shell():
 def test_a_metric_that_no_trial_recorded_gives_no_best_configuration(trials):
     space = changed_study(SPACE, objective={"metric": "val_corr_h4", "mode": "max"})
 
-    assert configuration_means(trials, space).empty
-    assert isinstance(summarize_arms(trials, space), pd.DataFrame)
+    assert configuration_means(trials, *fixed(space)).empty
+    assert isinstance(summarize_arms(trials, *fixed(space)), pd.DataFrame)

@@ -13,7 +13,7 @@ Source:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Generator, Tensor
@@ -123,8 +123,13 @@ def relative_step(before: Mapping[str, Tensor], now: Mapping[str, Tensor]) -> fl
     The same learning rate is not the same step for weights of another size.
 
     Returns:
-        >= 0; NaN for weights that are all 0.
+        >= 0; NaN for weights that are all 0, or none.
     """
-    moved = sum(float((now[name] - before[name]).square().sum()) for name in before)
-    size = sum(float(tensor.square().sum()) for tensor in before.values())
-    return math.sqrt(moved / size) if size > 0 else math.nan
+    size = _length(before.values())
+    return _length(now[name] - before[name] for name in before) / size if size > 0 else math.nan
+
+
+def _length(tensors: Iterable[Tensor]) -> float:
+    """Frobenius norm of all together; waits for a GPU once, not for every tensor."""
+    lengths = [torch.linalg.vector_norm(tensor) for tensor in tensors]
+    return float(torch.stack(lengths).double().norm()) if lengths else 0.0

@@ -122,9 +122,12 @@ CURVE_COLUMNS = (
     *_METRICS,
     Column("train_loss", NUMBER),
     Column("lr", NUMBER),
+    Column("lm_relative_step", NUMBER, added_later=True),
     Column("seconds", NUMBER),
 )
-"""curves.parquet, in order: one row per trial and epoch; epoch 0 is before the first step."""
+"""curves.parquet, in order: one row per trial and epoch; epoch 0 is before the first step.
+`lm_relative_step` is how far the T5's weights have moved in the epoch for their size, 0 while it is
+frozen."""
 COST_COLUMNS = (
     Column("arm", TEXT, required=True, allowed=(PRETRAINED, VANILLA)),
     Column("size", TEXT, required=True),

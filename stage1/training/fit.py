@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -21,8 +22,9 @@ from stage1.base.metric_table import BLOCKS
 from stage1.base.seeds import Stream, integer_seed
 from stage1.config import Config
 from stage1.data.batches import MarketWindows
+from stage1.language_models.ladder import relative_step
 from stage1.language_models.resolver import LanguageModel
-from stage1.model.stage1_model import build_model
+from stage1.model.stage1_model import T5_PREFIX, build_model
 from stage1.training.memory import (
     Warn,
     log_warning,
@@ -86,6 +88,32 @@ def _finish_queued(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+class RelativeSteps(Callback):
+    """Measures how far the T5's weights move in an epoch, by `relative_step`.
+
+    Keeps a copy of them from the epoch's start to its validation, where they lie; its time is no
+    step's, if it stands before the clock.
+    """
+
+    def __init__(self) -> None:
+        self.last = math.nan  # of the last epoch; NaN before the first, and without a T5
+        self._before: dict[str, Tensor] = {}
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Copy the weights. Called by Lightning."""
+        self._before = {name: weight.clone() for name, weight in _t5_weights(module).items()}
+
+    def on_validation_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        """Compare them, and let the copy go. Called by Lightning."""
+        self.last = relative_step(self._before, _t5_weights(module))
+        self._before = {}
+
+
+def _t5_weights(module: Stage1Module) -> dict[str, Tensor]:
+    parameters = module.model.named_parameters()
+    return {name: weight.detach() for name, weight in parameters if name.startswith(T5_PREFIX)}
+
+
 class EpochReports(Callback):
     """Hands every completed epoch to `report`, with what was measured on the way.
 
@@ -93,8 +121,10 @@ class EpochReports(Callback):
     knows what came before it.
     """
 
-    def __init__(self, report: Callable[[EpochRow], None], clock: StepClock) -> None:
-        self.report, self.clock = report, clock
+    def __init__(
+        self, report: Callable[[EpochRow], None], clock: StepClock, steps: RelativeSteps
+    ) -> None:
+        self.report, self.clock, self.steps = report, clock, steps
         self.rows: list[EpochRow] = []
         self.started = time.perf_counter()
 
@@ -122,6 +152,7 @@ class EpochReports(Callback):
             **module.baseline,
             "train_loss": module.train_loss(),
             "lr": float(next(group["lr"] for group in groups if group["name"] == "head")),
+            "lm_relative_step": self.steps.last,
             "seconds": time.perf_counter() - self.started,
             "seconds_per_step": self.clock.seconds_per_step,
             "steps": trainer.global_step,
@@ -190,8 +221,8 @@ def fit(
     """
     reset_peaks()
     torch.set_num_threads(config.training.threads)
-    clock = StepClock()
-    reports = EpochReports(report, clock)
+    clock, steps = StepClock(), RelativeSteps()
+    reports = EpochReports(report, clock, steps)
     built = build_model(config, language_model)
     module = Stage1Module(config, windows, built, block_epochs=block_epochs, parts=parts, warn=warn)
     torch.manual_seed(integer_seed(Stream.DROPOUT, config.training.seed))
@@ -203,7 +234,7 @@ def fit(
         **trainer_options,
     }
     with quiet_lightning(), out_of_memory_is_a_trial_error():
-        trainer = lean_trainer(config, callbacks=[clock, reports, *callbacks], **options)
+        trainer = lean_trainer(config, callbacks=[steps, clock, reports, *callbacks], **options)
         try:
             trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
         except SystemExit:

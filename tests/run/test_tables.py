@@ -234,6 +234,20 @@ def test_trials_of_an_earlier_version_have_no_loss_of_predicting_0(run):
     assert trials["zero_val_loss"].dtype == "float64"
 
 
+def test_curves_of_an_earlier_version_have_no_relative_steps_and_go_on(run):
+    RunWriter(run).add_trial(synthetic_trial("t0"), synthetic_curve(0.8))
+    pq.write_table(pq.read_table(run.curves).drop_columns(["lm_relative_step"]), run.curves)
+
+    before = read_curves(run)
+    steps = [row | {"lm_relative_step": 0.5} for row in synthetic_curve(0.8)]
+    RunWriter(run).add_trial(synthetic_trial("t1"), steps)
+    after = read_curves(run)
+
+    assert before["lm_relative_step"].isna().all()
+    by_trial = after.groupby("trial_id")["lm_relative_step"]
+    assert by_trial.count().to_dict() == {"t0": 0, "t1": len(steps)}
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [

@@ -1,9 +1,12 @@
 import hashlib
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
+from numpy.linalg import norm
 from pytorch_lightning.callbacks import Callback
 from tiny_training import (
     BOTH_KINDS,
@@ -98,6 +101,29 @@ def test_there_is_a_row_before_the_first_step_and_one_after_every_epoch(trained)
     losses = torch.tensor(trained.watch.losses).reshape(3, 3)
     assert len(losses.unique()) == 9
     assert [row["train_loss"] for row in rows[1:]] == pytest.approx(losses.mean(dim=1).tolist())
+
+
+def test_every_epoch_says_how_far_the_t5_has_moved_for_its_size():
+    config = tiny_config(transfer_learning={"freeze_lm_epochs": 1}, training={"epochs": 3})
+
+    watch, rows = watched(config)
+
+    at_ends = [
+        np.concatenate([weight.double().numpy().ravel() for weight in weights.values()])
+        for weights in watch.weights
+    ]
+    expected = [norm(now - then) / norm(then) for then, now in pairwise(at_ends)]
+    before, frozen, *steps = (row["lm_relative_step"] for row in rows)
+    assert math.isnan(before)
+    assert frozen == 0
+    assert steps == pytest.approx(expected[1:], rel=1e-4)
+    assert min(steps) > 1e-4
+
+
+def test_where_there_is_no_t5_nothing_of_it_moves():
+    _, rows = watched(tiny_config(transfer_learning={"use_pretrained_lm": False}))
+
+    assert all(math.isnan(row["lm_relative_step"]) for row in rows)
 
 
 def test_the_first_row_measures_the_model_as_it_was_built_with_interpolation_beside(trained):

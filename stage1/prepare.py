@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,6 +20,7 @@ from stage1.data.bars import Repair
 from stage1.data.csv_dialects import ANY_DIALECT, DialectName
 from stage1.data.prepared import Prepared, prepare_bars, prepare_series
 from stage1.data.store import SERIES_FILE
+from stage1.data.times import Clock
 
 STATS_FILE = "stats.json"
 
@@ -42,10 +43,16 @@ def prepare(
         str,
         typer.Option(
             metavar="ZONE",
-            help="IANA name of the clock the times were read from, such as America/New_York. Times "
-            "that name their own zone, unix times and a --step of a day or more need none.",
+            help="Clock the times were read from: an IANA name such as America/New_York, also with "
+            "hours ahead of it, as in America/New_York+7h for MetaTrader servers. Times that name "
+            "their own zone need none, nor do dates; unix times do where a program wrote them from "
+            "its local clock.",
         ),
     ] = "UTC",
+    stamped: Annotated[
+        Literal["begin", "end"],
+        typer.Option(help="Whether a time is that of the begin or of the end of its bar or step."),
+    ] = "begin",
     step: Annotated[
         str | None,
         typer.Option(
@@ -99,29 +106,32 @@ def prepare(
         if dialect != ANY_DIALECT or timeframes is not None:
             raise ConfigError("--dialect and --timeframes must be left out with --step")
         wanted = None if channels is None else _parse_channels(channels)
-        prepared = prepare_series(
-            source, _parse_step(step, tz), channels=wanted, tz=tz, repairs=repairs
-        )
+        steps = _parse_step(step)
+        clock = _clock(tz, stamped, steps)
+        prepared = prepare_series(source, steps, channels=wanted, clock=clock, repairs=repairs)
     elif channels is not None:
         raise ConfigError("--channels must be left out for bars; a series needs --step as well")
     else:
         names = list(MINUTES) if timeframes is None else _parse_timeframes(timeframes)
-        prepared = prepare_bars(source, names, dialect=dialect, tz=tz, repairs=repairs)
+        clock = _clock(tz, stamped, parse_step("1min"))
+        prepared = prepare_bars(source, names, dialect=dialect, clock=clock, repairs=repairs)
     _write(out, prepared)
     print(f"{out}: {prepared.summary}")
 
 
-def _parse_step(text: str, tz: str) -> Step:
+def _parse_step(text: str) -> Step:
     try:
-        step = parse_step(text)
+        return parse_step(text)
     except ValueError as error:
         raise ConfigError(f"--step {error}") from None
-    if step.by_date and tz != "UTC":
+
+
+def _clock(tz: str, stamped: str, step: Step) -> Clock:
+    if stamped == "end" and not step.seconds:
         raise ConfigError(
-            f"--tz must be left out with --step {text}: steps of a day or more are counted by "
-            f"their dates as written, got {tz}"
+            f"--stamped must be left out with --step {step.text}: a date counts for its own month"
         )
-    return step
+    return Clock(tz, step.seconds * (stamped == "end"), step.by_date)
 
 
 def _parse_channels(text: str) -> tuple[str, ...]:

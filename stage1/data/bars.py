@@ -136,6 +136,8 @@ class Rows(NamedTuple):
     """Of the columns of `prices`."""
     row: Literal["bar", "step"] = "bar"
     """What a row is to be; of a series, a step."""
+    unix_times: bool = False
+    """Whether the times are written as unix times."""
     left_out: str = ""
     """Columns without numbers that a series was not asked for, each with an example."""
 

@@ -25,7 +25,16 @@ from stage1.data.csv_dialects import (
     find_layout,
     series_layout,
 )
-from stage1.data.times import find_template, parse_numbers, parse_times, to_instants, to_numpy
+from stage1.data.times import (
+    UNIX,
+    UTC,
+    Clock,
+    find_template,
+    parse_numbers,
+    parse_times,
+    to_instants,
+    to_numpy,
+)
 
 HEAD_BYTES = 65_536
 """The first two lines of a file lie within its first so many bytes."""
@@ -58,13 +67,13 @@ class Table(NamedTuple):
         return str(self.texts[column][int(np.searchsorted(self.lines, line))])
 
 
-def read_csv(path: Path, *, dialect: str = ANY_DIALECT, timezone: str = "UTC") -> Rows:
+def read_csv(path: Path, *, dialect: str = ANY_DIALECT, clock: Clock = UTC) -> Rows:
     """Read a text file of bars, plain or gzipped.
 
     Args:
         path: The file.
         dialect: Refuse what is not of this dialect; `auto` takes any.
-        timezone: IANA name of the clock that times without a zone of their own were read from.
+        clock: What times without a zone of their own were read from.
 
     Raises:
         DataError: Not text, no bars in it, or of no dialect that is known.
@@ -77,11 +86,11 @@ def read_csv(path: Path, *, dialect: str = ANY_DIALECT, timezone: str = "UTC") -
             f"{path}: line {head.number}: header or first row must be {wanted}, "
             f"got {shown(head.line)}; give it the header timestamp,open,high,low,close"
         )
-    return _read_rows(path, head, layout, timezone)
+    return _read_rows(path, head, layout, clock)
 
 
 def read_series_csv(
-    path: Path, *, timezone: str = "UTC", channels: tuple[str, ...] | None = None
+    path: Path, *, clock: Clock = UTC, channels: tuple[str, ...] | None = None
 ) -> Rows:
     """Read a text file of a series, plain or gzipped: a line of names, then a line for each row.
 
@@ -97,15 +106,15 @@ def read_series_csv(
         layout = series_layout(head.line, channels)
     except ValueError as error:
         raise DataError(f"{path}: line {head.number}: {error}") from None
-    return _read_rows(path, head, layout, timezone)
+    return _read_rows(path, head, layout, clock)
 
 
-def _read_rows(path: Path, head: Head, layout: Layout, timezone: str) -> Rows:
+def _read_rows(path: Path, head: Head, layout: Layout, clock: Clock) -> Rows:
     row: Literal["bar", "step"] = "step" if layout.dialect == "series" else "bar"
     table = _read_table(path, head, layout)
     if len(table.lines) == 0 and not table.ragged:
         raise no_rows(path, row)
-    open_time, time_faults, template = _read_times(path, table, timezone, series=row == "step")
+    open_time, time_faults, template = _read_times(path, table, clock, series=row == "step")
     header = "with" if layout.has_header else "without"
     prices = np.empty((len(table.lines), len(layout.names)))
     for column, name in enumerate(layout.names if len(prices) else ()):
@@ -121,6 +130,7 @@ def _read_rows(path: Path, head: Head, layout: Layout, timezone: str) -> Rows:
         cell=table.cell,
         names=layout.names,
         row=row,
+        unix_times=template == UNIX,
     )
 
 
@@ -249,7 +259,7 @@ def _without_blank_lines(
 
 
 def _read_times(
-    path: Path, table: Table, timezone: str, *, series: bool
+    path: Path, table: Table, clock: Clock, *, series: bool
 ) -> tuple[NDArray[np.int64], list[Fault], str]:
     """Open times, what is wrong with them, and the template they are written by."""
     texts = table.texts["time"]
@@ -263,5 +273,7 @@ def _read_times(
             f"{path}: line {table.lines[0]}: time must be a unix time or begin like {known}, "
             f"got {shown(example)}"
         )
-    instants = to_instants(parse_times(texts, template, floor=series), timezone, path)
+    as_written = clock.by_date and clock.zone == "UTC"
+    times = parse_times(texts, template, floor=series, as_written=as_written)
+    instants = to_instants(times, clock, path)
     return instants.seconds, instants.faults(table.lines, table.cell), template

@@ -25,6 +25,7 @@ from stage1.data.checks import (
 from stage1.data.csv_reader import read_csv
 from stage1.data.series import on_steps, read_series
 from stage1.data.store import SERIES_FILE, read_parquet, write_parquet
+from stage1.data.times import Clock
 
 
 class Prepared(NamedTuple):
@@ -41,7 +42,7 @@ def prepare_bars(
     timeframes: Sequence[str],
     *,
     dialect: str,
-    tz: str,
+    clock: Clock,
     repairs: Collection[Repair],
 ) -> Prepared:
     """Read 1-minute bars, check every one, and aggregate them; what is found is printed.
@@ -50,17 +51,17 @@ def prepare_bars(
         source: CSV or Parquet.
         timeframes: Which to make.
         dialect: That the CSV must be of, or auto.
-        tz: IANA name of the clock that times without a zone were read from.
+        clock: What times without a zone were read from.
         repairs: What to mend.
 
     Raises:
         DataError: The file cannot be read, or breaks a rule.
     """
     if source.suffix == ".parquet":
-        rows = read_parquet(source, timezone=tz)
+        rows = read_parquet(source, clock=clock)
     else:
-        rows = read_csv(source, dialect=dialect, timezone=tz)
-    m1, source_stats = _sound(rows, repairs, MINUTE_BARS, tz=tz)
+        rows = read_csv(source, dialect=dialect, clock=clock)
+    m1, source_stats = _sound(rows, repairs, MINUTE_BARS, clock=clock)
     derived = resample_all(m1, timeframes)
     return Prepared(
         {f"{name}.parquet": partial(write_parquet, bars) for name, bars in derived.items()},
@@ -74,7 +75,7 @@ def prepare_series(
     step: Step,
     *,
     channels: tuple[str, ...] | None,
-    tz: str,
+    clock: Clock,
     repairs: Collection[Repair],
 ) -> Prepared:
     """Read any regular series and check every row; what is found is printed.
@@ -84,8 +85,8 @@ def prepare_series(
     Raises:
         DataError: The file cannot be read, or breaks a rule.
     """
-    rows = on_steps(read_series(source, timezone=tz, channels=channels), step)
-    series, source_stats = _sound(rows, repairs, steps_of_series(step), tz=tz)
+    rows = on_steps(read_series(source, clock=clock, channels=channels), step)
+    series, source_stats = _sound(rows, repairs, steps_of_series(step), clock=clock)
     write = partial(write_parquet, series, names=rows.names, step=step)
     return Prepared(
         {SERIES_FILE: write},
@@ -95,10 +96,14 @@ def prepare_series(
 
 
 def _sound(
-    rows: Rows, repairs: Collection[Repair], spacing: Spacing, *, tz: str
+    rows: Rows, repairs: Collection[Repair], spacing: Spacing, *, clock: Clock
 ) -> tuple[Bars, dict[str, object]]:
     """The rows as bars, after the repairs asked for, and where they come from; prints both."""
-    print(f"{rows.path}: {rows.format}; {plural(len(rows.lines), 'row')}, clock {tz}")
+    print(f"{rows.path}: {rows.format}; {plural(len(rows.lines), 'row')}, clock {clock.zone}")
+    if rows.unix_times and clock.zone != "UTC":
+        print(f"unix times read as what a clock in {clock.zone} showed, as --tz says, not as UTC")
+    if clock.after_open:
+        print(f"times of the end of each {spacing.row}: set back by {clock.after_open:,} seconds")
     if rows.left_out:
         print(f"left out, no numbers: {rows.left_out}")
     repaired, notes = repair_rows(rows, repairs, spacing.rules)
@@ -111,7 +116,8 @@ def _sound(
         "file": rows.path.name,
         "sha256": sha256_of_file(rows.path),
         "format": rows.format,
-        "clock": tz,
+        "clock": clock.zone,
+        "stamped": "end" if clock.after_open else "begin",
         "rows": len(rows.lines),
         "repairs": notes,
     }

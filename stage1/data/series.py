@@ -19,6 +19,7 @@ from stage1.data.bars import UNREADABLE, Rows, faults_where
 from stage1.data.csv_dialects import TIME, require_channels
 from stage1.data.csv_reader import read_series_csv
 from stage1.data.store import read_parquet, read_schema
+from stage1.data.times import UTC, Clock
 
 EXAMPLES = 1000
 """Rows among which an example of a column's cells is looked for."""
@@ -26,21 +27,19 @@ _NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
 _DECIMAL_COMMA = re.compile(r"[+-]?[\d.]*,\d+")
 
 
-def read_series(
-    path: Path, *, timezone: str = "UTC", channels: tuple[str, ...] | None = None
-) -> Rows:
+def read_series(path: Path, *, clock: Clock = UTC, channels: tuple[str, ...] | None = None) -> Rows:
     """Read a series from CSV, also gzipped, or Parquet; whether it is regular is not known yet.
 
     Args:
         path: The file; Parquet must have the column `timestamp`.
-        timezone: IANA name of the clock that times without a zone of their own were read from.
+        clock: What times without a zone of their own were read from.
         channels: Columns to read; None for all that have a number.
 
     Raises:
         DataError: Not such a file, no rows in it, or without these columns.
     """
     if path.suffix != ".parquet":
-        rows = read_series_csv(path, timezone=timezone, channels=channels)
+        rows = read_series_csv(path, clock=clock, channels=channels)
         return rows if channels else _with_numbers(rows)
     try:
         require_channels(channels or (), read_schema(path).names, TIME)
@@ -49,7 +48,7 @@ def read_series(
     names = channels or numeric_columns(path)
     if "time" in names:
         raise DataError(f"{path}: must have no channel of the name 'time', got {shown(names)}")
-    rows = read_parquet(path, timezone=timezone, names=names, row="step")
+    rows = read_parquet(path, clock=clock, names=names, row="step")
     return rows if channels else rows._replace(left_out=_of_other_types(path, names))
 
 

@@ -16,7 +16,7 @@ from stage1.base.steps import FINEST_OF_SERIES, Step
 from stage1.base.text import brief
 from stage1.data.bars import PRICES, UNREADABLE, Bars, Rows
 from stage1.data.csv_dialects import TIME, UNIX_UNITS
-from stage1.data.times import Times, to_instants, to_numpy, unix_seconds
+from stage1.data.times import UTC, Clock, Times, to_instants, to_numpy, unix_seconds
 
 SERIES_FILE = f"{FINEST_OF_SERIES}.parquet"
 """The rows of a series themselves; coarser timeframes are made of them when they are loaded."""
@@ -28,7 +28,7 @@ _STEP = b"stage1.step"
 def read_parquet(
     path: Path,
     *,
-    timezone: str = "UTC",
+    clock: Clock = UTC,
     names: tuple[str, ...] = PRICES,
     row: Literal["bar", "step"] = "bar",
 ) -> Rows:
@@ -39,7 +39,7 @@ def read_parquet(
 
     Args:
         path: The file.
-        timezone: IANA name of the clock that datetimes without a zone were read from.
+        clock: What datetimes without a zone were read from.
         names: Of the columns beside the timestamp.
         row: What a row is to be.
 
@@ -48,8 +48,11 @@ def read_parquet(
     """
     table = _read_columns(path, (TIME, *names))
     lines = np.arange(1, table.num_rows + 1)
-    times = _parquet_times(table.column(TIME), path, floor=row == "step")
-    instants = to_instants(times, timezone, path)
+    stamps = table.column(TIME)
+    if clock.by_date and clock.zone == "UTC" and getattr(stamps.type, "tz", None):
+        stamps = pc.local_timestamp(stamps)
+    times = _parquet_times(stamps, path, floor=row == "step")
+    instants = to_instants(times, clock, path)
     try:
         prices = np.stack([_filled(table.column(name), pa.float64()) for name in names], axis=1)
     except pa.ArrowException as error:
@@ -75,6 +78,7 @@ def read_parquet(
         cell=cell,
         names=names,
         row=row,
+        unix_times=times.unix,
     )
 
 
@@ -139,7 +143,7 @@ def _parquet_times(column: pa.ChunkedArray, path: Path, *, floor: bool) -> Times
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         # Nanoseconds are beyond the whole numbers that floats hold; whole minutes stay exact.
         numbers = pc.cast(column, pa.float64(), safe=False)
-        return Times(unix_seconds(_filled(numbers, pa.float64()), floor=floor), in_utc=True)
+        return Times(unix_seconds(_filled(numbers, pa.float64()), floor=floor), True, unix=True)
     if pa.types.is_date(kind):
         return _parquet_times(pc.cast(column, pa.timestamp("s")), path, floor=floor)
     if not pa.types.is_timestamp(kind):

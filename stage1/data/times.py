@@ -22,6 +22,7 @@ from stage1.base.text import shown
 from stage1.data.bars import UNREADABLE, Fault, faults_where
 from stage1.data.csv_dialects import DATE_TEMPLATES, TIME_TEMPLATES, UNIX_UNITS
 
+_AHEAD = re.compile(r"(?P<name>.+?)(?P<hours>[+-]\d{1,2})h")
 UNIX = "unix time"
 """Seconds since 1970, or a finer unit of `UNIX_UNITS`."""
 
@@ -33,6 +34,20 @@ _SUFFIX = re.compile(
 )
 
 
+class Clock(NamedTuple):
+    """How the times of a file are to be read where they do not say it themselves."""
+
+    zone: str = "UTC"
+    """IANA name, perhaps with whole hours ahead of it, such as `America/New_York+7h`."""
+    after_open: int = 0
+    """Seconds from the begin of a bar to the time it is stamped with."""
+    by_date: bool = False
+    """Whether dates count, as they are written: those of steps of a day or more."""
+
+
+UTC = Clock()
+
+
 class Times(NamedTuple):
     """A column of times."""
 
@@ -40,6 +55,8 @@ class Times(NamedTuple):
     """(rows,) unix seconds in UTC, or of a local clock if `in_utc` is False; or `UNREADABLE`."""
     in_utc: bool
     """Whether the column itself says what instants it means."""
+    unix: bool = False
+    """Whether it does so by unix times, which some programs write from their local clock."""
 
 
 def find_template(example: str, *, dates: bool = False) -> str | None:
@@ -58,7 +75,9 @@ def parse_numbers(texts: pa.ChunkedArray) -> NDArray[np.float64]:
     return np.concatenate([_parse_numbers(chunk) for chunk in texts.chunks])
 
 
-def parse_times(texts: pa.ChunkedArray, template: str, *, floor: bool = False) -> Times:
+def parse_times(
+    texts: pa.ChunkedArray, template: str, *, floor: bool = False, as_written: bool = False
+) -> Times:
     """Text to times, all written as the first one is.
 
     Args:
@@ -66,14 +85,16 @@ def parse_times(texts: pa.ChunkedArray, template: str, *, floor: bool = False) -
         template: What `find_template` said of the first.
         floor: Whether fractions of a second are left out; else one right after a full minute counts
             as a full second: both are off the minute, and no bar opens there.
+        as_written: Whether the zone that a time names is left out.
     """
     if template == UNIX:
-        return Times(unix_seconds(parse_numbers(texts), floor=floor), in_utc=True)
+        return Times(unix_seconds(parse_numbers(texts), floor=floor), in_utc=True, unix=True)
     _, in_utc = _parse_suffix(str(texts[0])[len(template) :])
     seconds = [
-        _parse_written(chunk, template, in_utc=in_utc, floor=floor) for chunk in texts.chunks
+        _parse_written(chunk, template, in_utc=in_utc, floor=floor, as_written=as_written)
+        for chunk in texts.chunks
     ]
-    return Times(np.concatenate(seconds), in_utc)
+    return Times(np.concatenate(seconds), in_utc and not as_written)
 
 
 def unix_seconds(numbers: NDArray[np.float64], *, floor: bool = False) -> NDArray[np.int64]:
@@ -107,11 +128,14 @@ def _parse_numbers(texts: pa.Array) -> NDArray[np.float64]:
 
 
 def _parse_written(
-    texts: pa.Array, template: str, *, in_utc: bool, floor: bool
+    texts: pa.Array, template: str, *, in_utc: bool, floor: bool, as_written: bool
 ) -> NDArray[np.int64]:
     seconds = _parse_minutes(texts, template)
     endings = pc.dictionary_encode(pc.utf8_slice_codeunits(texts, len(template)))
-    after = [_parse_suffix(ending, floor=floor) for ending in endings.dictionary.to_pylist()]
+    after = [
+        _parse_suffix(ending, floor=floor, as_written=as_written)
+        for ending in endings.dictionary.to_pylist()
+    ]
     offsets = [seconds if has_zone == in_utc else UNREADABLE for seconds, has_zone in after]
     offset = np.array(offsets, dtype=np.int64)[to_numpy(endings.indices)]
     readable = (seconds != UNREADABLE) & (offset != UNREADABLE)
@@ -154,7 +178,7 @@ def _parse_minutes(texts: pa.Array, template: str) -> NDArray[np.int64]:
     return np.where(readable, seconds, UNREADABLE)
 
 
-def _parse_suffix(text: str, *, floor: bool = False) -> tuple[int, bool]:
+def _parse_suffix(text: str, *, floor: bool = False, as_written: bool = False) -> tuple[int, bool]:
     """Seconds to add to the minute before it, or `UNREADABLE`; and whether it names a zone."""
     match = _SUFFIX.fullmatch(text)
     if match is None:
@@ -163,6 +187,7 @@ def _parse_suffix(text: str, *, floor: bool = False) -> tuple[int, bool]:
     if int(match["fraction"] or 0) > 0 and not floor:
         second = max(second, 1)
     ahead = int(match["hours"] or 0) * 3600 + int(match["minutes"] or 0) * 60
+    ahead *= not as_written
     return second - ahead if match["sign"] == "+" else second + ahead, bool(match["zone"])
 
 
@@ -188,28 +213,69 @@ class Instants(NamedTuple):
         ]
 
 
-def to_instants(times: Times, timezone: str, path: Path) -> Instants:
-    """Settle which instants the times of a file mean.
+def to_instants(times: Times, clock: Clock, path: Path) -> Instants:
+    """Settle at which instants the rows of a file begin; where dates count, at which dates.
+
+    A time that is stamped at the end of its bar is set back as the clock shows it: an hour that
+    ends at 02:00 began at 01:00, also on the day on which 02:00 is jumped over.
 
     Args:
         times: As the file has them.
-        timezone: IANA name of the clock they were read from; UTC if they name their own.
+        clock: What they were read from; UTC if they name their own zone.
         path: The file, for the error.
 
     Raises:
-        DataError: No such zone, or times that name their zone are to be read in another.
+        DataError: No such zone, times that name their zone are to be read in another, or dates that
+            name none.
     """
-    unreadable = times.seconds == UNREADABLE
-    rules = {"time must be readable, as the first row's is": unreadable}
-    if timezone == "UTC":
-        return Instants(times.seconds, rules)
-    if times.in_utc:
+    readable = times.seconds != UNREADABLE
+    rules = {"time must be readable, as the first row's is": ~readable}
+    seconds = times.seconds
+    if clock.after_open:
+        seconds = np.where(readable, seconds - clock.after_open, UNREADABLE)
+    if clock.zone == "UTC":
+        return Instants(seconds, rules)
+    if clock.by_date:
+        if not times.in_utc:
+            raise DataError(
+                f"{path}: --tz must be left out: steps of a day or more are counted by their dates "
+                f"as written, got {clock.zone}"
+            )
+        return Instants(_utc_to_local(seconds, clock.zone), rules)
+    if times.in_utc and not times.unix:
         raise DataError(
-            f"{path}: time zone must be UTC for unix times and times that name their zone, "
-            f"got {timezone}; leave the option out"
+            f"{path}: --tz must be left out for times that name their zone, got {clock.zone}"
         )
-    instants = local_to_utc(times.seconds, timezone)
+    instants = local_to_utc(seconds, clock.zone)
     return Instants(instants.seconds, rules | instants.broken)
+
+
+def _split_zone(text: str) -> tuple[str, int]:
+    """The IANA name of a zone, and how many seconds its clock is put forward.
+
+    Raises:
+        DataError: There is no such zone.
+    """
+    match = _AHEAD.fullmatch(text)
+    name, hours = (match["name"], int(match["hours"])) if match else (text, 0)
+    try:
+        pc.assume_timezone(pa.array([0], pa.timestamp("s")), name)
+    except pa.ArrowInvalid:
+        raise DataError(
+            "--tz must be an IANA name such as America/New_York, perhaps with hours ahead of it as "
+            f"in America/New_York+7h, got {shown(text)}"
+        ) from None
+    return name, 3600 * hours
+
+
+def _utc_to_local(instants: NDArray[np.int64], timezone: str) -> NDArray[np.int64]:
+    """What the clock of a zone shows, as if it were unix seconds; `UNREADABLE` stays so."""
+    name, ahead = _split_zone(timezone)
+    readable = instants != UNREADABLE
+    local = np.full(len(instants), UNREADABLE)
+    utc = pa.array(instants[readable]).cast(pa.timestamp("s", tz=name))
+    local[readable] = pc.local_timestamp(utc).cast(pa.int64()).to_numpy() + ahead
+    return local
 
 
 def local_to_utc(local: NDArray[np.int64], timezone: str) -> Instants:
@@ -221,24 +287,20 @@ def local_to_utc(local: NDArray[np.int64], timezone: str) -> Instants:
 
     Args:
         local: (rows,) what the clock showed, as if it were unix seconds; `UNREADABLE` stays so.
-        timezone: IANA name, such as `America/New_York`.
+        timezone: As of `Clock`.
 
     Raises:
         DataError: There is no such zone.
     """
+    name, ahead = _split_zone(timezone)
     readable = local != UNREADABLE
-    shown = pa.array(local[readable].view("M8[s]"))
-    try:
-        early, late = (
-            pc.assume_timezone(shown, timezone, ambiguous=choice, nonexistent=choice)
-            for choice in ("earliest", "latest")
-        )
-    except pa.ArrowInvalid:
-        raise DataError(
-            f"time zone must be an IANA name such as America/New_York, got {timezone!r}"
-        ) from None
+    written = pa.array((local[readable] - ahead).view("M8[s]"))
+    early, late = (
+        pc.assume_timezone(written, name, ambiguous=choice, nonexistent=choice)
+        for choice in ("earliest", "latest")
+    )
     skipped = np.zeros(len(local), dtype=bool)
-    skipped[readable] = pc.not_equal(pc.local_timestamp(early), shown).to_numpy(False)
+    skipped[readable] = pc.not_equal(pc.local_timestamp(early), written).to_numpy(False)
     first, second = np.full(len(local), UNREADABLE), np.full(len(local), UNREADABLE)
     first[readable] = early.cast(pa.int64()).to_numpy()
     second[readable] = late.cast(pa.int64()).to_numpy()

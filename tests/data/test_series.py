@@ -376,7 +376,7 @@ def test_dates_are_not_moved_by_a_zone(call_command, tmp_path, step, freq):
     (line,) = refusal(call_command, source, "--tz", "Europe/Berlin", step=step)
 
     assert line == (
-        f"--tz must be left out with --step {step}: steps of a day or more are counted by their "
+        f"{source}: --tz must be left out: steps of a day or more are counted by their "
         "dates as written, got Europe/Berlin"
     )
 

@@ -96,11 +96,15 @@ def test_the_report_has_its_parts_in_order(finished):
 
     parts = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
     assert parts == [
-        *("Verdicts", "Figures", "The plan's table", "Cost", "Design and exclusions"),
+        *("Verdicts", "Leaderboard", "The claims in words", "Figures", "The plan's table"),
+        *("Cost", "Design and exclusions"),
         *("Hyperparameters", "val_correlation by arm", "Best configuration", "How to go on"),
         *("Environment", "How to reproduce", "Words"),
     ]
-    assert text.startswith("# synthetic\n\nEnded: 24 of 24 design and 3 of 3 search trials.\n")
+    assert text.startswith("# synthetic\n\n**Does pretraining help here?** ")
+    head = text[: text.index("## Verdicts")]
+    assert head.index("**Is it easier to tune?** ") < head.index("**What to train?** pretrained")
+    assert "Ended: 24 of 24 design and 3 of 3 search trials." in head
 
 
 def test_every_claim_has_a_row_and_a_sentence_and_is_the_same_for_programs(finished):

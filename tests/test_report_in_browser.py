@@ -9,6 +9,7 @@ import pytest
 from browser import headless_browser, needs_browser
 from made_runs import write_rich_run
 
+from stage1.pages.answer_section import EASIER, HELPS, TRAIN
 from stage1.pages.study_page import write_report
 
 pytestmark = needs_browser
@@ -63,6 +64,18 @@ def test_the_page_asks_for_nothing_but_itself_and_the_browser_has_no_complaint(o
 
     assert asked == [report.report_html.as_uri()]
     assert complaints == []
+
+
+def test_the_three_answers_are_seen_without_scrolling(browser, report):
+    for width in (400, 1400):
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        page.goto(report.report_html.as_uri(), wait_until="load")
+
+        for question in (HELPS, EASIER, TRAIN):
+            box = page.locator("p", has_text=question).bounding_box()
+            assert box["y"] + box["height"] <= 800
+
+        page.close()
 
 
 def test_nothing_lies_outside_the_page(opened):

@@ -33,9 +33,15 @@ NOTE = (
 )
 
 
-def progress_text(tables: RunTables) -> str:
-    """How far the study has come, in one line without a full stop."""
-    stages = progress(tables.trials, tables.space, tables.registration)
+def progress_text(tables: RunTables, *, decided: bool = False, control_too: bool = False) -> str:
+    """How far the study has come, in one line without a full stop; see `summary.progress`."""
+    stages = progress(
+        tables.trials,
+        tables.space,
+        tables.registration,
+        decided=decided,
+        control_too=control_too,
+    )
     ended = " and ".join(f"{p.ended} of {p.planned} {stage}" for stage, p in stages.items())
     if all(part.ended >= part.planned for part in stages.values()):
         return f"Ended: {ended} trials"

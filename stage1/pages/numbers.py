@@ -81,7 +81,11 @@ def _written(claim: Claim, value: float, extra: int) -> str:
 
 def effect_interval(claim: Claim) -> str:
     """The interval that decides, in the unit of its claim."""
-    low, high = claim.interval.low, claim.interval.high
+    return interval_text(claim, claim.interval.low, claim.interval.high)
+
+
+def interval_text(claim: Claim, low: float, high: float) -> str:
+    """Any interval in the unit of a claim."""
     if math.isnan(low) or math.isnan(high):
         return UNDEFINED
     return f"[{effect(claim, low)}, {effect(claim, high)}]"

@@ -15,9 +15,26 @@ from stage1.claims.claim import claims_json
 from stage1.claims.judge import Evaluation, evaluate
 from stage1.claims.scores import RunTables, read_run
 from stage1.claims.verdicts import MEANINGS
-from stage1.pages.arms_section import arm_blocks, arm_table, cost_blocks, plan_blocks, progress_text
-from stage1.pages.blocks import Block, Gallery, Heading, Picture, cautions, paragraph, word_list
-from stage1.pages.claims_section import is_beside, verdict_blocks, verdict_table
+from stage1.pages.answer_section import answers, leaderboard_blocks, leaderboard_table
+from stage1.pages.arms_section import arm_blocks, cost_blocks, plan_blocks, progress_text
+from stage1.pages.blocks import (
+    Block,
+    Gallery,
+    Heading,
+    Inline,
+    Picture,
+    cautions,
+    paragraph,
+    word_list,
+)
+from stage1.pages.claims_section import (
+    absent_text,
+    is_beside,
+    look_text,
+    verdict_blocks,
+    verdict_table,
+    words_blocks,
+)
 from stage1.pages.design_section import design_blocks, hyperparameter_blocks
 from stage1.pages.figures import draw_all
 from stage1.pages.page import save_page, save_picture, screen_table, show_cautions
@@ -31,6 +48,11 @@ from stage1.pages.provenance import (
 )
 from stage1.run.folder import RunFolder
 
+_MOST_ON_SCREEN = 3
+"""Leaders that the terminal shows."""
+_REPORT_ONLY = ["p", "attribution", "look", "earlier looks"]
+"""Columns of the verdicts that no terminal has room for."""
+_OURS = "* ours, beside the plan's number; reasons are in the report"
 _WORDS = {
     "arm": "A way to initialise the T5: pretrained, random, shuffled (the pretrained numbers in "
     "random order), or vanilla (another encoder, no T5).",
@@ -57,9 +79,12 @@ def report_blocks(
     space, trials = tables.space, tables.trials
     return [
         Heading(space.name, level=1),
-        paragraph(f"{progress_text(tables)}."),
+        *answers(tables, evaluation),
         *cautions(evaluation.warnings, evaluation.deviations),
+        paragraph(f"{_progress(tables, evaluation)} {look_text(evaluation)}".strip(), note=True),
         *verdict_blocks(evaluation, level=tables.registration.level),
+        *leaderboard_blocks(tables),
+        *words_blocks(evaluation),
         Heading("Figures"),
         Gallery(pictures),
         *plan_blocks(trials, space, evaluation.scores),
@@ -81,21 +106,43 @@ class Report(NamedTuple):
     evaluation: Evaluation
 
     def show(self, console: Console) -> None:
-        """Print the end tables, the verdicts, where the rest lies and what to do next."""
+        """Print the answers, the verdicts, the leaders, where the rest lies and what to do next."""
         tables, evaluation = self
-        run, space = tables.run, tables.space
-        heading = f"{space.name}, {space.objective.metric}. {progress_text(tables)}."
-        console.print(Text(heading, style="bold"))
-        console.print(screen_table(arm_table(tables), without=["configs"], wraps=1))
-        claims = verdict_table(evaluation.lines, ours=" *")
-        console.print(screen_table(claims, without=["p", "attribution"]))
-        if any(map(is_beside, evaluation.lines)):
-            print_plain(console, "* ours, beside the plan's number; reasons are in the report")
+        run = tables.run
+        show_look(self, console)
+        leaders = leaderboard_table(tables, most=_MOST_ON_SCREEN)
+        if leaders.rows:
+            console.print(screen_table(leaders, without=["place"], wraps=2))
         show_cautions(console, cautions(evaluation.warnings, evaluation.deviations))
+        print_plain(console, _progress(tables, evaluation))
         print_plain(console, f"Report: {run.report_html} (as text: {run.report.name})")
         commands = [*final_training(tables), *dashboards(run)]
         if commands:
             print_plain(console, "\n  ".join(["Next:", *activation(), *commands]))
+
+
+def show_look(report: Report, console: Console) -> None:
+    """Print what is told at a look: the answers and the verdicts."""
+    tables, evaluation = report
+    console.print(Text(tables.space.name, style="bold"))
+    for answer in answers(tables, evaluation):
+        console.print(Text.assemble(*map(_screen_part, answer.parts)), soft_wrap=False)
+    claims = verdict_table(evaluation.lines, ours=" *")
+    console.print(screen_table(claims, without=_REPORT_ONLY))
+    for line in (_OURS, absent_text(evaluation.lines), look_text(evaluation)):
+        if line and (line != _OURS or any(map(is_beside, evaluation.lines))):
+            console.print(Text(line))
+
+
+def _screen_part(part: Inline) -> str | tuple[str, str]:
+    return part if isinstance(part, str) else (part.text, "bold")
+
+
+def _progress(tables: RunTables, evaluation: Evaluation) -> str:
+    return (
+        progress_text(tables, decided=evaluation.decided, control_too=evaluation.asks_for_control)
+        + "."
+    )
 
 
 def write_report(run: RunFolder) -> Report:

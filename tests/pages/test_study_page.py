@@ -16,9 +16,9 @@ from stage1.claims.intervals import Interval
 from stage1.claims.judge import evaluate
 from stage1.claims.scores import read_run
 from stage1.claims.verdicts import Verdict
-from stage1.pages.arms_section import arm_table
+from stage1.pages.answer_section import EASIER, HELPS, TRAIN
 from stage1.pages.provenance import activation
-from stage1.pages.study_page import Report
+from stage1.pages.study_page import Report, show_look
 from stage1.run.folder import RunFolder
 
 
@@ -44,16 +44,17 @@ def printed():
     return capture
 
 
-def test_the_end_table_has_the_rows_of_the_report_but_for_a_column(tables, printed):
-    end = printed(Report(tables, made_evaluation()).show)
+def test_the_screen_begins_with_three_answers_and_then_the_verdicts(tables, printed):
+    report = Report(tables, made_evaluation())
 
-    shown = end[end.index("\narm ") : end.index("\nclaim ")]
-    table = arm_table(tables)
-    for row in table.rows:
-        kept = [cell for name, cell in zip(table.header, row, strict=True) if name != "configs"]
-        assert all(cell in shown for cell in kept if " " not in cell)
-    assert "configs" not in shown
-    assert "…" not in shown
+    look, end = printed(lambda console: show_look(report, console)), printed(report.show)
+
+    assert end.startswith(look)
+    places = [look.index(word) for word in (HELPS, EASIER, TRAIN, "claim ")]
+    assert places == sorted(places)
+    assert "\narm " in end
+    assert "\narm " not in look
+    assert "…" not in end
 
 
 def test_the_widest_verdicts_fit_80_columns_whole(tables, printed):
@@ -137,7 +138,7 @@ def test_the_end_of_the_default_study_fits_one_screen(printed, monkeypatch):
 
     lines = printed(Report(tables, evaluate(tables)).show).splitlines()
 
-    assert len(lines) + 2 <= 24  # TensorBoard's command, for which the sample has nothing; a prompt
+    assert len(lines) + 2 <= 40  # TensorBoard's command, for which the sample has nothing; a prompt
     assert [line for line in lines if len(line) > 80] == []
 
 

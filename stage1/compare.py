@@ -65,7 +65,7 @@ def compare(
     from stage1.workers.cluster import usable_cores
     from stage1.workers.launch import run_comparison
 
-    record = comparison_record(inputs, data_dir, cores=usable_cores())
+    record = comparison_record(inputs, cores=usable_cores())
     (check_same_comparison if resume else begin_comparison)(run, record)
     with (
         exit_on_sigterm(),

@@ -1,4 +1,4 @@
-"""`python -m stage1.encode CHECKPOINT --data-dir DIR`: bars to vectors, by a trained encoder."""
+"""`python -m stage1.encode CHECKPOINT`: bars to vectors, by a trained encoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m stage1.evaluate CHECKPOINT --data-dir DIR`: what a trained model is worth, to see."""
+"""`python -m stage1.evaluate CHECKPOINT`: what a trained model is worth, to see."""
 
 from __future__ import annotations
 

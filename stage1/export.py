@@ -45,8 +45,8 @@ _LABEL = "Written by stage1.export; "
 def export_text(run: RunFolder, *, arm: str | None = None, config_id: str | None = None) -> str:
     """The file's content: provenance as comments, then the whole configuration.
 
-    That is the study's base configuration with the arm's settings, the searched values, the horizon
-    and the first seed that it was trained on.
+    That is the study's base configuration with the arm's settings, the searched values, the
+    horizon, the first seed that it was trained on, and the bars of the study.
 
     Args:
         run: The run folder.
@@ -72,6 +72,7 @@ def export_text(run: RunFolder, *, arm: str | None = None, config_id: str | None
         **best.values,
         "training.epochs": space.horizon_epochs,
         "training.seed": min(best.by_seed),
+        **space.data.values,
     }
     try:
         config = with_values(Config.model_validate(space.config), values)
@@ -191,7 +192,7 @@ def main(
     )
     for rival in best.ties:
         print(f"{tie_text(rival)}: take the cheaper one", file=sys.stderr)
-    print(f"wrote {out}; train it with:\n    {train_command(out, space)}")
+    print(f"wrote {out}; train it with:\n    {train_command(out)}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from stage1.base.errors import ConfigError, ResultsError
 from stage1.base.files import atomic_path, must_be_writable
 from stage1.base.terminal import run_command
 from stage1.base.text import shown
-from stage1.config import Config, Section, check_config, load_config
+from stage1.config import Config, Section, check_config, load_config, with_values
 from stage1.config.yaml_source import YamlSource, existing_file, load_yaml, shipped, space_names
 from stage1.run.folder import RunFolder
 from stage1.run.resolved_space import read_space
@@ -96,7 +96,7 @@ def own_files_of_run(run: RunFolder, *, name: str) -> dict[str, str]:
         ConfigError: The configuration in it is not sound.
     """
     resolved = read_space(run)
-    config = check_config(YamlSource(run.space, resolved.config))
+    config = with_values(check_config(YamlSource(run.space, resolved.config)), resolved.data.values)
     renamed: dict[str, Any] = {"name": name, "base": CONFIG_FILE}
     written = resolved.model_dump(exclude_unset=True)
     copied = {

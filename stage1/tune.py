@@ -98,7 +98,7 @@ def _run(
     console: Console,
     study: Study,
     run: RunFolder,
-    data_dir: Path | None,
+    data_dir: str | None,
     *,
     cluster: Cluster,
     resume: bool,
@@ -111,7 +111,7 @@ def _run(
     from stage1.workers.launch import run_study
 
     inputs = load_inputs(study, data_dir)
-    data = data_description(inputs.data_fingerprint, data_dir)
+    data = data_description(inputs.study.config.data)
     if resume:
         check_same_study(run, inputs.study, data=data)
     else:

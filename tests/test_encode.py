@@ -5,7 +5,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from rich.console import Console
-from small_checkpoint import write_checkpoint, write_market, write_series_checkpoint
+from small_checkpoint import (
+    changed_checkpoint,
+    write_checkpoint,
+    write_market,
+    write_series_checkpoint,
+)
 from synthetic_bars import market
 from synthetic_series import waves, write_folder
 
@@ -111,6 +116,31 @@ def test_a_timeframe_without_a_bar_in_a_calendar_window_has_no_row(bars, tmp_pat
     begins = table["window_end"] - pd.Timedelta(minutes=16)
     whole = begins.dt.minute.mod(15).isin([0, 14])
     assert set(table["window_end"][table["timeframe"] == "m15"]) == set(table["window_end"][whole])
+
+
+def test_a_model_reads_the_bars_of_its_training_and_others_only_if_they_are_named(
+    checkpoint, bars, tmp_path, call_command
+):
+    def named(content):
+        names = {"data_dir": str(bars), "sha256": fingerprint(market(600, ("m1", "m5", "m15")))}
+        content["stage1"]["config"]["data"] |= names
+
+    knows = changed_checkpoint(checkpoint, tmp_path / "knows.ckpt", named)
+    other = write_market(tmp_path / "other", 500)
+    out = ("--out", tmp_path / "e.parquet", "--stride", 60)
+
+    assert "7 windows" in call_command(encode, knows, *out)[1]
+    assert "5 windows" in call_command(encode, knows, "--data-dir", other, *out)[1]
+    assert "with ends from 2026-" in call_command(encode, knows, "--data-dir", "sample", *out)[1]
+    status, said, errors = call_command(encode, checkpoint, *out)  # of a version that did not say
+    assert (status, said) == (2, "")
+    assert "the bars must be named with --data-dir" in errors
+    (bars / "m1.parquet").rename(tmp_path / "m1.parquet")
+    (other / "m1.parquet").rename(bars / "m1.parquet")
+    status, said, errors = call_command(encode, knows, *out)
+    (tmp_path / "m1.parquet").rename(bars / "m1.parquet")
+    assert (status, said) == (2, "")
+    assert f"{bars}: must hold the bars that the configuration is for (m1, m5, m15" in errors
 
 
 def test_what_cannot_be_encoded_or_written_is_named_in_one_line(

@@ -48,11 +48,15 @@ def begun_run(path, *trials, **size):
     return run
 
 
+BARS_OF_RUN = {"data_dir": "sample", "sha256": "0" * 64}
+
+
 def test_the_export_is_the_base_with_arm_values_horizon_and_first_seed(run, out):
     config = load_config(export(run, out))
 
     base = Config.model_validate(read_space(run).config).model_dump()
     expected = base | {
+        "data": base["data"] | BARS_OF_RUN,
         "transfer_learning": base["transfer_learning"]
         | {"initialization": "pretrained", "patch_len": 8},
         "training": base["training"]

@@ -235,6 +235,24 @@ def test_an_interrupted_training_goes_on_to_the_weights_of_an_undisturbed_one(
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_what_a_training_writes_names_its_bars_and_they_are_used_without_being_said_again(
+    run, small, tmp_path
+):
+    bars = write_market(tmp_path / "bars", 6000)
+    run(small(), "--data-dir", bars, "--max-epochs", 1, "--out", "one")
+
+    trained = read_trained(Path("one/last.ckpt")).record
+    again = run("one/config.yaml", "--out", "two")
+
+    data = trained.config.data
+    assert (data.data_dir, data.sha256) == (str(bars), trained.bars.sha256)
+    assert load_config(Path("one/config.yaml")) == trained.config
+    assert again[0] == 0
+    assert read_trained(Path("two/last.ckpt")).record.bars.sha256 == data.sha256
+    (bars / "m1.parquet").unlink()
+    assert run("one/config.yaml", "--out", "three")[0] == 2
+
+
 def test_a_training_does_not_go_on_with_another_batch_size_or_other_bars(
     run, small, tmp_path, finished
 ):

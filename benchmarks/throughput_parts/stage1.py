@@ -16,7 +16,7 @@ from stage1.run.folder import RunFolder
 from stage1.run.tables import read_curves, read_trials
 from stage1.study.engine import StudyEngine
 from stage1.study.inputs import StudyInputs
-from stage1.study.resume import begin_run, data_description
+from stage1.study.resume import begin_run
 from stage1.study.study import language_model_names
 from throughput_parts.results import Job, Trial, write_trial
 from throughput_parts.trials import LEARNING_RATE, read_study
@@ -49,7 +49,7 @@ def run_engine(job: Job, run: RunFolder) -> float:
     windows = MarketWindows(bars, study.config.data)  # as the command checks that they suffice
     models = [resolve(name) for name in language_model_names(study)]
     inputs = StudyInputs(study, bars, windows, models)
-    data = data_description(inputs.data_fingerprint, job.folder / "bars")
+    data = {"data_dir": str(job.folder / "bars"), "fingerprint": inputs.data_fingerprint}
     # As in the command, which does not let a mistake in the input wait for Ray.
     from stage1.workers.cluster import ray_cluster
     from stage1.workers.launch import run_study

@@ -21,14 +21,17 @@ from stage1.base.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, ConfigError, S
 from stage1.base.interrupt import raise_on_ctrl_c
 
 DataDir = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--data-dir",
         "--data_dir",
-        help="Folder made by stage1.prepare; the bundled sample without.",
+        metavar="DIR",
+        help="Folder made by stage1.prepare, or sample for the bundled bars; default: as the "
+        "configuration or the checkpoint says, which for one that says nothing are the bundled "
+        "bars.",
     ),
 ]
-"""The option that names the bars."""
+"""The option that names the bars. Text, since `./sample` is a folder and `sample` is not."""
 
 
 def run_command(command: Callable[..., Any] | dict[str, Callable[..., Any]]) -> None:

@@ -12,6 +12,10 @@ from stage1.config.rules import RuleError, Section
 
 PRICES = ("open", "high", "low", "close")
 """The channels of bars, in their order everywhere."""
+BUNDLED = "sample"
+"""What stands for the bundled bars where a folder of bars is named."""
+DATA_KEYS = ("data.data_dir", "data.sha256")
+"""Which bars a configuration is for; which windows they have is said by the others."""
 
 
 def _is_step(text: str) -> str:
@@ -27,6 +31,11 @@ class DataConfig(Section):
 
     kind: Literal["ohlc", "series"] = "ohlc"
     """Bars of open, high, low, close; or any regular series of numbers."""
+    data_dir: str | None = Field(None, min_length=1)
+    """Folder made by `stage1.prepare`, as seen from where a command is run, or sample, the bundled
+    bars; --data-dir goes before it. null = the bundled bars."""
+    sha256: str | None = Field(None, min_length=1)
+    """Fingerprint that the bars of `data_dir` must have; null = any. A training records both."""
     channels: tuple[str, ...] | None = Field(None, min_length=1)
     """Columns of a series, in the order of the model's outputs; null = all that its folder has."""
     step: Annotated[str, AfterValidator(_is_step)] | None = None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from stage1.base.errors import DataError
 from stage1.base.steps import FINEST_OF_SERIES, MINUTES, parse_step
 from stage1.base.text import shown
 from stage1.config import Config, DataConfig, with_values
-from stage1.data.bars import Bars, resample_all, resample_means
+from stage1.config.data import BUNDLED
+from stage1.data.bars import Bars, fingerprint, resample_all, resample_means
 from stage1.data.checks import bar_rules, sound_bars, steps_of_series
 from stage1.data.csv_reader import read_csv
 from stage1.data.series import numeric_columns, on_steps
@@ -21,24 +23,68 @@ FILE_NAMES = ("{timeframe}.parquet", "simple_gap_aware_{timeframe}.parquet")
 older folders do."""
 
 
-def load_data(data_dir: Path | None, config: Config) -> tuple[dict[str, Bars], Config]:
+def load_data(data_dir: str | Path | None, config: Config) -> tuple[dict[str, Bars], Config]:
     """Load what a configuration asks for.
 
     Args:
-        data_dir: Folder made by `stage1.prepare`; None for the bundled sample.
+        data_dir: As somebody has said it now: the folder made by `stage1.prepare`, or `sample`, the
+            bundled bars. None: as the configuration says, whose bars must still be those it names.
         config: Complete, but perhaps for the channels and the step of its series.
 
     Returns:
-        Bars per timeframe, and the configuration with the channels and step of the data.
+        Bars per timeframe, and the configuration with folder, fingerprint, channels and step of the
+        data.
 
     Raises:
         DataError: The data cannot be read, or are not what the configuration asks for.
     """
-    if config.data.kind == "ohlc":
-        return load_bars(data_dir, config.data.timeframes), config
-    series = load_series(data_dir, config.data)
-    stored = {"data.channels": list(series.channels), "data.step": series.step}
-    return series.bars, with_values(config, stored)
+    source = config.data
+    if data_dir is not None:  # somebody has chosen, whatever the configuration was for
+        source = source.model_copy(update={"data_dir": str(data_dir), "sha256": None})
+    folder = _folder(source)
+    stored: dict[str, Any] = {"data.data_dir": source.data_dir or BUNDLED}
+    if source.kind == "ohlc":
+        bars = load_bars(folder, source.timeframes)
+    else:
+        series = load_series(folder, source)
+        bars = series.bars
+        stored |= {"data.channels": list(series.channels), "data.step": series.step}
+    stored["data.sha256"] = found = fingerprint(bars)
+    if source.sha256 not in (None, found):
+        name = stored["data.data_dir"]
+        raise DataError(
+            f"{name}: must hold {_meant(source)}, got others (sha256 {found[:12]}); give their "
+            f"folder with --data-dir, or say --data-dir {name} to use what it holds now"
+        )
+    return bars, with_values(config, stored)
+
+
+def _folder(source: DataConfig) -> Path | None:
+    """The folder that is named; None for the bundled bars.
+
+    Raises:
+        DataError: The name might mean either, or there is no such folder any more.
+    """
+    name = source.data_dir
+    if name not in (None, BUNDLED):
+        if source.sha256 and not os.path.lexists(name):
+            raise DataError(
+                f"{name}: must be the folder with {_meant(source)}, got no such folder here; give "
+                "it with --data-dir"
+            )
+        return Path(name)
+    if name and not source.sha256 and os.path.isdir(name):
+        raise DataError(
+            f"--data-dir {name} must mean one thing, got the bundled bars and a folder of that "
+            f"name here; say ./{name} for the folder, or go to another one for the bundled bars"
+        )
+    return None
+
+
+def _meant(source: DataConfig) -> str:
+    """The bars that a configuration was written for."""
+    of = f"{', '.join(source.timeframes)}, sha256 {str(source.sha256)[:12]}"
+    return f"the bars that the configuration is for ({of})"
 
 
 def load_bars(data_dir: Path | None, timeframes: tuple[str, ...]) -> dict[str, Bars]:

@@ -44,7 +44,7 @@ def final_training(tables: RunTables) -> list[str]:
     """Export and train the best configuration; none without a complete one."""
     if leaderboard(tables.trials, tables.space, tables.registration).empty:
         return []
-    return [export_command(tables.run), train_command(EXPORT_TARGET, tables.space)]
+    return [export_command(tables.run), train_command(EXPORT_TARGET)]
 
 
 def dashboards(run: RunFolder) -> list[str]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from stage1.base.terminal import print_plain, run_command
+from stage1.base.terminal import DataDir, print_plain, run_command
 from stage1.base.text import shell_line
 from stage1.claims.catalogue import ABOUT_SCORES
 from stage1.claims.synthetic import TYPICAL, ScoreModel, model_of_run, variation
@@ -78,9 +78,7 @@ def plan(
             autocompletion=space_names,
         ),
     ],
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder made by stage1.prepare; the bundled sample without.")
-    ] = None,
+    data_dir: DataDir = None,
     out: Annotated[Path, typer.Option(help="Where run folders go: OUT/name.")] = DEFAULT_OUT,
     trials: Annotated[
         int | None, typer.Option(min=0, help="Trials of the search, in place of search.trials.")
@@ -226,7 +224,7 @@ def show_line(console: Console, text: str, style: str = "") -> None:
         console.print(Padding(Text(text, style=style), (0, 0, 0, 2)))
 
 
-def start_command(run: RunFolder, space: Path, options: dict[str, Path | int | None]) -> str:
+def start_command(run: RunFolder, space: Path, options: dict[str, str | int | None]) -> str:
     """The command that runs the study that was planned, or goes on with it.
 
     `options` are those of this command; None = not given.

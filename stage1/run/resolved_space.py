@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from stage1.base.errors import ConfigError, ResultsError
 from stage1.base.metric_table import metric_row
 from stage1.base.text import dotted, shown
+from stage1.config.data import BUNDLED, DATA_KEYS
 from stage1.config.rules import RuleError, faults_of
 from stage1.config.yaml_source import YamlSource, fault_lines, read_yaml
 from stage1.run.folder import RESTORE_OR_REPEAT, RunFolder, require_file, unreadable
@@ -27,6 +28,8 @@ MOST_EPOCHS = 100_000
 LONGEST_NAME = 4096
 """Characters of what may be the path of a file; arms are shorter."""
 LONGEST_ARM = 100
+NOT_RECORDED = "not recorded"
+"""In place of a fingerprint, of runs of earlier versions."""
 
 
 def _shows(text: str) -> str:
@@ -152,8 +155,14 @@ class Data(_Part):
 
     data_dir: Word | None = None
     """Null: the bundled sample."""
-    fingerprint: Word = "not recorded"
+    fingerprint: Word = NOT_RECORDED
     """Changes with any bar."""
+
+    @property
+    def values(self) -> dict[str, str | None]:
+        """What a configuration says that is for these bars, by dotted key."""
+        sha256 = None if self.fingerprint == NOT_RECORDED else self.fingerprint
+        return dict(zip(DATA_KEYS, (self.data_dir or BUNDLED, sha256), strict=True))
 
 
 class ResolvedSpace(_Part):

@@ -385,6 +385,6 @@ def export_command(run: RunFolder) -> str:
     return shell_line("export", run.path, out=EXPORT_TARGET)
 
 
-def train_command(config: Path, space: ResolvedSpace) -> str:
-    """The command that trains a configuration on the data of a study."""
-    return shell_line("train", config, data_dir=space.data.data_dir or None)
+def train_command(config: Path) -> str:
+    """The command that trains an exported configuration, on the data that it names."""
+    return shell_line("train", config)

@@ -145,9 +145,22 @@ def load_comparison(
     if max_epochs is not None:
         changed = {"training.epochs": max_epochs}
         configs = {name: with_values(config, changed) for name, config in configs.items()}
+    configs = _on_the_same_bars(configs)
     _check_comparable(configs)
     resources = Resources(cpus=next(iter(configs.values())).training.threads)
     return Comparison(configs, seed, seeds, resources)
+
+
+def _on_the_same_bars(configs: dict[str, Config]) -> dict[str, Config]:
+    """Where one says which bars it is for, those that say nothing are for the same."""
+    named = [config.data for config in configs.values() if config.data.data_dir]
+    if not named:
+        return configs
+    bars = {"data.data_dir": named[0].data_dir, "data.sha256": named[0].sha256}
+    return {
+        name: config if config.data.data_dir else with_values(config, bars)
+        for name, config in configs.items()
+    }
 
 
 def _check_comparable(configs: dict[str, Config]) -> None:

@@ -22,7 +22,7 @@ class StudyInputs(Generic[AnyStudy]):
     """All that is read from outside the study's own files."""
 
     study: AnyStudy
-    """With channels and step of a series as they were found."""
+    """With the folder, its fingerprint, and channels and step of a series as they were found."""
     bars: dict[str, Bars]
     """Per timeframe."""
     windows: MarketWindows
@@ -45,8 +45,8 @@ class StudyInputs(Generic[AnyStudy]):
         )
 
 
-def load_inputs(study: Study, data_dir: Path | None) -> StudyInputs[Study]:
-    """Load what a study needs; `data_dir` None is the bundled sample.
+def load_inputs(study: Study, data_dir: str | Path | None) -> StudyInputs[Study]:
+    """Load what a study needs; `data_dir` is as `load_data` has it.
 
     Raises:
         DataError: The bars cannot be read, or are too few.
@@ -59,7 +59,7 @@ def load_inputs(study: Study, data_dir: Path | None) -> StudyInputs[Study]:
 
 
 def load_comparison_inputs(
-    comparison: Comparison, data_dir: Path | None
+    comparison: Comparison, data_dir: str | Path | None
 ) -> StudyInputs[Comparison]:
     """Load what a comparison needs, and build every model once: what cannot train, says so now.
 
@@ -72,8 +72,8 @@ def load_comparison_inputs(
     from stage1.model.stage1_model import build_model
 
     bars, config = load_data(data_dir, comparison.config)
-    series = {"data.channels": config.data.channels, "data.step": config.data.step}
-    configs = {arm: with_values(own, series) for arm, own in comparison.configs.items()}
+    data = {"data": config.data.model_dump(mode="json")}  # the same for all, and now complete
+    configs = {arm: with_values(own, data) for arm, own in comparison.configs.items()}
     windows = MarketWindows.of(bars, config)
     names = {name for own in configs.values() if (name := own.language_model_name) is not None}
     models = {name: resolve(name) for name in sorted(names)}

@@ -24,7 +24,8 @@ from pydantic import TypeAdapter, ValidationError
 from stage1.base.errors import ResultsError
 from stage1.base.files import atomic_path, remove_leftovers, sha256_of_file, write_text
 from stage1.base.text import dotted, shown
-from stage1.config import Config, config_yaml
+from stage1.config import Config, DataConfig, config_yaml
+from stage1.config.data import BUNDLED, DATA_KEYS
 from stage1.config.yaml_source import merged
 from stage1.language_models.resolver import LanguageModel
 from stage1.run.columns import PARAMETER_PREFIX, RANDOM, STAGES
@@ -195,18 +196,13 @@ def begin_comparison(run: RunFolder, record: ComparisonRecord) -> None:
         write_text(new.path / RECORD_FILE, text)
 
 
-def comparison_record(
-    inputs: StudyInputs[Comparison], data_dir: Path | None, *, cores: int
-) -> ComparisonRecord:
-    """What makes a comparison what it is, and the machine it is begun on, with its cores.
-
-    `data_dir` None is the bundled sample.
-    """
+def comparison_record(inputs: StudyInputs[Comparison], *, cores: int) -> ComparisonRecord:
+    """What makes a comparison what it is, and the machine it is begun on, with its cores."""
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     return ComparisonRecord(
         configs=inputs.study.configs,
         seeds=tuple(inputs.study.design_seeds),
-        data=DataRecord(**data_description(inputs.data_fingerprint, data_dir)),
+        data=DataRecord(**data_description(inputs.study.config.data)),
         language_models={model.name: model.sha256 for model in inputs.language_models},
         versions={package: version(package) for package in _PACKAGES_OF_COMPARISONS},
         machine=MachineRecord(cores=cores, gpu=gpu),
@@ -263,11 +259,12 @@ def _refuse_changes(
             )
     # The fingerprint decides about the bars, however their path is written. What is kept of the
     # trials changes none of them, and runs of earlier versions do not say it.
-    no_matter = ("data.data_dir", "checkpoints.")
     changes = [
         f"{key} ({_value(key, then)} -> {_value(key, now)})"
         for key in sorted({*then, *now})
-        if then.get(key) != now.get(key) and not key.startswith(no_matter)
+        if then.get(key) != now.get(key)
+        and not key.startswith("checkpoints.")
+        and not key.endswith(DATA_KEYS)
     ]
     if changes:
         raise ResultsError(
@@ -314,9 +311,10 @@ def _cost_plan(study: Study, models: list[LanguageModel]) -> CostPlan | None:
     return CostPlan(size=largest, patch_len=config.transfer_learning.patch_len)
 
 
-def data_description(fingerprint: str, data_dir: Path | None) -> dict[str, Any]:
-    """What space.yaml says of the bars; `data_dir` null is the bundled sample."""
-    return {"data_dir": str(data_dir) if data_dir else None, "fingerprint": fingerprint}
+def data_description(data: DataConfig) -> dict[str, Any]:
+    """What space.yaml says of the bars that were loaded; null is the bundled sample."""
+    folder = None if data.data_dir == BUNDLED else data.data_dir
+    return {"data_dir": folder, "fingerprint": data.sha256}
 
 
 def ended_trials(run: RunFolder, study: RunnableStudy) -> list[EndedTrial]:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from stage1.base.metric_table import metric_names, metric_row
 from stage1.base.text import did_you_mean, dotted, shown
 from stage1.config import Config, Section, with_values
+from stage1.config.data import DATA_KEYS
 from stage1.config.rules import Fault, faults_of
 from stage1.data.windows import FEWEST_BARS
 from stage1.study.space import (
@@ -25,7 +26,7 @@ OWN_KEYS = {
     "training.seed": "must be left to --seed and design.seeds",
     "model.async_sampler": "must be set in the base configuration, the same for all trials",
     **dict.fromkeys(
-        ("data.timeframes", "data.kind", "data.channels", "data.step"),
+        ("data.timeframes", "data.kind", "data.channels", "data.step", *DATA_KEYS),
         "must be set in the base configuration, the same for all trials",
     ),
 }

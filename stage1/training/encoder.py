@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -18,11 +19,12 @@ from rich.progress import track
 from torch import Tensor
 
 from stage1 import __version__
-from stage1.base.errors import ResultsError
+from stage1.base.errors import DataError, ResultsError
 from stage1.base.files import atomic_path, must_be_writable, sha256_of_file
 from stage1.base.terminal import print_plain
 from stage1.base.text import brief, plural
 from stage1.config import Config
+from stage1.config.data import BUNDLED
 from stage1.data.bars import Bars, fingerprint
 from stage1.data.batches import WholeWindows, check_timeframes, slices, windows_at_once
 from stage1.data.gathering import Batch
@@ -82,14 +84,26 @@ def trained_model(trained: Trained) -> Stage1Model:
         ) from None
 
 
-def bars_for(config: Config, data_dir: Path | None) -> dict[str, Bars]:
-    """Load the bars, or the series, that a model reads; without a folder the bundled sample.
+def bars_for(config: Config, data_dir: str | Path | None) -> dict[str, Bars]:
+    """Load the bars, or the series, that a model reads: others than its training's only if named.
+
+    Args:
+        config: Of the training.
+        data_dir: Folder of prepared bars, or of a series, or `sample`, the bundled bars; None: that
+            of the training, if it still holds the same.
 
     Raises:
-        DataError: A timeframe or a channel is missing, the step is another, or a bar is not sound.
+        DataError: A timeframe or a channel is missing, the step is another, or a bar is not sound;
+            nothing says which bars, or they are no longer those of the training.
     """
-    if config.data.kind == "ohlc" and data_dir is not None and data_dir.is_dir():
-        check_timeframes(stored_timeframes(data_dir), config.data, f"{data_dir}:")
+    folder = data_dir if data_dir is not None else config.data.data_dir
+    if folder is None and config.data.kind == "ohlc":
+        raise DataError(
+            "the bars must be named with --data-dir, since the checkpoint does not say where those "
+            f"of its training lie; give their folder, or --data-dir {BUNDLED} for the bundled bars"
+        )
+    if config.data.kind == "ohlc" and folder not in (None, BUNDLED) and os.path.isdir(folder):
+        check_timeframes(stored_timeframes(Path(folder)), config.data, f"{folder}:")
     bars, _ = load_data(data_dir, config)
     return bars
 
@@ -109,13 +123,18 @@ class Vectors(NamedTuple):
 
 
 def encode_to_file(
-    checkpoint: Path, data_dir: Path | None, out: Path, *, stride: int | None, console: Console
+    checkpoint: Path,
+    data_dir: str | Path | None,
+    out: Path,
+    *,
+    stride: int | None,
+    console: Console,
 ) -> str:
     """Embed all windows of some bars, on the GPU where there is one; says what was written.
 
     Args:
         checkpoint: Of a training.
-        data_dir: Folder of prepared bars, or of a series; None for the bundled sample.
+        data_dir: As `bars_for` has it.
         out: The file to write.
         stride: Minutes, or steps of a series, between the ends of windows; None = as trained.
         console: Shows the progress.

@@ -40,12 +40,12 @@ LONGEST = 64
 """Bars shown of a window."""
 
 
-def evaluate_checkpoint(checkpoint: Path, data_dir: Path | None, *, warn: Warn) -> Evaluation:
+def evaluate_checkpoint(checkpoint: Path, data_dir: str | Path | None, *, warn: Warn) -> Evaluation:
     """Decode the validation windows and score them as the training did.
 
     Args:
         checkpoint: Of a training.
-        data_dir: Folder of prepared bars, or of a series; None for the bundled sample.
+        data_dir: As `bars_for` has it.
         warn: Takes a line when a batch does not fit into memory and is worked on in parts.
 
     Raises:

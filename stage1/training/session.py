@@ -17,6 +17,7 @@ from stage1.base.errors import ResultsError, TrialError
 from stage1.base.files import must_be_writable, write_text
 from stage1.base.terminal import print_plain
 from stage1.config import Config, config_yaml, with_values
+from stage1.config.data import DATA_KEYS
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_data
 from stage1.language_models.resolver import LanguageModel, resolve
@@ -35,7 +36,7 @@ def run_training(
     config: Config,
     folder: Path,
     *,
-    data_dir: Path | None,
+    data_dir: str | Path | None,
     checkpoint: Path | None,
     fast_dev_run: bool,
     console: Console,
@@ -48,7 +49,7 @@ def run_training(
     Args:
         config: Its batch size may be auto.
         folder: Of this training.
-        data_dir: Folder of prepared bars; None for the bundled sample.
+        data_dir: As `load_data` has it.
         checkpoint: To go on from; must belong to the same configuration.
         fast_dev_run: One step of each kind; nothing is written.
         console: Where to show.
@@ -104,7 +105,7 @@ def run_training(
                 **options,
             )
     except KeyboardInterrupt:
-        _print_how_to_resume(console, folder, data_dir)
+        _print_how_to_resume(console, folder)
         raise
     if not fast_dev_run:
         print_plain(console, f"Checkpoint: {folder / LAST_CHECKPOINT}")
@@ -113,7 +114,7 @@ def run_training(
 
 
 def _config_and_windows(
-    config: Config, data_dir: Path | None, checkpoint: Path | None
+    config: Config, data_dir: str | Path | None, checkpoint: Path | None
 ) -> tuple[Config, MarketWindows]:
     """The complete configuration and the bars of a training; they must fit its checkpoint."""
     trained = None if checkpoint is None else read_trained(checkpoint)
@@ -131,11 +132,10 @@ def _config_and_windows(
     return config, windows
 
 
-def _print_how_to_resume(console: Console, folder: Path, data_dir: Path | None) -> None:
+def _print_how_to_resume(console: Console, folder: Path) -> None:
     checkpoint = folder / LAST_CHECKPOINT
     if checkpoint.exists():
         command = ["python", "-m", "stage1.train", str(folder / CONFIG_COPY), "--out", str(folder)]
-        command += ["--data-dir", str(data_dir)] if data_dir else []
         command += ["--resume", str(checkpoint)]
         saved = "Stopped; the last whole epoch is saved. Go on with:"
         print_plain(console, f"{saved} {shlex.join(command)}")
@@ -170,14 +170,17 @@ def resumed_config(trained: Trained, config: Config) -> Config:
 
     Args:
         trained: The checkpoint.
-        config: Must be the checkpoint's own, but for a `training.batch_size` of auto, and channels
-            and step of a series, which may be null.
+        config: Must be the checkpoint's own, but for a `training.batch_size` of auto, channels and
+            step of a series, which may be null, and where the bars are: that they are the same is
+            told by their fingerprint.
 
     Raises:
         ResultsError: It is of another configuration (names the keys that differ).
     """
     then = trained.record.config
     completed: dict[str, Any] = {}
+    if then.data.data_dir:
+        completed |= {"data.data_dir": then.data.data_dir, "data.sha256": then.data.sha256}
     if config.training.batch_size == "auto":
         completed[_BATCH_SIZE] = then.training.batch_size
     if config.data.kind == "series":
@@ -189,7 +192,7 @@ def resumed_config(trained: Trained, config: Config) -> Config:
         f"{section}.{key}"
         for section, values in now.items()
         for key in values
-        if stored[section][key] != values[key]
+        if stored[section][key] != values[key] and f"{section}.{key}" not in DATA_KEYS
     ]
     if differing:
         raise ResultsError(

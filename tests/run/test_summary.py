@@ -303,15 +303,12 @@ def test_a_run_that_does_not_beat_interpolation_says_so(tabled, skills, beaten):
 
 
 def test_commands_can_be_pasted_into_a_shell():
-    space = changed_study(SPACE, data={"fingerprint": "0", "data_dir": "my data"})
-
     assert export_command(RunFolder(Path("my runs/a"))) == (
         "python -m stage1.export 'my runs/a' --out configs/best.yaml"
     )
-    assert train_command(Path("best.yaml"), space) == (
-        "python -m stage1.train best.yaml --data-dir 'my data'"
+    assert train_command(Path("my configs/best.yaml")) == (
+        "python -m stage1.train 'my configs/best.yaml'"
     )
-    assert train_command(Path("best.yaml"), SPACE) == "python -m stage1.train best.yaml"
 
 
 def test_a_metric_that_no_trial_recorded_gives_no_best_configuration(trials):

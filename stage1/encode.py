@@ -31,8 +31,10 @@ def encode(
     """Write a vector of every window and timeframe that the bars have, nothing hidden.
 
     Columns: window_end (UTC, when the window's bars are completed), timeframe,
-    vector. A vector is the mean of the encoder's codes over the timeframe's
-    bars. As in a training, no window lies across a gap longer than data.max_gap.
+    vector, mean, scale, in_training_period. A vector is the mean of the
+    encoder's codes over the timeframe's bars, which it sees as
+    (log price - mean) / scale. As in a training, no window lies across a gap
+    longer than data.max_gap.
     """
     # torch takes seconds to import: --help should not have to wait for it.
     from stage1.training.encoder import check_target, encode_to_file

@@ -20,6 +20,8 @@ from stage1.data.bars import fingerprint
 from stage1.encode import encode
 from stage1.training import encoder as embeddings
 
+COLUMNS = ["window_end", "timeframe", "vector", "mean", "scale", "in_training_period"]
+
 
 @pytest.fixture(scope="module")
 def bars(tmp_path_factory):
@@ -66,6 +68,69 @@ def test_the_vectors_are_those_of_the_loaded_encoder(checkpoint, every):
     np.testing.assert_allclose(vectors_of(every), expected.flatten(0, 1), atol=1e-5)
 
 
+def test_mean_and_scale_are_of_the_log_prices_that_the_vector_is_without(every, bars):
+    minutes = {"m1": 1, "m5": 5, "m15": 15}
+
+    for row in every.iloc[::101].itertuples():
+        table = pd.read_parquet(bars / f"{row.timeframe}.parquet")
+        ends = table["timestamp"] + pd.Timedelta(minutes=minutes[row.timeframe])
+        window = table[ends <= row.window_end].tail(16)  # seq_len
+        levels = np.log(window[["open", "high", "low", "close"]].to_numpy())
+        assert row.mean == pytest.approx(levels.mean(), rel=1e-12)
+        assert row.scale == pytest.approx(levels.std(), rel=1e-9)
+
+
+def test_what_reaches_into_the_time_of_the_training_is_marked(checkpoint, tmp_path, call_command):
+    later = write_market(tmp_path / "bars", 2600)
+    knows_its_end_alone = changed_checkpoint(
+        checkpoint,
+        tmp_path / "old.ckpt",
+        lambda content: content["stage1"]["bars"].pop("begins_at"),
+    )
+    # Its first training window began at midnight; they ended 1600 minutes later.
+    midnight, day = pd.Timestamp("2018-01-02", tz="UTC"), pd.Timedelta(days=1)
+    (earlier := tmp_path / "earlier").mkdir()
+    for file in later.iterdir():
+        table = pd.read_parquet(file)
+        table["timestamp"] -= day
+        table.to_parquet(earlier / file.name)
+
+    marks = {}
+    for name, ckpt, folder in (
+        ("later", checkpoint, later),
+        ("earlier", checkpoint, earlier),
+        ("old", knows_its_end_alone, earlier),
+    ):
+        out = tmp_path / f"{name}.parquet"
+        call_command(encode, ckpt, "--data-dir", folder, "--out", out, "--stride", 5)
+        marks[name] = pd.read_parquet(out).groupby("window_end")["in_training_period"].agg(set)
+
+    # Windows are as long as 16 bars of m15, and those that end on the clock's fifth minute begin
+    # with the last quarter before.
+    first = {
+        name: table.index.floor("15min") - pd.Timedelta(minutes=240)
+        for name, table in marks.items()
+    }
+    for name, table in marks.items():
+        expected = first[name] < midnight + pd.Timedelta(minutes=1600)
+        if name != "old":
+            expected &= table.index > midnight
+        assert table.tolist() == [{bool(mark)} for mark in expected]
+        assert len(set(expected)) == (1 if name == "old" else 2)
+
+
+def test_progress_is_a_line_at_every_tenth_where_there_is_no_terminal(
+    checkpoint, bars, tmp_path, call_command, monkeypatch
+):
+    monkeypatch.setattr(embeddings, "windows_at_once", lambda data: 10)
+
+    said = call_command(
+        encode, checkpoint, "--data-dir", bars, "--out", tmp_path / "e.parquet", "--stride", 1
+    )[1].splitlines()
+
+    assert said[:-1] == [f"{share}% of the windows are encoded" for share in range(10, 101, 10)]
+
+
 def test_a_stride_thins_the_windows_out_and_the_file_says_what_it_holds_and_comes_from(
     checkpoint, bars, every, tmp_path, call_command
 ):
@@ -76,7 +141,7 @@ def test_a_stride_thins_the_windows_out_and_the_file_says_what_it_holds_and_come
     assert some["window_end"].tolist() == expected["window_end"].tolist()
     np.testing.assert_allclose(vectors_of(some), vectors_of(expected), atol=1e-5)
     schema = pq.read_schema(out)
-    assert schema.names == ["window_end", "timeframe", "vector"]
+    assert schema.names == COLUMNS
     assert schema.field("window_end").type == pa.timestamp("us", tz="UTC")
     assert schema.field("timeframe").type == pa.string()
     assert schema.field("vector").type.list_size == 8
@@ -226,3 +291,6 @@ def test_the_windows_of_a_series_end_when_its_steps_do(tmp_path, call_command, s
     assert table["window_end"].tolist() == steps[64:101:4].repeat(2).tolist()
     assert table["timeframe"].tolist() == ["x1", "x4"] * 10
     assert pq.read_schema(out).metadata[b"stride_steps"] == b"4"
+    first = waves(100)[64 - 16 : 64]  # of x1, in the units of its channels
+    np.testing.assert_allclose(table["mean"][0], first.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(table["scale"][0], first.std(axis=0), rtol=1e-9)

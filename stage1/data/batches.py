@@ -280,6 +280,11 @@ class WholeWindows:
         """(windows,) unix seconds, increasing: when all bars of each window are completed."""
         return self._resident.kind.instants(self._index.ends)
 
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """(windows,) unix seconds: when the earliest bar of each window opens."""
+        return self._resident.kind.instants(self._index.starts)
+
     def batch(self, chosen: NDArray[np.int64]) -> Batch:
         """Gather the windows at these places of `ends`."""
         windows = self._index.take(chosen)

@@ -52,6 +52,8 @@ class BarsRecord(Section):
 
     sha256: str
     """Of all of them, as `stage1.data.bars.fingerprint` has it."""
+    begins_at: int | None = None
+    """Unix seconds; the first bar that was trained on opens. None: a version that did not say."""
     split_at: int
     """Unix seconds; bars completed by then were trained on, later ones validated."""
     timeframes: dict[str, TimeframeRecord]
@@ -146,12 +148,14 @@ def new_record(
     fingerprints: dict[str, str | None],
 ) -> dict[str, Any]:
     """The record of a training so far, as plain values that are safe to load."""
-    (split_at,) = kind_of(config.data).instants(np.array([windows.split.boundary])).tolist()
+    training = windows.split.training.starts.min(), windows.split.boundary
+    begins_at, split_at = kind_of(config.data).instants(np.array(training)).tolist()
     record = Record(
         config=config,
         fingerprints=Fingerprints.model_validate(fingerprints),
         bars=BarsRecord(
             sha256=windows.fingerprint,
+            begins_at=begins_at,
             split_at=split_at,
             timeframes=_timeframe_records(windows.training_statistics, config.data),
         ),

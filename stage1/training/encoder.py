@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +31,7 @@ from stage1.data.gathering import Batch
 from stage1.data.load import load_data, stored_timeframes
 from stage1.model.market_encoder import MarketEncoder
 from stage1.model.stage1_model import Stage1Model, model_of_weights
-from stage1.training.checkpoint import Trained, read_trained
+from stage1.training.checkpoint import BarsRecord, Trained, read_trained
 from stage1.training.memory import BatchGuard, Warn
 
 
@@ -61,11 +61,12 @@ def load_encoder(checkpoint: str | Path) -> MarketEncoder:
         ResultsError: Missing, damaged, not made here, or holding anything but tensors and plain
             values.
     """
-    trained = read_trained(Path(checkpoint))
-    encoder = MarketEncoder(
-        trained_model(trained), trained.record.config, trained.record.statistics
-    )
-    return encoder.eval()
+    return _encoder_of(read_trained(Path(checkpoint)))
+
+
+def _encoder_of(trained: Trained) -> MarketEncoder:
+    record = trained.record
+    return MarketEncoder(trained_model(trained), record.config, record.statistics).eval()
 
 
 def trained_model(trained: Trained) -> Stage1Model:
@@ -110,6 +111,8 @@ def bars_for(config: Config, data_dir: str | Path | None) -> dict[str, Bars]:
 
 ROW_GROUP_BYTES = 16 * 2**20
 """Of vectors in a row group, about: what is in memory before it is written."""
+MOST_SILENT = 10
+"""With fewer batches of windows nothing is said before the end."""
 _MARK = "stage1.encode"
 """Key of the file's metadata that says who wrote it."""
 
@@ -120,6 +123,9 @@ class Vectors(NamedTuple):
     window_end: NDArray[np.int64]  # (rows) unix seconds
     timeframe: NDArray[np.int8]  # (rows) place among the encoder's
     vector: NDArray[np.float32]  # (rows, d_model)
+    mean: NDArray[np.float64]  # (rows) log price, or (rows, channels) a series' values
+    scale: NDArray[np.float64]  # likewise
+    in_training_period: NDArray[np.bool_]  # (rows)
 
 
 def encode_to_file(
@@ -144,7 +150,8 @@ def encode_to_file(
         DataError: The bars lack a timeframe, or are too few.
         TrialError: Memory does not suffice for a single window.
     """
-    encoder = load_encoder(checkpoint)
+    trained = read_trained(checkpoint)
+    encoder = _encoder_of(trained)
     bars = bars_for(encoder.config, data_dir)
     windows = encoder.windows(bars, stride=stride)
     unit = windows.config.unit
@@ -155,17 +162,17 @@ def encode_to_file(
     }
     encoder.to(torch.accelerator.current_accelerator(check_available=True) or "cpu")
     warn = partial(print_plain, console)
-    parts = embeddings(encoder, windows, warn=warn)
-    shown = track(
-        parts,
-        description="windows",
-        total=-(-len(windows) // windows_at_once(windows.config)),
-        console=console,
-        disable=not console.is_terminal,
-    )
+    parts = embeddings(encoder, windows, trained.record.bars, warn=warn)
+    show = _progress_bar if console.is_terminal else _progress_lines
+    shown = show(parts, -(-len(windows) // windows_at_once(windows.config)), console)
     with must_be_writable(out, "file"):
         rows = write_embeddings(
-            shown, out, timeframes=encoder.timeframes, d_model=encoder.d_model, origin=origin
+            shown,
+            out,
+            timeframes=encoder.timeframes,
+            d_model=encoder.d_model,
+            channels=len(windows.config.channel_names) if unit == "steps" else None,
+            origin=origin,
         )
     first, last = (np.datetime64(int(end), "s") for end in windows.ends[[0, -1]])
     return (
@@ -175,7 +182,22 @@ def encode_to_file(
     )
 
 
-def embeddings(encoder: MarketEncoder, windows: WholeWindows, *, warn: Warn) -> Iterator[Vectors]:
+def _progress_bar(parts: Iterable[Vectors], count: int, console: Console) -> Iterable[Vectors]:
+    return track(parts, description="windows", total=count, console=console)
+
+
+def _progress_lines(parts: Iterable[Vectors], count: int, console: Console) -> Iterator[Vectors]:
+    """A line at every tenth of `count` parts, for a file or a pipe; none where they are few."""
+    for number, part in enumerate(parts, start=1):
+        yield part
+        tenths, before = (10 * done // count for done in (number, number - 1))
+        if count >= MOST_SILENT and tenths > before:
+            print_plain(console, f"{10 * tenths}% of the windows are encoded")
+
+
+def embeddings(
+    encoder: MarketEncoder, windows: WholeWindows, trained_on: BarsRecord, *, warn: Warn
+) -> Iterator[Vectors]:
     """Embed window after window of an encoder in evaluation mode, in order of time.
 
     Yields:
@@ -184,6 +206,9 @@ def embeddings(encoder: MarketEncoder, windows: WholeWindows, *, warn: Warn) -> 
     device = next(encoder.parameters()).device
     guard = BatchGuard("an encoded batch", warn)
     size = windows_at_once(encoder.config.data)
+    in_training_period = windows.starts < trained_on.split_at
+    if trained_on.begins_at is not None:
+        in_training_period &= windows.ends > trained_on.begins_at
 
     @torch.inference_mode()
     def embed(parts: list[Batch]) -> Tensor:
@@ -194,7 +219,12 @@ def embeddings(encoder: MarketEncoder, windows: WholeWindows, *, warn: Warn) -> 
         vectors = guard.run(batch, embed).numpy()
         window, timeframe = np.nonzero(batch.real.any(dim=2).numpy())
         yield Vectors(
-            windows.ends[chosen][window], timeframe.astype(np.int8), vectors[window, timeframe]
+            windows.ends[chosen][window],
+            timeframe.astype(np.int8),
+            vectors[window, timeframe],
+            batch.center.numpy()[window, timeframe],
+            batch.scale.numpy()[window, timeframe],
+            in_training_period[chosen][window],
         )
 
 
@@ -210,19 +240,25 @@ def write_embeddings(
     *,
     timeframes: tuple[str, ...],
     d_model: int,
+    channels: int | None = None,
     origin: dict[str, str],
 ) -> int:
     """Write embeddings as they come, atomically; gives the number of rows.
 
-    Columns: `window_end` (timestamp, UTC), `timeframe` (text), `vector` (`d_model` times float32).
-    `origin` is kept as metadata of the file.
+    Columns: `window_end` (timestamp, UTC), `timeframe` (text), `vector` (`d_model` times float32),
+    `mean` and `scale` (float64; of a series so many times as it has channels, None = of bars), and
+    `in_training_period` (bool). `origin` is kept as metadata of the file.
     """
-    element = pa.field("element", pa.float32(), nullable=False)
-    fields = [
-        pa.field("window_end", pa.timestamp("us", tz="UTC"), nullable=False),
-        pa.field("timeframe", pa.string(), nullable=False),
-        pa.field("vector", pa.list_(element, d_model), nullable=False),
-    ]
+    statistic = pa.float64() if channels is None else _list_of(pa.float64(), channels)
+    columns = {
+        "window_end": pa.timestamp("us", tz="UTC"),
+        "timeframe": pa.string(),
+        "vector": _list_of(pa.float32(), d_model),
+        "mean": statistic,
+        "scale": statistic,
+        "in_training_period": pa.bool_(),
+    }
+    fields = [pa.field(name, kind, nullable=False) for name, kind in columns.items()]
     schema = pa.schema(fields, metadata={_MARK: __version__, **origin})
     names = np.array(timeframes)
     rows = 0
@@ -231,13 +267,25 @@ def write_embeddings(
         pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=["timeframe"]) as writer,
     ):
         for group in _groups(parts, max(ROW_GROUP_BYTES // (4 * d_model), 1)):
-            stamps = pa.array(group.window_end * 1_000_000, schema.field("window_end").type)
-            flat = pa.array(group.vector.reshape(-1))
-            vectors = pa.FixedSizeListArray.from_arrays(flat, type=schema.field("vector").type)
-            columns = [stamps, pa.array(names[group.timeframe]), vectors]
-            writer.write_table(pa.table(columns, schema=schema))
+            values = group._asdict() | {
+                "window_end": group.window_end * 1_000_000,
+                "timeframe": names[group.timeframe],
+            }
+            arrays = [_column(values[name], kind) for name, kind in columns.items()]
+            writer.write_table(pa.table(arrays, schema=schema))
             rows += len(group.window_end)
     return rows
+
+
+def _list_of(kind: pa.DataType, length: int) -> pa.DataType:
+    return pa.list_(pa.field("element", kind, nullable=False), length)
+
+
+def _column(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
+    """Numbers, or rows of them, as a column."""
+    if values.ndim == 1:
+        return pa.array(values, kind)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), type=kind)
 
 
 def _groups(parts: Iterable[Vectors], rows: int) -> Iterator[Vectors]:

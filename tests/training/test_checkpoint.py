@@ -32,6 +32,7 @@ def test_a_checkpoint_says_what_it_was_trained_on(checkpoint):
 
     assert record.bars.sha256 == fingerprint(bars)
     midnight = bars["m1"].open_time[0]
+    assert record.bars.begins_at == midnight
     assert record.bars.split_at == midnight + 60 * 1600  # four fifths of 2000 minutes
     for name, minutes in (("m1", 1), ("m5", 5), ("m15", 15)):
         count = 1600 // minutes
@@ -45,7 +46,7 @@ def test_a_checkpoint_says_what_it_was_trained_on(checkpoint):
 def test_the_statistics_of_bars_are_kept_under_the_same_names_as_ever(checkpoint):
     kept = torch.load(checkpoint, weights_only=True)["stage1"]["bars"]
 
-    assert list(kept) == ["sha256", "split_at", "timeframes"]
+    assert list(kept) == ["sha256", "begins_at", "split_at", "timeframes"]
     for found in kept["timeframes"].values():
         assert list(found) == ["bars", "log_price_mean", "log_price_std"]
 
@@ -56,6 +57,7 @@ def test_a_checkpoint_of_a_series_has_the_statistics_of_every_channel(series_che
     record = read_trained(series_checkpoint).record
 
     assert record.bars.sha256 == fingerprint(series)
+    assert record.bars.begins_at == 0
     assert record.bars.split_at == 280 * 3600  # seven tenths of 400 hours, from 1970 on
     for name, count in (("x1", 280), ("x4", 70)):
         values, found = series[name].prices[:count], record.bars.timeframes[name]

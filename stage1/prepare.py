@@ -83,9 +83,14 @@ def prepare(
         typer.Option(
             help="What to mend, where rows break a rule; once for each repair. drop-invalid drops "
             "rows that cannot be right, sort puts rows in order of time, drop-duplicates keeps the "
-            "first row of each time. Without it nothing is mended."
+            "first row of each time, drop-still drops bars that do not move from the close before. "
+            "Without it nothing is mended."
         ),
     ] = None,
+    trust_prices: Annotated[
+        bool,
+        typer.Option(help="Take bars though those beside them say that their prices are wrong."),
+    ] = False,
 ) -> None:
     """Check 1-minute bars and write them in every timeframe.
 
@@ -114,7 +119,14 @@ def prepare(
     else:
         names = list(MINUTES) if timeframes is None else _parse_timeframes(timeframes)
         clock = _clock(tz, stamped, parse_step("1min"))
-        prepared = prepare_bars(source, names, dialect=dialect, clock=clock, repairs=repairs)
+        prepared = prepare_bars(
+            source,
+            names,
+            dialect=dialect,
+            clock=clock,
+            repairs=repairs,
+            trust_prices=trust_prices,
+        )
     _write(out, prepared)
     print(f"{out}: {prepared.summary}")
 

@@ -99,6 +99,7 @@ class Repair(StrEnum):
     DROP_INVALID = "drop-invalid"
     SORT = "sort"
     DROP_DUPLICATES = "drop-duplicates"
+    DROP_STILL = "drop-still"
 
 
 class Fault(NamedTuple):
@@ -110,8 +111,13 @@ class Fault(NamedTuple):
     """Where the rows stand in their file."""
     value: Callable[[int], str]
     """What the n-th of these lines has instead."""
-    repair: Repair
-    """What takes these faults away."""
+    repair: Repair | None
+    """What takes these faults away; None if only people can."""
+    instead: str = ""
+    """What else may be wrong, and what to do then: the repair must touch few rows, as many would
+    mean that the file is misread. Empty where any number may be repaired."""
+    always: bool = False
+    """Whether that is to be said also of few rows."""
 
 
 class Rows(NamedTuple):
@@ -138,6 +144,8 @@ class Rows(NamedTuple):
     """What a row is to be; of a series, a step."""
     unix_times: bool = False
     """Whether the times are written as unix times."""
+    blank: Callable[[NDArray[np.int64], str], NDArray[np.bool_]] | None = None
+    """At which of some lines a column is empty; None if it never is."""
     left_out: str = ""
     """Columns without numbers that a series was not asked for, each with an example."""
 
@@ -153,13 +161,15 @@ def faults_where(
     rule: str,
     value: Callable[[int], str],
     repair: Repair = Repair.DROP_INVALID,
+    instead: str = "",
+    always: bool = False,
 ) -> list[Fault]:
     """The rows where `broken` is True as one fault; none if there are no such rows.
 
     `lines`, (rows,), is where the rows stand in their file, `value` what a row, counted from 0,
-    has instead.
+    has instead. All else as `Fault` has it.
     """
     where = np.flatnonzero(broken)
     if len(where) == 0:
         return []
-    return [Fault(rule, lines[where], lambda n: value(int(where[n])), repair)]
+    return [Fault(rule, lines[where], lambda n: value(int(where[n])), repair, instead, always)]

@@ -13,11 +13,25 @@ from stage1.base.errors import DataError
 from stage1.base.steps import Step
 from stage1.base.text import plural
 from stage1.data.bars import UNREADABLE, Bars, Fault, Repair, Rows, faults_where
+from stage1.data.plausibility import in_future, standing_still, unlikely
 
 SHOWN = 20
 """At most this many faults are written out; the rest are counted."""
 LARGEST = 1e100
 """Of a series' values; the squares of larger ones would not be finite."""
+SMALL_SHARE = 0.01
+"""Of a file's rows may be dropped for other faults than empty cells."""
+FEW_ROWS = 2
+"""May be so even in short files, if they are not more than half."""
+ORDER = (
+    "if the columns are in another order, name each in the first line by what it holds, such as "
+    "timestamp,low,high,open,close,volume"
+)
+PLAIN_NUMBERS = "write prices as plain numbers above 0, such as 45100.5, or leave them empty"
+CONTRADICTION = (
+    "if the file holds several symbols, keep one; if its clock was set back in autumn, name its "
+    "zone with --tz; else it is the first of the rows that is kept"
+)
 
 Rules = Callable[[Rows], list[Fault]]
 """What finds every fault of rows; a row can have several."""
@@ -56,6 +70,7 @@ def bar_rules(minutes: int) -> Rules:
             (rows.open_time != UNREADABLE) & (rows.open_time % 60 != 0),
             rule="time must be on a whole minute",
             value=rows.as_written("time"),
+            instead="make 1-minute bars of them first",
         )
         in_order = _time_faults(rows, minutes, format_time)
         return [*rows.faults, *_price_faults(rows), *off_the_minute, *in_order]
@@ -63,7 +78,18 @@ def bar_rules(minutes: int) -> Rules:
     return find
 
 
-MINUTE_BARS = Spacing(bar_rules(1), "bar", "1-minute bars", "minute", format_time)
+def minute_bars(*, trust_prices: bool = False) -> Spacing:
+    """The rules for new bars: those of each row, then what rows beside each other betray.
+
+    `trust_prices` leaves out the latter for prices, as do the bars of a folder that is ready.
+    """
+    of_each = bar_rules(1)
+
+    def find(rows: Rows) -> list[Fault]:
+        faults = [*of_each(rows), *in_future(rows)]
+        return faults if faults or trust_prices else unlikely(rows)
+
+    return Spacing(find, "bar", "1-minute bars", "minute", format_time)
 
 
 def steps_of_series(step: Step) -> Spacing:
@@ -75,7 +101,7 @@ def steps_of_series(step: Step) -> Spacing:
     def find(rows: Rows) -> list[Fault]:
         broken = ~(np.abs(rows.prices) <= LARGEST)
         rule = "must be a finite number, at most 1e100 in size"
-        numbers = _number_faults(rows, broken, rule=rule)
+        numbers = _number_faults(rows, broken, rule, "")
         return [*rows.faults, *numbers, *_time_faults(rows, 1, time_text)]
 
     return Spacing(find, "row", f"{step.text} apart", "step", time_text)
@@ -84,7 +110,7 @@ def steps_of_series(step: Step) -> Spacing:
 def sound_bars(rows: Rows, rules: Rules, advice: str | None = None) -> Bars:
     """Rows as bars, if every one of them keeps the rules.
 
-    `advice` is what to do about faults; by default the repairs that would take them away.
+    `advice` is what to do about faults; by default what would take them away.
 
     Raises:
         DataError: No rows, or some break a rule: one line for each fault, up to `SHOWN`.
@@ -93,11 +119,12 @@ def sound_bars(rows: Rows, rules: Rules, advice: str | None = None) -> Bars:
         raise no_rows(rows.path, rows.row)
     faults = rules(rows)
     if faults:
-        raise DataError(_describe(rows, faults, advice))
+        rule = f"every row must be a sound {rows.row}"
+        raise DataError(_describe(rows, faults, rule, advice or _advice(rows, rules, faults)))
     return Bars(rows.open_time, rows.prices)
 
 
-def _describe(rows: Rows, faults: Sequence[Fault], advice: str | None) -> str:
+def _describe(rows: Rows, faults: Sequence[Fault], rule: str, advice: str) -> str:
     """Faults in the order of the file, one line each, under a line with their number."""
     total = sum(len(fault.lines) for fault in faults)
     places = np.concatenate([fault.lines for fault in faults])
@@ -108,15 +135,72 @@ def _describe(rows: Rows, faults: Sequence[Fault], advice: str | None) -> str:
         f"got {faults[owners[k]].value(int(positions[k]))}"
         for k in np.argsort(places, kind="stable")[:SHOWN]
     ]
-    if advice is None:
-        options = sorted({f"--repair {fault.repair}" for fault in faults})
-        advice = f"mend the file, or use {' '.join(options)}"
-        if rows.row == "step" and any(f.repair == Repair.DROP_INVALID for f in faults):
-            advice += ", or take other columns with --channels"
     count = plural(total, "fault")
     counted = f"{count} (the first {SHOWN} below)" if total > SHOWN else count
-    headline = f"{rows.path}: every row must be a sound {rows.row}, got {counted}; {advice}"
-    return "\n".join([headline, *shown])
+    return "\n".join([f"{rows.path}: {rule}, got {counted}; {advice}", *shown])
+
+
+def _advice(rows: Rows, rules: Rules, faults: list[Fault]) -> str:
+    """The repairs that together leave sound rows, and what else may be meant; tried out here."""
+    wanted: set[Repair] = set()
+    doubts: dict[str, None] = {}
+    repaired = rows
+    while faults:
+        if any(too_many(repaired, faults, repair) for repair in Repair):
+            return f"mend the file: {_what_instead(faults)}"
+        doubts |= dict.fromkeys(fault.instead for fault in faults if fault.always and fault.instead)
+        repairs = {fault.repair for fault in faults if fault.repair} - wanted
+        if not repairs:
+            return "; ".join(("mend the file", *doubts))
+        wanted |= repairs
+        try:
+            repaired, _ = repair_rows(rows, wanted, rules)
+        except TooManyError as error:
+            return f"mend the file: {error.advice}"
+        faults = rules(repaired)
+    options = " ".join(f"--repair {repair}" for repair in Repair if repair in wanted)
+    text = f"mend the file, or use {options}"
+    if rows.row == "step" and Repair.DROP_INVALID in wanted:
+        text += ", or take other columns with --channels"
+    return "; ".join((text, *doubts))
+
+
+def _what_instead(faults: Sequence[Fault]) -> str:
+    """What to do about faults that are too many to be repaired, by the most frequent of them."""
+    return max((fault for fault in faults if fault.instead), key=lambda f: len(f.lines)).instead
+
+
+class TooManyError(DataError):
+    """A repair would touch so many rows that the file must be misread; `advice` says what to do."""
+
+    def __init__(self, message: str, advice: str) -> None:
+        super().__init__(message)
+        self.advice = advice
+
+
+def too_many(rows: Rows, faults: Collection[Fault], repair: Repair) -> list[Fault]:
+    """The faults that this repair must not take away, as they are more than `SMALL_SHARE`.
+
+    Empty cells do not count: what is not there is a gap.
+    """
+    doubtful = [fault for fault in faults if fault.repair == repair and fault.instead]
+    few = max(SMALL_SHARE * len(rows.lines), min(FEW_ROWS, len(rows.lines) // 2))
+    return doubtful if len(_distinct_lines(doubtful)) > few else []
+
+
+def _distinct_lines(faults: Collection[Fault]) -> NDArray[np.int64]:
+    return np.unique(np.concatenate([f.lines for f in faults] or [np.empty(0, np.int64)]))
+
+
+def _require_few(rows: Rows, faults: Collection[Fault], repair: Repair) -> None:
+    many = too_many(rows, faults, repair)
+    if many:
+        advice = _what_instead(many)
+        rule = (
+            f"--repair {repair} must drop at most {SMALL_SHARE:.0%} of {len(rows.lines):,} rows "
+            "for other faults than empty cells"
+        )
+        raise TooManyError(_describe(rows, many, rule, advice), advice)
 
 
 def repair_rows(rows: Rows, wanted: Collection[Repair], rules: Rules) -> tuple[Rows, list[str]]:
@@ -124,18 +208,22 @@ def repair_rows(rows: Rows, wanted: Collection[Repair], rules: Rules) -> tuple[R
 
     `drop-invalid` drops every row whose own content breaks a rule (also a local time that the
     change of clocks skips, or leaves undecided), `sort` puts rows in order of time,
-    `drop-duplicates` keeps the first row of each time.
+    `drop-duplicates` keeps the first row of each time, `drop-still` drops bars that do not move.
+    Once the rows are in order, `drop-invalid` also drops those that their neighbours say are wrong.
 
     Returns:
         The rows that are left, and a line about each repair.
 
     Raises:
+        TooManyError: A repair would drop more than a small share of the rows for what may be no
+            fault of theirs.
         DataError: More than half of the rows of a series are invalid.
     """
     notes = []
     if Repair.DROP_INVALID in wanted:
         invalid = [f for f in rules(rows) if f.repair == Repair.DROP_INVALID]
-        lines = np.unique(np.concatenate([f.lines for f in invalid] or [np.empty(0, np.int64)]))
+        _require_few(rows, invalid, Repair.DROP_INVALID)
+        lines = _distinct_lines(invalid)
         sound = ~np.isin(rows.lines, lines)
         if rows.row == "step" and len(lines) > sound.sum():
             raise DataError(
@@ -150,17 +238,42 @@ def repair_rows(rows: Rows, wanted: Collection[Repair], rules: Rules) -> tuple[R
         rows = _take(rows, np.argsort(rows.open_time, kind="stable"))
         notes.append(f"sorted by time ({plural(moved, 'row')} came before the one above)")
     if Repair.DROP_DUPLICATES in wanted:
-        _, first, inverse = np.unique(rows.open_time, return_index=True, return_inverse=True)
-        keep = rows.open_time == UNREADABLE
-        keep[first] = True
-        differ = (rows.prices != rows.prices[first[inverse]]).any(axis=1) & ~keep
-        values = "prices" if rows.row == "bar" else "values"
-        notes.append(
-            f"dropped {plural(int((~keep).sum()), 'row')} with a time that was there already, "
-            f"{int(differ.sum()):,} of them with other {values}"
-        )
-        rows = _take(rows, keep)
+        rows, note = _without_duplicates(rows, rules)
+        notes.append(note)
+    if Repair.DROP_INVALID in wanted:
+        rows, dropped = _without_far(rows, rules)
+        notes += [f"dropped {plural(dropped, 'row')} far from those beside it"] * (dropped > 0)
+    if Repair.DROP_STILL in wanted:
+        still = standing_still(rows)
+        rows = _take(rows, ~still)
+        notes.append(f"dropped {plural(int(still.sum()), 'bar')} that did not move")
     return rows, notes
+
+
+def _without_duplicates(rows: Rows, rules: Rules) -> tuple[Rows, str]:
+    _require_few(rows, rules(rows), Repair.DROP_DUPLICATES)
+    _, first, inverse = np.unique(rows.open_time, return_index=True, return_inverse=True)
+    keep = rows.open_time == UNREADABLE
+    keep[first] = True
+    differ = (rows.prices != rows.prices[first[inverse]]).any(axis=1) & ~keep
+    note = (
+        f"dropped {plural(int((~keep).sum()), 'row')} with a time that was there already, "
+        f"{int(differ.sum()):,} of them with other {_values(rows)}"
+    )
+    return _take(rows, keep), note
+
+
+def _without_far(rows: Rows, rules: Rules) -> tuple[Rows, int]:
+    """Drop rows until no price stands out, or something else is wrong; and how many."""
+    count = len(rows.lines)
+    while far := [f for f in rules(rows) if f.repair == Repair.DROP_INVALID]:
+        _require_few(rows, far, Repair.DROP_INVALID)
+        rows = _take(rows, ~np.isin(rows.lines, _distinct_lines(far)))
+    return rows, count - len(rows.lines)
+
+
+def _values(rows: Rows) -> str:
+    return "prices" if rows.row == "bar" else "values"
 
 
 def _take(rows: Rows, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Rows:
@@ -172,7 +285,7 @@ def _take(rows: Rows, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Rows:
 def _price_faults(rows: Rows) -> Iterator[Fault]:
     open_, high, low, close = rows.prices.T
     broken = ~((rows.prices > 0) & (rows.prices < np.inf))
-    yield from _number_faults(rows, broken, rule="must be a finite number > 0")
+    yield from _number_faults(rows, broken, "must be a finite number > 0", PLAIN_NUMBERS)
     # A price that is no number is NaN, every comparison with it False: it is reported once.
     top, bottom = np.maximum(open_, close), np.minimum(open_, close)
     yield from faults_where(
@@ -180,21 +293,38 @@ def _price_faults(rows: Rows) -> Iterator[Fault]:
         high < top,
         rule="high must be >= max(open, close)",
         value=lambda row: f"{high[row]} < {top[row]}",
+        instead=ORDER,
     )
     yield from faults_where(
         rows.lines,
         low > bottom,
         rule="low must be <= min(open, close)",
         value=lambda row: f"{low[row]} > {bottom[row]}",
+        instead=ORDER,
     )
 
 
-def _number_faults(rows: Rows, broken: NDArray[np.bool_], *, rule: str) -> Iterator[Fault]:
-    """A fault for each column that has rows where `broken`, (rows, columns), is True."""
+def _number_faults(
+    rows: Rows, broken: NDArray[np.bool_], rule: str, instead: str
+) -> Iterator[Fault]:
+    """A fault for each column that has rows where `broken`, (rows, columns), is True.
+
+    Those that are empty are another than those with something in them.
+    """
     for name, column in zip(rows.names, broken.T, strict=True):
-        yield from faults_where(
-            rows.lines, column, rule=f"{name} {rule}", value=rows.as_written(name)
-        )
+        if not column.any():
+            continue
+        blank = np.zeros(len(column), dtype=bool)
+        if rows.blank:
+            blank[column] = rows.blank(rows.lines[column], name)
+        for where, advice in ((blank, ""), (column & ~blank, instead)):
+            yield from faults_where(
+                rows.lines,
+                where,
+                rule=f"{name} {rule}",
+                value=rows.as_written(name),
+                instead=advice,
+            )
 
 
 def _time_faults(rows: Rows, minutes: int, time_text: Callable[[int], str]) -> Iterator[Fault]:
@@ -202,6 +332,11 @@ def _time_faults(rows: Rows, minutes: int, time_text: Callable[[int], str]) -> I
     readable = rows.open_time != UNREADABLE
     times, lines = rows.open_time[readable], rows.lines[readable]
     steps = np.diff(times, prepend=times[:1] - 60 * minutes)
+    repeated = steps == 0
+    contradicting = np.zeros_like(repeated)
+    if repeated.any():
+        prices = rows.prices[readable]
+        contradicting[1:] = repeated[1:] & (prices[1:] != prices[:-1]).any(axis=1)
 
     def after_previous(row: int) -> str:
         return (
@@ -209,13 +344,24 @@ def _time_faults(rows: Rows, minutes: int, time_text: Callable[[int], str]) -> I
             f"({rows.unit} {lines[row - 1]})"
         )
 
+    with_other = f"time must not repeat with other {_values(rows)}"
     too_near = f"time must be {minutes} minutes or more after the row before"
-    for broken, rule, repair in (
-        (steps < 0, "time must be later than the row before", Repair.SORT),
-        (steps == 0, "time must not repeat", Repair.DROP_DUPLICATES),
-        ((steps > 0) & (steps < 60 * minutes) & (minutes > 1), too_near, Repair.DROP_INVALID),
+    drop, between = Repair.DROP_DUPLICATES, (steps > 0) & (steps < 60 * minutes) & (minutes > 1)
+    for broken, rule, repair, instead in (
+        (steps < 0, "time must be later than the row before", Repair.SORT, ""),
+        (repeated & ~contradicting, "time must not repeat", drop, ""),
+        (contradicting, with_other, drop, CONTRADICTION),
+        (between, too_near, Repair.DROP_INVALID, ""),
     ):
-        yield from faults_where(lines, broken, rule=rule, value=after_previous, repair=repair)
+        yield from faults_where(
+            lines,
+            broken,
+            rule=rule,
+            value=after_previous,
+            repair=repair,
+            instead=instead,
+            always=True,
+        )
 
 
 def describe_times(m1: Bars, spacing: Spacing) -> str:

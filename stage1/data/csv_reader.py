@@ -40,6 +40,10 @@ HEAD_BYTES = 65_536
 """The first two lines of a file lie within its first so many bytes."""
 
 
+NOTHING = ("", "nan", "null", "none", "na", "n/a", "-")
+"""What programs write where there is no number, in lower case."""
+
+
 class Head(NamedTuple):
     """The start of a file."""
 
@@ -65,6 +69,12 @@ class Table(NamedTuple):
     def cell(self, line: int, column: str) -> str:
         """What the file says at a line."""
         return str(self.texts[column][int(np.searchsorted(self.lines, line))])
+
+    def blank(self, lines: NDArray[np.int64], column: str) -> NDArray[np.bool_]:
+        """At which of these lines nothing stands in a column, or a word for nothing."""
+        texts = self.texts[column].take(pa.array(np.searchsorted(self.lines, lines)))
+        words = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
+        return np.asarray(pc.is_in(words, value_set=pa.array(NOTHING)))
 
 
 def read_csv(path: Path, *, dialect: str = ANY_DIALECT, clock: Clock = UTC) -> Rows:
@@ -130,6 +140,7 @@ def _read_rows(path: Path, head: Head, layout: Layout, clock: Clock) -> Rows:
         cell=table.cell,
         names=layout.names,
         row=row,
+        blank=table.blank,
         unix_times=template == UNIX,
     )
 
@@ -238,6 +249,7 @@ def _number_lines(skip: int, rows: int, ragged: list[Any]) -> tuple[NDArray[np.i
         np.array([row.number for row in filled]),
         lambda n: f"{filled[n].actual_columns}",
         Repair.DROP_INVALID,
+        "save it again with the same number of cells in every line",
     )
     return numbers[is_row], [fault]
 

@@ -12,11 +12,12 @@ import numpy as np
 from stage1.base.files import sha256_of_file
 from stage1.base.steps import Step
 from stage1.base.text import plural
+from stage1.data import plausibility
 from stage1.data.bars import Bars, Repair, Rows, resample_all
 from stage1.data.checks import (
-    MINUTE_BARS,
     Spacing,
     describe_times,
+    minute_bars,
     repair_rows,
     require_neighbours,
     sound_bars,
@@ -44,6 +45,7 @@ def prepare_bars(
     dialect: str,
     clock: Clock,
     repairs: Collection[Repair],
+    trust_prices: bool,
 ) -> Prepared:
     """Read 1-minute bars, check every one, and aggregate them; what is found is printed.
 
@@ -53,6 +55,7 @@ def prepare_bars(
         dialect: That the CSV must be of, or auto.
         clock: What times without a zone were read from.
         repairs: What to mend.
+        trust_prices: Whether prices that bars beside them speak against are right.
 
     Raises:
         DataError: The file cannot be read, or breaks a rule.
@@ -61,7 +64,7 @@ def prepare_bars(
         rows = read_parquet(source, clock=clock)
     else:
         rows = read_csv(source, dialect=dialect, clock=clock)
-    m1, source_stats = _sound(rows, repairs, MINUTE_BARS, clock=clock)
+    m1, source_stats = _sound(rows, repairs, minute_bars(trust_prices=trust_prices), clock=clock)
     derived = resample_all(m1, timeframes)
     return Prepared(
         {f"{name}.parquet": partial(write_parquet, bars) for name, bars in derived.items()},
@@ -111,6 +114,8 @@ def _sound(
         print(f"repair: {note}")
     bars = sound_bars(repaired, spacing.rules)
     print(describe_times(bars, spacing))
+    for note in plausibility.notes(repaired) if spacing.row == "bar" else ():
+        print(note)
     require_neighbours(rows.path, bars, spacing)
     return bars, {
         "file": rows.path.name,

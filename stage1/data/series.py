@@ -70,6 +70,7 @@ def on_steps(rows: Rows, step: Step) -> Rows:
         misplaced,
         rule=f"time must be a whole number of steps of {step.text} from the other rows'",
         value=rows.as_written("time"),
+        instead="if days or hours are those of a zone, name it with --tz; else mend --step",
     )
     return rows._replace(open_time=numbers, faults=(*rows.faults, *faults))
 

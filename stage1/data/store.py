@@ -78,6 +78,7 @@ def read_parquet(
         cell=cell,
         names=names,
         row=row,
+        blank=lambda some, name: np.isnan(prices[some - 1, names.index(name)]),
         unix_times=times.unix,
     )
 

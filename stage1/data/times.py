@@ -46,6 +46,10 @@ class Clock(NamedTuple):
 
 
 UTC = Clock()
+OTHER_CLOCK = (
+    "if the clock is another than that of --tz, one without summer time perhaps, name it; if times "
+    "are those of the end, use --stamped end"
+)
 
 
 class Times(NamedTuple):
@@ -198,6 +202,8 @@ class Instants(NamedTuple):
     """(rows,) unix seconds; `UNREADABLE` where the row names no instant."""
     broken: dict[str, NDArray[np.bool_]]
     """The rules for a time, and which rows break them."""
+    instead: str = "write every time as in the first row"
+    """What to do where many rows do."""
 
     def faults(self, lines: NDArray[np.int64], cell: Callable[[int, str], str]) -> list[Fault]:
         """The broken rules as faults of the file that has these lines and cells."""
@@ -209,6 +215,8 @@ class Instants(NamedTuple):
                 broken,
                 rule=rule,
                 value=lambda row: shown(cell(int(lines[row]), "time")),
+                instead=self.instead,
+                always=self.instead is OTHER_CLOCK,
             )
         ]
 
@@ -247,7 +255,7 @@ def to_instants(times: Times, clock: Clock, path: Path) -> Instants:
             f"{path}: --tz must be left out for times that name their zone, got {clock.zone}"
         )
     instants = local_to_utc(seconds, clock.zone)
-    return Instants(instants.seconds, rules | instants.broken)
+    return Instants(instants.seconds, rules | instants.broken, OTHER_CLOCK)
 
 
 def _split_zone(text: str) -> tuple[str, int]:

@@ -80,7 +80,7 @@ def test_faults_are_told_in_the_order_of_the_file_with_line_rule_and_value():
 
     assert str(caught.value).split("\n") == [
         "m1.csv: every row must be a sound bar, got 3 faults; mend the file, or use "
-        "--repair drop-duplicates --repair drop-invalid",
+        "--repair drop-invalid --repair drop-duplicates",
         "m1.csv: line 3: time must not repeat, "
         "got 2018-01-02 00:00 UTC after 2018-01-02 00:00 (line 2)",
         "m1.csv: line 4: high must be >= max(open, close), got 1.5 < 2.0",

@@ -270,7 +270,8 @@ def test_no_channel_of_parquet_is_called_time(call_command, tmp_path, options):
         ),
         pytest.param(
             "2001-01-01 01:00:00,1,2,3",
-            "time must not repeat, got 2001-01-01 01:00 UTC after 2001-01-01 01:00 (line 3)",
+            "time must not repeat with other values, "
+            "got 2001-01-01 01:00 UTC after 2001-01-01 01:00 (line 3)",
             id="two rows in a step",
         ),
     ],

@@ -1,0 +1,258 @@
+"""What no single row shows, but its neighbours do: prices that cannot be, copies, filled weekends.
+
+The rules here take rows that are sound one by one and in order of time. They compare prices with
+those beside them only by their ratio, so that they hold for any market and any unit. They know
+neither a price that is right nor a clock; what they find is named and left to people.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stage1.base.text import plural, shown
+from stage1.data.bars import UNREADABLE, Fault, Rows, faults_where
+
+FAR = 5.0
+"""A price so many times above or below those on both sides of it is no price: a lost decimal point
+makes it 10 or more, and real bars (1.1 million of EUR/USD, 14 days of BTC/USD) stay below 1.04."""
+EDGE = 3
+"""Rows before the first jump or after the last one that may be wrong rather than the rest."""
+APART = 1.01
+"""Bars so far above or below both their neighbours do not even touch them."""
+SHARE_APART = 0.1
+"""Of bars that lie apart; in real 1-minute bars none in ten thousand does."""
+SWAPPED = 2.0
+"""By their medians, the open is so many times further from the close before than the close from the
+open before, where the two columns are swapped; in real bars it is 1/10 of that."""
+FEWEST = 20
+"""Pairs of bars without which nothing is said of swapped columns."""
+HOUR, COPIED = 3600, 30
+"""Seconds, and the bars in a row that are those of an hour before from which on it is a copy."""
+TELLING_JUMP, TELLING_WICK = 1.5, 1.2
+"""Ratios from which on a price is told, as a note."""
+STILL_SHARE, STILL_RUN = 0.1, 120
+"""Share of bars, or bars in a row, without any movement from which on they are told."""
+SOON = 2 * 86_400
+"""Seconds that times may be ahead of this machine's clock."""
+
+TRUST = "if the prices are right, use --trust-prices"
+_SYMBOLS = f"if the file holds several symbols, keep one; {TRUST}"
+
+
+def in_future(rows: Rows) -> list[Fault]:
+    """Rows of times that this machine's clock has not reached."""
+    now = int(time.time())
+    today = np.datetime64(now, "s").astype("M8[D]")
+    return faults_where(
+        rows.lines,
+        rows.open_time > now + SOON,
+        rule="time must not lie in the future",
+        value=lambda row: f"{shown(rows.cell(int(rows.lines[row]), 'time'))} (today is {today})",
+        instead="if the years are of another calendar (Buddhist ones are 543 ahead), write those "
+        "of the common one; if this machine's date is wrong, set it",
+        always=True,
+    )
+
+
+def unlikely(rows: Rows) -> list[Fault]:
+    """Prices that their neighbours say are wrong. Rows must be sound bars, in order of time."""
+    if len(rows.lines) < 2:
+        return []
+    return [*far_prices(rows), *_lying_apart(rows), *_swapped(rows), *_copied_hours(rows)]
+
+
+def far_prices(rows: Rows) -> Iterator[Fault]:
+    """Prices, also several rows of them, `FAR` from those before and those after them.
+
+    A price that jumps and stays, as in a crash or a split, is none. At the begin and the end of the
+    file up to `EDGE` rows are compared with those on their one side.
+    """
+    for column, name in enumerate(rows.names):
+        prices = rows.prices[:, column]
+        before, after = prices[:-1], prices[1:]
+        jumps = np.flatnonzero((after >= FAR * before) | (before >= FAR * after)) + 1
+        if len(jumps) == 0:
+            continue
+        first, end = np.append(0, jumps), np.append(jumps, len(prices))
+        far = _far_runs(prices, first, end)
+        beside = np.repeat(np.where(first > 0, first - 1, end), end - first)
+
+        def value(row: int, name: str = name, beside: NDArray[np.int64] = beside) -> str:
+            cells = [rows.cell(int(rows.lines[place]), name) for place in (row, beside[row])]
+            return f"{cells[0]} beside {cells[1]} ({rows.unit} {rows.lines[beside[row]]})"
+
+        yield from faults_where(
+            rows.lines,
+            np.repeat(far, end - first),
+            rule=f"{name} must be less than {FAR:.0f} times above or below the bars beside it",
+            value=value,
+            instead=_SYMBOLS,
+            always=True,
+        )
+
+
+def _far_runs(
+    prices: NDArray[np.float64], first: NDArray[np.int64], end: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Of the runs between jumps: which stand out from what lies beside them."""
+    length = end - first
+    far = np.zeros(len(first), dtype=bool)
+    inner = slice(1, -1)
+    starts, stops = prices[first[inner]], prices[end[inner] - 1]
+    left, right = prices[first[inner] - 1], prices[end[inner]]
+    above = (starts > left) & (stops > right)
+    below = (starts < left) & (stops < right)
+    far[inner] = (above | below) & (length[inner] < length[:-2] + length[2:])
+    for edge, beside in ((0, 1), (-1, -2)):
+        far[edge] = length[edge] <= EDGE and length[edge] < length[beside] and not far[beside]
+    return far
+
+
+def _lying_apart(rows: Rows) -> list[Fault]:
+    """Bars that jump up and down by turns: those of two symbols, put in order of time."""
+    _, high, low, _ = rows.prices.T
+    rises, falls = low[1:] > APART * high[:-1], low[:-1] > APART * high[1:]
+    apart = np.zeros(len(high), dtype=bool)
+    apart[1:-1] = (rises[:-1] & falls[1:]) | (falls[:-1] & rises[1:])
+    count = int(apart.sum())
+    if count < EDGE or count <= SHARE_APART * len(high):
+        return []
+    place = int(apart.argmax())
+    return _one(
+        rows,
+        place,
+        f"bars must touch a bar beside them, which {count:,} of {len(high):,} do not, not even "
+        "within 1 %",
+        f"{_range(rows, place)} between {_range(rows, place - 1)} and {_range(rows, place + 1)}",
+        _SYMBOLS,
+    )
+
+
+def _range(rows: Rows, place: int) -> str:
+    return f"{rows.prices[place, 2]:g} to {rows.prices[place, 1]:g}"
+
+
+def _swapped(rows: Rows) -> list[Fault]:
+    """A close that follows the open before it, rather than an open the close."""
+    open_, _, _, close = rows.prices.T
+    gaps = np.diff(rows.open_time)
+    near = gaps == gaps.min()
+    if near.sum() < FEWEST:
+        return []
+    as_named = np.median(np.abs(open_[1:] - close[:-1])[near])
+    other_way = np.median(np.abs(close[1:] - open_[:-1])[near])
+    if as_named <= SWAPPED * other_way:
+        return []
+    return _one(
+        rows,
+        1,
+        "a bar must open near where the one before has closed",
+        f"half of them {as_named:.3g} or more away, and the close {other_way:.3g} from the open "
+        "before",
+        f"if the columns open and close are swapped, swap their names; {TRUST}",
+    )
+
+
+def _copied_hours(rows: Rows) -> Iterator[Fault]:
+    """Bars that move and are, minute for minute, those of an hour before."""
+    steps = max(1, HOUR // int(np.diff(rows.open_time).min()))
+    if len(rows.lines) <= steps:
+        return
+    same = rows.prices[steps:, 3] == rows.prices[:-steps, 3]
+    if same.sum() < COPIED:
+        return
+    same &= rows.open_time[steps:] - rows.open_time[:-steps] == HOUR
+    same &= (rows.prices[steps:] == rows.prices[:-steps]).all(axis=1)
+    for first, end in _runs(same):
+        bars = rows.prices[first + steps : end + steps]
+        moving = bars[:, 1] > bars[:, 2]
+        if end - first >= min(COPIED, steps) and steps > 1 and moving.sum() > len(bars) / 2:
+            yield from _one(
+                rows,
+                first + steps,
+                "bars must be other than those of an hour before",
+                f"{plural(end - first, 'bar')} that are the same",
+                f"if an hour was written twice, delete the one that is wrong; {TRUST}",
+            )
+
+
+def _one(rows: Rows, place: int, rule: str, got: str, instead: str) -> list[Fault]:
+    """A fault of many rows, named at one of them; no repair takes it away."""
+    lines = rows.lines[place : place + 1]
+    return [Fault(rule, lines, lambda _: got, None, instead, always=True)]
+
+
+def _runs(where: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """First place and end of every unbroken run of True."""
+    edges = np.flatnonzero(np.diff(where, prepend=False, append=False))
+    yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+
+
+def notes(rows: Rows) -> Iterator[str]:
+    """What is likely to be right, and to be looked at all the same, a line for each kind.
+
+    Rows must be sound bars, in order of time.
+    """
+    if len(rows.lines) < 2:
+        return
+    yield from _jumps(rows)
+    yield from _wicks(rows)
+    yield from _standing_still(rows)
+
+
+def _jumps(rows: Rows) -> Iterator[str]:
+    _, high, low, close = rows.prices.T
+    up, down = low[1:] / high[:-1], low[:-1] / high[1:]
+    jumps = np.maximum(up, down)
+    count = int((jumps >= TELLING_JUMP).sum())
+    if count:
+        place = int(jumps.argmax()) + 1
+        yield (
+            f"look at {rows.unit} {rows.lines[place]}: the price goes from {close[place - 1]:g} to "
+            f"{close[place]:g} in one bar, the largest of {plural(count, 'jump')} by "
+            f"{TELLING_JUMP} times or more: a split, another contract or symbol?"
+        )
+
+
+def _wicks(rows: Rows) -> Iterator[str]:
+    """Prices beyond both neighbours that are not so far as to be faults."""
+    _, high, low, _ = rows.prices.T
+    beyond = np.ones(len(high))
+    top, bottom = high[1:-1], low[1:-1]
+    above = top / np.maximum(high[:-2], high[2:])
+    below = np.minimum(low[:-2], low[2:]) / bottom
+    beyond[1:-1] = np.maximum(above, below)
+    count = int((beyond >= TELLING_WICK).sum())
+    if count:
+        place = int(beyond.argmax())
+        yield (
+            f"look at {rows.unit} {rows.lines[place]}: {_range(rows, place)} between "
+            f"{_range(rows, place - 1)} and {_range(rows, place + 1)}, the furthest of "
+            f"{plural(count, 'bar')} that reach {TELLING_WICK} times or more beyond both beside "
+            "them: a digit lost?"
+        )
+
+
+def _standing_still(rows: Rows) -> Iterator[str]:
+    still = standing_still(rows)
+    count = int(still.sum())
+    longest, first = max(((end - first, first) for first, end in _runs(still)), default=(0, 0))
+    if longest >= STILL_RUN or (longest > 1 and count > STILL_SHARE * len(still)):
+        yield (
+            f"{count:,} of {plural(len(still), 'bar')} do not move, all four prices being the "
+            f"close before, the longest run {longest:,} from {rows.unit} {rows.lines[first]} on: "
+            "if they fill nights or weekends without trade, drop them with --repair drop-still"
+        )
+
+
+def standing_still(rows: Rows) -> NDArray[np.bool_]:
+    """(rows,) True where all four prices are the close of the row before."""
+    open_, high, low, close = rows.prices.T
+    still = np.zeros(len(rows.lines), dtype=bool)
+    still[1:] = (high[1:] == low[1:]) & (open_[1:] == close[:-1])
+    still &= rows.open_time != UNREADABLE
+    return still

@@ -1,0 +1,172 @@
+"""What only the bars beside a bar betray."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stage1.data.bars import Repair, Rows
+from stage1.data.checks import minute_bars, repair_rows
+from stage1.data.csv_reader import read_csv
+from stage1.data.load import SAMPLE
+from stage1.data.plausibility import in_future, notes, unlikely
+
+START = 1_709_562_600
+"""2024-03-04 14:30 UTC."""
+
+
+def walk(count: int = 300, price: float = 1.0581, seed: int = 0) -> np.ndarray:
+    """Open, high, low, close of bars that follow each other, at some price."""
+    random = np.random.default_rng(seed)
+    close = price * np.exp(np.cumsum(random.normal(0, 2e-4, count)))
+    open_ = np.append(price, close[:-1])
+    reach = np.exp(np.abs(random.normal(0, 1e-4, (2, count))))
+    top, bottom = np.maximum(open_, close) * reach[0], np.minimum(open_, close) / reach[1]
+    return np.stack([open_, top, bottom, close], axis=1)
+
+
+def rows_of(prices: np.ndarray, minutes: np.ndarray | None = None) -> Rows:
+    """Rows of a file whose first row stands at line 2."""
+    minutes = np.arange(len(prices)) if minutes is None else minutes
+    names = ("open", "high", "low", "close")
+    return Rows(
+        path=Path("m1.csv"),
+        unit="line",
+        format="generic",
+        lines=np.arange(2, len(prices) + 2),
+        open_time=START + 60 * minutes,
+        prices=prices,
+        faults=(),
+        cell=lambda line, name: (
+            f"{prices[line - 2, names.index(name)]:.6g}" if name in names else ""
+        ),
+    )
+
+
+def named(rows: Rows) -> set[int]:
+    """Lines that some fault names."""
+    return {line for fault in unlikely(rows) for line in fault.lines.tolist()}
+
+
+def test_real_bars_are_all_likely():
+    rows = read_csv(SAMPLE)
+
+    assert minute_bars().rules(rows) == []
+    assert list(notes(rows)) == []
+
+
+@pytest.mark.parametrize("factor", [0.001, 0.1, 10, 1000])
+@pytest.mark.parametrize("place", [0, 1, 150, 298, 299])
+@pytest.mark.parametrize("columns", [[1], [2], [0, 1], [0, 1, 2, 3]], ids=str)
+def test_a_price_without_its_decimal_point_is_named(place, columns, factor):
+    prices = walk()
+    prices[place, columns] *= factor
+
+    assert named(rows_of(prices)) == {place + 2}
+
+
+@pytest.mark.parametrize("length", [2, 5, 140])
+def test_so_are_many_of_them_in_a_row(length):
+    prices = walk()
+    prices[100 : 100 + length] *= 100
+
+    assert named(rows_of(prices)) == set(range(102, 102 + length))
+
+
+def test_a_crash_and_a_split_are_no_faults_but_told():
+    crash = walk()
+    crash[120:] /= 8
+    crash[120, 0], crash[120, 1] = crash[119, 3], crash[119, 3]  # falls within a bar
+    split = walk()
+    split[200:] /= 4
+
+    assert named(rows_of(crash)) == named(rows_of(split)) == set()
+    (note,) = notes(rows_of(split))
+    assert note.startswith("look at line 202: the price goes from 1.05")
+    assert "a split, another contract or symbol?" in note
+
+
+def test_a_price_that_lost_a_digit_is_told():
+    prices = walk()
+    prices[77, 1] = 1.58
+
+    (note,) = notes(rows_of(prices))
+
+    assert named(rows_of(prices)) == set()
+    assert note.startswith("look at line 79: ")
+    assert "to 1.58 between" in note
+
+
+def test_a_far_price_names_its_value_and_is_dropped_on_request_and_the_rest_checked_again():
+    prices = walk()
+    prices[149, 1] *= 1000
+    rows = rows_of(prices)
+
+    (fault,) = unlikely(rows)
+    kept, done = repair_rows(rows, [Repair.DROP_INVALID], minute_bars().rules)
+
+    assert fault.rule == "high must be less than 5 times above or below the bars beside it"
+    assert fault.value(0) == f"{prices[149, 1]:.6g} beside {prices[148, 1]:.6g} (line 150)"
+    assert kept.lines.tolist() == [line for line in rows.lines if line != 151]
+    assert done == ["dropped 1 invalid row"]
+    assert minute_bars(trust_prices=True).rules(rows) == []
+
+
+def rules(rows: Rows) -> list[str]:
+    return [fault.rule for fault in unlikely(rows)]
+
+
+def test_two_symbols_by_turns_are_named_whatever_their_prices():
+    both = np.empty((600, 4))
+    both[::2], both[1::2] = walk(seed=1), walk(price=1.2702, seed=2)
+
+    (rule,) = rules(rows_of(both))
+
+    assert rule == "bars must touch a bar beside them, which 598 of 600 do not, not even within 1 %"
+
+
+def test_an_open_and_a_close_that_are_swapped_are_named():
+    (rule,) = rules(rows_of(walk()[:, [3, 1, 2, 0]]))
+
+    assert rule == "a bar must open near where the one before has closed"
+
+
+def test_an_hour_written_a_second_time_under_the_next_hours_times_is_named():
+    prices = walk()
+    prices[120:180] = prices[60:120]
+
+    (fault,) = unlikely(rows_of(prices))
+
+    assert fault.rule == "bars must be other than those of an hour before"
+    assert (fault.lines.tolist(), fault.value(0)) == ([122], "60 bars that are the same")
+
+
+def test_hours_in_which_nothing_moves_are_no_copies():
+    assert rules(rows_of(np.ones((300, 4)))) == []
+
+
+def test_filled_weekends_are_told_and_dropped_on_request():
+    prices = walk()
+    prices[100:250] = prices[99, 3]
+    prices[250, 0] = prices[249, 3]
+    rows = rows_of(prices)
+
+    (note,) = notes(rows)
+    kept, done = repair_rows(rows, [Repair.DROP_STILL], minute_bars().rules)
+
+    assert note.startswith("150 of 300 bars do not move, all four prices being the close before")
+    assert "the longest run 150 from line 102 on" in note
+    assert kept.lines.tolist() == [*range(2, 102), *range(252, 302)]
+    assert done == ["dropped 150 bars that did not move"]
+
+
+def test_times_to_come_are_named():
+    rows = rows_of(walk(3), (int(time.time()) - START) // 60 + np.array([0, 2 * 1440 - 1, 5000]))
+
+    (fault,) = in_future(rows)
+
+    assert fault.rule == "time must not lie in the future"
+    assert fault.lines.tolist() == [4]

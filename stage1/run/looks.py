@@ -11,7 +11,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ FIRST_LOOK = 16
 SPENDING_RULE = "1/8 of the level by 16 configurations, 1 - 16/N of it by N from 32 on"
 """As prereg.yaml states it."""
 DEFAULT_LOOKS = (16, 32)
+MOST_CONFIGURATIONS = 4096
+"""Of a design."""
 _CONFIGURATION = "design"
 
 
@@ -48,6 +50,19 @@ class DesignSize(NamedTuple):
     def seeds_of(self, position: int) -> int:
         """Seeds of the configuration at a place among the distinct ones, from 0."""
         return self.seeds if self.replicated is None or position < self.replicated else 1
+
+    def every_look(self) -> Iterator[int]:
+        """The announced looks and, where the design grows, the doublings that may follow."""
+        yield from self.looks
+        look = 2 * self.configurations
+        while self.grows and look <= MOST_CONFIGURATIONS:
+            yield look
+            look *= 2
+
+    def begun_look(self, config_ids: Iterable[str]) -> int:
+        """The look that a design goes to at least once these configurations have begun; else 0."""
+        last = max(map(configuration_number, config_ids), default=-1)
+        return 0 if last < 0 else next((look for look in self.every_look() if look > last), 0)
 
     def pairs(self, configurations: int) -> int:
         """Trainings of an arm on so many of the first distinct configurations."""

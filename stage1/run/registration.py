@@ -6,9 +6,8 @@ prereg.yaml begins with a checksum of what follows. `read_preregistration` says 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from itertools import chain
 from typing import Literal, NamedTuple, Self
 
 import yaml
@@ -147,14 +146,13 @@ class Preregistration(Part):
     @property
     def paired_arms(self) -> list[str]:
         """Arms that are trained on every configuration of the design from the start."""
-        later = self.roles.get(SHUFFLED) if self.control is not None else None
+        later = control_arm(self.roles, self.size)
         return [arm for arm in self.arms if arm != later]
 
     @property
     def trainable_arms(self) -> list[str]:
         """Arms that somebody would train for their own sake; the others are controls."""
-        controls = {arm for role, arm in self.roles.items() if role in CONTROLS}
-        return [arm for arm in self.arms if arm not in controls] or list(self.arms)
+        return trainable_arms(self.arms, self.roles)
 
     def distinct_of(self, configurations: int) -> int:
         """How many distinct configurations the first points of the design are."""
@@ -173,8 +171,7 @@ class Preregistration(Part):
         for arm, config_id, seed in ended:
             if arm in self.paired_arms:
                 by_configuration.setdefault(config_id, set()).add((arm, seed))
-        doublings = (size.configurations * 2**power for power in range(1, 64))
-        for look in chain(size.looks, doublings if size.grows else ()):
+        for look in size.every_look():
             wanted = self.distinct_of(look)
             names = self.configurations_of(by_configuration, look)
             whole = len(names) == wanted and all(
@@ -185,6 +182,30 @@ class Preregistration(Part):
                 break
             taken.append(look)
         return taken
+
+    def planned_trials(
+        self, ended: Iterable[tuple[str, str, int]], *, over: bool, control_too: bool = False
+    ) -> int:
+        """How many trials the design has, as far as is known.
+
+        Args:
+            ended: Arm, config_id and seed of the design's trials that have ended, in any way.
+            over: Whether the design ends at the last look that was taken: claim 1 is decided
+                there, or the search has begun.
+            control_too: Whether a gain at that look asks for shuffled weights.
+        """
+        trials, size = list(ended), self.size
+        taken = self.looks_taken(trials)
+        look = taken[-1] if over and taken else size.configurations
+        if size.grows:  # perhaps beyond what was announced
+            look = max(look, size.begun_look(config_id for _, config_id, _ in trials))
+        distinct, controls = self.distinct_of(look), 0
+        if control := control_arm(self.roles, size):
+            controls = size.pairs(min(size.control or 0, distinct))
+            asked = sum(arm == control for arm, _, _ in trials) > controls
+            if asked or (control_too and look in taken):
+                controls = size.pairs(distinct)
+        return size.pairs(distinct) * len(self.paired_arms) + controls
 
     def configurations_of(self, config_ids: Iterable[str], look: int) -> list[str]:
         """Those configurations of the design that a look is about, in the design's order."""
@@ -202,10 +223,20 @@ class Preregistration(Part):
         size = self.size
         if not size.grows:
             return self.level
-        looks = [*size.looks]
-        while looks[-1] < look:
-            looks.append(2 * looks[-1])
+        looks = [one for one in size.every_look() if one <= look]
         return look_level(looks, looks.index(look), error_rate=self.level)
+
+
+def control_arm(roles: Mapping[str, str], size: DesignSize) -> str | None:
+    """The arm that is trained on all configurations only where a gain asks for it."""
+    return None if size.control is None else roles.get(SHUFFLED)
+
+
+def trainable_arms(arms: Iterable[str], roles: Mapping[str, str]) -> list[str]:
+    """Arms that somebody would train for their own sake; all of them where each is a control."""
+    controls = {arm for role, arm in roles.items() if role in CONTROLS}
+    every = list(arms)
+    return [arm for arm in every if arm not in controls] or every
 
 
 def early_epoch(horizon_epochs: int) -> int:

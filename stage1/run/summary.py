@@ -8,6 +8,7 @@ describe the run. They are no test of a difference between arms.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,6 @@ from stage1.run.columns import (
     FAILED,
     PARAMETER_PREFIX,
     SEARCH,
-    SHUFFLED,
     STATUSES,
 )
 from stage1.run.folder import RunFolder
@@ -103,38 +103,22 @@ def progress(
         control_too: Whether a gain asks for shuffled weights on all configurations.
     """
     design = trials[trials["stage"] == DESIGN]
+    over = decided or bool((trials["stage"] != DESIGN).any())
     planned = {
-        DESIGN: _planned_design(trials, registration, decided=decided, control_too=control_too),
+        DESIGN: registration.planned_trials(_ended(design), over=over, control_too=control_too),
         SEARCH: space.search.trials,
     }
     ended = {DESIGN: len(design), SEARCH: int((trials["stage"] == SEARCH).sum())}
     return {stage: Progress(ended[stage], count) for stage, count in planned.items()}
 
 
-def _planned_design(
-    trials: pd.DataFrame, registration: Preregistration, *, decided: bool, control_too: bool
-) -> int:
-    size, design = registration.size, trials[trials["stage"] == DESIGN]
-    if not size.grows:
-        return size.pairs(registration.distinct_of(size.configurations)) * len(registration.arms)
-    taken = looks_taken(trials, registration)
-    is_over = decided or (trials["stage"] != DESIGN).any()
-    look = taken[-1] if taken and is_over else size.configurations
-    farthest = max(map(configuration_number, design["config_id"]), default=0)
-    while look <= farthest < 10**9:
-        look *= 2
-    configurations = registration.distinct_of(look)
-    planned = size.pairs(configurations) * len(registration.paired_arms)
-    if SHUFFLED in registration.roles:
-        planned += size.pairs(configurations if control_too else size.control or 0)
-    return planned
-
-
 def looks_taken(trials: pd.DataFrame, registration: Preregistration) -> list[int]:
     """The looks at which verdicts are given, by the trials that have ended."""
-    design = trials[trials["stage"] == DESIGN]
-    ended = zip(design["arm"], design["config_id"], design["seed"], strict=True)
-    return registration.looks_taken(ended)
+    return registration.looks_taken(_ended(trials[trials["stage"] == DESIGN]))
+
+
+def _ended(design: pd.DataFrame) -> Iterator[tuple[str, str, int]]:
+    return zip(design["arm"], design["config_id"], design["seed"], strict=True)
 
 
 def full_horizon(trials: pd.DataFrame, space: ResolvedSpace, stages: list[str]) -> pd.DataFrame:

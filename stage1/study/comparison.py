@@ -61,6 +61,30 @@ class Comparison:
         return [self.seed + 1 + index for index in range(self.seeds)]
 
     @property
+    def confirm_seeds(self) -> list[int]:
+        """None: nothing is searched."""
+        return []
+
+    @property
+    def searched_arms(self) -> list[str]:
+        """None: nothing is searched."""
+        return []
+
+    @property
+    def looks(self) -> list[int]:
+        """None: what is compared does not grow."""
+        return []
+
+    @property
+    def goes_to(self) -> int:
+        """Nowhere."""
+        return 0
+
+    def seeds_of(self, config_id: str) -> list[int]:
+        """The same for all."""
+        return self.design_seeds
+
+    @property
     def block_epochs(self) -> list[int]:
         """No validation blocks are kept: nothing is tested."""
         return []
@@ -96,7 +120,11 @@ class Comparison:
             for arm, config in self.configs.items()
         }
 
-    def design_specs(self) -> list[TrialSpec]:
+    def control_specs(self, look: int) -> list[TrialSpec]:
+        """None: there is no look."""
+        return []
+
+    def design_specs(self, look: int | None = None) -> list[TrialSpec]:
         """All trainings, seed by seed, so that an unfinished comparison is paired."""
         return [
             TrialSpec(DESIGN, arm, CONFIG_ID, seed, self._values[arm])

@@ -13,9 +13,10 @@ from optuna.trial import TrialState
 from stage1.base.metric_table import BLOCKS
 from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
 from stage1.study.sampler import ArmSampler
-from stage1.study.stages import expected_by_stage, trial_specs
+from stage1.study.stages import Stages, expected_by_stage
 from stage1.study.trials import (
     EndedTrial,
+    Judge,
     Loss,
     RunnableStudy,
     RunningTrial,
@@ -54,8 +55,9 @@ class StudyEngine:
         ended: Trials of an earlier session, in the order of their ends.
         started: Trials of that session that had not ended, in the order of their starts: they
             come first.
-        samplers: Of the arms; none where nothing is searched.
+        samplers: Of the arms that are searched.
         halving: Rules of the arms; none where no trial is stopped early.
+        judge: Judges the claims at a look; None where the design does not grow.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class StudyEngine:
         *,
         samplers: Mapping[str, ArmSampler],
         halving: Mapping[str, HalvingRule],
+        judge: Judge | None = None,
     ) -> None:
         self.study, self._tables = study, tables
         self._samplers, self._halving = samplers, halving
@@ -80,10 +83,10 @@ class StudyEngine:
         self._reported_points: set[tuple[str, str]] = set()
         for trial in ended:
             self._replay(trial)
-        left = [spec for spec in started if spec.trial_id not in self.ended]
-        self._waiting = trial_specs(
-            study, self._samplers, left, running=self.running, ended=self.ended
+        self.stages = Stages(
+            study, judge, started, running=self.running, ended=self.ended, note=self.note
         )
+        self._waiting = iter(self.stages)
 
     @property
     def has_lost(self) -> bool:
@@ -102,6 +105,9 @@ class StudyEngine:
             return self.running[self._lost.popleft()].spec
         spec = next(self._waiting)
         if spec is not None:
+            if spec.stage == SEARCH:
+                sampler, known = self._samplers[spec.arm], spec.values or None
+                spec = spec._replace(values=sampler.ask(spec.search_point, known))
             self.running[spec.trial_id] = RunningTrial(spec, datetime.now(UTC))
             self._tables.begin(spec)
             self._notify()
@@ -113,7 +119,14 @@ class StudyEngine:
 
     def expected_by_stage(self) -> dict[str, int]:
         """How many trials each stage has at most, by what is known so far."""
-        return expected_by_stage(self.study, self._ends)
+        expected = expected_by_stage(self.study, self._ends)
+        return expected | {DESIGN: len(self.stages.design)}
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether all trials of the study have ended, and no look asks for more."""
+        over = self.stages.design_is_over or not self.study.space.design.size.grows
+        return over and len(self.ended) >= self.expected_trials()
 
     def ended_by(self, part: Literal["stage", "status"]) -> Counter[str]:
         """How many trials of each stage have ended, or how many in each way."""
@@ -248,7 +261,8 @@ class StudyEngine:
             return
         if (spec.arm, spec.config_id) in self._reported_points:
             return
-        ids = [spec._replace(seed=seed).trial_id for seed in self.study.design_seeds]
+        seeds = self.study.seeds_of(spec.config_id)
+        ids = [spec._replace(seed=seed).trial_id for seed in seeds]
         trials = [self.ended[trial_id] for trial_id in ids if trial_id in self.ended]
         if len(trials) < len(ids):
             return

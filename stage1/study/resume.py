@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +29,7 @@ from stage1.config import Config, DataConfig, config_yaml
 from stage1.config.data import BUNDLED, DATA_KEYS
 from stage1.config.yaml_source import merged
 from stage1.language_models.resolver import LanguageModel
-from stage1.run.columns import PARAMETER_PREFIX, RANDOM, STAGES
+from stage1.run.columns import DESIGN, PARAMETER_PREFIX, RANDOM, STAGES
 from stage1.run.comparison_record import (
     CONFIG_FOLDER,
     RECORD_FILE,
@@ -38,6 +39,7 @@ from stage1.run.comparison_record import (
     read_record,
 )
 from stage1.run.folder import RESTORE_OR_REPEAT, RunFolder, check_begun, check_new
+from stage1.run.looks import MOST_CONFIGURATIONS, SPENDING_RULE
 from stage1.run.registration import (
     SEARCHED,
     CostPlan,
@@ -47,11 +49,13 @@ from stage1.run.registration import (
     early_epoch,
     is_untouched,
     preregistration_text,
+    read_preregistration,
 )
 from stage1.run.resolved_space import read_mapping
 from stage1.run.tables import read_curves, read_trials
 from stage1.study.comparison import Comparison
 from stage1.study.inputs import StudyInputs
+from stage1.study.stages import Stages
 from stage1.study.space import FloatParameter, IntParameter, Parameter, Space, Value
 from stage1.study.study import (
     Study,
@@ -59,7 +63,7 @@ from stage1.study.study import (
     pretrained_language_models,
     space_yaml,
 )
-from stage1.study.trials import EndedTrial, RunnableStudy, TrialSpec
+from stage1.study.trials import EndedTrial, Judge, RunnableStudy, TrialSpec
 
 _SPECS = TypeAdapter(list[TrialSpec])
 
@@ -148,6 +152,7 @@ def begin_run(
     Raises:
         ResultsError: The folder exists, or cannot be made.
     """
+    size = study.size
     with _new_folder(run) as new:
         write_text(new.space, space_yaml(study, {"data": data}))
         registered = Preregistration(
@@ -155,10 +160,16 @@ def begin_run(
             written_at=datetime.now(UTC).replace(microsecond=0),
             arms=list(study.space.arms),
             roles=study.roles,
-            configurations=study.space.design.size.configurations,
+            configurations=size.configurations,
             seeds=study.design_seeds,
+            replicated=size.replicated,
+            control=size.control,
+            distinct=_distinct(study),
+            confirm_seeds=study.confirm_seeds,
             horizon_epoch=study.space.horizon_epochs,
             early_epoch=early_epoch(study.space.horizon_epochs),
+            looks=list(size.looks) if size.grows else 1,
+            spending=SPENDING_RULE if size.grows else None,
             claims=claims.sizes,
             level=claims.error_rate,
             random_arm=_random_arm(study),
@@ -167,6 +178,76 @@ def begin_run(
             versions={package: version(package) for package in _PACKAGES},
         )
         write_text(new.prereg, preregistration_text(registered))
+
+
+def _distinct(study: Study) -> dict[int, int]:
+    """Distinct configurations at every look that the design could ever have, where they are fewer.
+
+    Beyond the first look that adds none there is no further one.
+    """
+    size, counts = study.size, dict[int, int]()
+    last = MOST_CONFIGURATIONS if size.grows else size.configurations
+    longest, before = study.with_points(last), 0
+    for look in size.every_look():
+        count = longest.distinct_of(look)
+        if count < look:
+            counts[look] = count
+        if count == before:
+            break
+        before = count
+    return counts
+
+
+def as_begun(run: RunFolder, study: Study) -> Study:
+    """The study as the run folder has it: begun by an earlier version, or extended since.
+
+    Raises:
+        ResultsError: A file of the run cannot be read.
+    """
+    began_earlier = read_preregistration(run).confirm_seeds is None
+    study = replace(study, began_earlier=began_earlier)
+    begun = [trial.spec for trial in ended_trials(run, study)] if run.trials.exists() else []
+    begun += read_started(run.begun, study)
+    look = study.size.begun_look(spec.config_id for spec in begun if spec.stage == DESIGN)
+    return study.with_points(look) if look > study.size.configurations else study
+
+
+def extended(run: RunFolder, study: Study, judge: Judge) -> Study:
+    """The study with one more doubling of its design, after the last look taken.
+
+    Args:
+        run: Of the study, which has finished.
+        study: As it was begun.
+        judge: Says what the claims were at that look.
+
+    Raises:
+        ResultsError: The study has not finished, its design cannot grow, or a file cannot be read.
+    """
+    if not study.size.grows:
+        raise ResultsError(
+            f"{run.path}: must be a study with looks to --extend, got one that is judged once, after "
+            f"{study.size.configurations} configurations; begin another with design: {{looks: "
+            "[16, 32]}"
+        )
+    ended = {trial.spec.trial_id: trial for trial in ended_trials(run, study)}
+    stages = Stages(study, judge, read_started(run.begun, study), running={}, ended=ended)
+    if next(iter(stages), None) is not None:
+        raise ResultsError(
+            f"{run.path}: must have finished before it is extended, got trials that are left; finish "
+            "it first with --resume"
+        )
+    look = study.size.begun_look(s.config_id for s in stages.design)
+    if 2 * look > MOST_CONFIGURATIONS:
+        raise ResultsError(
+            f"{run.path}: must have at most {MOST_CONFIGURATIONS} configurations, got {look} already"
+        )
+    longer = study.with_points(2 * look)
+    if longer.distinct_of(2 * look) == longer.distinct_of(look):
+        raise ResultsError(
+            f"{run.path}: must gain configurations by a doubling, got the same "
+            f"{longer.distinct_of(look)} among {2 * look} points; the space holds no others"
+        )
+    return longer
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any, cast
 
 import optuna
@@ -157,9 +157,12 @@ class ArmSampler:
         return _KnownSpaceTPE(self._unconditional, seed=seed, n_startup_trials=STARTUP_TRIALS)
 
 
-def arm_samplers(space: Space, *, seed: int, storage: BaseStorage) -> dict[str, ArmSampler]:
-    """The samplers of all arms; the arguments are `ArmSampler`'s."""
+def arm_samplers(
+    space: Space, arms: Container[str], *, seed: int, storage: BaseStorage
+) -> dict[str, ArmSampler]:
+    """The samplers of these arms; the other arguments are `ArmSampler`'s."""
     return {
         arm: ArmSampler(space, arm=arm, arm_index=index, seed=seed, storage=storage)
         for index, arm in enumerate(space.arms)
+        if arm in arms
     }

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Annotated, Any, Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -15,20 +14,25 @@ from optuna.distributions import (
     IntDistribution,
 )
 from pydantic import Field, field_validator, model_validator
-from scipy.stats import qmc
 
 from stage1.base.seeds import Stream, generator
 from stage1.base.text import shown
+from stage1.claims.designs import unit_points
+from stage1.claims.intervals import Values
 from stage1.config import Section
 from stage1.config.rules import RuleError
-from stage1.run.looks import FIRST_LOOK, DesignSize, design_size, look_fault
+from stage1.run.looks import (
+    FIRST_LOOK,
+    MOST_CONFIGURATIONS,
+    DesignSize,
+    design_size,
+    look_fault,
+)
 from stage1.run.resolved_space import check_bounds
 
 Value = float | int | str | bool
 MOST = 2**53
 """Whole numbers up to here are exact as floats, which Optuna makes of them."""
-MOST_CONFIGURATIONS = 4096
-"""Of a design."""
 LONGEST_NAME = 100
 """Characters; names of arms and studies become parts of file names, which hold 255 bytes."""
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
@@ -237,6 +241,8 @@ class Space(Section):
     """Name of the run folder."""
     base: str
     """Configuration file, relative to this one."""
+    seed: int | None = Field(None, ge=0)
+    """Of the study where --seed is not given; null = 0."""
     objective: Objective = Objective()
     """What is optimised."""
     horizon_epochs: int = Field(15, ge=1)
@@ -283,20 +289,25 @@ def active(space: Space, values: dict[str, Value]) -> dict[str, Value]:
     return kept
 
 
-def sobol_configurations(space: Space, seed: int) -> list[dict[str, Value]]:
-    """The design's configurations, the same for every arm and seed, every parameter in each.
-
-    A longer design begins with the same ones.
+def design_points(space: Space, seed: int, configurations: int) -> Values:
+    """The design's points in the unit cube; a column per parameter, in the space's order.
 
     Args:
-        space: Parameters, in the order of the Sobol columns, and how many configurations.
+        space: Parameters.
         seed: Of the scramble.
-
-    Source:
-        Owen 1998, "Scrambling Sobol' and Niederreiter-Xing Points", as `scipy.stats.qmc.Sobol`.
+        configurations: How many points; a longer design begins with the same ones.
     """
-    engine = qmc.Sobol(len(space.space), scramble=True, rng=generator(Stream.DESIGN, seed))
-    points: NDArray[np.float64] = engine.random(space.design.size.configurations)
+    return unit_points(len(space.space), configurations, generator(Stream.DESIGN, seed))
+
+
+def sobol_configurations(
+    space: Space, seed: int, configurations: int | None = None
+) -> list[dict[str, Value]]:
+    """The design's configurations, the same for every arm and seed, every parameter in each.
+
+    The arguments are those of `design_points`; None = as many as the space announces.
+    """
+    points = design_points(space, seed, configurations or space.design.size.configurations)
     return [
         {
             key: place(parameter, float(u))
@@ -304,6 +315,14 @@ def sobol_configurations(space: Space, seed: int) -> list[dict[str, Value]]:
         }
         for point in points
     ]
+
+
+def distinct(points: Iterable[dict[str, Value]]) -> dict[int, dict[str, Value]]:
+    """Each point that differs from all before it, by its number."""
+    first: dict[Any, tuple[int, dict[str, Value]]] = {}
+    for number, point in enumerate(points):
+        first.setdefault(tuple(sorted(point.items())), (number, point))
+    return dict(first.values())
 
 
 def place(parameter: Parameter, u: float) -> Value:

@@ -7,11 +7,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from stage1.base.metric_table import metric_names, metric_row
-from stage1.base.text import did_you_mean, dotted, shown
+from stage1.base.text import did_you_mean, dotted, plural, shown
+from stage1.claims.designs import aliases, fewest_configurations
 from stage1.config import Config, Section, with_values
 from stage1.config.data import DATA_KEYS
 from stage1.config.rules import Fault, faults_of
 from stage1.data.windows import FEWEST_BARS
+from stage1.run.looks import FIRST_LOOK, MOST_CONFIGURATIONS
 from stage1.study.space import (
     ChoiceParameter,
     FloatParameter,
@@ -19,6 +21,9 @@ from stage1.study.space import (
     Parameter,
     Space,
     Value,
+    design_points,
+    distinct,
+    distributions,
 )
 
 OWN_KEYS = {
@@ -31,6 +36,10 @@ OWN_KEYS = {
     ),
 }
 """Keys that neither an arm nor the search may set, and why."""
+FEWEST_PAIRS = 12
+"""Distinct configurations at the first look."""
+MOST_NAMED = 3
+"""Pairs of settings that one message names."""
 FEW = 64
 """A range of at most so many whole numbers is checked value by value."""
 
@@ -63,6 +72,85 @@ def design_faults(space: Space, config: Config, points: list[dict[str, Value]]) 
                 faults += [(("space",), f"{where}: {key}: {rule}") for key, rule in broken]
                 break
     return faults
+
+
+def size_faults(space: Space, seed: int, points: list[dict[str, Value]]) -> list[Fault]:
+    """Why a design can answer nothing: too few distinct configurations, or settings that go together.
+
+    A design without looks may do so, as before; `design_cautions` says what it leaves open.
+    """
+    size = space.design.size
+    first, fewest = size.looks[0], FEWEST_PAIRS if size.grows else 2
+    keys = ("design", "looks" if size.grows else "configurations")
+    count = len(distinct(points[:first]))
+    if count < fewest:
+        rule = f"must hold at least {fewest} distinct configurations, got {count} among {first}"
+        return [(keys, f"{rule} points; give the space more values, or ranges of real numbers")]
+    pairs = settings_that_go_together(space, seed, first) if size.grows else []
+    enough = enough_configurations(space, seed)
+    if pairs or (size.grows and first < enough):
+        settings = len(_varying(space))
+        rule = f"must begin with {enough} for {settings} settings, got {first}"
+        reason = f", which cannot tell {_pairs_text(pairs)} apart" if pairs else ""
+        return [(keys, f"{rule}{reason}; write looks: [{enough}, {2 * enough}]")]
+    return []
+
+
+def design_cautions(space: Space, seed: int, points: list[dict[str, Value]]) -> list[str]:
+    """What a design that may run leaves open, in sentences; empty if nothing."""
+    size, sentences = space.design.size, list[str]()
+    for look in size.looks:
+        count = len(distinct(points[:look]))
+        if count < look:
+            sentences.append(f"{count} distinct configurations of {look} points")
+    pairs = [] if size.grows else settings_that_go_together(space, seed, size.configurations)
+    enough = enough_configurations(space, seed)
+    reasons = []
+    if not size.grows and size.configurations < FIRST_LOOK:
+        reasons.append(f"it needs {FIRST_LOOK} configurations, got {size.configurations}")
+    if pairs:
+        reasons.append(f"{_pairs_text(pairs)} cannot be told apart")
+    if reasons:
+        sentences.append(
+            f"claim 1 will be NOT EVALUABLE: {'; '.join(reasons)}; design: {{looks: "
+            f"[{enough}, {2 * enough}]}} would do"
+        )
+    return sentences
+
+
+def settings_that_go_together(space: Space, seed: int, configurations: int) -> list[list[str]]:
+    """The pairs of settings that the first points of a design cannot tell apart.
+
+    A parameter with a single value is no setting, and one with a condition has values of its own.
+    """
+    columns = _varying(space)
+    points = design_points(space, seed, configurations)[:, list(columns.values())]
+    names = list(columns)
+    return [[names[pair.first], names[pair.second]] for pair in aliases(points)]
+
+
+def enough_configurations(space: Space, seed: int) -> int:
+    """The smallest first look whose points tell all settings of a space apart."""
+    look = fewest_configurations(len(_varying(space)))
+    while look < MOST_CONFIGURATIONS and settings_that_go_together(space, seed, look):
+        look *= 2
+    return look
+
+
+def _varying(space: Space) -> dict[str, int]:
+    """Columns of the parameters that every configuration has, and that have several values."""
+    return {
+        key: column
+        for column, (key, domain) in enumerate(distributions(space).items())
+        if not domain.single() and not space.space[key].when
+    }
+
+
+def _pairs_text(pairs: list[list[str]]) -> str:
+    """Some of the pairs, by their keys."""
+    texts = [" from ".join(pair) for pair in pairs[:MOST_NAMED]]
+    further = len(pairs) - len(texts)
+    return ", ".join(texts) + (f" and {plural(further, 'other pair')}" if further else "")
 
 
 def _conditions(space: Space, key: str) -> dict[str, Any]:

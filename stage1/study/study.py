@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,17 @@ from stage1.run.columns import (
     SHUFFLED_FIXED,
     VANILLA,
 )
-from stage1.run.looks import configuration_id
-from stage1.run.registration import early_epoch
-from stage1.study.space import ChoiceParameter, Space, Value, active, sobol_configurations
-from stage1.study.space_checks import check_space, design_faults
+from stage1.run.looks import DesignSize, configuration_id, configuration_number
+from stage1.run.registration import control_arm, early_epoch, trainable_arms
+from stage1.study.space import (
+    ChoiceParameter,
+    Space,
+    Value,
+    active,
+    distinct,
+    sobol_configurations,
+)
+from stage1.study.space_checks import check_space, design_faults, size_faults
 from stage1.study.trials import TrialSpec
 
 LANGUAGE_MODEL = "transfer_learning.lm_name_or_path"
@@ -54,12 +60,55 @@ class Study:
     seed: int
     """Of the design, the samplers and the search's trials."""
     points: list[dict[str, Value]]
-    """The design's configurations: searched values by dotted key."""
+    """The design's points up to its last look, in order: searched values by dotted key."""
+    goes_to: int = 0
+    """Points that the design goes to at least, whatever the looks before say: it was extended."""
+    began_earlier: bool = False
+    """Whether a version began it that trained points that came out equal, searched the controls
+    too, and confirmed on the design's seeds: it goes on so."""
+
+    @property
+    def size(self) -> DesignSize:
+        """Of the design."""
+        return self.space.design.size
+
+    @cached_property
+    def configurations(self) -> dict[int, dict[str, Value]]:
+        """Distinct points of the design by their number; of equal ones the first."""
+        return dict(enumerate(self.points)) if self.began_earlier else distinct(self.points)
+
+    def distinct_of(self, look: int) -> int:
+        """How many distinct configurations the first points of the design are."""
+        return sum(number < look for number in self.configurations)
+
+    @cached_property
+    def looks(self) -> list[int]:
+        """The looks as far as there are points; one that adds no configuration is none."""
+        looks = list[int]()
+        for look in self.size.every_look():
+            grown = not looks or self.distinct_of(look) > self.distinct_of(looks[-1])
+            if look > len(self.points) or not grown:
+                break
+            looks.append(look)
+        return looks
 
     @property
     def design_seeds(self) -> list[int]:
-        """Seeds of the design and of the confirmation; the search's own is `seed`."""
-        return [self.seed + 1 + index for index in range(self.space.design.size.seeds)]
+        """Seeds of the design; the search's own is `seed`."""
+        return [self.seed + 1 + index for index in range(self.size.seeds)]
+
+    @property
+    def confirm_seeds(self) -> list[int]:
+        """Seeds of the confirmation, which neither design nor search uses."""
+        if self.began_earlier:
+            return self.design_seeds
+        return [self.seed + self.size.seeds + index for index in (1, 2)]
+
+    @property
+    def searched_arms(self) -> list[str]:
+        """Arms that the search proposes points for."""
+        arms = list(self.space.arms)
+        return arms if self.began_earlier else trainable_arms(arms, self.roles)
 
     @property
     def block_epochs(self) -> list[int]:
@@ -67,14 +116,48 @@ class Study:
         horizon = self.space.horizon_epochs
         return sorted({early_epoch(horizon), horizon})
 
-    def design_specs(self) -> list[TrialSpec]:
-        """Configuration by configuration, so that an unfinished design is still a paired one."""
+    def design_specs(self, look: int | None = None) -> list[TrialSpec]:
+        """The trials of the design up to a look that run in any case; None = up to the last look.
+
+        Configuration by configuration, so that an unfinished design is still a paired one.
+        """
+        control, controlled = control_arm(self.roles, self.size), self.size.control or 0
         return [
-            TrialSpec(DESIGN, arm, configuration_id(index), seed, point)
-            for (index, point), seed, arm in product(
-                enumerate(self.points), self.design_seeds, self.space.arms
-            )
+            TrialSpec(DESIGN, arm, configuration_id(number), seed, point)
+            for place, number, point in self._up_to(look or self.looks[-1])
+            for seed in self.seeds_at(place)
+            for arm in self.space.arms
+            if arm != control or place < controlled
         ]
+
+    def control_specs(self, look: int) -> list[TrialSpec]:
+        """The trials with shuffled weights that a gain at a look asks for; none without that arm."""
+        control = control_arm(self.roles, self.size)
+        return [
+            TrialSpec(DESIGN, control, configuration_id(number), seed, point)
+            for place, number, point in self._up_to(look)
+            for seed in self.seeds_at(place)
+            if control is not None
+        ]
+
+    def _up_to(self, look: int) -> Iterator[tuple[int, int, dict[str, Value]]]:
+        """Place, number and values of the distinct configurations among the first points."""
+        for place, (number, point) in enumerate(self.configurations.items()):
+            if number < look:
+                yield place, number, point
+
+    def seeds_at(self, place: int) -> list[int]:
+        """Seeds of the configuration at a place among the distinct ones, from 0."""
+        return self.design_seeds[: self.size.seeds_of(place)]
+
+    def seeds_of(self, config_id: str) -> list[int]:
+        """Seeds of a configuration of the design."""
+        return self.seeds_at(self.distinct_of(configuration_number(config_id)))
+
+    def with_points(self, configurations: int) -> Study:
+        """The study with so many points of its design, which it goes to."""
+        points = design_values(self.space, self.seed, configurations)
+        return replace(self, points=points, goes_to=configurations)
 
     def trial_config(self, spec: TrialSpec) -> Config:
         """The complete configuration of one trial."""
@@ -92,12 +175,17 @@ class Study:
         return arm_roles(self.arm_configs, self.space.space)
 
 
-def load_study(path: Path, *, seed: int = 0, trials: int | None = None) -> Study:
+def design_values(space: Space, seed: int, configurations: int) -> list[dict[str, Value]]:
+    """The first points of a design, each with the values whose condition holds."""
+    return [active(space, point) for point in sobol_configurations(space, seed, configurations)]
+
+
+def load_study(path: Path, *, seed: int | None = None, trials: int | None = None) -> Study:
     """Read a search space, check it whole, and fix its seed.
 
     Args:
         path: The YAML file, or the name of a space that comes with the package.
-        seed: Of the design, the samplers and the trials.
+        seed: Of the design, the samplers and the trials; None = the space's own, or 0.
         trials: In place of `search.trials`.
 
     Raises:
@@ -116,8 +204,10 @@ def load_study(path: Path, *, seed: int = 0, trials: int | None = None) -> Study
     base = load_config(existing_file(space.base, key="base", source=source))
     config = with_values(base, {"training.epochs": space.horizon_epochs})
     space, faults = check_space(space, config)
-    points = [] if faults else [active(space, point) for point in sobol_configurations(space, seed)]
-    faults = faults or design_faults(space, config, points)
+    seed = seed if seed is not None else space.seed or 0
+    last = space.design.size.configurations
+    points = [] if faults else design_values(space, seed, last)
+    faults = faults or [*design_faults(space, config, points), *size_faults(space, seed, points)]
     if faults:
         raise_listed(faults, source)
     if trials is not None:

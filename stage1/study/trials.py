@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -65,15 +65,36 @@ class RunnableStudy(Protocol):
         """Of the whole study."""
 
     @property
-    def design_seeds(self) -> list[int]:
-        """Seeds of the design and of the confirmation."""
+    def confirm_seeds(self) -> list[int]:
+        """Seeds of the confirmation."""
+
+    @property
+    def searched_arms(self) -> list[str]:
+        """Arms that the search proposes points for."""
+
+    @property
+    def looks(self) -> list[int]:
+        """After how many configurations a design that grows is looked at; none: it is not."""
+
+    @property
+    def goes_to(self) -> int:
+        """Configurations that the design goes to at least; 0 = as the looks say."""
+
+    def seeds_of(self, config_id: str) -> list[int]:
+        """Seeds of a configuration of the design."""
 
     @property
     def block_epochs(self) -> list[int]:
         """Epochs of the design whose validation blocks are kept."""
 
-    def design_specs(self) -> list[TrialSpec]:
-        """The trials of the design, in the order in which they run."""
+    def design_specs(self, look: int | None = None) -> list[TrialSpec]:
+        """The trials of the design up to a look that run in any case, in their order; None = all.
+
+        A longer design begins with those of a shorter one.
+        """
+
+    def control_specs(self, look: int) -> list[TrialSpec]:
+        """The trials that a gain at a look asks for."""
 
     def trial_config(self, spec: TrialSpec) -> Config:
         """The complete configuration of one trial.
@@ -81,6 +102,19 @@ class RunnableStudy(Protocol):
         Raises:
             pydantic.ValidationError: The values do not fit together.
         """
+
+
+class LookResult(NamedTuple):
+    """What the claims at a look mean for the study."""
+
+    decided: bool
+    """Whether claim 1 is: then the design ends."""
+    asks_for_control: bool
+    """Whether a gain asks for trials with shuffled weights, if the design ends here."""
+
+
+Judge = Callable[[int], LookResult]
+"""Judges the claims at a look, by its number of configurations, once its trials have ended."""
 
 
 class Tables(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import Event
 from typing import Any, Self
 
@@ -81,6 +81,11 @@ class Recorder:
         except BaseException:
             self._failed = True
             raise
+
+    def flush(self) -> None:
+        """Wait until all that was taken is on disk; raises as `check`."""
+        wait(self._jobs)
+        self.check()
 
     def check(self) -> None:
         """Raise the OSError of a file that the thread could not write, if there is one."""

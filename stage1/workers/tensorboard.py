@@ -32,7 +32,7 @@ def write_columns(folder: Path, study: RunnableStudy) -> None:
     domains = {
         "arm": hparams.Discrete(list(space.arms)),
         **{key: _domain(parameter) for key, parameter in space.space.items()},
-        f"{_TRIAL}seed": hparams.IntInterval(study.seed, max(study.design_seeds)),
+        f"{_TRIAL}seed": hparams.IntInterval(study.seed, max(*study.design_seeds, *study.confirm_seeds, study.seed)),
         f"{_TRIAL}stage": hparams.Discrete(STAGES),
         f"{_TRIAL}status": hparams.Discrete(STATUSES),
     }

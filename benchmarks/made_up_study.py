@@ -4,7 +4,8 @@
 
 The training keeps a state after every epoch, as the real one does, and goes on from it. Each epoch
 that it works out is noted in a file of RUN.work/, so that tests see what was done twice; a second
-file names the node of each attempt, as the environment variable MADE_UP_NODE there calls it.
+file names the node of each attempt, as the environment variable MADE_UP_NODE there calls it. Each
+look of a design that grows is a line of RUN.looks: its configurations, and the trials on disk.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,8 +28,10 @@ from stage1.base.terminal import run_command
 from stage1.claims.catalogue import REGISTERED
 from stage1.run.folder import RunFolder
 from stage1.study.inputs import StudyInputs
-from stage1.study.resume import begin_run, check_same_study
+from stage1.run.tables import load_table
+from stage1.study.resume import as_begun, begin_run, check_same_study, extended
 from stage1.study.study import Study, load_study
+from stage1.study.trials import Judge, LookResult
 from stage1.workers import launch
 from stage1.workers.cluster import RAY_SETTINGS, Cluster
 from stage1.workers.trainable import REPORT, EpochReport
@@ -114,11 +118,20 @@ def run(
     hungry: str = "",
     hungry_parts: int = 1,
     storage: str | None = None,
+    decides_at: int = 16,
+    gain: bool = False,
+    extend: bool = False,
 ) -> None:
-    """Run the study in a Ray that runs already."""
+    """Run the study in a Ray that runs already.
+
+    Claim 1 is decided from `decides_at` configurations on, with a `gain` or without.
+    """
     study, run = load_study(space, trials=trials), RunFolder(folder)
-    if resume:
+    result = partial(made_up_look, decides_at=decides_at, gain=gain)
+    if resume or extend:
         check_same_study(run, study, data=DATA)
+        study = as_begun(run, study)
+        study = extended(run, study, result) if extend else study
     else:
         begin(run, study)
     ray.init(address=address, log_to_driver=False, logging_level="ERROR")
@@ -131,8 +144,21 @@ def run(
         hungry=hungry,
         hungry_parts=hungry_parts,
         console=Console(),
+        judge=partial(note_look, run, result),
     )
     sys.exit(0 if finished else 3)
+
+
+def made_up_look(look: int, *, decides_at: int, gain: bool) -> LookResult:
+    """What the claims at a look mean."""
+    return LookResult(decided=look >= decides_at, asks_for_control=gain)
+
+
+def note_look(run: RunFolder, judge: Judge, look: int) -> LookResult:
+    """Judge, and note that and how many trials were in the table by then."""
+    with run.path.with_suffix(".looks").open("a") as looks:
+        looks.write(f"{look} {load_table(run.trials).num_rows}\n")
+    return judge(look)
 
 
 def begin(run: RunFolder, study: Study) -> None:
@@ -143,7 +169,16 @@ def begin(run: RunFolder, study: Study) -> None:
 
 
 def run_made_up(
-    study, run, cluster, *, console, seconds_per_epoch=0.0, deadly="", hungry="", hungry_parts=1
+    study,
+    run,
+    cluster,
+    *,
+    console,
+    judge=None,
+    seconds_per_epoch=0.0,
+    deadly="",
+    hungry="",
+    hungry_parts=1,
 ):
     """`run_study` with made-up trainings.
 
@@ -163,7 +198,7 @@ def run_made_up(
     launch.share_inputs = lambda *_: shared
     launch.record_cost = lambda *_, **__: None
     inputs = StudyInputs(study, bars={}, windows=None, language_models=[])
-    return launch.run_study(inputs, run, cluster=cluster, console=console)
+    return launch.run_study(inputs, run, cluster=cluster, console=console, judge=judge)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
@@ -23,6 +25,7 @@ from stage1.base.terminal import (
 from stage1.config.yaml_source import space_names
 from stage1.run.folder import RunFolder, check_begun, check_new
 from stage1.study.study import Study, load_study
+from stage1.study.trials import LookResult
 from stage1.workers.cluster import Cluster, ray_cluster
 from stage1.workers.library_logs import library_logs_to
 
@@ -58,7 +61,13 @@ def tune(
     storage: Annotated[
         str | None, typer.Option(help="Shared folder or s3://bucket/prefix for a cluster.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the whole study.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of the whole study; default: the space's own, or 0.")
+    ] = None,
+    extend: Annotated[
+        bool,
+        typer.Option("--extend", help="Go on with a finished study: twice as many configurations."),
+    ] = False,
 ) -> None:
     """Search hyperparameters in every arm of a study, and report."""
     console = screen()
@@ -69,7 +78,9 @@ def tune(
         from stage1.study.inputs import load_inputs
 
         print_plain(console, f"{space}: sound. {load_inputs(study, data_dir).summary()}")
+        _show_cautions(console, study)
         return
+    resume |= extend
     (check_begun if resume else check_new)(run)
     # To load what computes takes seconds, and so does the start of Ray: both at once. Only what
     # needs neither has been imported so far, so that a mistake in the space shows at once.
@@ -83,7 +94,14 @@ def tune(
         ) as cluster:
             loading.join()
             finished = _run(
-                console, study, run, data_dir, cluster=cluster, resume=resume, budget=budget
+                console,
+                study,
+                run,
+                data_dir,
+                cluster=cluster,
+                resume=resume,
+                extend=extend,
+                budget=budget,
             )
     # What draws and tests takes seconds to load, which the first trial should not wait for.
     from stage1.pages.study_page import write_report
@@ -102,23 +120,61 @@ def _run(
     *,
     cluster: Cluster,
     resume: bool,
+    extend: bool,
     budget: timedelta | None,
 ) -> bool:
     """Begin or resume the study; says whether all of it has ended now."""
     from stage1.claims.catalogue import REGISTERED
     from stage1.study.inputs import load_inputs
-    from stage1.study.resume import begin_run, check_same_study, data_description
+    from stage1.study.resume import (
+        as_begun,
+        begin_run,
+        check_same_study,
+        data_description,
+        extended,
+    )
     from stage1.workers.launch import run_study
 
     inputs = load_inputs(study, data_dir)
     data = data_description(inputs.study.config.data)
     if resume:
         check_same_study(run, inputs.study, data=data)
+        inputs = replace(inputs, study=as_begun(run, inputs.study))
+        if extend:
+            judged = partial(_claims_so_far, run)
+            inputs = replace(inputs, study=extended(run, inputs.study, judged))
     else:
         models = inputs.language_models
         begin_run(run, inputs.study, data=data, models=models, claims=REGISTERED)
+        _show_cautions(console, study)
+    judge = partial(_report_at_look, run, console)
     with library_logs_to(run.log):
-        return run_study(inputs, run, cluster=cluster, console=console, time_budget=budget)
+        return run_study(
+            inputs, run, cluster=cluster, console=console, judge=judge, time_budget=budget
+        )
+
+
+def _show_cautions(console: Console, study: Study) -> None:
+    for caution in study.cautions:
+        print_plain(console, f"Warning: {caution}.")
+
+
+def _report_at_look(run: RunFolder, console: Console, look: int) -> LookResult:
+    """Write the report and show its claims: all of the look's trials are in the tables."""
+    from stage1.pages.study_page import show_look, write_report
+
+    report = write_report(run)
+    show_look(report, console)
+    return LookResult(report.evaluation.decided, report.evaluation.asks_for_control)
+
+
+def _claims_so_far(run: RunFolder, look: int) -> LookResult:
+    """What the claims of a study that has finished were."""
+    from stage1.claims.judge import evaluate
+    from stage1.claims.scores import read_run
+
+    evaluation = evaluate(read_run(run))
+    return LookResult(evaluation.decided, evaluation.asks_for_control)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,8 @@ def recorded_study():
     fields = {name: written[name] for name in Space.model_fields if name in written}
     space = Space.model_validate({**fields, "base": "resolved already"})
     points = [active(space, point) for point in sobol_configurations(space, resolved.seed)]
-    return Study(space, Config.model_validate(resolved.config), resolved.seed, points)
+    config = Config.model_validate(resolved.config)
+    return Study(space, config, resolved.seed, points, began_earlier=True)
 
 
 class WrittenTables(RunWriter):
@@ -120,13 +121,16 @@ def epoch_row(spec, epoch, **columns):
     } | columns
 
 
-def engine_of(study, *, tables=None, ended=(), storage=None):
+def engine_of(study, *, tables=None, ended=(), started=(), storage=None, judge=None):
+    arms, storage = study.searched_arms, storage or InMemoryStorage()
     return StudyEngine(
         study,
         tables or Tables(),
         ended,
-        samplers=arm_samplers(study.space, seed=study.seed, storage=storage or InMemoryStorage()),
+        started,
+        samplers=arm_samplers(study.space, arms, seed=study.seed, storage=storage),
         halving={arm: ArmHalving(study.space) for arm in study.space.arms},
+        judge=judge,
     )
 
 

@@ -63,13 +63,16 @@ RUN = RunFolder(Path("runs/small"))
 # --- before the first trial ---
 
 
-def test_check_of_a_sound_space_is_one_line_and_leaves_nothing(call, tmp_path):
+def test_check_of_a_sound_space_is_a_line_and_what_it_leaves_open_and_leaves_nothing(
+    call, tmp_path
+):
     status, out, err = call(SMOKE, "--check", "--out", tmp_path / "runs")
 
     assert (status, err) == (0, "")
     assert re.fullmatch(
         rf"{re.escape(str(SMOKE))}: sound\. [\d,]+ training and [\d,]+ validation windows; "
-        r"language models: english-t5-nano\.\n",
+        r"language models: english-t5-nano\.\n"
+        r"Warning: claim 1 will be NOT EVALUABLE: it needs 16 configurations, got 4; [^\n]*\n",
         out,
     )
     assert not (tmp_path / "runs").exists()
@@ -162,18 +165,19 @@ def studies(monkeypatch):
         noted.append(options)
         yield Cluster(options["workers"] or 1, options["storage"])
 
-    def run_study(inputs, run, *, cluster, console, time_budget):
+    def run_study(inputs, run, *, cluster, console, judge, time_budget):
         noted.append({"inputs": inputs, "time_budget": time_budget})
-        write_trials(inputs.study, run)
+        write_trials(inputs.study, run, judge=judge)
 
     monkeypatch.setattr("stage1.tune.ray_cluster", no_ray)
     monkeypatch.setattr("stage1.workers.launch.run_study", run_study)
     return noted
 
 
-def write_trials(study, run, **until):
+def write_trials(study, run, *, judge=None, **until):
     known = ended_trials(run, study) if run.trials.exists() else []
-    return simulate(engine_of(study, tables=WrittenTables(run), ended=known), **until)
+    engine = engine_of(study, tables=WrittenTables(run), ended=known, judge=judge)
+    return simulate(engine, **until)
 
 
 def test_a_study_ends_with_its_table_its_report_and_what_to_run_next(call, folder, studies):

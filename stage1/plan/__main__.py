@@ -29,10 +29,13 @@ from stage1.plan.resources import (
     Timings,
     also_varying,
     by_kind,
+    control_seconds,
     design_configs,
     disk_bytes,
     full_trial_seconds,
+    look_seconds,
     memory_mb,
+    setup_seconds,
     shared_bytes,
     spread_evenly,
     time_kinds,
@@ -46,6 +49,7 @@ from stage1.plan.texts import (
     claims_table,
     disk_text,
     gpu_memory_text,
+    looks_text,
     memory_text,
     model_text,
     no_gpu_text,
@@ -86,7 +90,9 @@ def plan(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Trials at once; default: as many as fit.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the whole study.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of the whole study; default: the space's own, or 0.")
+    ] = None,
     like: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="Take how scores vary from this run folder."),
@@ -105,7 +111,9 @@ def plan(
     model = model_of_run(like) if like else TYPICAL
     run = RunFolder(out / study.space.name)
     by_stage = expected_by_stage(study, {})
-    console.print(trials_table(study.space, by_stage))
+    console.print(trials_table(study, by_stage))
+    for caution in study.cautions:
+        show_line(console, f"Warning: {caution}.", style="yellow")
     if no_timing:
         show_line(console, "Time and memory: not measured, as --no-timing asks.")
     else:
@@ -114,7 +122,7 @@ def plan(
     show_line(console, disk_text(disk_bytes(study, by_stage, blocks=blocks), str(run.path)))
     show_claims(study, model, like=like, console=console)
     options = {"data_dir": data_dir, "trials": trials, "workers": workers}
-    command = start_command(run, space, options | {"seed": seed or None})
+    command = start_command(run, space, options | {"seed": seed})
     going_on = f" ({run.path} has begun already)" if run.path.exists() else ""
     print_plain(console, f"Next{going_on}:\n  {command}")
 
@@ -152,7 +160,7 @@ def show_time_and_memory(
             on_progress=status.update,
         )
     full = {kind: [full_trial_seconds(c, timings) for c in of] for kind, of in kinds.items()}
-    console.print(timing_table(timings, full, seeds=study.space.design.size.seeds))
+    console.print(timing_table(timings, full))
     show_line(console, not_timed_text(len(kinds), len(timings), also_varying(study, configs)))
     if load > _BUSY:
         corrected = all(is_single_threaded(config, accelerator) for config in configs)
@@ -160,6 +168,13 @@ def show_time_and_memory(
         show_line(console, text, style="yellow")
     total = total_seconds(study, trials, configs, timings, workers=at_once)
     show_line(console, time_text(total, space=study.space, workers=at_once))
+    if study.size.grows:
+        text = looks_text(
+            look_seconds(study, timings, workers=at_once),
+            setup=setup_seconds(study, timings),
+            control=control_seconds(study, timings, workers=at_once),
+        )
+        show_line(console, text)
     _show_memory(console, timings, workers=at_once, shared=shared_bytes(bars, models))
     if gpus:
         largest = max(timing.peak_vram_mb or 0.0 for timing in timings.values())

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from stage1.base.errors import TrialError
-from stage1.config import Config, DataConfig, with_values
+from stage1.config import Config, DataConfig
 from stage1.data.bars import Bars
 from stage1.data.batches import MarketWindows
 from stage1.language_models.resolver import LanguageModel
@@ -21,6 +21,7 @@ from stage1.run.columns import BLOCK_SUMS, CONFIRM, DESIGN, SEARCH
 from stage1.run.registration import COST_ROUNDS
 from stage1.study.space import Space
 from stage1.study.study import Study, cost_config, pretrained_language_models
+from stage1.study.trials import TrialSpec
 from stage1.training.timing import EPOCHS, STEPS, TrialTiming, time_trial
 
 VANILLA_ENCODER = "vanilla encoder"
@@ -85,12 +86,8 @@ def expected_search_epochs(space: Space) -> float:
 
 
 def design_configs(study: Study) -> list[Config]:
-    """The complete configurations of the design, arm by arm; seeds differ in nothing that costs."""
-    return [
-        with_values(config, {**point, "training.seed": study.seed})
-        for config in study.arm_configs.values()
-        for point in study.points
-    ]
+    """The complete configurations of the design's trials that run in any case, in order."""
+    return [study.trial_config(spec) for spec in study.design_specs()]
 
 
 def kind_of(config: Config) -> Kind:
@@ -207,7 +204,7 @@ def study_seconds(
 
     Args:
         trials: By stage.
-        full: Seconds of each configuration of the design to the horizon.
+        full: Seconds of each trial of the design.
         search_share: Share of a full trial that a search trial takes at the low end, in (0, 1].
         workers: Trials at once.
     """
@@ -223,6 +220,25 @@ def study_seconds(
         low=design + stage(SEARCH, stopped, stopped) + stage(CONFIRM, mean, mean),
         high=design + stage(SEARCH, slowest, slowest) + stage(CONFIRM, slowest, slowest),
     )
+
+
+def look_seconds(study: Study, timings: Timings, *, workers: int) -> dict[int, float]:
+    """Wall time of the design's trials up to each of its looks."""
+    seconds = [full_trial_seconds(config, timings) for config in design_configs(study)]
+    return {look: sum(seconds[: len(study.design_specs(look))]) / workers for look in study.looks}
+
+
+def control_seconds(study: Study, timings: Timings, *, workers: int) -> float:
+    """Wall time of the trials that a gain at the last look asks for."""
+    specs = left_for_control(study)
+    seconds = [full_trial_seconds(study.trial_config(spec), timings) for spec in specs]
+    return sum(seconds) / workers
+
+
+def left_for_control(study: Study) -> list[TrialSpec]:
+    """The trials that a gain at the last look asks for, without those that run in any case."""
+    planned = {spec.trial_id for spec in study.design_specs()}
+    return [spec for spec in study.control_specs(study.looks[-1]) if spec.trial_id not in planned]
 
 
 def cost_block_seconds(timing: TrialTiming) -> float:
@@ -246,11 +262,15 @@ def total_seconds(
         search_share=expected_search_epochs(study.space) / study.space.horizon_epochs,
         workers=workers,
     )
-    cost_block = sum(
+    return Span(*(seconds + setup_seconds(study, timings) for seconds in span))
+
+
+def setup_seconds(study: Study, timings: Timings) -> float:
+    """Wall time beyond the trials: the cost block, the start and the report."""
+    return OVERHEAD_SECONDS + sum(
         cost_block_seconds(nearest_timing(kind_of(cost_config(study, name)), timings))
         for name in pretrained_language_models(study)
     )
-    return Span(*(seconds + cost_block + OVERHEAD_SECONDS for seconds in span))
 
 
 # Memory and disk ------------------------------------------------------------------------------
@@ -304,7 +324,7 @@ def disk_bytes(study: Study, trials: dict[str, int], *, blocks: int) -> int:
     series = timeframes * len(study.config.data.channel_names)
     in_blocks = trials[DESIGN] * len(study.block_epochs) * series * blocks
     journal_lines = trials[SEARCH] * (study.space.horizon_epochs + len(study.space.space) + 3)
-    journal_lines += trials[DESIGN] // study.space.design.size.seeds
+    journal_lines += len(study.configurations) * len(study.searched_arms)
     return sum(
         (
             4 * _TABLE_BYTES,

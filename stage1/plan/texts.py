@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -12,12 +13,19 @@ from stage1.base.text import plural
 from stage1.claims.catalogue import COST, Definition, Unit
 from stage1.claims.error_rates import TIMING_NOISE
 from stage1.plan.outlook import ENOUGH, CostOutlook, Outlook
-from stage1.plan.resources import Kind, Span, Timings, expected_search_epochs
+from stage1.plan.resources import (
+    Kind,
+    Span,
+    Timings,
+    expected_search_epochs,
+    left_for_control,
+)
 from stage1.run.columns import CONFIRM, DESIGN, PRETRAINED, RANDOM, SEARCH, SHUFFLED
 from stage1.run.looks import DesignSize
 from stage1.run.registration import COST_MARGIN, COST_ROUNDS
 from stage1.study.space import Space
-from stage1.study.stages import CONFIRMED_PER_ARM
+from stage1.study.stages import confirmed_per_arm
+from stage1.study.study import Study
 
 NOTHING = "\N{EN DASH}"
 AT_LEAST, AT_MOST, TIMES = (
@@ -66,23 +74,54 @@ def framed(title: str) -> Table:
 # Trials ---------------------------------------------------------------------------------------
 
 
-def trials_table(space: Space, trials: dict[str, int]) -> Table:
-    """How many trials each stage has, and what they are."""
-    design, arms = space.design.size, len(space.arms)
+def trials_table(study: Study, trials: dict[str, int]) -> Table:
+    """How many trials each stage has, and what they are.
+
+    Args:
+        study: What is planned.
+        trials: By stage; of the design those that run in any case.
+    """
+    space = study.space
     table = framed("Trials")
     table.add_column("stage", no_wrap=True)
     table.add_column("trials", justify="right", no_wrap=True)
     table.add_column("what they are")
+    for name, count, text in _design_rows(study):
+        table.add_row(name, str(count), text)
+    points = plural(confirmed_per_arm(study.size), "point")
     descriptions = {
-        DESIGN: f"{design.configurations} configurations {TIMES} {plural(design.seeds, 'seed')} "
-        f"{TIMES} {plural(arms, 'arm')}, always to epoch {space.horizon_epochs}",
         SEARCH: _search_text(space),
-        CONFIRM: f"the best {CONFIRMED_PER_ARM} search points of each arm on the design's seeds",
+        CONFIRM: f"the best {points} of each arm's search on seeds that nothing else used",
     }
     for stage, text in descriptions.items():
         table.add_row(stage, str(trials[stage]), text if trials[stage] else "")
     table.add_row("at most", str(sum(trials.values())), "")
+    if control := len(left_for_control(study)):
+        table.add_row("control", str(control), "beyond these, only if a gain asks for it: shuffled")
     return table
+
+
+def _design_rows(study: Study) -> list[tuple[str, int, str]]:
+    """Stage, trials and what they are, look by look."""
+    size, arms = study.size, dict.fromkeys(spec.arm for spec in study.design_specs())
+    trials = {look: len(study.design_specs(look)) for look in study.looks}
+    horizon = f"always to epoch {study.space.horizon_epochs}"
+    if not size.grows:
+        configurations = f"{study.distinct_of(size.configurations)} configurations"
+        text = f"{configurations} {TIMES} {plural(size.seeds, 'seed')} {TIMES} "
+        count = trials[size.configurations]
+        return [(DESIGN, count, f"{text}{plural(len(arms), 'arm')}, {horizon}")]
+    first = study.looks[0]
+    seeds = "" if size.seeds == 1 else f" {TIMES} {size.seeds} seeds"
+    if size.replicated:
+        seeds = f", the first {size.replicated} with {size.seeds} seeds"
+    text = f"{study.distinct_of(first)} configurations of {', '.join(arms)}{seeds}, {horizon}"
+    rows = [(f"look {first}", trials[first], text)]
+    for before, look in pairwise(study.looks):
+        more = study.distinct_of(look) - study.distinct_of(before)
+        text = f"{more} configurations more, unless claim 1 is decided before"
+        rows.append((f"look {look}", trials[look] - trials[before], text))
+    return rows
 
 
 def _search_text(space: Space) -> str:
@@ -99,13 +138,12 @@ def _search_text(space: Space) -> str:
 # Time, memory, disk ---------------------------------------------------------------------------
 
 
-def timing_table(timings: Timings, full: dict[Kind, list[float]], *, seeds: int) -> Table:
+def timing_table(timings: Timings, full: dict[Kind, list[float]]) -> Table:
     """What was timed, kind by kind.
 
     Args:
         timings: Of the kinds that were timed.
-        full: Seconds to the horizon of every configuration of the design in every arm, by kind.
-        seeds: Trials of each of these.
+        full: Seconds of every trial of the design, by kind.
     """
     table = framed("Trials of the design, from steps timed here")
     table.add_column("size", overflow="fold")
@@ -118,7 +156,7 @@ def timing_table(timings: Timings, full: dict[Kind, list[float]], *, seeds: int)
             parts = (f"{1000 * timing.step_seconds:.0f}", f"{timing.validation_seconds:.2f}")
         patch_len = NOTHING if kind.patch_len is None else str(kind.patch_len)
         mean = f"{sum(seconds) / len(seconds):.1f}"
-        table.add_row(Text(kind.size), patch_len, *parts, mean, str(len(seconds) * seeds))
+        table.add_row(Text(kind.size), patch_len, *parts, mean, str(len(seconds)))
     return table
 
 
@@ -156,6 +194,22 @@ def no_gpu_text(asked: float, have: int) -> str:
     return (
         f"Time and memory: not measured, since a trial asks for more GPUs ({asked:g}) than this "
         f"machine has ({have}). Plan where the study is to run."
+    )
+
+
+def looks_text(looks: dict[int, float], *, setup: float, control: float) -> str:
+    """When the verdicts come, and what comes on top.
+
+    Args:
+        looks: Seconds of the design's trials up to each look, by configurations.
+        setup: Seconds beyond the trials.
+        control: Seconds of the trials that a gain asks for; 0 = none are left to ask for.
+    """
+    times = [f"at {look} configurations {clock(seconds)}" for look, seconds in looks.items()]
+    more = f"; the shuffled runs that a gain asks for take {clock(control)} more" if control else ""
+    return (
+        f"Of this the trials to the verdicts take: {', '.join(times)}; start-up and cost block: "
+        f"{clock(setup)}{more}."
     )
 
 

@@ -55,8 +55,8 @@ from stage1.run.resolved_space import read_mapping
 from stage1.run.tables import read_curves, read_trials
 from stage1.study.comparison import Comparison
 from stage1.study.inputs import StudyInputs
-from stage1.study.stages import Stages
 from stage1.study.space import FloatParameter, IntParameter, Parameter, Space, Value
+from stage1.study.stages import Stages
 from stage1.study.study import (
     Study,
     cost_config,
@@ -225,21 +225,22 @@ def extended(run: RunFolder, study: Study, judge: Judge) -> Study:
     """
     if not study.size.grows:
         raise ResultsError(
-            f"{run.path}: must be a study with looks to --extend, got one that is judged once, after "
-            f"{study.size.configurations} configurations; begin another with design: {{looks: "
-            "[16, 32]}"
+            f"{run.path}: must be a study with looks to --extend, got one that is judged once, "
+            f"after {study.size.configurations} configurations; begin another with design: "
+            "{looks: [16, 32]}"
         )
     ended = {trial.spec.trial_id: trial for trial in ended_trials(run, study)}
     stages = Stages(study, judge, read_started(run.begun, study), running={}, ended=ended)
     if next(iter(stages), None) is not None:
         raise ResultsError(
-            f"{run.path}: must have finished before it is extended, got trials that are left; finish "
-            "it first with --resume"
+            f"{run.path}: must have finished before it is extended, got trials that are left; "
+            "finish it first with --resume"
         )
     look = study.size.begun_look(s.config_id for s in stages.design)
     if 2 * look > MOST_CONFIGURATIONS:
         raise ResultsError(
-            f"{run.path}: must have at most {MOST_CONFIGURATIONS} configurations, got {look} already"
+            f"{run.path}: must have at most {MOST_CONFIGURATIONS} configurations, got {look} "
+            "already"
         )
     longer = study.with_points(2 * look)
     if longer.distinct_of(2 * look) == longer.distinct_of(look):

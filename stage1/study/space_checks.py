@@ -75,9 +75,9 @@ def design_faults(space: Space, config: Config, points: list[dict[str, Value]]) 
 
 
 def size_faults(space: Space, seed: int, points: list[dict[str, Value]]) -> list[Fault]:
-    """Why a design can answer nothing: too few distinct configurations, or settings that go together.
+    """Why a design can answer nothing: few distinct configurations, settings that go together.
 
-    A design without looks may do so, as before; `design_cautions` says what it leaves open.
+    A design without looks may have both; `design_cautions` says what it leaves open.
     """
     size = space.design.size
     first, fewest = size.looks[0], FEWEST_PAIRS if size.grows else 2
@@ -85,13 +85,13 @@ def size_faults(space: Space, seed: int, points: list[dict[str, Value]]) -> list
     count = len(distinct(points[:first]))
     if count < fewest:
         rule = f"must hold at least {fewest} distinct configurations, got {count} among {first}"
-        return [(keys, f"{rule} points; give the space more values, or ranges of real numbers")]
+        return [(keys, f"{rule} points; give the space more values or ranges of real numbers")]
     pairs = settings_that_go_together(space, seed, first) if size.grows else []
     enough = enough_configurations(space, seed)
     if pairs or (size.grows and first < enough):
         settings = len(_varying(space))
         rule = f"must begin with {enough} for {settings} settings, got {first}"
-        reason = f", which cannot tell {_pairs_text(pairs)} apart" if pairs else ""
+        reason = f", which cannot tell {_pairs_text(pairs)}" if pairs else ""
         return [(keys, f"{rule}{reason}; write looks: [{enough}, {2 * enough}]")]
     return []
 
@@ -109,7 +109,7 @@ def design_cautions(space: Space, seed: int, points: list[dict[str, Value]]) -> 
     if not size.grows and size.configurations < FIRST_LOOK:
         reasons.append(f"it needs {FIRST_LOOK} configurations, got {size.configurations}")
     if pairs:
-        reasons.append(f"{_pairs_text(pairs)} cannot be told apart")
+        reasons.append(f"{size.configurations} cannot tell {_pairs_text(pairs)}")
     if reasons:
         sentences.append(
             f"claim 1 will be NOT EVALUABLE: {'; '.join(reasons)}; design: {{looks: "

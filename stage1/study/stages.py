@@ -1,7 +1,7 @@
 """What a study runs, stage by stage: the design, the search, the best search points once more.
 
-A design that grows is looked at after each of its numbers of configurations, before anything further
-starts. Nothing of that is kept anywhere: which looks are behind follows from the trials there are.
+A design that grows is looked at after each of its numbers of configurations, before anything
+further starts. Nothing of that is kept anywhere: which looks are behind follows from the trials.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Stages:
         return spec.trial_id in self._ended or spec.trial_id in self._running
 
     def _design(self) -> Iterator[TrialSpec | None]:
-        """Look by look: what a look waits for, the look, and at the last one what a gain asks for."""
+        """Look by look: what a look waits for, the look, and at the last what a gain asks for."""
         if not self._study.space.design.size.grows:
             yield from self._study.design_specs()
             return
@@ -132,9 +132,8 @@ class Stages:
             self._plan(look, controls)
             left = [spec for spec in controls if not self._has_begun(spec)]
             if left:
-                self._note(
-                    f"a gain asks for its control: {plural(len(left), 'trial')} with shuffled weights"
-                )
+                trials = plural(len(left), "trial")
+                self._note(f"a gain asks for its control: {trials} with shuffled weights")
                 yield from left
                 while self._running:
                     yield None

@@ -35,7 +35,7 @@ from stage1.study.space import (
     distinct,
     sobol_configurations,
 )
-from stage1.study.space_checks import check_space, design_faults, size_faults
+from stage1.study.space_checks import check_space, design_cautions, design_faults, size_faults
 from stage1.study.trials import TrialSpec
 
 LANGUAGE_MODEL = "transfer_learning.lm_name_or_path"
@@ -93,6 +93,11 @@ class Study:
         return looks
 
     @property
+    def cautions(self) -> list[str]:
+        """What the design leaves open, in sentences; empty if nothing."""
+        return design_cautions(self.space, self.seed, self.points)
+
+    @property
     def design_seeds(self) -> list[int]:
         """Seeds of the design; the search's own is `seed`."""
         return [self.seed + 1 + index for index in range(self.size.seeds)]
@@ -131,7 +136,7 @@ class Study:
         ]
 
     def control_specs(self, look: int) -> list[TrialSpec]:
-        """The trials with shuffled weights that a gain at a look asks for; none without that arm."""
+        """The trials with shuffled weights that a gain at a look asks for; perhaps no such arm."""
         control = control_arm(self.roles, self.size)
         return [
             TrialSpec(DESIGN, control, configuration_id(number), seed, point)
@@ -207,7 +212,7 @@ def load_study(path: Path, *, seed: int | None = None, trials: int | None = None
     seed = seed if seed is not None else space.seed or 0
     last = space.design.size.configurations
     points = [] if faults else design_values(space, seed, last)
-    faults = faults or [*design_faults(space, config, points), *size_faults(space, seed, points)]
+    faults = faults or design_faults(space, config, points) or size_faults(space, seed, points)
     if faults:
         raise_listed(faults, source)
     if trials is not None:

@@ -65,6 +65,10 @@ class RunnableStudy(Protocol):
         """Of the whole study."""
 
     @property
+    def design_seeds(self) -> list[int]:
+        """Seeds of the design."""
+
+    @property
     def confirm_seeds(self) -> list[int]:
         """Seeds of the confirmation."""
 

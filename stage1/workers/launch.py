@@ -31,7 +31,7 @@ from stage1.study.inputs import StudyInputs
 from stage1.study.resume import ended_trials, read_started
 from stage1.study.sampler import arm_samplers
 from stage1.study.study import Study
-from stage1.study.trials import EndedTrial, RunnableStudy, TrialSpec
+from stage1.study.trials import EndedTrial, Judge, LookResult, RunnableStudy, TrialSpec
 from stage1.workers.cluster import Cluster, ray_cluster, wanted_workers
 from stage1.workers.cost_block import record_cost, time_on_cluster
 from stage1.workers.halving import ArmHalving
@@ -50,6 +50,7 @@ def run_study(
     *,
     cluster: Cluster,
     console: Console,
+    judge: Judge | None = None,
     time_budget: timedelta | None = None,
 ) -> bool:
     """Run what is left of a study; says whether all of it has ended now.
@@ -61,6 +62,8 @@ def run_study(
         run: Begun: space.yaml and prereg.yaml are there, perhaps trials.
         cluster: A running Ray, from `ray_cluster`.
         console: For the progress.
+        judge: Judges the claims at a look from the run folder, and shows them; None where the
+            design does not grow.
         time_budget: After it no trial starts; those that run go on to their end.
 
     Raises:
@@ -71,12 +74,20 @@ def run_study(
     deadline = time.monotonic() + time_budget.total_seconds() if time_budget else None
     shared = share_inputs(inputs.bars, inputs.language_models)
 
-    def make_engine(*tables_and_trials: Any) -> StudyEngine:
+    def make_engine(recorder: Recorder, *trials: Any) -> StudyEngine:
+        def judge_what_is_written(look: int) -> LookResult:
+            assert judge is not None, "a design that grows is judged"
+            recorder.flush()
+            return judge(look)
+
+        arms, storage = study.searched_arms, _journal(run)
         return StudyEngine(
             study,
-            *tables_and_trials,
-            samplers=arm_samplers(study.space, seed=study.seed, storage=_journal(run)),
+            recorder,
+            *trials,
+            samplers=arm_samplers(study.space, arms, seed=study.seed, storage=storage),
             halving={arm: ArmHalving(study.space) for arm in study.space.arms},
+            judge=judge_what_is_written,
         )
 
     with _write_faults_in_one_line(run):
@@ -189,10 +200,9 @@ def _run_trials(
         finally:
             with suppress(OSError):  # the journal is rebuilt from the tables
                 engine.close()
-    finished = len(engine.ended) >= engine.expected_trials()
-    if finished:
+    if engine.has_finished:
         states.clear()
-    return finished
+    return engine.has_finished
 
 
 @contextmanager

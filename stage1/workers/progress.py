@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from itertools import islice
 from statistics import fmean
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -24,6 +25,17 @@ from stage1.study.trials import EndedTrial, RunnableStudy, RunningTrial, TrialSp
 
 RIDGE = 1.0
 """Penalty on an effect, in trials: what was seen once or twice is not believed whole."""
+
+
+class _Planned(NamedTuple):
+    """The trials that a design has, as far as is known."""
+
+    features: NDArray[np.float64]
+    """A row per trial."""
+    place: dict[str, int]
+    """Row by trial_id."""
+    left: NDArray[np.bool_]
+    """Of each, whether it has not ended."""
 
 
 class RemainingTime:
@@ -41,19 +53,27 @@ class RemainingTime:
 
     def __init__(self, study: RunnableStudy, *, workers: int) -> None:
         self._space, self._workers = study.space, workers
-        specs = study.design_specs()
-        self._design = np.array([self._features(spec) for spec in specs])
-        self._place = {spec.trial_id: place for place, spec in enumerate(specs)}
-        self._left = np.ones(len(specs), dtype=bool)
-        size = self._design.shape[1]
+        self._ended = set[str]()
+        self.expect(study.design_specs())
+        size = self._planned.features.shape[1]
         self._gram, self._moments = np.diag([0.0] + [RIDGE] * (size - 1)), np.zeros(size)
         self._halved: list[float] = []
+
+    def expect(self, design: Sequence[TrialSpec]) -> None:
+        """Take what trials the design has by now, those that have ended among them."""
+        self.expected = design
+        self._planned = _Planned(
+            features=np.array([self._features(spec) for spec in design]),
+            place={spec.trial_id: place for place, spec in enumerate(design)},
+            left=np.array([spec.trial_id not in self._ended for spec in design], dtype=bool),
+        )
 
     def add(self, trial: EndedTrial) -> None:
         """Learn from a trial that has ended; one without a completed epoch tells nothing."""
         spec, epochs = trial.spec, max(trial.curve, default=0)
-        if spec.trial_id in self._place:
-            self._left[self._place[spec.trial_id]] = False
+        self._ended.add(spec.trial_id)
+        if spec.trial_id in self._planned.place:
+            self._planned.left[self._planned.place[spec.trial_id]] = False
         if epochs == 0 or trial.seconds <= 0:
             return
         features = np.array(self._features(spec))
@@ -75,10 +95,11 @@ class RemainingTime:
         if self._gram[0, 0] == 0:
             return None
         effects = np.linalg.solve(self._gram, self._moments)
-        design = self._space.horizon_epochs * np.exp(self._design @ effects)
+        planned = self._planned  # another thread may replace it
+        design = self._space.horizon_epochs * np.exp(planned.features @ effects)
         mean, slowest = float(design.mean()), float(design.max())
         search = (mean + slowest) / 2 * (1 + fmean(self._halved or [1.0])) / 2
-        work = float(design[self._left].sum()) + left[SEARCH] * search + left[CONFIRM] * slowest
+        work = float(design[planned.left].sum()) + left[SEARCH] * search + left[CONFIRM] * slowest
         done = sum(now - trial.begun for trial in running)
         return max(work - done, 0.0) / self._workers
 
@@ -110,6 +131,7 @@ class Progress:
         self._remaining = RemainingTime(engine.study, workers=workers)
         self._best: EndedTrial | None = None
         self._ended_seen = self._notes_shown = 0
+        self._remaining.expect(engine.stages.design)
         self._newly_ended()
         self._live = _live(console, self._table)
         engine.observers.append(self._on_change)
@@ -126,6 +148,9 @@ class Progress:
     # Called after every epoch of every trial, so it must cost nothing ---------------------------
 
     def _on_change(self) -> None:
+        design = self._engine.stages.design
+        if design is not self._remaining.expected:  # a look has changed it
+            self._remaining.expect(design)
         while self._notes_shown < len(self._engine.notes):
             print_plain(self._console, self._engine.notes[self._notes_shown])
             self._notes_shown += 1
@@ -178,6 +203,8 @@ class Progress:
         whole = Table.grid()
         whole.add_row(table)
         whole.add_row(_one_line(self._best_text()))
+        if engine.stages.looks_at is not None:
+            whole.add_row(f"  look at {engine.stages.looks_at} configurations")
         for running in list(engine.running.values()):
             whole.add_row(_one_line(f"  {self._running_text(running)}", style="dim"))
         return whole

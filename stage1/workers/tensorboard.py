@@ -29,10 +29,11 @@ def write_columns(folder: Path, study: RunnableStudy) -> None:
     that this one does not have. The folder is `tensorboard/` of the run folder.
     """
     space, metric = study.space, study.space.objective.metric
+    last_seed = max([study.seed, *study.design_seeds, *study.confirm_seeds])
     domains = {
         "arm": hparams.Discrete(list(space.arms)),
         **{key: _domain(parameter) for key, parameter in space.space.items()},
-        f"{_TRIAL}seed": hparams.IntInterval(study.seed, max(*study.design_seeds, *study.confirm_seeds, study.seed)),
+        f"{_TRIAL}seed": hparams.IntInterval(study.seed, last_seed),
         f"{_TRIAL}stage": hparams.Discrete(STAGES),
         f"{_TRIAL}status": hparams.Discrete(STATUSES),
     }

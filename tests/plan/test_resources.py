@@ -16,12 +16,14 @@ from stage1.plan.resources import (
     Kind,
     also_varying,
     by_kind,
+    control_seconds,
     cost_block_seconds,
     design_configs,
     disk_bytes,
     expected_search_epochs,
     full_trial_seconds,
     kind_of,
+    look_seconds,
     memory_mb,
     nearest_timing,
     representative,
@@ -75,15 +77,15 @@ def test_one_search_trial_in_so_many_goes_on_at_each_rung(tmp_path, horizon, gra
     assert expected_search_epochs(study.space) == pytest.approx(mean)
 
 
-def test_every_configuration_of_the_design_has_a_config_in_every_arm(tmp_path):
+def test_every_trial_of_the_design_has_a_config(tmp_path):
     configs = design_configs(simulated_study(tmp_path))
 
     assert [config.transfer_learning.initialization for config in configs] == [
-        *["pretrained"] * 4,
-        *["random"] * 4,
+        *["pretrained", "random"] * 8
     ]
     rates = [config.training.optimizer.lr for config in configs]
-    assert rates[:4] == rates[4:]
+    assert rates[::2] == rates[1::2]
+    assert [config.training.seed for config in configs] == [1, 1, 2, 2] * 4
     assert len(set(rates)) == 4
 
 
@@ -95,7 +97,7 @@ def test_kinds_are_sizes_and_patch_lengths_and_the_vanilla_encoder_is_one(tmp_pa
 
     sizes = {kind.size for kind in kinds}
     assert sizes == {"english-t5-nano", VANILLA_ENCODER}
-    assert len(kinds[Kind(VANILLA_ENCODER, None)]) == 4
+    assert len(kinds[Kind(VANILLA_ENCODER, None)]) == 8  # with 2 seeds
     patches = [kind.patch_len for kind in kinds if kind.size == "english-t5-nano"]
     assert patches == sorted({config.transfer_learning.patch_len for config in configs})
     assert all(kind_of(config) == kind for kind, of in kinds.items() for config in of)
@@ -258,6 +260,20 @@ def test_the_whole_study_is_trials_cost_block_and_start(tmp_path):
     each = 1 + 2 * (0.5 + study.config.training.steps_per_epoch * 0.1)
     cost_block = 6 * 2 * (1 + 15 * 0.1)  # of one language model
     assert total.low == total.high == pytest.approx(16 * each / 2 + cost_block + 30)
+
+
+def test_the_time_to_a_look_is_that_of_its_trials_and_the_control_is_told_apart(tmp_path):
+    shuffled = "\n  shuffled: {transfer_learning.initialization: shuffled}"
+    random = "{transfer_learning.initialization: random}"
+    design = "{looks: [16, 32], replicated: 4, control: 2}"
+    study = simulated_study(tmp_path, design=design, **{"  random": random + shuffled})
+    timings = dict.fromkeys(by_kind(design_configs(study)), timing_of(0.1))
+
+    looks = look_seconds(study, timings, workers=2)
+
+    each = 1 + 9 * (0.5 + study.config.training.steps_per_epoch * 0.1)
+    assert looks == pytest.approx({16: 44 * each / 2, 32: 76 * each / 2})
+    assert control_seconds(study, timings, workers=2) == pytest.approx(32 * each / 2)
 
 
 # --- memory and disk ---

@@ -40,6 +40,7 @@ from stage1.plan.texts import (
     trials_table,
 )
 from stage1.study.space import Design
+from stage1.study.stages import expected_by_stage
 from stage1.training.timing import TrialTiming
 
 COST = CostOutlook(1.03, 1.28)
@@ -96,28 +97,68 @@ def test_what_the_study_takes_is_told(text, words):
 
 
 def test_trials_are_told_stage_by_stage_with_their_sum(tmp_path):
-    space = simulated_study(tmp_path).space
+    study = simulated_study(tmp_path)
 
-    rows = cells(trials_table(space, {"design": 16, "search": 12, "confirm": 8}))
+    rows = cells(trials_table(study, {"design": 16, "search": 12, "confirm": 8}))
 
     stages, numbers, _ = zip(*rows, strict=True)
     assert stages == ("design", "search", "confirm", "at most")
     assert numbers == ("16", "12", "8", "36")
     assert rows[0][2] == "4 configurations × 2 seeds × 2 arms, always to epoch 9"
     assert "2.3 of 9 epochs" in rows[1][2]  # 1 + 2/3 + 6/9
-    without = cells(trials_table(space, {"design": 16, "search": 0, "confirm": 0}))
+    without = cells(trials_table(study, {"design": 16, "search": 0, "confirm": 0}))
     assert without[1:3] == [["search", "0", ""], ["confirm", "0", ""]]
+
+
+@pytest.mark.parametrize(
+    ("design", "expected"),
+    [
+        pytest.param(
+            "{looks: [16, 32], replicated: 4}",
+            [
+                ("look 16", "40", "16 configurations of pretrained, random, the first 4 with 2"),
+                ("look 32", "32", "16 configurations more, unless claim 1 is decided before"),
+                ("search", "12", "split over the arms"),
+                ("confirm", "4", "the best 1 point of each arm's search"),
+                ("at most", "88", ""),
+                ("control", "36", "beyond these, only if a gain asks for it"),
+            ],
+            id="first ones twice",
+        ),
+        pytest.param(
+            "{looks: [16], seeds: 2, control: 5}",
+            [
+                ("look 16", "74", "16 configurations of pretrained, random, shuffled × 2 seeds"),
+                ("search", "12", ""),
+                ("confirm", "4", ""),
+                ("at most", "90", ""),
+                ("control", "22", ""),
+            ],
+            id="all twice, some with shuffled weights",
+        ),
+    ],
+)
+def test_a_design_that_grows_is_told_look_by_look_and_its_control_apart(tmp_path, design, expected):
+    shuffled = "\n  shuffled: {transfer_learning.initialization: shuffled}"
+    random = "{transfer_learning.initialization: random}"
+    study = simulated_study(tmp_path, design=design, **{"  random": random + shuffled})
+
+    rows = cells(trials_table(study, expected_by_stage(study, {})))
+
+    for row, (stage, trials, text) in zip(rows, expected, strict=True):
+        assert row[:2] == [stage, trials]
+        assert text in row[2]
 
 
 def test_a_kind_that_was_not_timed_has_an_estimate_alone_and_if_all_were_nothing_is_told():
     timings = {Kind("a", 4): TrialTiming(1.0, 0.0334, 0.25, peak_rss_mb=1, peak_vram_mb=None)}
     full = {Kind("a", 4): [10.0, 12.0], Kind(VANILLA_ENCODER, None): [8.0]}
 
-    rows = cells(timing_table(timings, full, seeds=3))
+    rows = cells(timing_table(timings, full))
 
     assert rows == [
-        ["a", "4", "33", "0.25", "11.0", "6"],
-        ["vanilla encoder", "–", "–", "–", "8.0", "3"],
+        ["a", "4", "33", "0.25", "11.0", "2"],
+        ["vanilla encoder", "–", "–", "–", "8.0", "1"],
     ]
     assert not_timed_text(2, 2, []) == ""
 

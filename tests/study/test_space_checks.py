@@ -240,6 +240,7 @@ def test_a_conditional_value_is_checked_where_its_condition_holds(tmp_path):
         "  data.seq_len: {type: choice, options: [64, 80]}\n"
         "  transfer_learning.patch_len:\n"
         "    {type: choice, options: [5, 10], when: {data.seq_len: 80}}\n"
+        "  training.optimizer.lr: {type: float, low: 1.0e-4, high: 1.0e-2}\n"
     )
 
     study = load_study(write_space(tmp_path, HEAD + ARMS + space))
@@ -254,8 +255,9 @@ def test_a_conditional_value_is_checked_where_its_condition_holds(tmp_path):
         ("arms:\n  random:", "5: arms.random: must be a mapping of keys to values, got None"),
         (
             "arms:\n  random:\n    transfer_learning.initialization: radnom",
-            "6: arms.random.transfer_learning.initialization: must be 'pretrained', 'random' or "
-            "'shuffled', got 'radnom'",
+            "6: arms.random.transfer_learning.initialization: must be 'pretrained', 'random', "
+            "'shuffled', 'mean_sd', 'norms_only', 'attention_only', 'mlp_only' or 'spectrum', got "
+            "'radnom'",
         ),
         (
             "arms:\n  one:\n    training.optimizer.lr: 1.0e-3",

@@ -22,6 +22,7 @@ from stage1.study.trials import TrialSpec
 
 SHIPPED = sorted((ROOT / "search_spaces").glob("*.yaml"))
 NAME = "transfer_learning.lm_name_or_path"
+RATIO = "  masking.mask_ratio: {type: float, low: 0.1, high: 0.3}\n"
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
@@ -83,9 +84,9 @@ def test_values_that_do_not_fit_together_are_refused(tmp_path):
     ],
 )
 def test_options_are_held_as_the_configuration_holds_them(tmp_path, key, options, held):
-    space = f"{{{key}: {{type: choice, options: {options}}}}}"
+    space = f"space:\n  {key}: {{type: choice, options: {options}}}\n{RATIO}"
 
-    study = load_study(write_space(tmp_path, SPACE.split("space:\n")[0] + f"space: {space}\n"))
+    study = load_study(write_space(tmp_path, SPACE.split("space:\n")[0] + space))
 
     found = study.space.space[key].options
     assert found == held
@@ -97,7 +98,7 @@ def test_conditions_are_held_as_the_configuration_holds_them(tmp_path):
         "space:\n"
         "  transfer_learning.patch_len: {type: choice, options: [4, 8]}\n"
         "  training.optimizer.lr: {type: float, low: 1, high: 2,\n"
-        "    when: {transfer_learning.patch_len: 8.0}}\n"
+        f"    when: {{transfer_learning.patch_len: 8.0}}}}\n{RATIO}"
     )
 
     study = load_study(write_space(tmp_path, SPACE.split("space:\n")[0] + space))

@@ -27,8 +27,8 @@ from rich.console import Console
 from stage1.base.terminal import run_command
 from stage1.claims.catalogue import REGISTERED
 from stage1.run.folder import RunFolder
-from stage1.study.inputs import StudyInputs
 from stage1.run.tables import load_table
+from stage1.study.inputs import StudyInputs
 from stage1.study.resume import as_begun, begin_run, check_same_study, extended
 from stage1.study.study import Study, load_study
 from stage1.study.trials import Judge, LookResult

@@ -106,8 +106,7 @@ def own_files_of_run(run: RunFolder, *, name: str) -> dict[str, str]:
         key: {name: value for name, value in domain.items() if value != {}}
         for key, domain in copied["space"].items()
     }
-    text = f"# Begun as a copy of {run.path}, which had --seed {resolved.seed}"
-    text += f"; stage1 {__version__}:\n"
+    text = f"# Begun as a copy of {run.path}, stage1 {__version__}:\n"
     text += yaml.safe_dump(renamed | copied, sort_keys=False)
     return {SPACE_FILE: text, CONFIG_FILE: _config_text(config, str(run.path))}
 

@@ -136,13 +136,13 @@ def test_a_study_that_has_run_is_begun_again_under_a_new_name(call):
 
     status, _, err = call("mine", "--from", run.path)
 
-    mine = load_study(Path("mine/space.yaml"), seed=3)
-    own = {"name": "mine", "base": "config.yaml"}
+    mine = load_study(Path("mine/space.yaml"))
+    own = {"name": "mine", "base": "config.yaml", "seed": 3}
     assert (status, err) == (0, "")
     assert mine.space == study.space.model_copy(update=own)
     bars = {"data.data_dir": "sample", "data.sha256": "0" * 64}
     assert mine.config == with_values(study.config, bars)
-    begun = "# Begun as a copy of runs/theirs, which had --seed 3; stage1 "
+    begun = "# Begun as a copy of runs/theirs, stage1 "
     assert Path("mine/space.yaml").read_text().startswith(begun)
 
 

@@ -146,9 +146,13 @@ def _varying(space: Space) -> dict[str, int]:
     }
 
 
+def _last_part(key: str) -> str:
+    return key.rpartition(".")[2]
+
+
 def _pairs_text(pairs: list[list[str]]) -> str:
     """Some of the pairs, by their keys."""
-    texts = [" from ".join(pair) for pair in pairs[:MOST_NAMED]]
+    texts = [" from ".join(map(_last_part, pair)) for pair in pairs[:MOST_NAMED]]
     further = len(pairs) - len(texts)
     return ", ".join(texts) + (f" and {plural(further, 'other pair')}" if further else "")
 

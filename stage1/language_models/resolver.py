@@ -16,6 +16,7 @@ from stage1.base.errors import ModelError
 from stage1.base.text import shown
 from stage1.config import Initialization
 from stage1.language_models.hub import cached_folder, download
+from stage1.language_models.ladder import KEPT
 from stage1.language_models.names import find_folder
 from stage1.language_models.t5_dimensions import (
     ENCODER,
@@ -70,9 +71,8 @@ def resolve(
     """
     language_model, others = read_encoder(model_folder(name), name)
     taken = 0 if initialization == "random" else n_pretrained_blocks
-    done = "pretrained" if initialization == "random" else initialization
     parts = parameters_by_part({key: tensor.shape for key, tensor in others.items()})
-    _log.info(_loading_line(language_model, list(parts), taken, done))
+    _log.info(_loading_line(language_model, list(parts), taken, initialization))
     return language_model
 
 
@@ -166,15 +166,22 @@ def _embedding_rms(folder: Path, stored: Mapping[str, StoredTensor], width: int)
 
 
 def _loading_line(
-    language_model: LanguageModel, parts: list[str], blocks_taken: int | None, done: str
+    language_model: LanguageModel,
+    parts: list[str],
+    blocks_taken: int | None,
+    initialization: Initialization,
 ) -> str:
-    """What was taken and what was not; blocks that are not used count as dropped."""
+    """What was taken and what was not; tensors that are not used count as dropped."""
     blocks = int(language_model.config["num_layers"])
     taken = blocks if blocks_taken is None else min(blocks_taken, blocks)
     sizes = {key: tensor.numel() for key, tensor in language_model.weights.items()}
-    used = sum(size for key, size in sizes.items() if block_of(key, blocks) < taken)
+    is_kept = KEPT.get(initialization, lambda name: True)
+    used = sum(n for key, n in sizes.items() if block_of(key, blocks) < taken and is_kept(key))
     dropped = language_model.dropped + sum(sizes.values()) - used
-    what = ", ".join([*parts, "other blocks"] if taken < blocks else parts)
+    others = ["other blocks"] if taken < blocks else []
+    others += ["other tensors"] if initialization in KEPT else []
+    what = ", ".join([*parts, *others])
+    done = "pretrained" if initialization == "random" else initialization
     return (
         f"{language_model.name}: sha256 {language_model.sha256[:12]}, {used:,} parameters kept, "
         f"{dropped:,} dropped{what and f' ({what})'}, {taken} of {blocks} blocks {done}"

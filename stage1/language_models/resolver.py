@@ -175,8 +175,8 @@ def _loading_line(
     blocks = int(language_model.config["num_layers"])
     taken = blocks if blocks_taken is None else min(blocks_taken, blocks)
     sizes = {key: tensor.numel() for key, tensor in language_model.weights.items()}
-    is_kept = KEPT.get(initialization, lambda name: True)
-    used = sum(n for key, n in sizes.items() if block_of(key, blocks) < taken and is_kept(key))
+    kept = [key for key in sizes if initialization not in KEPT or KEPT[initialization](key)]
+    used = sum(sizes[key] for key in kept if block_of(key, blocks) < taken)
     dropped = language_model.dropped + sum(sizes.values()) - used
     others = ["other blocks"] if taken < blocks else []
     others += ["other tensors"] if initialization in KEPT else []

@@ -37,6 +37,7 @@ from stage1.pages.claims_section import (
 )
 from stage1.pages.design_section import design_blocks, hyperparameter_blocks
 from stage1.pages.figures import draw_all
+from stage1.pages.ladder_section import ladder_blocks
 from stage1.pages.page import save_page, save_picture, screen_table, show_cautions
 from stage1.pages.provenance import (
     activation,
@@ -87,6 +88,7 @@ def report_blocks(
         *words_blocks(evaluation),
         Heading("Figures"),
         Gallery(pictures),
+        *ladder_blocks(tables, evaluation),
         *plan_blocks(trials, space, evaluation.scores),
         *cost_blocks(evaluation, tables.registration),
         *design_blocks(tables, evaluation),

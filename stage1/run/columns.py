@@ -44,6 +44,10 @@ ROLES = (PRETRAINED, RANDOM, VANILLA, *CONTROLS)
 PARAMETER_PREFIX = "param."
 """A searched value's column is this and its dotted key."""
 
+RELATIVE_STEP = "lm_relative_step"
+"""How far the T5's weights have moved in an epoch for their size, |now - before| / |before|; 0
+while it is frozen, null before the first step and where there is none."""
+
 TEXT, INTEGER, NUMBER = pa.string(), pa.int64(), pa.float64()
 TIME = pa.timestamp("us", tz="UTC")
 
@@ -122,12 +126,10 @@ CURVE_COLUMNS = (
     *_METRICS,
     Column("train_loss", NUMBER),
     Column("lr", NUMBER),
-    Column("lm_relative_step", NUMBER, added_later=True),
+    Column(RELATIVE_STEP, NUMBER, added_later=True),
     Column("seconds", NUMBER),
 )
-"""curves.parquet, in order: one row per trial and epoch; epoch 0 is before the first step.
-`lm_relative_step` is how far the T5's weights have moved in the epoch for their size, 0 while it is
-frozen."""
+"""curves.parquet, in order: one row per trial and epoch; epoch 0 is before the first step."""
 COST_COLUMNS = (
     Column("arm", TEXT, required=True, allowed=(PRETRAINED, VANILLA)),
     Column("size", TEXT, required=True),

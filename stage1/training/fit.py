@@ -25,6 +25,7 @@ from stage1.data.batches import MarketWindows
 from stage1.language_models.ladder import relative_step
 from stage1.language_models.resolver import LanguageModel
 from stage1.model.stage1_model import T5_PREFIX, build_model
+from stage1.run.columns import RELATIVE_STEP
 from stage1.training.memory import (
     Warn,
     log_warning,
@@ -152,7 +153,7 @@ class EpochReports(Callback):
             **module.baseline,
             "train_loss": module.train_loss(),
             "lr": float(next(group["lr"] for group in groups if group["name"] == "head")),
-            "lm_relative_step": self.steps.last,
+            RELATIVE_STEP: self.steps.last,
             "seconds": time.perf_counter() - self.started,
             "seconds_per_step": self.clock.seconds_per_step,
             "steps": trainer.global_step,

@@ -1,4 +1,4 @@
-"""The ten figures of a run: one function computes what a figure shows, another draws it."""
+"""The figures of a run: one function computes what a figure shows, another draws it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stage1.claims.scores import RunTables
 from stage1.pages.figures.drawn import LOOK, DrawnFigure, save_figure
 from stage1.pages.figures.forest import forest_figure
 from stage1.pages.figures.importance_figures import sensitivity_figure, variances_figure
-from stage1.pages.figures.learning import curves_figure, signal_figure
+from stage1.pages.figures.learning import curves_figure, signal_figure, steps_figures
 from stage1.pages.figures.paired import profile_figure, slopes_figure
 from stage1.pages.figures.step_cost_figure import cost_figure
 from stage1.pages.figures.tuning_figures import expected_best_figure, rate_figure
@@ -18,7 +18,10 @@ __all__ = ["DrawnFigure", "draw_all", "save_figure"]
 
 
 def draw_all(tables: RunTables, evaluation: Evaluation) -> list[DrawnFigure]:
-    """Draw every figure of the report, always the same ten in order; those without data say why."""
+    """Draw every figure of the report in order; those without data say why.
+
+    Always the same ten, and the relative steps where the run has measured them.
+    """
     with rc_context(LOOK):
         return [
             forest_figure(evaluation),
@@ -28,6 +31,7 @@ def draw_all(tables: RunTables, evaluation: Evaluation) -> list[DrawnFigure]:
             rate_figure(tables, evaluation),
             variances_figure(tables, evaluation),
             curves_figure(tables, evaluation),
+            *steps_figures(tables, evaluation),
             signal_figure(evaluation),
             sensitivity_figure(tables, evaluation),
             cost_figure(tables, evaluation),

@@ -32,10 +32,12 @@ from stage1.pages.figures.drawn import (
     new_panel,
     scale_metric,
 )
+from stage1.run.columns import DESIGN, RELATIVE_STEP
 from stage1.run.summary import baseline_value
 
 CURVES, CURVES_TITLE = "learning_curves", "How fast and how far each arm learns"
 SIGNAL, SIGNAL_TITLE = "early_signal", "How early the final ranking of configurations shows"
+STEPS, STEPS_TITLE = "relative_steps", "How far an epoch moves the T5's weights for their size"
 _SEED = 20263  # any number: the bands of a table are always the same
 _LEAST_RANKED = 3
 _LEAST_REGRET = 0.01
@@ -103,6 +105,52 @@ def curves_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
         "straight line across the hidden bars. Spaced by Fisher's z."
     )
     return DrawnFigure(CURVES, CURVES_TITLE, caption, figure, "")
+
+
+# Steps of the weights -----------------------------------------------------------------------------
+
+
+def relative_steps(tables: RunTables, scores: Scores) -> dict[str, Band]:
+    """Median and middle half over configurations of the steps while the T5 learns, by arm.
+
+    Of the arms that have a T5, (epochs) each; NaN in epochs in which no configuration's learns.
+    """
+    curves = tables.curves.reindex(columns=["stage", "arm", "config_id", "epoch", RELATIVE_STEP])
+    of_design = (curves["stage"] == DESIGN) & curves["config_id"].isin(scores.configurations)
+    learning = curves[of_design & (curves[RELATIVE_STEP] > 0)]
+    by_configuration = learning.groupby(["arm", "epoch", "config_id"])[RELATIVE_STEP].mean()
+    quartiles = (
+        by_configuration.groupby(["arm", "epoch"]).quantile(np.array([0.5, 0.25, 0.75])).unstack()
+    )
+    return {
+        arm: Band(*quartiles.loc[arm].reindex(scores.epochs).to_numpy(dtype=float).T)
+        for arm in scores.correlation
+        if arm in quartiles.index
+    }
+
+
+def steps_figures(tables: RunTables, evaluation: Evaluation) -> list[DrawnFigure]:
+    """The relative steps; no figure of a run of an earlier version, which has none."""
+    scores = evaluation.scores
+    steps = relative_steps(tables, scores)
+    if not steps:
+        return []
+    figure, axes = new_panel(STEPS_TITLE, height=3.8)
+    draw_curves(axes, scores.epochs.astype(float), steps, arms=list(scores.correlation))
+    axes.set_yscale("log")
+    axes.set_ylabel("|dW| / |W| in an epoch")
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="y")
+    legend_of(figure, axes)
+    caption = (
+        "Distance of the T5's weights from where they were an epoch before, over their length then "
+        "(Frobenius norms): median and middle half of the configurations, in epochs in which the "
+        "T5 learns. AdamW moves every weight by about the learning rate, however large the weight "
+        "is: the same learning rate is not the same step for weights of another size, so arms may "
+        "differ by that alone."
+    )
+    return [DrawnFigure(STEPS, STEPS_TITLE, caption, figure, "")]
 
 
 # Early signal -------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from made_claims import made_scores
+from made_claims import made_evaluation, made_scores
+from made_runs import arm_scores, scores_of, study_tables
 from matplotlib.figure import Figure
 from scipy.stats import kendalltau, trim_mean
 
@@ -16,6 +17,8 @@ from stage1.pages.figures.learning import (
     draw_tau,
     early_signals,
     learning_curves,
+    relative_steps,
+    steps_figures,
 )
 
 EPOCHS = np.arange(5)
@@ -127,3 +130,55 @@ def test_the_axis_of_the_regret_is_as_long_as_it_needs_to_be(correlation, regret
     draw_regret(axes, [signal], arms=ARMS)
 
     assert axes.get_ylim() == pytest.approx((-0.04 * top, top))
+
+
+# The steps of the weights ----------------------------------------------------------------------
+
+
+def with_steps(tables, steps):
+    """The tables with a relative step per row of curves, a function of arm, config_id and epoch."""
+    names = ["arm", "config_id", "epoch"]
+    values = [steps(*row) for row in tables.curves[names].itertuples(index=False, name=None)]
+    return tables._replace(curves=tables.curves.assign(lm_relative_step=values))
+
+
+def made_tables():
+    arms = ("pretrained", "random", "vanilla")
+    return study_tables({arm: arm_scores(np.full((5, 2), 0.5)) for arm in arms})
+
+
+def steps_of(arm, config_id, epoch):
+    """Frozen in the first epoch of every other configuration; double in the random arm."""
+    place = int(config_id.removeprefix("design"))
+    if epoch == 0 or arm == "vanilla":
+        return math.nan
+    size = 0.0 if epoch == 1 and place % 2 else 0.01 * (place + 1)
+    return 2 * size if arm == "random" else size
+
+
+def test_relative_steps_are_median_and_middle_half_of_the_configurations_whose_t5_learns():
+    tables = with_steps(made_tables(), steps_of)
+
+    steps = relative_steps(tables, scores_of(tables))
+
+    assert list(steps) == ["pretrained", "random"]
+    of_learning, of_all = [0.01, 0.03, 0.05], [0.01, 0.02, 0.03, 0.04, 0.05]
+    for arm, factor in (("pretrained", 1), ("random", 2)):
+        for part, quartile in zip(steps[arm], (50, 25, 75), strict=True):
+            expected = [factor * np.percentile(one, quartile) for one in (of_learning, of_all)]
+            assert math.isnan(part[0])
+            assert part[1:].tolist() == pytest.approx(expected)
+
+
+def test_the_figure_of_relative_steps_says_why_they_differ_and_is_there_only_with_them():
+    tables = made_tables()
+    evaluation = made_evaluation(scores=scores_of(tables))
+
+    (figure,) = steps_figures(with_steps(tables, steps_of), evaluation)
+
+    assert figure.name == "relative_steps"
+    assert "not the same step for weights of another size" in figure.caption
+    (axes,) = figure.figure.axes
+    assert axes.get_yscale() == "log"
+    assert steps_figures(tables, evaluation) == []
+    assert steps_figures(with_steps(tables, lambda *_: math.nan), evaluation) == []

@@ -146,6 +146,8 @@ class Rows(NamedTuple):
     """Whether the times are written as unix times."""
     blank: Callable[[NDArray[np.int64], str], NDArray[np.bool_]] | None = None
     """At which of some lines a column is empty; None if it never is."""
+    clock: str = "UTC"
+    """What the times were read by, where they do not name their own."""
     left_out: str = ""
     """Columns without numbers that a series was not asked for, each with an example."""
 

@@ -104,7 +104,7 @@ def load_bars(data_dir: Path | None, timeframes: tuple[str, ...]) -> dict[str, B
         return resample_all(sound_bars(read_csv(SAMPLE), bar_rules(1)), timeframes)
     advice = _advice(data_dir, "ohlc")
     return {
-        name: sound_bars(read_parquet(file), bar_rules(MINUTES[name]), advice)
+        name: sound_bars(read_parquet(file, own=True), bar_rules(MINUTES[name]), advice)
         for name, file in _find_files(data_dir, timeframes, advice).items()
     }
 
@@ -150,7 +150,7 @@ def load_series(data_dir: Path | None, config: DataConfig) -> Series:
             of = f"columns of numbers in {path} ({', '.join(known)})"
             raise DataError(f"data.channels must be {of}, got {name!r}")
     channels = config.channels or known
-    rows = on_steps(read_parquet(path, names=channels, row="step"), step)
+    rows = on_steps(read_parquet(path, names=channels, row="step", own=True), step)
     finest = sound_bars(rows, steps_of_series(step).rules, advice)
     bars = resample_means(finest, config.timeframes)
     return Series(bars, channels, config.step or step.text)

@@ -25,7 +25,7 @@ from stage1.data.checks import (
 )
 from stage1.data.csv_reader import read_csv
 from stage1.data.series import on_steps, read_series
-from stage1.data.store import SERIES_FILE, read_parquet, write_parquet
+from stage1.data.store import SERIES_FILE, is_table, read_parquet, write_parquet
 from stage1.data.times import Clock
 
 
@@ -60,7 +60,7 @@ def prepare_bars(
     Raises:
         DataError: The file cannot be read, or breaks a rule.
     """
-    if source.suffix == ".parquet":
+    if is_table(source):
         rows = read_parquet(source, clock=clock)
     else:
         rows = read_csv(source, dialect=dialect, clock=clock)
@@ -102,7 +102,7 @@ def _sound(
     rows: Rows, repairs: Collection[Repair], spacing: Spacing, *, clock: Clock
 ) -> tuple[Bars, dict[str, object]]:
     """The rows as bars, after the repairs asked for, and where they come from; prints both."""
-    print(f"{rows.path}: {rows.format}; {plural(len(rows.lines), 'row')}, clock {clock.zone}")
+    print(f"{rows.path}: {rows.format}; {plural(len(rows.lines), 'row')}, clock {rows.clock}")
     if rows.unix_times and clock.zone != "UTC":
         print(f"unix times read as what a clock in {clock.zone} showed, as --tz says, not as UTC")
     if clock.after_open:
@@ -121,7 +121,7 @@ def _sound(
         "file": rows.path.name,
         "sha256": sha256_of_file(rows.path),
         "format": rows.format,
-        "clock": clock.zone,
+        "clock": rows.clock,
         "stamped": "end" if clock.after_open else "begin",
         "rows": len(rows.lines),
         "repairs": notes,

@@ -18,7 +18,7 @@ from stage1.base.text import brief, shown
 from stage1.data.bars import UNREADABLE, Rows, faults_where
 from stage1.data.csv_dialects import TIME, require_channels
 from stage1.data.csv_reader import read_series_csv
-from stage1.data.store import read_parquet, read_schema
+from stage1.data.store import is_table, read_parquet, read_schema
 from stage1.data.times import UTC, Clock
 
 EXAMPLES = 1000
@@ -38,7 +38,7 @@ def read_series(path: Path, *, clock: Clock = UTC, channels: tuple[str, ...] | N
     Raises:
         DataError: Not such a file, no rows in it, or without these columns.
     """
-    if path.suffix != ".parquet":
+    if not is_table(path):
         rows = read_series_csv(path, clock=clock, channels=channels)
         return rows if channels else _with_numbers(rows)
     try:

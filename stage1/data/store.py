@@ -1,26 +1,40 @@
-"""Parquet files of bars and of series: what `stage1.prepare` writes, and what it reads as CSV."""
+"""Parquet and Feather files of bars and of series: what `stage1.prepare` writes and reads."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.feather
+import pyarrow.ipc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stage1.base.errors import DataError
 from stage1.base.steps import FINEST_OF_SERIES, Step
-from stage1.base.text import brief
+from stage1.base.text import brief, shown
 from stage1.data.bars import PRICES, UNREADABLE, Bars, Rows
-from stage1.data.csv_dialects import TIME, UNIX_UNITS
-from stage1.data.times import UTC, Clock, Times, to_instants, to_numpy, unix_seconds
+from stage1.data.csv_dialects import TIME, UNIX_UNITS, find_columns
+from stage1.data.times import (
+    UTC,
+    Clock,
+    Times,
+    find_template,
+    parse_times,
+    to_instants,
+    to_numpy,
+    unix_seconds,
+)
 
 SERIES_FILE = f"{FINEST_OF_SERIES}.parquet"
 """The rows of a series themselves; coarser timeframes are made of them when they are loaded."""
 TICKS = dict(zip(("s", "ms", "us", "ns"), UNIX_UNITS, strict=True))
+_MAGIC = {b"PAR1": "parquet", b"ARROW1": "feather", b"FEA1": "feather"}
+"""How such files begin."""
 _STEP = b"stage1.step"
 """Under this key a series' file has the text of its step."""
 
@@ -31,46 +45,51 @@ def read_parquet(
     clock: Clock = UTC,
     names: tuple[str, ...] = PRICES,
     row: Literal["bar", "step"] = "bar",
+    own: bool = False,
 ) -> Rows:
-    """Read a Parquet file with the columns timestamp, open, high, low, close.
+    """Read a Parquet or Feather file with a column of times and columns of numbers.
 
-    The timestamp is a datetime with a zone, a datetime without one, or a unix time in seconds or a
-    finer unit.
+    The times are datetimes with a zone, datetimes without one, dates, text as in CSV files, or unix
+    times in seconds or a finer unit.
 
     Args:
         path: The file.
         clock: What datetimes without a zone were read from.
         names: Of the columns beside the timestamp.
         row: What a row is to be.
+        own: Whether it is one of those that `stage1.prepare` has written; others may name the
+            columns of bars as any of `csv_dialects.DIALECTS` does.
 
     Raises:
-        DataError: Not Parquet, or without these columns.
+        DataError: Not such a file, or without these columns.
     """
-    table = _read_columns(path, (TIME, *names))
+    named = own or row == "step"
+    stamps, columns = ((TIME,), names) if named else _columns_of_bars(path)
+    table = _read_columns(path, (*stamps, *columns))
     lines = np.arange(1, table.num_rows + 1)
-    stamps = table.column(TIME)
-    if clock.by_date and clock.zone == "UTC" and getattr(stamps.type, "tz", None):
-        stamps = pc.local_timestamp(stamps)
-    times = _parquet_times(stamps, path, floor=row == "step")
+    stamp = table.column(stamps[0]) if len(stamps) == 1 else _joined(table, stamps)
+    if clock.by_date and clock.zone == "UTC" and getattr(stamp.type, "tz", None):
+        stamp = pc.local_timestamp(stamp)
+    times = _parquet_times(stamp, path, floor=row == "step")
     instants = to_instants(times, clock, path)
     try:
-        prices = np.stack([_filled(table.column(name), pa.float64()) for name in names], axis=1)
+        prices = np.stack([_filled(table.column(name), pa.float64()) for name in columns], axis=1)
     except pa.ArrowException as error:
         raise DataError(f"{path}: prices must be numbers ({brief(str(error))})") from None
+    by_name = dict(zip(names, columns, strict=True))
 
     def cell(line: int, column: str) -> str:
-        name = TIME if column == "time" else column
-        value = table.column(name)[line - 1]
+        value = stamp[line - 1] if column == "time" else table.column(by_name[column])[line - 1]
         try:
             return str(value)
         except (OverflowError, ValueError):  # a time that Python's years do not reach
             return str(value.cast(pa.int64()))
 
-    kind = brief(str(table.schema.field(TIME).type))
+    kind = brief(str(stamp.type))
     return Rows(
         path=path,
         unit="row",
-        format=f"parquet, timestamp as {kind}",
+        format=f"{_kind_of(path)}, {' and '.join(stamps)} as {kind}",
         lines=lines,
         open_time=instants.seconds,
         prices=prices,
@@ -80,6 +99,7 @@ def read_parquet(
         row=row,
         blank=lambda some, name: np.isnan(prices[some - 1, names.index(name)]),
         unix_times=times.unix,
+        clock=clock.zone,
     )
 
 
@@ -113,13 +133,54 @@ def read_schema(path: Path) -> pa.Schema:
     if not path.is_file():
         raise DataError(f"{path}: must be a file of bars, got no file; check the path")
     try:
+        if _kind_of(path) == "feather":
+            with pa.ipc.open_file(path) as file:
+                return file.schema
         return pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
-        raise _not_parquet(path, error) from None
+        raise _not_a_table(path, error) from None
 
 
-def _not_parquet(path: Path, error: Exception) -> DataError:
+def is_table(path: Path) -> bool:
+    """Whether a file is Parquet or Feather, as its first bytes or its name say."""
+    if path.suffix.lower() in (".parquet", ".pq", ".feather"):
+        return True
+    with suppress(OSError), path.open("rb") as stream:
+        return stream.read(6).startswith(tuple(_MAGIC))
+    return False
+
+
+def _kind_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        start = stream.read(6)
+    return next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), "parquet")
+
+
+def _not_a_table(path: Path, error: Exception) -> DataError:
     return DataError(f"{path}: must be a Parquet file ({brief(str(error))})")
+
+
+def _columns_of_bars(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The columns of the time, and of open, high, low, close, as the file names them."""
+    names = read_schema(path).names
+    if {TIME, *PRICES} <= set(names) and len(set(names)) == len(names):
+        return (TIME,), PRICES
+
+    def is_time(text: str) -> bool:
+        return find_template(text, dates=True) is not None
+
+    table = _read(path, None)
+    first_row = [str(column[0]) if len(column) else "" for column in table.columns]
+    try:
+        return find_columns(table.column_names, first_row, is_time=is_time)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _joined(table: pa.Table, names: tuple[str, ...]) -> pa.ChunkedArray:
+    return pc.binary_join_element_wise(
+        *(pc.cast(table.column(name), pa.string()) for name in names), " "
+    )
 
 
 def _read_columns(path: Path, columns: tuple[str, ...]) -> pa.Table:
@@ -130,13 +191,20 @@ def _read_columns(path: Path, columns: tuple[str, ...]) -> pa.Table:
             f"{path}: must have the columns {', '.join(columns)}, "
             f"got {brief(', '.join(names))}; write it with `python -m stage1.prepare`"
         )
-    try:
-        table = pq.read_table(path, columns=list(columns))
-    except (pa.ArrowException, OSError) as error:
-        raise _not_parquet(path, error) from None
+    table = _read(path, columns)
     if table.num_rows == 0:
         raise DataError(f"{path}: must hold bars, got none")
     return table
+
+
+def _read(path: Path, columns: tuple[str, ...] | None) -> pa.Table:
+    wanted = None if columns is None else list(columns)
+    try:
+        if _kind_of(path) == "feather":
+            return pyarrow.feather.read_table(path, columns=wanted)
+        return pq.read_table(path, columns=wanted)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _not_a_table(path, error) from None
 
 
 def _parquet_times(column: pa.ChunkedArray, path: Path, *, floor: bool) -> Times:
@@ -147,6 +215,15 @@ def _parquet_times(column: pa.ChunkedArray, path: Path, *, floor: bool) -> Times
         return Times(unix_seconds(_filled(numbers, pa.float64()), floor=floor), True, unix=True)
     if pa.types.is_date(kind):
         return _parquet_times(pc.cast(column, pa.timestamp("s")), path, floor=floor)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        texts = pc.fill_null(pc.cast(column, pa.string()), "")
+        template = find_template(str(texts[0]), dates=True)
+        if template is None:
+            raise DataError(
+                f"{path}: row 1: time must be a datetime, a unix time or text such as 2024-03-04 "
+                f"09:30, got {shown(texts[0].as_py())}"
+            )
+        return parse_times(texts, template, floor=floor)
     if not pa.types.is_timestamp(kind):
         raise DataError(
             f"{path}: timestamp must be a datetime or a unix time, got {brief(str(kind))}"

@@ -187,7 +187,7 @@ def test_lines_are_counted_as_an_editor_counts_them_in_a_file_of_many_blocks(tmp
         pytest.param("\n\n", r"must hold bars, got an empty file", id="blank"),
         pytest.param("timestamp,open,high,low,close\n\n", r"must hold bars, got none", id="no row"),
         pytest.param(
-            "a,b,c\n1,2,3\n", r"line 1: header or first row must be .* got 'a,b,c'", id="columns"
+            "a,b,c\n1,2,3\n", r"line 1: header must name the time, .* got 'a,b,c'", id="columns"
         ),
         pytest.param(
             "time,open,high,low,close\n01/02/2018 00:00,1,1,1,1\n",
@@ -199,7 +199,7 @@ def test_lines_are_counted_as_an_editor_counts_them_in_a_file_of_many_blocks(tmp
             r"line 1: must be UTF-8 text, got 'time,.*'; save it as UTF-8",
             id="a header in Latin-1",
         ),
-        pytest.param("PK\x03\x04", r"got a zip archive; unzip it", id="zip"),
+        pytest.param("PK\x03\x04", r"must be text, gzip or zip, and cannot be read", id="bad zip"),
         pytest.param("\x1f\x8bnothing", r"cannot be read", id="broken gzip"),
     ],
 )

@@ -73,6 +73,7 @@ def made_scores(
         diverged={arm: none for arm in arrays} | (diverged or {}),
         timeframes={arm: np.zeros((*shape[:2], 1)) for arm in arrays},
         timeframe_names=("m1",),
+        planned=np.ones(shape[:2], dtype=bool),
         left_out={},
         zero_log_loss=0.0,
     )

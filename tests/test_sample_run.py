@@ -38,6 +38,9 @@ def test_the_readme_has_the_verdicts_of_the_sample_run(stored):
     told = rows[start + 1 : start + 1 + len(stored)]
     assert [row[4] for row in told] == [claim["verdict"] for claim in stored]
     for row, claim in zip(told, stored, strict=True):
+        if claim["estimate"] is None:
+            assert row[2] == "–"
+            continue
         told_size = float(re.sub("[×%+]", "", row[2].replace("−", "-")))
         in_percent = claim["id"] not in ("5", "6")
         assert told_size == pytest.approx(

@@ -14,7 +14,8 @@ from typing import NamedTuple, Protocol
 from stage1.claims.gains import error_reduction, gain
 from stage1.claims.ranks import LEAST_CONFIGURATIONS, early_signal
 from stage1.claims.scores import ArmScores
-from stage1.claims.spread import sensitivity, stability
+from stage1.claims.sensitivity import sensitivity
+from stage1.claims.spread import stability
 from stage1.claims.synthetic import (
     BETTER_EARLY_RANKS,
     HIGHER_EARLY,
@@ -26,6 +27,7 @@ from stage1.claims.synthetic import (
     Planted,
 )
 from stage1.claims.verdicts import Finding
+from stage1.run.columns import RANDOM, RANDOM_FIXED, SHUFFLED, SHUFFLED_FIXED
 from stage1.run.registration import COST_MARGIN, RegisteredClaims
 
 FAMILY_ERROR = 0.05
@@ -111,8 +113,11 @@ class Definition:
     planted: Planted | None = None
     """Scores that have a given effect; None for the cost."""
     effort: Effort = _USUAL
-    attributed: bool = True
-    """Whether it is asked if shuffled weights do as well."""
+    against: str = RANDOM
+    """Role of the arm that the pretrained one is compared with."""
+    control: str = SHUFFLED
+    """Role of the arm that says whether the effect is what the weights learned; empty = nobody
+    asks."""
 
     @property
     def registered_name(self) -> str:
@@ -140,8 +145,9 @@ SENSITIVITY = Definition(
     name="sensitivity",
     unit=Unit.SHARE,
     claimed=0.20,
-    estimand="1 - sigma of first / second, log val_loss at the horizon, seed noise removed",
-    subject="the spread between hyperparameter configurations",
+    estimand="1 - what tuning is worth in first / second: E[best of 3 - middle of 3] of "
+    "-log val_loss at the horizon",
+    subject="what tuning is worth (the best of three configurations minus the middle one)",
     more="smaller",
     less="larger",
     statistic=sensitivity,
@@ -201,6 +207,8 @@ STABILITY = Definition(
     more="smaller",
     less="larger",
     statistic=stability,
+    against=RANDOM_FIXED,  # pretrained weights do not vary with the seed either
+    control=SHUFFLED_FIXED,
     planted=QUIETER_SEEDS,
 )
 EARLY_SIGNAL = Definition(
@@ -222,7 +230,7 @@ COST = Definition(
     unit=Unit.RATIO,
     claimed=COST_MARGIN,
     estimand="geometric mean seconds per step, T5 / vanilla encoder of the same width",
-    attributed=False,
+    control="",
 )
 
 DEFINITIONS = (

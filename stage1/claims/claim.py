@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from stage1.claims.catalogue import FAMILY_ERROR, Definition, Unit
 from stage1.claims.intervals import Interval
-from stage1.claims.verdicts import COST_ENDINGS, ENDINGS, Verdict, cannot_tell
+from stage1.claims.verdicts import COST_ENDINGS, ENDINGS, GAINS, Verdict, cannot_tell
 
 MOST_TOLD = 9.99
 """Effects beyond this, 999 %, are only said to be beyond it."""
@@ -105,20 +105,20 @@ def score_sentence(
         verdict: Of the claim.
         reason: Why it is not evaluable, where it is not.
     """
-    if verdict is Verdict.NOT_EVALUABLE:
+    if verdict is Verdict.NOT_EVALUABLE or math.isnan(effect.estimate):
         return cannot_tell(reason)
     size, low, high = (
         _sized(definition, value) for value in (effect.estimate, effect.low, effect.high)
     )
     claimed = definition.claimed
     amount = f"{claimed:.0%}" if definition.unit is Unit.SHARE else f"{claimed:.2f}"
-    vetoed = (verdict is Verdict.INCONCLUSIVE and effect.low > 0) or (
+    vetoed = (verdict not in GAINS and effect.low > 0) or (
         verdict is Verdict.DIRECTION_ONLY and effect.low >= claimed
     )
     ending = f"But {reason}." if vetoed else ENDINGS[verdict].format(claimed=amount)
     return (
-        f"With {arms[0]} weights {definition.subject} is {size} than with {arms[1]} ones "
-        f"({low} to {high}). {ending}"
+        f"With {arms[0]} weights of this checkpoint {definition.subject} is {size} than with "
+        f"{arms[1]} ones ({low} to {high}). {ending}"
     )
 
 

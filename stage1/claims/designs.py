@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy.stats import qmc
 
 from stage1.claims.intervals import Values
+from stage1.run.resolved_space import Choice, Domain, ResolvedSpace
 
 LARGEST_AGREEMENT = 0.9
 """Two settings whose halves correlate above this vary together: their effects are one."""
@@ -53,11 +55,13 @@ def aliases(points: Values) -> list[Alias]:
     two dimensions coincide. A setting that never leaves one half tells nothing of either.
 
     Args:
-        points: (configurations, settings) in [0, 1].
+        points: (configurations, settings) in [0, 1]; a setting with a NaN, which is not active
+            everywhere, has no halves.
     """
     halves = np.where(points >= 0.5, 1.0, -1.0)
     found = []
-    for first, second in combinations(range(points.shape[1]), 2):
+    settings = np.flatnonzero(np.isfinite(points).all(axis=0)).tolist()
+    for first, second in combinations(settings, 2):
         correlation = _correlation(halves[:, first], halves[:, second])
         if abs(correlation) > LARGEST_AGREEMENT:
             found.append(Alias(first, second, correlation))
@@ -73,3 +77,58 @@ def _correlation(one: Values, other: Values) -> float:
 def fewest_configurations(settings: int) -> int:
     """How many configurations a design of so many settings needs to tell them apart."""
     return FEWEST_CONFIGURATIONS * (2 if settings >= MANY_SETTINGS else 1)
+
+
+def told_apart(space: ResolvedSpace, values: pd.DataFrame) -> str:
+    """Why a design's settings cannot be told apart, in words; empty where they can.
+
+    Args:
+        space: The resolved study.
+        values: A row per configuration, a column per dotted key.
+    """
+    keys = list(space.space)
+    pairs = [
+        f"{keys[alias.first]} from {keys[alias.second]}"
+        for alias in aliases(unit_values(space, values))
+    ]
+    if not pairs:
+        return ""
+    return f"its {len(values)} configurations cannot tell {', '.join(pairs)}: they vary together"
+
+
+def unit_values(space: ResolvedSpace, values: pd.DataFrame) -> Values:
+    """Where each value lies in what was searched: the points that a design was made from.
+
+    Options and whole numbers lie mid-way between the points that give them.
+
+    Args:
+        space: The resolved study.
+        values: A row per configuration, a column per dotted key; missing = not active.
+
+    Returns:
+        (configurations, settings) in [0, 1], in the order of the space; NaN where a setting is not
+        active, or has a value that was not searched.
+    """
+    points = np.full((len(values), len(space.space)), np.nan)
+    for place, (key, domain) in enumerate(space.space.items()):
+        if key in values:
+            active = values[key].notna().to_numpy()
+            points[active, place] = [unit_value(value, domain) for value in values[key][active]]
+    return points
+
+
+def unit_value(value: Any, domain: Domain) -> float:
+    """The share of a domain below a value, in [0, 1]; NaN for a value outside it.
+
+    Options and whole numbers lie mid-way in their cell; a domain of one number is at 0.5.
+    """
+    if isinstance(domain, Choice):
+        options = domain.options
+        return (options.index(value) + 0.5) / len(options) if value in options else np.nan
+    low, high, value = float(domain.low), float(domain.high), float(value)
+    if not low <= value <= high:
+        return np.nan
+    whole = 1.0 if domain.type == "int" else 0.0  # a whole number's cell reaches to the next
+    ends = np.array([low, value, value + whole, high + whole])
+    first, begin, end, last = np.log(ends) if domain.log else ends
+    return float(((begin + end) / 2 - first) / (last - first)) if last > first else 0.5

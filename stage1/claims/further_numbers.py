@@ -17,10 +17,11 @@ from stage1.claims.catalogue import (
     SENSITIVITY,
     STABILITY,
 )
+from stage1.claims.designs import told_apart
 from stage1.claims.importance import cross_seed_sensitivity
 from stage1.claims.intervals import Values
 from stage1.claims.ranks import early_tau
-from stage1.claims.scores import RunTables, Scores
+from stage1.claims.scores import RunTables, Scores, means_over_seeds
 from stage1.claims.tuning import expected_best, median_regret, share_near_best
 from stage1.run.columns import (
     COMPLETED,
@@ -31,6 +32,7 @@ from stage1.run.columns import (
     RANDOM,
     SEARCH,
 )
+from stage1.run.resolved_space import ResolvedSpace
 
 NEAR = 0.01
 """Configurations within so much of the best val_correlation count as near it."""
@@ -49,7 +51,7 @@ def further_numbers(
     return {
         SENSITIVITY.number: _by_arm(_tuning_numbers, scores, arms),
         EARLY_GAIN.number: _speed(tables, scores, arms),
-        FINAL_GAIN.number: _after_tuning(tables, arms) | _never_frozen(scores, arms),
+        FINAL_GAIN.number: _after_tuning(tables, arms) | _never_frozen(tables.space, scores, arms),
         STABILITY.number: {
             **_by_arm(_roughness, scores, arms),
             **_divergence(scores, arms),
@@ -64,8 +66,9 @@ def _by_arm(numbers: Any, scores: Scores, arms: tuple[str, str]) -> dict[str, fl
 
 
 def _means(scores: Values) -> Values:
-    """Over seeds, of configurations that have every seed."""
-    return np.asarray(scores[np.isfinite(scores).all(axis=1)].mean(axis=1))
+    """Over the seeds that have a score, of configurations that have any."""
+    means = means_over_seeds(scores)
+    return means[np.isfinite(means)]
 
 
 def _tuning_numbers(scores: Scores, arm: str) -> dict[str, float]:
@@ -130,9 +133,12 @@ def _tuned(tables: RunTables, arm: str) -> float:
     return float(chosen[CORRELATION].where(chosen["status"] == COMPLETED, 0.0).mean())
 
 
-def _never_frozen(scores: Scores, arms: tuple[str, str]) -> dict[str, float]:
-    """The gain where the T5 was never frozen: freezing a random one is a handicap."""
-    if _FREEZE not in scores.values:
+def _never_frozen(space: ResolvedSpace, scores: Scores, arms: tuple[str, str]) -> dict[str, float]:
+    """The gain where the T5 was never frozen: freezing a random one is a handicap.
+
+    Left out where the design cannot tell freezing from another setting.
+    """
+    if _FREEZE not in scores.values or told_apart(space, scores.values):
         return {}
     free = (scores.values[_FREEZE] == 0).to_numpy(dtype=bool, na_value=False)
     means = [_means(scores.arm(arm).final[free]) for arm in arms]
@@ -172,7 +178,7 @@ def _from_the_draw(scores: Scores, random: str, fixed: str) -> dict[str, float]:
 def _first_clear_epoch(scores: Scores, arm: str) -> dict[str, float]:
     curves = scores.correlation[arm]
     whole = curves[np.isfinite(curves).all(axis=(1, 2))]
-    if len(whole) < 2:
+    if 2 * len(whole) < len(curves) or len(whole) < 2:  # a few rank nothing
         return {}
     taus = np.array([early_tau(whole[:, :, e], whole[:, :, -1]) for e in range(whole.shape[2])])
     clear = np.flatnonzero(taus >= CLEAR_SIGNAL)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from stage1.claims.designs import unit_value
 from stage1.claims.intervals import Values
 from stage1.claims.tuning import select_on_one_seed
 from stage1.run.resolved_space import Choice, Domain
@@ -114,24 +115,17 @@ def _places(
 
 
 def _place(key: str, value: Any, domain: Domain) -> float:
-    """The share of a domain below a value; options and whole numbers lie mid-way in their cell.
+    """The value's place in its domain.
 
     The forest's averages then run over the design's distribution. Optuna's own encoding averages
     uniformly over the numbers themselves, and over combinations of options that do not exist.
     """
+    place = unit_value(value, domain)
+    if math.isfinite(place):
+        return place
     if isinstance(domain, Choice):
-        options = domain.options
-        if value not in options:
-            raise ValueError(f"{key} must be one of {options}, got {value!r}")
-        return (options.index(value) + 0.5) / len(options)
-    low, high = float(domain.low), float(domain.high)
-    value = float(value)
-    if not low <= value <= high:
-        raise ValueError(f"{key} must be in [{low:g}, {high:g}], got {value:g}")
-    whole = 1.0 if domain.type == "int" else 0.0  # a whole number's cell reaches to the next
-    ends = np.array([low, value, value + whole, high + whole])
-    first, begin, end, last = np.log(ends) if domain.log else ends
-    return float(((begin + end) / 2 - first) / (last - first))
+        raise ValueError(f"{key} must be one of {domain.options}, got {value!r}")
+    raise ValueError(f"{key} must be in [{domain.low:g}, {domain.high:g}], got {float(value):g}")
 
 
 def _main_shares(

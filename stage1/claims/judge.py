@@ -6,6 +6,8 @@ import math
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
+
 from stage1.claims.catalogue import (
     ABOUT_SCORES,
     COST,
@@ -17,6 +19,7 @@ from stage1.claims.catalogue import (
     Definition,
 )
 from stage1.claims.claim import Claim, EarlierVerdict, Look, cost_sentence, score_sentence
+from stage1.claims.designs import told_apart
 from stage1.claims.further_numbers import further_numbers, seconds_of_trials
 from stage1.claims.intervals import NO_INTERVAL
 from stage1.claims.robustness import robustness_lines
@@ -34,6 +37,7 @@ from stage1.claims.soundness import (
     divergence_warnings,
     pairing_checks,
     pairing_warnings,
+    repeated_configurations,
     same_weights,
     unfinished,
     without_fingerprint,
@@ -44,6 +48,8 @@ from stage1.claims.verdicts import (
     GAINS,
     NO_GAIN,
     NOT_ATTRIBUTABLE,
+    NOT_IN_THIS_DESIGN,
+    NOT_SHOWN,
     NOT_TESTED,
     Finding,
     Verdict,
@@ -51,11 +57,11 @@ from stage1.claims.verdicts import (
     not_evaluable,
 )
 from stage1.run.columns import (
+    DESIGN,
     PRETRAINED,
     RANDOM,
     RANDOM_AGAIN,
     RANDOM_FIXED,
-    SHUFFLED,
     VANILLA,
 )
 from stage1.run.summary import cautions
@@ -135,6 +141,7 @@ def evaluate(tables: RunTables, look: int | None = None) -> Evaluation:
         *divergence_warnings(scores),
         *pairing_warnings(checks),
         *cautions(tables.trials, tables.space, tables.registration),
+        repeated_configurations(scores),
     )
     lines = [
         _cost_claim(tables, costs)
@@ -194,7 +201,13 @@ class _Comparison:
     def _robustness(self) -> dict[str, dict[str, str]]:
         if not self._both or self._too_early:
             return {}
-        return robustness_lines(self.tables.blocks, self.scores, self.pair, error_rate=self.level)
+        return robustness_lines(
+            self.tables.blocks,
+            self.scores,
+            self.pair,
+            fixed=self.roles.get(RANDOM_FIXED),
+            error_rate=self.level,
+        )
 
     @property
     def _both(self) -> bool:
@@ -229,16 +242,17 @@ class _Comparison:
         finding = self._finding(definition)
         verdict, reason = finding.decision
         number = definition.number  # what stands beside the verdict stands there once
+        arms = (self.pair[0], self.roles.get(definition.against, definition.against))
         return Claim(
             definition,
-            arm_pair=self.pair,
+            arm_pair=arms,
             claimed=definition.claimed,
             interval=finding.effect,
             verdict=verdict,
             reason=reason,
             attribution=self._attribution(definition, verdict),
             sentence=score_sentence(
-                definition, arms=self.pair, effect=finding.effect, verdict=verdict, reason=reason
+                definition, arms=arms, effect=finding.effect, verdict=verdict, reason=reason
             ),
             shown=finding.shown | self._shown.get(number, {}),
             robustness=self._robustness.get(number, {}),
@@ -256,20 +270,31 @@ class _Comparison:
     def _found(self, definition: Definition) -> Finding:
         if not self._both or self._too_early:  # no look before the end
             return not_evaluable(NO_INTERVAL, self._obstacle, {})
-        finding = self._judged(definition, PRETRAINED, RANDOM)
-        if not self._obstacle:
+        obstacle = self._obstacle
+        if definition.against not in self._arms:
+            reason = f"{NOT_IN_THIS_DESIGN}: it needs an arm of the role {definition.against}"
+            return not_evaluable(NO_INTERVAL, obstacle or reason, {})
+        finding = self._judged(definition, PRETRAINED, definition.against)
+        if definition is SENSITIVITY and finding.decision.verdict is not Verdict.NOT_EVALUABLE:
+            obstacle = obstacle or told_apart(self.tables.space, self.scores.values)
+        if not obstacle:
             return finding
-        return not_evaluable(finding.effect, self._obstacle, finding.shown)
+        return not_evaluable(finding.effect, obstacle, finding.shown)
 
-    def _judged(self, definition: Definition, first: str, second: str) -> Finding:
-        return definition.judge(self._arms[first], self._arms[second], error_rate=self.level)
+    def _judged(
+        self, definition: Definition, first: str, second: str, *, level: float | None = None
+    ) -> Finding:
+        error_rate = level or self.level
+        return definition.judge(self._arms[first], self._arms[second], error_rate=error_rate)
 
     def _alarm(self) -> str:
         """What to say where two random arms differ, which they cannot; else empty."""
         if RANDOM_AGAIN not in self._arms:
             return ""
         effects = {
-            definition.name: self._judged(definition, RANDOM_AGAIN, RANDOM).effect
+            definition.name: self._judged(
+                definition, RANDOM_AGAIN, RANDOM, level=self.tables.registration.level
+            ).effect
             for definition in ABOUT_SCORES
             if not definition.beside
         }
@@ -282,17 +307,29 @@ class _Comparison:
         )
 
     def _attribution(self, definition: Definition, verdict: Verdict) -> str:
-        """Whether the pretrained arm also beats the shuffled one; empty if that is not asked."""
-        if not definition.attributed:
+        """Whether the gain is what the weights learned; empty if that is not asked."""
+        control = definition.control
+        if not control:
             return ""
-        if SHUFFLED not in self._arms or verdict is Verdict.NOT_EVALUABLE:
-            return NOT_TESTED
-        if verdict is Verdict.CONTRADICTED:
+        if verdict not in GAINS:
             return NO_GAIN
-        effect = self._judged(definition, PRETRAINED, SHUFFLED).effect
-        if not effect.bounded:
-            return f"{NOT_TESTED}: the comparison with {SHUFFLED} weights has no interval"
-        return ATTRIBUTABLE if effect.low > 0 else NOT_ATTRIBUTABLE
+        if control not in self._arms or not self._was_run(self.roles[control]):
+            return NOT_TESTED
+        effect = self._judged(definition, PRETRAINED, control).effect
+        if effect.low > 0:
+            return ATTRIBUTABLE
+        return NOT_ATTRIBUTABLE if effect.high <= 0 else NOT_SHOWN
+
+    def _was_run(self, arm: str) -> bool:
+        """Whether every training of an arm that the look compares has ended."""
+        design = self.tables.trials[self.tables.trials["stage"] == DESIGN]
+        rows = design[design["arm"] == arm]
+        ended = set(zip(rows["config_id"], rows["seed"], strict=True))
+        scores = self.scores
+        return all(
+            (scores.configurations[configuration], scores.seeds[seed]) in ended
+            for configuration, seed in np.argwhere(scores.planned)
+        )
 
 
 def _cost_claim(tables: RunTables, costs: list[SizeCost]) -> Claim:

@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from stage1.claims.intervals import NO_INTERVAL, Interval, Values
 from stage1.claims.scores import ArmScores
-from stage1.claims.verdicts import Decision, Finding, Verdict, advice, decide, not_evaluable
+from stage1.claims.verdicts import (
+    NOT_IN_THIS_DESIGN,
+    Decision,
+    Finding,
+    Verdict,
+    decide,
+    not_evaluable,
+)
 
 Signs = NDArray[np.float32]
 LEAST_CONFIGURATIONS = 32
@@ -38,16 +45,14 @@ def early_signal(
     whole = np.logical_and.reduce([np.isfinite(scores).all(axis=1) for scores in arrays])
     number = int(whole.sum())
     arms = [(arm.early[whole], arm.final[whole]) for arm in (first, second)]
-    if first.final.shape[1] < 2:
-        return not_evaluable(NO_INTERVAL, "needs two seeds: one shares its luck", {})
-    if number < 2:
-        return not_evaluable(NO_INTERVAL, "needs two configurations with every seed", {})
+    needs = f"it needs {LEAST_CONFIGURATIONS} configurations with two seeds each, got {number}"
+    if first.final.shape[1] < 2 or number < 2:
+        return not_evaluable(NO_INTERVAL, f"{NOT_IN_THIS_DESIGN}: {needs}", {})
     shown = _rank_numbers(*arms[0], first.name) | _rank_numbers(*arms[1], second.name)
     taus = [float(early_tau(*arm)) for arm in arms]
     if number < LEAST_CONFIGURATIONS:
         estimate = Interval(taus[0] - taus[1], math.nan, math.nan, math.nan)
-        reason = f"needs {LEAST_CONFIGURATIONS} configurations, got {number}"
-        return not_evaluable(estimate, reason, shown)
+        return not_evaluable(estimate, f"{NOT_IN_THIS_DESIGN}: {needs}", shown)
     generator = np.random.default_rng(_SEED)
     effect = tau_difference(*arms, error_rate=error_rate, generator=generator)
     ceilings = [tau_ceiling(final) for _, final in arms]
@@ -60,7 +65,7 @@ def early_signal(
             f"{LEAST_CEILING}: nothing could predict them",
             shown,
         )
-    decision = decide(effect, claimed=claimed, advice=advice(effect, number))
+    decision = decide(effect, claimed=claimed)
     relative = [tau / ceiling for tau, ceiling in zip(taus, ceilings, strict=True)]
     if decision.verdict is Verdict.CONTRADICTED and relative[0] >= relative[1]:
         reason = "lower, but not relative to what the seeds' noise allows"

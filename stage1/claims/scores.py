@@ -75,12 +75,14 @@ def at_look(tables: RunTables, look: int) -> RunTables:
     )
 
 
+COPIES = "equal to an earlier configuration"
+"""Why pairs of some configurations count in no arm."""
 MOST_NOT_FINITE = 0.20
 """More diverged trials than this in both arms leave nothing to compare."""
 
 
 class ArmScores(NamedTuple):
-    """One arm's scores where the claims look; (configurations, seeds), NaN = left out."""
+    """One arm's scores where the claims look; (configurations, seeds), NaN = none counts."""
 
     name: str
     """The arm's."""
@@ -94,9 +96,28 @@ class ArmScores(NamedTuple):
     """Trials whose loss left the range of numbers."""
 
 
-def scored(*scores: Values) -> int:
-    """Configurations that have a score in all of the arrays (configurations, seeds)."""
-    return int(np.logical_and.reduce([np.isfinite(part).any(axis=1) for part in scores]).sum())
+def both_scored(first: Values, second: Values) -> tuple[Values, Values]:
+    """Two arms' scores with NaN wherever either arm has none: a training counts with its partner.
+
+    Args:
+        first: (configurations, seeds) of one arm.
+        second: The same of the other arm.
+    """
+    pairs = np.isfinite(first) & np.isfinite(second)
+    return np.where(pairs, first, np.nan), np.where(pairs, second, np.nan)
+
+
+def means_over_seeds(scores: Values) -> Values:
+    """Mean over the seeds that have a score; NaN where none has.
+
+    Args:
+        scores: (configurations, seeds).
+
+    Returns:
+        (configurations,).
+    """
+    counts = np.isfinite(scores).sum(axis=1)
+    return np.where(counts > 0, np.nansum(scores, axis=1) / np.maximum(counts, 1), np.nan)
 
 
 def share_diverged(arm: ArmScores) -> float:
@@ -120,7 +141,7 @@ class Scores(NamedTuple):
     """The design as it came out."""
 
     configurations: tuple[str, ...]
-    """config_id in order; every arm has them all, perhaps with gaps."""
+    """config_id in order, each distinct; every arm has them all, perhaps with gaps."""
     seeds: tuple[int, ...]
     epochs: NDArray[np.int64]
     """0 (before the first step) to the horizon."""
@@ -136,8 +157,10 @@ class Scores(NamedTuple):
     timeframes: dict[str, Values]
     """val_corr_<tf> at the horizon by arm, (configurations, seeds, timeframes)."""
     timeframe_names: tuple[str, ...]
+    planned: NDArray[np.bool_]
+    """Whether a configuration was to be trained with a seed, (configurations, seeds)."""
     left_out: dict[str, int]
-    """Pairs of configuration and seed that no arm counts, by reason."""
+    """Pairs of configuration and seed that no paired arm counts, by reason."""
     zero_log_loss: float
     """log of the loss of predicting 0, the score of a diverged trial; NaN if not recorded."""
 
@@ -158,9 +181,9 @@ class Scores(NamedTuple):
 
     @property
     def complete(self) -> int:
-        """Configurations with every seed."""
+        """Configurations that have a score with every planned seed."""
         first = next(iter(self.correlation.values()))
-        return int(np.isfinite(first[:, :, -1]).all(axis=1).sum())
+        return int((np.isfinite(first[:, :, -1]) >= self.planned).all(axis=1).sum())
 
 
 def design_scores(
@@ -173,8 +196,9 @@ def design_scores(
     """Arrange the design's trials.
 
     A diverged trial's correlation is 0 and its loss that of predicting 0, from the epoch it
-    diverged at; no loss counts for more than that. What is beyond the look, or beyond the
-    registered seeds, does not count at all.
+    diverged at; no loss counts for more than that. What is beyond the look, or was not planned,
+    does not count at all. A training that failed is left out of all paired arms; one that failed
+    in an arm that runs on a part of the design, of that arm alone.
 
     Args:
         trials: Of the run.
@@ -186,8 +210,9 @@ def design_scores(
     if look is None:
         look = [registration.size.looks[0], *looks_taken(trials, registration)][-1]
     design = registered_design(trials, registration, look)
-    arms = list(registration.arms)
-    configurations = tuple(sorted(design["config_id"].unique()))
+    arms, size = list(registration.arms), registration.size
+    distinct, repeated = _distinct(design, registration, look)
+    configurations = tuple(distinct)
     index = pd.MultiIndex.from_product([arms, configurations, registration.seeds])
     cells = design.set_index(["arm", "config_id", "seed"]).reindex(index)
     shape = (len(arms), len(configurations), len(registration.seeds))
@@ -204,13 +229,18 @@ def design_scores(
     correlation = np.where(gone, 0.0, correlation)
     log_loss = np.where(gone | (log_loss > log_zero), log_zero, log_loss)
     usable = diverged | ((status == COMPLETED) & np.isfinite(correlation[..., -1]))
-    counted = usable.all(axis=0)  # (configurations, seeds)
+    paired = [arms.index(arm) for arm in registration.paired_arms]
+    seeds = np.array([size.seeds_of(position) for position in range(len(configurations))])
+    planned = np.arange(len(registration.seeds)) < seeds[:, None]  # (configurations, seeds)
+    counted = np.broadcast_to(usable[paired].all(axis=0) & planned, shape).copy()
+    later = [place for place in range(len(arms)) if place not in paired]
+    counted[later] &= usable[later]
     per_timeframe = np.stack(
         [_column(cells, f"val_corr_{name}").reshape(shape) for name in space.timeframes], axis=-1
     )
     per_timeframe = np.where(diverged[..., None], 0.0, per_timeframe)
     for array in (correlation, log_loss, per_timeframe):
-        array[:, ~counted] = np.nan
+        array[~counted] = np.nan
     return Scores(
         configurations=configurations,
         seeds=tuple(registration.seeds),
@@ -222,7 +252,9 @@ def design_scores(
         diverged=dict(zip(arms, diverged & counted, strict=True)),
         timeframes=dict(zip(arms, per_timeframe, strict=True)),
         timeframe_names=space.timeframes,
-        left_out=_left_out(status, usable),
+        planned=planned,
+        left_out=_left_out(status[paired], usable[paired], planned)
+        | ({COPIES: repeated * size.seeds_of(0)} if repeated else {}),
         zero_log_loss=log_zero,
     )
 
@@ -280,11 +312,29 @@ def _values(design: pd.DataFrame, configurations: tuple[str, ...]) -> pd.DataFra
     )
 
 
-def _left_out(status: NDArray[np.object_], usable: NDArray[np.bool_]) -> dict[str, int]:
-    """Why pairs of configuration and seed are in no arm: the first reason of any arm."""
+def _distinct(
+    design: pd.DataFrame, registration: Preregistration, look: int
+) -> tuple[list[str], int]:
+    """The configurations that no earlier one equals, in order, and how many others there are.
+
+    Points of an all-discrete space may coincide. Trained again with the same seed a configuration
+    gives the same numbers again, which are no further evidence.
+    """
+    names = registration.configurations_of(design["config_id"], look)
+    values = _values(design, tuple(names))
+    if values.columns.empty:
+        return names, 0
+    repeated = values.astype(str).duplicated().to_numpy()
+    return [name for name, copy in zip(names, repeated, strict=True) if not copy], sum(repeated)
+
+
+def _left_out(
+    status: NDArray[np.object_], usable: NDArray[np.bool_], planned: NDArray[np.bool_]
+) -> dict[str, int]:
+    """Why planned pairs are in no paired arm: the first reason of any of them."""
     reasons: dict[str, int] = {}
     missing = pd.isna(status)
-    for cell in np.argwhere(~usable.all(axis=0)):
+    for cell in np.argwhere(~usable.all(axis=0) & planned):
         place = (slice(None), *cell)
         if missing[place].any():
             reason = "not run to its end in every arm"

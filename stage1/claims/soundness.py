@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from stage1.claims.catalogue import REGISTERED
-from stage1.claims.scores import RunTables, Scores, looks_taken, registered_design
+from stage1.claims.scores import COPIES, RunTables, Scores, looks_taken, registered_design
 from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, PARAMETER_PREFIX
 from stage1.run.summary import configuration_means, full_horizon
 
@@ -154,6 +154,17 @@ def divergence_warnings(scores: Scores) -> list[str]:
         for arm, curves in scores.correlation.items()
         if scores.diverged[arm].any()
     ]
+
+
+def repeated_configurations(scores: Scores) -> str:
+    """What to say where points of the design came out equal; else empty."""
+    if COPIES not in scores.left_out:
+        return ""
+    number = len(scores.configurations)
+    return (
+        f"Points of the design came out equal: it holds {number} different configurations, and "
+        "each counts once."
+    )
 
 
 def pairing_warnings(checks: list[tuple[str, str]]) -> list[str]:

@@ -158,7 +158,7 @@ def paired_means(first: Values, second: Values) -> Values:
         first: (configurations, seeds) or (configurations,); NaN = no score.
         second: The same configurations in the other arm.
     """
-    arms = [scores.reshape(len(scores), -1) for scores in (first, second)]
+    arms = [scores if scores.ndim > 1 else scores[:, None] for scores in (first, second)]
     both = np.logical_and.reduce([np.isfinite(arm).any(axis=1) for arm in arms])
     return np.stack([np.nanmean(arm[both], axis=1) for arm in arms])
 

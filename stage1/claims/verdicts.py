@@ -22,6 +22,8 @@ class Verdict(StrEnum):
 
 GAINS = (Verdict.SUPPORTED, Verdict.DIRECTION_ONLY)
 """Verdicts that say there is an effect in the claimed direction."""
+CONTRARY = (Verdict.NOT_SUPPORTED, Verdict.CONTRADICTED)
+"""Verdicts that exclude an effect of the claimed size."""
 MEANINGS: dict[str, str] = {
     Verdict.SUPPORTED: "The whole interval lies at or above the lower end of what is claimed.",
     Verdict.DIRECTION_ONLY: "The effect is positive; how large it is stays open, or it is smaller "
@@ -50,8 +52,11 @@ COST_ENDINGS = {
 
 ATTRIBUTABLE = "attributable to what the weights learned"
 NOT_ATTRIBUTABLE = "not attributable to what the weights learned"
-NOT_TESTED = "attribution not tested"
-NO_GAIN = "no gain to attribute"
+NOT_SHOWN = "not shown: the comparison with shuffled weights is open"
+NOT_TESTED = "not tested"
+NO_GAIN = "nothing to attribute"
+NOT_IN_THIS_DESIGN = "not in this design"
+"""How the reason begins where a study was not planned to speak to a claim."""
 
 
 def cannot_tell(reason: str) -> str:
@@ -81,24 +86,19 @@ def not_evaluable(effect: Interval, reason: str, shown: dict[str, float]) -> Fin
     return Finding(effect, Decision(Verdict.NOT_EVALUABLE, reason), shown)
 
 
-MOST_TIMES_LARGER = 10
-"""A study that would have to be larger than this many times is not advised."""
-
-
-def decide(interval: Interval, *, claimed: float, advice: str = "") -> Decision:
+def decide(interval: Interval, *, claimed: float) -> Decision:
     """The verdict of an effect that is positive where the claim holds.
 
     Args:
         interval: The one that decides.
         claimed: Lower end of the claimed range, > 0.
-        advice: What would decide an inconclusive claim.
     """
     estimate, low, high, _ = interval
     if math.isnan(estimate):
         return Decision(Verdict.NOT_EVALUABLE, "there is no estimate")
     if not interval.bounded:
         reason = "the interval has no end, since the comparison arm's number may be 0"
-        return Decision(Verdict.INCONCLUSIVE, f"{reason}; {advice}" if advice else reason)
+        return Decision(Verdict.INCONCLUSIVE, reason)
     if low >= claimed:
         return Decision(Verdict.SUPPORTED, "")
     if low > 0:
@@ -107,7 +107,7 @@ def decide(interval: Interval, *, claimed: float, advice: str = "") -> Decision:
     if high < 0:
         return Decision(Verdict.CONTRADICTED, "the effect is the other way")
     if high >= claimed:
-        return Decision(Verdict.INCONCLUSIVE, advice)
+        return Decision(Verdict.INCONCLUSIVE, "")
     return Decision(Verdict.NOT_SUPPORTED, "an effect of the claimed size is excluded")
 
 
@@ -125,39 +125,3 @@ def decide_cost(interval: Interval, *, margin: float) -> Decision:
     if interval.low > margin:
         return Decision(Verdict.CONTRADICTED, f"costs more than {margin:g} times as much")
     return Decision(Verdict.INCONCLUSIVE, "the timing is too noisy; time more rounds")
-
-
-def configurations_needed(interval: Interval, configurations: int) -> int | None:
-    """Configurations with which the interval would lie above 0, were the estimate the truth.
-
-    The distance between estimate and lower end shrinks with the root of their number.
-
-    Args:
-        interval: Its lower end at or below 0.
-        configurations: How many it rests on.
-
-    Returns:
-        None where no number up to `MOST_TIMES_LARGER` times as many would do.
-    """
-    if not (interval.estimate > 0 and math.isfinite(interval.low)):
-        return None
-    distance = interval.estimate - interval.low
-    if distance > math.sqrt(MOST_TIMES_LARGER) * interval.estimate:
-        return None
-    times = (distance / interval.estimate) ** 2
-    return max(math.ceil(configurations * times), configurations + 1)
-
-
-def advice(interval: Interval, configurations: int) -> str:
-    """What would decide an inconclusive claim, in words."""
-    needed = configurations_needed(interval, configurations)
-    if needed is None:
-        return (
-            f"cannot be decided with up to {MOST_TIMES_LARGER} times as many configurations at "
-            "this estimate"
-        )
-    power = 2 ** math.ceil(math.log2(needed))
-    return (
-        f"about {needed} configurations (a design of {power}) would show the direction, if the "
-        "estimate is right"
-    )

@@ -181,8 +181,8 @@ def test_the_effect_is_the_difference_of_taus_across_seeds_and_the_same_every_ti
     ("configurations", "gaps", "reason"),
     [
         pytest.param(32, 0, "", id="enough"),
-        pytest.param(31, 0, "needs 32 configurations, got 31", id="one too few"),
-        pytest.param(40, 9, "needs 32 configurations, got 31", id="nine without a seed"),
+        pytest.param(31, 0, "needs 32 configurations with two seeds each, got 31", id="one"),
+        pytest.param(40, 9, "not in this design", id="nine without a seed"),
     ],
 )
 def test_early_signal_needs_thirty_two_configurations_with_every_seed(

@@ -21,7 +21,6 @@ from stage1.claims.robustness import (
     label_swap_p,
     label_swaps,
 )
-from stage1.claims.spread import noise_corrected_variance
 
 
 def mean_difference(first, second):
@@ -342,7 +341,7 @@ def swapped_p(first, second, statistic):
 
 @pytest.mark.parametrize(("claim", "field"), [("2", "early"), ("3", "final")])
 def test_the_swap_of_a_gain_is_scipys_of_mean_differences(arms, claim, field):
-    words = label_swaps(*arms)[claim]
+    words = label_swaps(*arms, arms[1])[claim]
 
     means = [getattr(arm, field).mean(axis=1) for arm in arms]
     assert p_of(words) == pytest.approx(scipys_p(*means, n_resamples=np.inf), rel=5e-3)
@@ -350,23 +349,23 @@ def test_the_swap_of_a_gain_is_scipys_of_mean_differences(arms, claim, field):
     assert "smallest possible 0.031" in words  # 2 of 64
 
 
-def test_the_swap_of_sensitivity_is_of_centred_noise_free_spreads(arms):
+def test_the_swap_of_sensitivity_is_of_what_tuning_is_worth_in_centred_arms(arms):
     wider = arms[0]._replace(log_loss=4 * arms[0].log_loss + 3)
 
-    words = label_swaps(wider, arms[1])["1"]
+    words = label_swaps(wider, arms[1], None)["1"]
 
-    centred = [arm.log_loss - arm.log_loss.mean() for arm in (wider, arms[1])]
+    centred = [arm.log_loss.mean() - arm.log_loss.mean(axis=1) for arm in (wider, arms[1])]
 
-    def log_variance(scores):  # one that is all noise counts as a hundredth of what is seen
-        floor = 0.01 * scores.mean(axis=1).var()
-        return math.log(max(noise_corrected_variance(scores), floor))
+    def log_gap(scores):
+        samples = map(sorted, itertools.combinations(scores, 3))
+        return math.log(sum(best - middle for _, middle, best in samples))
 
-    assert p_of(words) == pytest.approx(swapped_p(*centred, log_variance), rel=5e-3)
-    assert p_of(words) < 0.5
+    assert p_of(words) == pytest.approx(swapped_p(*centred, log_gap), rel=5e-3)
+    assert p_of(words) < 1
 
 
 def test_the_swap_of_stability_is_of_variances_over_seeds(arms):
-    words = label_swaps(*arms)["4"]
+    words = label_swaps(*arms, arms[1])["4"]
 
     losses = [arm.log_loss for arm in arms]
     expected = swapped_p(*losses, lambda scores: math.log(scores.var(axis=1, ddof=1).sum()))
@@ -376,7 +375,7 @@ def test_the_swap_of_stability_is_of_variances_over_seeds(arms):
 def test_the_swap_of_early_signal_is_of_taus_of_standardised_scores(arms):
     other = arms[0]._replace(early=arms[0].early[::-1] + 7)  # another level must not matter
 
-    words = label_swaps(other, arms[1])["5"]
+    words = label_swaps(other, arms[1], None)["5"]
 
     def standardised(scores):
         return (scores - scores.mean()) / scores.std()
@@ -393,7 +392,7 @@ def test_the_swap_of_early_signal_is_of_taus_of_standardised_scores(arms):
 
 
 def test_p_values_are_adjusted_for_their_number_by_holm(arms):
-    lines = label_swaps(*arms)
+    lines = label_swaps(*arms, arms[1])
 
     plain = sorted(p_of(words) for words in lines.values())
     adjusted = sorted(float(words.split("Holm ")[1].rstrip(")")) for words in lines.values())
@@ -401,22 +400,22 @@ def test_p_values_are_adjusted_for_their_number_by_holm(arms):
     assert adjusted == pytest.approx(np.minimum(steps, 1), rel=0.01)
 
 
-def test_many_configurations_are_swapped_at_random_and_with_one_seed_only_gains(generator):
+def test_many_configurations_are_swapped_at_random_and_with_one_seed_gains_and_the_gap(generator):
     single = [drawn_arm(generator, configurations=5, seeds=1) for _ in range(2)]
     arms = [drawn_arm(generator, configurations=15, mean=mean) for mean in (0.6, 0.5)]
 
-    lines = label_swaps(*arms)
+    lines = label_swaps(*arms, arms[1])
 
     assert "random swaps; smallest possible 0.0004" in lines["3"]
     assert p_of(lines["3"]) == pytest.approx(0.0004)
-    assert set(label_swaps(*single)) == {"2", "3"}
+    assert set(label_swaps(*single, None)) == {"1", "2", "3"}
 
 
 @pytest.mark.parametrize("value", [0.5, math.nan])
 def test_constant_or_absent_scores_are_no_reason_to_fail(value):
     arm = arm_scores(np.full((6, 2), value))
 
-    lines = label_swaps(arm, arm)
+    lines = label_swaps(arm, arm, arm)
 
     expected = "not available" if math.isnan(value) else "p = 1 "
     assert all(words.startswith(expected) for words in lines.values())

@@ -18,7 +18,7 @@ from made_runs import (
     study_tables,
 )
 
-from stage1.claims.scores import MOST_NOT_FINITE, scored, too_few_finite
+from stage1.claims.scores import MOST_NOT_FINITE, both_scored, means_over_seeds, too_few_finite
 from stage1.run.columns import CONFIRM, SEARCH
 
 
@@ -283,8 +283,60 @@ def test_trials_that_are_left_out_are_no_part_of_the_diverged_share():
     assert too_few_finite(arm, arm).startswith("24%")
 
 
-def test_a_configuration_is_scored_if_all_arms_have_any_score_of_it():
-    first = np.array([[0.1, math.nan], [math.nan, math.nan], [0.2, 0.3]])
-    second = np.array([[math.nan, 0.2], [0.1, 0.1], [math.nan, math.nan]])
+def test_a_training_counts_where_both_arms_have_a_score():
+    first = np.array([[0.1, math.nan], [0.3, 0.5], [0.2, 0.3]])
+    second = np.array([[0.4, 0.2], [0.1, 0.2], [math.nan, math.nan]])
 
-    assert scored(first, second) == 1
+    pairs = both_scored(first, second)
+
+    assert means_over_seeds(pairs[0]) == pytest.approx([0.1, 0.4, math.nan], nan_ok=True)
+    assert means_over_seeds(pairs[1]) == pytest.approx([0.4, 0.15, math.nan], nan_ok=True)
+
+
+# --- designs that grow ---
+
+
+def grown(*, shuffled=6, failed=()):
+    """16 configurations, the first 3 with a second seed; shuffled weights on the first ones."""
+    generator = np.random.default_rng(1)
+    arms = {name: drawn_arm(generator) for name in ("pretrained", "random", "shuffled")}
+    for arm, *cell in failed:
+        arms[arm].final[tuple(cell)] = math.nan
+    few = arms["shuffled"]
+    arms["shuffled"] = arm_scores(few.final[:shuffled], log_loss=few.log_loss[:shuffled])
+    return study_tables(arms, design={"looks": [16, 32], "replicated": 3})
+
+
+def missing(scores, arm):
+    return np.argwhere(np.isnan(scores.arm(arm).final)).tolist()
+
+
+ONE_SEED = [[c, 1] for c in range(3, 16)]
+
+
+def test_an_arm_counts_where_it_was_planned():
+    scores = scores_of(grown())
+
+    for arm in ("pretrained", "random"):
+        assert missing(scores, arm) == ONE_SEED
+    not_run = [[c, s] for c in range(6, 16) for s in (0, 1)]
+    assert missing(scores, "shuffled") == sorted([*ONE_SEED[:3], *not_run])
+    assert (scores.complete, scores.left_out) == (16, {})
+
+
+def test_a_failure_counts_in_no_paired_arm_and_one_of_shuffled_weights_only_there():
+    scores = scores_of(grown(failed=[("random", 1, 0), ("shuffled", 2, 1)]))
+
+    assert missing(scores, "pretrained") == [[1, 0], *ONE_SEED]
+    assert missing(scores, "shuffled")[:3] == [[1, 0], [2, 1], [3, 1]]
+    assert (scores.complete, scores.left_out) == (15, {"failed in an arm": 1})
+
+
+def test_points_that_came_out_equal_count_once(arms):
+    points = [{"training.optimizer.lr": rate} for rate in (1e-3, 2e-3, 1e-3, 3e-3, 2e-3, 1e-3)]
+
+    scores = scores_of(study_tables(arms, points=points))
+
+    assert scores.configurations == ("design000", "design001", "design003")
+    assert scores.arm("random").final == pytest.approx(arms["random"].final[[0, 1, 3]])
+    assert scores.left_out == {"equal to an earlier configuration": 6}

@@ -1,4 +1,4 @@
-"""Spreads and their ratios, against the analysis of variance, loops and simulation."""
+"""Variances over seeds and their ratios, against the analysis of variance, loops and simulation."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ from functools import partial
 
 import numpy as np
 import pytest
-from made_runs import arm_scores, drawn_arm, judged
+from made_runs import arm_scores, judged
 from scipy import stats
 
 from stage1.claims import spread
-from stage1.claims.catalogue import ERROR_RATE, SENSITIVITY, STABILITY
-from stage1.claims.spread import noise_corrected_variance, pseudo_values
+from stage1.claims.catalogue import ERROR_RATE, STABILITY
+from stage1.claims.spread import noise_corrected_variance
 from stage1.claims.verdicts import Verdict
 
-log_spread_ratio, seed_variance_ratio, spread_ratio = (
-    partial(function, error_rate=ERROR_RATE)
-    for function in (spread.log_spread_ratio, spread.seed_variance_ratio, spread.spread_ratio)
-)
+seed_variance_ratio = partial(spread.seed_variance_ratio, error_rate=ERROR_RATE)
 
 
 def drawn_scores(generator, *, configurations=12, seeds=3, spread=1.0, noise=0.5, mean=0.0):
@@ -89,98 +86,13 @@ def pseudo_value_loop(scores):
     return np.array([count * whole - (count - 1) * rest for rest in without])
 
 
-@pytest.mark.parametrize(("configurations", "seeds"), [(3, 2), (12, 3), (64, 2)])
-def test_pseudo_values_are_those_of_deleting_every_row_and_keep_their_digits_far_from_zero(
-    generator, configurations, seeds
-):
-    scores = drawn_scores(generator, configurations=configurations, seeds=seeds, mean=-3)
-
-    values = pseudo_values(scores)
-
-    assert values == pytest.approx(pseudo_value_loop(scores), rel=1e-9)
-    assert values.mean() == pytest.approx(variance_component(scores))
-    # At 1e6 a double keeps ten digits behind the point.
-    assert pseudo_values(scores + 1e6) == pytest.approx(values, abs=1e-7)
-
-
-@pytest.mark.parametrize("error_rate", [0.05, ERROR_RATE])
-@pytest.mark.parametrize("spread", [0.05, 0.5, 1.0])
-def test_a_ratio_of_spreads_holds_what_a_t_test_of_pseudo_values_accepts(
-    generator, spread, error_rate
-):
-    shape = {"configurations": 40, "seeds": 2, "noise": 0.3}
-    first = drawn_scores(generator, spread=spread, **shape)
-    second = drawn_scores(generator, spread=1.0, **shape)
-
-    ratio = spread_ratio(first, second, error_rate=error_rate).ratio
-
-    step = 1e-3
-    grid = np.arange(0, 4, step)
-    ours, theirs = pseudo_value_loop(first), pseudo_value_loop(second)
-    differences = ours[:, None] - grid**2 * theirs[:, None]
-    accepted = grid[stats.ttest_1samp(differences, 0).pvalue > error_rate]
-    assert (ratio.low, ratio.high) == pytest.approx((accepted[0], accepted[-1]), abs=step)
-    share = max(variance_component(first), 0) / variance_component(second)
-    assert ratio.estimate == pytest.approx(math.sqrt(share))
-    # Without an end the interval holds every ratio, so p is not below that of "there is no end".
-    tests = (stats.ttest_rel(ours, theirs), stats.ttest_1samp(theirs, 0))
-    assert ratio.p == pytest.approx(max(test.pvalue for test in tests))
-
-
-def test_difference_sigmas_and_reliability_are_those_of_the_analysis_of_variance(generator):
-    first, second = drawn_scores(generator), drawn_scores(generator, spread=2)
-
-    spreads = spread_ratio(first, second)
-
-    variances = [variance_component(arm) for arm in (first, second)]
-    assert spreads.sigmas == pytest.approx(np.sqrt(variances))
-    assert spreads.reliability == pytest.approx(variances[1] / second.mean(axis=1).var(ddof=1))
-    assert not spreads.all_noise
-    values = pseudo_value_loop(second) - pseudo_value_loop(first)
-    ends = stats.ttest_1samp(values, 0).confidence_interval(1 - ERROR_RATE)
-    assert spreads.difference[:3] == pytest.approx((variances[1] - variances[0], *ends))
-
-
 def test_configurations_with_one_score_in_either_arm_are_left_out_of_both(generator):
     first, second = drawn_scores(generator, seeds=2), drawn_scores(generator, seeds=2)
     gappy = first.copy(), second.copy()
     gappy[0][3, 0] = gappy[1][7, 1] = math.nan
 
     kept = [np.delete(arm, [3, 7], axis=0) for arm in (first, second)]
-    spreads, expected = spread_ratio(*gappy), spread_ratio(*kept)
-    assert spreads.difference == pytest.approx(expected.difference)
-    assert spreads.ratio == pytest.approx(expected.ratio)
     assert seed_variance_ratio(*gappy) == pytest.approx(seed_variance_ratio(*kept))
-
-
-@pytest.mark.parametrize("shape", [(0, 2), (1, 2), (2, 2), (20, 1)])
-def test_spreads_need_three_configurations_and_two_seeds(generator, shape):
-    spreads = spread_ratio(*generator.normal(size=(2, *shape)))
-
-    assert math.isnan(spreads.ratio.estimate)
-    assert math.isnan(spreads.reliability)
-
-
-def test_a_spread_below_its_noise_is_called_all_noise(generator):
-    below = np.linspace(0, 0.1, 20)[:, None] + np.array([1.0, -1.0])
-    other = drawn_scores(generator, configurations=20, seeds=2)
-
-    assert spread_ratio(below, other).all_noise
-    assert spread_ratio(below, other).sigmas[0] == 0
-    assert spread_ratio(other, below).reliability < 0
-    assert math.isnan(spread_ratio(other, below).ratio.estimate)
-
-
-def test_a_spread_that_rests_on_one_configuration_has_no_bounded_ratio_to_it(generator):
-    outlier = np.zeros((20, 1))
-    outlier[4] = 30
-    scores = outlier + np.array([1.0, -1.0])  # without it the means are equal
-
-    spreads = spread_ratio(drawn_scores(generator, configurations=20, seeds=2), scores)
-
-    assert spreads.reliability > 0.5
-    assert (spreads.ratio.low, spreads.ratio.high) == (-math.inf, math.inf)
-    assert spreads.difference.bounded
 
 
 # --- ratio of variances over seeds ---
@@ -239,131 +151,8 @@ def test_equal_losses_are_no_spread_whatever_rounding_makes_of_them(generator, v
     equal = np.full((64, 3), value)
     varied = drawn_scores(generator, configurations=64, seeds=3, noise=0.1)
 
-    to_varied, to_equal = spread_ratio(equal, varied), spread_ratio(varied, equal)
-
-    assert to_varied.all_noise
-    assert (to_varied.sigmas[0], *to_varied.ratio[:3]) == pytest.approx((0, 0, 0, 0), abs=1e-14)
-    assert all(math.isnan(number) for number in (*to_equal.ratio, to_equal.reliability))
-    assert math.isnan(log_spread_ratio(equal, varied).estimate)
     assert math.isnan(seed_variance_ratio(equal, varied).estimate)
     assert math.isnan(seed_variance_ratio(varied, equal).estimate)
-
-
-def test_the_ratio_on_the_log_scale_has_the_textbook_jackknife_error(generator):
-    first = drawn_scores(generator, configurations=20, noise=0.1)
-    second = drawn_scores(generator, configurations=20, noise=0.1, spread=2.0)
-
-    ratio = log_spread_ratio(first, second)
-
-    def log_ratio(*arms):
-        return 0.5 * math.log(variance_component(arms[0]) / variance_component(arms[1]))
-
-    estimate, error = jackknife(log_ratio, first, second)
-    assert ratio.estimate == pytest.approx(estimate)
-    reach = (ratio.high - ratio.low) / 2 / error
-    assert stats.t.isf(ERROR_RATE / 2, 19 / 2) <= reach + 1e-9 < stats.t.isf(ERROR_RATE / 2, 1)
-
-
-# --- claim 1, sensitivity ---
-
-
-def levels(spread, *, configurations=64, noise=0.01):
-    """Evenly spread configurations; two seeds at equal distances from their mean."""
-    even = np.linspace(-1, 1, configurations)[:, None]
-    return spread * even + noise * np.array([1.0, -1.0])
-
-
-def spread_arm(spread, *, configurations=64, noise=0.01, mean=0.5, on_r=0.1):
-    """An arm whose log loss has a spread and whose correlation has `on_r` times as much."""
-    scores = levels(spread, configurations=configurations, noise=noise)
-    return arm_scores(mean + on_r * scores, log_loss=-2 - scores)
-
-
-def test_the_effect_is_the_share_by_which_the_noise_free_spread_is_smaller(generator):
-    first = drawn_arm(generator, configurations=64, loss_spread=0.1)
-    second = drawn_arm(generator, configurations=64, loss_spread=0.3)
-
-    effect = judged(SENSITIVITY, first, second).effect
-
-    sigmas = [math.sqrt(noise_corrected_variance(arm.log_loss)) for arm in (first, second)]
-    assert effect.estimate == pytest.approx(1 - sigmas[0] / sigmas[1])
-    assert effect.low < effect.estimate < effect.high
-
-
-@pytest.mark.parametrize(
-    ("spread", "verdict"),
-    [(0.1, "SUPPORTED"), (0.85, "DIRECTION ONLY"), (1.0, "NOT SUPPORTED"), (2.0, "CONTRADICTED")],
-)
-def test_sensitivity_is_judged_by_how_much_smaller_the_spread_is(spread, verdict):
-    finding = judged(SENSITIVITY, spread_arm(spread), spread_arm(1.0))
-
-    assert finding.decision.verdict.value == verdict
-
-
-@pytest.mark.parametrize(
-    ("shape", "needs"),
-    [({"seeds": 1}, "two seeds"), ({"configurations": 2}, "three configurations")],
-)
-def test_sensitivity_needs_two_seeds_and_three_configurations(generator, shape, needs):
-    decision = judged(SENSITIVITY, *(drawn_arm(generator, **shape) for _ in range(2))).decision
-
-    assert decision.verdict is Verdict.NOT_EVALUABLE
-    assert needs in decision.reason
-
-
-@pytest.mark.parametrize(
-    ("reliability", "evaluable"), [(0.51, True), (0.49, False), (-20.0, False)]
-)
-def test_sensitivity_needs_a_comparison_arm_that_is_half_signal(reliability, evaluable):
-    # Seeds at m + d and m - d have the error variance d^2 in their mean.
-    variance = levels(1.0, noise=0).mean(axis=1).var(ddof=1)
-    noisy = spread_arm(1.0, noise=math.sqrt((1 - reliability) * variance))
-
-    finding = judged(SENSITIVITY, spread_arm(0.1), noisy)
-
-    share = finding.shown["share of the variance that is not seed noise, second arm"]
-    assert share == pytest.approx(reliability)
-    assert (finding.decision.verdict is not Verdict.NOT_EVALUABLE) is evaluable
-    if reliability < 0:
-        assert "only 0%" in finding.decision.reason
-
-
-def test_a_spread_that_is_all_noise_never_supports_the_claim():
-    finding = judged(SENSITIVITY, spread_arm(0.01, noise=0.05), spread_arm(1.0))
-
-    assert finding.effect.low >= SENSITIVITY.claimed
-    assert finding.decision.verdict is Verdict.DIRECTION_ONLY
-    assert "noise" in finding.decision.reason
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "on_r", "on_z"),
-    [
-        pytest.param((0.5, 0.8), (0.5, 0.05), -1, -1, id="both scales"),
-        # Near 1, z stretches what r has little room for: dz = dr / (1 - r^2).
-        pytest.param((0.95, 0.1), (0.3, 0.02), 1, -1, id="Fisher's z alone"),
-        pytest.param((0.3, 0.5), (0.95, 0.03), -1, 1, id="the raw correlation alone"),
-    ],
-)
-def test_sensitivity_is_scale_dependent_where_correlations_spread_more(first, second, on_r, on_z):
-    arms = [
-        spread_arm(spread, mean=mean, on_r=part)
-        for spread, (mean, part) in ((0.1, first), (1.0, second))
-    ]
-
-    finding = judged(SENSITIVITY, *arms)
-
-    assert finding.effect.low >= SENSITIVITY.claimed
-    assert np.sign(finding.shown["smaller by, on val_correlation"]) == on_r
-    assert np.sign(finding.shown["smaller by, on Fisher's z"]) == on_z
-    assert finding.decision.verdict is Verdict.INCONCLUSIVE
-    assert "scale dependent" in finding.decision.reason
-
-
-def test_a_direction_is_told_whatever_the_other_scales_say():
-    finding = judged(SENSITIVITY, spread_arm(0.85, on_r=1.0), spread_arm(1.0, on_r=0.1))
-
-    assert finding.decision.verdict is Verdict.DIRECTION_ONLY
 
 
 # --- claim 4, stability ---

@@ -1,19 +1,15 @@
-"""From intervals to verdicts: the table of verdicts row by row, and what would decide."""
+"""From intervals to verdicts: the table of verdicts row by row."""
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
-from scipy import stats
 
-from stage1.claims.intervals import NO_INTERVAL, Interval, mean_interval
+from stage1.claims.intervals import NO_INTERVAL, Interval
 from stage1.claims.verdicts import (
     MEANINGS,
     Verdict,
-    advice,
-    configurations_needed,
     decide,
     decide_cost,
 )
@@ -64,54 +60,6 @@ def test_every_verdict_is_explained_and_without_an_estimate_there_is_none():
 )
 def test_a_shown_direction_says_whether_the_claimed_size_is_compatible(high, reason):
     assert decide(between(0.05, high), claimed=CLAIMED).reason == reason
-
-
-def test_an_inconclusive_claim_says_what_would_decide_it():
-    decision = decide(between(-0.1, 0.5), claimed=CLAIMED, advice="about 40 configurations")
-
-    assert decision.reason == "about 40 configurations"
-
-
-@pytest.mark.parametrize(
-    ("low", "needed"),
-    [
-        pytest.param(-0.5, 64, id="twice the reach, four times as many"),
-        pytest.param(-0.25, 36, id="one and a half times the reach"),
-        pytest.param(0.0, 17, id="at zero already: one more"),
-        pytest.param(0.5 * (1 - math.sqrt(10)) + 1e-9, 160, id="ten times as many"),
-        pytest.param(0.5 * (1 - math.sqrt(10)) - 1e-6, None, id="more than ten times as many"),
-        pytest.param(-math.inf, None, id="no lower end"),
-        pytest.param(-1e200, None, id="next to no lower end"),
-    ],
-)
-def test_configurations_needed_grow_with_the_square_of_the_reach(low, needed):
-    assert configurations_needed(Interval(0.5, low, 1.5, 0.3), 16) == needed
-
-
-@pytest.mark.parametrize("estimate", [0.0, -0.05, math.nan])
-def test_no_number_of_configurations_shows_an_effect_that_is_not_there(estimate):
-    assert configurations_needed(Interval(estimate, -0.5, 0.5, 0.9), 16) is None
-
-
-def test_a_study_as_large_as_advised_finds_the_effect_if_it_is_as_estimated():
-    values = np.random.default_rng(3).normal(0.3, 1, size=40)
-    interval = mean_interval(values, error_rate=0.05 / 6)
-
-    needed = configurations_needed(interval, len(values))
-
-    error = values.std(ddof=1) / math.sqrt(needed)
-    assert interval.low < 0
-    # With more configurations Student's quantile is smaller still.
-    assert values.mean() - stats.t.isf(0.05 / 12, needed - 1) * error > 0
-
-
-def test_advice_names_the_number_and_the_next_design_or_says_that_none_would_do():
-    few = advice(Interval(0.5, -0.25, 1.25, 0.3), 16)
-    many = advice(Interval(0.001, -0.5, 0.5, 0.9), 16)
-
-    assert "36 configurations" in few
-    assert "a design of 64" in few
-    assert many.startswith("cannot be decided with up to 10 times as many")
 
 
 @pytest.mark.parametrize(

@@ -174,13 +174,16 @@ def test_a_wrong_option_ends_with_status_2(run, tmp_path, options, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_bars_that_are_not_of_one_minute_are_refused(run, tmp_path):
+@pytest.mark.parametrize("more", [[], [11]], ids=["all", "all but one"])
+def test_bars_that_are_not_of_one_minute_are_refused(run, tmp_path, more):
     header, *rows = csv_lines(31)
+    minutes = sorted([*range(0, 31, 5), *more])
 
-    status, _, error = run([header, *rows[::5]])
+    status, _, error = run([header, *(rows[minute] for minute in minutes)])
 
     assert status == 2
-    assert "bars must be 1-minute bars, got 5 minutes or more from each to the next" in error
+    apart = f"bars must be 1-minute bars, got 5 minutes apart 7 of {len(minutes)}"
+    assert f"{apart}; say so with --step 5min" in error
     assert not (tmp_path / "out").exists()
 
 

@@ -23,6 +23,9 @@ SMALL_SHARE = 0.01
 """Of a file's rows may be dropped for other faults than empty cells."""
 FEW_ROWS = 2
 """May be so even in short files, if they are not more than half."""
+ON_STEP, LONGEST_STEP = 0.75, 10_080
+"""Share of rows that lie a longer step apart from which on it is theirs; and how long, a week of
+minutes, such a step may be."""
 ORDER = (
     "if the columns are in another order, name each in the first line by what it holds, such as "
     "timestamp,low,high,open,close,volume"
@@ -379,14 +382,29 @@ def describe_times(m1: Bars, spacing: Spacing) -> str:
 
 
 def require_neighbours(source: Path, m1: Bars, spacing: Spacing) -> None:
-    """Some two bars must follow each other: else all are further apart than they are said to be.
+    """Rows must follow each other in the step that they are said to have, not mostly in another.
+
+    Gaps of any length are allowed; but where one of several steps is the most frequent, and nearly
+    all rows lie such steps apart, that is theirs.
 
     Raises:
-        DataError: No two do.
+        DataError: They do.
     """
-    between = np.diff(m1.open_time)
-    if len(between) and between.min() > 60:
+    if len(m1.open_time) < 2:
+        return
+    numbers = m1.open_time // 60
+    usual = int(np.bincount(np.minimum(np.diff(numbers), LONGEST_STEP)).argmax())
+    places = np.unique(numbers % usual, return_counts=True)[1]
+    if usual > 1 and places.max() > ON_STEP * len(numbers):
+        advice = "mend --step"
+        if spacing.row == "bar" and usual < LONGEST_STEP:
+            advice = f"say so with --step {_step_of(usual)}"
         raise DataError(
             f"{source}: {spacing.row}s must be {spacing.wanted}, got "
-            f"{plural(int(between.min()) // 60, spacing.unit)} or more from each to the next"
+            f"{plural(usual, spacing.unit)} apart {places.max():,} of {len(numbers):,}; {advice}"
         )
+
+
+def _step_of(minutes: int) -> str:
+    unit, length = next((u, n) for u, n in (("d", 1440), ("h", 60), ("min", 1)) if minutes % n == 0)
+    return f"{minutes // length}{unit}"

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stage1.base.text import plural, shown
 from stage1.data.bars import UNREADABLE, Fault, Rows, faults_where
+from stage1.data.times import utc_to_local
 
 FAR = 5.0
 """A price so many times above or below those on both sides of it is no price: a lost decimal point
@@ -39,6 +41,17 @@ STILL_SHARE, STILL_RUN = 0.1, 120
 SOON = 2 * 86_400
 """Seconds that times may be ahead of this machine's clock."""
 
+WEEKEND, FEWEST_WEEKS = 30 * HOUR, 3
+"""Seconds without a bar around a Saturday's noon, and so many of them to speak of weeks."""
+ZONES = ("America/New_York", "Europe/Berlin", "UTC")
+"""Clocks in which a market may end its week at one time all year; the last stands for all without
+summer time."""
+SEASONS = ("winter", "between the changes in America and Europe", "summer")
+FRIDAY_23 = 94
+"""Half hours from Thursday's midnight."""
+LISTED = 6
+"""At most so many stretches of weeks are written out."""
+
 TRUST = "if the prices are right, use --trust-prices"
 _SYMBOLS = f"if the file holds several symbols, keep one; {TRUST}"
 
@@ -62,7 +75,7 @@ def unlikely(rows: Rows) -> list[Fault]:
     """Prices that their neighbours say are wrong. Rows must be sound bars, in order of time."""
     if len(rows.lines) < 2:
         return []
-    return [*far_prices(rows), *_lying_apart(rows), *_swapped(rows), *_copied_hours(rows)]
+    return [*far_prices(rows), *_lying_apart(rows), *_swapped(rows)]
 
 
 def far_prices(rows: Rows) -> Iterator[Fault]:
@@ -157,29 +170,6 @@ def _swapped(rows: Rows) -> list[Fault]:
     )
 
 
-def _copied_hours(rows: Rows) -> Iterator[Fault]:
-    """Bars that move and are, minute for minute, those of an hour before."""
-    steps = max(1, HOUR // int(np.diff(rows.open_time).min()))
-    if len(rows.lines) <= steps:
-        return
-    same = rows.prices[steps:, 3] == rows.prices[:-steps, 3]
-    if same.sum() < COPIED:
-        return
-    same &= rows.open_time[steps:] - rows.open_time[:-steps] == HOUR
-    same &= (rows.prices[steps:] == rows.prices[:-steps]).all(axis=1)
-    for first, end in _runs(same):
-        bars = rows.prices[first + steps : end + steps]
-        moving = bars[:, 1] > bars[:, 2]
-        if end - first >= min(COPIED, steps) and steps > 1 and moving.sum() > len(bars) / 2:
-            yield from _one(
-                rows,
-                first + steps,
-                "bars must be other than those of an hour before",
-                f"{plural(end - first, 'bar')} that are the same",
-                f"if an hour was written twice, delete the one that is wrong; {TRUST}",
-            )
-
-
 def _one(rows: Rows, place: int, rule: str, got: str, instead: str) -> list[Fault]:
     """A fault of many rows, named at one of them; no repair takes it away."""
     lines = rows.lines[place : place + 1]
@@ -202,6 +192,8 @@ def notes(rows: Rows) -> Iterator[str]:
     yield from _jumps(rows)
     yield from _wicks(rows)
     yield from _standing_still(rows)
+    yield from _copied_hours(rows)
+    yield from week_ends(rows.open_time)
 
 
 def _jumps(rows: Rows) -> Iterator[str]:
@@ -256,3 +248,139 @@ def standing_still(rows: Rows) -> NDArray[np.bool_]:
     still[1:] = (high[1:] == low[1:]) & (open_[1:] == close[:-1])
     still &= rows.open_time != UNREADABLE
     return still
+
+
+def _copied_hours(rows: Rows) -> Iterator[str]:
+    """Bars that move and are, minute for minute, those of an hour before; either may be wrong."""
+    steps = max(1, HOUR // int(np.diff(rows.open_time).min()))
+    if len(rows.lines) <= steps:
+        return
+    same = rows.prices[steps:, 3] == rows.prices[:-steps, 3]
+    if same.sum() < COPIED:
+        return
+    same &= rows.open_time[steps:] - rows.open_time[:-steps] == HOUR
+    same &= (rows.prices[steps:] == rows.prices[:-steps]).all(axis=1)
+    for first, end in _runs(same):
+        bars = rows.prices[first + steps : end + steps]
+        moving = bars[:, 1] > bars[:, 2]
+        if end - first >= min(COPIED, steps) and steps > 1 and moving.sum() > len(bars) / 2:
+            yield (
+                f"look at {rows.unit} {rows.lines[first + steps]}: {plural(end - first, 'bar')} "
+                f"from there on are those from {rows.unit} {rows.lines[first]} on: an hour written "
+                "twice? delete the one that is wrong"
+            )
+
+
+class _Weeks(NamedTuple):
+    """When weeks end, in order."""
+
+    last: NDArray[np.int64]
+    """(weeks,) unix seconds at which the last bar of each ends."""
+    season: NDArray[np.int64]
+    """(weeks,) which of `SEASONS` it lies in."""
+
+    def ends(self, zone: str) -> NDArray[np.int64]:
+        """(weeks,) half hours from Thursday's midnight to the end, by the clocks of a zone."""
+        shown = utc_to_local(self.last, zone) + HOUR // 4
+        ends: NDArray[np.int64] = shown % (7 * 24 * HOUR) // (HOUR // 2)
+        return ends
+
+    def periods(self) -> list[NDArray[np.int64]]:
+        """The places of the weeks between one change of clocks and the next."""
+        changes = np.flatnonzero(np.diff(self.season)) + 1
+        return np.split(np.arange(len(self.season)), changes)
+
+
+def week_ends(open_times: NDArray[np.int64]) -> Iterator[str]:
+    """When weeks end, by season, and a warning where no clock ends them at one time.
+
+    Nothing where the bars know no weekends, or are too long to tell.
+
+    Args:
+        open_times: (bars,) unix seconds, rising.
+    """
+    weeks = _weeks(open_times)
+    if weeks is None:
+        return
+    usual = {zone: _usual(weeks.ends(zone)) for zone in ZONES}
+    steady = [zone for zone in ZONES if _is_steady(weeks, weeks.ends(zone), usual[zone])]
+    zone = steady[0] if steady else ZONES[0]
+    ends = weeks.ends(zone)
+    by_season = []
+    for season in np.unique(weeks.season):
+        those = ends[weeks.season == season]
+        often = _usual(those, usual[zone])
+        share = f"{(those == often).sum():,} of {len(those):,}"
+        by_season.append(f"{SEASONS[season]} {_day_and_time(often)} ({share})")
+    yield f"weeks end, by the clock of {zone}: {', '.join(by_season)}"
+    if not steady:
+        yield (
+            "warning: weeks end at no one time, neither by a clock with summer time nor by one "
+            "without: --tz is not the clock of this file, or not of all of it; docs/own_bars.md "
+            "says how to find it"
+        )
+        yield from _unusual_stretches(weeks, ends, usual[zone])
+    elif zone == "UTC" and len(by_season) > 1:
+        yield (
+            "warning: weeks end at one time all year: right for a market without summer time; else "
+            "name the clock of the file with --tz (docs/own_bars.md)"
+        )
+    elif zone == "Europe/Berlin" and usual[zone] == FRIDAY_23:
+        yield (
+            "warning: weeks end when the clock of Europe says so, and currencies when that of New "
+            "York does: if these are currencies, use --tz America/New_York+7h for a server that "
+            "is seven hours ahead of it (docs/own_bars.md)"
+        )
+
+
+def _weeks(open_times: NDArray[np.int64]) -> _Weeks | None:
+    gaps = np.diff(open_times)
+    if len(gaps) == 0 or gaps.min() > 4 * HOUR:
+        return None
+    noon = 60 * HOUR  # of the first Saturday since 1970
+    week = (open_times - noon) // (7 * 24 * HOUR)
+    last = open_times[:-1][(gaps >= WEEKEND) & (np.diff(week) == 1)] + gaps.min()
+    if len(last) < FEWEST_WEEKS:
+        return None
+    ahead = [utc_to_local(last, zone) - last for zone in ZONES[:2]]
+    summer = [
+        (seconds > winter).astype(np.int64)
+        for seconds, winter in zip(ahead, (-5 * HOUR, HOUR), strict=True)
+    ]
+    return _Weeks(last, sum(summer, np.zeros(len(last), np.int64)))
+
+
+def _usual(ends: NDArray[np.int64], among: int | None = None) -> int:
+    """The most frequent; `among`, where it is as frequent."""
+    values, counts = np.unique(ends, return_counts=True)
+    most = values[counts == counts.max()]
+    return int(among if among is not None and among in most else most[0])
+
+
+def _is_steady(weeks: _Weeks, ends: NDArray[np.int64], usual: int) -> bool:
+    """Whether weeks end at one time in every season, and between all changes of clocks."""
+    seasons = [ends[weeks.season == season] for season in np.unique(weeks.season)]
+    periods = [ends[places] for places in weeks.periods() if len(places) > FEWEST_WEEKS]
+    return all(_usual(those, usual) == usual for those in (*seasons, *periods))
+
+
+def _unusual_stretches(weeks: _Weeks, ends: NDArray[np.int64], usual: int) -> Iterator[str]:
+    """Weeks between two changes of clocks that end at another time than most, one line each."""
+    periods = [(places, _usual(ends[places], usual)) for places in weeks.periods()]
+    others = [(places, often) for places, often in periods if often != usual]
+    for places, often in others[:LISTED]:
+        first, last = (
+            str(np.datetime64(int(weeks.last[n]), "s").astype("M8[D]")) for n in places[[0, -1]]
+        )
+        yield (
+            f"  {_day_and_time(often)} from {first} to {last} "
+            f"({SEASONS[weeks.season[places[0]]]}), {_day_and_time(usual)} mostly"
+        )
+    if len(others) > LISTED:
+        yield f"  and so {len(others) - LISTED:,} times more"
+
+
+def _day_and_time(half_hours: int) -> str:
+    days = ("Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed")
+    day, rest = divmod(half_hours, 48)
+    return f"{days[day]} {rest // 2:02}:{30 * (rest % 2):02}"

@@ -249,7 +249,7 @@ def to_instants(times: Times, clock: Clock, path: Path) -> Instants:
                 f"{path}: --tz must be left out: steps of a day or more are counted by their dates "
                 f"as written, got {clock.zone}"
             )
-        return Instants(_utc_to_local(seconds, clock.zone), rules)
+        return Instants(utc_to_local(seconds, clock.zone), rules)
     if times.in_utc and not times.unix:
         raise DataError(
             f"{path}: --tz must be left out for times that name their zone, got {clock.zone}"
@@ -276,7 +276,7 @@ def _split_zone(text: str) -> tuple[str, int]:
     return name, 3600 * hours
 
 
-def _utc_to_local(instants: NDArray[np.int64], timezone: str) -> NDArray[np.int64]:
+def utc_to_local(instants: NDArray[np.int64], timezone: str) -> NDArray[np.int64]:
     """What the clock of a zone shows, as if it were unix seconds; `UNREADABLE` stays so."""
     name, ahead = _split_zone(timezone)
     readable = instants != UNREADABLE

@@ -6,13 +6,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from stage1.data.bars import Repair, Rows
 from stage1.data.checks import minute_bars, repair_rows
 from stage1.data.csv_reader import read_csv
 from stage1.data.load import SAMPLE
-from stage1.data.plausibility import in_future, notes, unlikely
+from stage1.data.plausibility import in_future, notes, unlikely, week_ends
 
 START = 1_709_562_600
 """2024-03-04 14:30 UTC."""
@@ -134,18 +135,19 @@ def test_an_open_and_a_close_that_are_swapped_are_named():
     assert rule == "a bar must open near where the one before has closed"
 
 
-def test_an_hour_written_a_second_time_under_the_next_hours_times_is_named():
+def test_an_hour_written_a_second_time_under_the_next_hours_times_is_told():
     prices = walk()
     prices[120:180] = prices[60:120]
 
-    (fault,) = unlikely(rows_of(prices))
+    (note,) = notes(rows_of(prices))
 
-    assert fault.rule == "bars must be other than those of an hour before"
-    assert (fault.lines.tolist(), fault.value(0)) == ([122], "60 bars that are the same")
+    assert note.startswith("look at line 122: 60 bars from there on are those from line 62 on: ")
 
 
 def test_hours_in_which_nothing_moves_are_no_copies():
-    assert rules(rows_of(np.ones((300, 4)))) == []
+    (note,) = notes(rows_of(np.ones((300, 4))))
+
+    assert note.startswith("299 of 300 bars do not move")
 
 
 def test_filled_weekends_are_told_and_dropped_on_request():
@@ -170,3 +172,93 @@ def test_times_to_come_are_named():
 
     assert fault.rule == "time must not lie in the future"
     assert fault.lines.tolist() == [4]
+
+
+NEW_YORK = "America/New_York"
+
+
+def market(zone: str, opens: str, closes: str, first="2017-01-02", last="2019-12-27"):
+    """Half hours from Monday's open to Friday's close of a market, as instants."""
+    half_hours = pd.date_range(first, last, freq="30min", tz=zone)
+    day = (half_hours.day_of_week + 1) % 7 - 1  # Sunday is -1
+    week = day * 24 + half_hours.hour + half_hours.minute / 60
+    hours = [day * 24 + float(text) for day, text in ((0, opens), (4, closes))]
+    return half_hours[(week >= hours[0]) & (week < hours[1])]
+
+
+def read_by(instants, written_by, read_in: str) -> list[str]:
+    """What is said of instants that a clock wrote and another zone's clock reads."""
+    shown = written_by(instants).tz_localize(None)
+    read = shown.tz_localize(read_in, ambiguous="NaT", nonexistent="NaT").dropna()
+    return list(week_ends(read.tz_convert("UTC").as_unit("s").astype(np.int64).to_numpy()))
+
+
+def clock_of(zone: str, hours: int = 0):
+    return lambda instants: (instants.tz_convert(zone).tz_localize(None)) + pd.Timedelta(hours, "h")
+
+
+def changing(instants):
+    """New York's clock, from 2019 on its winter time all year."""
+    new_york, est = clock_of(NEW_YORK)(instants), clock_of("Etc/GMT+5")(instants)
+    return pd.DatetimeIndex(np.where(instants.year < 2019, new_york, est))
+
+
+CURRENCIES = market(NEW_YORK, "-7", "17")  # from Sunday at 17:00
+SHARES = market("Europe/Berlin", "9", "17.5")
+TOKYO = market("Asia/Tokyo", "9", "15")
+UTC_ALL_YEAR = "warning: weeks end at one time all year: right for a market without summer time"
+
+
+@pytest.mark.parametrize(
+    ("instants", "written_by", "read_in", "end", "warning"),
+    [
+        pytest.param(CURRENCIES, clock_of("UTC"), "UTC", "America/New_York: winter Fri 17:00", ""),
+        pytest.param(CURRENCIES, clock_of("EET"), "EET", "America/New_York: winter Fri 17:00", ""),
+        pytest.param(SHARES, clock_of("UTC"), "UTC", "Europe/Berlin: winter Fri 17:30", ""),
+        pytest.param(TOKYO, clock_of("UTC"), "UTC", "UTC: winter Fri 06:00", UTC_ALL_YEAR),
+        pytest.param(
+            CURRENCIES, clock_of(NEW_YORK, 7), "UTC", "UTC: winter Sat 00:00", UTC_ALL_YEAR
+        ),
+        pytest.param(
+            CURRENCIES,
+            clock_of(NEW_YORK, 7),
+            "EET",
+            "Europe/Berlin: winter Fri 23:00",
+            "warning: weeks end when the clock of Europe says so",
+        ),
+        pytest.param(
+            CURRENCIES,
+            clock_of("Europe/London"),
+            "UTC",
+            "America/New_York: winter Fri 17:00",
+            "warning: weeks end at no one time",
+        ),
+        pytest.param(
+            CURRENCIES,
+            changing,
+            NEW_YORK,
+            "America/New_York: winter Fri 17:00",
+            "warning: weeks end at no one time",
+        ),
+    ],
+)
+def test_the_end_of_weeks_tells_a_wrong_clock(instants, written_by, read_in, end, warning):
+    said, *warnings = read_by(instants, written_by, read_in)
+
+    assert said.startswith(f"weeks end, by the clock of {end} (")
+    assert bool(warnings) == bool(warning)
+    assert all(line.startswith(warning) for line in warnings[:1])
+
+
+def test_a_clock_that_changes_its_rules_is_told_with_the_time_from_which_on():
+    said, warning, *stretches = read_by(CURRENCIES, changing, NEW_YORK)
+
+    assert "summer Fri 17:00 (" in said
+    assert warning.startswith("warning: weeks end at no one time")
+    assert stretches[0].startswith("  Fri 16:00 from 2019-03-15 to 2019-03-29 (between")
+    assert stretches[1].startswith("  Fri 16:00 from 2019-04-05 to 2019-10-25 (summer)")
+
+
+@pytest.mark.parametrize("count", [2, 60 * 24 * 40], ids=["few bars", "no weekends"])
+def test_without_weekends_nothing_is_said_of_them(count):
+    assert list(week_ends(START + 60 * np.arange(count))) == []

@@ -330,7 +330,7 @@ def test_rows_that_are_all_further_apart_are_refused(call_command, tmp_path):
 
     (line,) = refusal(call_command, source)
 
-    assert line == f"{source}: rows must be 1h apart, got 24 steps or more from each to the next"
+    assert line == f"{source}: rows must be 1h apart, got 24 steps apart 60 of 60; mend --step"
 
 
 @pytest.mark.parametrize(

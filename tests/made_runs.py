@@ -17,12 +17,14 @@ A test plants what it looks for in the scores, or in a table before it is writte
         design={"looks": [16, 32], "replicated": 4},
     )
     run = write_run(tmp_path / "run", tables)
+
+`PLANTED` holds whole runs of which it is known what may be said of them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -50,9 +52,11 @@ from stage1.run.columns import (
     PARAMETER_PREFIX,
     PRETRAINED,
     RANDOM,
+    RANDOM_FIXED,
     ROLES,
     SEARCH,
     SHUFFLED,
+    SHUFFLED_FIXED,
     TEXT,
     TRIAL_COLUMNS,
     VANILLA,
@@ -562,3 +566,95 @@ def _distance(point: dict[str, Any]) -> float:
     """What a point loses to the best: a ridge in lr, small patches better."""
     off = -0.06 * (math.log10(point[LR]) + 2.7) ** 2 - 0.02 * math.log10(point[FACTOR]) ** 2
     return off - 0.01 * point[FREEZE] - 0.015 * math.log2(point[PATCH] / 4)
+
+
+# --- runs with a planted truth ---
+
+GROWING = {"looks": [16, 32], "replicated": 4}
+
+
+def arm_of_losses(losses: Any, **changes: Any) -> ArmScores:
+    """An arm whose val_correlation is what its val_loss leaves to 1; early it is 0.7 of that."""
+    final = 1 - np.asarray(losses)
+    return arm_scores(final, early=0.7 * final, log_loss=np.log(losses))._replace(**changes)
+
+
+def planted(seed: int = 0, *, configurations: int = 32, **losses: tuple[float, float, float]):
+    """Arms on one surface: by arm the mean val_loss, its spread, and the noise of a seed."""
+    generator = np.random.default_rng(seed)
+    quality = generator.uniform(-1, 1, size=(configurations, 1))
+    return {
+        arm: arm_of_losses(
+            mean + spread * quality + noise * generator.normal(size=(configurations, 2))
+        )
+        for arm, (mean, spread, noise) in losses.items()
+    }
+
+
+def _all_diverged() -> RunTables:
+    arms = planted(pretrained=(0.4, 0.1, 0.01), random=(0.4, 0.1, 0.01))
+    arms[PRETRAINED].diverged[:] = True
+    return study_tables(arms, design=GROWING)
+
+
+def _uncertain_control() -> RunTables:
+    arms = planted(pretrained=(0.3, 0.1, 0.005), random=(0.5, 0.1, 0.005))
+    scatter = np.random.default_rng(7).normal(scale=0.05, size=(32, 1))
+    arms[SHUFFLED] = arm_of_losses(1 - arms[PRETRAINED].final + scatter - scatter.mean())
+    return study_tables(arms, design=GROWING)
+
+
+def _copies() -> RunTables:
+    """A loss that eight configurations would show and four do not."""
+    points = [{LR: rate, PATCH: length} for rate in (1e-3, 2e-3) for length in (4, 8)]
+    random = np.array([0.4, 0.45, 0.5, 0.55])
+    pretrained = random + np.array([0.01, 0.03, 0.02, 0.04])
+    arms = {PRETRAINED: pretrained, RANDOM: random}
+    twice = {arm: arm_of_losses(np.tile(losses, (2, 2)).T) for arm, losses in arms.items()}
+    return study_tables(twice, points=2 * points)
+
+
+def _fixed_draw(*, controls: bool) -> RunTables:
+    """Weights that do not vary with the seed, in the place of the pretrained ones: no gain."""
+    fixed, varying = (0.4, 0.1, 0.005), (0.4, 0.1, 0.02)
+    arms = {PRETRAINED: fixed, RANDOM: varying, SHUFFLED: varying}
+    if controls:
+        arms |= {RANDOM_FIXED: fixed, SHUFFLED_FIXED: fixed}
+    return study_tables(planted(**arms), design={"looks": [16, 32], "seeds": 2})
+
+
+_SOUND = {PRETRAINED: (0.3, 0.1, 0.005), RANDOM: (0.5, 0.1, 0.005)}
+PLANTED: dict[str, Callable[[], RunTables]] = {
+    "nothing learned": lambda: study_tables(
+        planted(
+            pretrained=(0.98, 0.002, 0.001), random=(0.4, 0.1, 0.01), shuffled=(0.4, 0.1, 0.01)
+        ),
+        design=GROWING,
+    ),
+    "all diverged": _all_diverged,
+    "flatter because worse": lambda: study_tables(
+        planted(pretrained=(0.7, 0.09, 0.005), random=(0.4, 0.1, 0.005)), design=GROWING
+    ),
+    "fixed draw": lambda: _fixed_draw(controls=False),
+    "fixed draw beside fixed arms": lambda: _fixed_draw(controls=True),
+    "bad control": lambda: study_tables(
+        planted(**_SOUND, shuffled=(0.6, 0.1, 0.005)), design=GROWING
+    ),
+    "good control": lambda: study_tables(
+        planted(**_SOUND, shuffled=(0.25, 0.1, 0.005)), design=GROWING
+    ),
+    "uncertain control": _uncertain_control,
+    "unfinished control": lambda: study_tables(
+        {
+            name: arm_of_losses(1 - arm.final[: 12 if name == SHUFFLED else 32])
+            for name, arm in planted(**_SOUND, shuffled=(0.6, 0.1, 0.005)).items()
+        },
+        design=GROWING,
+    ),
+    "no control": lambda: study_tables(planted(**_SOUND), design=GROWING),
+    "a loss at a ceiling": lambda: study_tables(
+        planted(pretrained=(0.1, 0.02, 0.002), random=(0.08, 0.02, 0.002)), design=GROWING
+    ),
+    "four of eight distinct": _copies,
+}
+"""Runs by what is planted in them; `write_run` makes folders of them."""

@@ -82,15 +82,16 @@ def fewest_configurations(settings: int) -> int:
 def told_apart(space: ResolvedSpace, values: pd.DataFrame) -> str:
     """Why a design's settings cannot be told apart, in words; empty where they can.
 
+    A setting with a condition is left out: it has no value in some configurations.
+
     Args:
         space: The resolved study.
         values: A row per configuration, a column per dotted key.
     """
     keys = list(space.space)
-    pairs = [
-        f"{keys[alias.first]} from {keys[alias.second]}"
-        for alias in aliases(unit_values(space, values))
-    ]
+    points = unit_values(space, values)
+    points[:, [bool(domain.when) for domain in space.space.values()]] = np.nan
+    pairs = [f"{keys[alias.first]} from {keys[alias.second]}" for alias in aliases(points)]
     if not pairs:
         return ""
     return f"its {len(values)} configurations cannot tell {', '.join(pairs)}: they vary together"

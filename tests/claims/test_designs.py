@@ -1,7 +1,17 @@
 import numpy as np
+import pandas as pd
 import pytest
+from made_runs import changed_study, synthetic_study
+from pydantic import TypeAdapter
 
-from stage1.claims.designs import aliases, fewest_configurations, unit_points
+from stage1.claims.designs import (
+    aliases,
+    fewest_configurations,
+    told_apart,
+    unit_points,
+    unit_values,
+)
+from stage1.study.space import Parameter, place
 
 
 def test_a_longer_design_begins_with_the_points_of_a_shorter_one():
@@ -41,3 +51,62 @@ def test_settings_that_mirror_each_other_and_one_that_stands_still():
 
     assert [(pair.first, pair.second) for pair in found] == [(0, 1)]
     assert found[0].correlation == pytest.approx(-1)
+
+
+SETTINGS = {
+    "rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
+    "share": {"type": "float", "low": -1.0, "high": 3.0},
+    "epochs": {"type": "int", "low": 0, "high": 3},
+    "width": {"type": "int", "low": 1, "high": 64, "log": True},
+    "length": {"type": "choice", "options": [4, 8, 16]},
+    "only": {"type": "int", "low": 5, "high": 5},
+}
+
+
+@pytest.fixture
+def space():
+    return changed_study(synthetic_study(), space=SETTINGS)
+
+
+def test_unit_values_are_the_points_that_a_design_was_made_from(space):
+    parameters = TypeAdapter(dict[str, Parameter]).validate_python(SETTINGS)
+    points = unit_points(len(SETTINGS), 64, np.random.default_rng(3))
+    values = pd.DataFrame(
+        {
+            key: [place(one, u) for u in points[:, i]]
+            for i, (key, one) in enumerate(parameters.items())
+        }
+    )
+
+    found = unit_values(space, values)
+
+    assert found[:, :2] == pytest.approx(points[:, :2])
+    cells = [4, None, 3, 1]
+    for column, levels in zip(range(2, 6), cells, strict=True):
+        if levels:
+            assert np.abs(found[:, column] - points[:, column]).max() <= 0.5 / levels
+    for i, (key, one) in enumerate(parameters.items()):  # and they give the same values again
+        assert [place(one, u) for u in found[:, i]] == pytest.approx(values[key].tolist())
+
+
+def test_a_setting_that_is_not_active_or_was_not_searched_has_no_point(space):
+    values = pd.DataFrame({"rate": [1e-3, None, 1e-3], "length": [4, 4, 5]})
+
+    found = unit_values(space, values)
+
+    assert np.isnan(found[:, 0]).tolist() == [False, True, False]
+    assert np.isnan(found[:, 4]).tolist() == [False, False, True]
+    assert np.isnan(found[:, 1]).all()
+
+
+def test_settings_that_vary_together_are_named_and_conditional_and_single_ones_are_not(space):
+    rates = np.geomspace(1e-4, 1e-2, 16)
+    values = pd.DataFrame({"rate": rates, "only": 5, "share": [3.0, None] * 8})
+
+    assert told_apart(space, values) == ""
+
+    values["width"] = [1] * 8 + [64] * 8
+
+    assert told_apart(space, values) == (
+        "its 16 configurations cannot tell rate from width: they vary together"
+    )

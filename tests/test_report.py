@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import takewhile
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def verdict_rows(text):
     """Cells of the verdict table by the claim's number."""
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     start = next(place for place, row in enumerate(rows) if row[:2] == ["claim", "claimed"])
-    verdicts = rows[start + 2 : start + 10]  # six claims, the error reductions beside two of them
+    verdicts = takewhile(lambda row: len(row) == len(rows[start]), rows[start + 2 :])
     return {row[0].strip("*").split()[0]: row for row in verdicts}
 
 
@@ -111,13 +112,14 @@ def test_every_claim_has_a_row_and_a_sentence_and_is_the_same_for_programs(finis
     text, claims = finished.report.read_text(encoding="utf-8"), claims_of(finished)
 
     rows = verdict_rows(text)
-    assert list(rows) == ["1", "2", "2b", "3", "3b", "4", "5", "6"]
+    assert list(rows) == ["1", "2", "2b", "3", "3b", "6"]
+    assert "\nNot in this design: 4 stability (" in text
     for number, row in rows.items():
         assert f"### {number} " in text
         assert row[5].strip("*").isupper()
     told = {row[0].strip("*").split()[0]: row[5].strip("*") for row in rows.values()}
     lines = [*claims["claims"], *claims["beside"]]
-    assert {line["id"]: line["verdict"] for line in lines} == told
+    assert {line["id"]: line["verdict"] for line in lines if line["id"] not in "45"} == told
     assert (claims["early_epoch"], claims["horizon_epoch"], claims["seeds"]) == (1, 4, [1, 2])
     assert claims["complete_configurations"] == 4
 
@@ -246,9 +248,11 @@ BOTH = ("pretrained", "random")
         pytest.param(scores_of("random"), "12345", "no pretrained arm", id="random alone"),
         pytest.param(scores_of("pretrained"), "12345", "no random arm", id="pretrained alone"),
         pytest.param(scores_of("pretrained", "shuffled"), "12345", "no random arm", id="no random"),
-        pytest.param(scores_of(*BOTH, seeds=1), "145", "needs two seeds", id="one seed"),
         pytest.param(
-            scores_of(*BOTH, configurations=1), "123456", "needs two configurations", id="one point"
+            scores_of(*BOTH, seeds=1), "1", "configurations with two seeds", id="one seed"
+        ),
+        pytest.param(
+            scores_of(*BOTH, configurations=1), "1236", "needs two configurations", id="one point"
         ),
     ],
 )

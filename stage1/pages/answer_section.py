@@ -9,7 +9,7 @@ from stage1.base.text import plural
 from stage1.claims.catalogue import COST, FINAL_ERROR, FINAL_GAIN, SENSITIVITY, Definition
 from stage1.claims.claim import MOST_TOLD, Claim
 from stage1.claims.judge import Evaluation
-from stage1.claims.scores import RunTables
+from stage1.claims.scores import RunTables, both_scored
 from stage1.claims.tuning_value import tuning_value
 from stage1.claims.verdicts import GAINS, Verdict
 from stage1.pages.blocks import Block, Heading, Inline, Paragraph, Strong, Table, paragraph
@@ -32,6 +32,8 @@ _WORDS = {
     FINAL_ERROR: ("what val_correlation misses to 1 at the end of training", "less", "more"),
 }
 """What is compared, and what it is where the claim holds and where it does not."""
+_CLAIMED = {FINAL_GAIN: "gain of {}", FINAL_ERROR: "reduction of {}", SENSITIVITY: "{} smaller gap"}
+_CONTRARY = {SENSITIVITY: "tuning is worth more, not less"}
 _COMPATIBLE, _SMALLER = "size compatible", "smaller than claimed"
 LEADERS = 10
 """Configurations of the leaderboard."""
@@ -89,7 +91,7 @@ def _sized(claim: Claim, value: float) -> str:
 
 def _ending(claim: Claim) -> str:
     """How a sentence about a claim goes on after its numbers."""
-    claimed = f"{claim.definition.claimed:.0%}"
+    claimed = _CLAIMED[claim.definition].format(f"{claim.definition.claimed:.0%}")
     match claim.verdict:
         case Verdict.SUPPORTED:
             return f"that is the claimed {claimed} or more"
@@ -102,7 +104,7 @@ def _ending(claim: Claim) -> str:
         case Verdict.NOT_SUPPORTED if not claim.interval.low > 0:
             return f"the claimed {claimed} is excluded"
         case Verdict.CONTRADICTED:
-            return "it is the other way round"
+            return _CONTRARY.get(claim.definition, "that is a loss, not a gain")
         case _:
             return claim.reason
 
@@ -114,7 +116,7 @@ def _whether_it_is_easier(evaluation: Evaluation) -> str:
         return _unknown(claim)
     first, second = claim.arm_pair
     arms = (evaluation.scores.arm(arm) for arm in claim.arm_pair)
-    losses = (-arm.log_loss for arm in arms)
+    losses = both_scored(*(-arm.log_loss for arm in arms))
     gaps = [math.expm1(gap) for gap in tuning_value(*losses, error_rate=claim.level).gaps]
     behind = (
         f"the loss of a typical pick is {gaps[0]:.1%} above that of the best of three with {first} "

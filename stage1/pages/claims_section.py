@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from stage1.claims.claim import Claim, Look
 from stage1.claims.judge import Evaluation
+from stage1.claims.verdicts import NOT_IN_THIS_DESIGN
 from stage1.pages.blocks import Block, Details, Heading, Inline, Mark, Strong, Table, paragraph
 from stage1.pages.numbers import (
     claimed_effect,
@@ -20,10 +21,6 @@ OURS = "ours, beside the plan's number"
 """Marks a line that the plan does not have."""
 
 
-NOT_HERE = "not in this design"
-"""How the reason begins of a claim that the design was not made for."""
-
-
 def is_beside(claim: Claim) -> bool:
     """Whether a line is ours and not one of the plan's claims."""
     return bool(claim.definition.beside)
@@ -31,7 +28,7 @@ def is_beside(claim: Claim) -> bool:
 
 def is_absent(claim: Claim) -> bool:
     """Whether the design was not made for a claim."""
-    return claim.reason.startswith(NOT_HERE)
+    return claim.reason.startswith(NOT_IN_THIS_DESIGN)
 
 
 def verdict_table(claims: list[Claim], *, ours: str = f" ({OURS})") -> Table:
@@ -71,9 +68,9 @@ def absent_text(claims: list[Claim]) -> str:
         f"{claim.definition.label} ({reason})" if reason else claim.definition.label
         for claim in claims
         if is_absent(claim)
-        for reason in [claim.reason.removeprefix(NOT_HERE).strip(" :;,()")]
+        for reason in [claim.reason.removeprefix(NOT_IN_THIS_DESIGN).strip(" :;,()")]
     ]
-    return f"{_sentence(NOT_HERE)[:-1]}: {'; '.join(absent)}." if absent else ""
+    return f"{_sentence(NOT_IN_THIS_DESIGN)[:-1]}: {'; '.join(absent)}." if absent else ""
 
 
 def look_text(evaluation: Evaluation) -> str:

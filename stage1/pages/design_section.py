@@ -6,19 +6,17 @@ import numpy as np
 import pandas as pd
 
 from stage1.base.text import plural
-from stage1.claims.judge import Evaluation
+from stage1.claims.designs import told_apart
+from stage1.claims.judge import ASKING_FOR_CONTROL, Evaluation
 from stage1.claims.scores import RunTables, Scores
-from stage1.pages.blocks import Block, Code, Heading, Inline, Table, paragraph
-from stage1.pages.figures.importance_figures import (
-    LEAST_CONFIGURATIONS,
-    VarianceShares,
-    variance_shares,
-)
+from stage1.claims.verdicts import GAINS
+from stage1.pages.blocks import Block, Code, Heading, Inline, Mark, Table, paragraph
+from stage1.pages.figures.importance_figures import VarianceShares, variance_shares
 from stage1.pages.numbers import UNDEFINED, share
-from stage1.run.columns import COMPLETED, DESIGN, DIVERGED, FAILED, RANDOM
+from stage1.run.columns import COMPLETED, DESIGN, DIVERGED, FAILED, RANDOM, SHUFFLED
 from stage1.run.registration import Preregistration
 from stage1.run.resolved_space import Choice, Domain
-from stage1.run.summary import count_exclusions
+from stage1.run.summary import count_exclusions, planned_by_arm
 
 
 def design_blocks(tables: RunTables, evaluation: Evaluation) -> list[Block]:
@@ -26,7 +24,9 @@ def design_blocks(tables: RunTables, evaluation: Evaluation) -> list[Block]:
     blocks: list[Block] = [
         Heading("Design and exclusions"),
         paragraph(_plan(tables.registration)),
-        _by_arm(tables, evaluation.scores),
+        *_looks(tables.registration, evaluation),
+        *(paragraph(text) for text in (_apart(tables, evaluation), _control(tables, evaluation))),
+        _by_arm(tables, evaluation),
         paragraph(
             "Counted: pairs of configuration and seed that the verdicts use. A pair that is "
             "missing or failed in one arm is left out of all arms; a diverged trial counts, with "
@@ -41,24 +41,103 @@ def design_blocks(tables: RunTables, evaluation: Evaluation) -> list[Block]:
             Table(["left out because", "pairs"], rows, caption="Pairs left out", numbers_from=1)
         )
     blocks += _failures(tables.trials)
-    return [*blocks, *_checks(evaluation)]
+    return [block for block in [*blocks, *_checks(evaluation)] if block != paragraph("")]
 
 
 def _plan(registration: Preregistration) -> str:
-    seeds, arms = len(registration.seeds), len(registration.arms)
+    size, arms = registration.size, registration.paired_arms
+    distinct = registration.distinct_of(size.configurations)
+    named = plural(size.configurations, "configuration")
+    if distinct < size.configurations:
+        named += f" ({distinct} different ones)"
+    seeds = f"each trained with {plural(size.seeds, 'seed')}"
+    if size.replicated is not None and size.seeds > 1:
+        seeds = f"each trained with one seed, the first {size.replicated} with {size.seeds}"
+    looks = (
+        f"Looks were registered at {' and '.join(map(str, size.looks))} configurations"
+        f"{', which spend ' + registration.spending if registration.spending else ''}; verdicts "
+        "are given at looks alone, and the design stops at the first one that decides claim 1"
+        if size.grows
+        else "The verdicts are computed from these trials alone, once"
+    )
     return (
-        f"Planned before the first trial: {plural(registration.configurations, 'configuration')} "
-        f"of a scrambled Sobol set, each trained with {plural(seeds, 'seed')} in "
-        f"{plural(arms, 'arm')} = {registration.configurations * seeds * arms} trials, to epoch "
-        f"{registration.horizon_epoch} and never stopped for a bad score. The early epoch is "
-        f"{registration.early_epoch}. The verdicts are computed from these trials alone, once; the "
-        "search finds the configuration to export."
+        f"Planned before the first trial: {named} of a scrambled Sobol sequence, {seeds} in "
+        f"{plural(len(arms), 'arm')} ({', '.join(arms)}) = {size.pairs(distinct) * len(arms)} "
+        f"trials, to epoch {registration.horizon_epoch} and never stopped for a bad score. The "
+        f"early epoch is {registration.early_epoch}. {looks}. The search finds the configuration "
+        "to export."
     )
 
 
-def _by_arm(tables: RunTables, scores: Scores) -> Table:
-    registration = tables.registration
-    planned = registration.configurations * len(registration.seeds)
+def _looks(registration: Preregistration, evaluation: Evaluation) -> list[Block]:
+    """The looks taken, each with its level and verdicts; nothing without one."""
+    if not evaluation.looks:
+        return []
+    claims = [one.definition for one in evaluation.claims if one.id in evaluation.looks[0].verdicts]
+    rows: list[list[Inline]] = [
+        [
+            str(look.configurations),
+            "registered" if look.configurations in registration.size.looks else "extension",
+            str(registration.distinct_of(look.configurations)),
+            f"{1 - look.level:.2%}",
+            *(Mark(look.verdicts[definition.number].value) for definition in claims),
+        ]
+        for look in evaluation.looks
+    ]
+    header = ["look", "planned", "different configurations", "confidence"]
+    return [
+        Table(
+            [*header, *(definition.label for definition in claims)],
+            rows,
+            caption="Looks taken",
+            stacked=True,
+        )
+    ]
+
+
+def _apart(tables: RunTables, evaluation: Evaluation) -> str:
+    """Whether the design tells its settings apart; empty before the first configuration."""
+    values = evaluation.scores.values
+    if values.empty or len(tables.space.space) < 2:
+        return ""
+    aliased = told_apart(tables.space, values)
+    if aliased:
+        return f"Settings: {aliased}. What is said of one of them may be due to the other."
+    return f"Settings: {plural(len(values), 'configuration')} tell every pair of them apart."
+
+
+def _control(tables: RunTables, evaluation: Evaluation) -> str:
+    """How many shuffled trainings there are and why; empty without that arm."""
+    registration, trials = tables.registration, tables.trials
+    arm, control = registration.roles.get(SHUFFLED), registration.control
+    if arm is None or control is None:
+        return ""
+    made = int(((trials["stage"] == DESIGN) & (trials["arm"] == arm)).sum())
+    first = f"on the first {plural(control, 'configuration')}" if control else "on none"
+    gains = [
+        claim.definition.label
+        for claim in evaluation.claims
+        if claim.definition in ASKING_FOR_CONTROL and claim.verdict in GAINS
+    ]
+    why = (
+        f"{' and '.join(gains)} asked for it, so that the gain can be attributed"
+        if gains
+        else "no claim that asks for it came out positive, and nothing else needs it"
+    )
+    return (
+        f"Arm {arm}: planned {first} in any case and on all once there is a gain to attribute; "
+        f"{plural(made, 'training')}: {why}."
+    )
+
+
+def _by_arm(tables: RunTables, evaluation: Evaluation) -> Table:
+    scores, registration = evaluation.scores, tables.registration
+    planned = planned_by_arm(
+        tables.trials,
+        registration,
+        decided=evaluation.decided,
+        control_too=evaluation.asks_for_control,
+    )
     design = tables.trials[tables.trials["stage"] == DESIGN]
     rows: list[list[Inline]] = []
     for arm in scores.correlation:
@@ -68,9 +147,9 @@ def _by_arm(tables: RunTables, scores: Scores) -> Table:
         rows.append(
             [
                 arm,
-                str(planned),
+                str(planned[arm]),
                 *(str(status.get(name, 0)) for name in (COMPLETED, DIVERGED, FAILED)),
-                str(max(planned - int(status.sum()), 0)),
+                str(max(planned[arm] - int(status.sum()), 0)),
                 str(counted),
                 share(diverged / counted) if counted else share(np.nan),
             ]
@@ -149,18 +228,12 @@ def _shares(variances: VarianceShares | None, part: str) -> list[str]:
 def _variances(tables: RunTables, scores: Scores) -> tuple[VarianceShares | None, str]:
     """Parts of the variance in every arm and how to read them, or why there are none."""
     common = tables.registration.roles.get(RANDOM, tables.registration.arms[0])
-    try:
-        variances = variance_shares(scores, tables.space.space, common=common)
-    except ValueError as error:
-        return None, f"How much each matters: the trials do not fit the study: {error}."
-    if variances is None:
-        return None, (
-            f"How much each matters is estimated from {LEAST_CONFIGURATIONS} configurations on "
-            f"whose losses differ; {scores.complete} are complete in every arm."
-        )
-    note = (
+    variances = variance_shares(scores, tables.space, common=common)
+    if isinstance(variances, str):
+        return None, f"How much each matters is not told: {variances}."
+    return variances, (
         "Variance of log val_loss between configurations that each explains alone (functional "
         f"ANOVA), in every arm in per cent of the total of arm {common}, so that arms can be "
-        f"compared: a smaller number means that the choice matters less.{variances.hint}"
+        "compared: a smaller number means that the choice matters less. The figure shows what "
+        "chance would give."
     )
-    return variances, note

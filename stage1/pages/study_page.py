@@ -57,7 +57,8 @@ _OURS = "* ours, beside the plan's number; reasons are in the report"
 _WORDS = {
     "arm": "A way to initialise the T5: pretrained, random, shuffled (the pretrained numbers in "
     "random order), or vanilla (another encoder, no T5).",
-    "configuration": "One point of the search space; it is trained in every arm with every seed.",
+    "configuration": "One point of the search space; it is trained in every arm that is compared, "
+    "with the same seeds.",
     "trial": "One configuration in one arm with one seed, trained.",
     "horizon": "The last epoch of a full trial.",
     **meanings(),
@@ -68,7 +69,16 @@ _WORDS = {
     "the correlation is high already.",
     "tau": "Kendall's rank correlation, 1 = the same order. Its ceiling is the agreement between "
     "seeds at the horizon: on average nothing predicts better than the truth repeats itself.",
-    "spread": "Standard deviation between configurations.",
+    "spread": "Standard deviation between configurations; one or two far worse ones decide it, so "
+    "it does not decide claim 1.",
+    "gap": "How far the middle of three configurations drawn at random lies behind the best of "
+    "them, in log val_loss: what tuning is worth. In an arm that is easier to tune it is smaller. "
+    "Rare failures move it little; the cliffs beside claim 1 count them.",
+    "cliff": "A configuration far below the median of its arm.",
+    "look": "A number of configurations after which verdicts are given. Each spends a share of the "
+    "error rate that was fixed before, so a study may stop, go on or be extended whenever its "
+    "results have been seen.",
+    "tie": "Two configurations that differ by less than two seeds of one do.",
     "diverged": "The loss left the range of useful numbers.",
 }
 

@@ -185,8 +185,8 @@ class Preregistration(Part):
 
     def planned_trials(
         self, ended: Iterable[tuple[str, str, int]], *, over: bool, control_too: bool = False
-    ) -> int:
-        """How many trials the design has, as far as is known.
+    ) -> dict[str, int]:
+        """How many trials the design has in each arm, as far as is known.
 
         Args:
             ended: Arm, config_id and seed of the design's trials that have ended, in any way.
@@ -199,13 +199,14 @@ class Preregistration(Part):
         look = taken[-1] if over and taken else size.configurations
         if size.grows:  # perhaps beyond what was announced
             look = max(look, size.begun_look(config_id for _, config_id, _ in trials))
-        distinct, controls = self.distinct_of(look), 0
+        distinct = self.distinct_of(look)
+        planned = dict.fromkeys(self.arms, size.pairs(distinct))
         if control := control_arm(self.roles, size):
             controls = size.pairs(min(size.control or 0, distinct))
             asked = sum(arm == control for arm, _, _ in trials) > controls
-            if asked or (control_too and look in taken):
-                controls = size.pairs(distinct)
-        return size.pairs(distinct) * len(self.paired_arms) + controls
+            if not (asked or (control_too and look in taken)):
+                planned[control] = controls
+        return planned
 
     def configurations_of(self, config_ids: Iterable[str], look: int) -> list[str]:
         """Those configurations of the design that a look is about, in the design's order."""

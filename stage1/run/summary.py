@@ -102,14 +102,19 @@ def progress(
         decided: Whether the last look taken decided.
         control_too: Whether a gain asks for shuffled weights on all configurations.
     """
-    design = trials[trials["stage"] == DESIGN]
+    by_arm = planned_by_arm(trials, registration, decided=decided, control_too=control_too)
+    planned = {DESIGN: sum(by_arm.values()), SEARCH: space.search.trials}
+    ended = trials["stage"].value_counts()
+    return {stage: Progress(int(ended.get(stage, 0)), count) for stage, count in planned.items()}
+
+
+def planned_by_arm(
+    trials: pd.DataFrame, registration: Preregistration, *, decided: bool, control_too: bool
+) -> dict[str, int]:
+    """Trials of the design in each arm, as far as they are planned; see `progress`."""
     over = decided or bool((trials["stage"] != DESIGN).any())
-    planned = {
-        DESIGN: registration.planned_trials(_ended(design), over=over, control_too=control_too),
-        SEARCH: space.search.trials,
-    }
-    ended = {DESIGN: len(design), SEARCH: int((trials["stage"] == SEARCH).sum())}
-    return {stage: Progress(ended[stage], count) for stage, count in planned.items()}
+    ended = _ended(trials[trials["stage"] == DESIGN])
+    return registration.planned_trials(ended, over=over, control_too=control_too)
 
 
 def looks_taken(trials: pd.DataFrame, registration: Preregistration) -> list[int]:

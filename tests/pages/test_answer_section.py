@@ -49,11 +49,11 @@ def claim_with(number, verdict, **changes):
 @pytest.mark.parametrize(
     ("verdict", "lead", "ending"),
     [
-        (Verdict.SUPPORTED, "Yes", f"that is the claimed 10% or more; {ATTRIBUTABLE}"),
-        (Verdict.DIRECTION_ONLY, "Yes", f"the claimed 10% is open; {ATTRIBUTABLE}"),
-        (Verdict.INCONCLUSIVE, "Open", "no effect and the claimed 10% both fit"),
-        (Verdict.NOT_SUPPORTED, "Not as claimed", "the claimed 10% is excluded"),
-        (Verdict.CONTRADICTED, "No", "it is the other way round"),
+        (Verdict.SUPPORTED, "Yes", f"that is the claimed gain of 10% or more; {ATTRIBUTABLE}"),
+        (Verdict.DIRECTION_ONLY, "Yes", f"the claimed gain of 10% is open; {ATTRIBUTABLE}"),
+        (Verdict.INCONCLUSIVE, "Open", "no effect and the claimed gain of 10% both fit"),
+        (Verdict.NOT_SUPPORTED, "Not as claimed", "the claimed gain of 10% is excluded"),
+        (Verdict.CONTRADICTED, "No", "that is a loss, not a gain"),
     ],
 )
 def test_whether_pretraining_helps_has_a_form_for_every_verdict(verdict, lead, ending):
@@ -95,11 +95,11 @@ def test_without_an_answer_the_reason_is_told(claims, expected):
 @pytest.mark.parametrize(
     ("verdict", "lead", "ending"),
     [
-        (Verdict.SUPPORTED, "Yes", "that is the claimed 20% or more"),
-        (Verdict.DIRECTION_ONLY, "Yes", "whether it reaches the claimed 20% is open"),
-        (Verdict.INCONCLUSIVE, "Open", "no effect and the claimed 20% both fit"),
-        (Verdict.NOT_SUPPORTED, "Not as claimed", "the claimed 20% is excluded"),
-        (Verdict.CONTRADICTED, "No", "it is the other way round"),
+        (Verdict.SUPPORTED, "Yes", "that is the claimed 20% smaller gap or more"),
+        (Verdict.DIRECTION_ONLY, "Yes", "whether it reaches the claimed 20% smaller gap is open"),
+        (Verdict.INCONCLUSIVE, "Open", "no effect and the claimed 20% smaller gap both fit"),
+        (Verdict.NOT_SUPPORTED, "Not as claimed", "the claimed 20% smaller gap is excluded"),
+        (Verdict.CONTRADICTED, "No", "tuning is worth more, not less"),
     ],
 )
 def test_whether_tuning_is_easier_tells_the_gap_of_each_arm(verdict, lead, ending):

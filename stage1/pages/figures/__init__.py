@@ -10,7 +10,7 @@ from stage1.pages.figures.drawn import LOOK, DrawnFigure, save_figure
 from stage1.pages.figures.forest import forest_figure
 from stage1.pages.figures.importance_figures import sensitivity_figure, variances_figure
 from stage1.pages.figures.learning import curves_figure, signal_figure, steps_figures
-from stage1.pages.figures.paired import profile_figure, slopes_figure
+from stage1.pages.figures.paired import gaps_figure, profile_figure, slopes_figure
 from stage1.pages.figures.step_cost_figure import cost_figure
 from stage1.pages.figures.tuning_figures import expected_best_figure, rate_figure
 
@@ -20,11 +20,12 @@ __all__ = ["DrawnFigure", "draw_all", "save_figure"]
 def draw_all(tables: RunTables, evaluation: Evaluation) -> list[DrawnFigure]:
     """Draw every figure of the report in order; those without data say why.
 
-    Always the same ten, and the relative steps where the run has measured them.
+    Always the same eleven, and the relative steps where the run has measured them.
     """
     with rc_context(LOOK):
         return [
             forest_figure(evaluation),
+            gaps_figure(tables, evaluation),
             slopes_figure(tables, evaluation),
             profile_figure(tables, evaluation),
             expected_best_figure(tables, evaluation),

@@ -33,6 +33,16 @@ from stage1.base.files import atomic_path
 from stage1.base.metric_table import INTERPOLATION, metric_label, metric_row
 from stage1.claims.aggregates import Band
 from stage1.claims.intervals import Values
+from stage1.run.columns import (
+    LADDER,
+    PRETRAINED,
+    RANDOM,
+    RANDOM_AGAIN,
+    RANDOM_FIXED,
+    SHUFFLED,
+    SHUFFLED_FIXED,
+    VANILLA,
+)
 
 WIDTH = 5.4
 """Inches; at 200 dots per inch a phone shows them at about a third of their size."""
@@ -86,8 +96,20 @@ class ArmStyle(NamedTuple):
     hatch: str
 
 
+_ROLE_COLORS = {
+    PRETRAINED: "#0072B2",
+    RANDOM: "#D55E00",
+    SHUFFLED: "#009E73",
+    VANILLA: "#CC79A7",
+    RANDOM_AGAIN: "#E69F00",
+    RANDOM_FIXED: "#8C510A",
+    SHUFFLED_FIXED: "#117733",
+    **dict(zip(LADDER, ("#56B4E9", "#44AA99", "#332288", "#999933", "#882255"), strict=True)),
+}
+"""An arm that is called by its role looks the same in every figure of every run."""
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito 2008, told apart by the colour-blind."""
+"""Of other arms. Both tables: Okabe and Ito 2008, and Tol 2021 from the eighth role on, told apart
+by the colour-blind."""
 _LINES: tuple[LineStyleType, ...] = (
     "-",
     (0, (5, 2)),
@@ -100,16 +122,22 @@ _HATCHES = ("", "///", "...", "xxx", "---", "\\\\\\", "+++")
 
 
 def arm_styles(arms: Sequence[str]) -> dict[str, ArmStyle]:
-    """The look of each arm, by its place in the study."""
-    return {
-        arm: ArmStyle(
-            _COLORS[place % len(_COLORS)],
+    """The look of each arm: that of its role, or of its place among the arms without one."""
+    roles = list(_ROLE_COLORS)
+    others = [arm for arm in arms if arm not in roles]
+    taken = {_ROLE_COLORS[arm] for arm in arms if arm in roles}
+    free = [color for color in _COLORS if color not in taken] or list(_COLORS)
+    styles = {}
+    for arm in arms:
+        place = roles.index(arm) if arm in roles else others.index(arm)
+        color = _ROLE_COLORS[arm] if arm in roles else free[place % len(free)]
+        styles[arm] = ArmStyle(
+            color,
             _LINES[place % len(_LINES)],
             _MARKERS[place % len(_MARKERS)],
             _HATCHES[place % len(_HATCHES)],
         )
-        for place, arm in enumerate(arms)
-    }
+    return styles
 
 
 def new_figure(title: str, *, height: float) -> Figure:
@@ -165,8 +193,10 @@ def draw_line(axes: Axes, style: ArmStyle, x: Any, y: Any, *, label: str, **look
 
 
 def draw_band(axes: Axes, style: ArmStyle, x: Any, low: Any, high: Any) -> None:
-    """Draw the band around an arm's line."""
-    axes.fill_between(x, low, high, color=style.color, alpha=0.16, linewidth=0)
+    """Draw the band around an arm's line, its edges too: where bands overlap their colours mix."""
+    axes.fill_between(x, low, high, color=style.color, alpha=0.1, linewidth=0)
+    for edge in (low, high):
+        axes.plot(x, edge, color=style.color, linestyle=style.line, linewidth=0.7, alpha=0.8)
 
 
 def draw_curves(

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from stage1.claims.designs import told_apart
 from stage1.claims.importance import (
     PartialVariances,
     Sensitivity,
@@ -17,8 +19,9 @@ from stage1.claims.importance import (
     hyperparameter_sensitivity,
     partial_variances,
 )
+from stage1.claims.intervals import Values
 from stage1.claims.judge import Evaluation
-from stage1.claims.scores import RunTables, Scores
+from stage1.claims.scores import RunTables, Scores, means_over_seeds
 from stage1.pages.figures.drawn import (
     QUIET,
     SMALL_SIZE,
@@ -31,15 +34,18 @@ from stage1.pages.figures.drawn import (
     shortened,
 )
 from stage1.run.columns import RANDOM
-from stage1.run.resolved_space import Domain
+from stage1.run.resolved_space import Domain, ResolvedSpace
 
 VARIANCES = "partial_variances"
 VARIANCES_TITLE = "Which settings the validation loss depends on"
 PHI = "sensitivity_and_performance"
 PHI_TITLE = "What each arm reaches, and what finer tuning adds"
-LEAST_CONFIGURATIONS, _ENOUGH_CONFIGURATIONS = 8, 32
-"""Below the first there is no figure, below the second it is only a hint."""
+LEAST_CONFIGURATIONS = 32
+"""Fewer share out noise."""
+_SHUFFLES, _SHUFFLED_TREES = 10, 8
 REMAINDER = "interactions and noise"
+_OTHERS = " other settings"
+_SEED = 20264  # any number: the chance level of a table is always the same
 _MOST_ROWS = 9
 _NAME_THICKNESS = 1.6
 """Room for a setting's name above its bars, in bars."""
@@ -56,49 +62,73 @@ class VarianceShares(NamedTuple):
     """Settings by their largest share in any arm, then `REMAINDER`."""
     shares: dict[str, list[float]]
     """By arm, one per part."""
-    configurations: int
-    """Fewest of any arm."""
-
-    @property
-    def hint(self) -> str:
-        """A sentence, after a space, where the configurations are too few; else empty."""
-        if self.configurations >= _ENOUGH_CONFIGURATIONS:
-            return ""
-        return (
-            f" Only a hint: {self.configurations} configurations, {_ENOUGH_CONFIGURATIONS} are "
-            "needed to trust it."
-        )
+    chance: dict[str, list[float]]
+    """What losses in random order give on average, likewise; empty where it was not computed."""
 
 
 def variance_shares(
-    scores: Scores, domains: Mapping[str, Domain], *, common: str
-) -> VarianceShares | None:
+    scores: Scores, space: ResolvedSpace, *, common: str, with_chance: bool = False
+) -> VarianceShares | str:
     """Partial variances of every arm on one scale: the total of the arm `common` is 100 %.
 
-    Returns:
-        None with fewer than `LEAST_CONFIGURATIONS`, or where the common arm's loss is constant.
+    Args:
+        scores: Of the design; an arm that was trained on a part of it is left out.
+        space: The resolved study.
+        common: Name of an arm.
+        with_chance: Whether to compute what chance gives, which takes seconds.
 
-    Raises:
-        ValueError: A value is outside its domain.
+    Returns:
+        Or why there are none, in words: fewer than `LEAST_CONFIGURATIONS`, settings that the design
+        cannot tell apart, a constant loss, values that were not searched.
     """
-    losses = {arm: scores.arm(arm).log_loss.mean(axis=1) for arm in scores.log_loss}
-    fewest = min(int(np.isfinite(loss).sum()) for loss in losses.values())
-    if fewest < LEAST_CONFIGURATIONS:
-        return None
-    variances = {
-        arm: partial_variances(scores.values, loss, domains) for arm, loss in losses.items()
-    }
+    losses = {arm: means_over_seeds(scores.arm(arm).log_loss) for arm in scores.log_loss}
+    counts = {arm: int(np.isfinite(loss).sum()) for arm, loss in losses.items()}
+    if counts[common] < LEAST_CONFIGURATIONS:
+        return f"needs {LEAST_CONFIGURATIONS} configurations, {counts[common]} have a score"
+    if aliased := told_apart(space, scores.values):
+        return aliased
+    losses = {arm: loss for arm, loss in losses.items() if counts[arm] >= LEAST_CONFIGURATIONS}
+    domains = space.space
+    try:
+        variances = {
+            arm: partial_variances(scores.values, loss, domains) for arm, loss in losses.items()
+        }
+    except ValueError as error:
+        return f"the trials do not fit the study: {error}"
     total = variances[common].total
     if not total > 0:
-        return None
+        return f"all configurations of arm {common} have the same loss"
     shares = {arm: _percent(one, total) for arm, one in variances.items()}
     names = _largest_first(shares)
+    chance = {}
+    if with_chance:
+        for arm, loss in losses.items():
+            by_chance = _chance(scores.values, loss, domains, total)
+            _add_up({arm: by_chance}, names)
+            by_chance[REMAINDER] = math.nan  # of nothing but noise it is all that is left
+            chance[arm] = [by_chance[name] for name in names]
     return VarianceShares(
         common,
         names,
         {arm: [one.get(name, 0.0) for name in names] for arm, one in shares.items()},
-        fewest,
+        chance,
     )
+
+
+def _chance(
+    values: pd.DataFrame, loss: Values, domains: Mapping[str, Domain], total: float
+) -> dict[str, float]:
+    """Parts of losses in random order, mean over shuffles: what a forest makes of nothing."""
+    generator = np.random.default_rng(_SEED)
+    known = np.flatnonzero(np.isfinite(loss))
+    parts: dict[str, float] = {}
+    for _ in range(_SHUFFLES):
+        shuffled = loss.copy()
+        shuffled[known] = loss[generator.permutation(known)]
+        one = partial_variances(values, shuffled, domains, trees=_SHUFFLED_TREES)
+        for name, percent in _percent(one, total).items():
+            parts[name] = parts.get(name, 0.0) + percent / _SHUFFLES
+    return parts
 
 
 def _percent(variances: PartialVariances, total: float) -> dict[str, float]:
@@ -111,20 +141,27 @@ def _largest_first(shares: dict[str, dict[str, float]]) -> tuple[str, ...]:
     keys = [key for key in next(iter(shares.values())) if key != REMAINDER]
     keys.sort(key=lambda key: -max(one[key] for one in shares.values()))
     if len(keys) > _MOST_ROWS:
-        small = keys[_MOST_ROWS - 1 :]
-        others = f"{len(small)} other settings"
-        for one in shares.values():
-            one[others] = sum(one[key] for key in small)
+        others = f"{len(keys) - _MOST_ROWS + 1}{_OTHERS}"
         keys = [*keys[: _MOST_ROWS - 1], others]
-    return (*keys, REMAINDER)
+    names = (*keys, REMAINDER)
+    _add_up(shares, names)
+    return names
+
+
+def _add_up(shares: dict[str, dict[str, float]], names: tuple[str, ...]) -> None:
+    """Add the part of the other settings, where the names have it."""
+    for one in shares.values():
+        for name in names:
+            if name.endswith(_OTHERS):
+                one[name] = sum(share for key, share in one.items() if key not in names)
 
 
 def draw_variance_shares(axes: Axes, variances: VarianceShares) -> None:
-    """Draw a group of bars per part, one bar per arm, from the top."""
+    """Draw a group of bars per part, one bar per arm, from the top, and strokes at chance."""
     arms = list(variances.shares)
     thickness = 1 / (len(arms) + _NAME_THICKNESS)
     name_place = (len(arms) / 2 + 0.35 * _NAME_THICKNESS) * thickness
-    widest = max(max(shares) for shares in variances.shares.values())
+    widest = float(np.nanmax([*variances.shares.values(), *variances.chance.values()]))
     text: dict[str, Any] = {"fontsize": SMALL_SIZE, "va": "center"}
     for order, (arm, style) in enumerate(arm_styles(arms).items()):
         shares = variances.shares[arm]
@@ -135,10 +172,14 @@ def draw_variance_shares(axes: Axes, variances: VarianceShares) -> None:
             "edgecolor": "white",
         }
         axes.barh(places, shares, height=0.92 * thickness, label=arm, linewidth=0, **look)
-        for place, share in zip(places, shares, strict=True):
-            axes.text(share + 0.01 * widest, place, f"{share:.0f}", color=QUIET, **text)
+        chance = variances.chance.get(arm, [math.nan] * len(shares))
+        for place, share, by_chance in zip(places, shares, chance, strict=True):
+            end = np.nanmax([share, by_chance])
+            axes.text(end + 0.015 * widest, place, f"{share:.0f}", color=QUIET, **text)
+            reach = [place - 0.46 * thickness, place + 0.46 * thickness]
+            axes.plot([by_chance] * 2, reach, color="black", linewidth=1.8)
     for place, part in enumerate(variances.parts):
-        name = shortened(_short_key(part, variances.parts), 50)
+        name = shortened(part, 50)
         slant = "italic" if part == REMAINDER else "normal"
         axes.text(0, -place + name_place, name, fontstyle=slant, fontsize=10, va="center")
     axes.set_xlim(0, 1.12 * widest)
@@ -149,33 +190,25 @@ def draw_variance_shares(axes: Axes, variances: VarianceShares) -> None:
     axes.set_xlabel(f"% of the variance of log val_loss in arm {shortened(variances.common, 20)}")
 
 
-def _short_key(key: str, keys: tuple[str, ...]) -> str:
-    """The last part of a dotted key, unless another one ends alike."""
-    last = key.split(".")[-1]
-    return last if [other.split(".")[-1] for other in keys].count(last) == 1 else key
-
-
 def variances_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
     """The partial variances."""
     scores = evaluation.scores
     common = tables.registration.roles.get(RANDOM, next(iter(scores.log_loss)))
-    try:
-        variances = variance_shares(scores, tables.space.space, common=common)
-    except ValueError as error:
-        return absent(VARIANCES, VARIANCES_TITLE, f"the trials do not fit space.yaml: {error}")
-    if variances is None:
-        reason = f"needs {LEAST_CONFIGURATIONS} configurations whose losses differ"
-        return absent(VARIANCES, VARIANCES_TITLE, reason)
+    variances = variance_shares(scores, tables.space, common=common, with_chance=True)
+    if isinstance(variances, str):
+        return absent(VARIANCES, VARIANCES_TITLE, variances)
     arms = len(variances.shares)
     height = 0.16 * (arms + _NAME_THICKNESS) * len(variances.parts)
     figure, axes = new_panel(VARIANCES_TITLE, height=1.0 + height)
     draw_variance_shares(axes, variances)
     handles, labels = axes.get_legend_handles_labels()
-    legend_below(figure, handles, labels)
+    stroke = axes.plot([], [], "|", color="black", markersize=11, markeredgewidth=1.8)
+    legend_below(figure, [*handles, *stroke], [*labels, "chance"])
     caption = (
         "Variance of log val_loss between configurations that each setting explains alone "
         f"(functional ANOVA), for all arms in % of the total of arm {common}: shorter bars, less "
-        f"sensitive.{variances.hint}"
+        "sensitive. Strokes: what losses in random order would give; a bar that does not pass its "
+        "stroke says nothing."
     )
     return DrawnFigure(VARIANCES, VARIANCES_TITLE, caption, figure, "")
 
@@ -190,15 +223,20 @@ class ArmSensitivity(NamedTuple):
     best: Sensitivity
     """Chosen and scored on the mean over seeds."""
     honest: Sensitivity
-    """Chosen on one seed, scored on another; NaN with one seed."""
+    """Chosen on one seed, scored on another; NaN unless every configuration has two seeds."""
 
 
 def arm_sensitivities(scores: Scores) -> list[ArmSensitivity]:
-    """Of every arm with a configuration that has all seeds."""
+    """Of every arm with a configuration that has a score."""
     arms = []
     for arm, by_timeframe in scores.timeframes.items():
-        best = hyperparameter_sensitivity(by_timeframe.mean(axis=1))
-        honest = cross_seed_sensitivity(np.moveaxis(by_timeframe, 2, 1))
+        means = np.stack([means_over_seeds(one) for one in np.moveaxis(by_timeframe, 2, 0)], axis=1)
+        best = hyperparameter_sensitivity(means)
+        by_seed = np.moveaxis(by_timeframe, 2, 1)
+        replicated = np.isfinite(by_seed).all(axis=(1, 2)).sum()
+        if replicated < np.isfinite(means).all(axis=1).sum():  # another choice than the filled one
+            by_seed = np.full_like(by_seed, np.nan)
+        honest = cross_seed_sensitivity(by_seed)
         arms.append(ArmSensitivity(arm, best, honest))
     return [one for one in arms if math.isfinite(one.best.phi)]
 
@@ -240,14 +278,14 @@ def sensitivity_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure
         return absent(PHI, PHI_TITLE, "needs two timeframes to tune for")
     arms = arm_sensitivities(scores)
     if not arms:
-        return absent(PHI, PHI_TITLE, "no configuration has all its seeds and timeframes yet")
+        return absent(PHI, PHI_TITLE, "no configuration has a score in every timeframe yet")
     figure, axes = new_panel(PHI_TITLE, height=4.1)
     draw_sensitivities(axes, arms, all_arms=list(scores.timeframes))
     legend_of(figure, axes)
     honest = (
         "open: chosen on one seed and scored on another, which takes out the luck of the choice"
-        if len(scores.seeds) > 1
-        else "with one seed the luck of the choice is in it"
+        if all(math.isfinite(one.honest.phi) for one in arms)
+        else "without a second seed of each configuration the luck of the choice is in it"
     )
     caption = (
         f"Up: better with one configuration for all of {', '.join(scores.timeframe_names)}. Right: "

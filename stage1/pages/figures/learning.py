@@ -16,7 +16,7 @@ from stage1.base.text import plural
 from stage1.claims.aggregates import Band, interquartile_mean_band
 from stage1.claims.intervals import Values
 from stage1.claims.judge import Evaluation
-from stage1.claims.ranks import early_tau, selection_regret, tau_ceiling
+from stage1.claims.ranks import LEAST_CONFIGURATIONS, early_tau, selection_regret, tau_ceiling
 from stage1.claims.scores import RunTables, Scores
 from stage1.pages.figures.drawn import (
     DrawnFigure,
@@ -31,15 +31,15 @@ from stage1.pages.figures.drawn import (
     new_figure,
     new_panel,
     scale_metric,
+    shortened,
 )
-from stage1.run.columns import DESIGN, RELATIVE_STEP
+from stage1.run.columns import DESIGN, RANDOM, RELATIVE_STEP
 from stage1.run.summary import baseline_value
 
 CURVES, CURVES_TITLE = "learning_curves", "How fast and how far each arm learns"
 SIGNAL, SIGNAL_TITLE = "early_signal", "How early the final ranking of configurations shows"
 STEPS, STEPS_TITLE = "relative_steps", "How far an epoch moves the T5's weights for their size"
 _SEED = 20263  # any number: the bands of a table are always the same
-_LEAST_RANKED = 3
 _LEAST_REGRET = 0.01
 """The axis of the regret reaches at least so far."""
 
@@ -81,13 +81,51 @@ def draw_learning_curves(
     axes.grid(axis="y")
 
 
+def learning_differences(correlation: dict[str, Values], reference: str) -> dict[str, Band]:
+    """The same of each run's difference to the run of another arm with its settings and seed."""
+    others = {arm: values for arm, values in correlation.items() if arm != reference}
+    return learning_curves({arm: values - correlation[reference] for arm, values in others.items()})
+
+
+def draw_differences(
+    axes: Axes,
+    epochs: Values,
+    curves: Mapping[str, Band],
+    *,
+    arms: Sequence[str],
+    reference: str,
+    early_epoch: int,
+) -> None:
+    """Draw differences to an arm, (epochs) each, which itself is the line at 0.
+
+    There must be one; an arm's look is that of its place among the study's `arms`.
+    """
+    axes.axhline(0, color=arm_styles(arms)[reference].color, linewidth=1.4)
+    draw_curves(axes, epochs, curves, arms=arms)
+    axes.axvline(early_epoch, color="0.5", linewidth=1, linestyle=":")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.set_ylabel(f"minus {shortened(reference, 18)}")
+    axes.set_xlabel("epoch (0 = before the first step)")
+    axes.grid(axis="y")
+
+
 def curves_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
-    """The learning curves."""
+    """The learning curves, and below them the differences to the random arm."""
     scores = evaluation.scores
     curves = learning_curves(scores.correlation)
     if not curves:
         return absent(CURVES, CURVES_TITLE, "no trial of the design has a final score yet")
-    figure, axes = new_panel(CURVES_TITLE, height=4.2)
+    reference = tables.registration.roles.get(RANDOM, next(iter(curves)))
+    differences = learning_differences(scores.correlation, reference) if len(curves) > 1 else {}
+    figure = new_figure(CURVES_TITLE, height=5.6 if differences else 4.2)
+    axes, *below = figure.subplots(
+        2 if differences else 1,
+        1,
+        sharex=True,
+        height_ratios=(1.5, 1) if differences else None,
+        squeeze=False,
+    )[:, 0]
     draw_learning_curves(
         axes,
         scores.epochs.astype(float),
@@ -97,6 +135,16 @@ def curves_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
         baseline=baseline_value(tables.trials, CORRELATION),
         early_epoch=scores.early_epoch,
     )
+    for panel in below:
+        axes.set_xlabel("")
+        draw_differences(
+            panel,
+            scores.epochs.astype(float),
+            differences,
+            arms=list(scores.correlation),
+            reference=reference,
+            early_epoch=scores.early_epoch,
+        )
     legend_of(figure, axes)
     runs = np.isfinite(scores.correlation[next(iter(curves))]).any(axis=2).sum()
     caption = (
@@ -104,6 +152,11 @@ def curves_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
         "after each epoch; bands: 95 %, by resampling configurations. Interpolation draws a "
         "straight line across the hidden bars. Spaced by Fisher's z."
     )
+    if differences:
+        caption += (
+            f" Bottom: the same of each run's difference to {reference} with the same settings and "
+            "seed, which shows what the levels hide; above 0: better."
+        )
     return DrawnFigure(CURVES, CURVES_TITLE, caption, figure, "")
 
 
@@ -173,7 +226,7 @@ def early_signals(scores: Scores) -> list[EarlySignal]:
     for arm, correlation in scores.correlation.items():
         after = correlation[:, :, 1:]
         known = after[np.isfinite(after).all(axis=(1, 2))]
-        if len(known) < _LEAST_RANKED:
+        if len(known) < LEAST_CONFIGURATIONS:
             continue
         final, places = known[:, :, -1], range(known.shape[2])
         signals.append(
@@ -217,12 +270,12 @@ def draw_regret(axes: Axes, signals: list[EarlySignal], *, arms: list[str]) -> N
 def signal_figure(evaluation: Evaluation) -> DrawnFigure:
     """Tau and regret by epoch."""
     scores = evaluation.scores
-    if len(scores.seeds) < 2:
-        reason = "needs two seeds: with one, early and final scores share its luck"
-        return absent(SIGNAL, SIGNAL_TITLE, reason)
-    signals = early_signals(scores)
+    signals = early_signals(scores) if len(scores.seeds) > 1 else []
     if not signals:
-        reason = f"needs {_LEAST_RANKED} configurations with all seeds whose scores differ"
+        reason = (
+            f"needs {LEAST_CONFIGURATIONS} configurations with two seeds each: with one seed early "
+            "and final scores share its luck, and few configurations rank anyhow"
+        )
         return absent(SIGNAL, SIGNAL_TITLE, reason)
     figure = new_figure(SIGNAL_TITLE, height=5.0)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.25, 1))

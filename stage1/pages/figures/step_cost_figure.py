@@ -21,6 +21,7 @@ from stage1.pages.figures.drawn import (
     scale_log,
     shortened,
 )
+from stage1.run.columns import PRETRAINED, VANILLA
 
 COSTS, COSTS_TITLE = "cost", "What a training step costs with each T5"
 
@@ -57,7 +58,7 @@ def draw_costs(axes: Axes, rows: list[CostRow], *, margin: float) -> None:
 
     There must be one row; `margin` is the ratio that the claim allows.
     """
-    t5, vanilla = arm_styles(["t5", "vanilla"]).values()
+    t5, vanilla = arm_styles([PRETRAINED, VANILLA]).values()
     points = [[row.t5, row.vanilla, margin * row.vanilla] for row in rows]
     scale_log(axes, np.array(points), axis="x")
     axes.set_ylim(-len(rows) + 0.5, 0.7)
@@ -91,7 +92,7 @@ def cost_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
     rows = [cost_row(cost) for cost in evaluation.costs]
     figure, axes = new_panel(COSTS_TITLE, height=1.1 + 0.62 * len(rows))
     draw_costs(axes, rows, margin=margin)
-    t5, vanilla = arm_styles(["t5", "vanilla"]).values()
+    t5, vanilla = arm_styles([PRETRAINED, VANILLA]).values()
     handles = [
         *axes.plot([], [], t5.marker, **_point(t5, filled=True)),
         *axes.plot([], [], vanilla.marker, **_point(vanilla, filled=False)),

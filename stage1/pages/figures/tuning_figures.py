@@ -13,9 +13,10 @@ from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 from stage1.base.metric_table import CORRELATION, LOSS, metric_label
 from stage1.base.text import plural
 from stage1.claims.aggregates import Band
+from stage1.claims.designs import told_apart
 from stage1.claims.intervals import Values
 from stage1.claims.judge import Evaluation
-from stage1.claims.scores import RunTables, Scores
+from stage1.claims.scores import RunTables, Scores, means_over_seeds
 from stage1.claims.tuning import expected_best_band
 from stage1.pages.figures.drawn import (
     DrawnFigure,
@@ -40,7 +41,7 @@ class Objective(NamedTuple):
     sign: float
     """1 where larger is better, -1 where smaller is."""
     by_arm: dict[str, Values]
-    """(configurations), mean over seeds; NaN without all seeds."""
+    """(configurations), mean over the seeds that count; NaN without any."""
 
 
 def study_objective(tables: RunTables, scores: Scores) -> Objective:
@@ -52,7 +53,9 @@ def study_objective(tables: RunTables, scores: Scores) -> Objective:
     metric = tables.space.objective.metric
     sign = 1.0 if tables.space.objective.mode == "max" else -1.0
     by_seed = _by_seed(metric, sign, tables.trials, scores)
-    return Objective(metric, sign, {arm: values.mean(axis=1) for arm, values in by_seed.items()})
+    return Objective(
+        metric, sign, {arm: means_over_seeds(values) for arm, values in by_seed.items()}
+    )
 
 
 def _by_seed(metric: str, sign: float, trials: pd.DataFrame, scores: Scores) -> dict[str, Values]:
@@ -156,7 +159,7 @@ def expected_best_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigu
     objective = study_objective(tables, evaluation.scores)
     curves = expected_bests(objective)
     if not curves:
-        return absent(BEST, BEST_TITLE, "no configuration has all its seeds yet")
+        return absent(BEST, BEST_TITLE, "no configuration has a score yet")
     figure, axes = new_panel(BEST_TITLE, height=4.1)
     arms, first = tuple(objective.by_arm), next(iter(curves.values()))
     draw_expected_bests(axes, curves, arms=arms, metric=objective.metric)
@@ -257,9 +260,11 @@ def rate_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
     column = evaluation.scores.values.get(key)
     if column is None:
         return absent(RATE, title, "no trial of the design has ended yet")
+    if aliased := told_apart(tables.space, evaluation.scores.values):
+        return absent(RATE, title, aliased)
     points = rate_points(column.to_numpy(dtype=float, na_value=np.nan), objective)
     if not points:
-        return absent(RATE, title, "no configuration has all its seeds yet")
+        return absent(RATE, title, "no configuration has a score yet")
     figure, axes = new_panel(title, height=4.1)
     arms = tuple(objective.by_arm)
     draw_rate_points(axes, points, arms=arms, key=key, metric=objective.metric)

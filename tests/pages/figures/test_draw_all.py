@@ -1,4 +1,4 @@
-"""All ten figures of whatever a run holds: drawn and readable, or missing with a reason."""
+"""All figures of whatever a run holds: drawn and readable, or missing with a reason."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import math
 import numpy as np
 import pytest
 from made_claims import made_evaluation, made_scores
-from made_runs import changed_study, write_rich_run
+from made_runs import FREEZE, LR, changed_study, write_rich_run
 from matplotlib.text import Text
 
 from stage1.claims.scores import design_scores, read_run
 from stage1.claims.step_cost import size_costs
 from stage1.pages.figures import draw_all
 from stage1.pages.figures.importance_figures import variances_figure
+from stage1.pages.figures.tuning_figures import rate_figure
 
 NAMES = [
-    *("verdict_forest", "paired_slopes", "performance_profile", "expected_best", "learning_rate"),
-    *("partial_variances", "learning_curves", "early_signal", "sensitivity_and_performance"),
-    "cost",
+    *("verdict_forest", "tuning_value", "paired_slopes", "performance_profile", "expected_best"),
+    *("learning_rate", "partial_variances", "learning_curves", "early_signal"),
+    *("sensitivity_and_performance", "cost"),
 ]
-CONFIGURATIONS = 12  # of which 11 have a score with every seed
+CONFIGURATIONS = 36  # of which 35 have a score with every seed
 LONG = (
     "pretrained_with_frozen_embeddings_and_long_warmup",
     "random_initialisation_factor_one",
@@ -49,12 +50,20 @@ def missing(figures):
     return {one.name: one.missing for one in figures if one.figure is None}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def fewer_shuffles():
+    """How far chance goes is not the subject here, and takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stage1.pages.figures.importance_figures._SHUFFLES", 1)
+        yield
+
+
 @pytest.fixture(scope="module")
 def figures(rich):
     return draw_all(rich, evaluation_of(rich))
 
 
-def test_a_whole_run_has_all_ten_figures_in_order_titled_and_equally_wide(figures):
+def test_a_whole_run_has_all_figures_in_order_titled_and_equally_wide(figures):
     assert [one.name for one in figures] == NAMES
     assert missing(figures) == {}
     assert [one.figure.get_suptitle().replace("\n", " ") for one in figures] == [
@@ -95,12 +104,14 @@ def to_read(request, rich, figures):
     values = evaluation.scores.values.set_axis(list(scores.configurations))
     scores = scores._replace(timeframes=timeframes, timeframe_names=("m1", "m5"), values=values)
     costs = [cost._replace(size="google/t5-efficient-base-nl48") for cost in evaluation.costs]
-    registration = rich.registration.model_copy(update={"roles": {"random": LONG[1]}})
+    registration = rich.registration.model_copy(
+        update={"roles": {"pretrained": LONG[0], "random": LONG[1]}}
+    )
     tables = rich._replace(registration=registration)
     return draw_all(tables, made_evaluation(scores=scores, costs=costs))
 
 
-@pytest.mark.parametrize("place", range(10), ids=NAMES)
+@pytest.mark.parametrize("place", range(len(NAMES)), ids=NAMES)
 def test_no_text_is_small_or_outside_or_on_another(to_read, place):
     figure = to_read[place].figure
 
@@ -183,11 +194,11 @@ SCORED = {*NAMES} - {"verdict_forest", "cost"}
 @pytest.mark.parametrize(
     ("change", "without"),
     [
-        (of_one_arm, {"paired_slopes"}),
+        (of_one_arm, {"paired_slopes", "tuning_value"}),
         (of_one_seed, {"early_signal"}),
-        (of_one_configuration, {"partial_variances", "early_signal"}),
+        (of_one_configuration, {"partial_variances", "early_signal", "tuning_value"}),
         (of_nothing_scored, SCORED),
-        (of_equal_scores, {"partial_variances", "early_signal"}),
+        (of_equal_scores, {"partial_variances", "early_signal", "tuning_value"}),
         (untimed, {"cost"}),
         (of_one_timeframe, {"sensitivity_and_performance"}),
         (of_another_space, {"partial_variances"}),
@@ -212,15 +223,18 @@ def test_before_the_first_trial_there_is_nothing_to_draw(rich):
     assert set(reasons) == {*NAMES} - {"verdict_forest"}
 
 
-@pytest.mark.parametrize(("times", "hint"), [(1, True), (3, False)])
-def test_few_configurations_are_called_a_hint(rich, times, hint):
+def test_what_few_or_aliased_configurations_cannot_tell_is_not_drawn(rich):
     evaluation = evaluation_of(rich)
     scores = evaluation.scores
-    losses = {arm: np.repeat(loss, times, axis=0) for arm, loss in scores.log_loss.items()}
-    values = scores.values.loc[np.repeat(scores.values.index, times)]
+    losses = {
+        arm: np.where(np.arange(CONFIGURATIONS)[:, None, None] < 31, loss, math.nan)
+        for arm, loss in scores.log_loss.items()
+    }
+    together = scores.values.assign(**{FREEZE: 3 * (scores.values[LR] > 1e-3).astype(int)})
 
-    drawn = variances_figure(
-        rich, evaluation._replace(scores=scores._replace(log_loss=losses, values=values))
-    )
+    fewer = variances_figure(rich, evaluation._replace(scores=scores._replace(log_loss=losses)))
+    aliased = evaluation._replace(scores=scores._replace(values=together))
 
-    assert ("Only a hint" in drawn.caption) == hint
+    assert fewer.missing == "needs 32 configurations, 31 have a score"
+    for drawn in (variances_figure(rich, aliased), rate_figure(rich, aliased)):
+        assert "cannot tell training.optimizer.lr from" in drawn.missing

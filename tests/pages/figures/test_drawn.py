@@ -27,6 +27,7 @@ from stage1.pages.figures.drawn import (
     shortened,
     wrapped,
 )
+from stage1.run.columns import ROLES
 
 
 @pytest.mark.parametrize("part", ["color", "line", "marker", "hatch"])
@@ -41,6 +42,16 @@ def test_an_arm_looks_the_same_whatever_arms_come_after_it_and_more_than_colours
 
     assert arm_styles(["a", "b"])["b"] == arm_styles(["a", "b", "c"])["b"]
     assert len(set(styles)) == 12
+
+
+def test_an_arm_called_by_its_role_looks_the_same_among_whatever_arms():
+    every = arm_styles(ROLES)
+
+    assert len({style.color for style in every.values()}) == len(ROLES)
+    for arms in (["vanilla"], ["vanilla", "pretrained"], ["mine", "random", "vanilla"]):
+        styles = arm_styles(arms)
+        assert all(styles[arm] == every[arm] for arm in arms if arm in ROLES)
+    assert arm_styles(["mine", "pretrained"])["mine"].color != every["pretrained"].color
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_claims import made_scores
+from made_runs import changed_study, synthetic_study
 from matplotlib.figure import Figure
 from scipy.stats import qmc
 
@@ -19,6 +20,11 @@ from stage1.pages.figures.importance_figures import (
 from stage1.run.resolved_space import Range
 
 UNIT = Range(type="float", low=0.0, high=1.0, log=False)
+
+
+def space_of(*names):
+    """A study that searches these settings in [0, 1]."""
+    return changed_study(synthetic_study(), space=dict.fromkeys(names, UNIT.model_dump()))
 
 
 def scores_of(losses, values):
@@ -37,7 +43,9 @@ def linear_study(configurations=32, names=("model.a", "model.b")):
 
 @pytest.fixture(scope="module")
 def shares():
-    return variance_shares(linear_study(), {"model.a": UNIT, "model.b": UNIT}, common="random")
+    return variance_shares(
+        linear_study(), space_of("model.a", "model.b"), common="random", with_chance=True
+    )
 
 
 def test_parts_are_shares_of_the_common_arms_variance_and_the_largest_comes_first(shares):
@@ -48,33 +56,35 @@ def test_parts_are_shares_of_the_common_arms_variance_and_the_largest_comes_firs
     assert sum(shares.shares["pretrained"]) == pytest.approx(25)  # half the effects
 
 
-def test_settings_are_named_by_their_last_part_and_every_bar_has_its_number(shares):
+def test_settings_have_their_names_and_every_bar_its_number_and_the_level_of_chance(shares):
     axes = Figure().add_subplot()
 
     draw_variance_shares(axes, shares)
 
     texts = [text.get_text() for text in axes.texts]
-    assert texts[-3:] == ["b", "a", REMAINDER]
+    assert texts[-3:] == ["model.b", "model.a", REMAINDER]
     assert len(axes.patches) == len(texts) - 3 == 6
     assert {patch.get_hatch() for patch in axes.patches} == {"", "///"}
+    strokes = [line.get_xdata()[0] for line in axes.get_lines()]
+    assert len(strokes) == 6
+    assert strokes[3:5] == shares.chance["random"][:2]
 
 
-def test_settings_that_end_alike_keep_their_whole_names():
-    names = ("encoder.layers", "stem.layers")
-    study = linear_study(16, names)
-    axes = Figure().add_subplot()
+def test_chance_is_what_losses_in_random_order_give(shares):
+    # Nothing sets two settings of losses in random order apart.
+    first, second = shares.chance["random"][:2]
 
-    shares = variance_shares(study, dict.fromkeys(names, UNIT), common="random")
-    draw_variance_shares(axes, shares)
-
-    assert {text.get_text() for text in axes.texts} >= set(names)
+    assert first == pytest.approx(second, abs=15)
+    assert 10 < first < 45
+    assert shares.chance["pretrained"][0] == pytest.approx(first / 4, rel=0.3)  # half the effects
+    assert np.isnan(shares.chance["random"][-1])  # of nothing but noise all is noise
 
 
 def test_of_many_settings_the_smallest_are_added_up():
     names = [f"model.p{number}" for number in range(14)]
-    study = linear_study(16, names)
+    study = linear_study(64, names)
 
-    shares = variance_shares(study, dict.fromkeys(names, UNIT), common="random")
+    shares = variance_shares(study, space_of(*names), common="random")
 
     assert len(shares.parts) == 10
     assert shares.parts[-2:] == ("6 other settings", REMAINDER)
@@ -82,21 +92,21 @@ def test_of_many_settings_the_smallest_are_added_up():
 
 
 @pytest.mark.parametrize(
-    ("configurations", "factor"),
+    ("configurations", "factor", "reason"),
     [
-        pytest.param(4, 1.0, id="too few configurations"),
-        pytest.param(16, 0.0, id="a constant loss"),
+        pytest.param(16, 1.0, "needs 32 configurations, 16 have a score", id="too few"),
+        pytest.param(32, 0.0, "all configurations of arm random have the same loss", id="constant"),
     ],
 )
-def test_there_is_nothing_to_divide_up(configurations, factor):
+def test_there_is_nothing_to_divide_up(configurations, factor, reason):
     study = linear_study(configurations)
     flat = {arm: factor * loss for arm, loss in study.log_loss.items()}
 
     shares = variance_shares(
-        study._replace(log_loss=flat), {"model.a": UNIT, "model.b": UNIT}, common="random"
+        study._replace(log_loss=flat), space_of("model.a", "model.b"), common="random"
     )
 
-    assert shares is None
+    assert shares == reason
 
 
 ADKINS = [[1.0, 0.2], [0.7, 0.7], [0.3, 0.9], [0.1, 0.5]]
@@ -126,8 +136,8 @@ def test_an_arm_has_a_filled_and_an_open_point():
 
     draw_sensitivities(axes, arm_sensitivities(timeframe_scores(2)), all_arms=["random"])
 
-    markers = [line for line in axes.get_lines() if line.get_marker() == "o"]
-    assert [line.get_markerfacecolor() for line in markers] == ["white", "#0072B2"]
+    markers = [line for line in axes.get_lines() if line.get_marker() == "s"]
+    assert [line.get_markerfacecolor() for line in markers] == ["white", "#D55E00"]
     for line in markers:
         assert (line.get_xdata()[0], line.get_ydata()[0]) == pytest.approx((0.25, 0.7))
 

@@ -17,6 +17,7 @@ from stage1.pages.figures.learning import (
     draw_tau,
     early_signals,
     learning_curves,
+    learning_differences,
     relative_steps,
     steps_figures,
 )
@@ -27,10 +28,10 @@ ARMS = ["pretrained", "random"]
 
 @pytest.fixture
 def correlation():
-    """Two arms of 6 configurations, 2 seeds and epochs 0 to 4."""
+    """Two arms of 33 configurations, 2 seeds and epochs 0 to 4."""
     generator = np.random.default_rng(0)
     rise = 1 - np.exp(-EPOCHS)
-    noise = generator.normal(0, 0.05, size=(2, 6, 2, 5))
+    noise = generator.normal(0, 0.05, size=(2, 33, 2, 5))
     return dict(zip(ARMS, 0.8 * rise + noise, strict=True))
 
 
@@ -38,10 +39,18 @@ def test_a_curve_is_the_mean_of_the_middle_half_of_all_runs(correlation):
     curves = learning_curves(correlation)
 
     for arm, band in curves.items():
-        runs = correlation[arm].reshape(12, 5)
+        runs = correlation[arm].reshape(66, 5)
         np.testing.assert_allclose(band.estimate, trim_mean(runs, 0.25, axis=0))
         assert (band.low <= band.estimate).all()
         assert (band.high >= band.estimate).all()
+
+
+def test_a_difference_is_that_of_runs_with_the_same_settings_and_seed(correlation):
+    (arm,) = (differences := learning_differences(correlation, "random"))
+
+    runs = (correlation["pretrained"] - correlation["random"]).reshape(66, 5)
+    assert arm == "pretrained"
+    np.testing.assert_allclose(differences[arm].estimate, trim_mean(runs, 0.25, axis=0))
 
 
 def drawn(correlation, *, baseline=math.nan, early_epoch=None):
@@ -52,10 +61,10 @@ def drawn(correlation, *, baseline=math.nan, early_epoch=None):
 
 
 def test_an_arm_keeps_its_look_where_another_has_no_score(correlation):
-    both = drawn(correlation).get_lines()[1].get_color()
+    both = drawn(correlation).get_lines()[-1].get_color()
     correlation["pretrained"][:] = math.nan
 
-    assert drawn(correlation).get_lines()[0].get_color() == both
+    assert drawn(correlation).get_lines()[-1].get_color() == both
 
 
 def test_the_early_epoch_is_marked(correlation):
@@ -99,7 +108,7 @@ def test_configurations_with_a_gap_are_not_ranked(correlation):
 
     _, random = early_signals(made_scores(correlation))
 
-    assert random.configurations == 5
+    assert random.configurations == 32
 
 
 def test_each_arm_has_its_ceiling_and_no_regret_is_below_the_axis(correlation):

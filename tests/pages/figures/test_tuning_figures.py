@@ -155,7 +155,7 @@ def test_configurations_count_by_the_mean_over_seeds_diverged_ones_too(metric, m
 
 def test_a_pair_that_no_arm_counts_has_no_objective():
     finals = FINALS.copy()
-    finals[0, 1] = math.nan
+    finals[0] = math.nan
     scores = made_scores({"random": np.stack([finals, finals], axis=-1)})
 
     objective = study_objective(tables("val_skill"), scores)

@@ -13,6 +13,7 @@ from stage1.run.folder import RunFolder
 from stage1.run.resolved_space import read_space
 from stage1.run.tables import RunWriter
 from stage1.study.engine import StudyEngine
+from stage1.study.resume import as_begun
 from stage1.study.sampler import arm_samplers
 from stage1.study.space import Space, active, sobol_configurations
 from stage1.study.study import Study, load_study
@@ -68,7 +69,7 @@ def recorded_study():
     space = Space.model_validate({**fields, "base": "resolved already"})
     points = [active(space, point) for point in sobol_configurations(space, resolved.seed)]
     config = Config.model_validate(resolved.config)
-    return Study(space, config, resolved.seed, points, began_earlier=True)
+    return as_begun(SAMPLE, Study(space, config, resolved.seed, points))
 
 
 class WrittenTables(RunWriter):

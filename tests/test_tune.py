@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import contextmanager
 from functools import partial
@@ -234,6 +235,63 @@ def test_ctrl_c_says_how_to_go_on_and_resume_goes_on(call, folder, studies, monk
     assert resumed == 0
     assert after[:2] == before
     assert len(after) == len(set(after)) > 2
+
+
+GROWING = SPACE.replace(
+    "design: {configurations: 2, seeds: 1}", "seed: 7\ndesign: {looks: [16]}"
+).replace("space:\n", "  random: {transfer_learning.initialization: random}\nspace:\n")
+
+
+def claims_of(run):
+    return json.loads(run.claims.read_text())
+
+
+def test_a_look_leaves_a_report_and_shows_its_claims_before_the_search(
+    call, folder, studies, monkeypatch
+):
+    def until_the_search(inputs, run, *, judge, **options):
+        write_trials(inputs.study, run, judge=judge, trials=33)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stage1.workers.launch.run_study", until_the_search)
+    Path("space.yaml").write_text(GROWING)
+
+    status, out, _ = call(*SMALL)
+
+    assert status == 130
+    assert len(read_trials(RUN)) == 33  # the look's and the first of the search
+    assert [look["configurations"] for look in claims_of(RUN)["looks"]] == [16]
+    assert out.index("NOT EVALUABLE") < out.index("Stopped")
+    assert read_space(RUN).seed == 7
+    assert yaml.safe_load(RUN.prereg.read_text())["confirm_seeds"] == [9, 10]
+
+
+def test_a_finished_study_is_extended_and_its_first_files_stay_as_they_were(call, folder, studies):
+    Path("space.yaml").write_text(GROWING)
+    call(*SMALL)
+    before = RUN.space.read_bytes(), RUN.prereg.read_bytes()
+
+    status, _, err = call(*SMALL, "--extend")
+
+    assert (status, err) == (0, "")
+    assert (RUN.space.read_bytes(), RUN.prereg.read_bytes()) == before
+    assert [look["configurations"] for look in claims_of(RUN)["looks"]] == [16, 32]
+    design = read_trials(RUN).query("stage == 'design'")
+    assert design.groupby("arm")["config_id"].nunique().to_dict() == {
+        "pretrained": 32,
+        "random": 32,
+    }
+
+
+@pytest.mark.parametrize("further", [(), ("--resume",)], ids=["alone", "with --resume"])
+def test_what_cannot_be_extended_is_one_line(call, folder, studies, further):
+    never_begun = refusal_of(call, folder, *SMALL, "--extend", *further)
+    call(*SMALL)
+
+    once = refusal_of(call, folder, *SMALL, "--extend", *further)
+
+    assert "must be a run folder to --resume" in never_begun
+    assert once.startswith("runs/small: must be a study with looks to --extend")
 
 
 @pytest.fixture

@@ -229,7 +229,8 @@ def extended(run: RunFolder, study: Study, judge: Judge) -> Study:
             f"after {study.size.configurations} configurations; begin another with design: "
             "{looks: [16, 32]}"
         )
-    ended = {trial.spec.trial_id: trial for trial in ended_trials(run, study)}
+    trials = ended_trials(run, study) if run.trials.exists() else []
+    ended = {trial.spec.trial_id: trial for trial in trials}
     stages = Stages(study, judge, read_started(run.begun, study), running={}, ended=ended)
     if next(iter(stages), None) is not None:
         raise ResultsError(

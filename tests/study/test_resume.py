@@ -10,25 +10,35 @@ import optuna
 import pytest
 import torch
 import yaml
-from made_studies import WrittenTables, engine_of, simulate, simulated_study
+from made_studies import (
+    SAMPLE,
+    WrittenTables,
+    engine_of,
+    recorded_study,
+    simulate,
+    simulated_study,
+)
 
 from stage1.base.errors import ResultsError
 from stage1.run.folder import RunFolder
 from stage1.run.registration import (
     RegisteredClaims,
     preregistration_deviations,
+    preregistration_text,
     read_preregistration,
 )
 from stage1.run.resolved_space import read_space
 from stage1.study.resume import (
     StartedTrials,
+    as_begun,
     begin_run,
     check_same_study,
     ended_trials,
+    extended,
     read_started,
 )
 from stage1.study.study import space_yaml
-from stage1.study.trials import TrialSpec
+from stage1.study.trials import LookResult, TrialSpec
 
 DATA = {"data_dir": None, "fingerprint": "d" * 64}
 NANO = SimpleNamespace(name="english-t5-nano", sha256="a" * 64, weights={"w": torch.zeros(3, 5)})
@@ -291,6 +301,145 @@ def test_trials_that_failed_before_their_first_epoch_have_no_value(tmp_path, met
     read = ended_trials(run, study)
     assert [(trial.status, trial.curve, trial.seconds) for trial in read] == [("failed", {}, 0)] * 3
     assert all(math.isnan(trial.value) for trial in read)
+
+
+# --- designs that grow ---
+
+LOOKS = {"design": "{looks: [16, 32], replicated: 4, control: 1}", "horizon_epochs": "1"}
+FEW_VALUES = {
+    "  training.optimizer.lr": "{type: choice, options: [1.0e-3]}",
+    "  transfer_learning.freeze_lm_epochs": "{type: int, low: 0, high: 4}",
+}
+
+
+def open_claim(look):
+    return LookResult(decided=False, asks_for_control=False)
+
+
+def begun(folder, *, judge=open_claim, until=math.inf, **replaced):
+    """A run of a study that looks twice, and so many trials of it; the study too."""
+    study = simulated_study(folder, trials=2, **LOOKS | replaced)
+    run = RunFolder(folder / "grown")
+    begin_run(run, study, **BEGIN)
+    simulate(engine_of(study, tables=WrittenTables(run), judge=judge), trials=until)
+    return run, study
+
+
+def test_looks_seeds_and_what_is_distinct_are_registered(tmp_path):
+    run, _ = begun(tmp_path, until=0, **FEW_VALUES)
+
+    written = yaml.safe_load(run.prereg.read_text())
+
+    assert (written["looks"], written["replicated"], written["control"]) == ([16, 32], 4, 1)
+    assert (written["configurations"], written["seeds"]) == (32, [1, 2])
+    assert written["confirm_seeds"] == [3, 4]
+    assert "1/8 of the level by 16 configurations" in written["spending"]
+    points = simulated_study(tmp_path, **LOOKS | FEW_VALUES).with_points(128).points
+    counts = {n: len({tuple(point.items()) for point in points[:n]}) for n in (16, 32, 64, 128)}
+    assert read_preregistration(run).distinct == counts
+    assert counts[64] == counts[128] == 15  # all there are: no look beyond adds any
+
+
+def test_a_design_that_is_judged_once_is_registered_as_before_but_for_the_confirmation(run):
+    written = yaml.safe_load(run.prereg.read_text())
+
+    assert (written["looks"], written["replicated"], written["control"]) == (1, None, None)
+    assert (written["distinct"], written["spending"]) == ({}, None)
+    assert written["confirm_seeds"] == [3, 4]
+
+
+def test_a_study_begun_by_an_earlier_version_goes_on_as_it_began(run, study):
+    now = as_begun(run, study)
+    registered = read_preregistration(run).model_copy(update={"confirm_seeds": None})
+    run.prereg.write_text(preregistration_text(registered))
+
+    earlier = as_begun(run, study)
+
+    assert not now.began_earlier
+    assert earlier.began_earlier
+    assert earlier.confirm_seeds == [1, 2]
+
+
+def test_the_runs_of_earlier_versions_have_finished_and_stay_so():
+    study = recorded_study()
+    trials = ended_trials(SAMPLE, study)
+
+    engine = engine_of(study, ended=trials, judge=open_claim)
+
+    with pytest.raises(StopIteration):
+        engine.next_trial()
+    assert engine.has_finished
+
+
+def test_a_finished_study_is_extended_by_a_doubling_and_goes_on_with_it(tmp_path):
+    run, study = begun(tmp_path)
+    files = run.space.read_bytes(), run.prereg.read_bytes()
+
+    longer = extended(run, as_begun(run, study), open_claim)
+
+    assert (longer.looks, len(longer.configurations)) == ([16, 32, 64], 64)
+    assert longer.points[:32] == study.points
+    ended = ended_trials(run, study)
+    tables = WrittenTables(run)
+    simulate(engine_of(longer, tables=tables, ended=ended, judge=open_claim), trials=90)
+    assert as_begun(run, study).looks == [16, 32, 64]  # an extension that has begun
+    check_same_study(run, study, data=DATA)
+    assert (run.space.read_bytes(), run.prereg.read_bytes()) == files
+
+
+def test_a_study_decided_early_is_extended_to_the_next_announced_look(tmp_path):
+    decided = LookResult(decided=True, asks_for_control=False)
+    run, study = begun(tmp_path, judge=lambda look: decided)
+
+    longer = extended(run, as_begun(run, study), lambda look: decided)
+
+    assert (longer.goes_to, longer.looks) == (32, [16, 32])
+
+
+@pytest.mark.parametrize("until", [0, 5, 41, 75])
+def test_a_study_that_has_not_finished_is_not_extended(tmp_path, until):
+    run, study = begun(tmp_path, until=until)
+
+    with pytest.raises(ResultsError, match="finish it first with --resume") as raised:
+        extended(run, as_begun(run, study), open_claim)
+
+    assert "\n" not in str(raised.value)
+
+
+def test_an_extension_that_has_not_finished_is_not_extended_again(tmp_path):
+    run, study = begun(tmp_path)
+    longer = extended(run, as_begun(run, study), open_claim)
+    ended = ended_trials(run, study)
+    simulate(engine_of(longer, tables=WrittenTables(run), ended=ended, judge=open_claim), trials=90)
+
+    with pytest.raises(ResultsError, match="finish it first with --resume"):
+        extended(run, as_begun(run, study), open_claim)
+
+
+@pytest.mark.parametrize(
+    ("replaced", "rule"),
+    [
+        pytest.param(
+            {"design": "{configurations: 4, seeds: 2}"},
+            "must be a study with looks to --extend, got one that is judged once, after 4",
+            id="one look",
+        ),
+        pytest.param(
+            FEW_VALUES
+            | {
+                "  transfer_learning.freeze_lm_epochs": "{type: int, low: 0, high: 3}",
+                "  transfer_learning.patch_len": "{type: choice, options: [2, 4, 8, 16]}",
+            },
+            "got the same 16 among 32 points",
+            id="nothing to add",
+        ),
+    ],
+)
+def test_a_design_that_cannot_grow_is_not_extended(tmp_path, replaced, rule):
+    run, study = begun(tmp_path, **replaced)
+
+    with pytest.raises(ResultsError, match=rule):
+        extended(run, as_begun(run, study), open_claim)
 
 
 # --- the file of started trials ---

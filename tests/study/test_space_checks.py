@@ -379,3 +379,115 @@ def test_a_timeframe_that_is_context_in_calendar_windows_cannot_be_the_objective
 )
 def test_all_trials_share_one_batch_size_so_auto_is_refused(faults, base, text, fault):
     assert faults(text, base=base) == [fault]
+
+
+# --- what a design can tell apart ---
+
+FIVE = (
+    "space:\n"
+    "  training.optimizer.lr: {type: float, low: 1.0e-3, high: 1.0e-2, log: true}\n"
+    "  transfer_learning.lm_learning_rate_factor: {type: float, low: 0.03, high: 3, log: true}\n"
+    "  transfer_learning.freeze_lm_epochs: {type: int, low: 0, high: 3}\n"
+    "  transfer_learning.patch_len: {type: choice, options: [8, 16]}\n"
+    "  transfer_learning.lm_name_or_path:"
+    " {type: choice, options: [english-t5-nano, english-t5-micro]}\n"
+)
+SIXTH = "  masking.mask_ratio: {type: float, low: 0.1, high: 0.3}\n"
+EVER_MORE = "".join(
+    f"  {key}: {{type: float, low: 0.1, high: 0.2}}\n"
+    for key in (
+        *("training.warmup_share", "training.gradient_clip", "training.optimizer.weight_decay"),
+        *("model.dropout", "transfer_learning.input_scale", "transfer_learning.initializer_factor"),
+    )
+)
+
+
+def cautions_of(tmp_path, text, *, seed=0):
+    return load_study(write_space(tmp_path, HEAD + ARMS + text), seed=seed).cautions
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_eight_configurations_of_the_default_settings_run_with_a_warning(tmp_path, seed):
+    (text,) = cautions_of(tmp_path, f"{FIVE}design: {{configurations: 8, seeds: 2}}\n", seed=seed)
+
+    assert text == (
+        "claim 1 will be NOT EVALUABLE: it needs 16 configurations, got 8; 8 cannot tell lr from "
+        "lm_name_or_path, freeze_lm_epochs from patch_len; design: {looks: [16, 32]} would do"
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "design"),
+    [
+        pytest.param(FIVE, "{configurations: 16, seeds: 1}", id="16 for 5 settings"),
+        pytest.param(FIVE, "{looks: [16, 32]}", id="with looks"),
+        pytest.param(FIVE + SIXTH, "{looks: [32, 64]}", id="32 for 6 settings"),
+        pytest.param(
+            FIVE + SIXTH.replace("high: 0.3", "high: 0.1"), "{looks: [16]}", id="a single value"
+        ),
+        pytest.param(
+            FIVE + SIXTH.replace("}", ", when: {transfer_learning.patch_len: 8}}"),
+            "{looks: [16]}",
+            id="a condition",
+        ),
+    ],
+)
+def test_settings_that_can_be_told_apart_need_no_warning(tmp_path, parameters, design):
+    assert cautions_of(tmp_path, f"{parameters}design: {design}\n") == []
+
+
+def test_looks_that_begin_too_early_for_the_settings_say_what_would_do(faults):
+    (line,) = faults(f"{HEAD}{ARMS}{FIVE}{SIXTH}design: {{looks: [16, 32]}}\n")
+
+    assert line.startswith("12: design.looks: must begin with 32 for 6 settings, got 16")
+    assert line.endswith("; write looks: [32, 64]")
+
+
+def test_pairs_of_settings_that_a_first_look_cannot_tell_apart_are_named(faults, tmp_path):
+    text = f"{HEAD}{ARMS}{FIVE}{SIXTH}{EVER_MORE}"
+
+    (line,) = faults(f"{text}design: {{looks: [32]}}\n")
+
+    assert "18: design.looks: must begin with 64 for 12 settings, got 32, which cannot tell" in line
+    assert " from " in line
+    enough = load_study(write_space(tmp_path, f"{text}design: {{looks: [64]}}\n"))
+    assert enough.cautions == []
+
+
+@pytest.mark.parametrize(
+    ("options", "design", "fault"),
+    [
+        pytest.param(
+            "[4, 8]",
+            "{looks: [16]}",
+            "design.looks: must hold at least 12 distinct configurations, got 8 among 16 points",
+            id="few with looks",
+        ),
+        pytest.param(
+            "[4]",
+            "{configurations: 8, seeds: 1}",
+            "design.configurations: must hold at least 2 distinct configurations, got 1 among 8",
+            id="a single one without",
+        ),
+    ],
+)
+def test_a_design_of_few_distinct_configurations_is_refused(faults, options, design, fault):
+    freeze = "  transfer_learning.freeze_lm_epochs: {type: int, low: 0, high: 3}\n"
+    space = f"space:\n  transfer_learning.patch_len: {{type: choice, options: {options}}}\n"
+
+    (line,) = faults(f"{HEAD}{ARMS}{space}{freeze if '8' in options else ''}design: {design}\n")
+
+    assert fault in line
+    assert "give the space more values" in line
+
+
+def test_fewer_distinct_configurations_than_asked_for_are_said(tmp_path):
+    space = (
+        "space:\n"
+        "  transfer_learning.patch_len: {type: choice, options: [4, 8]}\n"
+        "  transfer_learning.freeze_lm_epochs: {type: int, low: 0, high: 1}\n"
+    )
+
+    first, _ = cautions_of(tmp_path, f"{space}design: {{configurations: 8, seeds: 2}}\n")
+
+    assert first == "4 distinct configurations of 8 points"

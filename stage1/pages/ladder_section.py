@@ -87,7 +87,7 @@ def ladder_blocks(tables: RunTables, evaluation: Evaluation) -> list[Block]:
     ladder = rungs({arm: loss[:, :, -1] for arm, loss in scores.log_loss.items()}, roles)
     if not ladder:
         return []
-    header = ["arm", "what is left of pretraining", "configs", f"{LOSS} to random", "95 %"]
+    header = ["arm", "what is left of pretraining", "configs", f"{LOSS} / random", "95 %"]
     return [
         Heading("From random to pretrained"),
         Table([*header, "way", "95 %"], list(map(_row, ladder)), numbers_from=2, stacked=True),
@@ -106,15 +106,16 @@ def _row(rung: Rung) -> list[Inline]:
     ratio, way = rung.ratio, rung.way
     loss = "" if ratio.low == ratio.high else numbers.ratio_interval(ratio.low, ratio.high)
     ends = f"[{_place(way.low)}, {_place(way.high)}]" if way.bounded else "open"
+    place = _place(way.estimate) if way.bounded else numbers.UNDEFINED
     return [
         *(rung.arm, rung.left, str(rung.configurations)),
         *(numbers.ratio(ratio.estimate), loss),
-        *(_place(way.estimate), "" if np.isclose(way.low, way.high) else ends),
+        *(place, "" if np.isclose(way.low, way.high) else ends),
     ]
 
 
 def _place(way: float) -> str:
-    return numbers.number(round(way, 2) + 0.0, digits=2)  # -0.001 is 0.00
+    return numbers.number(round(way, 2) + 0.0, digits=2)  # what rounds to -0 is 0
 
 
 def _reading(ladder: list[Rung]) -> str:
@@ -123,8 +124,8 @@ def _reading(ladder: list[Rung]) -> str:
     if not top.way.bounded:
         return (
             f"{top.arm} is not clearly apart from {ladder[0].arm} here, so there is no way from "
-            f"one to the other to measure: every interval of it is open. What each arm's {LOSS} is "
-            "to that of random weights stands all the same."
+            f"one to the other to measure: every interval of it is open. The {LOSS} of each arm "
+            f"divided by that of {ladder[0].arm} can be read all the same."
         )
     direction = "less" if top.ratio.high < 1 else "more"
     away = [rung.arm for rung in between if rung.way.low > 0]

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from stage1.base.metric_table import CORRELATION
 from stage1.base.text import plural
-from stage1.claims.aggregates import Band, interquartile_mean_band
+from stage1.claims.aggregates import Band, interquartile_mean_band, no_band
 from stage1.claims.intervals import Values
 from stage1.claims.judge import Evaluation
 from stage1.claims.ranks import LEAST_CONFIGURATIONS, early_tau, selection_regret, tau_ceiling
@@ -29,7 +30,6 @@ from stage1.pages.figures.drawn import (
     legend_of,
     mark_place,
     new_figure,
-    new_panel,
     scale_metric,
     shortened,
 )
@@ -38,7 +38,9 @@ from stage1.run.summary import baseline_value
 
 CURVES, CURVES_TITLE = "learning_curves", "How fast and how far each arm learns"
 SIGNAL, SIGNAL_TITLE = "early_signal", "How early the final ranking of configurations shows"
-STEPS, STEPS_TITLE = "relative_steps", "How far an epoch moves the T5's weights for their size"
+STEPS, STEPS_TITLE = "relative_steps", "How far each epoch moves the T5's weights"
+_MOST_BANDS = 4
+"""More arms than this have no bands of their levels, which the learning rate makes wide."""
 _SEED = 20263  # any number: the bands of a table are always the same
 _LEAST_REGRET = 0.01
 """The axis of the regret reaches at least so far."""
@@ -163,47 +165,70 @@ def curves_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
 # Steps of the weights -----------------------------------------------------------------------------
 
 
-def relative_steps(tables: RunTables, scores: Scores) -> dict[str, Band]:
-    """Median and middle half over configurations of the steps while the T5 learns, by arm.
+def relative_steps(tables: RunTables, scores: Scores) -> pd.DataFrame:
+    """Steps of the T5's weights while it learns: a row per epoch and configuration, arms across.
 
-    Of the arms that have a T5, (epochs) each; NaN in epochs in which no configuration's learns.
+    Means over seeds. Of the arms that have a T5; no column where no step was recorded.
     """
     curves = tables.curves.reindex(columns=["stage", "arm", "config_id", "epoch", RELATIVE_STEP])
     of_design = (curves["stage"] == DESIGN) & curves["config_id"].isin(scores.configurations)
     learning = curves[of_design & (curves[RELATIVE_STEP] > 0)]
-    by_configuration = learning.groupby(["arm", "epoch", "config_id"])[RELATIVE_STEP].mean()
-    quartiles = (
-        by_configuration.groupby(["arm", "epoch"]).quantile(np.array([0.5, 0.25, 0.75])).unstack()
-    )
+    steps = learning.groupby(["epoch", "config_id", "arm"])[RELATIVE_STEP].mean().unstack()
+    return steps.reindex(columns=[arm for arm in scores.correlation if arm in steps])
+
+
+def middle_halves(steps: pd.DataFrame, epochs: NDArray[np.int64]) -> dict[str, Band]:
+    """Median and quartiles over configurations by arm, (epochs) each; NaN where there is none."""
+    quartiles = steps.groupby("epoch").quantile(np.array([0.5, 0.25, 0.75]))
     return {
-        arm: Band(*quartiles.loc[arm].reindex(scores.epochs).to_numpy(dtype=float).T)
-        for arm in scores.correlation
-        if arm in quartiles.index
+        str(arm): Band(*quartiles[arm].unstack().reindex(epochs).to_numpy(dtype=float).T)
+        for arm in steps
     }
 
 
 def steps_figures(tables: RunTables, evaluation: Evaluation) -> list[DrawnFigure]:
-    """The relative steps; no figure of a run of an earlier version, which has none."""
+    """The relative steps, and below them their ratio to the random arm's.
+
+    No figure of a run of an earlier version, which has none.
+    """
     scores = evaluation.scores
-    steps = relative_steps(tables, scores)
-    if not steps:
+    steps, arms = relative_steps(tables, scores), list(scores.correlation)
+    if steps.empty:
         return []
-    figure, axes = new_panel(STEPS_TITLE, height=3.8)
-    draw_curves(axes, scores.epochs.astype(float), steps, arms=list(scores.correlation))
-    axes.set_yscale("log")
-    axes.set_ylabel("|dW| / |W| in an epoch")
-    axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(axis="y")
-    legend_of(figure, axes)
-    caption = (
-        "Distance of the T5's weights from where they were an epoch before, over their length then "
-        "(Frobenius norms): median and middle half of the configurations, in epochs in which the "
-        "T5 learns. AdamW moves every weight by about the learning rate, however large the weight "
-        "is: the same learning rate is not the same step for weights of another size, so arms may "
-        "differ by that alone."
+    levels = middle_halves(steps, scores.epochs)
+    if len(levels) > _MOST_BANDS:
+        levels = {arm: no_band(band.estimate) for arm, band in levels.items()}
+    reference = tables.registration.roles.get(RANDOM)
+    panels = [("|dW| / |W| in an epoch", levels)]
+    if reference in steps and len(levels) > 1:
+        ratios = steps.div(steps[reference], axis=0).drop(columns=reference)
+        panels.append((f"times {reference}'s", middle_halves(ratios, scores.epochs)))
+    figure = new_figure(STEPS_TITLE, height=3.0 * len(panels))
+    every = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (label, curves) in zip(every, panels, strict=True):
+        draw_curves(axes, scores.epochs.astype(float), curves, arms=arms)
+        axes.set_ylabel(label)
+        axes.grid(axis="y")
+    every[0].set_yscale("log")
+    every[-1].set_xlabel("epoch")
+    every[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    legend_of(figure, every[0])
+    return [DrawnFigure(STEPS, STEPS_TITLE, _steps_caption(len(panels), reference), figure, "")]
+
+
+def _steps_caption(panels: int, reference: str | None) -> str:
+    ratios = (
+        f" Bottom: the same divided by {reference}'s step with the same settings."
+        if panels > 1
+        else ""
     )
-    return [DrawnFigure(STEPS, STEPS_TITLE, caption, figure, "")]
+    return (
+        "Distance of the T5's weights from where they were an epoch before, over their length then "
+        "(Frobenius norms): median of the configurations and, where bands are drawn, their middle "
+        f"half, in epochs in which the T5 learns.{ratios} AdamW moves every weight by about the "
+        "learning rate, however large the weight is: the same learning rate is not the same step "
+        "for weights of another size, and arms may differ by that alone."
+    )
 
 
 # Early signal -------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from stage1.pages.figures.learning import (
     early_signals,
     learning_curves,
     learning_differences,
+    middle_halves,
     relative_steps,
     steps_figures,
 )
@@ -151,8 +152,8 @@ def with_steps(tables, steps):
     return tables._replace(curves=tables.curves.assign(lm_relative_step=values))
 
 
-def made_tables():
-    arms = ("pretrained", "random", "vanilla")
+def made_tables(*arms):
+    arms = arms or ("pretrained", "random", "vanilla")
     return study_tables({arm: arm_scores(np.full((5, 2), 0.5)) for arm in arms})
 
 
@@ -168,7 +169,9 @@ def steps_of(arm, config_id, epoch):
 def test_relative_steps_are_median_and_middle_half_of_the_configurations_whose_t5_learns():
     tables = with_steps(made_tables(), steps_of)
 
-    steps = relative_steps(tables, scores_of(tables))
+    scores = scores_of(tables)
+
+    steps = middle_halves(relative_steps(tables, scores), scores.epochs)
 
     assert list(steps) == ["pretrained", "random"]
     of_learning, of_all = [0.01, 0.03, 0.05], [0.01, 0.02, 0.03, 0.04, 0.05]
@@ -187,7 +190,13 @@ def test_the_figure_of_relative_steps_says_why_they_differ_and_is_there_only_wit
 
     assert figure.name == "relative_steps"
     assert "not the same step for weights of another size" in figure.caption
-    (axes,) = figure.figure.axes
-    assert axes.get_yscale() == "log"
+    levels, ratios = figure.figure.axes
+    assert levels.get_yscale() == "log"
+    labels = ratios.get_legend_handles_labels()
+    (pretrained,) = labels[0]
+    assert labels[1] == ["pretrained"]
+    assert pretrained.get_ydata()[1:] == pytest.approx([0.5, 0.5])
+    (alone,) = steps_figures(with_steps(made_tables("pretrained"), steps_of), evaluation)
+    assert len(alone.figure.axes) == 1
     assert steps_figures(tables, evaluation) == []
     assert steps_figures(with_steps(tables, lambda *_: math.nan), evaluation) == []

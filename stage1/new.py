@@ -15,13 +15,17 @@ from stage1 import __version__
 from stage1.base.errors import ConfigError, ResultsError
 from stage1.base.files import atomic_path, must_be_writable
 from stage1.base.terminal import run_command
-from stage1.base.text import shown
+from stage1.base.text import plural, shown
 from stage1.config import Config, Section, check_config, load_config, with_values
+from stage1.config.data import BUNDLED
+from stage1.config.predecessor import read_predecessor
 from stage1.config.yaml_source import YamlSource, existing_file, load_yaml, shipped, space_names
 from stage1.run.folder import RunFolder
 from stage1.run.resolved_space import read_space
 from stage1.study.space import LONGEST_NAME, NAME_PATTERN, Space
 
+DEFAULT = "transfer"
+"""The space that is copied unless another is named."""
 SPACE_FILE = "space.yaml"
 CONFIG_FILE = "config.yaml"
 _WIDTH = 90
@@ -37,10 +41,11 @@ def new(
         typer.Option(
             "--from",
             metavar="SPACE",
-            help=f"Which to copy: {', '.join(space_names())}, or a run folder.",
+            help=f"Which to copy: {', '.join(space_names())}, or a run folder; or a configuration "
+            "in YAML, the predecessor's too.",
             autocompletion=space_names,
         ),
-    ] = "transfer",
+    ] = DEFAULT,
 ) -> None:
     """Begin a study of your own: the space of another, copied to be edited.
 
@@ -48,8 +53,8 @@ def new(
     trials with every key, its value and what it means.
     """
     spaces = shipped("search_spaces")
-    if source not in spaces and not os.path.isdir(source):
-        wanted = f"one of {', '.join(spaces)} or a run folder"
+    if source not in spaces and not os.path.exists(source):
+        wanted = f"one of {', '.join(spaces)}, a run folder or a configuration in YAML"
         raise ConfigError(f"--from must be {wanted}, got {shown(source)}")
     _check_name(name, list(spaces))
     folder = Path(name)
@@ -57,10 +62,13 @@ def new(
         raise ResultsError(
             f"{folder}: must not exist yet; give another name, or edit what is there"
         )
+    notes: list[str] = []
     if source in spaces:
         texts = own_files(spaces[source], name=name)
-    else:
+    elif os.path.isdir(source):
         texts = own_files_of_run(RunFolder(Path(source)), name=name)
+    else:
+        texts, notes = own_files_of_config(Path(source), name=name)
     with (
         must_be_writable(folder, advice="make room or go elsewhere"),
         atomic_path(folder) as made,
@@ -68,9 +76,23 @@ def new(
         made.mkdir()
         for file, text in texts.items():
             (made / file).write_text(text, encoding="utf-8")
-    print(f"wrote {folder / SPACE_FILE} and {folder / CONFIG_FILE}; edit them, then")
-    for command, meaning in (("plan", "what it takes"), ("tune", "run it")):
-        print(f"    stage1 {command} {folder / SPACE_FILE}    # {meaning}")
+    print("\n".join([*notes, *_next_steps(folder, texts)]))
+
+
+def _next_steps(folder: Path, texts: dict[str, str]) -> list[str]:
+    """What was written, the commands that use it, and the bars that they use."""
+    data_dir = yaml.safe_load(texts[CONFIG_FILE])["data"]["data_dir"]
+    bars = "the bundled bars" if data_dir in (None, BUNDLED) else f"the bars in {data_dir}"
+    commands = {"plan": "what it takes", "tune": "run it"}
+    file = SPACE_FILE
+    if SPACE_FILE not in texts:
+        commands, file = {"train": "run it"}, CONFIG_FILE
+    return [
+        f"wrote {' and '.join(str(folder / name) for name in texts)}; edit them, then",
+        *(f"    stage1 {name} {folder / file}    # {text}" for name, text in commands.items()),
+        f"They use {bars}; for others set data.data_dir in {folder / CONFIG_FILE} or give "
+        "--data-dir.",
+    ]
 
 
 def own_files(space: Path, *, name: str) -> dict[str, str]:
@@ -109,6 +131,42 @@ def own_files_of_run(run: RunFolder, *, name: str) -> dict[str, str]:
     text = f"# Begun as a copy of {run.path}, stage1 {__version__}:\n"
     text += yaml.safe_dump(renamed | copied, sort_keys=False)
     return {SPACE_FILE: text, CONFIG_FILE: _config_text(config, str(run.path))}
+
+
+def own_files_of_config(path: Path, *, name: str) -> tuple[dict[str, str], list[str]]:
+    """The same from a configuration, the predecessor's or ours; and what to know about its keys.
+
+    Its space is that of the default study around its values; a configuration without a language
+    model has none.
+
+    Raises:
+        ConfigError: As `read_predecessor`.
+    """
+    read = read_predecessor(path)
+    notes = [f"{plural(read.kept, 'key')} of {path} kept as they are."]
+    for title, lines in (("In other words here", read.changed), ("No counterpart", read.left)):
+        notes += [f"{title} ({plural(len(lines), 'key')}):", *lines] if lines else []
+    texts = {CONFIG_FILE: _config_text(read.config, str(path))}
+    if read.config.transfer_learning.use_pretrained_lm:
+        values = _space_around(read.config) | {"name": name, "base": CONFIG_FILE}
+        header = f"# Around {path}, arms and search of {DEFAULT}, stage1 {__version__}:\n"
+        texts = {SPACE_FILE: header + yaml.safe_dump(values, sort_keys=False)} | texts
+    return texts, notes
+
+
+def _space_around(config: Config) -> dict[str, Any]:
+    """The default study, with a configuration's own language model, horizon and rates."""
+    values = load_yaml(shipped("search_spaces")[DEFAULT]).values
+    rate, horizon = config.training.optimizer.lr, config.training.epochs
+    space = values["space"]
+    del space["transfer_learning.lm_name_or_path"]
+    low, high = (float(f"{bound:.2g}") for bound in (rate / 3, rate * 3))
+    space["training.optimizer.lr"] |= {"low": low, "high": high}
+    space["transfer_learning.freeze_lm_epochs"]["high"] = min(3, horizon - 1)
+    lengths = {*space["transfer_learning.patch_len"]["options"], config.transfer_learning.patch_len}
+    fitting = [length for length in sorted(lengths) if config.data.seq_len % length == 0]
+    space["transfer_learning.patch_len"]["options"] = fitting
+    return values | {"horizon_epochs": horizon}
 
 
 def _config_text(config: Config, source: str) -> str:

@@ -16,7 +16,8 @@ from stage1.config import Config, load_config, with_values
 from stage1.config.yaml_source import space_names
 from stage1.new import commented_yaml, new
 from stage1.run.folder import RunFolder
-from stage1.study.study import load_study, space_yaml
+from stage1.study.study import language_model_names, load_study, space_yaml
+from stage1.train import train
 
 
 @pytest.fixture(autouse=True)
@@ -121,8 +122,8 @@ def test_an_unknown_source_is_one_line_that_lists_those_there_are(call, folder, 
 
     assert status == 2
     assert err == (
-        "error: --from must be one of ladder, series, smoke, transfer, transfer_full or a run "
-        f"folder, got '{source}'\n"
+        "error: --from must be one of ladder, series, smoke, transfer, transfer_full, a run folder "
+        f"or a configuration in YAML, got '{source}'\n"
     )
     assert os.listdir(folder) == []
 
@@ -144,6 +145,68 @@ def test_a_study_that_has_run_is_begun_again_under_a_new_name(call):
     assert mine.config == with_values(study.config, bars)
     begun = "# Begun as a copy of runs/theirs, stage1 "
     assert Path("mine/space.yaml").read_text().startswith(begun)
+
+
+OLD = """\
+data: {seq_len: 48, timeframes: [m1, m5], data_dir: "../bars", stats_file: "stats.json"}
+training: {epochs: 1, optimizer: {lr: 6.0e-3}, t5_lr_top: 6.0e-4}
+transfer_learning: {use_pretrained_lm: true, lm_name_or_path: "t5-small", patch_len: 12}
+"""
+
+
+def test_a_configuration_of_the_predecessor_begins_a_study_around_its_values(call, call_command):
+    Path("old.yaml").write_text(OLD)
+
+    status, out, err = call("mine", "--from", "old.yaml")
+
+    assert (status, err) == (0, "")
+    assert "old.yaml:1: data.stats_file: statistics are those of the training split" in out
+    assert "old.yaml:2: training.t5_lr_top -> transfer_learning.lm_learning_rate_factor: 0.1" in out
+    assert "They use the bars in ../bars; for others set data.data_dir in mine/config.yaml" in out
+    study = load_study(Path("mine/space.yaml"))
+    assert (study.config.data.seq_len, study.config.data.data_dir) == (48, "../bars")
+    assert study.space.horizon_epochs == 1
+    rate = study.space.space["training.optimizer.lr"]
+    assert (rate.low, rate.high) == (2e-3, 1.8e-2)
+    assert study.space.space["transfer_learning.patch_len"].options == (8, 12, 16)
+    assert language_model_names(study) == ["t5-small"]
+    status, table, err = call_command(train, "mine/config.yaml", "--dry-run")
+    assert (status, err) == (0, "")
+    assert "Parameters: t5-small, 2 timeframes" in table
+
+
+def test_a_configuration_without_a_language_model_gets_no_study(call):
+    Path("old.yaml").write_text("transfer_learning: {use_pretrained_lm: false}\n")
+
+    _, out, _ = call("mine", "--from", "old.yaml")
+
+    assert os.listdir("mine") == ["config.yaml"]
+    assert "    stage1 train mine/config.yaml" in out
+    assert "space.yaml" not in out
+
+
+def test_a_configuration_that_cannot_be_one_of_ours_leaves_nothing(call):
+    Path("old.yaml").write_text("model: {tf_stem: {kernel_size: 4}}\n")
+
+    status, out, err = call("mine", "--from", "old.yaml")
+
+    assert (status, out) == (2, "")
+    assert err == "error: old.yaml:1: model.stem.kernel: must be odd, got 4\n"
+    assert os.listdir() == ["old.yaml"]
+
+
+def test_the_next_commands_use_the_bars_of_the_study_that_was_copied(call):
+    run = RunFolder(Path("theirs"))
+    run.path.mkdir()
+    data = {"data": {"data_dir": "data/mine", "fingerprint": "0" * 64}}
+    run.space.write_text(space_yaml(load_study(Path("smoke")), data))
+
+    _, out, _ = call("mine", "--from", "theirs")
+
+    config = load_study(Path("mine/space.yaml")).config
+    assert (config.data.data_dir, config.data.sha256) == ("data/mine", "0" * 64)
+    assert "They use the bars in data/mine; " in out
+    assert "They use the bundled bars; " in call("other")[1]
 
 
 def test_the_space_of_a_study_that_has_run_says_how_to_begin_one_like_it():

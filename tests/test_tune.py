@@ -72,7 +72,7 @@ def test_check_of_a_sound_space_is_a_line_and_what_it_leaves_open_and_leaves_not
     assert (status, err) == (0, "")
     assert re.fullmatch(
         rf"{re.escape(str(SMOKE))}: sound\. [\d,]+ training and [\d,]+ validation windows; "
-        r"language models: english-t5-nano\.\n"
+        r"language models: english-t5-nano\. A full trial .*\.\n"
         r"Warning: claim 1 will be NOT EVALUABLE: it needs 16 configurations, got 4; [^\n]*\n",
         out,
     )

@@ -62,6 +62,7 @@ from stage1.plan.texts import (
 from stage1.run.columns import PRETRAINED, RANDOM
 from stage1.run.folder import RunFolder
 from stage1.run.registration import COST_MARGIN, COST_ROUNDS
+from stage1.study.inputs import windows_seen_text
 from stage1.study.space import Resources
 from stage1.study.stages import expected_by_stage
 from stage1.study.study import Study, language_model_names, load_study
@@ -112,6 +113,7 @@ def plan(
     run = RunFolder(out / study.space.name)
     by_stage = expected_by_stage(study, {})
     console.print(trials_table(study, by_stage))
+    show_line(console, windows_seen_text(config, len(windows.split.training.ends)))
     for caution in study.cautions:
         show_line(console, f"Warning: {caution}.", style="yellow")
     if no_timing:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from stage1.config import with_values
+from stage1.base.text import plural
+from stage1.config import Config, with_values
 from stage1.data.bars import Bars, fingerprint
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_data
@@ -15,6 +17,10 @@ from stage1.study.comparison import Comparison
 from stage1.study.study import Study, language_model_names
 
 AnyStudy = TypeVar("AnyStudy", Study, Comparison)
+HORIZON = "horizon_epochs"
+"""Key of a space that sets the epochs of a full trial."""
+ENOUGH_SEEN = 0.5
+"""Share of the training windows from which no advice is given: neighbours overlap."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +47,55 @@ class StudyInputs(Generic[AnyStudy]):
         return (
             f"{len(split.training.ends):,} training and {len(split.validation.ends):,} validation "
             "windows; language models: "
-            f"{', '.join(model.name for model in self.language_models) or 'none'}."
+            f"{', '.join(model.name for model in self.language_models) or 'none'}. "
+            + windows_seen_text(self.study.config, len(split.training.ends), horizon=self._horizon)
         )
+
+    @property
+    def _horizon(self) -> str:
+        return HORIZON if isinstance(self.study, Study) else "training.epochs"
+
+
+def windows_seen_text(config: Config, windows: int, *, horizon: str = HORIZON) -> str:
+    """What share of the training windows a full trial sees, and which values would show it all.
+
+    Args:
+        config: Of a trial; its epochs are the horizon.
+        windows: Of the training side, at least one.
+        horizon: Key that the epochs are set by.
+    """
+    training, data = config.training, config.data
+    if training.batch_size == "auto":  # each arm sets its own
+        return ""
+    seen = training.epochs * training.steps_per_epoch * training.windows_per_step
+    text = (
+        f"A full trial ({plural(training.epochs, 'epoch')} of "
+        f"{plural(training.steps_per_epoch, 'step')} of "
+        f"{plural(training.windows_per_step, 'window')}) "
+    )
+    if seen >= windows:
+        return f"{text}sees each of the {windows:,} training windows {seen / windows:.1f} times."
+    share, short = seen / windows, windows / seen
+    text += f"sees {seen:,} of {windows:,} training windows, {_share(share)}"
+    if share > ENOUGH_SEEN:
+        return f"{text}."
+    minutes = data.seq_len * (1 if config.model.async_sampler else data.minutes[0])
+    stride = min(math.ceil(data.stride * short), max(minutes, data.stride))
+    thinned = (
+        f"; or, at the same work, {_share(min(share * stride / data.stride, 1))} of those that "
+        f"data.stride {stride:,} leaves, which overlap less"
+    )
+    return (
+        f"{text}. All of them are seen with training.steps_per_epoch "
+        f"{math.ceil(training.steps_per_epoch * short):,}, training.batch_size "
+        f"{math.ceil(training.windows_per_step * short):,} or {horizon} "
+        f"{math.ceil(training.epochs * short):,}, at {short:.0f} times the work"
+        f"{thinned if stride > data.stride else ''}."
+    )
+
+
+def _share(share: float) -> str:
+    return "all" if share == 1 else f"{share:.0%}" if share >= 0.1 else f"{share:.1%}"
 
 
 def load_inputs(study: Study, data_dir: str | Path | None) -> StudyInputs[Study]:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stage1.base.errors import DataError
 from stage1.base.steps import Step
-from stage1.base.text import plural
+from stage1.base.text import brief, plural
 from stage1.data.bars import UNREADABLE, Bars, Fault, Repair, Rows, faults_where
 from stage1.data.plausibility import in_future, standing_still, unlikely
 
@@ -19,6 +21,7 @@ SHOWN = 20
 """At most this many faults are written out; the rest are counted."""
 LARGEST = 1e100
 """Of a series' values; the squares of larger ones would not be finite."""
+SYMBOLS_SHOWN = 3
 SMALL_SHARE = 0.01
 """Of a file's rows may be dropped for other faults than empty cells."""
 FEW_ROWS = 2
@@ -62,6 +65,30 @@ def format_time(seconds: int) -> str:
 def no_rows(path: Path, row: str) -> DataError:
     """That a file has no rows that could become bars or steps."""
     return DataError(f"{path}: must hold {row}s, got none; give a file with rows of {row}s")
+
+
+def require_one_symbol(path: Path, column: pa.ChunkedArray, place: Callable[[int], str]) -> None:
+    """All rows must be of one symbol; those without a name do not count.
+
+    Args:
+        path: The file.
+        column: (rows,) names, encoded by a dictionary.
+        place: Where a row, from 0, stands in the file.
+
+    Raises:
+        DataError: They are of several.
+    """
+    names = {name for chunk in column.chunks for name in chunk.dictionary.to_pylist() if name}
+    if len(names) < 2:
+        return
+    texts = pc.cast(column, pa.string())
+    first = {name: pc.index(texts, name).as_py() for name in names}
+    some = sorted(first, key=lambda name: first[name])[:SYMBOLS_SHOWN]
+    shown = ", ".join(f"{brief(name)} ({place(first[name])})" for name in some)
+    raise DataError(
+        f"{path}: a file must hold the bars of one symbol, got {len(names):,}: {shown}"
+        f"{', ...' * (len(names) > len(some))}; keep the rows of one"
+    )
 
 
 def bar_rules(minutes: int) -> Rules:

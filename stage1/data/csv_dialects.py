@@ -128,6 +128,14 @@ _LEVELS = ("price", "ticker", "date", "datetime", "time")
 """First cells of the two or three header lines that pandas writes for columns with two levels."""
 
 
+SYMBOLS = {
+    *("symbol", "<symbol>", "ticker", "<ticker>", "tic", "instrument", "instrument name"),
+    *("pair", "currency pair", "product", "product id", "asset", "coin", "stock", "security"),
+    *("isin", "ric", "#ric", "secid", "name"),
+}
+"""Columns, as `plain_name` has them, that say what a bar is of."""
+
+
 class Layout(NamedTuple):
     """How a file is to be read."""
 
@@ -144,6 +152,8 @@ class Layout(NamedTuple):
     """Of those columns."""
     zone: str = ""
     """The clock of the times as the header names it, such as EET in `Time (EET)`."""
+    symbols: tuple[int, ...] = ()
+    """Columns that say what the bars are of, from 0."""
 
 
 def plain_name(cell: str) -> str:
@@ -193,6 +203,7 @@ def find_layout(
                 time,
                 prices,
                 zone="UTC" if header and names[time[0]] == "gmt time" else zone[1] if zone else "",
+                symbols=tuple(n for n, name in enumerate(names) if name in SYMBOLS),
             )
     raise ValueError(_no_dialect(lines, rows, header, dialect, is_time))
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from stage1.base.errors import DataError
 from stage1.base.text import brief, shown
 from stage1.data.bars import Fault, Repair, Rows
-from stage1.data.checks import no_rows
+from stage1.data.checks import no_rows, require_one_symbol
 from stage1.data.csv_dialects import (
     ANY_DIALECT,
     DATE_TEMPLATES,
@@ -276,6 +276,8 @@ def _read_table(path: Path, head: Head, layout: Layout) -> Table:
 
     names = [str(column) for column in range(layout.columns)]
     used = [names[column] for column in (*layout.time, *layout.prices)]
+    symbols = [names[column] for column in layout.symbols]
+    kinds = dict.fromkeys(symbols, pa.dictionary(pa.int32(), pa.string()))
     if layout.header == len(head.lines):
         return Table({}, np.empty(0, np.int64), [])
 
@@ -296,8 +298,8 @@ def _read_table(path: Path, head: Head, layout: Layout) -> Table:
                     invalid_row_handler=handler,
                 ),
                 pyarrow.csv.ConvertOptions(
-                    include_columns=used,
-                    column_types=dict.fromkeys(used, pa.string()),
+                    include_columns=[*used, *symbols],
+                    column_types=kinds | dict.fromkeys(used, pa.string()),
                     strings_can_be_null=False,
                 ),
             )
@@ -312,11 +314,14 @@ def _read_table(path: Path, head: Head, layout: Layout) -> Table:
         raise DataError(
             f"{path}: must be text with one bar a line, got {brief(str(error))}; mend the file"
         ) from None
+    lines, faults = _number_lines(skip, table.num_rows, ragged)
+    for name in symbols:
+        require_one_symbol(path, table.column(name), lambda row: f"line {lines[row]}")
     columns = [table.column(name) for name in used]
     time, prices = columns[: len(layout.time)], columns[len(layout.time) :]
     joined = time[0] if len(time) == 1 else pc.binary_join_element_wise(*time, " ")
     texts = dict(zip(("time", *layout.names), (joined, *prices), strict=True))
-    return _without_blank_lines(texts, *_number_lines(skip, table.num_rows, ragged))
+    return _without_blank_lines(texts, lines, faults)
 
 
 def _require_text(path: Path, head: Head) -> None:

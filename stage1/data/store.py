@@ -18,7 +18,8 @@ from stage1.base.errors import DataError
 from stage1.base.steps import FINEST_OF_SERIES, Step
 from stage1.base.text import brief, shown
 from stage1.data.bars import PRICES, UNREADABLE, Bars, Rows
-from stage1.data.csv_dialects import TIME, UNIX_UNITS, find_columns
+from stage1.data.checks import require_one_symbol
+from stage1.data.csv_dialects import SYMBOLS, TIME, UNIX_UNITS, find_columns, plain_name
 from stage1.data.times import (
     UTC,
     Clock,
@@ -66,6 +67,8 @@ def read_parquet(
     named = own or row == "step"
     stamps, columns = ((TIME,), names) if named else _columns_of_bars(path)
     table = _read_columns(path, (*stamps, *columns))
+    if not named:
+        _require_one_symbol(path)
     lines = np.arange(1, table.num_rows + 1)
     stamp = table.column(stamps[0]) if len(stamps) == 1 else _joined(table, stamps)
     if clock.by_date and clock.zone == "UTC" and getattr(stamp.type, "tz", None):
@@ -175,6 +178,14 @@ def _columns_of_bars(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         return find_columns(table.column_names, first_row, is_time=is_time)
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
+
+
+def _require_one_symbol(path: Path) -> None:
+    for name in read_schema(path).names:
+        if plain_name(name) in SYMBOLS:
+            column = pc.cast(_read(path, (name,)).column(name), pa.string())
+            encoded = pa.chunked_array([chunk.dictionary_encode() for chunk in column.chunks])
+            require_one_symbol(path, encoded, lambda row: f"row {row + 1}")
 
 
 def _joined(table: pa.Table, names: tuple[str, ...]) -> pa.ChunkedArray:

@@ -26,6 +26,8 @@ SMALL_SHARE = 0.01
 """Of a file's rows may be dropped for other faults than empty cells."""
 FEW_ROWS = 2
 """May be so even in short files, if they are not more than half."""
+STREAK = 10
+"""Lines in a row of which it is not chance that they contradict others of their times."""
 ON_STEP, LONGEST_STEP = 0.75, 10_080
 """Share of rows that lie a longer step apart from which on it is theirs; and how long, a week of
 minutes, such a step may be."""
@@ -36,7 +38,7 @@ ORDER = (
 PLAIN_NUMBERS = "write prices as plain numbers above 0, such as 45100.5, or leave them empty"
 CONTRADICTION = (
     "if the file holds several symbols, keep one; if its clock was set back in autumn, name its "
-    "zone with --tz; else it is the first of the rows that is kept"
+    "zone with --tz"
 )
 
 Rules = Callable[[Rows], list[Fault]]
@@ -211,11 +213,16 @@ class TooManyError(DataError):
 def too_many(rows: Rows, faults: Collection[Fault], repair: Repair) -> list[Fault]:
     """The faults that this repair must not take away, as they are more than `SMALL_SHARE`.
 
-    Empty cells do not count: what is not there is a gap.
+    Empty cells do not count: what is not there is a gap. Nor may rows that contradict each other
+    be many in a row, such as an hour of them: which are right is not known.
     """
     doubtful = [fault for fault in faults if fault.repair == repair and fault.instead]
     few = max(SMALL_SHARE * len(rows.lines), min(FEW_ROWS, len(rows.lines) // 2))
-    return doubtful if len(_distinct_lines(doubtful)) > few else []
+    lines = _distinct_lines(doubtful)
+    in_a_row = repair == Repair.DROP_DUPLICATES and (
+        np.isin(lines + STREAK - 1, lines).any() if len(lines) >= STREAK else False
+    )
+    return doubtful if len(lines) > few or in_a_row else []
 
 
 def _distinct_lines(faults: Collection[Fault]) -> NDArray[np.int64]:
@@ -230,6 +237,8 @@ def _require_few(rows: Rows, faults: Collection[Fault], repair: Repair) -> None:
             f"--repair {repair} must drop at most {SMALL_SHARE:.0%} of {len(rows.lines):,} rows "
             "for other faults than empty cells"
         )
+        if repair == Repair.DROP_DUPLICATES:
+            rule = f"--repair {repair} must not choose between many rows of one time that differ"
         raise TooManyError(_describe(rows, many, rule, advice), advice)
 
 

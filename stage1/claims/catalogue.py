@@ -147,7 +147,7 @@ SENSITIVITY = Definition(
     claimed=0.20,
     estimand="1 - what tuning is worth in first / second: E[best of 3 - middle of 3] of "
     "-log val_loss at the horizon",
-    subject="what tuning is worth (the best of three configurations minus the middle one)",
+    subject="what tuning is worth (best of three minus the middle one)",
     more="smaller",
     less="larger",
     statistic=sensitivity,

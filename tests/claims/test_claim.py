@@ -36,7 +36,12 @@ OPEN, ENDLESS = Interval(0.1, -0.05, 0.25, 0.2), Interval(0.1, -math.inf, math.i
 @pytest.mark.parametrize(
     ("definition", "effect", "verdict", "words"),
     [
-        (SENSITIVITY, UP, "DIRECTION ONLY", "what tuning is worth (the best of three"),
+        (
+            SENSITIVITY,
+            UP,
+            "DIRECTION ONLY",
+            "minus the middle one) is 25.0% smaller than",
+        ),
         (EARLY_GAIN, UP, "DIRECTION ONLY", "val_correlation at the early epoch is 25.0% higher"),
         (FINAL_GAIN, UP, "DIRECTION ONLY", "the claimed size (10%) is not"),
         (STABILITY, UP, "DIRECTION ONLY", "the variance between seeds is 25.0% smaller"),

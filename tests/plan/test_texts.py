@@ -226,9 +226,9 @@ def test_no_cell_of_the_widest_table_is_cut_at_80_columns():
     [
         pytest.param(
             made_outlook(SENSITIVITY, needed=256),
-            "1 sensitivity: not seen with 8 configurations, however much smaller the spread "
-            "between hyperparameter configurations is; 20% is claimed, which 256 configurations "
-            "would see.",
+            "1 sensitivity: not seen with 8 configurations, however much smaller what tuning is "
+            "worth (best of three minus the middle one) is; 20% is claimed, which 256 "
+            "configurations would see.",
             id="nothing is seen, a larger design would",
         ),
         pytest.param(
@@ -268,9 +268,9 @@ def test_no_cell_of_the_widest_table_is_cut_at_80_columns():
         ),
         pytest.param(
             made_outlook(SENSITIVITY, seen=0.5, needed=64, evaluable=300),
-            "1 sensitivity: seen only if the spread between hyperparameter configurations is at "
-            "least 50% smaller; 20% is claimed, which 64 configurations would see. Only 75% of "
-            "such studies can evaluate it at all.",
+            "1 sensitivity: seen only if what tuning is worth (best of three minus the middle one) "
+            "is at least 50% smaller; 20% is claimed, which 64 configurations would see. Only 75% "
+            "of such studies can evaluate it at all.",
             id="not always evaluable",
         ),
         pytest.param(

@@ -44,7 +44,9 @@ RUN = os.environ.get("STAGE1_RUN", "sample_run")
 tables = read_run(RunFolder(Path(RUN)))
 evaluation, registration = evaluate(tables), tables.registration
 print(f"{tables.space.name}: {registration.configurations} configurations x seeds", end=" ")
-print(f"{registration.seeds}, every interval at {1 - registration.level:.2%} confidence")
+print(registration.seeds)
+for look in evaluation.looks:
+    print(f"look at {look.configurations}: every interval at {1 - look.level:.2%} confidence")
 for caution in cautions(evaluation.warnings, evaluation.deviations):
     print(f"{caution.kind}: {caution.text}")
 
@@ -131,8 +133,11 @@ show("paired_slopes")
 # claimed size, CONTRADICTED that it is below 0. NOT EVALUABLE: the study cannot speak to it.
 # p belongs to that interval, times the number of claims.
 #
-# Attribution asks the same of P against S. Only if P is better there too has it to do with what
-# these weights learned.
+# A design may be looked at several times, each time with more configurations. Every look spends a
+# share of the error rate that was fixed before, so the intervals are wider than those of one look.
+#
+# Attribution asks the same of P against S after SUPPORTED or DIRECTION ONLY. Only if P is better
+# there too has it to do with what these weights learned.
 
 
 # %%
@@ -150,9 +155,17 @@ def show_claim(place):
 
 # %% [markdown]
 # ## 1 Sensitivity
-# $1 - \sigma_P / \sigma_R$, $\sigma^2 = \mathrm{Var}_c(\bar l_c) - \mathrm{mean}_c(s_c^2) / n$:
-# the spread of log val_loss $l$ between configurations $c$, without the noise $s_c^2$ of the $n$
-# seeds. The smaller, the less it matters to choose well.
+# What tuning is worth: somebody who tries three configurations keeps the best of them. How far the
+# middle one lies behind it is the gap, $E[\max_3 - \mathrm{mid}_3]$ of $-l$, $l$ = log val_loss.
+# The claim is about $1 - \mathrm{gap}_P / \mathrm{gap}_R$. The interval is Student's on the
+# logarithm of the ratio, with the jackknife over configurations.
+#
+# The plan's own word is the spread over all configurations. A standard deviation is the number of
+# the one or two worst of them, and no interval of it is both finite and honest. It stands among the
+# further numbers, and so does the count of such cliffs, which the gap hardly feels.
+
+# %%
+show("tuning_value")
 
 # %%
 show_claim("1")
@@ -178,7 +191,8 @@ show_claim("3")
 # %% [markdown]
 # ## 4 Stability
 # $1 - \sum_c s^2_{P,c} / \sum_c s^2_{R,c}$, the variance of log val_loss between seeds inside a
-# configuration, where neither arm diverged.
+# configuration, where neither arm diverged. Pretrained weights do not vary with the seed, so they
+# are compared with one draw of random weights that does not either: an arm of its own.
 
 # %%
 show_claim("4")
@@ -212,8 +226,8 @@ show("verdict_forest")
 
 # %% [markdown]
 # ## What would decide the open ones
-# The number of configurations is a guess from this run's estimate. `python -m stage1.plan` says
-# before a run what a design can see.
+# The reason says what would help, or that the design was not made for the claim. `python -m
+# stage1.plan` says before a run what a design can see.
 
 # %%
 settled = (Verdict.SUPPORTED, Verdict.NOT_SUPPORTED, Verdict.CONTRADICTED)
@@ -229,14 +243,15 @@ display(pd.DataFrame.from_dict(rows, orient="index", columns=["verdict", "becaus
 
 # %%
 PAIRS = ((PRETRAINED, SHUFFLED), (SHUFFLED, RANDOM), (RANDOM_AGAIN, RANDOM))
-roles = {role: arms[arm] for role, arm in registration.roles.items() if arm in arms}
+trained = {arm: one for arm, one in arms.items() if np.isfinite(one.final).any()}
+roles = {role: trained[arm] for role, arm in registration.roles.items() if arm in trained}
 table = {}
 for pair in (pair for pair in PAIRS if set(pair) <= set(roles)):
     for one in evaluation.claims:
         if not one.definition.statistic:
             continue
         first, second = (roles[role] for role in pair)
-        tested = one.definition.judge(first, second, error_rate=registration.level)
+        tested = one.definition.judge(first, second, error_rate=one.level)
         other = one._replace(interval=tested.effect)
         words = f"{effect(other, tested.effect.estimate)} {effect_interval(other)}"
         table.setdefault(" against ".join(pair), {})[one.name] = words
@@ -257,8 +272,9 @@ display(pd.DataFrame.from_dict(names, orient="index").fillna("not available"))
 #   pretraining as such it says nothing.
 # - It compares means over the searched ranges. Other ranges are another question.
 # - INCONCLUSIVE and NOT EVALUABLE are no signs of absence: the study is too small, or mute.
-# - It is computed once, from trials that were fixed before. Looking earlier, adding trials until
-#   it fits, or picking a subset makes it worthless; deviations are at the top.
+# - It is computed at looks that were fixed before, from trials that were fixed before. Looking at
+#   other moments, adding trials until it fits, or picking a subset makes it worthless; deviations
+#   are at the top.
 # - If a warning at the top says that linear interpolation is not beaten, no difference between
 #   arms is about anything useful.
 # - `python -m stage1.claims selftest RUN` tests the tests, on made-up studies like this one.

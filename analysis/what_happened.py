@@ -35,7 +35,9 @@ from stage1.run.summary import (
     best_configuration,
     count_exclusions,
     count_statuses,
+    leaderboard,
     summarize_arms,
+    tie_text,
 )
 
 RUN = os.environ.get("STAGE1_RUN", "sample_run")
@@ -60,7 +62,7 @@ display(count_exclusions(trials))
 # %% [markdown]
 # ## The arms
 # Best, median and spread (standard deviation) are over the design's configurations that completed
-# with every seed, each by its mean over seeds; seconds are those of a trial.
+# with every seed planned for them, each by its mean over seeds; seconds are those of a trial.
 
 # %%
 metric = space.objective.metric
@@ -82,11 +84,21 @@ display(learned.figure or learned.missing)
 
 # %% [markdown]
 # ## The best configuration
-# By mean over seeds, among those that completed with all of them. `python -m stage1.export RUN`
-# writes it to a file that trains alone.
+# By mean over seeds, among those that completed with all seeds planned for them, in the arms that
+# one would train: never a control such as shuffled weights. What differs by less than the noise of
+# a seed is a tie. `python -m stage1.export RUN` writes the best one to a file that trains alone.
 
 # %%
 best = best_configuration(trials, space, tables.registration)
 print(f"{best.config_id}, arm {best.arm}: {metric} {best.mean:.4f}")
 print(f"by seed {best.by_seed}, val_skill {best.skill:.4f}, of {best.candidates} configurations")
+for rival in best.ties:
+    print(f"a tie: {tie_text(rival)}")
 display(pd.Series(best.values, name="value", dtype=object).to_frame())
+
+# %% [markdown]
+# ## The ten best
+# Points of the search (stage confirm) count with fresh seeds, which did not choose them.
+
+# %%
+display(leaderboard(trials, space, tables.registration).head(10).round(4))

@@ -29,14 +29,13 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from stage1.base.metric_table import metric_label
-from stage1.claims.importance import partial_variances
 from stage1.claims.judge import evaluate
-from stage1.claims.scores import read_run
+from stage1.claims.scores import means_over_seeds, read_run
 from stage1.pages.blocks import cautions
 from stage1.pages.design_section import describe_domain
 from stage1.pages.figures import draw_all
 from stage1.pages.figures.drawn import scale_log
-from stage1.pages.figures.importance_figures import REMAINDER
+from stage1.pages.figures.importance_figures import variance_shares
 from stage1.pages.figures.tuning_figures import study_objective
 from stage1.pages.markdown import escaped
 from stage1.run.columns import RANDOM
@@ -75,39 +74,26 @@ def show(name):
 # shorter bar means that the arm depends less on that setting. Shares that add up to 100 % in every
 # arm could not say so.
 #
-# With few configurations, read it with care: the random forest behind it fits noise too, and shares
-# it out among the settings as if each mattered on its own.
+# Fewer than 32 configurations, or settings that vary together in the design, cannot say. And the
+# random forest behind it fits noise too, and shares it out among the settings as if each mattered
+# on its own: a bar that does not pass its stroke, what chance would give, says nothing.
 
 # %%
 show("partial_variances")
 
 # %% [markdown]
-# How much of a bar is noise? The same in numbers; in brackets, what each setting gets when the same
-# losses are dealt out to the configurations at random, so that no setting matters. One that is not
-# clearly above its bracket is not shown to matter.
+# The same in numbers, chance in brackets.
 
 # %%
-losses = {arm: scores.arm(arm).log_loss.mean(axis=1) for arm in scores.log_loss}
-total = pd.Series(losses[tables.registration.roles.get(RANDOM, next(iter(losses)))]).var()
-
-
-def shares(order):
-    """Parts of each arm's variance in % of the total, its losses dealt out in this order."""
-    table = {}
-    for arm, loss in losses.items():
-        parts = partial_variances(scores.values, loss[order], domains)
-        table[arm] = {**parts.main, REMAINDER: parts.remainder}
-    return 100 * pd.DataFrame(table) / total
-
-
-# %%
-DEALS = 5
-enough = figures["partial_variances"].figure is not None
-order, generator = np.arange(len(scores.configurations)), np.random.default_rng(0)
-measured = shares(order) if enough else pd.DataFrame()
+losses = {arm: means_over_seeds(scores.arm(arm).log_loss) for arm in scores.log_loss}
+losses = {arm: loss for arm, loss in losses.items() if np.isfinite(loss).any()}
+common = tables.registration.roles.get(RANDOM, next(iter(scores.log_loss)))
+parts = variance_shares(scores, tables.space, common=common, with_chance=True)
+enough = not isinstance(parts, str)
+measured = pd.DataFrame(parts.shares, index=list(parts.parts)) if enough else pd.DataFrame()
 if enough:
-    dealt = sum(shares(generator.permutation(order)) for _ in range(DEALS)) / DEALS
-    display(measured.map("{:.0f}".format) + dealt.map(" ({:.0f})".format))
+    chance = pd.DataFrame(parts.chance, index=list(parts.parts))
+    display(measured.map("{:.0f}".format) + chance.map(" ({:.0f})".format))
 
 # %% [markdown]
 # ## The learning rate
@@ -124,8 +110,10 @@ show("learning_rate")
 
 # %%
 if enough:
+    total = pd.Series(losses[common]).var()
     by_seed = {arm: pd.DataFrame(scores.arm(arm).log_loss) for arm in losses}
-    noise = {arm: one.var(axis=1).mean() / len(scores.seeds) for arm, one in by_seed.items()}
+    seeds = np.isfinite(by_seed[common]).sum(axis=1).replace(0, np.nan)
+    noise = {arm: one.var(axis=1).mean() * (1 / seeds).mean() for arm, one in by_seed.items()}
     measured.loc["noise of the seeds"] = 100 * pd.Series(noise) / total
     display(measured.tail(2).round(1))
 

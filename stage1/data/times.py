@@ -291,7 +291,8 @@ def local_to_utc(local: NDArray[np.int64], timezone: str) -> Instants:
 
     In autumn an hour comes twice. A file that holds it twice falls back once within it: the rows
     before the fall are meant as summer time, those after it as winter time; no other reading keeps
-    the rows in order. Where the hour has no fall, or several, the order decides nothing.
+    the rows in order. Two rows of one time amid rows of every hour are both, too. Where the hour
+    has no fall, or several, the order decides nothing.
 
     Args:
         local: (rows,) what the clock showed, as if it were unix seconds; `UNREADABLE` stays so.
@@ -335,9 +336,16 @@ def _settle_repeated_hours(
     for hour in np.split(rows, np.flatnonzero(apart) + 1):
         steps = np.diff(local[hour])
         falls = np.flatnonzero(steps < 0)
-        if len(falls) == 1 and (steps != 0).all():
-            meant_late = hour[falls[0] + 1 :]
+        both_hours = len(hour) == 2 and steps[0] == 0 and _among_hours(local, hour)
+        if both_hours or (len(falls) == 1 and (steps != 0).all()):
+            meant_late = hour[1 if both_hours else falls[0] + 1 :]
             first[meant_late] = second[meant_late]
         else:
             undecided[hour] = True
     return undecided
+
+
+def _among_hours(local: NDArray[np.int64], pair: NDArray[np.int64]) -> bool:
+    """Whether two rows of one time are the two hours of an hourly file, not one row twice."""
+    around = local[[max(pair[0] - 1, 0), *pair, min(pair[1] + 1, len(local) - 1)]]
+    return bool((np.diff(around) == [3600, 0, 3600]).all())

@@ -154,3 +154,14 @@ def test_a_month_has_no_end_to_be_stamped_at(call_command, tmp_path):
 
     assert status == 2
     assert "--stamped must be left out with --step 1mo" in error
+
+
+def test_the_hour_that_comes_twice_is_two_rows_of_an_hourly_file(prepared):
+    instants = pd.date_range("2024-10-26 20:00", periods=12, freq="1h", tz="UTC")
+    shown = instants.tz_convert("Europe/Berlin")
+    lines = ["time,load", *(f"{hour:%Y-%m-%d %H:%M},{k}" for k, hour in enumerate(shown))]
+
+    table, output = prepared(lines, "--tz", "Europe/Berlin", "--step", "1h", file="x1")
+
+    assert list(table["timestamp"]) == list(instants)
+    assert "no gap" in output

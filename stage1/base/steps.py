@@ -8,8 +8,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MINUTES: dict[str, int] = {"m1": 1, "m5": 5, "m15": 15, "m30": 30, "h1": 60, "h4": 240}
-"""Minutes per bar."""
+DAY = 1440
+MINUTES: dict[str, int] = {
+    **{f"m{count}": count for count in (1, 2, 3, 5, 10, 15, 30)},
+    **{f"h{count}": 60 * count for count in (1, 2, 3, 4, 6, 8, 12)},
+    "d1": DAY,
+    "w1": 7 * DAY,
+}
+"""Minutes per bar of every timeframe, fine to coarse; all divide a day, or are days."""
+STANDARD = ("m1", "m5", "m15", "m30", "h1", "h4")
+"""The timeframes that are made where no others are asked for."""
 FINEST_OF_SERIES = "x1"
 """The timeframe of a series' own steps; `x12` is that of 12 steps each."""
 

@@ -94,9 +94,11 @@ class Config(Section):
                 rule = f"must be pairs of two of data.timeframes={list(known)}"
                 faults.append(("model.cross_pairs", f"{rule}, got {list(pair)}"))
         if self.model.async_sampler:
-            coarsest, longest, length = known[-1], self.data.minutes[-1], self.data.seq_len
+            coarsest, length = known[-1], self.data.seq_len
+            longest = self.data.minutes[-1] // self.data.minutes[0]
             if longest > length:
-                rule = f"must be at least one bar of {coarsest}, {longest} {self.data.unit}, long"
+                unit = self.data.unit if self.data.minutes[0] == 1 else f"bars of {known[0]}"
+                rule = f"must be at least one bar of {coarsest}, {longest} {unit}, long"
                 faults.append(("data.seq_len", f"{rule} with model.async_sampler, got {length}"))
         elif self.data.sampling_probs:
             rule = "must be left out without model.async_sampler: all timeframes are in a window"

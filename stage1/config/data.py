@@ -41,10 +41,11 @@ class DataConfig(Section):
     step: Annotated[str, AfterValidator(_is_step)] | None = None
     """How far the rows of a series are apart, such as 1h, 1d or 1mo; null = as its folder says."""
     timeframes: tuple[str, ...] = ("m1", "m5", "m15", "m30", "h1", "h4")
-    """Timeframes of a window, fine to coarse, the first one m1; of a series x1 and multiples of its
-    step, such as x4 and x12, each a multiple of the one before."""
+    """Timeframes of a window, fine to coarse, each a multiple of the one before: m1, m5, ... h4,
+    d1, w1; of a series x1 and multiples of its step, such as x4 and x12."""
     seq_len: int = Field(64, ge=8, le=65_536)
-    """Bars of each timeframe in a window; its minutes, with `model.async_sampler`."""
+    """Bars of each timeframe in a window; with `model.async_sampler` the time that it spans, in
+    bars of the first timeframe."""
     stride: int = Field(1, ge=1)
     """Minutes between the ends of consecutive windows."""
     max_gap: int = Field(4320, ge=0)
@@ -58,7 +59,7 @@ class DataConfig(Section):
     """At most this many validation windows, evenly spaced."""
     sampling_probs: dict[str, float] = Field({})
     """With `model.async_sampler`: the chance of each timeframe to be in a training window, in
-    [0, 1]; 1 where not given. m1 is always in, and validation windows hold all timeframes."""
+    [0, 1]; 1 where not given. The first is always in; validation windows hold all timeframes."""
 
     @property
     def minutes(self) -> tuple[int, ...]:
@@ -108,11 +109,13 @@ class DataConfig(Section):
         if unknown:
             rule = f"must be among {', '.join(known)}, got {unknown[0]!r}"
             raise RuleError(("timeframes", rule))
-        ordered = tuple(name for name in known if name in self.timeframes)
-        if self.timeframes != ordered or ordered[:1] != ("m1",):
-            rule = "must start with m1 and go from fine to coarse, each once"
+        if not self.timeframes or not self._is_nested():
+            rule = "must go from fine to coarse, each a multiple of the one before"
             raise RuleError(("timeframes", f"{rule}, got {list(self.timeframes)}"))
         return self
+
+    def _is_nested(self) -> bool:
+        return all(b > a and b % a == 0 for a, b in pairwise(self.minutes))
 
     def _check_multiples(self) -> None:
         lengths = [steps_per_bar(name) for name in self.timeframes]
@@ -120,9 +123,7 @@ class DataConfig(Section):
             if length is None:
                 rule = "must be x1 and multiples of the step such as x4 or x12 with data.kind: "
                 raise RuleError(("timeframes", f"{rule}series, got {name!r}"))
-        known = [length for length in lengths if length]
-        nested = all(b > a and b % a == 0 for a, b in pairwise(known))
-        if self.timeframes[:1] != (FINEST_OF_SERIES,) or not nested:
+        if self.timeframes[:1] != (FINEST_OF_SERIES,) or not self._is_nested():
             rule = (
                 "must start with x1 and go from fine to coarse, each a multiple of the one before"
             )

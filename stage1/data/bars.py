@@ -19,18 +19,36 @@ UNREADABLE: int = np.iinfo(np.int64).min
 """Stands for the open time of a row whose stamp names no instant."""
 
 
+WEEKS_BEGIN = 3 * 86_400
+"""Seconds that 1970 is put forward, so that a multiple of a week is a Monday."""
+
+
+class DayClock(NamedTuple):
+    """What bars are counted on; see `stage1.data.times`."""
+
+    zone: str = "UTC"
+    """IANA name, perhaps with a time ahead of it, such as `America/New_York+7h`."""
+    weeks: bool = False
+    """Whether times are put forward by `WEEKS_BEGIN`, as bars of weeks need it."""
+
+
+UTC_DAYS = DayClock()
+
+
 class Bars(NamedTuple):
     """Bars of one timeframe that keep every rule; or the rows of a series, or means of them."""
 
     open_time: NDArray[np.int64]
-    """(bars,) UTC, unix seconds of the bar's open, strictly increasing; of a series 60 times the
-    number of its step, as `stage1.data.series` counts them."""
+    """(bars,) of the bar's open, strictly increasing: unix seconds, in UTC, or what `clock` shows;
+    of a series 60 times the number of its step, as `stage1.data.series` counts them."""
     prices: NDArray[np.float64]
     """(bars, 4) open, high, low, close, above 0; of a series (bars, channels); finite."""
+    clock: DayClock = UTC_DAYS
+    """What the bars of a timeframe are counted on; all of a market are on one."""
 
 
 def resample(bars: Bars, minutes: int) -> Bars:
-    """Aggregate bars to coarser ones, aligned to the UTC clock.
+    """Aggregate bars to coarser ones, aligned to the clock that they are counted on.
 
     Intervals are closed and labelled on the left: the bar of 12:00 holds what opened from 12:00 up
     to, but not at, 12:00 + `minutes`. It takes the first open, the highest high, the lowest low and
@@ -38,7 +56,7 @@ def resample(bars: Bars, minutes: int) -> Bars:
 
     Args:
         bars: Bars of a timeframe that divides `minutes`.
-        minutes: Length of the coarse bars; divides a day.
+        minutes: Length of the coarse bars.
     """
     if minutes == 1 or len(bars.open_time) == 0:
         return bars
@@ -46,14 +64,32 @@ def resample(bars: Bars, minutes: int) -> Bars:
     last = np.append(first[1:], len(bars.open_time)) - 1
     open_, high, low, close = bars.prices.T
     highest, lowest = np.maximum.reduceat(high, first), np.minimum.reduceat(low, first)
-    return Bars(times, np.stack([open_[first], highest, lowest, close[last]], axis=1))
+    prices = np.stack([open_[first], highest, lowest, close[last]], axis=1)
+    return Bars(times, prices, bars.clock)
 
 
-def resample_all(m1: Bars, timeframes: Iterable[str]) -> dict[str, Bars]:
-    """Aggregate 1-minute bars to timeframes of `MINUTES`, each from the next finer one."""
-    bars, finer = {}, m1
-    for timeframe, minutes in MINUTES.items():
-        bars[timeframe] = finer = resample(finer, minutes)
+def from_monday(bars: Bars) -> Bars:
+    """The same bars with their times put forward, so that weeks are multiples of their length."""
+    if bars.clock.weeks:
+        return bars
+    return Bars(bars.open_time + WEEKS_BEGIN, bars.prices, bars.clock._replace(weeks=True))
+
+
+def resample_all(finest: Bars, timeframes: Iterable[str], *, own: str = "m1") -> dict[str, Bars]:
+    """Aggregate bars to timeframes of `MINUTES`, each from the coarsest finer one that divides it.
+
+    Args:
+        finest: Bars of the timeframe `own`.
+        timeframes: Which, in the order of the result; multiples of `own`, or it.
+        own: That of `finest`.
+    """
+    timeframes = tuple(timeframes)
+    finest = from_monday(finest) if "w1" in timeframes else finest
+    bars = {own: finest}
+    for name, minutes in MINUTES.items():
+        if name in timeframes and name not in bars:
+            finer = next(one for one in reversed(bars) if minutes % MINUTES[one] == 0)
+            bars[name] = resample(bars[finer], minutes)
     return {timeframe: bars[timeframe] for timeframe in timeframes}
 
 

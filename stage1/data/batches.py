@@ -263,7 +263,7 @@ class WholeWindows:
         self._index = find_windows(bars, config, calendar=calendar)
         if not len(self._index.ends):
             finest, coarsest = config.timeframes[0], config.timeframes[-1]
-            length = config.unit if calendar else f"bars of {coarsest}"
+            length = f"bars of {finest if calendar else coarsest}"
             raise DataError(
                 f"the bars must hold a window of {config.seq_len} {length} without a gap over "
                 f"{config.max_gap} {config.unit}, got {len(bars[finest].open_time):,} bars of "
@@ -278,7 +278,7 @@ class WholeWindows:
     @property
     def ends(self) -> NDArray[np.int64]:
         """(windows,) unix seconds, increasing: when all bars of each window are completed."""
-        return self._resident.kind.instants(self._index.ends)
+        return self._resident.instants(self._index.ends)
 
     @property
     def starts(self) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +13,20 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stage1.base.errors import DataError
-from stage1.base.steps import Step
+from stage1.base.steps import MINUTES, Step
 from stage1.base.text import brief, plural
-from stage1.data.bars import UNREADABLE, Bars, Fault, Repair, Rows, faults_where
+from stage1.data.bars import (
+    UNREADABLE,
+    UTC_DAYS,
+    Bars,
+    DayClock,
+    Fault,
+    Repair,
+    Rows,
+    faults_where,
+)
 from stage1.data.plausibility import in_future, standing_still, unlikely
+from stage1.data.times import instants_of, off_the_clock
 
 SHOWN = 20
 """At most this many faults are written out; the rest are counted."""
@@ -56,6 +67,12 @@ class Spacing(NamedTuple):
     """What gaps between them are counted in, one of it."""
     time_text: Callable[[int], str]
     """An open time for people."""
+    minutes: int = 1
+    """How long a row is."""
+    clock: DayClock = UTC_DAYS
+    """Of bars: what their times are those of."""
+    command: str = ""
+    """Of bars: what to run again with another step."""
 
 
 def format_time(seconds: int) -> str:
@@ -93,8 +110,12 @@ def require_one_symbol(path: Path, column: pa.ChunkedArray, place: Callable[[int
     )
 
 
-def bar_rules(minutes: int) -> Rules:
-    """The rules for bars of this length: sound prices, times on the minute and in order."""
+def bar_rules(minutes: int, clock: DayClock = UTC_DAYS) -> Rules:
+    """The rules for bars of this length: sound prices, times on the minute and in order.
+
+    `clock` is what their times are those of.
+    """
+    time_text = partial(_clock_text, clock)
 
     def find(rows: Rows) -> list[Fault]:
         off_the_minute = faults_where(
@@ -104,24 +125,47 @@ def bar_rules(minutes: int) -> Rules:
             value=rows.as_written("time"),
             instead="make 1-minute bars of them first",
         )
-        in_order = _time_faults(rows, minutes, format_time)
+        in_order = _time_faults(rows, minutes, time_text)
         return [*rows.faults, *_price_faults(rows), *off_the_minute, *in_order]
 
     return find
 
 
-def minute_bars(*, trust_prices: bool = False) -> Spacing:
+def _clock_text(clock: DayClock, open_time: int) -> str:
+    return format_time(int(instants_of(clock, np.array([open_time]))[0]))
+
+
+def new_bars(
+    step: str = "1min",
+    minutes: int = 1,
+    *,
+    days: str = "UTC",
+    local: bool = False,
+    trust_prices: bool = False,
+    command: str = "",
+) -> Spacing:
     """The rules for new bars: those of each row, then what rows beside each other betray.
 
-    `trust_prices` leaves out the latter for prices, as do the bars of a folder that is ready.
+    Args:
+        step: How long they are, as people write it.
+        minutes: The same.
+        days: The clock that they are counted on, on which they begin at multiples of their length.
+        local: Whether their times are those of that clock; else instants.
+        trust_prices: Leave out what neighbours betray of prices.
+        command: What to run again with another step.
     """
-    of_each = bar_rules(1)
+    clock = DayClock(days) if local else DayClock()
+    of_each = bar_rules(minutes, clock)
 
     def find(rows: Rows) -> list[Fault]:
         faults = [*of_each(rows), *in_future(rows)]
+        if minutes > 1 and not faults:
+            faults = off_the_clock(rows, step, minutes, days, local=local)
         return faults if faults or trust_prices else unlikely(rows)
 
-    return Spacing(find, "bar", "1-minute bars", "minute", format_time)
+    unit = "minute" if minutes == 1 else "bar"
+    wanted = "1-minute bars" if minutes == 1 else f"bars of {step}"
+    return Spacing(find, "bar", wanted, unit, partial(_clock_text, clock), minutes, clock, command)
 
 
 def steps_of_series(step: Step) -> Spacing:
@@ -390,7 +434,7 @@ def _time_faults(rows: Rows, minutes: int, time_text: Callable[[int], str]) -> I
         (steps < 0, "time must be later than the row before", Repair.SORT, ""),
         (repeated & ~contradicting, "time must not repeat", drop, ""),
         (contradicting, with_other, drop, CONTRADICTION),
-        (between, too_near, Repair.DROP_INVALID, ""),
+        (between, too_near, Repair.DROP_INVALID, "say with --step how far the rows are apart"),
     ):
         yield from faults_where(
             lines,
@@ -407,7 +451,7 @@ def describe_times(m1: Bars, spacing: Spacing) -> str:
     """From when to when there are 1-minute bars, or rows of a series, and the gaps between them."""
     first, last = (spacing.time_text(int(m1.open_time[place])) for place in (0, -1))
     text = f"{plural(len(m1.open_time), spacing.row)} from {first} to {last} UTC; "
-    missing = np.diff(m1.open_time) // 60 - 1
+    missing = np.diff(m1.open_time) // (60 * spacing.minutes) - 1
     gaps = int((missing > 0).sum())
     if gaps == 0:
         return text + "no gap"
@@ -428,13 +472,16 @@ def require_neighbours(source: Path, m1: Bars, spacing: Spacing) -> None:
     """
     if len(m1.open_time) < 2:
         return
-    numbers = m1.open_time // 60
+    numbers = m1.open_time // (60 * spacing.minutes)
     usual = int(np.bincount(np.minimum(np.diff(numbers), LONGEST_STEP)).argmax())
     places = np.unique(numbers % usual, return_counts=True)[1]
     if usual > 1 and places.max() > ON_STEP * len(numbers):
         advice = "mend --step"
-        if spacing.row == "bar" and usual < LONGEST_STEP:
-            advice = f"say so with --step {_step_of(usual)}"
+        if spacing.row == "bar" and usual * spacing.minutes in MINUTES.values():
+            step = f"--step {_step_of(usual * spacing.minutes)}"
+            advice = (
+                f"say so: {spacing.command} {step}" if spacing.command else f"say so with {step}"
+            )
         raise DataError(
             f"{source}: {spacing.row}s must be {spacing.wanted}, got "
             f"{plural(usual, spacing.unit)} apart {places.max():,} of {len(numbers):,}; {advice}"

@@ -354,6 +354,12 @@ def _without(names: Sequence[str], got: str) -> str:
     )
 
 
+def names_prices(line: str) -> bool:
+    """Whether a line names some of open, high, low and close, as if bars were meant."""
+    names = {plain_name(cell) for cell in _split(line)[1]}
+    return any(len(names & set(row)) > 1 for row in DIALECTS[-1].prices[:1])
+
+
 def _split(line: str) -> tuple[str, list[str]]:
     """The delimiter of a line, and its cells."""
     delimiter = max(_DELIMITERS, key=line.count)

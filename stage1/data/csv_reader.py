@@ -25,6 +25,7 @@ from stage1.data.csv_dialects import (
     TIME_TEMPLATES,
     Layout,
     find_layout,
+    names_prices,
     series_layout,
 )
 from stage1.data.times import (
@@ -32,6 +33,7 @@ from stage1.data.times import (
     UTC,
     Clock,
     find_template,
+    is_time,
     parse_numbers,
     parse_times,
     to_instants,
@@ -107,15 +109,28 @@ def read_csv(path: Path, *, dialect: str = ANY_DIALECT, clock: Clock = UTC) -> R
         DataError: Not text, no bars in it, or of no dialect that is known.
     """
     head = _read_head(path)
-
-    def is_time(text: str) -> bool:
-        return find_template(text, dates=True) is not None
-
     try:
         layout = find_layout(head.lines, dialect, is_time=is_time)
     except ValueError as error:
         raise DataError(f"{path}: line {head.numbers[0]}: {error}") from None
     return _read_rows(path, head, layout, _clock(path, head, layout, clock))
+
+
+def has_bars(path: Path) -> bool:
+    """Whether a text file has bars, rather than a series of other numbers.
+
+    Raises:
+        DataError: Not text, or it seems to have bars and cannot be read as such.
+    """
+    head = _read_head(path)
+    try:
+        find_layout(head.lines, is_time=is_time)
+    except ValueError as error:
+        if names_prices(head.lines[0]):
+            advice = "or take columns as a series with --channels LIST"
+            raise DataError(f"{path}: line {head.numbers[0]}: {error}; {advice}") from None
+        return False
+    return True
 
 
 def _clock(path: Path, head: Head, layout: Layout, clock: Clock) -> Clock:

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from stage1.base.errors import DataError
 from stage1.config import DataConfig
 from stage1.data.bars import Bars
 from stage1.data.features import (
@@ -20,6 +21,7 @@ from stage1.data.features import (
     window_statistics,
 )
 from stage1.data.hiding import NO_TIME, Hiding
+from stage1.data.times import instants_of
 from stage1.data.windows import FEWEST_BARS, WindowIndex
 
 
@@ -58,6 +60,11 @@ class ResidentBars:
         self.config, self.calendar, self.kind = config, calendar, kind_of(config)
         self.minutes = config.minutes
         series = [bars[name] for name in config.timeframes]
+        self.clock = series[0].clock
+        if any(one.clock != self.clock for one in series):
+            clocks = ", ".join(f"{name} {bars[name].clock.zone}" for name in config.timeframes)
+            rule = "the bars of all timeframes must be counted on one clock"
+            raise DataError(f"{rule}, got {clocks}; prepare them anew, together")
         self.times = [one.open_time for one in series]
         self.levels = [torch.from_numpy(self.kind.level(one.prices)) for one in series]
 
@@ -72,6 +79,10 @@ class ResidentBars:
             for times, minutes, levels in zip(self.times, self.minutes, self.levels, strict=True)
         ]
         return training_statistics(parts, self.kind)
+
+    def instants(self, times: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Times as `Bars` has them -> unix seconds, or starts of the steps of a series."""
+        return self.kind.instants(instants_of(self.clock, times))
 
     def open_times(self, windows: WindowIndex) -> NDArray[np.int64]:
         """(windows, timeframes, bars) unix seconds of every bar's open; `NO_TIME` at padding."""

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from stage1.base.errors import DataError
-from stage1.base.steps import FINEST_OF_SERIES, MINUTES, parse_step
+from stage1.base.steps import FINEST_OF_SERIES, MINUTES, STANDARD, parse_step
 from stage1.base.text import shown
 from stage1.config import Config, DataConfig, with_values
 from stage1.config.data import BUNDLED
-from stage1.data.bars import Bars, fingerprint, resample_all, resample_means
+from stage1.data.bars import Bars, DayClock, fingerprint, resample_all, resample_means
 from stage1.data.checks import bar_rules, sound_bars, steps_of_series
 from stage1.data.csv_reader import read_csv
 from stage1.data.series import numeric_columns, on_steps
-from stage1.data.store import SERIES_FILE, read_parquet, step_text
+from stage1.data.store import SERIES_FILE, read_parquet, step_text, zone_of_days
+from stage1.data.times import rows_on_clock
 
 SAMPLE = Path(__file__).parents[1] / "sample" / "bitstamp_btcusd_1min_14d.csv.gz"
 FILE_NAMES = ("{timeframe}.parquet", "simple_gap_aware_{timeframe}.parquet")
@@ -102,11 +103,14 @@ def load_bars(data_dir: Path | None, timeframes: tuple[str, ...]) -> dict[str, B
         raise DataError(f"timeframes must be among {', '.join(MINUTES)}, got {unknown[0]!r}")
     if data_dir is None:
         return resample_all(sound_bars(read_csv(SAMPLE), bar_rules(1)), timeframes)
-    advice = _advice(data_dir, "ohlc")
-    return {
-        name: sound_bars(read_parquet(file, own=True), bar_rules(MINUTES[name]), advice)
-        for name, file in _find_files(data_dir, timeframes, advice).items()
-    }
+    advice = _advice(data_dir, "ohlc", timeframes)
+    bars = {}
+    for name, file in _find_files(data_dir, timeframes, advice).items():
+        clock = DayClock(zone_of_days(file), weeks="w1" in timeframes)
+        rows = rows_on_clock(read_parquet(file, own=True), clock)
+        rules = bar_rules(MINUTES[name], clock)
+        bars[name] = sound_bars(rows, rules, advice)._replace(clock=clock)
+    return bars
 
 
 def stored_timeframes(data_dir: Path) -> tuple[str, ...]:
@@ -156,7 +160,9 @@ def load_series(data_dir: Path | None, config: DataConfig) -> Series:
     return Series(bars, channels, config.step or step.text)
 
 
-def _advice(data_dir: Path, kind: Literal["ohlc", "series"]) -> str:
+def _advice(
+    data_dir: Path, kind: Literal["ohlc", "series"], timeframes: tuple[str, ...] = STANDARD
+) -> str:
     """How to get a folder of this kind; one that holds the other kind must not be replaced."""
     if kind == "series":
         if stored_timeframes(data_dir):
@@ -164,7 +170,13 @@ def _advice(data_dir: Path, kind: Literal["ohlc", "series"]) -> str:
         return f"run `python -m stage1.prepare SERIES.csv --step STEP --out {data_dir}`"
     if (data_dir / SERIES_FILE).is_file():
         return "it holds a series, which wants data.kind: series"
-    return f"run `python -m stage1.prepare M1.csv --out {data_dir}`"
+    if set(timeframes) <= set(STANDARD) and "m1" in timeframes:
+        return f"run `python -m stage1.prepare M1.csv --out {data_dir}`"
+    wanted = ",".join(timeframes)
+    return (
+        f"run `python -m stage1.prepare BARS.csv --timeframes {wanted} --out {data_dir}`, with "
+        "--step STEP if the bars are longer than a minute"
+    )
 
 
 def _find_files(data_dir: Path, timeframes: tuple[str, ...], advice: str) -> dict[str, Path]:

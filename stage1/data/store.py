@@ -25,6 +25,8 @@ from stage1.data.times import (
     Clock,
     Times,
     find_template,
+    instants_of,
+    is_time,
     parse_times,
     to_instants,
     to_numpy,
@@ -38,6 +40,8 @@ _MAGIC = {b"PAR1": "parquet", b"ARROW1": "feather", b"FEA1": "feather"}
 """How such files begin."""
 _STEP = b"stage1.step"
 """Under this key a series' file has the text of its step."""
+_DAYS = b"stage1.days"
+"""Under this key a file of bars has the clock that their days are counted on, if not UTC."""
 
 
 def read_parquet(
@@ -113,18 +117,31 @@ def write_parquet(
 
     `names` are those of the columns beside the timestamp; the step of a series is written too.
     """
-    seconds = bars.open_time if step is None else step.starts(bars.open_time // 60)
+    seconds = instants_of(bars.clock, bars.open_time)
+    if step is not None:
+        seconds = step.starts(bars.open_time // 60)
     stamps = pa.array(seconds * TICKS["us"], pa.timestamp("us", tz="UTC"))
     table = pa.table([stamps, *map(pa.array, bars.prices.T)], names=[TIME, *names])
     if step is not None:
         table = table.replace_schema_metadata({_STEP: step.text})
+    elif bars.clock.zone != "UTC":
+        table = table.replace_schema_metadata({_DAYS: bars.clock.zone})
     pq.write_table(table, path, use_dictionary=False)
 
 
 def step_text(path: Path) -> str:
     """The step in a series' file, as it was written; empty without one."""
+    return _noted(path, _STEP)
+
+
+def zone_of_days(path: Path) -> str:
+    """The clock that the bars of a file are counted on; UTC where none is noted."""
+    return _noted(path, _DAYS) or "UTC"
+
+
+def _noted(path: Path, key: bytes) -> str:
     metadata: dict[bytes, bytes] = read_schema(path).metadata or {}
-    return metadata.get(_STEP, b"").decode(errors="replace")
+    return metadata.get(key, b"").decode(errors="replace")
 
 
 def read_schema(path: Path) -> pa.Schema:
@@ -169,9 +186,6 @@ def _columns_of_bars(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if {TIME, *PRICES} <= set(names) and len(set(names)) == len(names):
         return (TIME,), PRICES
 
-    def is_time(text: str) -> bool:
-        return find_template(text, dates=True) is not None
-
     table = _read(path, None)
     first_row = [str(column[0]) if len(column) else "" for column in table.columns]
     try:
@@ -186,6 +200,15 @@ def _require_one_symbol(path: Path) -> None:
             column = pc.cast(_read(path, (name,)).column(name), pa.string())
             encoded = pa.chunked_array([chunk.dictionary_encode() for chunk in column.chunks])
             require_one_symbol(path, encoded, lambda row: f"row {row + 1}")
+
+
+def has_bars_in_table(path: Path) -> bool:
+    """Whether a Parquet or Feather file has bars, rather than a series of other numbers."""
+    try:
+        _columns_of_bars(path)
+    except DataError:
+        return False
+    return True
 
 
 def _joined(table: pa.Table, names: tuple[str, ...]) -> pa.ChunkedArray:

@@ -3,6 +3,11 @@
 Columns come in chunks of some ten thousand rows, as Arrow reads them, and are worked on chunk by
 chunk: what is made on the way then fits the processor's cache. Times of a local clock are read
 through the changes of clocks in spring and autumn.
+
+An exchange's day begins at its own midnight, which is another instant in winter than in summer. So
+bars stand inside by what its clock shows (`on_clock`), as if that were unix seconds: there every
+day is 24 hours and begins at a multiple of them, and windows, hiding and consistency need no zone.
+On disk, and wherever bars are told to people, are instants (`instants_of`).
 """
 
 from __future__ import annotations
@@ -18,11 +23,20 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stage1.base.errors import DataError
+from stage1.base.steps import DAY, MINUTES
 from stage1.base.text import shown
-from stage1.data.bars import UNREADABLE, Fault, faults_where
+from stage1.data.bars import (
+    UNREADABLE,
+    WEEKS_BEGIN,
+    Bars,
+    DayClock,
+    Fault,
+    Rows,
+    faults_where,
+)
 from stage1.data.csv_dialects import DATE_TEMPLATES, TIME_TEMPLATES, UNIX_UNITS
 
-_AHEAD = re.compile(r"(?P<name>.+?)(?P<hours>[+-]\d{1,2})h")
+_AHEAD = re.compile(r"(?P<name>.+?)(?P<count>[+-]\d{1,3})(?P<unit>h|min)")
 UNIX = "unix time"
 """Seconds since 1970, or a finer unit of `UNIX_UNITS`."""
 
@@ -38,7 +52,7 @@ class Clock(NamedTuple):
     """How the times of a file are to be read where they do not say it themselves."""
 
     zone: str = "UTC"
-    """IANA name, perhaps with whole hours ahead of it, such as `America/New_York+7h`."""
+    """IANA name, perhaps with a time ahead of it, such as `America/New_York+7h`."""
     after_open: int = 0
     """Seconds from the begin of a bar to the time it is stamped with."""
     by_date: bool = False
@@ -72,6 +86,11 @@ def find_template(example: str, *, dates: bool = False) -> str | None:
         if len(example) == len(template) and _fits(example, template):
             return template
     return UNIX if _UNIX_TEXT.fullmatch(example) else None
+
+
+def is_time(text: str) -> bool:
+    """Whether a text is a time or a date as files have it."""
+    return find_template(text, dates=True) is not None
 
 
 def parse_numbers(texts: pa.ChunkedArray) -> NDArray[np.float64]:
@@ -258,14 +277,16 @@ def to_instants(times: Times, clock: Clock, path: Path) -> Instants:
     return Instants(instants.seconds, rules | instants.broken, OTHER_CLOCK)
 
 
-def _split_zone(text: str) -> tuple[str, int]:
+def split_zone(text: str) -> tuple[str, int]:
     """The IANA name of a zone, and how many seconds its clock is put forward.
 
     Raises:
         DataError: There is no such zone.
     """
     match = _AHEAD.fullmatch(text)
-    name, hours = (match["name"], int(match["hours"])) if match else (text, 0)
+    name, ahead = text, 0
+    if match:
+        name, ahead = match["name"], int(match["count"]) * {"h": 3600, "min": 60}[match["unit"]]
     try:
         pc.assume_timezone(pa.array([0], pa.timestamp("s")), name)
     except pa.ArrowInvalid:
@@ -273,12 +294,12 @@ def _split_zone(text: str) -> tuple[str, int]:
             "--tz must be an IANA name such as America/New_York, perhaps with hours ahead of it as "
             f"in America/New_York+7h, got {shown(text)}"
         ) from None
-    return name, 3600 * hours
+    return name, ahead
 
 
 def utc_to_local(instants: NDArray[np.int64], timezone: str) -> NDArray[np.int64]:
     """What the clock of a zone shows, as if it were unix seconds; `UNREADABLE` stays so."""
-    name, ahead = _split_zone(timezone)
+    name, ahead = split_zone(timezone)
     readable = instants != UNREADABLE
     local = np.full(len(instants), UNREADABLE)
     utc = pa.array(instants[readable]).cast(pa.timestamp("s", tz=name))
@@ -301,7 +322,7 @@ def local_to_utc(local: NDArray[np.int64], timezone: str) -> Instants:
     Raises:
         DataError: There is no such zone.
     """
-    name, ahead = _split_zone(timezone)
+    name, ahead = split_zone(timezone)
     readable = local != UNREADABLE
     written = pa.array((local[readable] - ahead).view("M8[s]"))
     early, late = (
@@ -349,3 +370,91 @@ def _among_hours(local: NDArray[np.int64], pair: NDArray[np.int64]) -> bool:
     """Whether two rows of one time are the two hours of an hourly file, not one row twice."""
     around = local[[max(pair[0] - 1, 0), *pair, min(pair[1] + 1, len(local) - 1)]]
     return bool((np.diff(around) == [3600, 0, 3600]).all())
+
+
+def shown_on(clock: DayClock, instants: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What the clock shows at instants in unix seconds; `UNREADABLE` stays so."""
+    plain = clock.zone == "UTC" and not clock.weeks
+    if plain:
+        return instants
+    local = instants if clock.zone == "UTC" else utc_to_local(instants, clock.zone)
+    return np.where(local == UNREADABLE, local, local + WEEKS_BEGIN * clock.weeks)
+
+
+def instants_of(clock: DayClock, times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The first instants, in unix seconds, at which the clock shows these times or later ones."""
+    local = times - WEEKS_BEGIN * clock.weeks
+    if clock.zone == "UTC":
+        return local
+    name, ahead = split_zone(clock.zone)
+    written = pa.array((local - ahead).view("M8[s]"))
+    # Of a time that is jumped over, the latest reading is the instant of the jump.
+    instants = pc.assume_timezone(written, name, ambiguous="earliest", nonexistent="latest")
+    result: NDArray[np.int64] = instants.cast(pa.int64()).to_numpy()
+    return result
+
+
+def on_clock(bars: Bars, clock: DayClock) -> Bars:
+    """Bars that are counted in UTC, counted on another clock.
+
+    Raises:
+        DataError: There are bars in an hour that the clock shows twice, or no such zone.
+    """
+    times = shown_on(clock, bars.open_time)
+    twice = np.flatnonzero(instants_of(clock, times) != bars.open_time)
+    if len(twice):
+        at = str(np.datetime64(int(bars.open_time[twice[0]]), "s"))[:16].replace("T", " ")
+        raise DataError(
+            f"days on a clock that is set back must have no bars in the hour that comes twice, got "
+            f"some at {at} UTC in {clock.zone}; a market that never closes has its days in UTC: "
+            "say --days UTC"
+        )
+    return Bars(times, bars.prices, clock)
+
+
+def rows_on_clock(rows: Rows, clock: DayClock) -> Rows:
+    """The rows of a file, read as instants, with what the clock shows in place of them."""
+    return rows._replace(open_time=shown_on(clock, rows.open_time))
+
+
+def off_the_clock(rows: Rows, step: str, minutes: int, days: str, *, local: bool) -> list[Fault]:
+    """Rows that do not begin where bars of this length do.
+
+    Raises:
+        DataError: Most begin so much later; says what to do.
+    """
+    times = rows.open_time if local else shown_on(DayClock(days), rows.open_time)
+    length = 60 * minutes
+    place = (times + WEEKS_BEGIN * (minutes == MINUTES["w1"])) % length
+    places, counts = np.unique(place, return_counts=True)
+    usual = int(places[counts.argmax()])
+    if usual:
+        later = (
+            f"{usual // 60} minutes" if usual < 3600 or usual % 3600 else f"{usual // 3600} hours"
+        )
+        example = rows.as_written("time")(int((place == usual).argmax()))
+        if minutes < DAY:
+            shifted = f"--days {days}-{usual // 60}min"
+            advice = (
+                f"name the clock on which they do with --days ZONE (with {shifted} they are "
+                "counted as they are), or use --stamped end if times are those of the end"
+            )
+        else:
+            advice = (
+                "name the clock of the exchange on which they do with --tz, such as --tz "
+                "America/New_York+7h for days from 17:00 in New York, or write dates"
+                if minutes == DAY
+                else "write the Monday of each week"
+            )
+        raise DataError(
+            f"{rows.path}: bars of {step} must begin at a multiple of {step} on the clock {days}, "
+            f"got {counts.max():,} of {len(place):,} that begin {later} later, such as {example}; "
+            f"{advice}"
+        )
+    return faults_where(
+        rows.lines,
+        place != 0,
+        rule=f"time must be a multiple of {step} on the clock {days}",
+        value=rows.as_written("time"),
+        instead=f"if the bars are not of {step}, mend --step",
+    )

@@ -12,6 +12,9 @@ from stage1.config import DataConfig
 from stage1.data.bars import Bars
 
 DAY = 86_400
+DAY_MINUTES = DAY // 60
+LONGEST_GAP = 10**9
+"""In minutes: no gap is longer."""
 FEWEST_BARS = 8
 """Of a timeframe in a calendar window to be drawn from; with fewer it is context."""
 
@@ -47,16 +50,17 @@ def find_windows(
 ) -> WindowIndex:
     """All windows of completed bars that cross no long gap.
 
-    A window ends with an m1 bar, every `stride` minutes of the clock; where the data are a series,
-    with a step of it, and its steps count as minutes everywhere. Of each timeframe it holds
-    the last `seq_len` bars completed by then, or, if `calendar`, all bars that lie whole in the
-    last `seq_len` minutes. Left out are windows in which a timeframe (m1, if `calendar`) has no bar
-    for more than `max_gap` minutes, and calendar windows with fewer than `FEWEST_BARS` m1 bars.
+    A window ends with a bar of the finest timeframe, every `stride` minutes of the clock; where the
+    data are a series, with a step of it, and its steps count as minutes everywhere. Of each
+    timeframe it holds the last `seq_len` bars completed by then, or, if `calendar`, all bars that
+    lie whole in the time of the last `seq_len` finest bars. Left out are windows in which a
+    timeframe (the finest, if `calendar`) has no bar for more than `max_gap` minutes, and calendar
+    windows with fewer than `FEWEST_BARS` of the finest bars.
 
     Raises:
         DataError: A bar opens off the clock, so that nobody knows what it overlaps.
     """
-    ends = bars[config.timeframes[0]].open_time + 60
+    ends = bars[config.timeframes[0]].open_time + _finest_seconds(config)
     ends = ends[(ends // 60) % config.stride == 0]
     find = _calendar_windows if calendar else _windows_of_equal_length
     return find(bars, config, ends)
@@ -88,7 +92,8 @@ def _windows_of_equal_length(
 def _calendar_windows(
     bars: dict[str, Bars], config: DataConfig, ends: NDArray[np.int64]
 ) -> WindowIndex:
-    starts = ends - config.seq_len * 60
+    finest = _finest_seconds(config)
+    starts = ends - config.seq_len * finest
     last = np.empty((len(ends), len(config.timeframes)), dtype=np.int64)
     first = np.empty_like(last)
     for column, timeframe in enumerate(config.timeframes):
@@ -96,7 +101,7 @@ def _calendar_windows(
         last[:, column] = np.searchsorted(times + length, ends, side="right") - 1
         first[:, column] = np.searchsorted(times, starts, side="left")
     count = np.maximum(last - first + 1, 0)
-    times, longest = bars[config.timeframes[0]].open_time, 60 + config.max_gap * 60
+    times, longest = bars[config.timeframes[0]].open_time, finest + config.max_gap * 60
     gaps = np.concatenate([[0], (np.diff(times) > longest).cumsum()])
     usable = (count[:, 0] >= FEWEST_BARS) & (gaps[last[:, 0]] == gaps[first[:, 0]])
     usable &= times[first[:, 0]] - starts < longest
@@ -104,17 +109,26 @@ def _calendar_windows(
     return WindowIndex(ends, starts, last, count).take(usable)
 
 
+def _finest_seconds(config: DataConfig) -> int:
+    """Length of a bar of the finest timeframe."""
+    return 60 * config.minutes[0]
+
+
 def _times_on_clock(
     bars: dict[str, Bars], timeframe: str, minutes: int
 ) -> tuple[NDArray[np.int64], int]:
     """When the bars of a timeframe open, and their length in seconds."""
     times, length = bars[timeframe].open_time, minutes * 60
+    zone, weeks = bars[timeframe].clock
     off = times[times % length != 0]
+    if timeframe == "w1" and not weeks:
+        rule = "w1: weeks must begin on a Monday"
+        raise DataError(f"{rule}, got other bars; make them with `python -m stage1.prepare`")
     if len(off):
         raise DataError(
-            f"{timeframe}: every bar must open on the UTC clock at a multiple of "
+            f"{timeframe}: every bar must open on the {zone} clock at a multiple of "
             f"{minutes} minutes, got {np.datetime64(int(off[0]), 's')}; make the bars "
-            "anew from 1-minute ones: python -m stage1.prepare"
+            "anew from finer ones: python -m stage1.prepare"
         )
     return times, length
 
@@ -133,12 +147,14 @@ def split_windows(
         Purging after Lopez de Prado 2018, "Advances in Financial Machine Learning", section 7.4.1.
     """
     times = bars[config.timeframes[0]].open_time
-    first, last = (int(times[0]), int(times[-1]) + 60) if len(times) else (0, 0)
+    first, last = (
+        (int(times[0]), int(times[-1]) + _finest_seconds(config)) if len(times) else (0, 0)
+    )
     boundary = round(last - config.validation_share * (last - first))
     training = windows.take(windows.ends <= boundary)
     validation = windows.take(windows.starts >= boundary)
     if not (len(training.ends) and len(validation.ends)):
-        raise DataError(_too_little_data(config, last - first, calendar=calendar))
+        raise DataError(_too_little_data(config, times, boundary, calendar=calendar))
     if calendar:
         _check_every_timeframe(windows, config)
     count = min(config.validation_windows, len(validation.ends))
@@ -152,10 +168,26 @@ def days_needed(config: DataConfig, *, calendar: bool = False) -> float:
 
 
 def _minutes_needed(config: DataConfig, *, calendar: bool) -> float:
-    coarsest = 1 if calendar else config.minutes[-1]
+    return _minutes_of_side(config, calendar=calendar) / min(
+        config.validation_share, 1 - config.validation_share
+    )
+
+
+def _minutes_of_side(config: DataConfig, *, calendar: bool) -> int:
+    """What either side of the split needs for one window."""
+    coarsest = config.minutes[0] if calendar else config.minutes[-1]
     # One bar more, since the first may have begun too early; one stride, until a window may end.
-    minutes = (config.seq_len + 1) * coarsest + config.stride
-    return minutes / min(config.validation_share, 1 - config.validation_share)
+    return (config.seq_len + 1) * coarsest + max(config.stride, config.minutes[0])
+
+
+def _longest_stretch(times: NDArray[np.int64], config: DataConfig) -> int:
+    """Seconds from the first to the last of these bars between which there is no long gap."""
+    if len(times) == 0:
+        return 0
+    length = _finest_seconds(config)
+    gaps = np.flatnonzero(np.diff(times) > length + config.max_gap * 60)
+    first, last = times[np.append(0, gaps + 1)], times[np.append(gaps, len(times) - 1)]
+    return int((last - first).max()) + length
 
 
 def _check_every_timeframe(windows: WindowIndex, config: DataConfig) -> None:
@@ -164,7 +196,7 @@ def _check_every_timeframe(windows: WindowIndex, config: DataConfig) -> None:
         if not windows.lengths[:, column].any():
             first, last = (np.datetime64(int(end), "s") for end in windows.ends[[0, -1]])
             there = f"that end from {first} to {last}; make the bars of all timeframes anew from "
-            there += "the same 1-minute ones: python -m stage1.prepare"
+            there += "the same fine ones: python -m stage1.prepare"
             if config.kind == "series":
                 there = "that there are; leave it out of data.timeframes, or raise data.seq_len"
             raise DataError(
@@ -173,19 +205,35 @@ def _check_every_timeframe(windows: WindowIndex, config: DataConfig) -> None:
             )
 
 
-def _too_little_data(config: DataConfig, seconds: int, *, calendar: bool) -> str:
+def _too_little_data(
+    config: DataConfig, times: NDArray[np.int64], boundary: int, *, calendar: bool
+) -> str:
     length, further, advice = f"bars of {config.timeframes[-1]}", "", "drop coarse timeframes or "
     if calendar:
-        length, advice = config.unit, ""
+        length, advice = _span_unit(config), ""
         further = f" and with at least {FEWEST_BARS} bars of {config.timeframes[0]} in each window"
     needed = f"{days_needed(config, calendar=calendar):.1f} days"
-    there = f"{seconds / DAY:.1f} days"
+    sides = (times[times < boundary], times[times >= boundary])
+    took = _minutes_of_side(config, calendar=calendar)
+    before, after = (_longest_stretch(side, config) // 60 for side in sides)
+    whole = _longest_stretch(times, config.model_copy(update={"max_gap": LONGEST_GAP})) // 60
     if config.kind == "series":
-        steps = int(np.ceil(_minutes_needed(config, calendar=calendar)))
-        needed, there = f"{steps:,} steps", f"{seconds // 60:,} steps"
+        needed = f"{int(np.ceil(_minutes_needed(config, calendar=calendar))):,} steps"
+        texts = [f"{steps:,}" for steps in (whole, before, after, took)]
+        unit = "steps"
+    else:
+        texts = [f"{minutes / DAY_MINUTES:.1f}" for minutes in (whole, before, after)]
+        texts.append(f"{np.ceil(took / DAY_MINUTES * 10) / 10:.1f}")
+        unit = "days"
     return (
         f"the bars must span at least {needed} without a gap over {config.max_gap} {config.unit}"
         f"{further} (data.seq_len={config.seq_len} {length} on either side of the split, "
-        f"data.validation_share={config.validation_share}), got {there}; add data, change "
-        f"data.seq_len, {advice}raise data.max_gap"
+        f"data.validation_share={config.validation_share}), got {texts[0]} {unit}, the longest "
+        f"stretch without one {texts[1]} before the split and {texts[2]} after it, where "
+        f"{texts[3]} are needed; add data, change data.seq_len, {advice}raise data.max_gap"
     )
+
+
+def _span_unit(config: DataConfig) -> str:
+    """What the length of a calendar window is counted in."""
+    return config.unit if config.minutes[0] == 1 else f"bars of {config.timeframes[0]}"

@@ -275,7 +275,7 @@ def _context_timeframe(metric: str, config: Config) -> str | None:
     """The timeframe that a metric is of, if it is never scored."""
     data = config.data
     for name, minutes in zip(data.timeframes, data.minutes, strict=True):
-        few = config.model.async_sampler and data.seq_len // minutes < FEWEST_BARS
+        few = config.model.async_sampler and data.seq_len * data.minutes[0] // minutes < FEWEST_BARS
         if few and metric.endswith(f"_{name}"):
             return name
     return None

@@ -16,7 +16,7 @@ from stage1.base.text import brief, dotted
 from stage1.config import Config, DataConfig, Section
 from stage1.config.rules import RuleError, faults_of
 from stage1.data.batches import MarketWindows
-from stage1.data.features import TrainingStatistics, kind_of
+from stage1.data.features import TrainingStatistics
 from stage1.language_models.t5_dimensions import checked_fields
 from stage1.model.stage1_model import T5Shape
 
@@ -149,7 +149,7 @@ def new_record(
 ) -> dict[str, Any]:
     """The record of a training so far, as plain values that are safe to load."""
     training = windows.split.training.starts.min(), windows.split.boundary
-    begins_at, split_at = kind_of(config.data).instants(np.array(training)).tolist()
+    begins_at, split_at = windows.resident.instants(np.array(training)).tolist()
     record = Record(
         config=config,
         fingerprints=Fingerprints.model_validate(fingerprints),

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from stage1.base.metric_table import ALL_TIMEFRAMES, INTERPOLATION
 from stage1.config import DataConfig
+from stage1.data.bars import UTC_DAYS, DayClock
 from stage1.data.batches import Batch, MarketWindows
 from stage1.data.features import kind_of
+from stage1.data.times import instants_of
 from stage1.model.metrics import evaluate_each, interpolated
 from stage1.model.stage1_model import Built
 from stage1.pages.evaluation_page import (
@@ -59,13 +61,20 @@ def evaluate_checkpoint(checkpoint: Path, data_dir: str | Path | None, *, warn: 
     windows = MarketWindows.of(bars, config, statistics=record.statistics)
     decoded, batch = _decoded(trained, windows, warn)
     line = interpolated(batch)
-    validation, instants = windows.split.validation, kind_of(config.data).instants
+    validation, instants = windows.split.validation, windows.resident.instants
     starts, ends = instants(validation.starts), instants(validation.ends)
     return Evaluation(
         path=checkpoint,
         config=config,
         scores=_scores(decoded, line, batch, record),
-        excerpts=excerpts(decoded, line, batch, windows_to_show(batch.scored), config.data),
+        excerpts=excerpts(
+            decoded,
+            line,
+            batch,
+            windows_to_show(batch.scored),
+            config.data,
+            clock=windows.resident.clock,
+        ),
         windows=len(ends),
         starts_at=int(starts[0]),
         ends_at=int(ends[-1]),
@@ -130,7 +139,13 @@ def windows_to_show(scored: Tensor) -> list[tuple[int, int]]:
 
 
 def excerpts(
-    decoded: Tensor, line: Tensor, batch: Batch, pairs: list[tuple[int, int]], config: DataConfig
+    decoded: Tensor,
+    line: Tensor,
+    batch: Batch,
+    pairs: list[tuple[int, int]],
+    config: DataConfig,
+    *,
+    clock: DayClock = UTC_DAYS,
 ) -> list[Reconstruction]:
     """The excerpts, in units of price, or of the channels of a series, one channel after the other.
 
@@ -140,6 +155,7 @@ def excerpts(
         batch: The same windows.
         pairs: Window and timeframe of each excerpt, by index.
         config: Of the data.
+        clock: What the bars are counted on.
     """
     shown, kind = [], kind_of(config)
     for number, (window, index) in enumerate(pairs):
@@ -159,7 +175,9 @@ def excerpts(
         shown.append(
             Reconstruction(
                 timeframe=config.timeframes[index],
-                open_time=kind.instants(batch.open_time[window, index, part].numpy()),
+                open_time=kind.instants(
+                    instants_of(clock, batch.open_time[window, index, part].numpy())
+                ),
                 truth=truth,
                 model=mine,
                 line=straight,
@@ -207,4 +225,5 @@ def excerpts_of(module: Stage1Module) -> list[Reconstruction]:
     decoded = module.predict_step(Batch(*(tensor.to(module.device) for tensor in shown)), 0)
     module.train(training)
     places = [(windows.index(window), index) for window, index in pairs]
-    return excerpts(decoded, interpolated(shown), shown, places, module.config.data)
+    clock = module.windows.resident.clock
+    return excerpts(decoded, interpolated(shown), shown, places, module.config.data, clock=clock)

@@ -35,9 +35,10 @@ def with_pandas(bars: Bars, minutes: int) -> pd.DataFrame:
 @given(bars=gappy_bars())
 @settings(max_examples=40, deadline=None)
 def test_coarse_bars_are_those_of_pandas_through_any_gaps(bars):
-    through_the_finer_ones = resample_all(bars, MINUTES)
+    timeframes = {name: minutes for name, minutes in MINUTES.items() if name != "w1"}
+    through_the_finer_ones = resample_all(bars, timeframes)
 
-    for timeframe, minutes in MINUTES.items():
+    for timeframe, minutes in timeframes.items():
         expected = with_pandas(bars, minutes)
         for coarse in (through_the_finer_ones[timeframe], resample(bars, minutes)):
             assert coarse.open_time.tolist() == [stamp.timestamp() for stamp in expected.index]

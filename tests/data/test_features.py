@@ -225,6 +225,8 @@ def test_a_true_series_with_gaps_is_consistent():
 def test_too_few_rows_say_how_many_are_needed():
     with pytest.raises(
         DataError,
-        match=r"must span at least 230 steps without a gap over 0 steps .* got 200 steps; add data",
+        match=r"must span at least 230 steps without a gap over 0 steps .* got 200 steps, the "
+        r"longest stretch without one 140 before the split and 60 after it, where 69 are needed; "
+        "add data",
     ):
         windows_over(VALUES[:200])

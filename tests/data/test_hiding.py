@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from synthetic_bars import MIDNIGHT, data_config, gappy_minutes, market
 
-from stage1.base.steps import MINUTES
+from stage1.base.steps import MINUTES, STANDARD
 from stage1.config import MaskingConfig
 from stage1.data.hiding import (
     NO_TIME,
@@ -18,7 +18,8 @@ from stage1.data.hiding import (
 )
 from stage1.data.windows import FEWEST_BARS, find_windows
 
-ALL = tuple(MINUTES)
+ALL = STANDARD
+LENGTHS = {name: MINUTES[name] for name in ALL}
 
 
 def gapless_times(timeframes, *, seq_len, windows, step=7):
@@ -251,7 +252,7 @@ def draw_calendar(times, lengths, masking, *, seed=0, ratios=None):
     ratios = ratios or (masking.mask_ratio,) * len(ALL)
     numbers = numbers_needed(times.shape[2], masking, ratios) + 1
     uniforms = np.random.default_rng(seed).random((*lengths.shape, numbers))
-    return draw_calendar_hiding(times, lengths, tuple(MINUTES.values()), masking, uniforms, ratios)
+    return draw_calendar_hiding(times, lengths, tuple(LENGTHS.values()), masking, uniforms, ratios)
 
 
 ENDS = range(100_000, 100_400)
@@ -287,7 +288,7 @@ def test_no_visible_bar_of_any_timeframe_shares_a_minute_with_a_scored_bar_of_an
     for window in range(len(times)):
         minutes = {True: set(), False: set()}
         covered = []
-        for column, length in enumerate(MINUTES.values()):
+        for column, length in enumerate(LENGTHS.values()):
             for bar in range(lengths[window, column]):
                 opens = times[window, column, bar] // 60
                 span = set(range(opens, opens + length))

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from stage1.data.bars import Repair, Rows
-from stage1.data.checks import minute_bars, repair_rows
+from stage1.data.checks import new_bars, repair_rows
 from stage1.data.csv_reader import read_csv
 from stage1.data.load import SAMPLE
 from stage1.data.plausibility import in_future, notes, unlikely, week_ends
@@ -55,7 +55,7 @@ def named(rows: Rows) -> set[int]:
 def test_real_bars_are_all_likely():
     rows = read_csv(SAMPLE)
 
-    assert minute_bars().rules(rows) == []
+    assert new_bars().rules(rows) == []
     assert list(notes(rows)) == []
 
 
@@ -107,13 +107,13 @@ def test_a_far_price_names_its_value_and_is_dropped_on_request_and_the_rest_chec
     rows = rows_of(prices)
 
     (fault,) = unlikely(rows)
-    kept, done = repair_rows(rows, [Repair.DROP_INVALID], minute_bars().rules)
+    kept, done = repair_rows(rows, [Repair.DROP_INVALID], new_bars().rules)
 
     assert fault.rule == "high must be less than 5 times above or below the bars beside it"
     assert fault.value(0) == f"{prices[149, 1]:.6g} beside {prices[148, 1]:.6g} (line 150)"
     assert kept.lines.tolist() == [line for line in rows.lines if line != 151]
     assert done == ["dropped 1 invalid row"]
-    assert minute_bars(trust_prices=True).rules(rows) == []
+    assert new_bars(trust_prices=True).rules(rows) == []
 
 
 def rules(rows: Rows) -> list[str]:
@@ -157,7 +157,7 @@ def test_filled_weekends_are_told_and_dropped_on_request():
     rows = rows_of(prices)
 
     (note,) = notes(rows)
-    kept, done = repair_rows(rows, [Repair.DROP_STILL], minute_bars().rules)
+    kept, done = repair_rows(rows, [Repair.DROP_STILL], new_bars().rules)
 
     assert note.startswith("150 of 300 bars do not move, all four prices being the close before")
     assert "the longest run 150 from line 102 on" in note

@@ -356,7 +356,7 @@ def test_what_is_no_series_is_refused(call_command, write, text, message):
     [
         pytest.param(("--step", "soon"), "--step must be a number and one of", id="no step"),
         pytest.param(
-            ("--step", "1h", "--timeframes", "m1"), "must be left out with --step", id="timeframes"
+            ("--step", "1h", "--timeframes", "m1"), "must be left out for a series", id="timeframes"
         ),
         pytest.param(("--channels", "a"), "--channels must be left out for bars", id="channels"),
     ],

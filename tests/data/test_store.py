@@ -9,7 +9,7 @@ import pytest
 
 import stage1
 from stage1.base.errors import DataError
-from stage1.base.steps import MINUTES
+from stage1.base.steps import STANDARD
 from stage1.data.bars import Bars, fingerprint
 from stage1.data.load import load_bars
 from stage1.data.store import write_parquet
@@ -43,11 +43,11 @@ def test_the_sample_is_the_bars_of_its_file_in_every_timeframe_asked_for():
 
 
 def test_what_is_written_is_loaded(tmp_path):
-    bars = load_bars(None, tuple(MINUTES))
+    bars = load_bars(None, STANDARD)
     for name, found in bars.items():
         write_parquet(found, tmp_path / f"{name}.parquet")
 
-    loaded = load_bars(tmp_path, tuple(MINUTES))
+    loaded = load_bars(tmp_path, STANDARD)
 
     assert fingerprint(loaded) == fingerprint(bars)
 
@@ -104,7 +104,7 @@ def test_a_folder_that_lacks_the_bars_is_one_line(tmp_path):
     assert "must be a folder, got a file; give the folder" in fault(tmp_path / "m1.parquet", "m1")
     missing = "must hold m5.parquet, h4.parquet, got m1.parquet; run"
     assert missing in fault(tmp_path, "m1", "m5", "h4")
-    assert "timeframes must be among m1, m5, " in fault(None, "m1", "m2")
+    assert "timeframes must be among m1, m2, " in fault(None, "m1", "m7")
 
 
 def test_a_file_that_holds_no_bars_is_one_line(tmp_path):
@@ -145,7 +145,7 @@ def test_stored_bars_are_checked_row_by_row(tmp_path, column, value, message):
 def test_the_fingerprint_is_that_of_names_times_and_prices_in_any_order():
     bars = load_bars(None, ("m5", "m15"))
     variants = [
-        {name: Bars(*(array.copy() for array in bars[name])) for name in ("m15", "m5")}
+        {name: Bars(*(array.copy() for array in bars[name][:2])) for name in ("m15", "m5")}
         for _ in range(3)
     ]
     variants[1]["m15"].open_time[-1] += 1

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from synthetic_bars import MIDNIGHT, data_config, gappy_minutes, m1_bars, market
 
 from stage1.base.errors import DataError
-from stage1.base.steps import MINUTES
+from stage1.base.steps import MINUTES, STANDARD
 from stage1.config import Config, MaskingConfig
 from stage1.data.bars import Bars, resample_all
 from stage1.data.batches import MarketWindows
@@ -160,7 +160,7 @@ def test_validation_windows_are_spread_evenly(wanted):
         pytest.param({"timeframes": ("m1", "m5"), "seq_len": 64}, id="m1 and m5"),
         pytest.param({"timeframes": ("m1", "m15"), "validation_share": 0.7}, id="short training"),
         pytest.param({"timeframes": ("m1", "h1"), "seq_len": 8, "stride": 7}, id="up to h1"),
-        pytest.param({"timeframes": tuple(MINUTES), "seq_len": 8}, id="all timeframes"),
+        pytest.param({"timeframes": STANDARD, "seq_len": 8}, id="all timeframes"),
     ],
 )
 def test_the_days_that_the_error_asks_for_are_enough_wherever_they_start_and_half_too_few(changes):
@@ -244,7 +244,7 @@ def test_windows_with_a_long_gap_or_few_m1_bars_are_left_out_and_no_others(minut
 
 
 def test_too_little_data_says_how_many_days_calendar_windows_need():
-    data = data_config(timeframes=tuple(MINUTES), seq_len=256)
+    data = data_config(timeframes=STANDARD, seq_len=256)
     wanted = days_needed(data, calendar=True)
     enough, short = (market(round(wanted * share * 1440), data.timeframes) for share in (1, 0.5))
 

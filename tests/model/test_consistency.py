@@ -5,7 +5,7 @@ from compared_by_hand import compared_by_hand
 from synthetic_bars import m1_bars, market
 from tiny_training import BOTH_KINDS, tiny_batch, tiny_config
 
-from stage1.base.steps import MINUTES
+from stage1.base.steps import STANDARD
 from stage1.data.bars import resample
 from stage1.data.batches import MarketWindows
 from stage1.data.features import aggregate_bars
@@ -109,7 +109,7 @@ def test_the_loss_compares_coarse_bars_whose_every_part_is_there_and_is_0_where_
 
 
 def test_every_timeframe_is_compared_with_every_finer_one():
-    config, batch = windows_over(range(6000), {"timeframes": list(MINUTES), "seq_len": 500}, True)
+    config, batch = windows_over(range(6000), {"timeframes": list(STANDARD), "seq_len": 500}, True)
 
     comparisons = compare(batch.targets, batch, config.data)
 
@@ -136,7 +136,7 @@ def test_the_loss_of_the_truth_is_rounding_alone_after_normalisation(data, calen
 def test_bars_that_do_not_aggregate_pull_on_every_timeframe_of_every_window_and_on_no_padding(
     minutes, seq_len, calendar, generator
 ):
-    data = {"timeframes": list(MINUTES), "seq_len": seq_len}
+    data = {"timeframes": list(STANDARD), "seq_len": seq_len}
     config, batch = windows_over(range(minutes), data, calendar)
     decoded = noisy(batch, generator).requires_grad_()
 

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from stage1.claims.catalogue import REGISTERED
@@ -119,7 +120,8 @@ def same_weights(tables: RunTables, arms: tuple[str, str]) -> str:
 def baseline_warning(tables: RunTables, arm: str) -> str:
     """What to say if the arm's best configuration may not beat linear interpolation; else empty.
 
-    The interval is Student's over seeds, at 95 %, of the configuration with the best objective.
+    The interval is Student's over seeds, at 95 %, of the configuration with the best objective. If
+    that has one seed, the deviation between seeds is that of the arm's other configurations.
     """
     trials = tables.trials[tables.trials["arm"] == arm]
     means = configuration_means(trials, tables.space, tables.registration)  # best first
@@ -128,7 +130,7 @@ def baseline_warning(tables: RunTables, arm: str) -> str:
     rows = full_horizon(trials, tables.space, [DESIGN, CONFIRM])
     best = rows[rows["config_id"] == means["config_id"].iloc[0]].drop_duplicates("seed")
     skill = best["val_skill"].dropna().to_numpy(dtype=float)
-    low = _lower_end(skill)
+    low = _lower_end(skill, rows)
     if low > 0:
         return ""
     mean = f"val_skill {skill.mean():+.3f}" if len(skill) else "no val_skill recorded"
@@ -139,11 +141,19 @@ def baseline_warning(tables: RunTables, arm: str) -> str:
     )
 
 
-def _lower_end(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    if len(values) < 2:
+def _lower_end(values: np.ndarray[Any, np.dtype[np.float64]], rows: pd.DataFrame) -> float:
+    """Of the interval of a mean over seeds; `rows` are the arm's trials, for the noise of one."""
+    degrees, deviation = len(values) - 1, values.std(ddof=1) if len(values) > 1 else math.nan
+    if len(values) == 1:
+        groups = rows.groupby(["stage", "config_id"])["val_skill"]
+        freedom = (groups.count() - 1).clip(lower=0)
+        degrees = int(freedom.sum())
+        if degrees:
+            deviation = math.sqrt(float((groups.var() * freedom).sum()) / degrees)
+    if degrees < 1:
         return math.nan
-    reach = stats.t.ppf((1 + _SKILL_LEVEL) / 2, len(values) - 1)
-    return float(values.mean() - reach * values.std(ddof=1) / math.sqrt(len(values)))
+    reach = stats.t.ppf((1 + _SKILL_LEVEL) / 2, degrees)
+    return float(values.mean() - reach * deviation / math.sqrt(len(values)))
 
 
 def divergence_warnings(scores: Scores) -> list[str]:

@@ -11,7 +11,7 @@ from stage1.claims.claim import MOST_TOLD, Claim
 from stage1.claims.judge import Evaluation
 from stage1.claims.scores import RunTables, both_scored
 from stage1.claims.tuning_value import tuning_value
-from stage1.claims.verdicts import GAINS, Verdict
+from stage1.claims.verdicts import ATTRIBUTABLE, GAINS, NOT_ATTRIBUTABLE, Verdict
 from stage1.pages.blocks import Block, Heading, Inline, Paragraph, Strong, Table, paragraph
 from stage1.pages.numbers import number
 from stage1.run.columns import CONFIRM
@@ -76,11 +76,20 @@ def _whether_it_helps(evaluation: Evaluation) -> str:
     size, low, high = (_sized(claim, value) for value in claim.interval[:3])
     random = claim.arm_pair[1]
     between = f" ({low} to {high}, {_confidence(claim)})" if claim.interval.bounded else ""
-    attribution = f"; {claim.attribution}" if claim.verdict in GAINS and claim.attribution else ""
+    attribution = _attribution(claim) if claim.verdict in GAINS else ""
     return (
         f"{_LEADS[claim.verdict]}: with this checkpoint {_WORDS[claim.definition][0]} is {size} "
         f"than with {random} weights on these bars{between}; {_ending(claim)}{attribution}."
     )
+
+
+def _attribution(claim: Claim) -> str:
+    """Whether the gain is what the weights learned, after a semicolon; empty if nobody asks."""
+    if not claim.attribution:
+        return ""
+    said = (ATTRIBUTABLE, NOT_ATTRIBUTABLE)
+    subject = "" if claim.attribution.startswith(said) else "attribution "
+    return f"; {subject}{claim.attribution}"
 
 
 def _sized(claim: Claim, value: float) -> str:
@@ -162,8 +171,8 @@ def _extra_cost(evaluation: Evaluation) -> str:
     }.get(claim.verdict, f"too noisy to compare with {allowed}")
     direction = "more" if estimate >= 0 else "less"
     return (
-        f"A step with a T5 costs {abs(estimate):.0f}% {direction} than with a vanilla encoder "
-        f"({low:+.0f}% to {high:+.0f}%), {ending}."
+        f"A step with a T5 costs {abs(estimate):.1f}% {direction} than with a vanilla encoder "
+        f"({low:+.1f}% to {high:+.1f}%), {ending}."
     ).replace("-", "\N{MINUS SIGN}")
 
 

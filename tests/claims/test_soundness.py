@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from made_runs import changed_study, drawn_arm, scores_of, study_tables
+from made_runs import arm_scores, changed_study, drawn_arm, scores_of, study_tables
 from scipy import stats
 
 from stage1.claims.soundness import (
@@ -163,6 +163,23 @@ def test_without_two_recorded_skills_the_baseline_is_not_shown_to_be_beaten(arms
     assert "one seed" in one_seed
     assert "no val_skill recorded" in unknown
     assert no_best == ""
+
+
+@pytest.mark.parametrize("apart", [0.01, 0.5])
+def test_a_best_configuration_of_one_seed_has_the_noise_of_those_with_two(apart):
+    scores = arm_scores(0.5 + 0.01 * np.arange(16)[:, None] + np.zeros(2))  # the last is the best
+    design = {"looks": [16], "replicated": 4}
+    tables = study_tables({"pretrained": scores, "random": scores}, design=design)
+    skills = 0.4 + apart * (tables.trials["seed"] - 1)
+
+    warning = baseline_warning(
+        tables._replace(trials=tables.trials.assign(val_skill=skills)), "pretrained"
+    )
+
+    low = 0.4 - stats.t.ppf(0.975, 4) * apart / math.sqrt(2)  # four pairs
+    assert bool(warning) is bool(low <= 0)
+    if warning:
+        assert f"lower end {low:+.3f}" in warning
 
 
 def test_the_best_configuration_is_the_best_by_the_objective_of_the_study(tables):

@@ -11,7 +11,13 @@ from made_runs import arm_scores, scores_of, study_tables
 
 from stage1.claims.intervals import Interval
 from stage1.claims.tuning_value import tuning_value
-from stage1.claims.verdicts import ATTRIBUTABLE, Verdict
+from stage1.claims.verdicts import (
+    ATTRIBUTABLE,
+    NOT_ATTRIBUTABLE,
+    NOT_SHOWN,
+    NOT_TESTED,
+    Verdict,
+)
 from stage1.pages.answer_section import answers, leaderboard_blocks, leaderboard_table
 from stage1.pages.blocks import Paragraph
 
@@ -64,6 +70,20 @@ def test_whether_pretraining_helps_has_a_form_for_every_verdict(verdict, lead, e
     assert "at 99.2% confidence after 32 configurations)" in helps
     assert helps.endswith(f"{ending}.")
     assert ("lower than" in helps) == (verdict is Verdict.CONTRADICTED)
+
+
+@pytest.mark.parametrize(
+    ("attribution", "ending"),
+    [
+        (NOT_ATTRIBUTABLE, "not attributable to what the weights learned."),
+        (NOT_TESTED, "attribution not tested."),
+        (NOT_SHOWN, "attribution not shown: the comparison with shuffled weights is open."),
+    ],
+)
+def test_a_gain_says_whether_the_weights_learned_it(attribution, ending):
+    helps, _, _ = told(claim_with("3", Verdict.SUPPORTED, attribution=attribution))
+
+    assert helps.endswith(f"; {ending}")
 
 
 def test_without_room_for_a_gain_the_error_reduction_answers():
@@ -144,8 +164,8 @@ def test_what_to_train_has_arm_configuration_score_and_cost():
     )
     assert "a tie" not in train
     assert train.endswith(
-        "A step with a T5 costs 12% more than with a vanilla encoder (+11% to +13%), within the "
-        "allowed 15%."
+        "A step with a T5 costs 12.0% more than with a vanilla encoder (+11.0% to +13.0%), within "
+        "the allowed 15%."
     )
 
 

@@ -122,6 +122,8 @@ def slopes_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
         "seeds; the numbers are the arms' medians. Lines that fall from one arm to the next: the "
         "first arm is better with the same settings. Spaced by Fisher's z."
     )
+    if left_out := [arm for arm in evaluation.scores.correlation if arm not in slopes.arms]:
+        caption += f" Not trained on all of them: {', '.join(left_out)}."
     return DrawnFigure(SLOPES, SLOPES_TITLE, caption, figure, "")
 
 

@@ -1,9 +1,9 @@
 """The claims, tested: from scores to intervals and verdicts.
 
 `catalogue` is the table of the claims. `scores` reads a run and arranges its design as arrays; each
-statistic has its module (`spread`, `gains`, `ranks`, `step_cost`) and gives an interval
-(`intervals`) that decides a verdict (`verdicts`). `judge` tests all claims of a run, and `claim`
-puts them into sentences and claims.json.
+statistic has its module (`sensitivity`, `gains`, `spread`, `ranks`, `step_cost`) and gives an
+interval (`intervals`) that decides a verdict (`verdicts`). `judge` tests all claims of a run, look
+by look, and `claim` puts them into sentences and claims.json.
 
 Beside the verdicts stand `soundness` (is the run what was planned?), `further_numbers` and
 `robustness`, which never decide. `tuning`, `importance` and `aggregates` serve them and the

@@ -325,7 +325,8 @@ def _distinct(
     if values.columns.empty:
         return names, 0
     repeated = values.astype(str).duplicated().to_numpy()
-    return [name for name, copy in zip(names, repeated, strict=True) if not copy], sum(repeated)
+    distinct = [name for name, copy in zip(names, repeated, strict=True) if not copy]
+    return distinct, int(repeated.sum())
 
 
 def _left_out(

@@ -30,7 +30,8 @@ MEANINGS: dict[str, str] = {
     "than claimed.",
     Verdict.INCONCLUSIVE: "Neither no effect nor one of the claimed size is excluded: the study is "
     "too small for an answer. It is no sign of absence.",
-    Verdict.NOT_SUPPORTED: "An effect of the claimed size is excluded; its direction is open.",
+    Verdict.NOT_SUPPORTED: "An effect of the claimed size is excluded; its direction is open. Or "
+    "configurations lie closer together because all of them are worse, which is no merit.",
     Verdict.CONTRADICTED: "The effect is the other way.",
     Verdict.NOT_EVALUABLE: "The study cannot speak to the claim; the reason says why.",
 }

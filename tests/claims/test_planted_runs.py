@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from made_claims import read_strictly
 from made_runs import (
     FACTOR,
     FREEZE,
@@ -19,9 +20,11 @@ from made_runs import (
     write_run,
 )
 
+from stage1.claims.claim import claims_json
 from stage1.claims.judge import evaluate
 from stage1.claims.scores import RunTables, read_run
 from stage1.claims.verdicts import ATTRIBUTABLE, NO_GAIN, NOT_ATTRIBUTABLE, NOT_SHOWN, NOT_TESTED
+from stage1.pages.study_page import facts
 
 REAL_RUN = Path(__file__).parent / "n32_trials.parquet"
 """A study of the default space: 32 Sobol configurations, pretrained and random, one seed."""
@@ -34,6 +37,8 @@ def judged_run(tmp_path):
 
     def judge(name):
         evaluation = evaluate(read_run(write_run(tmp_path / "run", PLANTED[name]())))
+        told = facts(evaluation)
+        read_strictly(claims_json(evaluation.claims, evaluation.beside, evaluation.looks, told))
         return evaluation, {claim.id: claim for claim in evaluation.lines}
 
     return judge

@@ -20,6 +20,7 @@ from stage1.claims.robustness import (
     holm,
     label_swap_p,
     label_swaps,
+    left_out,
 )
 
 
@@ -362,6 +363,16 @@ def test_the_swap_of_sensitivity_is_of_what_tuning_is_worth_in_centred_arms(arms
 
     assert p_of(words) == pytest.approx(swapped_p(*centred, log_gap), rel=5e-3)
     assert p_of(words) < 1
+
+
+@pytest.mark.parametrize(("configurations", "unseen"), [(16, "17%"), (32, "9%"), (64, "5%")])
+def test_what_the_gap_does_not_feel_is_said_beside_it(generator, configurations, unseen):
+    arm = drawn_arm(generator, configurations=configurations)
+
+    line = left_out(arm, arm)["1"]
+
+    assert "a rare cliff alone moves it little" in line
+    assert f"rarer than 1 - .05^(1/N) = {unseen} of the configurations go unseen" in line
 
 
 def test_the_swap_of_stability_is_of_variances_over_seeds(arms):

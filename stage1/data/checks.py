@@ -227,7 +227,7 @@ def _advice(rows: Rows, rules: Rules, faults: list[Fault]) -> str:
         doubts |= dict.fromkeys(fault.instead for fault in faults if fault.always and fault.instead)
         repairs = {fault.repair for fault in faults if fault.repair} - wanted
         if not repairs:
-            return "; ".join(("mend the file", *doubts))
+            return "; ".join((*doubts, "else mend the file"))
         wanted |= repairs
         try:
             repaired, _ = repair_rows(rows, wanted, rules)
@@ -238,7 +238,7 @@ def _advice(rows: Rows, rules: Rules, faults: list[Fault]) -> str:
     text = f"mend the file, or use {options}"
     if rows.row == "step" and Repair.DROP_INVALID in wanted:
         text += ", or take other columns with --channels"
-    return "; ".join((text, *doubts))
+    return "; ".join((*doubts, f"else {text}")) if doubts else text
 
 
 def _what_instead(faults: Sequence[Fault]) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stage1.base.text import plural, shown
 from stage1.data.bars import UNREADABLE, Fault, Rows, faults_where
-from stage1.data.times import utc_to_local
+from stage1.data.times import local_to_utc, utc_to_local
 
 FAR = 5.0
 """A price so many times above or below those on both sides of it is no price: a lost decimal point
@@ -47,8 +47,13 @@ ZONES = ("America/New_York", "Europe/Berlin", "UTC")
 """Clocks in which a market may end its week at one time all year; the last stands for all without
 summer time."""
 SEASONS = ("winter", "between the changes in America and Europe", "summer")
-FRIDAY_23 = 94
-"""Half hours from Thursday's midnight."""
+FRIDAY_17 = 82
+"""Half hours from Thursday's midnight; currencies end their week then, in New York."""
+BROKERS = (
+    *("America/New_York", "America/New_York+7h", "EET", "Europe/London", "Europe/Berlin", "UTC"),
+    *("Etc/GMT+5", "America/Chicago", "Europe/Moscow", "Asia/Tokyo"),
+)
+"""Clocks that files of currencies are written by."""
 LISTED = 6
 """At most so many stretches of weeks are written out."""
 
@@ -193,7 +198,7 @@ def notes(rows: Rows) -> Iterator[str]:
     yield from _wicks(rows)
     yield from _standing_still(rows)
     yield from _copied_hours(rows)
-    yield from week_ends(rows.open_time)
+    yield from week_ends(rows.open_time, rows.clock)
 
 
 def _jumps(rows: Rows) -> Iterator[str]:
@@ -279,6 +284,13 @@ class _Weeks(NamedTuple):
     season: NDArray[np.int64]
     """(weeks,) which of `SEASONS` it lies in."""
 
+    @classmethod
+    def of(cls, last: NDArray[np.int64]) -> _Weeks:
+        """The weeks that end then."""
+        ahead = [utc_to_local(last, zone) - last for zone in ZONES[:2]]
+        in_summer = [ahead[0] > -5 * HOUR, ahead[1] > HOUR]
+        return cls(last, np.sum(in_summer, axis=0))
+
     def ends(self, zone: str) -> NDArray[np.int64]:
         """(weeks,) half hours from Thursday's midnight to the end, by the clocks of a zone."""
         shown = utc_to_local(self.last, zone) + HOUR // 4
@@ -291,19 +303,20 @@ class _Weeks(NamedTuple):
         return np.split(np.arange(len(self.season)), changes)
 
 
-def week_ends(open_times: NDArray[np.int64]) -> Iterator[str]:
+def week_ends(open_times: NDArray[np.int64], clock: str = "UTC") -> Iterator[str]:
     """When weeks end, by season, and a warning where no clock ends them at one time.
 
     Nothing where the bars know no weekends, or are too long to tell.
 
     Args:
         open_times: (bars,) unix seconds, rising.
+        clock: By which they were read.
     """
     weeks = _weeks(open_times)
     if weeks is None:
         return
     usual = {zone: _usual(weeks.ends(zone)) for zone in ZONES}
-    steady = [zone for zone in ZONES if _is_steady(weeks, weeks.ends(zone), usual[zone])]
+    steady = [zone for zone in ZONES if _is_steady(weeks, zone, usual[zone])]
     zone = steady[0] if steady else ZONES[0]
     ends = weeks.ends(zone)
     by_season = []
@@ -313,24 +326,36 @@ def week_ends(open_times: NDArray[np.int64]) -> Iterator[str]:
         share = f"{(those == often).sum():,} of {len(those):,}"
         by_season.append(f"{SEASONS[season]} {_day_and_time(often)} ({share})")
     yield f"weeks end, by the clock of {zone}: {', '.join(by_season)}"
+    advice = _clocks_of_currencies(weeks, clock)
     if not steady:
         yield (
             "warning: weeks end at no one time, neither by a clock with summer time nor by one "
-            "without: --tz is not the clock of this file, or not of all of it; docs/own_bars.md "
-            "says how to find it"
+            f"without: {clock} is not the clock of this file, or not of all of it{advice}"
         )
         yield from _unusual_stretches(weeks, ends, usual[zone])
     elif zone == "UTC" and len(by_season) > 1:
         yield (
-            "warning: weeks end at one time all year: right for a market without summer time; else "
-            "name the clock of the file with --tz (docs/own_bars.md)"
+            "warning: weeks end at one time all year, which is right for a market without summer "
+            f"time{advice}"
         )
-    elif zone == "Europe/Berlin" and usual[zone] == FRIDAY_23:
-        yield (
-            "warning: weeks end when the clock of Europe says so, and currencies when that of New "
-            "York does: if these are currencies, use --tz America/New_York+7h for a server that "
-            "is seven hours ahead of it (docs/own_bars.md)"
-        )
+    elif advice:
+        yield f"warning: weeks end by the clock of {zone}{advice}"
+
+
+def _clocks_of_currencies(weeks: _Weeks, clock: str) -> str:
+    """Of the clocks that brokers use: by which weeks would end as those of currencies do."""
+    shown = utc_to_local(weeks.last, clock)
+    fitting = []
+    for name in BROKERS:
+        read = local_to_utc(shown, name).seconds
+        if (read != UNREADABLE).all() and _is_steady(_Weeks.of(read), ZONES[0], FRIDAY_17):
+            fitting.append(f"--tz {name}")
+    if not fitting or f"--tz {clock}" in fitting:
+        return ""
+    return (
+        f"; if these are currencies, use {' or '.join(fitting)}: their weeks then end Fri 17:00 in "
+        "New York all year"
+    )
 
 
 def _weeks(open_times: NDArray[np.int64]) -> _Weeks | None:
@@ -342,12 +367,7 @@ def _weeks(open_times: NDArray[np.int64]) -> _Weeks | None:
     last = open_times[:-1][(gaps >= WEEKEND) & (np.diff(week) == 1)] + gaps.min()
     if len(last) < FEWEST_WEEKS:
         return None
-    ahead = [utc_to_local(last, zone) - last for zone in ZONES[:2]]
-    summer = [
-        (seconds > winter).astype(np.int64)
-        for seconds, winter in zip(ahead, (-5 * HOUR, HOUR), strict=True)
-    ]
-    return _Weeks(last, sum(summer, np.zeros(len(last), np.int64)))
+    return _Weeks.of(last)
 
 
 def _usual(ends: NDArray[np.int64], among: int | None = None) -> int:
@@ -357,8 +377,9 @@ def _usual(ends: NDArray[np.int64], among: int | None = None) -> int:
     return int(among if among is not None and among in most else most[0])
 
 
-def _is_steady(weeks: _Weeks, ends: NDArray[np.int64], usual: int) -> bool:
-    """Whether weeks end at one time in every season, and between all changes of clocks."""
+def _is_steady(weeks: _Weeks, zone: str, usual: int) -> bool:
+    """Whether weeks end at that time in every season, and between all changes of clocks."""
+    ends = weeks.ends(zone)
     seasons = [ends[weeks.season == season] for season in np.unique(weeks.season)]
     periods = [ends[places] for places in weeks.periods() if len(places) > FEWEST_WEEKS]
     return all(_usual(those, usual) == usual for those in (*seasons, *periods))

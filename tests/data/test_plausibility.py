@@ -190,7 +190,8 @@ def read_by(instants, written_by, read_in: str) -> list[str]:
     """What is said of instants that a clock wrote and another zone's clock reads."""
     shown = written_by(instants).tz_localize(None)
     read = shown.tz_localize(read_in, ambiguous="NaT", nonexistent="NaT").dropna()
-    return list(week_ends(read.tz_convert("UTC").as_unit("s").astype(np.int64).to_numpy()))
+    seconds = read.tz_convert("UTC").as_unit("s").astype(np.int64).to_numpy()
+    return list(week_ends(seconds, read_in))
 
 
 def clock_of(zone: str, hours: int = 0):
@@ -206,7 +207,7 @@ def changing(instants):
 CURRENCIES = market(NEW_YORK, "-7", "17")  # from Sunday at 17:00
 SHARES = market("Europe/Berlin", "9", "17.5")
 TOKYO = market("Asia/Tokyo", "9", "15")
-UTC_ALL_YEAR = "warning: weeks end at one time all year: right for a market without summer time"
+UTC_ALL_YEAR = "warning: weeks end at one time all year, which is right for a market without summer"
 
 
 @pytest.mark.parametrize(
@@ -217,27 +218,19 @@ UTC_ALL_YEAR = "warning: weeks end at one time all year: right for a market with
         pytest.param(SHARES, clock_of("UTC"), "UTC", "Europe/Berlin: winter Fri 17:30", ""),
         pytest.param(TOKYO, clock_of("UTC"), "UTC", "UTC: winter Fri 06:00", UTC_ALL_YEAR),
         pytest.param(
-            CURRENCIES, clock_of(NEW_YORK, 7), "UTC", "UTC: winter Sat 00:00", UTC_ALL_YEAR
+            *(CURRENCIES, clock_of(NEW_YORK, 7), "UTC", "UTC: winter Sat 00:00", UTC_ALL_YEAR)
+        ),
+        pytest.param(CURRENCIES, clock_of(NEW_YORK), "UTC", "UTC: winter Fri 17:00", UTC_ALL_YEAR),
+        pytest.param(
+            *(CURRENCIES, clock_of(NEW_YORK, 7), "EET", "Europe/Berlin: winter Fri 23:00"),
+            "warning: weeks end by the clock of Europe/Berlin; if these are currencies, use",
         ),
         pytest.param(
-            CURRENCIES,
-            clock_of(NEW_YORK, 7),
-            "EET",
-            "Europe/Berlin: winter Fri 23:00",
-            "warning: weeks end when the clock of Europe says so",
-        ),
-        pytest.param(
-            CURRENCIES,
-            clock_of("Europe/London"),
-            "UTC",
-            "America/New_York: winter Fri 17:00",
+            *(CURRENCIES, clock_of("Europe/London"), "UTC", "America/New_York: winter Fri 17:00"),
             "warning: weeks end at no one time",
         ),
         pytest.param(
-            CURRENCIES,
-            changing,
-            NEW_YORK,
-            "America/New_York: winter Fri 17:00",
+            *(CURRENCIES, changing, NEW_YORK, "America/New_York: winter Fri 17:00"),
             "warning: weeks end at no one time",
         ),
     ],
@@ -248,6 +241,23 @@ def test_the_end_of_weeks_tells_a_wrong_clock(instants, written_by, read_in, end
     assert said.startswith(f"weeks end, by the clock of {end} (")
     assert bool(warnings) == bool(warning)
     assert all(line.startswith(warning) for line in warnings[:1])
+
+
+@pytest.mark.parametrize(
+    ("written_by", "read_in", "right"),
+    [
+        (clock_of(NEW_YORK, 7), "UTC", "America/New_York+7h"),
+        (clock_of(NEW_YORK, 7), "EET", "America/New_York+7h"),
+        (clock_of(NEW_YORK), "UTC", NEW_YORK),
+        (clock_of("Europe/London"), "UTC", "Europe/London"),
+        (clock_of("EET"), "America/New_York", "EET"),
+        (clock_of("Etc/GMT+5"), "America/New_York", "Etc/GMT+5"),
+    ],
+)
+def test_currencies_read_by_a_wrong_clock_are_told_the_right_one(written_by, read_in, right):
+    _, warning, *_ = read_by(CURRENCIES, written_by, read_in)
+
+    assert f"if these are currencies, use --tz {right}: their weeks then end" in warning
 
 
 def test_a_clock_that_changes_its_rules_is_told_with_the_time_from_which_on():

@@ -284,7 +284,8 @@ def test_a_fault_is_named_with_its_line(call_command, tmp_path, line, message):
 
     headline, first, *rest = refusal(call_command, source)
 
-    assert "every row must be a sound step, got 1 fault; mend the file" in headline
+    assert "every row must be a sound step, got 1 fault; " in headline
+    assert "mend the file, or use --repair " in headline
     assert ("--channels" in headline) == ("drop-invalid" in headline)
     assert first == f"{source}: line 4: {message}"
     assert rest == []

@@ -122,8 +122,8 @@ def _run_script(words: list[str], output: Path) -> None:
 class Driver:
     """The process that runs a tiny study at an address of Ray."""
 
-    def __init__(self, address, folder, **options):
-        write_space(folder, made_up_study.SPACE, base=BASE)
+    def __init__(self, address, folder, space=made_up_study.SPACE, **options):
+        write_space(folder, space, base=BASE)
         self.address, self.options, self.numbers = address, options, count()
         self.space, self.run = folder / "space.yaml", RunFolder(folder / "tiny")
 
@@ -146,6 +146,12 @@ class Driver:
 
     def curves(self):
         return pd.read_parquet(self.run.curves)
+
+    def looks(self):
+        """The looks in the order in which they were judged, each with the trials on disk."""
+        file = self.run.path.with_suffix(".looks")
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [tuple(map(int, line.split())) for line in lines]
 
     def work(self):
         """How often each epoch of each trial was worked out."""

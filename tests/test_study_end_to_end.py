@@ -80,14 +80,16 @@ def test_search_trials_end_at_a_rung_or_at_the_horizon(trials):
     assert (search.loc[search["status"] == "stopped", "epochs"] < 3).all()
 
 
-def test_confirmed_points_are_search_points_on_the_seeds_of_the_design(trials, design):
+def test_confirmed_points_are_search_points_on_seeds_that_nothing_else_used(trials):
     confirm = trials[trials["stage"] == "confirm"]
     completed = trials[(trials["stage"] == "search") & (trials["status"] == "completed")]
 
     assert set(confirm["config_id"]) <= set(completed["config_id"])
-    assert all(
-        set(seeds) == set(design["seed"]) for _, seeds in confirm.groupby("config_id")["seed"]
-    )
+    for _, seeds in confirm.groupby("config_id")["seed"]:
+        assert set(seeds) == set(confirm["seed"])
+    others = trials[trials["stage"] != "confirm"]
+    assert len(set(confirm["seed"])) == 2
+    assert not set(confirm["seed"]) & set(others["seed"])
 
 
 def test_every_trial_has_a_curve_from_before_the_first_step_to_its_last_epoch(trials, curves):

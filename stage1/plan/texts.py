@@ -88,10 +88,11 @@ def trials_table(study: Study, trials: dict[str, int]) -> Table:
     table.add_column("what they are")
     for name, count, text in _design_rows(study):
         table.add_row(name, str(count), text)
-    points = plural(confirmed_per_arm(study.size), "point")
+    confirmed = confirmed_per_arm(study.size)
+    points = "point" if confirmed == 1 else f"{confirmed} points"
     descriptions = {
         SEARCH: _search_text(space),
-        CONFIRM: f"the best {points} of each arm's search on seeds that nothing else used",
+        CONFIRM: f"the best search {points} of each arm on seeds that nothing else used",
     }
     for stage, text in descriptions.items():
         table.add_row(stage, str(trials[stage]), text if trials[stage] else "")

@@ -130,6 +130,8 @@ class Stages:
                 continue
             controls = self._study.control_specs(look) if result.asks_for_control else []
             self._plan(look, controls)
+            answer = "decided" if result.decided else "open"
+            self._note(f"claim 1 is {answer}: the design ends with {look} configurations")
             left = [spec for spec in controls if not self._has_begun(spec)]
             if left:
                 trials = plural(len(left), "trial")

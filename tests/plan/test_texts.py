@@ -119,7 +119,7 @@ def test_trials_are_told_stage_by_stage_with_their_sum(tmp_path):
                 ("look 16", "40", "16 configurations of pretrained, random, the first 4 with 2"),
                 ("look 32", "32", "16 configurations more, unless claim 1 is decided before"),
                 ("search", "12", "split over the arms"),
-                ("confirm", "4", "the best 1 point of each arm's search"),
+                ("confirm", "4", "the best search point of each arm"),
                 ("at most", "88", ""),
                 ("control", "36", "beyond these, only if a gain asks for it"),
             ],

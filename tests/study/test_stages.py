@@ -189,6 +189,7 @@ def test_what_a_look_means_is_told(tmp_path):
         "look at 16 configurations: the claims are tested before anything goes on",
         "claim 1 is open: the design goes on to 32 configurations",
         "look at 32 configurations: the claims are tested before anything goes on",
+        "claim 1 is decided: the design ends with 32 configurations",
         "a gain asks for its control: 34 trials with shuffled weights",
         "look at 32 configurations: the claims are tested before anything goes on",
     ]

@@ -12,11 +12,14 @@ import signal
 from collections import Counter
 from contextlib import suppress
 
+import made_up_study
 import pandas as pd
 import pytest
 from command_line import HANG, wait_until
 from driven_study import Driver, finish, running_ray, workers_of
 from optuna.trial import TrialState
+
+from stage1.run.registration import read_preregistration
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +181,67 @@ def test_what_cannot_be_written_ends_a_study_in_one_line_and_costs_nothing(
     expected = undisturbed.trials().sort_values("trial_id")
     trials = driver.trials().sort_values("trial_id")
     assert trials["val_correlation"].tolist() == expected["val_correlation"].tolist()
+
+
+GROWING = (
+    made_up_study.SPACE.replace("horizon_epochs: 4", "horizon_epochs: 1")
+    .replace("space:\n", "  shuffled: {transfer_learning.initialization: shuffled}\nspace:\n")
+    .replace("{configurations: 2, seeds: 1}", "{looks: [16, 32], replicated: 1}")
+    .replace("trials: 8", "trials: 2")
+)
+"""66 trials to the second look, 33 with shuffled weights, then search and confirmation."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_driver_killed_between_and_inside_looks_leaves_the_same_looks_each_once(
+    ray_process, tmp_path, workers
+):
+    options = {"seconds_per_epoch": 0.05, "decides_at": 32, "workers": workers}
+    driver = Driver(ray_process.address, tmp_path, GROWING, **options)
+    for number, trials in enumerate((10, 34, 50, 66, 80)):  # 66 to 99 are the shuffled ones
+        process = driver.start("--gain", *(["--resume"] if number else []))
+        wait_until(lambda enough=trials: driver.written() >= enough, during=process)
+        process.kill()
+        process.communicate(timeout=HANG)
+    finish(driver.start("--gain", "--resume"))
+
+    trials = driver.trials()
+    counts = Counter(zip(trials["stage"], trials["arm"], strict=True))
+    assert {key: count for key, count in counts.items() if key[0] == "design"} == {
+        ("design", arm): 33 for arm in ("pretrained", "random", "shuffled")
+    }
+    assert trials["trial_id"].is_unique
+    assert len(trials) >= 66 + 33 + 2
+    looks = driver.looks()
+    assert {look for look, _ in looks} == {16, 32}
+    assert [look for look, _ in looks] == sorted(look for look, _ in looks)
+    assert all(written >= {16: 34, 32: 66}[look] for look, written in looks)
+    assert looks[-1][1] == 99
+    registered = read_preregistration(driver.run)
+    design = trials[trials["stage"] == "design"]
+    ended = zip(design["arm"], design["config_id"], design["seed"], strict=True)
+    assert registered.looks_taken(ended) == [16, 32]
+
+
+@pytest.mark.slow
+def test_an_extension_whose_driver_was_killed_goes_on_by_resume(ray_process, tmp_path):
+    driver = Driver(ray_process.address, tmp_path, GROWING, seconds_per_epoch=0.05)
+    finish(driver.start("--decides-at=16"))
+    before = driver.written()
+    files = driver.run.space.read_bytes(), driver.run.prereg.read_bytes()
+    process = driver.start("--decides-at=16", "--extend")
+    wait_until(lambda: driver.written() >= before + 5, during=process)
+    process.kill()
+    process.communicate(timeout=HANG)
+    refused, _ = driver.start("--decides-at=16", "--extend").communicate(timeout=HANG)
+
+    finish(driver.start("--decides-at=16", "--resume"))
+
+    assert "finish it first with --resume" in " ".join(refused.split())
+    assert driver.written() == before + 32
+    assert [look for look, _ in driver.looks()] == [16, 32]
+    assert (driver.run.space.read_bytes(), driver.run.prereg.read_bytes()) == files
 
 
 def test_a_study_is_run_by_one_process_at_a_time(ray_process, tmp_path):

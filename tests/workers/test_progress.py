@@ -17,6 +17,7 @@ from made_studies import (
     recorded_study,
     simulate,
     simulated_study,
+    started,
     write_space,
 )
 from rich.console import Console
@@ -27,7 +28,7 @@ from stage1.run.tables import read_trials
 from stage1.study.resume import ended_trials
 from stage1.study.stages import expected_by_stage
 from stage1.study.study import load_study
-from stage1.study.trials import EndedTrial, RunningTrial, TrialSpec
+from stage1.study.trials import EndedTrial, LookResult, RunningTrial, TrialSpec
 from stage1.workers.progress import Progress, RemainingTime
 
 FULL = 18.0  # seconds that a made-up trial of 9 epochs takes
@@ -123,6 +124,47 @@ def test_the_remaining_time_is_the_work_left_over_the_workers(study, workers):
     full_left = (16 - 6) + 2 * 2 * 2  # of the design, and the confirmation of both arms
     expected = (full_left + 12 * search_trials(engine)) * FULL / workers
     assert progress.remaining_seconds() == pytest.approx(expected, abs=1)
+
+
+GROWING = {"design": "{looks: [16, 32]}", "horizon_epochs": "2"}
+
+
+@pytest.mark.parametrize(("decided", "left"), [(True, 0), (False, 32)])
+def test_once_a_look_is_decided_the_remaining_time_is_that_of_what_is_left(tmp_path, decided, left):
+    study = simulated_study(tmp_path, trials=0, **GROWING)
+    engine = engine_of(study, judge=lambda look: LookResult(decided, asks_for_control=False))
+    progress = Progress(engine, console_of(terminal=False), workers=1)
+    simulate(engine, trials=32)
+    before = progress.remaining_seconds()
+
+    started(engine, 1)  # comes to the look
+
+    seconds = 4.0  # of a trial of two epochs
+    assert before == pytest.approx(32 * seconds, abs=1)
+    assert progress.remaining_seconds() == pytest.approx(left * seconds, abs=1)
+    assert progress._done_text() == f"32/{32 + left}"
+
+
+def test_a_terminal_says_that_a_look_is_taken(tmp_path):
+    console, study = console_of(terminal=True), simulated_study(tmp_path, trials=0, **GROWING)
+    drawn = []
+
+    def judge(look):
+        frame = console_of(terminal=False)
+        frame.print(progress._table())
+        drawn.append(printed(frame))
+        return LookResult(decided=True, asks_for_control=False)
+
+    engine = engine_of(study, judge=judge)
+    progress = Progress(engine, console, workers=1)
+    with progress:
+        simulate(engine)
+
+    assert "look at 16 configurations" in drawn[0]
+    assert "look at 16 configurations: the claims are tested" in printed(console)
+    after = console_of(terminal=False)
+    after.print(progress._table())
+    assert "look at" not in printed(after)
 
 
 def test_what_running_trials_have_done_is_no_longer_left_however_the_clock_is_set(study):

@@ -38,6 +38,26 @@ def test_ended_trials_are_written_while_the_study_runs(run):
     assert INTERVAL <= 1  # so that a row is there within two seconds
 
 
+def test_who_flushes_finds_everything_on_disk(run):
+    with Recorder(run) as recorder:
+        for number in range(1, 4):
+            add(recorder, f"t{number}")
+            recorder.flush()
+
+            assert len(written(run)) == number
+
+
+def test_who_flushes_what_cannot_be_written_is_told(run):
+    def fail():
+        raise OSError("no room")
+
+    with Recorder(run) as recorder:
+        recorder.submit(fail)
+
+        with pytest.raises(OSError, match="no room"):
+            recorder.flush()
+
+
 def test_at_the_end_everything_is_written(run):
     with Recorder(run) as recorder:
         add(recorder, *(f"t{number}" for number in range(20)))

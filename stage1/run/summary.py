@@ -117,11 +117,6 @@ def planned_by_arm(
     return registration.planned_trials(ended, over=over, control_too=control_too)
 
 
-def looks_taken(trials: pd.DataFrame, registration: Preregistration) -> list[int]:
-    """The looks at which verdicts are given, by the trials that have ended."""
-    return registration.looks_taken(_ended(trials[trials["stage"] == DESIGN]))
-
-
 def _ended(design: pd.DataFrame) -> Iterator[tuple[str, str, int]]:
     return zip(design["arm"], design["config_id"], design["seed"], strict=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from command_line import stage1, without_loading_lines
 from filelock import FileLock
 
 from stage1.base.terminal import run_command
+from stage1.claims import advice
 
 
 def pytest_configure() -> None:
@@ -35,6 +36,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "gpu" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_made_up_studies() -> Iterator[None]:
+    """A few of them take the way of hundreds wherever a claim is open."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(advice, "STUDIES", 5)
+        yield
 
 
 @pytest.fixture

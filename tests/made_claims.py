@@ -11,13 +11,12 @@ import pandas as pd
 
 from stage1.claims.catalogue import DEFINITIONS, ERROR_RATE
 from stage1.claims.claim import Claim
-from stage1.claims.error_rates import Counts, Share
 from stage1.claims.intervals import NO_INTERVAL, Interval
 from stage1.claims.judge import Evaluation
 from stage1.claims.scores import Scores
 from stage1.claims.step_cost import SizeCost
 from stage1.claims.verdicts import ATTRIBUTABLE, Verdict
-from stage1.plan.outlook import Outlook
+from stage1.plan.outlook import Outlook, Prospect
 
 BY_NUMBER = {definition.number: definition for definition in DEFINITIONS}
 
@@ -117,30 +116,20 @@ def unknown_claim(number: str, reason: str) -> Claim:
 def made_outlook(
     definition,
     *,
-    seen=None,
-    needed=None,
-    possible=True,
-    positive=0,
-    supported=0,
-    evaluable=400,
-    not_here="",
-    configurations=8,
-    seeds=2,
+    looks=(16, 32),
+    decided=((0.05, 0.4), (0.0, 0.0), (0.1, 0.5)),
+    direction=0.9,
+    obstacle="",
+    needed=(),
 ) -> Outlook:
-    """What a plan tells of a claim, from 400 studies."""
-    found, right, fit = (Share(hits, 400) for hits in (positive, supported, evaluable))
-    counts = Counts(found=found, positive=found, supported=right, evaluable=fit)
-    return Outlook(
-        definition,
-        configurations,
-        seeds,
-        not_here=not_here,
-        at_claimed=counts if possible else None,
-        smallest_seen=seen,
-        needed=needed,
+    """What a plan tells of a claim; `decided` by look, of each effect that is possible."""
+    prospects = tuple(
+        Prospect(
+            times * definition.claimed,
+            decided=list(shares),
+            direction=direction if times else 0.0,
+            trainings=36.0 - times,
+        )
+        for times, shares in enumerate(decided)
     )
-
-
-def undecidable(definition, reason) -> Outlook:
-    """What a plan tells of a claim that no study of its size can decide."""
-    return Outlook(definition, 8, 2, never=reason, not_here=reason)
+    return Outlook(definition, looks, prospects, obstacle, needed)

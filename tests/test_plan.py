@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from command_line import stage1, without_loading_lines
 from made_claims import made_outlook
-from made_runs import write_synthetic_run
+from made_runs import write_rich_run
 from made_studies import ROOT, SPACE, write_space
 
+from stage1.claims.synthetic import world_of_run
 from stage1.plan import __main__ as command
 from stage1.plan import resources
 from stage1.training.timing import TrialTiming
@@ -34,15 +35,15 @@ def call(call_command):
 
 @pytest.fixture
 def simulated(monkeypatch):
-    """In place of a minute of simulation: notes the models that studies are drawn from."""
-    models = []
+    """In place of seconds of simulation: notes world, design and claim that are asked for."""
+    asked = []
 
-    def outlook(model, definition):
-        models.append(model)
-        return made_outlook(definition, needed=64, configurations=model.configurations)
+    def outlook(world, size, definition):
+        asked.append((world, size, definition.number))
+        return made_outlook(definition, looks=size.looks, decided=3 * (len(size.looks) * [0.5],))
 
     monkeypatch.setattr(command, "outlook", outlook)
-    return models
+    return asked
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_a_plan_tells_trials_time_memory_disk_claims_and_the_next_command_and_wr
     # 2 GB and Ray's 900 MB; bars and weights of nano are a few MB
     assert "Memory: about 2.9 GB: 2 workers of 1.0 GB" in text
     assert f"MB in {Path('runs/simulated')}." in text
-    assert "1 sensitivity" in text
+    assert "3b error reduction" in text
     assert "6 cost: decided if" in text
     assert out.endswith(f"  python -m stage1.tune {space} --workers 2\n")
     assert sorted(folder.rglob("*")) == before
@@ -156,23 +157,39 @@ def test_gpus_limit_the_trials_at_once_and_their_memory_is_told(
     assert per_gpu in plain(out)
 
 
-def test_studies_are_simulated_with_the_design_of_the_file(call, folder, simulated):
-    space = space_of(folder, ("configurations: 4, seeds: 2", "configurations: 16, seeds: 3"))
+def test_studies_are_simulated_on_the_space_and_design_of_the_file(call, folder, simulated):
+    space = space_of(folder, ("{configurations: 4, seeds: 2}", "{looks: [16, 32], replicated: 4}"))
 
     _, out, _ = call(space, "--no-timing")
 
-    assert {(model.configurations, model.seeds) for model in simulated} == {(16, 3)}
-    assert len(simulated) == 7
-    assert "as is typical of the bundled bars" in plain(out)
+    worlds, sizes, numbers = zip(*simulated, strict=True)
+    assert {tuple(setting.levels for setting in world.settings) for world in worlds} == {(0, 4, 3)}
+    assert all(setting.ordered for setting in worlds[0].settings)
+    assert {(size.looks, size.seeds, size.replicated) for size in sizes} == {((16, 32), 2, 4)}
+    assert numbers == ("1", "2", "2b", "3", "3b")
+    text = plain(out)
+    assert "as is typical of the bundled bars" in text
+    assert "Not in this design: 4 stability (needs an arm of the role random_fixed); 5 ear" in text
+    assert "72 (no effect), 70 (20%), 68 (40%) trainings of 2 arms" in text
 
 
-def test_scores_vary_as_in_an_earlier_run(call, folder, simulated):
-    write_synthetic_run(folder / "earlier")
+def test_a_design_of_four_configurations_does_not_contain_claim_1(call, folder, simulated):
+    _, out, _ = call(space_of(folder), "--no-timing")
+
+    assert [number for _, _, number in simulated] == ["2", "2b", "3", "3b"]
+    assert "Not in this design: 1 sensitivity (needs 16 configurations);" in plain(out)
+
+
+def test_scores_vary_as_in_an_earlier_run_on_the_space_of_the_plan(call, folder, simulated):
+    write_rich_run(folder / "earlier", configurations=8)
+    earlier = world_of_run(folder / "earlier")
 
     _, out, _ = call(space_of(folder), "--no-timing", "--like", "earlier")
 
-    assert {round(model.final_correlation, 3) for model in simulated} == {0.876}
-    assert {(model.configurations, model.seeds) for model in simulated} == {(4, 2)}
+    worlds, sizes, _ = zip(*simulated, strict=True)
+    assert {len(world.settings) for world in worlds} == {3}
+    assert {world._replace(settings=earlier.settings) for world in worlds} == {earlier}
+    assert {size.looks for size in sizes} == {(4,)}
     assert "vary as the one in earlier did" in plain(out)
 
 
@@ -203,7 +220,7 @@ def test_a_study_without_a_t5_has_no_claim_left(call, folder, simulated, timed_c
     assert status == 0
     assert "no pretrained and no random arm" in text
     assert "6 cost: cannot be evaluated" in text
-    assert "What this design would see" not in text
+    assert "What this design would decide" not in text
     assert "vanilla encoder –" in text
     assert len(timed_configs) == 1
 

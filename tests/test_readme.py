@@ -84,10 +84,10 @@ def test_a_command_of_the_readme_runs(command, places, tmp_path, monkeypatch, ca
     monkeypatch.chdir(tmp_path)
     for folder in ("configs", "search_spaces"):
         (tmp_path / folder).symlink_to(ROOT / folder)
-    simulate = outlook.simulate  # a few studies take the way of hundreds
+    draw = outlook.draw_studies  # a few studies take the way of hundreds
     few = {"studies": 20}
     monkeypatch.setattr(
-        outlook, "simulate", lambda *these, **named: simulate(*these, **named | few)
+        outlook, "draw_studies", lambda *these, **named: draw(*these, **named | few)
     )
     for name, place in places.items():
         command = re.sub(rf"(?<!\S){re.escape(name)}(?!\S)", str(place), command)

@@ -14,23 +14,31 @@ from stage1.base.errors import EXIT_DEFECT
 from stage1.base.terminal import print_plain, run_command
 from stage1.claims.catalogue import DEFINITIONS, ERROR_RATE, FAMILY_ERROR
 from stage1.claims.error_rates import (
+    UNEQUAL_NOISE,
     ErrorRates,
     Share,
     any_false_finding,
     error_rates,
     family_defect,
 )
-from stage1.claims.synthetic import ScoreModel, model_of_run, variation
+from stage1.claims.surfaces import Setting
+from stage1.claims.synthetic import World, draw_studies, variation, world_of_run
+from stage1.run.folder import RunFolder
+from stage1.run.looks import DesignSize
+from stage1.run.registration import read_preregistration
 
-_DEFAULT = ScoreModel(configurations=32, seeds=2, reliability=0.85)
+_SETTINGS = (Setting(0, True), Setting(0, True), Setting(4, True), Setting(2, True))
+_DEFAULT = World(_SETTINGS, early_correlation=0.35, final_correlation=0.5)
+_DEFAULT_SIZE = DesignSize((16, 32), seeds=2, grows=True)
 _NOTE = (
-    "Each rate is a share of the made-up studies, with its Monte-Carlo error. False finding: the "
-    "claim is evaluable and its interval excludes no effect, where there is none (cost: excludes "
-    "the margin, where the ratio is exactly that). False SUPPORTED: the verdict where the effect "
-    "is exactly the lower end of what is claimed (cost: exactly the margin). Power: how often the "
-    "interval lies wholly on the side of the claim at that same effect. Not possible: no scores at "
-    "this level have that effect. Can tell: studies without an effect in which the claim was "
-    "evaluable at all."
+    "Each rate is a share of the made-up studies, over all looks of a study, with its Monte-Carlo "
+    "error. False finding: the claim is evaluable and its interval excludes no effect, where there "
+    "is none (cost: excludes the margin, where the ratio is exactly that). False SUPPORTED: the "
+    "verdict where the effect is exactly the lower end of what is claimed (cost: exactly the "
+    "margin). Power: how often the interval lies wholly on the side of the claim at that same "
+    "effect. Not possible: no scores at this level have that effect. Can tell: studies without an "
+    "effect in which the claim was evaluable at all. Stability errs in up to "
+    f"{UNEQUAL_NOISE:.0%} where the noise differs between the configurations of one arm only."
 )
 
 
@@ -49,13 +57,14 @@ def selftest(
     Exit status 1 if a rate is more than three Monte-Carlo errors above what it may be.
     """
     console = Console()
-    base = model_of_run(run) if run else _DEFAULT
-    print_plain(console, _described(base, run))
+    base = world_of_run(run) if run else _DEFAULT
+    size = read_preregistration(RunFolder(run)).size if run else _DEFAULT_SIZE
+    print_plain(console, _described(base, size, run))
     defects: list[str] = []
     for heavy in (False, True):
-        model = base._replace(heavy_tailed=heavy)
-        rates, family = _simulated(model, studies=studies, seed=seed, console=console)
-        console.print(_table(rates, family, tails=_tails(model)))
+        world = base._replace(heavy_tailed=heavy)
+        rates, family = _simulated(world, size, studies=studies, seed=seed, console=console)
+        console.print(_table(rates, family, tails=_tails(world)))
         defects += [text for line in rates for text in line.defects]
         defects += filter(None, [family_defect(family)])
     console.print(_NOTE, highlight=False)
@@ -67,32 +76,32 @@ def selftest(
 
 
 def _simulated(
-    model: ScoreModel, *, studies: int, seed: int, console: Console
+    world: World, size: DesignSize, *, studies: int, seed: int, console: Console
 ) -> tuple[list[ErrorRates], Share]:
     """Every claim's rates, and that of any of them; a terminal shows what is being simulated."""
-    doing = f"Simulating studies with {_tails(model)}"
+    doing = f"Simulating studies with {_tails(world)}"
     rates = []
     with console.status("") as status:
+        draws = draw_studies(world, size, studies=studies, seed=seed)
         for definition in DEFINITIONS:
             status.update(f"{doing}: {definition.registered_name} ...")
-            rates.append(error_rates(model, definition, studies=studies, seed=seed))
-        status.update(f"{doing}: all claims at once ...")
-        family = any_false_finding(model, studies=studies, seed=seed)
-    return rates, family
+            rates.append(error_rates(draws, world, size, definition, seed=seed))
+    return rates, any_false_finding(rates)
 
 
-def _tails(model: ScoreModel) -> str:
-    if model.heavy_tailed:
+def _tails(world: World) -> str:
+    if world.heavy_tailed:
         return "heavy tails (Student's t, 4 degrees of freedom)"
     return "Gaussian scores"
 
 
-def _described(model: ScoreModel, run: Path | None) -> str:
+def _described(world: World, size: DesignSize, run: Path | None) -> str:
     source = f"scores vary as in {run}" if run else "scores that leave room for every claim"
-    return (
-        f"Design of {model.configurations} configurations x {model.seeds} seeds, {source}: "
-        f"{variation(model)}."
+    looks = ", ".join(map(str, size.looks))
+    seeds = f"{size.seeds} seeds" + (
+        "" if size.replicated is None else f" for {size.replicated} of them, one for the others"
     )
+    return f"Looks at {looks} configurations, {seeds}, {source}: {variation(world)}."
 
 
 def _table(rates: list[ErrorRates], family: Share, *, tails: str) -> Table:

@@ -23,7 +23,7 @@ from stage1.claims.synthetic import (
     LESS_EARLY_ERROR,
     LESS_FINAL_ERROR,
     QUIETER_SEEDS,
-    SMALLER_SPREAD,
+    SMALLER_GAP,
     Planted,
 )
 from stage1.claims.verdicts import Finding
@@ -66,22 +66,20 @@ class Statistic(Protocol):
 
 
 class Effort(NamedTuple):
-    """How much is simulated for the plan of a study."""
+    """How much is simulated for the plan of a study, and for the advice."""
 
     studies: int = 400
-    """Made-up studies behind each number; the Monte-Carlo error of a power of 0.8 is then 0.02."""
-    least_configurations: int = 2
+    """Made-up studies behind each number of a plan; the Monte-Carlo error of a share of 0.8 is then
+    0.02."""
+    least_configurations: int = 3
     """That the statistic needs."""
     most_configurations: int = 1024
-    most_seeds: int | None = None
-    """None = as many as the study has."""
+    """More are not tried."""
 
 
 _USUAL = Effort()
-_RANKS = Effort(
-    studies=100, least_configurations=LEAST_CONFIGURATIONS, most_configurations=128, most_seeds=3
-)
-"""The bootstrap of ranks takes long, and each pair of seeds has its own."""
+_RANKS = Effort(studies=60, least_configurations=LEAST_CONFIGURATIONS, most_configurations=128)
+"""The bootstrap of ranks takes long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +149,7 @@ SENSITIVITY = Definition(
     more="smaller",
     less="larger",
     statistic=sensitivity,
-    planted=SMALLER_SPREAD,
+    planted=SMALLER_GAP,
 )
 EARLY_GAIN = Definition(
     number="2",

@@ -6,17 +6,21 @@ All count what an interval says of the direction, and whether the verdict is SUP
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from stage1.claims.catalogue import ERROR_RATE, FAMILY_ERROR, PLANNED, Definition
+from stage1.claims.catalogue import ERROR_RATE, FAMILY_ERROR, Definition
 from stage1.claims.intervals import exponential, mean_interval
-from stage1.claims.synthetic import ALIKE, ScoreModel, draw_studies
-from stage1.claims.verdicts import Finding, Verdict, decide_cost
+from stage1.claims.scores import ArmScores
+from stage1.claims.synthetic import ALIKE, Draw, World, arms_of, at_look
+from stage1.claims.verdicts import DECISIVE, Finding, Verdict, decide_cost
+from stage1.run.looks import DesignSize, look_level
 from stage1.run.registration import COST_MARGIN, COST_ROUNDS
 
+UNEQUAL_NOISE = 0.03
+"""What stability errs in at most where noise differs between the configurations of one arm only."""
 TIMING_NOISE = 0.05
 """Standard deviation of a round's log ratio: 5 %, what two busy cores give."""
 
@@ -47,26 +51,32 @@ class Counts(NamedTuple):
     """What a claim's intervals and verdicts were over many studies."""
 
     found: Share
-    """The claim is evaluable, and its interval does not hold 0: a direction, right or wrong."""
+    """At some look the claim is evaluable, and its interval does not hold 0: a direction, right or
+    wrong."""
     positive: Share
-    """The claim is evaluable, and its interval lies above 0."""
+    """At some look the claim is evaluable, and its interval lies above 0."""
     supported: Share
-    """The verdict is SUPPORTED."""
+    """At some look the verdict is SUPPORTED."""
     evaluable: Share
+    """At some look."""
 
 
-def count(findings: Iterable[Finding]) -> Counts:
+def count(studies: Iterable[Played]) -> Counts:
     """Count intervals and verdicts.
 
     A direction is counted by its interval and not by its verdict, which may name one less often: a
-    smaller spread that depends on the scale is INCONCLUSIVE, and was found nonetheless.
+    smaller gap that depends on the scale is INCONCLUSIVE, and was found nonetheless.
     """
-    every = list(findings)
+    every = list(studies)
+
+    def share(condition: Callable[[Finding], bool]) -> Share:
+        return _share(any(map(condition, looks)) for looks in every)
+
     return Counts(
-        found=_share(map(_found, every)),
-        positive=_share(_evaluable(finding) and finding.effect.low > 0 for finding in every),
-        supported=_share(finding.decision.verdict is Verdict.SUPPORTED for finding in every),
-        evaluable=_share(map(_evaluable, every)),
+        found=share(_found),
+        positive=share(lambda finding: _evaluable(finding) and finding.effect.low > 0),
+        supported=share(lambda finding: finding.decision.verdict is Verdict.SUPPORTED),
+        evaluable=share(_evaluable),
     )
 
 
@@ -83,23 +93,72 @@ def _share(hits: Iterable[bool]) -> Share:
     return Share(sum(every), len(every))
 
 
-def simulate(
-    model: ScoreModel, definition: Definition, effect: float, *, studies: int, seed: int
-) -> Counts:
-    """Counts for one claim where its effect is known.
+Played = tuple[Finding, ...]
+"""What a study says of a claim at each of its looks."""
 
-    `effect` is planted, in the claim's unit; of the cost it is the log of margin / true ratio.
+
+def play(
+    draws: Iterable[Draw], world: World, size: DesignSize, definition: Definition, effect: float
+) -> list[Played]:
+    """Judge a claim in made-up studies whose effect is known, at every look at its level.
+
+    Args:
+        draws: The studies.
+        world: That they were drawn from.
+        size: Of their design; it is played to its last look whatever an earlier one says.
+        definition: Of a claim about scores, or of a line beside one.
+        effect: Planted, in the unit of the claim; positive where it holds.
 
     Raises:
-        ValueError: No scores of the model have such an effect.
+        ValueError: No scores of the world have such an effect.
     """
+    if definition.planted is None:
+        raise ValueError(f"claim must be about scores, got {definition.name}")
+    first = definition.planted.shape(world, effect) if effect else ALIKE
+    looks = list(zip(size.looks, levels(size), strict=True))
+    return [tuple(findings(draw, arms_of(draw, world, first), definition, looks)) for draw in draws]
+
+
+def findings(
+    draw: Draw,
+    arms: tuple[ArmScores, ArmScores],
+    definition: Definition,
+    looks: Iterable[tuple[int, float]],
+) -> Iterator[Finding]:
+    """What a made-up study says of a claim, look by look; `looks` are configurations and level."""
+    for look, level in looks:
+        yield definition.judge(*at_look(arms, draw, look), error_rate=level)
+
+
+def levels(size: DesignSize) -> list[float]:
+    """The two-sided error rate of the intervals at each look."""
+    if not size.grows:
+        return [ERROR_RATE]
+    places = range(len(size.looks))
+    return [look_level(size.looks, place, error_rate=ERROR_RATE) for place in places]
+
+
+def looks_until_decided(played: Played) -> int:
+    """How many looks a study takes: to the first that decides, else all of them."""
+    return next((n for n, one in enumerate(played, 1) if is_decided(one)), len(played))
+
+
+def is_decided(finding: Finding) -> bool:
+    """Whether a design need not grow for this claim."""
+    return finding.decision.verdict in DECISIVE
+
+
+def decided_by(played: Iterable[Played]) -> list[Share]:
+    """The share of studies in which a verdict decides, by each look."""
+    every = list(played)
+    looks = range(1, len(every[0]) + 1) if every else ()
+    return [_share(any(map(is_decided, study[:look])) for study in every) for look in looks]
+
+
+def cost_findings(effect: float, *, studies: int, seed: int) -> list[Played]:
+    """The same of the cost; `effect` is the log of margin / true ratio."""
     generator = np.random.default_rng(seed)
-    planted = definition.planted
-    if planted is None:
-        return count(_cost_finding(effect, generator) for _ in range(studies))
-    first = planted.shape(model, effect) if effect else ALIKE
-    drawn = draw_studies(model, first, studies=studies, generator=generator)
-    return count(definition.judge(*arms, error_rate=ERROR_RATE) for arms in drawn)
+    return [(_cost_finding(effect, generator),) for _ in range(studies)]
 
 
 def _cost_finding(effect: float, generator: np.random.Generator) -> Finding:
@@ -111,21 +170,6 @@ def _cost_finding(effect: float, generator: np.random.Generator) -> Finding:
     return Finding(ratio.below(margin), decision, {})
 
 
-def any_false_finding(model: ScoreModel, *, studies: int, seed: int) -> Share:
-    """How often at least one of the plan's claims finds a direction where there is none.
-
-    The cost is at the margin.
-    """
-    generator = np.random.default_rng(seed)
-    about_scores = [definition for definition in PLANNED if definition.statistic]
-    hits = 0
-    for arms in draw_studies(model, ALIKE, studies=studies, generator=generator):
-        findings = [one.judge(*arms, error_rate=ERROR_RATE) for one in about_scores]
-        findings.append(_cost_finding(0.0, generator))
-        hits += any(map(_found, findings))
-    return Share(hits, studies)
-
-
 class ErrorRates(NamedTuple):
     """How often one claim's interval and verdict err."""
 
@@ -134,7 +178,9 @@ class ErrorRates(NamedTuple):
     """Both arms alike; cost at the margin."""
     at_claimed: Counts | None
     """The effect is exactly the lower end of what is claimed; cost at the margin. None if the
-    scores of the model cannot have such an effect."""
+    scores of the world cannot have such an effect."""
+    false_findings: tuple[bool, ...] = ()
+    """Of each study without an effect, whether a direction was found at some look."""
 
     @property
     def defects(self) -> list[str]:
@@ -148,15 +194,26 @@ class ErrorRates(NamedTuple):
 
 
 def error_rates(
-    model: ScoreModel, definition: Definition, *, studies: int, seed: int
+    draws: list[Draw], world: World, size: DesignSize, definition: Definition, *, seed: int
 ) -> ErrorRates:
-    """The error rates of one claim, each from so many made-up studies."""
-    without = simulate(model, definition, 0.0, studies=studies, seed=seed)
-    edge = definition.claimed if definition.planted else 0.0
-    if definition.planted and definition.planted.largest(model) < edge:
-        return ErrorRates(definition, without, None)
-    at_claimed = simulate(model, definition, edge, studies=studies, seed=seed + 1)
-    return ErrorRates(definition, without, at_claimed)
+    """The error rates of one claim on made-up studies, over all their looks."""
+    planted, claimed = definition.planted, definition.claimed
+    at_claimed = None
+    if planted is None:
+        without = cost_findings(0.0, studies=len(draws), seed=seed)
+        at_claimed = count(without)
+    else:
+        without = play(draws, world, size, definition, 0.0)
+        if planted.largest(world) >= claimed:
+            at_claimed = count(play(draws, world, size, definition, claimed))
+    false_findings = tuple(any(map(_found, looks)) for looks in without)
+    return ErrorRates(definition, count(without), at_claimed, false_findings)
+
+
+def any_false_finding(rates: Iterable[ErrorRates]) -> Share:
+    """How often at least one of the plan's claims finds a direction where there is none."""
+    planned = [one.false_findings for one in rates if not one.definition.beside]
+    return _share(map(any, zip(*planned, strict=True)))
 
 
 def family_defect(share: Share) -> str:

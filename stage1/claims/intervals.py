@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 Values = NDArray[np.float64]
 
@@ -70,12 +70,11 @@ def student_interval(
     """
     if not (math.isfinite(estimate) and math.isfinite(error)):
         return NO_INTERVAL
-    half = float(stats.t.ppf(1 - error_rate / 2, degrees)) * error
+    half = float(stdtrit(degrees, 1 - error_rate / 2)) * error
     distance = abs(estimate - null)
+    p = 1.0 if distance == 0 else 0.0
     if error > 0:
-        p = float(2 * stats.t.sf(distance / error, degrees))
-    else:
-        p = 1.0 if distance == 0 else 0.0
+        p = float(2 * stdtr(degrees, -distance / error))
     return Interval(estimate, estimate - half, estimate + half, p)
 
 
@@ -129,7 +128,7 @@ def ratio_interval(
     # A set without end holds the null whatever the first test says.
     p = max(mean_interval(part, error_rate=error_rate).p for part in (x - null * y, y))
     covariance = np.cov(x, y)  # (2, 2)
-    reach = float(stats.t.ppf(1 - error_rate / 2, n - 1)) ** 2 / n
+    reach = float(stdtrit(n - 1, 1 - error_rate / 2)) ** 2 / n
     a = float(y.mean() ** 2 - reach * covariance[1, 1])
     b = float(x.mean() * y.mean() - reach * covariance[0, 1])
     c = float(x.mean() ** 2 - reach * covariance[0, 0])

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stage1.claims.advice import advice
 from stage1.claims.catalogue import (
     ABOUT_SCORES,
     COST,
@@ -43,8 +44,10 @@ from stage1.claims.soundness import (
     without_fingerprint,
 )
 from stage1.claims.step_cost import SizeCost, judge_cost, size_costs
+from stage1.claims.synthetic import World, world_of
 from stage1.claims.verdicts import (
     ATTRIBUTABLE,
+    DECISIVE,
     GAINS,
     NO_GAIN,
     NOT_ATTRIBUTABLE,
@@ -99,9 +102,8 @@ class Evaluation(NamedTuple):
     @property
     def decided(self) -> bool:
         """Whether claim 1 has an answer, so that a design need not grow."""
-        decisive = {Verdict.SUPPORTED, Verdict.CONTRADICTED, Verdict.NOT_SUPPORTED}
         return any(
-            claim.definition is SENSITIVITY and claim.verdict in decisive for claim in self.claims
+            claim.definition is SENSITIVITY and claim.verdict in DECISIVE for claim in self.claims
         )
 
     @property
@@ -209,6 +211,11 @@ class _Comparison:
             error_rate=self.level,
         )
 
+    @cached_property
+    def _world(self) -> World | None:
+        """How the scores vary, for what is simulated; None where they say too little."""
+        return world_of(self.tables, self.scores, self.pair)
+
     @property
     def _both(self) -> bool:
         return PRETRAINED in self._arms and RANDOM in self._arms
@@ -241,6 +248,10 @@ class _Comparison:
         """A claim about scores, or a line beside one, tested."""
         finding = self._finding(definition)
         verdict, reason = finding.decision
+        if verdict is Verdict.INCONCLUSIVE and not reason and self._world:
+            size = self.tables.registration.size
+            estimate = finding.effect.estimate
+            reason = advice(definition, estimate, world=self._world, size=size, look=self.look)
         number = definition.number  # what stands beside the verdict stands there once
         arms = (self.pair[0], self.roles.get(definition.against, definition.against))
         return Claim(

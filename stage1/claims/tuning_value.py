@@ -11,6 +11,7 @@ Scores are higher where better, such as -log val_loss.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from math import comb
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ OrderWeights = Callable[[int], Values]
 """Weights of n sorted scores, worst first; they sum to 0."""
 
 
+@lru_cache(maxsize=64)
 def best_minus_middle(configurations: int, *, of: int = 3) -> Values:
     """Weights of E[best of k] - E[middle of k], k configurations drawn without replacement.
 
@@ -47,9 +49,10 @@ def best_minus_middle(configurations: int, *, of: int = 3) -> Values:
     best = [comb(i, of - 1) for i in range(n)]
     middle = [comb(i, half) * comb(n - 1 - i, half) for i in range(n)]
     difference = np.array(best, float) - np.array(middle, float)
-    return np.asarray(difference / comb(n, of))
+    return _unchanging(difference / comb(n, of))
 
 
+@lru_cache(maxsize=64)
 def best_minus_mean(configurations: int, *, of: int = 8) -> Values:
     """Weights of E[best of k] - E[one], k configurations drawn without replacement.
 
@@ -64,7 +67,13 @@ def best_minus_mean(configurations: int, *, of: int = 8) -> Values:
         The expected best of k: Tang et al. 2020, "Showing Your Work Doesn't Always Work".
     """
     best = [comb(i, of - 1) for i in range(configurations)]
-    return np.array(best, float) / comb(configurations, of) - 1 / configurations
+    return _unchanging(np.array(best, float) / comb(configurations, of) - 1 / configurations)
+
+
+def _unchanging(weights: Values) -> Values:
+    """As every caller gets the same array."""
+    weights.flags.writeable = False
+    return weights
 
 
 def weighted_order(scores: Values, weights: OrderWeights) -> tuple[Values, Values]:

@@ -24,6 +24,8 @@ GAINS = (Verdict.SUPPORTED, Verdict.DIRECTION_ONLY)
 """Verdicts that say there is an effect in the claimed direction."""
 CONTRARY = (Verdict.NOT_SUPPORTED, Verdict.CONTRADICTED)
 """Verdicts that exclude an effect of the claimed size."""
+DECISIVE = (Verdict.SUPPORTED, Verdict.NOT_SUPPORTED, Verdict.CONTRADICTED)
+"""Verdicts after which a design need not grow."""
 MEANINGS: dict[str, str] = {
     Verdict.SUPPORTED: "The whole interval lies at or above the lower end of what is claimed.",
     Verdict.DIRECTION_ONLY: "The effect is positive; how large it is stays open, or it is smaller "

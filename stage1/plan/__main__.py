@@ -9,6 +9,7 @@ from typing import Annotated
 
 import torch
 import typer
+from pydantic import TypeAdapter
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
@@ -16,14 +17,15 @@ from rich.text import Text
 from stage1.base.terminal import DataDir, print_plain, run_command
 from stage1.base.text import shell_line
 from stage1.claims.catalogue import ABOUT_SCORES
-from stage1.claims.synthetic import TYPICAL, ScoreModel, model_of_run, variation
+from stage1.claims.surfaces import Setting, settings_of
+from stage1.claims.synthetic import World, variation, world_of_run
 from stage1.config.yaml_source import space_names
 from stage1.data.bars import Bars
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_data
 from stage1.language_models.resolver import resolve
 from stage1.model.metrics import blocks_of_windows
-from stage1.plan.outlook import Outlook, cost_outlook, outlook
+from stage1.plan.outlook import Outlook, cost_outlook, not_contained, outlook
 from stage1.plan.resources import (
     MOST_TIMED,
     Timings,
@@ -53,15 +55,17 @@ from stage1.plan.texts import (
     memory_text,
     model_text,
     no_gpu_text,
+    not_contained_text,
     not_timed_text,
     smaller_design_text,
     time_text,
     timing_table,
     trials_table,
 )
-from stage1.run.columns import PRETRAINED, RANDOM
+from stage1.run.columns import PRETRAINED, RANDOM, SHUFFLED
 from stage1.run.folder import RunFolder
 from stage1.run.registration import COST_MARGIN, COST_ROUNDS
+from stage1.run.resolved_space import Domain
 from stage1.study.inputs import windows_seen_text
 from stage1.study.space import Resources
 from stage1.study.stages import expected_by_stage
@@ -109,7 +113,8 @@ def plan(
     bars, config = load_data(data_dir, study.config)
     study, windows = replace(study, config=config), MarketWindows.of(bars, config)
     validation = windows.split.validation
-    model = model_of_run(like) if like else TYPICAL
+    world = world_of_run(like) if like else World(())
+    world = world._replace(settings=searched_settings(study))
     run = RunFolder(out / study.space.name)
     by_stage = expected_by_stage(study, {})
     console.print(trials_table(study, by_stage))
@@ -122,7 +127,7 @@ def plan(
         show_time_and_memory(study, bars, by_stage, workers=workers, console=console)
     blocks = 1 + int(blocks_of_windows(validation.starts, validation.ends).max())
     show_line(console, disk_text(disk_bytes(study, by_stage, blocks=blocks), str(run.path)))
-    show_claims(study, model, like=like, console=console)
+    show_claims(study, world, like=like, console=console)
     options = {"data_dir": data_dir, "trials": trials, "workers": workers}
     command = start_command(run, space, options | {"seed": seed})
     going_on = f" ({run.path} has begun already)" if run.path.exists() else ""
@@ -204,35 +209,47 @@ def _show_memory(console: Console, timings: Timings, *, workers: int, shared: in
     show_line(console, text, style="yellow" if needed > machine else "")
 
 
-def show_claims(study: Study, model: ScoreModel, *, like: Path | None, console: Console) -> None:
-    """Simulate and print what the study could see.
+def show_claims(study: Study, world: World, *, like: Path | None, console: Console) -> None:
+    """Simulate and print what the study could decide.
 
     Args:
         study: Checked.
-        model: How its scores vary; the design is the study's own.
-        like: Run folder that the model is of; None for a typical one.
+        world: How its scores vary; space and design are the study's own.
+        like: Run folder that the world is of; None for a typical one.
         console: Where to.
     """
-    design, roles = study.space.design.size, set(study.roles)
-    model = model._replace(configurations=design.configurations, seeds=design.seeds)
+    size, roles = study.space.design.size, set(study.roles)
     lines: list[Outlook] = []
+    missing: dict[str, str] = {}
     if {PRETRAINED, RANDOM} <= roles:
         with console.status("") as status:
             for definition in ABOUT_SCORES:
+                needs = not_contained(definition, size, settings=len(world.settings), roles=roles)
+                if needs:
+                    missing[definition.label] = needs
+                    continue
                 status.update(f"Simulating studies for {definition.label} ...")
-                lines.append(outlook(model, definition))
-    timed = PRETRAINED in roles
-    cost = cost_outlook(margin=COST_MARGIN, rounds=COST_ROUNDS) if timed else None
+                lines.append(outlook(world, size, definition))
+    cost = cost_outlook(margin=COST_MARGIN, rounds=COST_ROUNDS) if PRETRAINED in roles else None
     console.print()
-    if lines or cost:
-        console.print(claims_table(lines, cost))
     if lines:
+        console.print(claims_table(lines))
         show_line(console, CLAIMS_NOTE)
-        show_line(console, model_text(variation(model), like=like))
-        show_line(console, smaller_design_text(lines, design))
+        show_line(console, model_text(variation(world), like=like))
+        show_line(console, smaller_design_text(lines, size))
         console.print()
-    for text in claim_texts(lines, cost, roles=roles):
+    arms = len(study.roles) - (SHUFFLED in roles and size.control is not None)
+    for text in claim_texts(lines, cost, roles=roles, arms=arms):
         show_line(console, text)
+    show_line(console, not_contained_text(missing))
+
+
+def searched_settings(study: Study) -> tuple[Setting, ...]:
+    """The searched settings of a study, as its run folder will hold them."""
+    domains = {
+        key: parameter.model_dump(mode="json") for key, parameter in study.space.space.items()
+    }
+    return settings_of(TypeAdapter(dict[str, Domain]).validate_python(domains))
 
 
 def show_line(console: Console, text: str, style: str = "") -> None:

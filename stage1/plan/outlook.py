@@ -1,174 +1,135 @@
-"""What a design could see of the claims, by simulation."""
+"""What a design could decide of the claims, by simulation."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
-import numpy as np
 from scipy import stats
 from scipy.optimize import brentq
 
-from stage1.claims.catalogue import ERROR_RATE, Definition
-from stage1.claims.error_rates import TIMING_NOISE, Counts, simulate
-from stage1.claims.synthetic import ALIKE, ScoreModel, draw_studies
+from stage1.claims.advice import ENOUGH, configurations_needed
+from stage1.claims.catalogue import EARLY_SIGNAL, ERROR_RATE, SENSITIVITY, STABILITY, Definition
+from stage1.claims.designs import fewest_configurations
+from stage1.claims.error_rates import (
+    TIMING_NOISE,
+    Played,
+    count,
+    decided_by,
+    looks_until_decided,
+    play,
+)
+from stage1.claims.synthetic import World, draw_studies
 from stage1.claims.verdicts import Verdict
+from stage1.run.looks import DesignSize
 
-ENOUGH = 0.80
-"""Power from which an effect counts as seen."""
-_PROBES = 9
-"""Made-up studies that are asked why a claim cannot be evaluated; most of them decide."""
-_LADDER, _HALVINGS = 10, 4
+TIMES_CLAIMED = (0, 1, 2)
+"""Effects that are planted, as multiples of the claimed one."""
+
+
+class Prospect(NamedTuple):
+    """What a design says of a claim whose true effect is known."""
+
+    effect: float
+    decided: list[float]
+    """Share of studies with a verdict that decides, by each look, in [0, 1]."""
+    direction: float
+    """Share of studies that show at some look in which direction the effect goes."""
+    trainings: float
+    """Of an arm until a look decides, or to the last one; mean."""
 
 
 class Outlook(NamedTuple):
     """What a design says of one claim."""
 
     definition: Definition
-    configurations: int
-    """Of the design that was simulated."""
-    seeds: int
-    """The same."""
-    never: str = ""
-    """Why no number of configurations makes the claim evaluable; empty if one does. Then nothing
-    that follows is known."""
-    not_here: str = ""
-    """Why this design does not; empty if it does."""
-    at_claimed: Counts | None = None
-    """Verdicts if just the claimed effect were true; None if it cannot be."""
-    smallest_seen: float | None = None
-    """Effect whose direction is found with power `ENOUGH`; None if no possible effect is."""
-    needed: int | None = None
-    """Configurations that find the claimed effect with power `ENOUGH`; None if the most that were
-    tried do not."""
-
-    @property
-    def enough(self) -> bool:
-        """Whether this design sees the claimed effect."""
-        return self.needed == self.configurations
-
-    @property
-    def seen_from(self) -> float | None:
-        """Smallest effect that is seen; None if there is none.
-
-        Not above what is claimed where just that is seen: the two come from different studies.
-        """
-        claimed = self.definition.claimed
-        return min(self.smallest_seen or claimed, claimed) if self.enough else self.smallest_seen
+    looks: tuple[int, ...]
+    """Configurations at each look that was simulated."""
+    prospects: tuple[Prospect, ...] = ()
+    """Of no effect, of the claimed one and of twice that; less where scores cannot have it."""
+    obstacle: str = ""
+    """Why most studies cannot evaluate the claim; empty if most can."""
+    needed: tuple[int | None, ...] = ()
+    """Configurations that would decide it in `ENOUGH` of studies, by prospect, at a look or a
+    doubling after the last; None = more than were tried. Of the claim that ends a study alone."""
 
 
-def outlook(model: ScoreModel, definition: Definition, *, seed: int = 0) -> Outlook:
+def not_contained(
+    definition: Definition, size: DesignSize, *, settings: int, roles: set[str]
+) -> str:
+    """What a claim needs that the design does not have; empty if nothing."""
+    least = definition.effort.least_configurations
+    if definition is SENSITIVITY and size.configurations < fewest_configurations(settings):
+        return f"needs {fewest_configurations(settings)} configurations"
+    if definition.against not in roles:
+        return f"needs an arm of the role {definition.against}"
+    few = size.configurations < least or size.seeds_of(least - 1) < 2
+    if few and definition in (STABILITY, EARLY_SIGNAL):
+        return f"needs {least} configurations with two seeds each"
+    return ""
+
+
+def simulated_size(size: DesignSize, definition: Definition) -> DesignSize:
+    """The design as far as it can be simulated: looks that take too long are left out."""
+    most = max(definition.effort.most_configurations, size.looks[0])
+    return size._replace(looks=tuple(takewhile(lambda look: look <= most, size.looks)))
+
+
+def outlook(world: World, size: DesignSize, definition: Definition, *, seed: int = 0) -> Outlook:
     """Simulate what a design says of a claim.
 
     Args:
-        model: Of the scores, with the design's configurations and seeds.
+        world: How the scores vary over the study's own space.
+        size: Of its design.
         definition: Of a claim about scores, or of a line beside one.
         seed: Of the made-up studies.
     """
-    model = simulated_design(model, definition)
-    design = (definition, model.configurations, model.seeds)
-    most = max(definition.effort.most_configurations, model.configurations)
-    never = _obstacle(model._replace(configurations=most), definition, seed=seed)
-    if never:
-        return Outlook(*design, never=never, not_here=never)
-    at_claimed, smallest_seen, needed = power(model, definition, seed=seed)
-    return Outlook(
-        *design,
-        not_here=_obstacle(model, definition, seed=seed),
-        at_claimed=at_claimed,
-        smallest_seen=smallest_seen,
-        needed=needed,
-    )
-
-
-def simulated_design(model: ScoreModel, definition: Definition) -> ScoreModel:
-    """The design that stands for a larger one that takes too long; it sees rather less."""
-    effort = definition.effort
-    if effort.most_seeds is None:
-        return model
-    return model._replace(
-        configurations=min(model.configurations, effort.most_configurations),
-        seeds=min(model.seeds, effort.most_seeds),
-    )
-
-
-def _obstacle(model: ScoreModel, definition: Definition, *, seed: int) -> str:
-    """Why most studies of a design cannot evaluate a claim; empty if most can."""
-    generator = np.random.default_rng(seed)
-    decisions = [
-        definition.judge(*arms, error_rate=ERROR_RATE).decision
-        for arms in draw_studies(model, ALIKE, studies=_PROBES, generator=generator)
-    ]
-    reasons = Counter(reason for verdict, reason in decisions if verdict is Verdict.NOT_EVALUABLE)
-    evaluable = _PROBES - reasons.total()
-    return reasons.most_common(1)[0][0] if evaluable < _PROBES / 2 else ""
-
-
-def power(
-    model: ScoreModel, definition: Definition, *, seed: int = 0
-) -> tuple[Counts | None, float | None, int | None]:
-    """What a design finds of effects of a known size.
-
-    Returns:
-        `at_claimed`, `smallest_seen` and `needed` of an `Outlook`.
-    """
-    claimed = definition.claimed
-    largest = definition.planted.largest(model) if definition.planted else 0.0
-    smallest_seen = _smallest_seen(model, definition, largest, seed=seed)
-    if largest < claimed:
-        return None, smallest_seen, None
-    at_claimed = _counts(model, definition, claimed, seed=seed)
-    if at_claimed.positive.value >= ENOUGH:
-        return at_claimed, smallest_seen, model.configurations
-    return at_claimed, smallest_seen, _configurations_for(model, definition, claimed, seed=seed)
-
-
-def _counts(model: ScoreModel, definition: Definition, effect: float, *, seed: int) -> Counts:
-    return simulate(model, definition, effect, studies=definition.effort.studies, seed=seed)
-
-
-def _sees(model: ScoreModel, definition: Definition, effect: float, *, seed: int) -> bool:
-    return _counts(model, definition, effect, seed=seed).positive.value >= ENOUGH
-
-
-def _smallest_seen(
-    model: ScoreModel, definition: Definition, largest: float, *, seed: int
-) -> float | None:
-    """The first step of a ladder that is seen, refined by bisection.
-
-    A ladder, since power may fall again: a spread that vanishes has no logarithm. The same random
-    numbers at every effect make the comparison less noisy.
-    """
-    if largest <= 0:
-        return None
-    for step in range(1, _LADDER + 1):
-        high = largest * step / _LADDER
-        if _sees(model, definition, high, seed=seed):
+    size = simulated_size(size, definition)
+    draws = draw_studies(world, size, studies=definition.effort.studies, seed=seed)
+    largest = definition.planted.largest(world) if definition.planted else 0.0
+    prospects, obstacle, needed = [], "", []
+    for times in TIMES_CLAIMED:
+        effect = times * definition.claimed
+        if effect > largest:
             break
-    else:
-        return None
-    low = largest * (step - 1) / _LADDER
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        if _sees(model, definition, middle, seed=seed):
-            high = middle
-        else:
-            low = middle
-    return high
+        played = play(draws, world, size, definition, effect)
+        obstacle = obstacle or _obstacle(played)
+        prospects.append(_prospect(played, size, effect))
+        if definition is SENSITIVITY and size.grows:
+            needed.append(_needed(prospects[-1], world, size, definition))
+    return Outlook(definition, size.looks, tuple(prospects), obstacle, tuple(needed))
 
 
-def _configurations_for(
-    model: ScoreModel, definition: Definition, effect: float, *, seed: int
+def _prospect(played: Sequence[Played], size: DesignSize, effect: float) -> Prospect:
+    ends = [size.looks[looks_until_decided(study) - 1] for study in played]
+    return Prospect(
+        effect,
+        decided=[share.value for share in decided_by(played)],
+        direction=count(played).found.value,
+        trainings=sum(map(size.pairs, ends)) / len(ends),
+    )
+
+
+def _obstacle(played: Sequence[Played]) -> str:
+    """Why most studies cannot evaluate a claim at the last look; empty if most can."""
+    decisions = [study[-1].decision for study in played]
+    reasons = Counter(reason for verdict, reason in decisions if verdict is Verdict.NOT_EVALUABLE)
+    return reasons.most_common(1)[0][0] if reasons.total() > len(played) / 2 else ""
+
+
+def _needed(
+    prospect: Prospect, world: World, size: DesignSize, definition: Definition
 ) -> int | None:
-    """The first power of two above the design that sees the effect."""
-    effort = definition.effort
-    number = max(2 * model.configurations, effort.least_configurations)
-    while number <= effort.most_configurations:
-        if _sees(model._replace(configurations=number), definition, effect, seed=seed):
-            return number
-        number *= 2
-    return None
+    """The first look or doubling that decides in `ENOUGH` of studies."""
+    for look, share in zip(size.looks, prospect.decided, strict=True):
+        if share >= ENOUGH:
+            return look
+    return configurations_needed(
+        definition, prospect.effect, world=world, size=size, look=size.looks[-1]
+    )
 
 
 class CostOutlook(NamedTuple):

@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from stage1.base.text import plural
-from stage1.claims.catalogue import COST, Definition, Unit
+from stage1.claims.advice import ENOUGH
+from stage1.claims.catalogue import COST, SENSITIVITY, Definition, Unit
 from stage1.claims.error_rates import TIMING_NOISE
-from stage1.plan.outlook import ENOUGH, CostOutlook, Outlook
+from stage1.plan.outlook import TIMES_CLAIMED, CostOutlook, Outlook, Prospect
 from stage1.plan.resources import (
     Kind,
     Span,
@@ -22,7 +23,7 @@ from stage1.plan.resources import (
 )
 from stage1.run.columns import CONFIRM, DESIGN, PRETRAINED, RANDOM, SEARCH, SHUFFLED
 from stage1.run.looks import DesignSize
-from stage1.run.registration import COST_MARGIN, COST_ROUNDS
+from stage1.run.registration import COST_ROUNDS
 from stage1.study.space import Space
 from stage1.study.stages import confirmed_per_arm
 from stage1.study.study import Study
@@ -256,45 +257,33 @@ def disk_text(size: int, run: str) -> str:
 # Claims ---------------------------------------------------------------------------------------
 
 CLAIMS_NOTE = (
-    f"seen from: smallest true effect whose direction this design finds in {percent(ENOUGH)} of "
-    "studies; none: no possible effect is. direction, SUPPORTED: share of studies that say so if "
-    "the effect is exactly as claimed; SUPPORTED is rare there by intention, since the whole "
-    "interval must lie at or above the claim. needed: configurations that find the direction of "
-    f"the claimed effect in {percent(ENOUGH)} of studies, a power of two. b: ours, beside the "
-    "plan's number."
+    "by N: share of made-up studies that have an answer (SUPPORTED, NOT SUPPORTED or CONTRADICTED) "
+    "once N configurations were looked at, if the effect is truly that large; direction: share "
+    "whose interval excludes no effect at some look. An effect of just the claimed size stays open "
+    "by intention: SUPPORTED asks for an interval that lies wholly at or above it. b: ours, beside "
+    "the plan's number."
 )
+_LOOKS_SHOWN = 3
+"""Columns that fit into 80 characters."""
 
 
-def claims_table(lines: list[Outlook], cost: CostOutlook | None) -> Table:
-    """What this design would see."""
-    table = framed("What this design would see")
+def claims_table(lines: list[Outlook]) -> Table:
+    """What this design would decide; the last looks, if there are many."""
+    looks = max((line.looks for line in lines), key=len)[-_LOOKS_SHOWN:]
+    table = framed("What this design would decide")
     table.add_column("claim", no_wrap=True)
-    for name in ("claimed", "seen from", "direction", "SUPPORTED", "needed"):
+    for name in ("true effect", *(f"by {look:,}" for look in looks), "direction"):
         table.add_column(name, justify="right", no_wrap=True)
     for line in lines:
-        table.add_row(*_claim_row(line))
-    if cost:
-        table.add_row(
-            COST.label,
-            f"{AT_MOST} {TIMES}{COST_MARGIN:.2f}",
-            f"{AT_MOST} {TIMES}{cost.within:.2f}",
-            *[NOTHING] * 3,
-        )
+        for place, prospect in enumerate(line.prospects):
+            by_look = dict(zip(line.looks, prospect.decided, strict=True))
+            table.add_row(
+                NOTHING if place else line.definition.label,
+                amount(line.definition, prospect.effect) if place else "none",
+                *(f"{by_look[look]:.0%}" if look in by_look else NOTHING for look in looks),
+                f"{prospect.direction:.0%}",
+            )
     return table
-
-
-def _claim_row(line: Outlook) -> tuple[str, ...]:
-    definition = line.definition
-    claimed = f"{AT_LEAST} {amount(definition, definition.claimed)}"
-    seen = "none" if line.seen_from is None else amount(definition, line.seen_from)
-    if line.at_claimed is None:
-        return definition.label, claimed, seen, *[NOTHING] * 3
-    shares = (
-        f"{share.value:.0%}" for share in (line.at_claimed.positive, line.at_claimed.supported)
-    )
-    most = definition.effort.most_configurations
-    needed = f"> {most:,}" if line.needed is None else f"{line.needed:,}"
-    return definition.label, claimed, seen, *shares, needed
 
 
 def amount(definition: Definition, effect: float) -> str:
@@ -317,25 +306,43 @@ def model_text(variation: str, *, like: Path | None) -> str:
     )
 
 
-def smaller_design_text(lines: list[Outlook], design: DesignSize) -> str:
-    """Which claims were simulated with a smaller design than the study's; empty if none was."""
+def smaller_design_text(lines: list[Outlook], size: DesignSize) -> str:
+    """Which claims were simulated with fewer looks than the study's; empty if none was."""
     return " ".join(
-        f"{line.definition.label} was simulated with {line.configurations} configurations and "
-        f"{plural(line.seeds, 'seed')} only, since ranks take long; the study sees rather more."
+        f"{line.definition.label} was simulated up to {line.looks[-1]} configurations only, since "
+        "ranks take long; the study sees rather more."
         for line in lines
-        if (line.configurations, line.seeds) != (design.configurations, design.seeds)
+        if line.looks != size.looks
     )
 
 
-def claim_texts(lines: list[Outlook], cost: CostOutlook | None, *, roles: set[str]) -> list[str]:
+def not_contained_text(missing: dict[str, str]) -> str:
+    """The claims that the design does not contain, in one line; empty if there are none.
+
+    Args:
+        missing: What each of them needs, by its label.
+    """
+    claims = "; ".join(f"{label} ({needs})" for label, needs in missing.items())
+    return f"Not in this design: {claims}." if missing else ""
+
+
+def claim_texts(
+    lines: list[Outlook], cost: CostOutlook | None, *, roles: set[str], arms: int
+) -> list[str]:
     """What the design can and cannot decide, in sentences.
 
     Args:
         lines: Of the claims about scores; none where their arms are missing.
         cost: None where nothing is timed.
         roles: Of the study's arms.
+        arms: That are trained on every configuration.
     """
     texts = [in_words(line) for line in lines]
+    texts += [
+        expected_trainings(line, arms)
+        for line in lines
+        if line.definition is SENSITIVITY and len(line.looks) > 1
+    ]
     texts += missing_arm_texts(roles)
     if cost:
         texts.append(
@@ -366,40 +373,52 @@ def missing_arm_texts(roles: set[str]) -> list[str]:
 
 
 def in_words(line: Outlook) -> str:
-    """What the design says of a claim, as a sentence."""
-    definition, seen = line.definition, line.seen_from
-    if line.never:
-        return f"{definition.label}: no number of configurations decides it: {line.never}."
-    subject, word, claimed = definition.subject, definition.more, definition.claimed
-    if line.not_here:
-        some = line.at_claimed is not None and line.at_claimed.evaluable.hits
-        most = "most such studies cannot evaluate it" if some else "cannot be evaluated"
-        here = f"{most}: {line.not_here}"
-    elif seen is None:
-        here = (
-            f"not seen with {line.configurations} configurations, however much {word} {subject} is"
-        )
-    else:
-        only = " only" if seen > claimed else ""
-        here = f"seen{only} if {subject} is at least {amount(definition, seen)} {word}"
-    needed = "" if line.enough else f", which {_needed(line)}"
-    claim = f"{amount(definition, claimed)} is claimed{needed}"
-    return f"{definition.label}: {here}; {claim}.{_seldom(line)}"
+    """What the design says of a claim, as a sentence or two."""
+    definition = line.definition
+    if line.obstacle:
+        return f"{definition.label}: most such studies cannot evaluate it: {line.obstacle}."
+    none, *others = line.prospects
+    sentences = [f"{_decided(none, line)} if there is no effect"]
+    if others:
+        last = others[-1]
+        size = f"{definition.subject} is truly {amount(definition, last.effect)} {definition.more}"
+        sentences[0] += f", {_decided(last, line, again=True)} if {size}"
+        sentences.append(f"The direction of the latter shows in {last.direction:.0%}")
+    if len(line.prospects) < len(TIMES_CLAIMED):
+        missing = amount(definition, len(line.prospects) * definition.claimed)
+        sentences.append(f"{missing} {definition.more} is not possible with scores like these")
+    if line.needed:
+        sentences.append(_needed(line))
+    return f"{definition.label}: {'. '.join(sentences)}."
+
+
+def _decided(prospect: Prospect, line: Outlook, *, again: bool = False) -> str:
+    share = f"{prospect.decided[-1]:.0%}"
+    if again:
+        return f"in {share}"
+    return f"by {line.looks[-1]:,} configurations decided in {share} of studies"
 
 
 def _needed(line: Outlook) -> str:
-    """What would see the claimed effect; goes on after a comma."""
-    if line.at_claimed is None:
-        return "is not possible with scores like these"
-    if line.needed is not None:
-        return f"{line.needed:,} configurations would see"
-    most = line.definition.effort.most_configurations
-    return f"even {most:,} configurations would not see"
+    """Designs that would decide a claim; of the effects that could be decided at all."""
+    texts = []
+    for prospect, needed in zip(line.prospects, line.needed, strict=True):
+        if prospect.effect == line.definition.claimed:
+            continue
+        case = amount(line.definition, prospect.effect) if prospect.effect else "no effect"
+        most = f"more than {line.definition.effort.most_configurations:,}"
+        texts.append(f"{most if needed is None else f'{needed:,}'} for {case}")
+    return f"Configurations that decide it in {ENOUGH:.0%}: {', '.join(texts)}"
 
 
-def _seldom(line: Outlook) -> str:
-    """A warning where the preconditions of a claim fail now and then."""
-    evaluable = line.at_claimed.evaluable.value if line.at_claimed else 1.0
-    if line.not_here or evaluable >= _SELDOM:
-        return ""
-    return f" Only {evaluable:.0%} of such studies can evaluate it at all."
+def expected_trainings(line: Outlook, arms: int) -> str:
+    """How far a study goes until claim 1 has its answer."""
+    cases = [
+        f"{arms * prospect.trainings:.0f} "
+        + (f"({amount(line.definition, prospect.effect)})" if prospect.effect else "(no effect)")
+        for prospect in line.prospects
+    ]
+    return (
+        f"Until {line.definition.label} is decided, or to the last look, that is on average "
+        f"{', '.join(cases)} trainings of {arms} arms, shuffled weights apart."
+    )

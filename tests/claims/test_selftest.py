@@ -38,11 +38,11 @@ def rates(monkeypatch):
     """In place of simulations: these rates for every line."""
 
     def set_rates(*, without_effect=SOUND, at_claimed=SOUND, family=LEVEL):
-        def error_rates(model, definition, *, studies, seed):
+        def error_rates(draws, world, size, definition, *, seed):
             return ErrorRates(definition, without_effect, at_claimed)
 
         monkeypatch.setattr(module, "error_rates", error_rates)
-        monkeypatch.setattr(module, "any_false_finding", lambda model, **_: family)
+        monkeypatch.setattr(module, "any_false_finding", lambda rates: family)
 
     return set_rates
 
@@ -56,7 +56,7 @@ def row(printed, name):
 def test_without_a_run_the_typical_study_is_tested_and_sound():
     result = stage1("stage1.claims", "selftest", "--studies", 100)
 
-    assert "Design of 32 configurations x 2 seeds, scores that leave room" in result.stdout
+    assert "Looks at 16, 32 configurations, 2 seeds, scores that leave room" in result.stdout
     for title in ("Error rates, Gaussian scores", "Error rates, heavy tails"):
         table = result.stdout.partition(title)[2]
         assert all(row(table, name).count("%") >= 2 for name in NAMES)
@@ -69,12 +69,12 @@ def test_every_line_of_both_tables_is_simulated_with_the_studies_that_are_asked_
 ):
     asked = []
 
-    def error_rates(model, definition, *, studies, seed):
-        asked.append((model.heavy_tailed, studies, seed))
+    def error_rates(draws, world, size, definition, *, seed):
+        asked.append((world.heavy_tailed, len(draws), seed))
         return ErrorRates(definition, SOUND, SOUND)
 
     monkeypatch.setattr(module, "error_rates", error_rates)
-    monkeypatch.setattr(module, "any_false_finding", lambda model, **_: LEVEL)
+    monkeypatch.setattr(module, "any_false_finding", lambda rates: LEVEL)
 
     status = call("selftest", "--studies", 123, "--seed", 4)
 
@@ -139,8 +139,8 @@ def test_on_a_terminal_it_says_which_claim_it_is_at(rates, monkeypatch):
 
     told = [call.args[0] for call in status.__enter__().update.call_args_list]
     assert told[0] == "Simulating studies with Gaussian scores: sensitivity ..."
-    assert told[-1].endswith("4 degrees of freedom): all claims at once ...")
-    assert len(told) == 2 * (len(DEFINITIONS) + 1)
+    assert told[-1].endswith("4 degrees of freedom): cost ...")
+    assert len(told) == 2 * len(DEFINITIONS)
 
 
 def test_a_folder_that_is_no_run_is_one_line_and_status_two(call, tmp_path, capsys):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from made_runs import arm_scores, write_synthetic_run
+from made_runs import arm_scores, write_rich_run, write_synthetic_run
 from scipy.stats import kendalltau, kurtosis
 
 from stage1.base.errors import ResultsError
-from stage1.claims.spread import noise_corrected_variance
+from stage1.base.seeds import Stream, generator
+from stage1.claims.designs import unit_points
+from stage1.claims.surfaces import Setting, rounded
 from stage1.claims.synthetic import (
     ALIKE,
     BETTER_EARLY_RANKS,
@@ -19,69 +23,128 @@ from stage1.claims.synthetic import (
     LESS_EARLY_ERROR,
     LESS_FINAL_ERROR,
     QUIETER_SEEDS,
-    SMALLER_SPREAD,
-    TYPICAL,
-    ScoreModel,
+    SMALLER_GAP,
+    World,
     agreement_for,
+    arms_of,
+    at_look,
     draw_studies,
-    model_of,
-    model_of_run,
+    fitted_world,
     variation,
+    world_of_run,
 )
+from stage1.claims.tuning_value import tuning_value
+from stage1.run.looks import DesignSize
 
-LARGE = ScoreModel(configurations=20_000, seeds=2)
-CLOSE = 4 / math.sqrt(LARGE.configurations)
-"""Four errors of a log standard deviation times root two; of a correlation too."""
-
-
-def drawn(model=LARGE, planted=None, effect=0.0):
-    first = planted.shape(model, effect) if planted else ALIKE
-    (arms,) = draw_studies(model, first, studies=1, generator=np.random.default_rng(0))
-    return arms
+SETTINGS = (Setting(0, True), Setting(0, True), Setting(4, True), Setting(2, False))
+WORLD = World(SETTINGS, early_correlation=0.35, final_correlation=0.5)
+SIZE = DesignSize((16, 32), seeds=2, replicated=4, grows=True)
+LARGE = DesignSize((4096,), seeds=2)
 
 
-def sigma(scores):
-    return math.sqrt(noise_corrected_variance(scores))
+def drawn(world=WORLD, size=LARGE, planted=None, effect=0.0, seed=0):
+    first = planted.shape(world, effect) if planted else ALIKE
+    (draw,) = draw_studies(world, size, studies=1, seed=seed)
+    return arms_of(draw, world, first)
 
 
-def noise(scores):
-    return float(scores.var(axis=1, ddof=1).mean())
+def noise(arm):
+    return float(arm.log_loss.var(axis=1, ddof=1).mean())
 
 
-def test_the_comparison_arm_is_as_the_model_says_and_a_loss_falls_where_the_correlation_rises():
-    first, second = drawn()
+def test_the_comparison_arm_is_as_the_world_says_and_a_loss_falls_where_the_correlation_rises():
+    world = WORLD._replace(noise=0.001)
 
-    assert second.early.mean() == pytest.approx(0.35, abs=0.002)
-    assert second.final.mean() == pytest.approx(0.50, abs=0.002)
-    assert sigma(second.final) == pytest.approx(0.04, rel=CLOSE)
-    assert sigma(second.log_loss) == pytest.approx(0.20, rel=CLOSE)
+    first, second = drawn(world)
+
+    assert second.early.mean() == pytest.approx(0.35, abs=0.001)
+    assert second.final.mean() == pytest.approx(0.50, abs=0.001)
+    assert tuning_value(-first.log_loss, -second.log_loss, error_rate=0.05).gaps[
+        1
+    ] == pytest.approx(world.gap, rel=0.03)
     assert not second.diverged.any()
     assert np.corrcoef(first.final.ravel(), first.log_loss.ravel())[0, 1] == pytest.approx(-1)
 
 
-def test_reliability_is_the_configurations_share_of_one_scores_variance():
-    _, second = drawn(LARGE._replace(reliability=0.6))
+@pytest.mark.parametrize("cliffs", [(0.0, 0.0), (0.0, 5.0), (5.0, 0.0), (5.0, 5.0)])
+@pytest.mark.parametrize("effect", [0.0, 0.4, -0.25])
+def test_the_ratio_of_gaps_is_the_one_planted_over_the_whole_space_whatever_the_cliffs(
+    cliffs, effect
+):
+    world = WORLD._replace(cliffs=cliffs, noise=0.0)
 
-    for scores in (second.early, second.final, second.log_loss):
-        # Two seeds share nothing but the configuration.
-        assert np.corrcoef(scores.T)[0, 1] == pytest.approx(0.6, abs=CLOSE)
+    first, second = drawn(world, planted=SMALLER_GAP, effect=effect)
 
-
-def test_without_an_effect_the_arms_do_not_differ_and_agree_in_part():
-    first, second = drawn(LARGE._replace(reliability=0.99))
-
-    assert sigma(first.log_loss) == pytest.approx(sigma(second.log_loss), rel=2 * CLOSE)
-    assert first.final.mean() == pytest.approx(second.final.mean(), abs=0.002)
-    correlation = np.corrcoef(first.log_loss.mean(axis=1), second.log_loss.mean(axis=1))[0, 1]
-    assert correlation == pytest.approx(0.6, abs=CLOSE)
+    gaps = tuning_value(-first.log_loss, -second.log_loss, error_rate=0.05).gaps
+    assert gaps[0] / gaps[1] == pytest.approx(1 - effect, rel=0.03)
 
 
-def test_a_planted_spread_is_smaller_by_its_share_and_leaves_the_noise_alone():
-    first, second = drawn(LARGE, SMALLER_SPREAD, 0.3)
+def test_an_arm_with_a_cliff_falls_far_in_a_share_of_the_space_and_the_other_does_not():
+    first, second = drawn(WORLD._replace(cliffs=(0.0, 8.0), noise=0.0))
 
-    for one, other in ((first.log_loss, second.log_loss), (first.final, second.final)):
-        assert sigma(one) / sigma(other) == pytest.approx(0.7, rel=2 * CLOSE)
-        assert noise(one) / noise(other) == pytest.approx(1, rel=2 * CLOSE)
+    behind = (first.log_loss - second.log_loss).mean(axis=1)
+    assert (behind < -0.2).mean() == pytest.approx(WORLD.cliff_volume, abs=0.03)
+    assert (behind > 0.2).mean() == 0
+
+
+def test_arms_agree_as_the_world_says_and_the_first_lies_higher_by_its_level():
+    world = WORLD._replace(noise=0.0, arm_correlation=0.8, level=-0.1)
+
+    agreements, levels = [], []
+    for draw in draw_studies(world, SIZE._replace(looks=(256,)), studies=30, seed=3):
+        first, second = (arm.log_loss[:, 0] for arm in arms_of(draw, world))
+        agreements.append(np.corrcoef(first, second)[0, 1])
+        levels.append((second - first).mean())
+
+    assert np.mean(agreements) == pytest.approx(0.8, abs=0.05)
+    assert np.mean(levels) == pytest.approx(-0.1, abs=0.005)
+
+
+def test_noise_has_its_mean_square_and_differs_between_configurations_of_the_arm_that_it_should():
+    world = WORLD._replace(noise=0.02, noise_spread=(1.0, 0.0))
+
+    first, second = drawn(world, DesignSize((2048,), seeds=8))
+
+    assert math.sqrt(noise(first)) == pytest.approx(0.02, rel=0.1)
+    assert math.sqrt(noise(second)) == pytest.approx(0.02, rel=0.03)
+    spreads = [np.log(arm.log_loss.std(axis=1, ddof=1)).std() for arm in (first, second)]
+    assert spreads[0] == pytest.approx(1.0, abs=0.15)
+    assert spreads[1] < 0.35  # the sampling of 8 seeds alone
+
+
+def test_only_the_replicated_configurations_have_a_second_seed_and_a_look_sees_the_first_points():
+    (draw,) = draw_studies(WORLD, SIZE, studies=1, seed=0)
+    arms = arms_of(draw, WORLD)
+
+    seen = at_look(arms, draw, 16)
+
+    assert [arm.final.shape for arm in arms] == [(32, 2)] * 2
+    for arm in arms:
+        assert np.isfinite(arm.final).sum(axis=1).tolist() == [2] * 4 + [1] * 28
+    for whole, part in zip(arms, seen, strict=True):
+        assert np.array_equal(part.log_loss, whole.log_loss[:16], equal_nan=True)
+
+
+def test_points_that_come_out_equal_are_one_configuration_and_keep_their_place():
+    world = World((Setting(2, True), Setting(3, False)))
+    (draw,) = draw_studies(world, SIZE, studies=1, seed=0)
+    arms = arms_of(draw, world)
+
+    assert len(draw.numbers) == 6
+    assert len(set(draw.numbers)) == 6
+    assert len(at_look(arms, draw, 4)[0].final) == (draw.numbers < 4).sum() < 6
+
+
+def test_diverged_runs_have_the_score_of_predicting_nothing():
+    arms = drawn(WORLD._replace(diverged=3), SIZE)
+
+    gone = [arm.diverged for arm in arms]
+    assert sum(part.any(axis=1).sum() for part in gone) == 3
+    assert not any(part[16:].any() for part in gone)
+    for arm in arms:
+        assert (arm.final[arm.diverged] == 0).all()
+        assert (arm.early[arm.diverged] == 0).all()
+        assert (arm.log_loss[arm.diverged] == WORLD.zero_log_loss).all()
 
 
 @pytest.mark.parametrize(
@@ -89,45 +152,55 @@ def test_a_planted_spread_is_smaller_by_its_share_and_leaves_the_noise_alone():
     [
         pytest.param(HIGHER_EARLY, 0.2, 1.2, 1.0, id="early"),
         pytest.param(HIGHER_FINAL, 0.1, 1.0, 1.1, id="at the horizon"),
+        pytest.param(HIGHER_FINAL, -0.1, 1.0, 0.9, id="a loss at the horizon"),
         # 1 - r falls from .65 to .52, and from .5 to .4
         pytest.param(LESS_EARLY_ERROR, 0.2, 0.48 / 0.35, 1.0, id="early, in 1 - r"),
         pytest.param(LESS_FINAL_ERROR, 0.2, 1.0, 0.6 / 0.5, id="at the horizon, in 1 - r"),
     ],
 )
 def test_planted_gains_are_relative_to_the_comparison_arm(planted, effect, early, final):
-    first, second = drawn(LARGE, planted, effect)
+    first, second = drawn(planted=planted, effect=effect)
 
     assert first.early.mean() / second.early.mean() == pytest.approx(early, abs=0.01)
     assert first.final.mean() / second.final.mean() == pytest.approx(final, abs=0.01)
 
 
-def test_a_planted_variance_over_seeds_is_smaller_by_its_share():
-    first, second = drawn(LARGE, QUIETER_SEEDS, 0.2)
+def test_a_planted_variance_over_seeds_is_smaller_by_its_share_and_leaves_the_gap_alone():
+    world = WORLD._replace(noise_spread=(0.0, 0.0))
 
-    assert noise(first.log_loss) / noise(second.log_loss) == pytest.approx(0.8, rel=2 * CLOSE)
-    assert sigma(first.log_loss) / sigma(second.log_loss) == pytest.approx(1, rel=2 * CLOSE)
+    first, second = drawn(world, planted=QUIETER_SEEDS, effect=0.2)
 
-
-def test_a_planted_signal_raises_tau_by_its_amount():
-    arms = drawn(LARGE, BETTER_EARLY_RANKS, 0.1)
-
-    ours, theirs = (kendalltau(arm.early[:, 0], arm.final[:, 1]).statistic for arm in arms)
-    assert ours - theirs == pytest.approx(0.1, abs=0.02)
+    assert noise(first) / noise(second) == pytest.approx(0.8, rel=4 * math.sqrt(4 / 4096))
+    assert first.log_loss.std() == pytest.approx(second.log_loss.std(), rel=0.1)
 
 
-@pytest.mark.parametrize(
-    ("effect", "message"),
-    [(0.3, r"tau must be able to rise by 0\.3, got at most"), (-0.1, "effect must be >= 0")],
-)
-def test_tau_rises_no_further_than_the_seeds_noise_leaves_and_never_falls(effect, message):
-    with pytest.raises(ValueError, match=message):
-        agreement_for(LARGE._replace(reliability=0.5), effect)
+@pytest.mark.parametrize("effect", [0.05, -0.1])
+def test_a_planted_signal_changes_tau_by_its_amount(effect):
+    world = WORLD._replace(arm_correlation=0.99)
+    size = SIZE._replace(looks=(512,), replicated=None)
+
+    differences = []
+    for draw in draw_studies(world, size, studies=20, seed=9):
+        arms = arms_of(draw, world, BETTER_EARLY_RANKS.shape(world, effect))
+        ours, theirs = (kendalltau(arm.early[:, 0], arm.final[:, 1]).statistic for arm in arms)
+        differences.append(ours - theirs)
+
+    assert np.mean(differences) == pytest.approx(effect, abs=0.02)
+
+
+def test_tau_rises_no_further_than_the_seeds_noise_leaves():
+    noisy = WORLD._replace(noise=0.1)
+    largest = BETTER_EARLY_RANKS.largest(noisy)
+
+    with pytest.raises(ValueError, match=r"tau must be able to change by 0\.3, got at most"):
+        agreement_for(noisy, 0.3)
+    assert noisy.early_agreement < agreement_for(noisy, largest) <= 1
 
 
 @pytest.mark.parametrize(
     ("planted", "most"),
     [
-        pytest.param(SMALLER_SPREAD, 1.0, id="a spread ends at 0"),
+        pytest.param(SMALLER_GAP, 1.0, id="a gap ends at 0"),
         pytest.param(QUIETER_SEEDS, 1.0, id="a variance ends at 0"),
         pytest.param(HIGHER_EARLY, 1 / 0.35 - 1, id="a correlation ends at 1, early"),
         pytest.param(HIGHER_FINAL, 1 / 0.50 - 1, id="a correlation ends at 1"),
@@ -135,18 +208,7 @@ def test_tau_rises_no_further_than_the_seeds_noise_leaves_and_never_falls(effect
     ],
 )
 def test_the_largest_effect_is_just_below_what_is_possible(planted, most):
-    assert 0.97 * most < planted.largest(LARGE) < most
-
-
-def test_the_largest_difference_of_tau_is_what_the_noise_leaves_and_can_be_planted():
-    # Two Gaussians of correlation c have tau 2 / pi asin(c); here c = reliability x agreement.
-    def tau(agreement):
-        return 2 / math.pi * math.asin(LARGE.reliability * agreement)
-
-    largest = BETTER_EARLY_RANKS.largest(LARGE)
-
-    assert largest == pytest.approx(tau(1.0) - tau(LARGE.early_agreement), abs=0.01)
-    assert LARGE.early_agreement < agreement_for(LARGE, largest) <= 1
+    assert 0.97 * most < planted.largest(WORLD) < most
 
 
 @pytest.mark.parametrize("mean", [0.0, -0.2])
@@ -154,116 +216,129 @@ def test_the_largest_difference_of_tau_is_what_the_noise_leaves_and_can_be_plant
     "planted", [HIGHER_EARLY, LESS_EARLY_ERROR, HIGHER_FINAL, LESS_FINAL_ERROR]
 )
 def test_nothing_is_relative_to_a_correlation_that_is_not_positive(mean, planted):
-    model = LARGE._replace(early_correlation=mean, final_correlation=mean)
+    world = WORLD._replace(early_correlation=mean, final_correlation=mean)
 
-    assert planted.largest(model) == 0
+    assert planted.largest(world) == 0
 
 
-def test_gaussian_scores_have_gaussian_tails_and_heavy_ones_do_not():
-    plain, heavy = (
-        drawn(LARGE._replace(heavy_tailed=tails))[1].log_loss[:, 0] for tails in (False, True)
-    )
+def test_heavy_tails_are_those_of_students_t_and_leave_the_size_alone():
+    def luck(heavy):
+        world = WORLD._replace(heavy_tailed=heavy, noise_spread=(0.0, 0.0))
+        (draw,) = draw_studies(world, DesignSize((2048,), seeds=8), studies=1, seed=0)
+        return draw.luck[1].ravel()
 
-    assert kurtosis(plain) == pytest.approx(0, abs=0.2)
-    assert kurtosis(heavy) > 1
-    assert heavy.std() == pytest.approx(plain.std(), rel=0.1)
+    assert kurtosis(luck(False)) == pytest.approx(0, abs=0.15)
+    assert kurtosis(luck(True)) > 1.5
+    assert luck(True).std() == pytest.approx(1, rel=0.05)
 
 
 def test_correlations_never_leave_their_range():
-    first, _ = drawn(LARGE._replace(final_correlation=0.97), HIGHER_FINAL, 0.1)
+    first, _ = drawn(WORLD._replace(final_correlation=0.97, final_slope=3.0))
 
     assert np.abs(first.final).max() < 1
 
 
-def test_studies_follow_one_another_from_one_source_of_randomness():
-    model = LARGE._replace(configurations=5)
+def test_studies_are_the_same_for_a_seed_and_have_nothing_in_common():
+    once, again = (draw_studies(WORLD, SIZE, studies=2, seed=1) for _ in range(2))
 
-    once, again = (
-        list(draw_studies(model, ALIKE, studies=3, generator=np.random.default_rng(1)))
-        for _ in range(2)
-    )
-
-    assert len(once) == 3
-    assert all((a[0].final == b[0].final).all() for a, b in zip(once, again, strict=True))
-    assert not np.allclose(once[0][0].final, once[1][0].final)
+    for a, b in zip(once, again, strict=True):
+        assert np.array_equal(a.quality, b.quality)
+        assert np.array_equal(a.luck, b.luck, equal_nan=True)
+    assert not np.allclose(once[0].quality, once[1].quality)
 
 
-def test_a_model_of_a_large_study_is_the_one_it_was_drawn_from():
-    # Little noise: it would hide how arms and epochs agree.
-    truth = LARGE._replace(seeds=3, reliability=0.98)
-
-    model = model_of(*drawn(truth))
-
-    assert model is not None
-    assert model.configurations == truth.configurations
-    assert model.seeds == truth.seeds
-    for name, wanted in truth._asdict().items():
-        assert getattr(model, name) == pytest.approx(wanted, rel=0.03), name
+# --- a world like that of a run ---
 
 
-@pytest.mark.parametrize("reliability", [0.5, 0.8])
-def test_a_model_of_a_noisy_study_has_spreads_and_agreements_without_the_noise(reliability):
-    model = model_of(*drawn(LARGE._replace(reliability=reliability, early_agreement=0.8)))
+def test_a_world_that_was_fitted_to_studies_is_on_average_the_one_they_were_drawn_from():
+    truth = WORLD._replace(arm_correlation=0.8, level=-0.03, roughness=0.2, noise=0.012)
+    size = DesignSize((128,), seeds=2)
 
-    assert model is not None
-    assert model.loss_spread == pytest.approx(0.20, rel=0.03)
-    assert model.correlation_spread == pytest.approx(0.04, rel=0.03)
-    assert model.reliability == pytest.approx(reliability, rel=0.03)
-    assert model.arm_correlation == pytest.approx(0.6, abs=0.05)
-    assert model.early_agreement == pytest.approx(0.8, abs=0.05)
+    worlds = []
+    for draw in draw_studies(truth, size, studies=30, seed=2):
+        # The points of a study are not kept; roughness is asked for in the next test.
+        worlds.append(fitted_world(*arms_of(draw, truth), SETTINGS, None))
+
+    for name, near in {
+        "gap": 0.004,
+        "arm_correlation": 0.06,
+        "noise": 0.001,
+        "level": 0.005,
+        "early_correlation": 0.003,
+        "final_correlation": 0.001,
+        "final_slope": 0.003,
+        "early_slope": 0.03,
+        "early_agreement": 0.04,
+    }.items():
+        mean = np.mean([getattr(world, name) for world in worlds])
+        assert mean == pytest.approx(getattr(truth, name), abs=near), name
+    assert np.mean([max(world.cliffs) > 0 for world in worlds]) < 0.4
 
 
-def test_configurations_that_lack_a_score_are_not_in_the_model():
-    first, second = drawn(LARGE._replace(configurations=6))
-    first.final[2, 1] = math.nan
+def test_the_world_of_a_real_run_has_a_cliff_for_random_weights_alone_and_main_effects():
+    table = pd.read_parquet(Path(__file__).parent / "n32_trials.parquet")
+    design = table[table["stage"] == "design"]
 
-    model = model_of(first, second)
+    def arm(name):
+        scores = {
+            column: design[design["arm"] == name]
+            .pivot_table(index="config_id", columns="seed", values=column)
+            .to_numpy()
+            for column in ("val_correlation", "val_loss")
+        }
+        return arm_scores(scores["val_correlation"], log_loss=np.log(scores["val_loss"]))
 
-    assert model is not None
-    assert model.configurations == 5
+    settings = (Setting(0, True), Setting(0, True), Setting(4, True), *2 * (Setting(2, True),))
+    points = rounded(unit_points(5, 32, generator(Stream.DESIGN, 0)), settings)
+
+    world = fitted_world(arm("pretrained"), arm("random"), settings, points)
+
+    assert world.gap == pytest.approx(0.0451299, abs=1e-6)  # reference/tuning_value.py
+    assert world.cliffs[0] == 0
+    assert world.cliffs[1] > 3
+    assert 0.02 <= world.roughness < 0.3
+    assert 0.9 < world.arm_correlation < 1
+    assert world.level == pytest.approx(-0.0354, abs=1e-4)
 
 
-@pytest.mark.parametrize("shape", [(0, 2), (2, 2), (8, 1)])
-def test_a_study_without_three_configurations_and_two_seeds_has_no_model(shape):
+@pytest.mark.parametrize("shape", [(0, 2), (2, 2)])
+def test_a_study_without_three_configurations_has_no_world_of_its_own(shape):
     arm = arm_scores(np.random.default_rng(0).normal(0.5, 0.1, size=shape))
 
-    assert model_of(arm, arm) is None
+    assert fitted_world(arm, arm, SETTINGS, None) is None
 
 
-def test_a_model_of_constant_scores_can_still_be_drawn_from():
+def test_constant_scores_have_no_world_and_one_seed_says_nothing_of_noise():
     constant = arm_scores(np.full((8, 2), 0.5))
+    single = arm_scores(np.linspace(0.4, 0.6, 8)[:, None])
 
-    model = model_of(constant, constant)
-
-    assert model is not None
-    (arms,) = draw_studies(model, ALIKE, studies=1, generator=np.random.default_rng(0))
-    assert all(np.isfinite(scores).all() for arm in arms for scores in arm[1:])
+    assert fitted_world(constant, constant, SETTINGS, None) is None
+    assert fitted_world(single, single, SETTINGS, None).noise == World(SETTINGS).noise
 
 
-def test_the_model_is_that_of_the_random_arm_of_the_run(tmp_path):
-    run = write_synthetic_run(tmp_path / "run")
+def test_the_world_of_a_run_is_of_its_space_and_its_random_arm(tmp_path):
+    run = write_rich_run(tmp_path / "run", configurations=16)
 
-    model = model_of_run(run.path)
+    world = world_of_run(run.path)
 
-    # 0.9 - 0.02 c + 0.004 seed for c = 0..3, seeds 1 and 2
-    noise = 0.004**2 / 2
-    spread = math.sqrt(0.02**2 * 5 / 3 - noise / 2)
-    assert (model.configurations, model.seeds) == (4, 2)
-    assert model.final_correlation == pytest.approx(0.9 - 0.03 + 0.006)
-    assert model.correlation_spread == pytest.approx(spread)
+    assert [setting.levels for setting in world.settings] == [0, 0, 4, 3]
+    assert 0 < world.final_correlation < 1
+    assert world.gap > 0
+    assert world != World(world.settings)
 
 
 def test_a_run_without_both_arms_says_what_to_do_and_a_folder_that_is_none_is_named(tmp_path):
     run = write_synthetic_run(tmp_path / "run", arms=("pretrained", "shuffled"))
 
     with pytest.raises(ResultsError, match=r"must hold a pretrained and a random arm .*; leave it"):
-        model_of_run(run.path)
+        world_of_run(run.path)
     with pytest.raises(ResultsError, match=str(tmp_path)):
-        model_of_run(tmp_path)
+        world_of_run(tmp_path)
 
 
 def test_the_variation_is_told_with_its_numbers():
-    text = variation(TYPICAL._replace(early_correlation=0.123, arm_correlation=0.45))
+    text = variation(WORLD._replace(early_correlation=0.123, cliffs=(0.0, 4.0)))
 
     assert "val_correlation 0.123 at the early epoch" in text
-    assert text.endswith("correlation of the two arms 0.45")
+    assert "a cliff in 6% of the space for random weights" in text
+    assert "no cliff" in variation(WORLD)

@@ -5,7 +5,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from made_claims import made_outlook, undecidable
+from made_claims import made_outlook
 from made_studies import simulated_study
 from rich.console import Console
 
@@ -16,7 +16,6 @@ from stage1.claims.catalogue import (
     FINAL_ERROR,
     FINAL_GAIN,
     SENSITIVITY,
-    STABILITY,
 )
 from stage1.plan.outlook import CostOutlook
 from stage1.plan.resources import VANILLA_ENCODER, Kind, Span
@@ -31,6 +30,7 @@ from stage1.plan.texts import (
     memory_text,
     missing_arm_texts,
     model_text,
+    not_contained_text,
     not_timed_text,
     percent,
     smaller_design_text,
@@ -39,11 +39,12 @@ from stage1.plan.texts import (
     timing_table,
     trials_table,
 )
-from stage1.study.space import Design
+from stage1.run.looks import DesignSize
 from stage1.study.stages import expected_by_stage
 from stage1.training.timing import TrialTiming
 
 COST = CostOutlook(1.03, 1.28)
+ROLES = {"pretrained", "random", "shuffled"}
 
 
 def cells(table):
@@ -175,49 +176,25 @@ def test_time_is_told_as_an_estimate_and_its_ends_only_where_there_is_a_search(t
     assert "estimate" in without
 
 
-@pytest.mark.parametrize(
-    ("line", "row"),
-    [
-        pytest.param(
-            made_outlook(STABILITY, seen=0.5, needed=1024, positive=60, supported=2),
-            ["4 stability", "≥ 20%", "50%", "15%", "0%", "1,024"],
-            id="seen",
-        ),
-        pytest.param(
-            made_outlook(EARLY_SIGNAL, evaluable=0),
-            ["5 early signal", "≥ 0.10", "none", "0%", "0%", "> 128"],
-            id="never seen",
-        ),
-        pytest.param(
-            undecidable(EARLY_GAIN, "at most 28% is possible"),
-            ["2 early gain", "≥ 20%", "none", "–", "–", "–"],
-            id="no design decides it",
-        ),
-        pytest.param(
-            made_outlook(FINAL_GAIN, possible=False),
-            ["3 gain at the horizon", "≥ 10%", "none", "–", "–", "–"],
-            id="not possible",
-        ),
-    ],
-)
-def test_a_row_has_what_is_claimed_seen_found_supported_and_needed(line, row):
-    assert cells(claims_table([line], COST)) == [
-        row,
-        ["6 cost", "≤ ×1.15", "≤ ×1.03", "–", "–", "–"],
+def test_a_row_has_the_true_effect_what_is_decided_by_each_look_and_the_direction():
+    lines = [made_outlook(SENSITIVITY), made_outlook(EARLY_SIGNAL, looks=(32,), decided=((0.2,),))]
+
+    assert cells(claims_table(lines)) == [
+        ["1 sensitivity", "none", "5%", "40%", "0%"],
+        ["–", "20%", "0%", "0%", "90%"],
+        ["–", "40%", "10%", "50%", "90%"],
+        ["5 early signal", "none", "–", "20%", "0%"],
     ]
 
 
 def test_no_cell_of_the_widest_table_is_cut_at_80_columns():
-    lines = [
-        made_outlook(FINAL_GAIN, seen=0.214, needed=1024, positive=400, supported=400),
-        made_outlook(EARLY_SIGNAL),
-    ]
+    looks = tuple(2**power for power in range(4, 11))
     console = Console(width=80, file=StringIO())
 
-    console.print(claims_table(lines, COST))
+    console.print(claims_table([made_outlook(FINAL_GAIN, looks=looks, decided=(7 * [1.0],))]))
 
     printed = console.file.getvalue()
-    assert "SUPPORTED" in printed
+    assert "by 1,024" in printed
     assert "…" not in printed
 
 
@@ -225,68 +202,62 @@ def test_no_cell_of_the_widest_table_is_cut_at_80_columns():
     ("line", "text"),
     [
         pytest.param(
-            made_outlook(SENSITIVITY, needed=256),
-            "1 sensitivity: not seen with 8 configurations, however much smaller what tuning is "
-            "worth (best of three minus the middle one) is; 20% is claimed, which 256 "
-            "configurations would see.",
-            id="nothing is seen, a larger design would",
+            made_outlook(SENSITIVITY, needed=(128, None, 64)),
+            "1 sensitivity: by 32 configurations decided in 40% of studies if there is no effect, "
+            f"in 50% if {SENSITIVITY.subject} is truly 40% smaller. The direction of the latter "
+            "shows in 90%. Configurations that decide it in 80%: 128 for no effect, 64 for 40%.",
+            id="what it could decide, and what would",
         ),
         pytest.param(
-            made_outlook(STABILITY),
-            "4 stability: not seen with 8 configurations, however much smaller the variance "
-            "between seeds is; 20% is claimed, which even 1,024 configurations would not see.",
-            id="nothing is seen, none would",
+            made_outlook(SENSITIVITY, needed=(128, None, None)),
+            "128 for no effect, more than 1,024 for 40%.",
+            id="nothing would",
         ),
         pytest.param(
-            made_outlook(FINAL_ERROR, seen=0.214, needed=32),
-            "3b error reduction: seen only if what is missing to a perfect correlation is at "
-            "least 21.4% less; 10% is claimed, which 32 configurations would see.",
-            id="only more than claimed is seen",
+            made_outlook(EARLY_ERROR),
+            "2b error reduction: by 32 configurations decided in 40% of studies if there is no "
+            "effect, in 50% if what is missing to a perfect correlation is truly 40% less. The "
+            "direction of the latter shows in 90%.",
+            id="a line that ends no study",
         ),
         pytest.param(
-            made_outlook(EARLY_ERROR, seen=0.141, needed=8, positive=398),
-            "2b error reduction: seen if what is missing to a perfect correlation is at least "
-            "14.1% less; 20% is claimed.",
-            id="the claimed effect is seen",
+            made_outlook(FINAL_GAIN, decided=((0.0, 0.9), (0.0, 0.1))),
+            "20% higher is not possible with scores like these.",
+            id="twice the claimed effect cannot be",
         ),
         pytest.param(
-            undecidable(EARLY_GAIN, "at most 28.2% is possible"),
-            "2 early gain: no number of configurations decides it: at most 28.2% is possible.",
-            id="undecidable",
-        ),
-        pytest.param(
-            made_outlook(EARLY_SIGNAL, not_here="needs 32 configurations, got 8", evaluable=0),
-            "5 early signal: cannot be evaluated: needs 32 configurations, got 8; 0.10 is "
-            "claimed, which even 128 configurations would not see.",
-            id="not with this design",
-        ),
-        pytest.param(
-            made_outlook(SENSITIVITY, not_here="only 45% is not noise", evaluable=150, needed=64),
-            "1 sensitivity: most such studies cannot evaluate it: only 45% is not noise; 20% is "
-            "claimed, which 64 configurations would see.",
-            id="seldom with this design",
-        ),
-        pytest.param(
-            made_outlook(SENSITIVITY, seen=0.5, needed=64, evaluable=300),
-            "1 sensitivity: seen only if what tuning is worth (best of three minus the middle one) "
-            "is at least 50% smaller; 20% is claimed, which 64 configurations would see. Only 75% "
-            "of such studies can evaluate it at all.",
-            id="not always evaluable",
-        ),
-        pytest.param(
-            made_outlook(EARLY_SIGNAL, seen=0.05, possible=False, configurations=64),
-            "5 early signal: seen if the early epoch's agreement with the final ranking is at "
-            "least 0.05 higher; 0.10 is claimed, which is not possible with scores like these.",
-            id="the claimed effect cannot be",
+            made_outlook(EARLY_GAIN, obstacle="at most 28.2% is possible"),
+            "2 early gain: most such studies cannot evaluate it: at most 28.2% is possible.",
+            id="most cannot evaluate it",
         ),
     ],
 )
-def test_each_claim_is_told_in_a_sentence(line, text):
-    assert in_words(line) == text
+def test_each_claim_is_told_in_sentences(line, text):
+    assert in_words(line).endswith(text)
+
+
+def test_expected_trainings_are_told_of_the_claim_that_ends_a_study_if_it_has_looks():
+    lines = [made_outlook(SENSITIVITY), made_outlook(FINAL_ERROR)]
+    once = made_outlook(SENSITIVITY, looks=(32,), decided=((0.4,), (0.0,), (0.5,)))
+
+    told = claim_texts(lines, None, roles=ROLES, arms=2)
+
+    assert len(told) == 3
+    assert "on average 72 (no effect), 70 (20%), 68 (40%) trainings of 2 arms" in told[2]
+    assert len(claim_texts([once], None, roles=ROLES, arms=2)) == 1
+
+
+def test_claims_that_the_design_does_not_contain_are_one_line():
+    missing = {"4 stability": "needs an arm", "5 early signal": "needs 32 configurations"}
+
+    assert not_contained_text(missing) == (
+        "Not in this design: 4 stability (needs an arm); 5 early signal (needs 32 configurations)."
+    )
+    assert not_contained_text({}) == ""
 
 
 def test_cost_is_told_with_both_ratios_that_are_decided():
-    (text,) = claim_texts([], COST, roles={"pretrained", "random", "shuffled"})
+    (text,) = claim_texts([], COST, roles=ROLES, arms=2)
 
     assert text.startswith(
         "6 cost: decided if a step with the T5 takes at most 1.03 or at least 1.28"
@@ -323,13 +294,14 @@ def test_what_falls_away_with_a_missing_arm_is_told(roles, told):
         assert re.search(expected, text)
 
 
-def test_a_claim_that_was_simulated_with_a_smaller_design_is_named():
+def test_a_claim_that_was_simulated_with_fewer_looks_is_named():
     lines = [
-        made_outlook(SENSITIVITY, configurations=256),
-        made_outlook(EARLY_SIGNAL, configurations=128),
+        made_outlook(SENSITIVITY, looks=(128, 256)),
+        made_outlook(EARLY_SIGNAL, looks=(128,), decided=((0.1,),)),
     ]
+    size = DesignSize((128, 256), seeds=2, grows=True)
 
-    text = smaller_design_text(lines, Design(configurations=256, seeds=2))
+    text = smaller_design_text(lines, size)
 
-    assert text.startswith("5 early signal was simulated with 128 configurations and 2 seeds only")
-    assert smaller_design_text(lines[:1], Design(configurations=256, seeds=2)) == ""
+    assert text.startswith("5 early signal was simulated up to 128 configurations only")
+    assert smaller_design_text(lines[:1], size) == ""

@@ -32,8 +32,9 @@ SWAPPED = 2.0
 open before, where the two columns are swapped; in real bars it is 1/10 of that."""
 FEWEST = 20
 """Pairs of bars without which nothing is said of swapped columns."""
-HOUR, COPIED = 3600, 30
-"""Seconds, and the bars in a row that are those of an hour before from which on it is a copy."""
+HOUR, FEWEST_OF_HOUR = 3600, 12
+"""Seconds, and the bars that it must have for half of them, in a row, not to be another hour's by
+chance."""
 TELLING_JUMP, TELLING_WICK = 1.5, 1.2
 """Ratios from which on a price is told, as a note."""
 STILL_SHARE, STILL_RUN = 0.1, 120
@@ -258,17 +259,17 @@ def standing_still(rows: Rows) -> NDArray[np.bool_]:
 def _copied_hours(rows: Rows) -> Iterator[str]:
     """Bars that move and are, minute for minute, those of an hour before; either may be wrong."""
     steps = max(1, HOUR // int(np.diff(rows.open_time).min()))
-    if len(rows.lines) <= steps:
+    if steps < FEWEST_OF_HOUR or len(rows.lines) <= steps:
         return
     same = rows.prices[steps:, 3] == rows.prices[:-steps, 3]
-    if same.sum() < COPIED:
+    if same.sum() < steps // 2:
         return
     same &= rows.open_time[steps:] - rows.open_time[:-steps] == HOUR
     same &= (rows.prices[steps:] == rows.prices[:-steps]).all(axis=1)
     for first, end in _runs(same):
         bars = rows.prices[first + steps : end + steps]
         moving = bars[:, 1] > bars[:, 2]
-        if end - first >= min(COPIED, steps) and steps > 1 and moving.sum() > len(bars) / 2:
+        if end - first >= steps // 2 and moving.sum() > len(bars) / 2:
             yield (
                 f"look at {rows.unit} {rows.lines[first + steps]}: {plural(end - first, 'bar')} "
                 f"from there on are those from {rows.unit} {rows.lines[first]} on: an hour written "
@@ -360,7 +361,7 @@ def _clocks_of_currencies(weeks: _Weeks, clock: str) -> str:
 
 def _weeks(open_times: NDArray[np.int64]) -> _Weeks | None:
     gaps = np.diff(open_times)
-    if len(gaps) == 0 or gaps.min() > 4 * HOUR:
+    if len(gaps) == 0 or gaps.min() > HOUR:
         return None
     noon = 60 * HOUR  # of the first Saturday since 1970
     week = (open_times - noon) // (7 * 24 * HOUR)

@@ -269,6 +269,15 @@ def test_a_clock_that_changes_its_rules_is_told_with_the_time_from_which_on():
     assert stretches[1].startswith("  Fri 16:00 from 2019-04-05 to 2019-10-25 (summer)")
 
 
-@pytest.mark.parametrize("count", [2, 60 * 24 * 40], ids=["few bars", "no weekends"])
-def test_without_weekends_nothing_is_said_of_them(count):
-    assert list(week_ends(START + 60 * np.arange(count))) == []
+@pytest.mark.parametrize(
+    "times",
+    [
+        pytest.param(START + 60 * np.arange(2), id="few bars"),
+        pytest.param(START + 60 * np.arange(60 * 24 * 40), id="no weekends"),
+        pytest.param(
+            np.unique(CURRENCIES.as_unit("s").astype(np.int64) // 14_400 * 14_400), id="four hours"
+        ),
+    ],
+)
+def test_without_weekends_and_of_long_bars_nothing_is_said_of_weeks(times):
+    assert list(week_ends(times)) == []

@@ -189,6 +189,15 @@ def test_bars_that_are_not_of_one_minute_are_refused(run, tmp_path, more):
     assert not (tmp_path / "out").exists()
 
 
+def test_bars_of_which_no_two_follow_each_other_are_refused(run):
+    header, *rows = csv_lines(31)
+
+    status, _, error = run([header, *(rows[minute] for minute in (0, 2, 5, 11, 14, 18))])
+
+    assert status == 2
+    assert "bars must be 1-minute bars, got none of 6 beside another" in error
+
+
 def test_a_faulty_file_leaves_the_earlier_run_as_it_was_and_a_sound_one_leaves_nothing_of_it(
     run, tmp_path
 ):

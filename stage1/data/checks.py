@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from stage1.base.errors import DataError
 from stage1.base.steps import MINUTES, Step
-from stage1.base.text import brief, plural
+from stage1.base.text import plural
 from stage1.data.bars import (
     UNREADABLE,
     UTC_DAYS,
@@ -32,7 +30,6 @@ SHOWN = 20
 """At most this many faults are written out; the rest are counted."""
 LARGEST = 1e100
 """Of a series' values; the squares of larger ones would not be finite."""
-SYMBOLS_SHOWN = 3
 SMALL_SHARE = 0.01
 """Of a file's rows may be dropped for other faults than empty cells."""
 FEW_ROWS = 2
@@ -84,30 +81,6 @@ def format_time(seconds: int) -> str:
 def no_rows(path: Path, row: str) -> DataError:
     """That a file has no rows that could become bars or steps."""
     return DataError(f"{path}: must hold {row}s, got none; give a file with rows of {row}s")
-
-
-def require_one_symbol(path: Path, column: pa.ChunkedArray, place: Callable[[int], str]) -> None:
-    """All rows must be of one symbol; those without a name do not count.
-
-    Args:
-        path: The file.
-        column: (rows,) names, encoded by a dictionary.
-        place: Where a row, from 0, stands in the file.
-
-    Raises:
-        DataError: They are of several.
-    """
-    names = {name for chunk in column.chunks for name in chunk.dictionary.to_pylist() if name}
-    if len(names) < 2:
-        return
-    texts = pc.cast(column, pa.string())
-    first = {name: pc.index(texts, name).as_py() for name in names}
-    some = sorted(first, key=lambda name: first[name])[:SYMBOLS_SHOWN]
-    shown = ", ".join(f"{brief(name)} ({place(first[name])})" for name in some)
-    raise DataError(
-        f"{path}: a file must hold the bars of one symbol, got {len(names):,}: {shown}"
-        f"{', ...' * (len(names) > len(some))}; keep the rows of one"
-    )
 
 
 def bar_rules(minutes: int, clock: DayClock = UTC_DAYS) -> Rules:
@@ -473,19 +446,23 @@ def require_neighbours(source: Path, m1: Bars, spacing: Spacing) -> None:
     if len(m1.open_time) < 2:
         return
     numbers = m1.open_time // (60 * spacing.minutes)
-    usual = int(np.bincount(np.minimum(np.diff(numbers), LONGEST_STEP)).argmax())
-    places = np.unique(numbers % usual, return_counts=True)[1]
-    if usual > 1 and places.max() > ON_STEP * len(numbers):
+    steps = np.diff(numbers)
+    if steps.min() > LONGEST_STEP:
+        usual, on_step = int(steps.min()), len(numbers)
+    else:
+        usual = int(np.bincount(np.minimum(steps, LONGEST_STEP)).argmax())
+        on_step = int(np.unique(numbers % usual, return_counts=True)[1].max())
+    if usual > 1 and (on_step > ON_STEP * len(numbers) or steps.min() > 1):
         advice = "mend --step"
         if spacing.row == "bar" and usual * spacing.minutes in MINUTES.values():
             step = f"--step {_step_of(usual * spacing.minutes)}"
             advice = (
                 f"say so: {spacing.command} {step}" if spacing.command else f"say so with {step}"
             )
-        raise DataError(
-            f"{source}: {spacing.row}s must be {spacing.wanted}, got "
-            f"{plural(usual, spacing.unit)} apart {places.max():,} of {len(numbers):,}; {advice}"
-        )
+        got = f"{plural(usual, spacing.unit)} apart {on_step:,} of {len(numbers):,}"
+        if on_step <= ON_STEP * len(numbers):
+            got, advice = f"none of {len(numbers):,} beside another", "give more of them"
+        raise DataError(f"{source}: {spacing.row}s must be {spacing.wanted}, got {got}; {advice}")
 
 
 def _step_of(minutes: int) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from stage1.base.errors import DataError
 from stage1.base.text import brief, shown
 from stage1.data.bars import Fault, Repair, Rows
-from stage1.data.checks import no_rows, require_one_symbol
+from stage1.data.checks import no_rows
 from stage1.data.csv_dialects import (
     ANY_DIALECT,
     DATE_TEMPLATES,
@@ -28,6 +28,7 @@ from stage1.data.csv_dialects import (
     names_prices,
     series_layout,
 )
+from stage1.data.plausibility import require_one_symbol
 from stage1.data.times import (
     UNIX,
     UTC,

@@ -8,13 +8,17 @@ neither a price that is right nor a clock; what they find is named and left to p
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stage1.base.text import plural, shown
+from stage1.base.errors import DataError
+from stage1.base.text import brief, plural, shown
 from stage1.data.bars import UNREADABLE, Fault, Rows, faults_where
 from stage1.data.times import local_to_utc, utc_to_local
 
@@ -55,11 +59,37 @@ BROKERS = (
     *("Etc/GMT+5", "America/Chicago", "Europe/Moscow", "Asia/Tokyo"),
 )
 """Clocks that files of currencies are written by."""
+SYMBOLS_SHOWN = 3
+"""At most so many symbols are named."""
 LISTED = 6
 """At most so many stretches of weeks are written out."""
 
 TRUST = "if the prices are right, use --trust-prices"
 _SYMBOLS = f"if the file holds several symbols, keep one; {TRUST}"
+
+
+def require_one_symbol(path: Path, column: pa.ChunkedArray, place: Callable[[int], str]) -> None:
+    """All rows must be of one symbol; those without a name do not count.
+
+    Args:
+        path: The file.
+        column: (rows,) names, encoded by a dictionary.
+        place: Where a row, from 0, stands in the file.
+
+    Raises:
+        DataError: They are of several.
+    """
+    names = {name for chunk in column.chunks for name in chunk.dictionary.to_pylist() if name}
+    if len(names) < 2:
+        return
+    texts = pc.cast(column, pa.string())
+    first = {name: pc.index(texts, name).as_py() for name in names}
+    some = sorted(first, key=lambda name: first[name])[:SYMBOLS_SHOWN]
+    shown = ", ".join(f"{brief(name)} ({place(first[name])})" for name in some)
+    raise DataError(
+        f"{path}: a file must hold the bars of one symbol, got {len(names):,}: {shown}"
+        f"{', ...' * (len(names) > len(some))}; keep the rows of one"
+    )
 
 
 def in_future(rows: Rows) -> list[Fault]:

@@ -18,8 +18,8 @@ from stage1.base.errors import DataError
 from stage1.base.steps import FINEST_OF_SERIES, Step
 from stage1.base.text import brief, shown
 from stage1.data.bars import PRICES, UNREADABLE, Bars, Rows
-from stage1.data.checks import require_one_symbol
 from stage1.data.csv_dialects import SYMBOLS, TIME, UNIX_UNITS, find_columns, plain_name
+from stage1.data.plausibility import require_one_symbol
 from stage1.data.times import (
     UTC,
     Clock,

@@ -34,7 +34,7 @@ IMAGES = """images => images.map(image => ({
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    run = write_rich_run(tmp_path_factory.mktemp("runs") / "rich", configurations=16)
+    run = write_rich_run(tmp_path_factory.mktemp("runs") / "rich", configurations=36)
     write_report(run)
     return run
 
@@ -102,7 +102,7 @@ def test_every_figure_is_loaded_readable_and_named(opened, report):
 
     images = page.eval_on_selector_all("img", IMAGES)
 
-    assert len(images) == len(list(report.figures.glob("*.png"))) == 10
+    assert len(images) == len(list(report.figures.glob("*.png"))) == 11
     assert all(image["alt"] for image in images)
     assert all(image["pixels"] >= 1000 for image in images)
     assert all(image["shown"] >= 350 for image in images)

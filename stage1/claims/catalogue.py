@@ -92,8 +92,6 @@ class Definition:
     """Of the claim, as in claims.json."""
     beside: str = ""
     """What a line shows that is ours and stands beside the claim; empty for the claim itself."""
-    figure_name: str = ""
-    """What a figure calls a line beside a claim."""
     unit: Unit
     claimed: float
     """Lower end of what is claimed, or the smallest effect of interest; of a ratio the largest that
@@ -179,7 +177,6 @@ EARLY_ERROR = replace(
     EARLY_GAIN,
     number="2b",
     beside="error reduction",
-    figure_name="the same in 1 - r",
     estimand="1 - (1 - mean val_correlation of first) / (1 - that of second)",
     subject="what is missing to a perfect correlation",
     more="less",

@@ -22,6 +22,8 @@ from stage1.run.summary import (
     best_configuration,
     export_command,
     leaderboard,
+    noise_text,
+    tie_text,
     train_command,
 )
 
@@ -93,7 +95,9 @@ def _best(best: BestConfiguration, metric: str) -> list[Block]:
             f", the best of {best.candidates} complete configurations by mean {metric} over "
             "seeds: ",
             Strong(number(best.mean)),
-            f" = mean of {seeds}; val_skill {number(best.skill)}.",
+            f" = mean of {seeds}; val_skill {number(best.skill)}. Standard deviation between "
+            f"seeds: {noise_text(best)}."
+            f"{''.join(f' A tie: {tie_text(rival)}.' for rival in best.ties)}",
         ),
         Table(["hyperparameter", "value"], rows, stacked=True),
     ]

@@ -1,6 +1,6 @@
 """Error rates and power of the tests of the claims, on made-up studies; the tables of the README.
 
-    python benchmarks/claims.py [--studies 1000] [--processes 2]
+    python benchmarks/claims.py [--studies 2000] [--processes 2]
 
 Everything here is a count, so it does not depend on the machine's speed. Studies are played on
 response surfaces over the space of search_spaces/transfer.yaml, on the points of Sobol sequences.
@@ -250,7 +250,7 @@ def print_row(cells: Iterable[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--studies", type=int, default=1000)
+    parser.add_argument("--studies", type=int, default=2000)
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     studies = options.studies

@@ -396,7 +396,7 @@ def fitted_world(
     fallen = _fallen(quality)
     calm = ~fallen.any(axis=0)
     typical = World(settings)
-    noise = _noise(first, second)
+    noise = _noise(np.concatenate([first.log_loss[whole], second.log_loss[whole]]))
     spread = quality.std(axis=1).mean()
     return typical._replace(
         gap=float(np.sort(quality[1]) @ best_minus_middle(quality.shape[1])),
@@ -427,10 +427,8 @@ def _whole(first: ArmScores, second: ArmScores) -> NDArray[np.bool_]:
     return np.asarray(np.logical_and.reduce([*scored, calm]))
 
 
-def _noise(first: ArmScores, second: ArmScores) -> float | None:
+def _noise(losses: Values) -> float | None:
     """Root mean square of the seeds' deviations; None without repeated configurations."""
-    calm = ~(first.diverged | second.diverged).any(axis=1)
-    losses = np.concatenate([first.log_loss[calm], second.log_loss[calm]])
     twice = losses[np.isfinite(losses).sum(axis=1) >= 2]
     return math.sqrt(np.nanvar(twice, axis=1, ddof=1).mean()) if len(twice) else None
 

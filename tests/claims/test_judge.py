@@ -523,6 +523,21 @@ def test_before_the_first_look_its_trials_are_waited_for(grown):
     assert {claim.look for claim in evaluate(waiting).claims} == {0}
 
 
+def test_random_arms_are_compared_at_the_level_of_a_claim_at_every_look():
+    """t = 3.3 at 15 degrees has p = .005, which the first look's level would not show."""
+    shape = {"configurations": 16, "noise": 0.0}
+    arms = {name: arm(0.5, stream=place, **shape) for place, name in enumerate(["random", "again"])}
+    differences = (arms["again"].final - arms["random"].final).mean(axis=1)
+    moved = differences.mean() - 3.3 * differences.std(ddof=1) / math.sqrt(16)
+    again = arm_scores(arms["again"].final - moved, early=arms["again"].early)
+    tables = study_tables(
+        {"pretrained": arm(0.7, **shape), "random": arms["random"], "random_again": again},
+        design={"looks": [16, 32]},
+    )
+
+    assert_nothing_can_be_told(tables, "gain at the horizon by these very tests")
+
+
 def test_a_gain_asks_for_shuffled_weights_and_no_gain_does_not(grown):
     shape = {"configurations": 32, "spread": 0.01}
     alike = study_tables(

@@ -15,7 +15,9 @@ from made_runs import (
     PLANTED,
     RICH_SPACE,
     changed_study,
+    planted,
     registered,
+    study_tables,
     synthetic_study,
     write_run,
 )
@@ -120,6 +122,25 @@ def test_beside_arms_with_one_draw_a_fixed_draw_is_as_stable_as_they_are(judged_
     assert claims["4"].arm_pair == ("pretrained", "random_fixed")
     assert claims["4"].interval.low < 0 < claims["4"].interval.high
     assert claims["4"].verdict.value in ("INCONCLUSIVE", "NOT SUPPORTED")
+
+
+@pytest.mark.parametrize(
+    ("noise", "attribution"), [(0.02, ATTRIBUTABLE), (0.001, NOT_ATTRIBUTABLE), (None, NOT_TESTED)]
+)
+def test_stability_is_attributed_by_shuffled_weights_of_one_draw(noise, attribution):
+    losses = {
+        "pretrained": (0.4, 0.1, 0.004),
+        "random": (0.4, 0.1, 0.02),
+        "shuffled": (0.4, 0.1, 0.004),  # varies with the seed: no partner of this claim
+        "random_fixed": (0.4, 0.1, 0.02),
+    }
+    if noise is not None:
+        losses["shuffled_fixed"] = (0.4, 0.1, noise)
+    tables = study_tables(planted(**losses), design={"looks": [16, 32], "seeds": 2})
+
+    claim = evaluate(tables).claims[3]
+
+    assert (claim.verdict.value, claim.attribution) == ("SUPPORTED", attribution)
 
 
 def test_copies_of_configurations_are_no_evidence(judged_run, tmp_path):

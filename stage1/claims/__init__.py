@@ -1,7 +1,7 @@
 """The claims, tested: from scores to intervals and verdicts.
 
 `catalogue` is the table of the claims. `scores` reads a run and arranges its design as arrays; each
-statistic has its module (`sensitivity`, `gains`, `spread`, `ranks`, `step_cost`) and gives an
+statistic has its module (`sensitivity`, `gains`, `stability`, `ranks`, `step_cost`) and gives an
 interval (`intervals`) that decides a verdict (`verdicts`). `judge` tests all claims of a run, look
 by look, and `claim` puts them into sentences and claims.json.
 

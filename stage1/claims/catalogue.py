@@ -15,7 +15,7 @@ from stage1.claims.gains import error_reduction, gain
 from stage1.claims.ranks import LEAST_CONFIGURATIONS, early_signal
 from stage1.claims.scores import ArmScores
 from stage1.claims.sensitivity import sensitivity
-from stage1.claims.spread import stability
+from stage1.claims.stability import stability
 from stage1.claims.synthetic import (
     BETTER_EARLY_RANKS,
     HIGHER_EARLY,

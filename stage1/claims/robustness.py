@@ -25,7 +25,7 @@ from stage1.claims.claim import signed_share
 from stage1.claims.intervals import Values
 from stage1.claims.ranks import early_tau
 from stage1.claims.scores import ArmScores, Scores, both_scored, floored_log, means_over_seeds
-from stage1.claims.spread import losses_without_divergence
+from stage1.claims.stability import losses_without_divergence
 from stage1.claims.tuning_value import best_minus_middle, paired_means
 from stage1.run.columns import BLOCK_SUMS
 

@@ -1,4 +1,4 @@
-"""Variances over seeds and their ratios, against the analysis of variance, loops and simulation."""
+"""Variances over seeds and their ratios, against loops and simulation."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import pytest
 from made_runs import arm_scores, judged
 from scipy import stats
 
-from stage1.claims import spread
+from stage1.claims import stability
 from stage1.claims.catalogue import ERROR_RATE, STABILITY
-from stage1.claims.spread import noise_corrected_variance
 from stage1.claims.verdicts import Verdict
 
-seed_variance_ratio = partial(spread.seed_variance_ratio, error_rate=ERROR_RATE)
+seed_variance_ratio = partial(stability.seed_variance_ratio, error_rate=ERROR_RATE)
 
 
 def drawn_scores(generator, *, configurations=12, seeds=3, spread=1.0, noise=0.5, mean=0.0):
@@ -32,58 +31,7 @@ def jackknife(statistic, *arms):
     return statistic(*arms), math.sqrt((count - 1) / count * squares)
 
 
-def variance_component(scores):
-    """One-way random-effects analysis of variance of a balanced table, written out."""
-    rows = [list(row) for row in scores]
-    count, seeds = len(rows), len(rows[0])
-    grand = sum(map(sum, rows)) / (count * seeds)
-    means = [sum(row) / seeds for row in rows]
-    between = seeds * sum((mean - grand) ** 2 for mean in means) / (count - 1)
-    within = sum(
-        (value - mean) ** 2 for row, mean in zip(rows, means, strict=True) for value in row
-    ) / (count * (seeds - 1))
-    return (between - within) / seeds
-
-
-# --- variance between configurations ---
-
-
-@pytest.mark.parametrize("seeds", [2, 5])
-def test_the_variance_between_configurations_is_that_of_the_analysis_of_variance(generator, seeds):
-    scores = drawn_scores(generator, seeds=seeds)
-
-    variance = noise_corrected_variance(scores)
-
-    assert float(variance) == pytest.approx(variance_component(scores))
-    # scipy's F is the ratio of the two mean squares.
-    f = stats.f_oneway(*scores).statistic
-    within = scores.var(axis=1, ddof=1).mean()
-    assert float(variance) == pytest.approx(within * (f - 1) / seeds)
-
-
-def test_many_studies_are_done_at_once_and_a_seed_without_a_score_does_not_count(generator):
-    scores = generator.normal(size=(3, 4, 10, 2))
-    gappy = drawn_scores(generator, configurations=6, seeds=3)
-    gappy[2, 1] = math.nan
-
-    variances, of_gappy = noise_corrected_variance(scores), noise_corrected_variance(gappy)
-
-    expected = [[variance_component(study) for study in row] for row in scores]
-    assert variances == pytest.approx(np.array(expected))
-    kept = [row[np.isfinite(row)] for row in gappy]
-    means = np.array([row.mean() for row in kept])
-    errors = [row.var(ddof=1) / len(row) for row in kept]
-    assert float(of_gappy) == pytest.approx(means.var(ddof=1) - np.mean(errors))
-
-
-# --- ratio of spreads ---
-
-
-def pseudo_value_loop(scores):
-    """n times the whole minus n - 1 times what is left without each row."""
-    count, whole = len(scores), variance_component(scores)
-    without = [variance_component(np.delete(scores, row, axis=0)) for row in range(count)]
-    return np.array([count * whole - (count - 1) * rest for rest in without])
+# --- ratio of variances over seeds ---
 
 
 def test_configurations_with_one_score_in_either_arm_are_left_out_of_both(generator):
@@ -93,9 +41,6 @@ def test_configurations_with_one_score_in_either_arm_are_left_out_of_both(genera
 
     kept = [np.delete(arm, [3, 7], axis=0) for arm in (first, second)]
     assert seed_variance_ratio(*gappy) == pytest.approx(seed_variance_ratio(*kept))
-
-
-# --- ratio of variances over seeds ---
 
 
 def log_noise_ratio(first, second):

@@ -66,52 +66,6 @@ def losses_without_divergence(first: ArmScores, second: ArmScores) -> tuple[Valu
     return first.log_loss[calm], second.log_loss[calm]
 
 
-def noise_corrected_variance(scores: Values) -> Values:
-    """Variance between configurations, without what the seeds' noise adds to it.
-
-    Var_c(mean over seeds) - mean_c(variance over seeds / seeds).
-
-    Args:
-        scores: (..., configurations, seeds), at least two of each; NaN seeds do not count, but
-            every configuration has two that do.
-
-    Returns:
-        (...), negative where the noise explains more than there is.
-
-    Source:
-        The ANOVA estimator of a variance component; Searle, Casella, McCulloch 1992, chapter 3.
-    """
-    counts = np.isfinite(scores).sum(axis=-1)
-    noise = np.nanvar(scores, axis=-1, ddof=1) / counts
-    return np.asarray(np.nanmean(scores, axis=-1).var(axis=-1, ddof=1) - noise.mean(axis=-1))
-
-
-def _with_two_scores(first: Values, second: Values) -> Values:
-    """(2, configurations, seeds), of configurations with two scores or more in both arms."""
-    enough = (np.isfinite(first).sum(axis=1) >= 2) & (np.isfinite(second).sum(axis=1) >= 2)
-    return np.stack([first[enough], second[enough]])
-
-
-def _rounding(scores: Values) -> float:
-    """Variance that equal numbers of this size may have by rounding."""
-    return CONSTANT * float(np.nanmax(np.square(scores), initial=0.0))
-
-
-def _jackknife_interval(estimate: float, each: Values, *, error_rate: float) -> Interval:
-    """Student's interval with the jackknife's error.
-
-    Degrees of freedom: half the usual ones, and at most Satterthwaite's 2 v^2 / Var(v) of the
-    error's variance v, which is 2 n / (kurtosis - 1) of the values without each configuration.
-    """
-    n = len(each)
-    squares = np.square(each - each.mean())
-    total = float(squares.sum())
-    kurtosis = n * float(np.square(squares).sum()) / total**2 if total > 0 else 1.0
-    degrees = min((n - 1) / 2, 2 * n / max(kurtosis - 1, 1e-9))
-    error = math.sqrt((n - 1) / n * total)
-    return student_interval(estimate, error, degrees=degrees, error_rate=error_rate)
-
-
 def seed_variance_ratio(first: Values, second: Values, *, error_rate: float) -> Interval:
     """Log of the ratio of two arms' variances across seeds, pooled over configurations.
 
@@ -129,13 +83,30 @@ def seed_variance_ratio(first: Values, second: Values, *, error_rate: float) -> 
         Miller 1968, "Jackknifing Variances"; Satterthwaite 1946, "An Approximate Distribution of
         Estimates of Variance Components"; the half is ours.
     """
-    arms = _with_two_scores(first, second)
+    enough = (np.isfinite(first).sum(axis=1) >= 2) & (np.isfinite(second).sum(axis=1) >= 2)
+    arms = np.stack([first[enough], second[enough]])
     if arms.shape[1] < 3:
         return NO_INTERVAL
     variances = np.nanvar(arms, axis=-1, ddof=1)
     totals = variances.sum(axis=-1)
     rest = totals[:, None] - variances
-    if not min(totals.min(), rest.min()) > _rounding(arms):
+    rounding = CONSTANT * np.nanmax(np.square(arms))
+    if not min(totals.min(), rest.min()) > rounding:
         return NO_INTERVAL
     estimate = float(np.log(totals[0] / totals[1]))
     return _jackknife_interval(estimate, np.log(rest[0] / rest[1]), error_rate=error_rate)
+
+
+def _jackknife_interval(estimate: float, each: Values, *, error_rate: float) -> Interval:
+    """Student's interval with the jackknife's error.
+
+    Degrees of freedom: half the usual ones, and at most Satterthwaite's 2 v^2 / Var(v) of the
+    error's variance v, which is 2 n / (kurtosis - 1) of the values without each configuration.
+    """
+    n = len(each)
+    squares = np.square(each - each.mean())
+    total = float(squares.sum())
+    kurtosis = n * float(np.square(squares).sum()) / total**2 if total > 0 else 1.0
+    degrees = min((n - 1) / 2, 2 * n / max(kurtosis - 1, 1e-9))
+    error = math.sqrt((n - 1) / n * total)
+    return student_interval(estimate, error, degrees=degrees, error_rate=error_rate)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import yaml
 from made_studies import ROOT, SPACE, simulated_study, write_space
@@ -10,6 +12,7 @@ from pydantic import ValidationError
 from stage1.config import Config, load_config, with_values
 from stage1.run.columns import DESIGN, LADDER
 from stage1.run.resolved_space import ResolvedSpace
+from stage1.study.stages import expected_by_stage
 from stage1.study.study import (
     arm_roles,
     cost_config,
@@ -38,6 +41,45 @@ def test_the_horizon_becomes_the_epochs_of_every_training_and_all_else_is_the_ba
     base = load_config(tmp_path / "base.yaml")
     assert study.config == with_values(base, {"training.epochs": 7})
     assert {config.training.epochs for config in study.arm_configs.values()} == {7}
+
+
+def test_a_space_without_looks_keeps_the_design_it_had_before_there_were_any():
+    study = load_study(ROOT / "search_spaces" / "smoke.yaml")
+
+    specs = study.design_specs()
+
+    earlier = {  # as version 52757b3 drew them
+        "design000": (0.004471228363462332, 2.04994201994717, 0, 16),
+        "design001": (0.0013436622239486101, 0.09370284880591442, 1, 8),
+        "design002": (0.0018796940850158057, 0.9279968507906482, 0, 16),
+        "design003": (0.005648625650542506, 0.20658003953557172, 1, 8),
+    }
+    assert [spec.trial_id for spec in specs] == [
+        f"design-{config_id}-{arm}-{seed}"
+        for config_id, seed, arm in product(earlier, [1, 2], ["pretrained", "random"])
+    ]
+    for spec in specs:
+        assert tuple(spec.values.values()) == pytest.approx(earlier[spec.config_id], rel=1e-14)
+    assert study.confirm_seeds == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("given", "own", "seed"), [(None, "", 0), (None, "seed: 7", 7), (3, "seed: 7", 3)]
+)
+def test_the_seed_is_the_one_given_or_the_space_s_own(tmp_path, given, own, seed):
+    study = load_study(write_space(tmp_path, f"{SPACE}{own}\n"), seed=given)
+
+    assert study.seed == seed
+    assert yaml.safe_load(space_yaml(study, {}))["seed"] == seed
+
+
+def test_the_default_study_looks_twice_with_a_seed_that_was_fixed_before_its_results():
+    study = load_study(ROOT / "search_spaces" / "transfer.yaml")
+
+    trials = [len(study.design_specs(look)) for look in study.looks]
+    assert (study.seed, study.looks, trials) == (11, [16, 32], [40, 72])
+    assert expected_by_stage(study, {}) == {"design": 72, "search": 12, "confirm": 4}
+    assert study.cautions == []
 
 
 @pytest.mark.parametrize(("seed", "expected"), [(0, [1, 2, 3]), (10, [11, 12, 13])])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
+from stage1.base.steps import MINUTES
 from stage1.config import DataConfig
 from stage1.data.bars import Bars, resample_all
 from stage1.data.store import write_parquet
@@ -34,6 +35,13 @@ def market(
     """Bars of several timeframes; a number of minutes means all of them."""
     offsets = range(minutes) if isinstance(minutes, int) else minutes
     return resample_all(m1_bars(offsets, seed=seed), timeframes)
+
+
+def coarse_market(offsets: Iterable[int], timeframes: tuple[str, ...]) -> dict[str, Bars]:
+    """Bars of several timeframes, the finest of which is longer than a minute; offsets count it."""
+    m1 = m1_bars(offsets)
+    opens = MIDNIGHT + (m1.open_time - MIDNIGHT) * MINUTES[timeframes[0]]
+    return resample_all(Bars(opens, m1.prices), timeframes, own=timeframes[0])
 
 
 @st.composite

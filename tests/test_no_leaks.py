@@ -6,7 +6,7 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from synthetic_bars import gappy_minutes, market
+from synthetic_bars import coarse_market, gappy_minutes, market
 from tiny_training import decoded_by, tiny_batch, tiny_config, tiny_model
 
 from stage1.base.errors import DataError
@@ -190,13 +190,17 @@ def test_what_happens_in_the_minutes_of_a_scored_bar_changes_no_input(minutes, s
         assert torch.equal(getattr(batch, name)[window], getattr(other, name)[window])
 
 
+@pytest.mark.parametrize(
+    "timeframes", [["m1", "m5", "m15"], ["m5", "m15", "h1"], ["h1", "h4", "d1"]], ids="-".join
+)
 @pytest.mark.parametrize("calendar", [False, True], ids=["equal lengths", "calendar"])
-def test_no_visible_bar_shares_a_minute_with_a_scored_one_of_a_finer_timeframe(calendar):
-    timeframes = ["m1", "m5", "m15"]
+def test_no_visible_bar_shares_a_minute_with_a_scored_one_of_a_finer_timeframe(
+    calendar, timeframes
+):
     config = tiny_config(
         data={"timeframes": timeframes, "seq_len": 128}, model={"async_sampler": calendar}
     )
-    bars = market([m for m in range(12_000) if m % 97 > 8], tuple(timeframes))
+    bars = coarse_market([m for m in range(17_000) if m % 97 > 8], tuple(timeframes))
 
     batch = first_batch(config, bars, 0)
 

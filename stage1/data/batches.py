@@ -283,7 +283,7 @@ class WholeWindows:
     @property
     def starts(self) -> NDArray[np.int64]:
         """(windows,) unix seconds: when the earliest bar of each window opens."""
-        return self._resident.kind.instants(self._index.starts)
+        return self._resident.instants(self._index.starts)
 
     def batch(self, chosen: NDArray[np.int64]) -> Batch:
         """Gather the windows at these places of `ends`."""

@@ -23,7 +23,7 @@ from stage1.base.errors import DataError, ResultsError
 from stage1.base.files import atomic_path, must_be_writable, sha256_of_file
 from stage1.base.terminal import print_plain
 from stage1.base.text import brief, plural
-from stage1.config import Config
+from stage1.config import Config, DataConfig
 from stage1.config.data import BUNDLED
 from stage1.data.bars import Bars, fingerprint
 from stage1.data.batches import WholeWindows, check_timeframes, slices, windows_at_once
@@ -178,8 +178,15 @@ def encode_to_file(
     return (
         f"{out}: {plural(rows, 'vector')} of {encoder.d_model} numbers, "
         f"{plural(len(windows), 'window')} with ends from {first} to {last} UTC, "
-        f"{plural(windows.config.stride, unit.removesuffix('s'))} apart"
+        f"{_apart(windows.config)}"
     )
+
+
+def _apart(config: DataConfig) -> str:
+    """How far the ends of windows are from each other."""
+    if config.stride <= config.minutes[0] > 1:
+        return f"at every bar of {config.timeframes[0]}"
+    return f"{plural(config.stride, config.unit.removesuffix('s'))} apart"
 
 
 def _progress_bar(parts: Iterable[Vectors], count: int, console: Console) -> Iterable[Vectors]:

@@ -5,7 +5,14 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from synthetic_bars import MIDNIGHT, data_config, gappy_minutes, m1_bars, market
+from synthetic_bars import (
+    MIDNIGHT,
+    coarse_market,
+    data_config,
+    gappy_minutes,
+    m1_bars,
+    market,
+)
 
 from stage1.base.errors import DataError
 from stage1.base.steps import MINUTES, STANDARD
@@ -28,7 +35,8 @@ configs = st.builds(
 def windows_by_hand(bars, config):
     """Every window in plain words: end, first open time, bars per timeframe."""
     found = []
-    for end in (bars["m1"].open_time + 60).tolist():
+    finest = config.timeframes[0]
+    for end in (bars[finest].open_time + 60 * MINUTES[finest]).tolist():
         if end // 60 % config.stride:
             continue
         chosen = []
@@ -73,6 +81,33 @@ def test_the_windows_are_those_found_by_trying_every_minute(minutes, config):
     assert windows.ends.tolist() == [end for end, _, _ in expected]
     assert windows.starts.tolist() == [start for _, start, _ in expected]
     assert windows.last.tolist() == [last for _, _, last in expected]
+
+
+@pytest.mark.parametrize("timeframes", [("m5", "m15", "h1"), ("h1", "h4"), ("h4", "d1")])
+@given(offsets=gappy_minutes(), stride=st.sampled_from([1, 60, 240]))
+@settings(max_examples=15, deadline=None)
+def test_windows_that_begin_above_one_minute_are_found_likewise(timeframes, offsets, stride):
+    config = data_config(timeframes=timeframes, seq_len=8, stride=stride)
+    bars = coarse_market(offsets, timeframes)
+
+    windows = find_windows(bars, config)
+
+    expected = windows_by_hand(bars, config)
+    assert windows.ends.tolist() == [end for end, _, _ in expected]
+    assert windows.last.tolist() == [last for _, _, last in expected]
+
+
+def test_the_longest_stretch_without_a_long_gap_is_said():
+    gap = 60
+    bars = market([*range(400), *range(400 + gap, 900), *range(900 + gap, 1440)], ("m1", "m15"))
+    config = data_config(timeframes=("m1", "m15"), seq_len=64, max_gap=gap - 1)
+
+    with pytest.raises(DataError) as error:
+        split_windows(find_windows(bars, config), bars, config)
+
+    # A fifth of a day is 288 minutes, all after the last gap; before it there are 440 at once.
+    longest = "got 1.0 days, the longest stretch without one 0.3 before the split and 0.2 after it"
+    assert longest in str(error.value)
 
 
 def test_a_gap_as_long_as_allowed_is_crossed_and_a_longer_one_is_not():
@@ -208,11 +243,13 @@ def bars_inside(bars, timeframe, end, minutes):
     return [t for t in times if t >= end - 60 * minutes and t + length <= end]
 
 
-@given(gappy_minutes(longest_gap=100))
-@settings(max_examples=40, deadline=None)
-def test_a_window_holds_exactly_the_bars_that_lie_whole_in_its_minutes(minutes):
-    data = data_config(timeframes=("m1", "m5", "m15"), seq_len=32)
-    bars = market(minutes, data.timeframes)
+@pytest.mark.parametrize("timeframes", [("m1", "m5", "m15"), ("m5", "m15", "h1"), ("h1", "d1")])
+@given(minutes=gappy_minutes(longest_gap=100))
+@settings(max_examples=25, deadline=None)
+def test_a_window_holds_exactly_the_bars_that_lie_whole_in_its_minutes(timeframes, minutes):
+    data = data_config(timeframes=timeframes, seq_len=32)
+    bars = coarse_market(minutes, timeframes)
+    span = 32 * MINUTES[timeframes[0]]
 
     windows = find_windows(bars, data, calendar=True)
 
@@ -220,7 +257,7 @@ def test_a_window_holds_exactly_the_bars_that_lie_whole_in_its_minutes(minutes):
         for column, timeframe in enumerate(data.timeframes):
             times, last = bars[timeframe].open_time, windows.last[row, column]
             mine = times[last - windows.lengths[row, column] + 1 : last + 1].tolist()
-            assert mine == bars_inside(bars, timeframe, end, 32)
+            assert mine == bars_inside(bars, timeframe, end, span)
 
 
 @given(gappy_minutes(longest_gap=100), st.integers(0, 60))

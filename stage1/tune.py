@@ -22,8 +22,10 @@ from stage1.base.terminal import (
     run_command,
     screen,
 )
+from stage1.config import with_values
 from stage1.config.yaml_source import space_names
 from stage1.run.folder import RunFolder, check_begun, check_new
+from stage1.run.resolved_space import read_space
 from stage1.study.study import Study, load_study
 from stage1.study.trials import LookResult
 from stage1.workers.cluster import Cluster, ray_cluster
@@ -74,14 +76,17 @@ def tune(
     budget = parse_duration(time_budget) if time_budget else None
     study = load_study(space, seed=seed, trials=trials)
     run = RunFolder(out / study.space.name)
+    resume |= extend
+    if not check:
+        (check_begun if resume else check_new)(run)
+    if resume and data_dir is None:
+        study = on_bars_of_run(study, run)
     if check:
         from stage1.study.inputs import load_inputs
 
         print_plain(console, f"{space}: sound. {load_inputs(study, data_dir).summary()}")
         _show_cautions(console, study)
         return
-    resume |= extend
-    (check_begun if resume else check_new)(run)
     # To load what computes takes seconds, and so does the start of Ray: both at once. Only what
     # needs neither has been imported so far, so that a mistake in the space shows at once.
     loading = Thread(target=import_module, args=("stage1.workers.launch",))
@@ -110,6 +115,11 @@ def tune(
         write_report(run).show(console)
     if not finished:
         print_plain(console, "Not finished: go on with the same command and --resume.")
+
+
+def on_bars_of_run(study: Study, run: RunFolder) -> Study:
+    """The study on the bars that its run was begun on, which nobody need name again."""
+    return replace(study, config=with_values(study.config, read_space(run).data.values))
 
 
 def _run(

@@ -72,7 +72,7 @@ def test_check_of_a_sound_space_is_a_line_and_what_it_leaves_open_and_leaves_not
     assert (status, err) == (0, "")
     assert re.fullmatch(
         rf"{re.escape(str(SMOKE))}: sound\. [\d,]+ training and [\d,]+ validation windows; "
-        r"language models: english-t5-nano\. A full trial .*\.\n"
+        r"language models: english-t5-nano; the bundled bars\. A full trial .*\.\n"
         r"Warning: claim 1 will be NOT EVALUABLE: it needs 16 configurations, got 4; [^\n]*\n",
         out,
     )
@@ -225,7 +225,7 @@ def test_ctrl_c_says_how_to_go_on_and_resume_goes_on(call, folder, studies, monk
         patch.setattr("stage1.workers.launch.run_study", interrupted)
         status, out, err = call(*SMALL)
     before = read_trials(RUN)["trial_id"].tolist()
-    resumed, _, _ = call(*SMALL, "--resume")
+    resumed, _, _ = call("space.yaml", "--resume")  # on the bars that it was begun on
 
     after = read_trials(RUN)["trial_id"].tolist()
     assert status == 130

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from stage1.base.text import plural
 from stage1.config import Config, with_values
+from stage1.config.data import BUNDLED
 from stage1.data.bars import Bars, fingerprint
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_data
@@ -44,10 +45,12 @@ class StudyInputs(Generic[AnyStudy]):
     def summary(self) -> str:
         """How much there is of everything, in one line."""
         split = self.windows.split
+        folder = self.study.config.data.data_dir
         return (
             f"{len(split.training.ends):,} training and {len(split.validation.ends):,} validation "
             "windows; language models: "
-            f"{', '.join(model.name for model in self.language_models) or 'none'}. "
+            f"{', '.join(model.name for model in self.language_models) or 'none'}; "
+            f"{'the bundled bars' if folder == BUNDLED else f'bars: {folder}'}. "
             + windows_seen_text(self.study.config, len(split.training.ends), horizon=self._horizon)
         )
 

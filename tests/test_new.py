@@ -272,9 +272,7 @@ def test_every_key_stands_below_a_comment():
         if line.strip() and not line.strip().startswith("#")
     }
 
-    assert above["seq_len: 64"] == (
-        "# Bars of each timeframe in a window; its minutes, with `model.async_sampler`."
-    )
+    assert above["stride: 1"].startswith("# Minutes between the ends of consecutive windows")
     assert [key for key, comment in above.items() if not comment.startswith("# ")] == []
     assert max(map(len, lines)) <= 100
 

@@ -82,10 +82,11 @@ def windows_seen_text(config: Config, windows: int, *, horizon: str = HORIZON) -
     text += f"sees {seen:,} of {windows:,} training windows, {_share(share)}"
     if share > ENOUGH_SEEN:
         return f"{text}."
-    minutes = data.seq_len * (1 if config.model.async_sampler else data.minutes[0])
-    stride = min(math.ceil(data.stride * short), max(minutes, data.stride))
+    finest = data.minutes[0]
+    apart = math.lcm(data.stride, finest)  # a window ends with a finest bar
+    stride = min(math.ceil(apart * short / finest), max(data.seq_len, apart // finest)) * finest
     thinned = (
-        f"; or, at the same work, {_share(min(share * stride / data.stride, 1))} of those that "
+        f"; or, at the same work, {_share(min(share * stride / apart, 1))} of those that "
         f"data.stride {stride:,} leaves, which overlap less"
     )
     return (
@@ -93,7 +94,7 @@ def windows_seen_text(config: Config, windows: int, *, horizon: str = HORIZON) -
         f"{math.ceil(training.steps_per_epoch * short):,}, training.batch_size "
         f"{math.ceil(training.windows_per_step * short):,} or {horizon} "
         f"{math.ceil(training.epochs * short):,}, at {short:.0f} times the work"
-        f"{thinned if stride > data.stride else ''}."
+        f"{thinned if stride > apart else ''}."
     )
 
 

@@ -72,5 +72,16 @@ def test_a_stride_thins_windows_out_until_they_no_longer_overlap(steps, stride, 
     assert seen >= 1 if share == "all" else seen == pytest.approx(share, abs=0.01)
 
 
+def test_a_stride_is_of_whole_bars_of_the_finest_timeframe():
+    config = tiny_config(data={"timeframes": ["m5", "m15"]}, training={"steps_per_epoch": 9})
+
+    text = windows_seen_text(config, windows := training_windows(config))
+
+    stride = int(re.search(r"data\.stride (\d+)", text)[1])
+    assert stride % 5 == 0
+    left = training_windows(with_values(config, {"data.stride": stride}))
+    assert windows > 2 * 108 >= 2 * left  # 3 epochs of 9 steps of 4 windows see all of them
+
+
 def test_where_no_windows_overlap_no_stride_is_advised():
     assert "stride" not in windows_seen_text(tiny_config(data={"stride": 16}), 10_000)

@@ -102,7 +102,9 @@ def test_a_wrong_command_line_is_one_line_and_status_2(call, arguments, named):
     [
         pytest.param("stage1 t", {"tune", "train"}, id="commands"),
         pytest.param("stage1 tune transfer --ti", {"--time-budget"}, id="options"),
-        pytest.param("stage1 tune ", {"series", "smoke", "transfer", "transfer_full"}, id="spaces"),
+        pytest.param(
+            "stage1 tune ", {"ladder", "series", "smoke", "transfer", "transfer_full"}, id="spaces"
+        ),
         pytest.param("stage1 train sam", {"sample", "sample_async"}, id="configurations"),
         pytest.param("stage1 models ", {"list", "verify", "fetch"}, id="commands of a command"),
     ],

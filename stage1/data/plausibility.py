@@ -31,9 +31,9 @@ APART = 1.01
 """Bars so far above or below both their neighbours do not even touch them."""
 SHARE_APART = 0.1
 """Of bars that lie apart; in real 1-minute bars none in ten thousand does."""
-SWAPPED = 2.0
-"""By their medians, the open is so many times further from the close before than the close from the
-open before, where the two columns are swapped; in real bars it is 1/10 of that."""
+SWAPPED = 3
+"""Where open and close are swapped, so many more bars open further from the close before than they
+close from the open before; in real bars it is the other way round."""
 FEWEST = 20
 """Pairs of bars without which nothing is said of swapped columns."""
 HOUR, FEWEST_OF_HOUR = 3600, 12
@@ -192,16 +192,16 @@ def _swapped(rows: Rows) -> list[Fault]:
     near = gaps == gaps.min()
     if near.sum() < FEWEST:
         return []
-    as_named = np.median(np.abs(open_[1:] - close[:-1])[near])
-    other_way = np.median(np.abs(close[1:] - open_[:-1])[near])
-    if as_named <= SWAPPED * other_way:
+    to_close_before = np.abs(open_[1:] - close[:-1])[near]
+    other_way = np.abs(close[1:] - open_[:-1])[near]
+    worse = int((to_close_before > other_way).sum())
+    if worse <= SWAPPED * int((to_close_before < other_way).sum()):
         return []
     return _one(
         rows,
         1,
         "a bar must open near where the one before has closed",
-        f"half of them {as_named:.3g} or more away, and the close {other_way:.3g} from the open "
-        "before",
+        f"{worse:,} of {near.sum():,} that open further from it than they close from its open",
         f"if the columns open and close are swapped, swap their names; {TRUST}",
     )
 

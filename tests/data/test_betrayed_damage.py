@@ -24,14 +24,19 @@ SIGNS = ("look at ", "warning: ", "repair: ")
 
 
 def walk(seed: int, price: float, count: int = 1500) -> pd.DataFrame:
-    """Bars of consecutive minutes, each opening near where the one before has closed."""
+    """Bars of consecutive minutes, each opening near where the one before has closed; the seed says
+    how coarse their prices are.
+    """
     random = np.random.default_rng(seed)
     close = price * np.exp(np.cumsum(random.normal(0, 5e-4, count)))
     open_ = np.append(price, close[:-1]) * np.exp(random.normal(0, 5e-5, count))
     reach = np.exp(np.abs(random.normal(0, 2e-4, (2, count))))
     top, bottom = np.maximum(open_, close) * reach[0], np.minimum(open_, close) / reach[1]
     times = pd.date_range("2024-03-04", periods=count, freq="1min")
-    return pd.DataFrame(dict(zip(PRICES, (open_, top, bottom, close), strict=True)), times)
+    tick = price * (0, 1e-5, 2e-4)[seed % 3]
+    prices = np.stack([open_, top, bottom, close])
+    prices = np.round(prices / tick) * tick if tick else prices
+    return pd.DataFrame(dict(zip(PRICES, prices, strict=True)), times)
 
 
 def lost_point(bars, random):

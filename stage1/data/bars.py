@@ -154,6 +154,8 @@ class Fault(NamedTuple):
     mean that the file is misread. Empty where any number may be repaired."""
     always: bool = False
     """Whether that is to be said also of few rows."""
+    streak: bool = False
+    """Whether some rows in a row are many, too, however long the file is."""
 
 
 class Rows(NamedTuple):
@@ -201,6 +203,7 @@ def faults_where(
     repair: Repair = Repair.DROP_INVALID,
     instead: str = "",
     always: bool = False,
+    streak: bool = False,
 ) -> list[Fault]:
     """The rows where `broken` is True as one fault; none if there are no such rows.
 
@@ -210,4 +213,5 @@ def faults_where(
     where = np.flatnonzero(broken)
     if len(where) == 0:
         return []
-    return [Fault(rule, lines[where], lambda n: value(int(where[n])), repair, instead, always)]
+    named = Fault(rule, lines[where], lambda n: value(int(where[n])), repair)
+    return [named._replace(instead=instead, always=always, streak=streak)]

@@ -35,7 +35,7 @@ SMALL_SHARE = 0.01
 FEW_ROWS = 2
 """May be so even in short files, if they are not more than half."""
 STREAK = 10
-"""Lines in a row of which it is not chance that they contradict others of their times."""
+"""Lines in a row of which it is not chance that they contradict others, or that no such time is."""
 ON_STEP, LONGEST_STEP = 0.75, 10_080
 """Share of rows that lie a longer step apart from which on it is theirs; and how long, a week of
 minutes, such a step may be."""
@@ -230,15 +230,14 @@ class TooManyError(DataError):
 def too_many(rows: Rows, faults: Collection[Fault], repair: Repair) -> list[Fault]:
     """The faults that this repair must not take away, as they are more than `SMALL_SHARE`.
 
-    Empty cells do not count: what is not there is a gap. Nor may rows that contradict each other
-    be many in a row, such as an hour of them: which are right is not known.
+    Empty cells do not count: what is not there is a gap. Of some faults `STREAK` rows in a row are
+    too many, such as an hour of rows that contradict others: which are right is not known.
     """
     doubtful = [fault for fault in faults if fault.repair == repair and fault.instead]
     few = max(SMALL_SHARE * len(rows.lines), min(FEW_ROWS, len(rows.lines) // 2))
     lines = _distinct_lines(doubtful)
-    in_a_row = repair == Repair.DROP_DUPLICATES and (
-        np.isin(lines + STREAK - 1, lines).any() if len(lines) >= STREAK else False
-    )
+    streaks = _distinct_lines([fault for fault in doubtful if fault.streak])
+    in_a_row = (streaks[STREAK - 1 :] - streaks[: 1 - STREAK] == STREAK - 1).any()
     return doubtful if len(lines) > few or in_a_row else []
 
 
@@ -254,6 +253,8 @@ def _require_few(rows: Rows, faults: Collection[Fault], repair: Repair) -> None:
             f"--repair {repair} must drop at most {SMALL_SHARE:.0%} of {len(rows.lines):,} rows "
             "for other faults than empty cells"
         )
+        if any(fault.streak for fault in many):
+            rule = f"--repair {repair} must not drop many rows of times that cannot be"
         if repair == Repair.DROP_DUPLICATES:
             rule = f"--repair {repair} must not choose between many rows of one time that differ"
         raise TooManyError(_describe(rows, many, rule, advice), advice)
@@ -417,6 +418,7 @@ def _time_faults(rows: Rows, minutes: int, time_text: Callable[[int], str]) -> I
             repair=repair,
             instead=instead,
             always=True,
+            streak=broken is contradicting,
         )
 
 

@@ -226,6 +226,7 @@ def notes(rows: Rows) -> Iterator[str]:
     if len(rows.lines) < 2:
         return
     yield from _jumps(rows)
+    yield from _wide(rows)
     yield from _wicks(rows)
     yield from _standing_still(rows)
     yield from _copied_hours(rows)
@@ -243,6 +244,17 @@ def _jumps(rows: Rows) -> Iterator[str]:
             f"look at {rows.unit} {rows.lines[place]}: the price goes from {close[place - 1]:g} to "
             f"{close[place]:g} in one bar, the largest of {plural(count, 'jump')} by "
             f"{TELLING_JUMP} times or more: a split, another contract or symbol?"
+        )
+
+
+def _wide(rows: Rows) -> Iterator[str]:
+    _, high, low, _ = rows.prices.T
+    wide = high >= FAR * low
+    if wide.any():
+        place = int((high / low).argmax())
+        yield (
+            f"look at {rows.unit} {rows.lines[place]}: {_range(rows, place)} in one bar, the "
+            f"widest of {plural(int(wide.sum()), 'bar')} that span {FAR:.0f} times or more"
         )
 
 

@@ -223,6 +223,8 @@ class Instants(NamedTuple):
     """The rules for a time, and which rows break them."""
     instead: str = "write every time as in the first row"
     """What to do where many rows do."""
+    streak: str = ""
+    """The rule that some rows in a row do not break by chance."""
 
     def faults(self, lines: NDArray[np.int64], cell: Callable[[int, str], str]) -> list[Fault]:
         """The broken rules as faults of the file that has these lines and cells."""
@@ -236,6 +238,7 @@ class Instants(NamedTuple):
                 value=lambda row: shown(cell(int(lines[row]), "time")),
                 instead=self.instead,
                 always=self.instead is OTHER_CLOCK,
+                streak=rule == self.streak,
             )
         ]
 
@@ -274,7 +277,7 @@ def to_instants(times: Times, clock: Clock, path: Path) -> Instants:
             f"{path}: --tz must be left out for times that name their zone, got {clock.zone}"
         )
     instants = local_to_utc(seconds, clock.zone)
-    return Instants(instants.seconds, rules | instants.broken, OTHER_CLOCK)
+    return instants._replace(broken=rules | instants.broken, instead=OTHER_CLOCK)
 
 
 def split_zone(text: str) -> tuple[str, int]:
@@ -336,11 +339,9 @@ def local_to_utc(local: NDArray[np.int64], timezone: str) -> Instants:
     second[readable] = late.cast(pa.int64()).to_numpy()
     undecided = _settle_repeated_hours(local, first, second, (first != second) & ~skipped)
     first[skipped | undecided] = UNREADABLE
-    rules = {
-        f"time must exist in {timezone}, where the clocks jumped over it": skipped,
-        f"time must follow from the order of rows in {timezone}, where it came twice": undecided,
-    }
-    return Instants(first, rules)
+    jumped = f"time must exist in {timezone}, where the clocks jumped over it"
+    twice = f"time must follow from the order of rows in {timezone}, where it came twice"
+    return Instants(first, {jumped: skipped, twice: undecided}, streak=jumped)
 
 
 def _settle_repeated_hours(

@@ -165,3 +165,33 @@ def test_the_hour_that_comes_twice_is_two_rows_of_an_hourly_file(prepared):
 
     assert list(table["timestamp"]) == list(instants)
     assert "no gap" in output
+
+
+def test_an_hour_that_no_clock_shows_is_never_dropped_however_long_the_file(call_command, tmp_path):
+    stamps = pd.date_range("2024-03-04", periods=8 * 1440, freq="1min").strftime("%Y-%m-%d %H:%M")
+    source = tmp_path / "utc.csv"
+    source.write_text("\n".join(bars_at(stamps)))
+    options = ("--tz", "America/New_York", "--out", tmp_path / "out")
+
+    status, _, error = call_command(prepare, source, *options)
+    repaired, _, refused = call_command(prepare, source, *options, "--repair", "drop-invalid")
+
+    assert (status, repaired) == (2, 2)
+    assert "if the clock is another than that of --tz" in error
+    assert "--repair" not in error
+    assert "--repair drop-invalid must not drop many rows of times that cannot be" in refused
+
+
+def test_a_minute_that_no_clock_shows_is_asked_about(call_command, tmp_path):
+    instants = pd.date_range("2024-03-10 05:00", periods=200, freq="1min", tz="UTC")
+    ends = instants.tz_convert("America/New_York").tz_localize(None) + pd.Timedelta(1, "min")
+    source = tmp_path / "ends.csv"
+    source.write_text("\n".join(bars_at(ends.strftime("%Y-%m-%d %H:%M"))))
+    options = ("--tz", "America/New_York", "--out", tmp_path / "out")
+
+    _, _, error = call_command(prepare, source, *options)
+    status, output, _ = call_command(prepare, source, *options, "--stamped", "end")
+
+    assert "if times are those of the end, use --stamped end; else mend the file" in error
+    assert status == 0
+    assert "200 bars from 2024-03-10 05:00 to 2024-03-10 08:19 UTC; no gap" in output

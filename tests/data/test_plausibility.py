@@ -92,13 +92,23 @@ def test_a_crash_and_a_split_are_no_faults_but_told():
 
 def test_a_price_that_lost_a_digit_is_told():
     prices = walk()
-    prices[77, 1] = 1.58
+    prices[77, 1] = 1.38
 
     (note,) = notes(rows_of(prices))
 
     assert named(rows_of(prices)) == set()
     assert note.startswith("look at line 79: ")
-    assert "to 1.58 between" in note
+    assert "to 1.38 between" in note
+
+
+def test_bars_that_span_far_to_the_end_of_the_file_are_told():
+    prices = walk()
+    prices[270:, [0, 2, 3]] /= 1000
+
+    (note,) = notes(rows_of(prices))
+
+    assert named(rows_of(prices)) == set()
+    assert "in one bar, the widest of 30 bars that span 5 times or more" in note
 
 
 def test_a_far_price_names_its_value_and_is_dropped_on_request_and_the_rest_checked_again():

@@ -30,8 +30,8 @@ def names(tmp_path, monkeypatch, call_command):
     write_checkpoint(Path("runs/train/best/last.ckpt"))
     Path("data").mkdir()
     write_market(Path("data/derived"), 600)
-    open_time, prices = market(300, ("m1",))["m1"]
-    return {"numpy": np, "pandas": pd, "open_time": open_time, "prices": prices}
+    m1 = market(300, ("m1",))["m1"]
+    return {"numpy": np, "pandas": pd, "open_time": m1.open_time, "prices": m1.prices}
 
 
 def test_the_programs_give_the_documented_shapes(names):

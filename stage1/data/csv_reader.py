@@ -400,7 +400,8 @@ def _read_times(
         known = ", ".join((*TIME_TEMPLATES, *(DATE_TEMPLATES if series else ())))
         raise DataError(
             f"{path}: line {table.lines[0]}: time must be a unix time or begin like {known}, "
-            f"got {shown(example)}; write the times as 2024-03-04 09:30"
+            f"got {shown(example)}; write the times as 2024-03-04 09:30, dates "
+            "as 2024-03-04"
         )
     as_written = clock.by_date and clock.zone == "UTC"
     times = parse_times(texts, template, floor=series, as_written=as_written)

@@ -9,6 +9,7 @@ Beside the verdicts stand `soundness` (is the run what was planned?), `further_n
 `robustness`, which never decide. `tuning`, `importance` and `aggregates` serve them and the
 figures.
 
-`synthetic` makes up studies of a known truth, `error_rates` counts what the verdicts say of them,
-and `python -m stage1.claims selftest` shows it.
+`synthetic` makes up studies of a known truth on `surfaces` over a space, `error_rates` counts what
+the verdicts say of them at every look, and `python -m stage1.claims selftest` shows it; `advice`
+tells with them how many configurations would decide an open claim.
 """

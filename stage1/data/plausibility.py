@@ -46,7 +46,7 @@ STILL_SHARE, STILL_RUN = 0.1, 120
 SOON = 2 * 86_400
 """Seconds that times may be ahead of this machine's clock."""
 
-WEEKEND, FEWEST_WEEKS = 30 * HOUR, 3
+WEEKEND, FEWEST_WEEKS = 30 * HOUR, 2
 """Seconds without a bar around a Saturday's noon, and so many of them to speak of weeks."""
 ZONES = ("America/New_York", "Europe/Berlin", "UTC")
 """Clocks in which a market may end its week at one time all year; the last stands for all without
@@ -425,7 +425,17 @@ def _is_steady(weeks: _Weeks, zone: str, usual: int) -> bool:
     ends = weeks.ends(zone)
     seasons = [ends[weeks.season == season] for season in np.unique(weeks.season)]
     periods = [ends[places] for places in weeks.periods() if len(places) > FEWEST_WEEKS]
-    return all(_usual(those, usual) == usual for those in (*seasons, *periods))
+    return all(
+        _usual(those, usual) == usual and not _has_second(those, usual)
+        for those in (*seasons, *periods)
+    )
+
+
+def _has_second(ends: NDArray[np.int64], usual: int) -> bool:
+    """Whether a third of the weeks, and more than holidays do, end at one other time."""
+    others = ends[np.abs(ends - usual) >= 2]
+    count = int((others == _usual(others)).sum()) if len(others) else 0
+    return count > FEWEST_WEEKS and 3 * count >= len(ends)
 
 
 def _unusual_stretches(weeks: _Weeks, ends: NDArray[np.int64], usual: int) -> Iterator[str]:

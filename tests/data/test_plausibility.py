@@ -279,6 +279,15 @@ def test_a_clock_that_changes_its_rules_is_told_with_the_time_from_which_on():
     assert stretches[1].startswith("  Fri 16:00 from 2019-04-05 to 2019-10-25 (summer)")
 
 
+def test_two_clocks_by_turns_within_a_season_are_told():
+    an_hour_early = CURRENCIES[(CURRENCIES.day > 15) & (CURRENCIES.hour == 16)]
+
+    said, warning, *_ = read_by(CURRENCIES.difference(an_hour_early), clock_of("UTC"), "UTC")
+
+    assert "winter Fri 17:00" in said
+    assert warning.startswith("warning: weeks end at no one time")
+
+
 @pytest.mark.parametrize(
     "times",
     [

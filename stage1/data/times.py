@@ -435,10 +435,10 @@ def off_the_clock(rows: Rows, step: str, minutes: int, days: str, *, local: bool
         )
         example = rows.as_written("time")(int((place == usual).argmax()))
         if minutes < DAY:
-            shifted = f"--days {days}-{usual // 60}min"
+            name, ahead = split_zone(days)
             advice = (
-                f"name the clock on which they do with --days ZONE (with {shifted} they are "
-                "counted as they are), or use --stamped end if times are those of the end"
+                "name the clock on which they do with --days ZONE (with --days "
+                f"{name}{(ahead - usual) // 60:+d}min they are counted as they are)"
             )
         else:
             advice = (

@@ -126,11 +126,13 @@ def test_hours_from_half_past_are_counted_on_a_clock_that_says_so(prepared):
     frame.index += pd.Timedelta("30min")
 
     status, said, _ = prepared(frame, "--step", "1h")
+    ahead, of_ahead, _ = prepared(frame, "--step", "1h", "--days", "America/New_York+7h")
     followed, _, out = prepared(frame, "--step", "1h", "--days", "UTC-30min")
 
-    assert status == 2
+    assert (status, ahead) == (2, 2)
     assert "begin 30 minutes later" in said
     assert "--days UTC-30min" in said
+    assert "--days America/New_York+390min" in of_ahead
     assert followed == 0
     assert_written(out, "h1", frame)
 

@@ -79,7 +79,7 @@ def tune(
     resume |= extend
     if not check:
         (check_begun if resume else check_new)(run)
-    if resume and data_dir is None:
+    if resume and data_dir is None and run.space.exists():
         study = on_bars_of_run(study, run)
     if check:
         from stage1.study.inputs import load_inputs

@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic_bars import data_config
 
+from stage1.base.errors import DataError
 from stage1.data.bars import Bars, DayClock, resample_all
+from stage1.data.gathering import ResidentBars
 from stage1.data.load import load_bars
 from stage1.data.times import instants_of, on_clock
 from stage1.prepare import prepare
@@ -155,6 +158,16 @@ def test_what_the_clock_shows_means_the_instants_it_was_made_of():
 
     assert np.diff(there.open_time).min() == 3600
     assert instants_of(there.clock, there.open_time).tolist() == bars.open_time.tolist()
+
+
+def test_bars_of_two_clocks_are_not_mixed():
+    frame = hours_of_currencies("2023-01-02", "2023-04-01")
+    hours = Bars(frame.index.as_unit("s").asi8, frame.to_numpy())
+    there = on_clock(hours, DayClock("America/New_York+7h"))
+    days = resample_all(there, ("h1", "d1"), own="h1")
+
+    with pytest.raises(DataError, match="on one clock, got h1 UTC, d1 America"):
+        ResidentBars({**days, "h1": hours}, data_config(timeframes=("h1", "d1")), calendar=False)
 
 
 def test_weeks_begin_on_mondays_in_memory_too():

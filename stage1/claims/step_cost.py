@@ -90,7 +90,9 @@ def judge_cost(costs: list[SizeCost], plan: CostPlan | None, *, unfinished: str)
     registered = (plan.size, plan.patch_len)
     timed = [cost for cost in costs if (cost.size, cost.patch_len) == registered]
     if not timed:
-        reason = unfinished or f"{plan.size} was not timed against the vanilla encoder"
+        reason = unfinished or (
+            f"{plan.size} was not timed against the vanilla encoder, which comes after the last trial"
+        )
         return not_evaluable(NO_INTERVAL, reason, {})
     cost, shown = timed[0], _cost_numbers(timed[0])
     if cost.rounds < LEAST_ROUNDS:

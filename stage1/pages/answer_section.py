@@ -162,7 +162,7 @@ def _what_to_train(tables: RunTables, evaluation: Evaluation) -> str:
 def _extra_cost(evaluation: Evaluation) -> str:
     claim = _claim(evaluation, COST)
     if claim is None or claim.verdict is Verdict.NOT_EVALUABLE:
-        return "What a step costs beside a vanilla encoder was not timed."
+        return "What a step costs beside a vanilla encoder is timed after the last trial."
     estimate, low, high = (100 * (value - 1) for value in claim.interval[:3])
     allowed = f"the allowed {claim.claimed - 1:.0%}"
     ending = {

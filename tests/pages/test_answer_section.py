@@ -174,7 +174,7 @@ def test_what_to_train_has_arm_configuration_score_and_cost():
     [
         (Verdict.CONTRADICTED, "beyond the allowed 15%."),
         (Verdict.INCONCLUSIVE, "too noisy to compare with the allowed 15%."),
-        (Verdict.NOT_EVALUABLE, "What a step costs beside a vanilla encoder was not timed."),
+        (Verdict.NOT_EVALUABLE, "beside a vanilla encoder is timed after the last trial."),
     ],
 )
 def test_the_cost_has_a_form_for_every_verdict(verdict, ending):

@@ -91,7 +91,7 @@ def judge_cost(costs: list[SizeCost], plan: CostPlan | None, *, unfinished: str)
     timed = [cost for cost in costs if (cost.size, cost.patch_len) == registered]
     if not timed:
         reason = unfinished or (
-            f"{plan.size} was not timed against the vanilla encoder, which comes after the last trial"
+            f"{plan.size} was not timed against the vanilla encoder, which is done at the very end"
         )
         return not_evaluable(NO_INTERVAL, reason, {})
     cost, shown = timed[0], _cost_numbers(timed[0])

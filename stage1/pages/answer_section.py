@@ -150,13 +150,20 @@ def _what_to_train(tables: RunTables, evaluation: Evaluation) -> str:
     noise = "" if math.isnan(best.noise) else f" +- {best.noise / math.sqrt(seeds):.4f}"
     score = f"{metric} {number(best.mean)}{noise}, {plural(seeds, 'seed')}"
     ties = "".join(
-        f"; a tie with {rival.arm} {rival.config_id} ({number(rival.mean)}): take the cheaper"
+        f"; a tie with {_named(rival.arm, rival.config_id)} ({number(rival.mean)}): take the "
+        "cheaper"
         for rival in best.ties
     )
     if math.isnan(best.noise):
         ties = "; with one seed each a tie cannot be told"
     useless = "" if best.skill > 0 else "; it does not beat a straight line across the hidden bars"
-    return f"{best.arm} {best.config_id} ({score}){ties}{useless}. {_extra_cost(evaluation)}"
+    chosen = _named(best.arm, best.config_id)
+    return f"{chosen} ({score}){ties}{useless}. {_extra_cost(evaluation)}"
+
+
+def _named(arm: str, config_id: str) -> str:
+    """A configuration with its arm, which points of the search have in their name."""
+    return config_id if config_id.startswith(f"{arm}-") else f"{arm} {config_id}"
 
 
 def _extra_cost(evaluation: Evaluation) -> str:

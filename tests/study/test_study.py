@@ -78,7 +78,7 @@ def test_the_default_study_looks_twice_with_a_seed_that_was_fixed_before_its_res
 
     trials = [len(study.design_specs(look)) for look in study.looks]
     assert (study.seed, study.looks, trials) == (21, [16, 32], [40, 72])
-    assert expected_by_stage(study, {}) == {"design": 72, "search": 8, "confirm": 4}
+    assert expected_by_stage(study, {}) == {"design": 72, "search": 6, "confirm": 4}
     assert study.cautions == []
 
 

@@ -45,6 +45,9 @@ def places(tmp_path_factory, finished_study):
     bars.insert(0, "stamp", local.dt.strftime("%Y%m%d %H%M%S"))
     columns = ["stamp", "open", "high", "low", "close", "volume"]
     bars[columns].to_csv(folder / "bars.csv", sep=";", header=False, index=False)
+    bars.index = pd.to_datetime(bars["timestamp"], unit="s", utc=True)
+    rules = {"open": "first", "high": "max", "low": "min", "close": "last"}
+    bars.resample("1h").agg(rules).to_csv(folder / "hourly.csv")
     for name, freq in (("loads", "1h"), ("eeg", "1s"), ("co2", "7D")):
         write_frame(frame_of(waves(400), freq=freq), folder / f"{name}.csv")
     return {
@@ -60,6 +63,8 @@ def places(tmp_path_factory, finished_study):
         "configs/eeg.yaml": folder / "eeg.yaml",
         "bars.csv": folder / "bars.csv",
         "data/derived": folder / "derived",
+        "hourly.csv": folder / "hourly.csv",
+        "data/hourly": folder / "hourly",
         "runs/mine": folder / "runs",
         "runs/mine/transfer": finished_study.folder,
         "runs/train/best/last.ckpt": next((finished_study.folder / "checkpoints").glob("*.ckpt")),

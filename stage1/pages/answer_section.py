@@ -15,7 +15,7 @@ from stage1.claims.verdicts import ATTRIBUTABLE, GAINS, NOT_ATTRIBUTABLE, Verdic
 from stage1.pages.blocks import Block, Heading, Inline, Paragraph, Strong, Table, paragraph
 from stage1.pages.numbers import number
 from stage1.run.columns import CONFIRM
-from stage1.run.summary import best_configuration, leaderboard, seed_noise
+from stage1.run.summary import baseline_value, best_configuration, leaderboard, seed_noise
 
 HELPS = "Does pretraining help here?"
 EASIER = "Is it easier to tune?"
@@ -149,6 +149,9 @@ def _what_to_train(tables: RunTables, evaluation: Evaluation) -> str:
     seeds = len(best.by_seed)
     noise = "" if math.isnan(best.noise) else f" +- {best.noise / math.sqrt(seeds):.4f}"
     score = f"{metric} {number(best.mean)}{noise}, {plural(seeds, 'seed')}"
+    line = baseline_value(tables.trials, metric)
+    if math.isfinite(line):
+        score += f"; linear interpolation {number(line)}"
     ties = "".join(
         f"; a tie with {_named(rival.arm, rival.config_id)} ({number(rival.mean)}): take the "
         "cheaper"

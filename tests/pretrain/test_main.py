@@ -84,7 +84,7 @@ class Finished(NamedTuple):
 def finished(text, tmp_path_factory):
     """A training of six steps, and all that it said; tests leave it as it is."""
     folder = tmp_path_factory.mktemp("finished") / "a model"
-    handler, records = logging.Handler(), []
+    handler, records = logging.Handler(logging.INFO), []
     handler.emit = lambda record: records.append(record.getMessage())
     logging.getLogger().addHandler(handler)
     before = os.umask(0o022)

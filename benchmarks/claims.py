@@ -23,6 +23,7 @@ from stage1.claims.catalogue import (
     FAMILY_ERROR,
     SENSITIVITY,
     STABILITY,
+    Definition,
 )
 from stage1.claims.error_rates import (
     UNEQUAL_NOISE,
@@ -121,12 +122,19 @@ def play_world(job: tuple[str, int]) -> tuple[str, Counted]:
     return name, Counted(played, former)
 
 
-def play_others(job: tuple[str, str, int]) -> tuple[tuple[str, str], ErrorRates]:
-    """Claims 2 to 6, and 1 for the family of all."""
+def play_others(job: tuple[str, str, int]) -> tuple[tuple[str, str], tuple]:
+    """Error rates of claims 2 to 6, and of 1 for the family of all, by world and claim.
+
+    Without their definition, whose functions no process can send to another.
+    """
     tails, number, studies = job
-    definition = next(one for one in DEFINITIONS if one.number == number)
     draws = draw_studies(OTHERS[tails], TWICE, studies=studies, seed=1)
-    return (tails, number), error_rates(draws, OTHERS[tails], TWICE, definition, seed=1)
+    rates = error_rates(draws, OTHERS[tails], TWICE, definition_of(number), seed=1)
+    return (tails, number), rates[1:]
+
+
+def definition_of(number: str) -> Definition:
+    return next(one for one in DEFINITIONS if one.number == number)
 
 
 def print_false_alarms(counted: dict[str, Counted]) -> None:
@@ -267,7 +275,8 @@ def main() -> None:
             for tails in OTHERS
             for one in DEFINITIONS
         ]
-        print_others(dict(pool.imap(play_others, others, chunksize=1)))
+        played = pool.imap(play_others, others, chunksize=1)
+        print_others({key: ErrorRates(definition_of(key[1]), *rates) for key, rates in played})
 
 
 if __name__ == "__main__":

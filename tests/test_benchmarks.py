@@ -77,3 +77,23 @@ def test_a_quick_run_of_all_ways_gives_both_tables():
     assert {len(line) for line in ways} == {8}
     assert {len(line) for line in parts} == {3}
     assert {"steps", "validation", "checkpoint", "sum"} <= {line[0] for line in parts}
+
+
+def test_what_a_process_counts_of_the_claims_comes_back_to_the_one_that_prints():
+    """Through `multiprocessing`, which cannot send functions such as a definition's."""
+    result = python("-c", COUNT_IN_A_PROCESS, cwd=BENCHMARKS)
+
+    assert "| gain at the horizon |" in result.stdout
+    assert "| at least one of the six" in result.stdout
+
+
+COUNT_IN_A_PROCESS = """
+from multiprocessing import Pool
+from claims import DEFINITIONS, OTHERS, ErrorRates, definition_of, play_others, print_others
+
+if __name__ == "__main__":
+    jobs = [(world, one.number, 1) for world in OTHERS for one in DEFINITIONS]
+    with Pool(1) as pool:
+        played = pool.map(play_others, jobs)
+    print_others({key: ErrorRates(definition_of(key[1]), *rates) for key, rates in played})
+"""

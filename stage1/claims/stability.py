@@ -4,7 +4,7 @@ The variance between seeds cannot be nothing and has heavy tails, so the ratio o
 on the log scale and studentised with the jackknife over configurations. A variance is a mean of
 squares, whose jackknife error rests on fourth moments: the interval takes half of the usual degrees
 of freedom, and fewer where a few configurations decide. With all of them such ratios were called
-different twice as often as they may be (benchmarks/claims.py).
+different twice as often as they may be (benchmarks/README.md).
 """
 
 from __future__ import annotations

@@ -259,6 +259,7 @@ def _read_head(path: Path) -> Head:
         with _open(path, compression) as stream:
             data = stream.read(HEAD_BYTES)
     except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        # The last two are zipfile's for a way to compress it does not know, and for a password.
         raise DataError(
             f"{path}: must be text, gzip or zip, and cannot be read ({brief(str(error))})"
         ) from None

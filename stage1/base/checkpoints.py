@@ -1,4 +1,4 @@
-"""Training states on disk: read without running any code they might hold."""
+"""Training states on disk: written in one pass, read without running any code they might hold."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from stage1.base.errors import ResultsError
+from stage1.base.files import system_faults
 
 _UNREADABLE = (
     *(UnpicklingError, RuntimeError, EOFError, OSError, ValueError, struct.error),
@@ -42,3 +43,21 @@ def load_checkpoint(path: Path, *, made_by: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ResultsError(f"{path}: must be a checkpoint of {made_by}, got other content")
     return content
+
+
+def save_checkpoint(content: dict[str, Any], path: Path) -> None:
+    """Write a state straight into its file, without a copy in memory.
+
+    And without the checksums of the zip format, which nobody compares.
+
+    Raises:
+        OSError: It cannot be written, for instance because the disk is full.
+    """
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        # Given a path, torch tells nobody why it could not write.
+        with system_faults(), path.open("wb") as file:
+            torch.save(content, file)
+    finally:
+        torch.serialization.set_crc32_options(before)

@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stage1.base.errors import ResultsError
+from stage1.base.errors import ResultsError, Stage1Error
 from stage1.base.text import brief
 
 _SCRATCH = "s1-"
 """Short, for Ray's sockets lie in such a folder, and a socket's path has 107 characters."""
+_QUOTED = re.compile(r"\(os error (\d+)\)")
+"""How libraries in Rust, such as safetensors, tell of a fault of the operating system."""
 
 
 @contextmanager
@@ -34,12 +36,45 @@ def atomic_path(target: Path, *, replace: bool = True) -> Iterator[Path]:
     holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     path = holder / target.name
     try:
-        yield path
+        with system_faults():
+            yield path
         if replace and path.is_dir() and target.is_dir():
             os.replace(target, holder / "previous")
         os.replace(path, target)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
+
+
+def system_fault(error: BaseException) -> OSError | None:
+    """What the operating system has refused, where an error is that or hides it; else None.
+
+    A full disk comes as an error of the library that was writing: torch raises its own over it,
+    safetensors quotes it, Ray Tune wraps what its callbacks raise.
+    """
+    hidden: BaseException | None = error
+    while hidden is not None and not isinstance(hidden, OSError):
+        if quoted := _QUOTED.search(str(hidden)):
+            return OSError(int(quoted[1]), os.strerror(int(quoted[1])))
+        hidden = hidden.__cause__ or (None if hidden.__suppress_context__ else hidden.__context__)
+    return hidden
+
+
+@contextmanager
+def system_faults() -> Iterator[None]:
+    """Raise what the operating system has refused as the OSError it is, whoever wraps it.
+
+    Raises:
+        OSError: Such an error came out of the block, perhaps hidden in another one.
+    """
+    try:
+        yield
+    except Stage1Error:  # says what it is about
+        raise
+    except Exception as error:
+        fault = system_fault(error)
+        if fault is None or fault is error:
+            raise
+        raise fault from None
 
 
 @contextmanager
@@ -129,7 +164,8 @@ def must_be_writable(
         ResultsError: Something in the block could not be read or written.
     """
     try:
-        yield
+        with system_faults():
+            yield
     except OSError as error:
         reason = brief(str(error))
         raise ResultsError(

@@ -21,6 +21,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from ray import tune
 from torch import Tensor
 
+from stage1.base.checkpoints import save_checkpoint
 from stage1.base.errors import ResultsError
 from stage1.base.files import scratch_folder
 from stage1.config import Config, DataConfig
@@ -266,19 +267,10 @@ class StateSaver(Callback):
 
 
 class PlainFiles(TorchCheckpointIO):
-    """Writes states straight into their files, where Lightning would make a copy in memory first.
-
-    And without the checksums of the zip format, which nobody compares.
-    """
+    """Writes states straight into their files; Lightning would make a copy in memory first."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
         """Write a state. Called by Lightning."""
-        before = torch.serialization.get_crc32_options()
-        torch.serialization.set_crc32_options(False)
-        try:
-            with open(path, "wb") as file:  # given a path, torch reports a full disk as a defect
-                torch.save(checkpoint, file)
-        finally:
-            torch.serialization.set_crc32_options(before)
+        save_checkpoint(checkpoint, Path(path))

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import subprocess
 
 import pytest
+from small_disk import on_a_small_disk
 
+from stage1.base.errors import ResultsError
 from stage1.base.files import (
     atomic_path,
     checksum_holds,
+    must_be_writable,
     scratch_folder,
     sha256_of_file,
+    system_faults,
     with_checksum,
     write_text,
 )
@@ -99,6 +104,62 @@ def test_the_hash_is_sha_256(tmp_path):
 
     published = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4
     assert sha256_of_file(path) == published
+
+
+# --- a full disk ---
+
+FULL_DISK = """
+import sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from stage1.base.checkpoints import save_checkpoint
+from stage1.base.files import atomic_path
+
+target = Path(sys.argv[1]) / "file"
+target.write_text("old")
+tensors = {name: torch.ones(500_000) for name in "abc"}
+for write in (
+    lambda path: save_checkpoint(tensors, path),
+    lambda path: save_file(tensors, path),
+    lambda path: path.write_bytes(bytes(6_000_000)),
+):
+    try:
+        with atomic_path(target) as path:
+            write(path)
+    except OSError as error:
+        print(error.errno, [file.name for file in target.parent.iterdir()], target.read_text())
+"""
+
+
+def test_on_a_full_disk_every_library_s_writing_fails_alike_and_the_old_file_stays(tmp_path):
+    printed = on_a_small_disk(FULL_DISK, tmp_path / "disk", megabytes=4)
+
+    assert printed.splitlines() == [f"{errno.ENOSPC} ['file'] old"] * 3
+
+
+def wrapped(fault):
+    """As torch raises its own error while it closes the file that could not be written."""
+    try:
+        raise fault
+    except OSError:
+        raise RuntimeError("unexpected pos 768 vs 662")  # noqa: B904
+
+
+def test_a_fault_that_another_error_hides_is_what_a_place_is_said_to_have(tmp_path):
+    fault = OSError(errno.ENOSPC, "No space left on device")
+
+    said = r"got \[Errno 28\] No space left on device; make room"
+    with pytest.raises(ResultsError, match=said), must_be_writable(tmp_path, advice="make room"):
+        wrapped(fault)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a defect"), ResultsError("a fault, explained")])
+def test_an_error_that_hides_no_fault_stays_what_it_is(error):
+    with pytest.raises(type(error)) as raised, system_faults():
+        raise error
+
+    assert raised.value is error
 
 
 # --- checksums ---

@@ -51,7 +51,7 @@ def build_t5(
         ConfigError: The language model has no such number of blocks.
     """
     config = language_model.config
-    blocks = _first_blocks(language_model, n_pretrained_blocks)
+    blocks = _first_blocks(language_model, blocks_to_take(language_model, n_pretrained_blocks))
     weights = weights_of_rung(blocks, initialization, seed=seed)
     if len(weights) < len(language_model.weights):
         weights = fresh_weights(config, seed=seed, initializer_factor=initializer_factor) | weights
@@ -107,10 +107,12 @@ def t5_stack(
     return stack
 
 
-def _first_blocks(
-    language_model: LanguageModel, n_pretrained_blocks: int | None
-) -> dict[str, Tensor]:
-    """The weights in the first blocks, block by block."""
+def blocks_to_take(language_model: LanguageModel, n_pretrained_blocks: int | None) -> int:
+    """How many of its first blocks an arm takes; None = all.
+
+    Raises:
+        ConfigError: The language model has no such number of blocks.
+    """
     layers = int(language_model.config["num_layers"])
     blocks = layers if n_pretrained_blocks is None else n_pretrained_blocks
     if not 1 <= blocks <= layers:
@@ -118,5 +120,11 @@ def _first_blocks(
             f"transfer_learning.n_pretrained_blocks must be from 1 to {layers}, the blocks of "
             f"{language_model.name}, got {n_pretrained_blocks}; null takes all"
         )
+    return blocks
+
+
+def _first_blocks(language_model: LanguageModel, blocks: int) -> dict[str, Tensor]:
+    """The weights in the first blocks, block by block."""
+    layers = int(language_model.config["num_layers"])
     in_order = sorted((block_of(name, layers), name) for name in language_model.weights)
     return {name: language_model.weights[name] for block, name in in_order if block < blocks}

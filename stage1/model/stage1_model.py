@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -14,11 +14,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from transformers.models.t5.modeling_t5 import T5Stack
 
-from stage1.base.errors import ModelError
+from stage1.base.errors import ConfigError, ModelError, Stage1Error
 from stage1.base.seeds import Stream, integer_seed
 from stage1.config import Config, Section, StemConfig, with_values
 from stage1.data.features import kind_of
-from stage1.language_models.initialization import build_t5, t5_stack
+from stage1.language_models.initialization import blocks_to_take, build_t5, t5_stack
 from stage1.language_models.resolver import LanguageModel
 from stage1.language_models.t5_dimensions import encoder_config
 from stage1.model.encoders import EncoderShape, SharedEncoder, T5TimeSeriesAdapter
@@ -218,6 +218,33 @@ def build_model(config: Config, language_model: LanguageModel | None) -> Built:
         torch.manual_seed(integer_seed(Stream.HEAD, config.training.seed))
         model = Stage1Model(config, t5=t5, input_scale=shape.input_scale if shape else 1.0)
     return Built(model, lm_sha256, _head_sha256(model), shape)
+
+
+def check_models(configs: Iterable[Config], language_models: Mapping[str, LanguageModel]) -> None:
+    """Build the model of every configuration as `build_model` does, without memory or weights.
+
+    Args:
+        configs: Complete.
+        language_models: By name, all that the configurations ask for.
+
+    Raises:
+        ConfigError: Why some cannot be built, a line per language model and reason.
+    """
+    faults: dict[tuple[str, type[Stage1Error]], str] = {}
+    with torch.device("meta"):
+        stacks = {name: t5_stack(model.config) for name, model in language_models.items()}
+        for config in configs:
+            name, scale = config.language_model_name or "", 1.0
+            try:
+                if name:
+                    blocks = config.transfer_learning.n_pretrained_blocks
+                    blocks_to_take(language_models[name], blocks)
+                    scale = input_scale(config, language_models[name])
+                Stage1Model(config, t5=stacks.get(name), input_scale=scale)
+            except Stage1Error as error:
+                faults.setdefault((name, type(error)), str(error))
+    if faults:
+        raise ConfigError("\n".join(faults.values()))
 
 
 def model_of_weights(

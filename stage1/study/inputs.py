@@ -15,7 +15,7 @@ from stage1.data.batches import MarketWindows
 from stage1.data.load import load_data
 from stage1.language_models.resolver import LanguageModel, resolve
 from stage1.study.comparison import Comparison
-from stage1.study.study import Study, language_model_names
+from stage1.study.study import Study, language_model_names, model_configs
 
 AnyStudy = TypeVar("AnyStudy", Study, Comparison)
 HORIZON = "horizon_epochs"
@@ -103,30 +103,32 @@ def _share(share: float) -> str:
 
 
 def load_inputs(study: Study, data_dir: str | Path | None) -> StudyInputs[Study]:
-    """Load what a study needs; `data_dir` is as `load_data` has it.
+    """Load what a study needs, and build each model that its trials may ask for, without weights.
+
+    `data_dir` is as `load_data` has it.
 
     Raises:
         DataError: The bars cannot be read, or are too few.
         ModelError: A language model cannot be had.
+        ConfigError: A model that a trial may ask for cannot be built.
     """
+    # It takes seconds to load, which a mistake in the space should not have to wait for.
+    from stage1.model.stage1_model import check_models
+
     bars, config = load_data(data_dir, study.config)
     study, windows = replace(study, config=config), MarketWindows.of(bars, config)
-    models = [resolve(name) for name in language_model_names(study)]
-    return StudyInputs(study, bars, windows, models)
+    models = {name: resolve(name) for name in language_model_names(study)}
+    check_models(
+        (config for arm in study.space.arms for config in model_configs(study, arm)), models
+    )
+    return StudyInputs(study, bars, windows, list(models.values()))
 
 
 def load_comparison_inputs(
     comparison: Comparison, data_dir: str | Path | None
 ) -> StudyInputs[Comparison]:
-    """Load what a comparison needs, and build every model once: what cannot train, says so now.
-
-    Raises:
-        DataError: The bars cannot be read, or are too few.
-        ModelError: A language model cannot be had, or does not fit its configuration.
-        ConfigError: A language model has fewer blocks than its configuration asks for.
-    """
-    # It takes seconds to load, and a study goes without.
-    from stage1.model.stage1_model import build_model
+    """Load what a comparison needs, as `load_inputs` does for a study."""
+    from stage1.model.stage1_model import check_models
 
     bars, config = load_data(data_dir, comparison.config)
     data = {"data": config.data.model_dump(mode="json")}  # the same for all, and now complete
@@ -134,6 +136,5 @@ def load_comparison_inputs(
     windows = MarketWindows.of(bars, config)
     names = {name for own in configs.values() if (name := own.language_model_name) is not None}
     models = {name: resolve(name) for name in sorted(names)}
-    for own in configs.values():
-        build_model(own, models.get(own.language_model_name or ""))
+    check_models(configs.values(), models)
     return StudyInputs(replace(comparison, configs=configs), bars, windows, list(models.values()))

@@ -226,7 +226,7 @@ def _check_values(space: Space, config: Config, key: str) -> tuple[Parameter, li
     parameter, given = space.space[key], _conditions(space, key)
     faults: list[Fault] = []
     when, options = dict(parameter.when), list[Value]()
-    for value in _values_to_check(parameter):
+    for value in values_to_check(parameter):
         made, broken = _build(config, {**given, key: value})
         if made is not None:
             when = {other: _value_of(made, other) for other in parameter.when}
@@ -245,7 +245,8 @@ def _check_values(space: Space, config: Config, key: str) -> tuple[Parameter, li
     return parameter.model_copy(update=update), faults
 
 
-def _values_to_check(parameter: Parameter) -> list[Value]:
+def values_to_check(parameter: Parameter) -> list[Value]:
+    """Every value of a parameter where they are few, else both ends of its range."""
     match parameter:
         case ChoiceParameter(options=options):
             return list(options)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,18 +29,31 @@ from stage1.run.columns import (
 from stage1.run.looks import DesignSize, configuration_id, configuration_number
 from stage1.run.registration import control_arm, early_epoch, trainable_arms
 from stage1.study.space import (
-    ChoiceParameter,
     Space,
     Value,
     active,
     distinct,
+    is_active,
     sobol_configurations,
 )
-from stage1.study.space_checks import check_space, design_cautions, design_faults, size_faults
+from stage1.study.space_checks import (
+    check_space,
+    design_cautions,
+    design_faults,
+    size_faults,
+    values_to_check,
+)
 from stage1.study.trials import TrialSpec
 
 LANGUAGE_MODEL = "transfer_learning.lm_name_or_path"
 USES_LANGUAGE_MODEL = "transfer_learning.use_pretrained_lm"
+_MODEL_KEYS = (
+    USES_LANGUAGE_MODEL,
+    LANGUAGE_MODEL,
+    "transfer_learning.n_pretrained_blocks",
+    "transfer_learning.input_scale",
+)
+"""What decides whether a language model can be built into a trial's model."""
 _DRAW = {
     "transfer_learning.initialization_stream": 0,
     "transfer_learning.initialization_seed": None,
@@ -223,13 +237,13 @@ def load_study(path: Path, *, seed: int | None = None, trials: int | None = None
 
 def language_model_names(study: Study) -> list[str]:
     """Every language model that a trial of the study may ask for, sorted."""
-    return sorted({name for arm in study.space.arms for name in _models_of_arm(study, arm)})
+    return sorted({name for arm in study.space.arms for name in _names(model_configs(study, arm))})
 
 
 def pretrained_language_models(study: Study) -> list[str]:
     """Every language model that the pretrained arm may ask for, sorted; none without that arm."""
     arm = study.roles.get(PRETRAINED)
-    return [] if arm is None else sorted(_models_of_arm(study, arm))
+    return [] if arm is None else _names(model_configs(study, arm))
 
 
 def cost_config(study: Study, name: str) -> Config:
@@ -241,19 +255,36 @@ def cost_config(study: Study, name: str) -> Config:
     return with_values(study.arm_configs[study.roles[PRETRAINED]], values)
 
 
-def _models_of_arm(study: Study, arm: str) -> set[str]:
-    transfer = study.arm_configs[arm].transfer_learning
-    if True not in _possible(study, USES_LANGUAGE_MODEL, transfer.use_pretrained_lm):
-        return set()
-    return set(map(str, _possible(study, LANGUAGE_MODEL, transfer.lm_name_or_path)))
+def _names(configs: Iterable[Config]) -> list[str]:
+    return sorted({name for config in configs if (name := config.language_model_name) is not None})
 
 
-def _possible(study: Study, key: str, otherwise: Value) -> set[Value]:
-    """Values that a key can have: its options, and the arm's own where it is not searched."""
-    parameter = study.space.space.get(key)
-    if not isinstance(parameter, ChoiceParameter):
-        return {otherwise}
-    return {*parameter.options, *([otherwise] if parameter.when else [])}
+def model_configs(study: Study, arm: str) -> list[Config]:
+    """An arm with each language model that its trials may have, and what they may take of it.
+
+    What else is searched stays as the base has it. Values that do not fit together without the
+    rest of a point are left out.
+    """
+    searched, wanted = study.space.space, set(_MODEL_KEYS)
+    for key in reversed(searched):  # a condition is on an earlier key
+        if key in wanted:
+            wanted |= searched[key].when.keys()
+    points: list[dict[str, Value]] = [{}]
+    for key in filter(wanted.__contains__, searched):
+        points = [
+            {**point, **value}
+            for point in points
+            for value in (
+                [{key: value} for value in values_to_check(searched[key])]
+                if is_active(study.space, key, point)
+                else [{}]
+            )
+        ]
+    configs = []
+    for point in points:
+        with suppress(ValidationError):
+            configs.append(with_values(study.arm_configs[arm], point))
+    return configs
 
 
 def space_yaml(study: Study, extra: dict[str, Any]) -> str:

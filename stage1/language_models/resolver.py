@@ -31,6 +31,9 @@ from stage1.language_models.t5_dimensions import (
 from stage1.language_models.weight_files import StoredTensor, read_tensors, stored_tensors
 
 _log = logging.getLogger(__name__)
+FEWEST_TOKENS = 8
+"""Of a table that tells how large a model's inputs are. A smaller one holds special tokens alone,
+as Chronos-Bolt's two do, whose inputs are patches."""
 
 
 class LanguageModel(NamedTuple):
@@ -43,7 +46,8 @@ class LanguageModel(NamedTuple):
     weights: Mapping[str, Tensor]
     """float32, keys as in `T5Stack.state_dict()`."""
     embedding_rms: float | None
-    """Root mean square of the token table, the input scale the weights expect; None without."""
+    """Root mean square of the token table, the input scale the weights expect; None without one of
+    at least `FEWEST_TOKENS` rows."""
     sha256: str
     """Of the weights, see `weights_sha256`."""
     dropped: int
@@ -159,7 +163,10 @@ def _embedding_rms(folder: Path, stored: Mapping[str, StoredTensor], width: int)
     key = next((table for table in TOKEN_TABLES if table in stored), None)
     if key is None:
         return None
-    _check_shape(folder, key, stored[key], (*stored[key].shape[:1], width))
+    rows = stored[key].shape[:1]
+    _check_shape(folder, key, stored[key], (*rows, width))
+    if rows < (FEWEST_TOKENS,):
+        return None
     ((_, table),) = read_tensors(stored, [key])
     norm = float(torch.linalg.vector_norm(table, dtype=torch.float64))
     return norm / math.sqrt(table.numel())

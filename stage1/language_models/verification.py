@@ -22,7 +22,12 @@ from stage1.base.text import shown
 from stage1.language_models.initialization import fresh_weights
 from stage1.language_models.inventory import encoder_parameters
 from stage1.language_models.names import NUMBERS_FILE
-from stage1.language_models.resolver import LanguageModel, model_folder, read_encoder
+from stage1.language_models.resolver import (
+    FEWEST_TOKENS,
+    LanguageModel,
+    model_folder,
+    read_encoder,
+)
 from stage1.language_models.t5_dimensions import (
     RELATIVE_BIAS,
     block_of,
@@ -281,7 +286,9 @@ def described(verified: Verification) -> list[tuple[str, str]]:
     version = "v1.1" if config["feed_forward_proj"] == "gated-gelu" else "v1.0"
     parts = ", ".join(f"{part} {number:,}" for part, number in verified.dropped.items())
     agrees = ", as in card.json" if verified.agrees_with_card else ""
-    rms = "no token table" if model.embedding_rms is None else f"RMS {model.embedding_rms:.4g}"
+    rms = f"no table of {FEWEST_TOKENS} tokens or more: set transfer_learning.input_scale"
+    if model.embedding_rms is not None:
+        rms = f"RMS {model.embedding_rms:.4g}"
     lines = [
         ("folder", str(verified.folder)),
         ("config", f"T5 {version}, {config['feed_forward_proj']} feed-forward"),

@@ -6,6 +6,7 @@ Also JSON files from anywhere, and the error for a file that a download left inc
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -40,15 +41,22 @@ def read_json(path: Path) -> object:
 
 
 INDEX_FILE = "model.safetensors.index.json"
+_log = logging.getLogger(__name__)
 _OTHER_FORMATS = ("pytorch_model*.bin", "model.pt", "tf_model.h5", "flax_model.msgpack")
 _FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """Formats that are read, as the file's header names them and as people do."""
+
+
+_WRAPPERS = ("module", "_orig_mod")
+"""What DistributedDataParallel and torch.compile put into the names of a model's tensors."""
 
 
 class StoredTensor(NamedTuple):
     """A tensor in a file, as the file's header describes it."""
 
     file: Path
+    name: str
+    """In the file."""
     shape: tuple[int, ...]
     format: str
     """safetensors' name of the numbers' format, such as F16."""
@@ -89,6 +97,8 @@ def find_weight_files(folder: Path) -> list[Path]:
 def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     """Every tensor of a folder's weights by name; reads the files' headers alone.
 
+    Names are without what a wrapper of the model has put into them, which a line of the log says.
+
     Raises:
         ModelError: There are no weights, pickled ones alone, or a file is not whole.
     """
@@ -98,14 +108,20 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     stored: dict[str, StoredTensor] = {}
     for file in files:
         with _opened(file) as content:
-            for name in content.keys():  # noqa: SIM118  (not a dict)
+            for key in content.keys():  # noqa: SIM118  (not a dict)
+                name = ".".join(part for part in key.split(".") if part not in _WRAPPERS)
                 if name in stored:
                     raise ModelError(
-                        f"{file}: must hold tensors of its own, got {shown(name)} once more; "
+                        f"{file}: must hold tensors of its own, got {shown(key)} once more; "
                         "remove the file that is none of its index"
                     )
-                part = content.get_slice(name)
-                stored[name] = StoredTensor(file, tuple(part.get_shape()), part.get_dtype())
+                part = content.get_slice(key)
+                shape, number_format = tuple(part.get_shape()), part.get_dtype()
+                stored[name] = StoredTensor(file, key, shape, number_format)
+    wrapped = sum(tensor.name != name for name, tensor in stored.items())
+    if wrapped:
+        wrappers = " and ".join(f"{wrapper!r}" for wrapper in _WRAPPERS)
+        _log.info(f"{folder}: the names of {wrapped} tensors are taken without {wrappers} in them")
     return stored
 
 
@@ -132,7 +148,7 @@ def read_tensors(
                         f"{what} must be {', '.join(_FLOATS.values())}, got "
                         f"{stored[name].format}; choose a model in one of these"
                     )
-                values = content.get_tensor(name)
+                values = content.get_tensor(stored[name].name)
                 if not values.isfinite().all():
                     raise NotWholeError(
                         f"{what} must be finite, got NaN or infinity; fetch it again"

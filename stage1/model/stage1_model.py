@@ -19,7 +19,7 @@ from stage1.base.seeds import Stream, integer_seed
 from stage1.config import Config, Section, StemConfig, with_values
 from stage1.data.features import kind_of
 from stage1.language_models.initialization import blocks_to_take, build_t5, t5_stack
-from stage1.language_models.resolver import LanguageModel
+from stage1.language_models.resolver import FEWEST_TOKENS, LanguageModel
 from stage1.language_models.t5_dimensions import encoder_config
 from stage1.model.encoders import EncoderShape, SharedEncoder, T5TimeSeriesAdapter
 from stage1.model.patching import TimeframeLinear
@@ -197,7 +197,7 @@ def build_model(config: Config, language_model: LanguageModel | None) -> Built:
             encoder.
 
     Raises:
-        ModelError: The language model has no token embeddings and no input scale is set.
+        ModelError: The language model has no table of tokens and no input scale is set.
     """
     transfer = config.transfer_learning
     t5, lm_sha256, shape = None, None, None
@@ -296,9 +296,9 @@ def input_scale(config: Config, language_model: LanguageModel) -> float:
         return config.transfer_learning.input_scale
     if language_model.embedding_rms is None:
         raise ModelError(
-            f"{language_model.name}: has no token embeddings, so the scale of its inputs is "
-            "unknown; set transfer_learning.input_scale (the RMS of the embeddings it was "
-            "trained with)"
+            f"{language_model.name}: must have a table of at least {FEWEST_TOKENS} token "
+            "embeddings, which tells the scale of its inputs, got none; set "
+            "transfer_learning.input_scale (the RMS of the embeddings it was trained with)"
         )
     return language_model.embedding_rms
 

@@ -133,6 +133,36 @@ def test_the_embedding_rms_is_that_of_the_token_table_which_is_dropped(folder, m
     assert not any("embed" in key or "shared" in key for key in language_model.weights)
 
 
+@pytest.mark.parametrize(("tokens", "known"), [(2, False), (7, False), (8, True)])
+def test_a_table_of_special_tokens_alone_tells_no_scale(tmp_path, tokens, known):
+    folder = save_model(tmp_path, tiny_t5(tiny_config(vocab_size=tokens)))
+
+    assert (resolve(str(folder)).embedding_rms is not None) == known
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize("kind", [T5ForConditionalGeneration, bare_stack])
+def test_the_names_that_wrappers_give_are_taken_without_them_and_that_is_said(
+    tmp_path, kind, prefix, log
+):
+    model = tiny_t5(kind=kind)
+    folders = [save_model(tmp_path / name, model) for name in ("plain", "wrapped")]
+    rewrite(folders[1], lambda some: [some.update({prefix + k: some.pop(k)}) for k in list(some)])
+
+    plain, wrapped = (resolve(str(folder)) for folder in folders)
+
+    assert wrapped.sha256 == plain.sha256
+    assert wrapped.embedding_rms == plain.embedding_rms
+    (said,) = (line for line in log.messages if "taken without" in line)
+    assert said.startswith(f"{folders[1]}: the names of ")
+
+
+def test_tensors_that_differ_by_a_wrapper_s_name_alone_are_an_error(folder):
+    rewrite(folder, lambda some: some.update({f"module.{Q}": some[Q].clone()}))
+
+    assert "must hold tensors of its own" in fault(folder)
+
+
 def test_a_large_float16_table_does_not_overflow_the_rms(folder):
     table = torch.full((11, 16), 6e4, dtype=torch.float16)
     rewrite(folder, lambda some: some.update({"shared.weight": table}))

@@ -55,6 +55,10 @@ def _size_or_auto(value: Any) -> int | Literal["auto"]:
     return int(number)
 
 
+GPU_PRECISIONS = ("tf32", "16-mixed")
+"""Arithmetic that a CPU does not have: in its place another would be taken, and nobody told."""
+
+
 class TrainingConfig(Section):
     """How long, how fast, on what."""
 
@@ -74,12 +78,23 @@ class TrainingConfig(Section):
     """Share of all steps in which the learning rate rises."""
     gradient_clip: float = Field(1.0, gt=0)
     """Largest norm of the gradient."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    """Lightning's name of the arithmetic."""
+    precision: Literal["32-true", "tf32", "bf16-mixed", "16-mixed"] = "32-true"
+    """Arithmetic: 32-true = float32 everywhere; tf32 = float32 whose products and convolutions a
+    GPU rounds to 10 bits; bf16-mixed, 16-mixed = Lightning's. A CPU has neither tf32 nor 16-mixed.
+    """
     threads: int = Field(1, ge=1)
     """CPU threads; another number gives other rounding."""
     seed: int = Field(0, ge=0)
     """Of everything random."""
+
+    def precision_fault(self, *, on_gpu: bool) -> str | None:
+        """The rule that the precision breaks where a training would run, or None."""
+        if on_gpu or self.precision not in GPU_PRECISIONS:
+            return None
+        return (
+            "must be 32-true or bf16-mixed where no CUDA GPU trains, got "
+            f"{self.precision}; set one of them, or train on a GPU"
+        )
 
     @property
     def windows_per_step(self) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 import pytorch_lightning as lightning
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning.callbacks import Callback, LambdaCallback
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import T5Config, T5ForConditionalGeneration
@@ -34,6 +34,7 @@ from stage1.pretrain.saved_state import (
     read_state,
 )
 from stage1.pretrain.spans import EOS_ID, PAD_ID, SENTINELS, SpanCorruption, corrupted_batch
+from stage1.training.fit import arithmetic, finish_queued
 
 ROWS_PER_STEP = 16
 WARMUP_SHARE = 0.1
@@ -255,16 +256,32 @@ def steps_within(budget: timedelta, plan: Plan, streams: TokenStreams) -> int:
     Raises:
         KeyboardInterrupt: After Ctrl-C, or a request to terminate.
     """
-    ended: list[float] = []
-    watch = LambdaCallback(on_train_batch_end=lambda *_: ended.append(time.perf_counter()))
+    watch = _Stopwatch()
     module = SpanCorruptionModule(plan.size, steps=_TIMED_STEPS, held_out=streams.held_out)
     with quiet():
         _fit(plan, module, streams.training, [watch])
-    step = float(np.median(np.diff(ended)))
-    started = time.perf_counter()
-    held_out_loss(module.model, streams.held_out)
-    evaluations = EVALUATIONS * (time.perf_counter() - started)
-    return max(int((0.9 * budget.total_seconds() - evaluations) / step), 1)
+    step = float(np.median(np.diff(watch.ended)))
+    return max(int((0.9 * budget.total_seconds() - EVALUATIONS * watch.evaluation) / step), 1)
+
+
+class _Stopwatch(Callback):
+    """When each step had ended, also on a GPU, and what an evaluation takes there.
+
+    Lightning takes the model back to the CPU as soon as the training is over.
+    """
+
+    def __init__(self) -> None:
+        self.ended: list[float] = []
+        self.evaluation = 0.0  # seconds
+
+    def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
+        finish_queued(module.device)
+        self.ended.append(time.perf_counter())
+
+    def on_train_end(self, trainer: Any, module: Any) -> None:
+        started = time.perf_counter()
+        held_out_loss(module.model, module.held_out)
+        self.evaluation = time.perf_counter() - started
 
 
 def _fit(
@@ -292,7 +309,8 @@ def _fit(
     )
     try:
         loader = DataLoader(batches, batch_size=None)
-        trainer.fit(module, loader, ckpt_path=state, weights_only=True)
+        with arithmetic(plan.precision):
+            trainer.fit(module, loader, ckpt_path=state, weights_only=True)
     except SystemExit:  # what Lightning makes of Ctrl-C, and of a request to terminate
         raise KeyboardInterrupt from None
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.utilities.memory import garbage_collection_cuda
 
@@ -18,14 +19,8 @@ from stage1.config import Config, with_values
 from stage1.data.batches import Batch, MarketWindows
 from stage1.language_models.resolver import LanguageModel
 from stage1.model.stage1_model import build_model
-from stage1.training.fit import lean_trainer, quiet_lightning
-from stage1.training.memory import (
-    available_mb,
-    is_out_of_memory,
-    out_of_memory_is_a_trial_error,
-    peak_rss_mb,
-    reset_peaks,
-)
+from stage1.training.fit import lean_trainer
+from stage1.training.memory import available_mb, is_out_of_memory, peak_rss_mb, reset_peaks
 from stage1.training.module import Stage1Module
 
 AUTO_CAP = 256
@@ -60,8 +55,8 @@ def find_batch_size(
         TrialError: Not even the model fits.
     """
     torch.set_num_threads(config.training.threads)
-    with quiet_lightning(), out_of_memory_is_a_trial_error():
-        attempts = _Attempts(config, windows, language_model, accelerator)
+    with lean_trainer(config, accelerator=accelerator) as trainer:
+        attempts = _Attempts(config, windows, language_model, trainer)
         chosen = largest_that_fits(
             attempts.megabytes,
             training_windows=len(windows.split.training.ends),
@@ -114,9 +109,8 @@ class _Attempts:
         config: Config,
         windows: MarketWindows,
         language_model: LanguageModel | None,
-        accelerator: str,
+        trainer: lightning.Trainer,
     ) -> None:
-        trainer = lean_trainer(config, accelerator=accelerator)
         self.device = trainer.strategy.root_device
         self._precision = trainer.precision_plugin
         self._config, self._windows = config, windows
@@ -126,12 +120,12 @@ class _Attempts:
         learning = [one for one in self._module.parameters() if one.requires_grad]
         self._adamw = [torch.ones_like(one) for one in learning for _ in range(2)]
         garbage_collection_cuda()
-        reset_peaks()
+        reset_peaks(self.device)
         self._before = peak_rss_mb()
 
     def megabytes(self, count: int) -> float | None:
         """Memory in MiB that a step of so many windows takes beside the model; None = too much."""
-        reset_peaks()
+        reset_peaks(self.device)
         fits = self._fits(count)
         self._module.zero_grad()
         garbage_collection_cuda()

@@ -32,6 +32,7 @@ from stage1.data.load import load_data, stored_timeframes
 from stage1.model.market_encoder import MarketEncoder
 from stage1.model.stage1_model import Stage1Model, model_of_weights
 from stage1.training.checkpoint import BarsRecord, Trained, read_trained
+from stage1.training.fit import accelerator_here, arithmetic
 from stage1.training.memory import BatchGuard, Warn
 
 
@@ -160,12 +161,12 @@ def encode_to_file(
         "bars_sha256": fingerprint(bars),
         f"stride_{unit}": str(windows.config.stride),
     }
-    encoder.to(torch.accelerator.current_accelerator(check_available=True) or "cpu")
+    encoder.to(accelerator_here())
     warn = partial(print_plain, console)
     parts = embeddings(encoder, windows, trained.record.bars, warn=warn)
     show = _progress_bar if console.is_terminal else _progress_lines
     shown = show(parts, -(-len(windows) // windows_at_once(windows.config)), console)
-    with must_be_writable(out, "file"):
+    with must_be_writable(out, "file"), arithmetic("32-true"):
         rows = write_embeddings(
             shown,
             out,

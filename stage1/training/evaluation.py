@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from stage1.base.metric_table import ALL_TIMEFRAMES, INTERPOLATION
-from stage1.config import DataConfig
+from stage1.config import DataConfig, with_values
 from stage1.data.bars import UTC_DAYS, DayClock
 from stage1.data.batches import Batch, MarketWindows
 from stage1.data.features import kind_of
@@ -29,10 +29,9 @@ from stage1.pages.evaluation_page import (
 )
 from stage1.training.checkpoint import Record, Trained, read_trained
 from stage1.training.encoder import bars_for, trained_model
-from stage1.training.fit import lean_trainer, quiet_lightning
-from stage1.training.memory import Warn, out_of_memory_is_a_trial_error
+from stage1.training.fit import accelerator_here, lean_trainer
+from stage1.training.memory import Warn
 from stage1.training.module import Stage1Module, joined
-from stage1.training.session import ACCELERATOR
 
 TIMEFRAMES = 3
 """Of which excerpts are shown at most: the finest, the coarsest, and one between."""
@@ -86,15 +85,20 @@ def evaluate_checkpoint(checkpoint: Path, data_dir: str | Path | None, *, warn: 
 
 
 def _decoded(trained: Trained, windows: MarketWindows, warn: Warn) -> tuple[Tensor, Batch]:
-    """The validation set, decoded in the training's precision, on the GPU where there is one."""
-    record = trained.record
+    """The validation set, decoded in the training's precision, on the GPU where there is one.
+
+    A CPU that does not have it takes 32-true, the more exact one.
+    """
+    record, accelerator = trained.record, accelerator_here()
+    training = record.config.training
+    exact = training.precision_fault(on_gpu=accelerator == "cuda") is not None
+    config = with_values(record.config, {"training.precision": "32-true"} if exact else {})
     prints = record.fingerprints
     built = Built(trained_model(trained), prints.lm_sha256, prints.head_sha256, record.t5)
-    torch.set_num_threads(record.config.training.threads)
+    torch.set_num_threads(training.threads)
     module = Stage1Module(record.config, windows, built, warn=warn)
     batches = module.val_dataloader()
-    with quiet_lightning(), out_of_memory_is_a_trial_error():
-        trainer = lean_trainer(record.config, accelerator=ACCELERATOR)
+    with lean_trainer(config, accelerator=accelerator) as trainer:
         decoded: Any = trainer.predict(module, dataloaders=batches)
     return torch.cat(decoded), joined(list(batches))
 

@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from stage1.base.checkpoints import load_checkpoint
-from stage1.base.errors import ResultsError
+from stage1.base.errors import ConfigError, ResultsError
 from stage1.base.metric_table import BLOCKS
 from stage1.base.seeds import Stream, integer_seed
 from stage1.config import Config
@@ -66,7 +66,7 @@ class StepClock(Callback):
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, module: Any) -> None:
         """Start the clock. Called by Lightning."""
-        _finish_queued(module.device)
+        finish_queued(module.device)
         self.seconds.append(0.0)
         self.steps.append(0)
         self._last = time.perf_counter()
@@ -76,14 +76,14 @@ class StepClock(Callback):
     ) -> None:
         """Count a step and its time. Called by Lightning."""
         if batch_index + 1 == trainer.num_training_batches:
-            _finish_queued(module.device)
+            finish_queued(module.device)
         now = time.perf_counter()
         self.seconds[-1] += now - self._last
         self.steps[-1] += 1
         self._last = now
 
 
-def _finish_queued(device: torch.device) -> None:
+def finish_queued(device: torch.device) -> None:
     """Wait until a GPU has done what it was given; seldom, since it works beside the program."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -158,7 +158,7 @@ class EpochReports(Callback):
             "seconds_per_step": self.clock.seconds_per_step,
             "steps": trainer.global_step,
             "peak_rss_mb": peak_rss_mb(),
-            "peak_vram_mb": peak_vram_mb(),
+            "peak_vram_mb": peak_vram_mb(module.device),
             "parameters": sum(p.numel() for p in module.model.parameters()),
             "accumulation": module.accumulation,
             **module.fingerprints,
@@ -200,7 +200,8 @@ def fit(
 ) -> Stage1Module:
     """Train to the horizon; every trial and every training runs this.
 
-    The same arguments on the same machine give bit-identical rows, times aside.
+    On a CPU the same arguments on the same machine give bit-identical rows, times aside; on a GPU
+    some operations add numbers up in any order.
 
     Args:
         config: Complete; `training.epochs` is the horizon.
@@ -217,16 +218,13 @@ def fit(
         trainer_options: For Lightning's Trainer, over the lean defaults.
 
     Raises:
+        ConfigError: The device does not have the precision.
         ModelError: The language model does not fit the configuration.
         TrialError: Memory does not suffice for a single window, or for the model.
     """
-    reset_peaks()
     torch.set_num_threads(config.training.threads)
     clock, steps = StepClock(), RelativeSteps()
     reports = EpochReports(report, clock, steps)
-    built = build_model(config, language_model)
-    module = Stage1Module(config, windows, built, block_epochs=block_epochs, parts=parts, warn=warn)
-    torch.manual_seed(integer_seed(Stream.DROPOUT, config.training.seed))
     options: dict[str, Any] = {
         "max_epochs": config.training.epochs,
         "reload_dataloaders_every_n_epochs": 1,
@@ -234,8 +232,13 @@ def fit(
         "num_sanity_val_steps": 0 if checkpoint else -1,
         **trainer_options,
     }
-    with quiet_lightning(), out_of_memory_is_a_trial_error():
-        trainer = lean_trainer(config, callbacks=[steps, clock, reports, *callbacks], **options)
+    with lean_trainer(config, callbacks=[steps, clock, reports, *callbacks], **options) as trainer:
+        reset_peaks(trainer.strategy.root_device)
+        built = build_model(config, language_model)
+        module = Stage1Module(
+            config, windows, built, block_epochs=block_epochs, parts=parts, warn=warn
+        )
+        torch.manual_seed(integer_seed(Stream.DROPOUT, config.training.seed))
         try:
             trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
         except SystemExit:
@@ -245,21 +248,99 @@ def fit(
     return module
 
 
-def lean_trainer(config: Config, **options: Any) -> lightning.Trainer:
-    """A Trainer on one device, in the configured precision, that shows and writes nothing.
+@contextmanager
+def lean_trainer(
+    config: Config, *, accelerator: str = "cpu", **options: Any
+) -> Iterator[lightning.Trainer]:
+    """A Trainer on one device that shows and writes nothing, for as long as the block lasts.
 
-    `options` are Lightning's, and override these.
+    In the block arithmetic is the configured one, what memory does not suffice for is a
+    `TrialError`, and Lightning says nothing that no user of stage1 can act on.
+
+    Args:
+        config: Of a training.
+        accelerator: Lightning's name of the device: cpu, or cuda.
+        options: Lightning's; they override the lean ones.
+
+    Raises:
+        ConfigError: The device does not have the precision.
     """
+    training = config.training
     lean: dict[str, Any] = {
-        "accelerator": "cpu",
         "devices": 1,
-        "precision": config.training.precision,
+        "precision": "32-true" if training.precision == "tf32" else training.precision,
         "logger": False,
         "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }
-    return lightning.Trainer(**lean | options)
+    options = lean | options
+    if options["precision"] == lean["precision"]:
+        check_precision(config, accelerator)
+    with quiet_lightning(), out_of_memory_is_a_trial_error(), arithmetic(training.precision):
+        yield lightning.Trainer(accelerator=accelerator, **options)
+
+
+def accelerator_here() -> str:
+    """Lightning's name of the device for a single training: the GPU where CUDA finds one.
+
+    A Mac's is left alone: it has no float64, in which statistics are taken.
+    """
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check_precision(config: Config, accelerator: str) -> None:
+    """Refuse a precision that a device does not have, where torch would take another one.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    training, on_gpu = config.training, accelerator == "cuda"
+    fault = training.precision_fault(on_gpu=on_gpu)
+    wants_tf32 = on_gpu and training.precision == "tf32"
+    if wants_tf32 and torch.cuda.get_device_capability() < _FIRST_WITH_TF32:
+        name = torch.cuda.get_device_name()
+        fault = f"must be 32-true or 16-mixed on a {name}, which has no TF32, got tf32"
+    if fault is not None:
+        raise ConfigError(f"training.precision: {fault}")
+
+
+_FIRST_WITH_TF32 = (8, 0)  # Ampere, by compute capability
+
+
+@contextmanager
+def arithmetic(precision: str) -> Iterator[None]:
+    """Have a GPU compute what `training.precision` says, and differentiate T5's attention.
+
+    Of its own accord torch takes TF32 for convolutions and not for products. cuDNN's attention has
+    no gradient for a bias, which is what T5 learns positions by, and for some lengths gives NaN for
+    the queries'. Of its convolutions some add up in any order.
+
+    The switches are torch's older ones: Lightning asks for them, and torch refuses to answer where
+    the newer ones were used.
+
+    Args:
+        precision: As the configuration names it.
+    """
+    cudnn, attention = torch.backends.cudnn, torch.backends.cuda
+    before = (
+        torch.get_float32_matmul_precision(),
+        cudnn.allow_tf32,
+        cudnn.deterministic,
+        attention.cudnn_sdp_enabled(),
+    )
+
+    def set_all(products: str, tf32: bool, deterministic: bool, cudnn_attention: bool) -> None:
+        torch.set_float32_matmul_precision(products)
+        cudnn.allow_tf32, cudnn.deterministic = tf32, deterministic
+        attention.enable_cudnn_sdp(cudnn_attention)
+
+    tf32 = precision == "tf32"
+    set_all("high" if tf32 else "highest", tf32, True, False)
+    try:
+        yield
+    finally:
+        set_all(*before)
 
 
 @contextmanager

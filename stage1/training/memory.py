@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +12,7 @@ from typing import TypeVar
 
 import torch
 from jaxtyping import Float
-from pytorch_lightning.utilities.memory import garbage_collection_cuda, is_oom_error
+from pytorch_lightning.utilities.memory import garbage_collection_cuda
 from torch import Tensor
 
 from stage1.base.errors import TrialError
@@ -24,17 +25,28 @@ Warn = Callable[[str], None]
 """Takes a line that a person should see."""
 Result = TypeVar("Result")
 
+_NO_MEMORY = re.compile(
+    "out of memory"  # of torch, and of the driver
+    "|can't allocate memory"  # on the CPU
+    # CUDA's libraries, whose memory is not torch's: a neighbour on the GPU may have taken it
+    "|_ALLOC_FAILED|_ALLOCATION_FAILED|(CUBLAS|CUDNN)_STATUS_NOT_INITIALIZED"
+)
 _CLEAR_PEAK = "5"  # proc(5): resets the peak resident set size
 _PROCESS = Path("/proc/self")
 _MACHINE = Path("/proc/meminfo")
 
 
-def reset_peaks() -> None:
-    """Start measuring anew; without /proc the peak is that of the whole process."""
+def reset_peaks(device: torch.device) -> None:
+    """Start measuring anew; without /proc the peak is that of the whole process.
+
+    Args:
+        device: Of the training. A GPU that it does not use is left alone: to ask it anything takes
+            hundreds of MB of its memory.
+    """
     with suppress(OSError):  # no such counter here: `peak_rss_mb` says what it gives then
         (_PROCESS / "clear_refs").write_text(_CLEAR_PEAK)
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()  # with a device it is an error before CUDA's start
 
 
 def peak_rss_mb() -> float:
@@ -60,11 +72,9 @@ def _mebibytes(path: Path, name: str) -> float | None:
     return None
 
 
-def peak_vram_mb() -> float | None:
-    """Peak memory allocated on the GPU in MiB since `reset_peaks`, or None without one."""
-    if not torch.cuda.is_available():
-        return None
-    return torch.cuda.max_memory_allocated() / 2**20
+def peak_vram_mb(device: torch.device) -> float | None:
+    """Peak memory allocated on a GPU in MiB since `reset_peaks`, or None if it is the CPU."""
+    return torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else None
 
 
 def log_warning(text: str) -> None:
@@ -73,12 +83,9 @@ def log_warning(text: str) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on a GPU or, as far as it says so before it kills, on the CPU.
-
-    Lightning knows the errors by their text, and only those with a single argument.
-    """
-    cublas = isinstance(error, RuntimeError) and "CUBLAS_STATUS_ALLOC_FAILED" in str(error)
-    return isinstance(error, torch.OutOfMemoryError) or cublas or is_oom_error(error)
+    """Whether memory ran out, on a GPU or, as far as it says so before it kills, on the CPU."""
+    is_said = isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None
+    return isinstance(error, torch.OutOfMemoryError) or is_said
 
 
 @contextmanager

@@ -185,10 +185,10 @@ class Stage1Module(lightning.LightningModule):
         """Clip the gradient.
 
         Called by Lightning after it has undone the loss scaling of 16-mixed: before `step` the
-        gradients would still be scaled, and clipped to nearly nothing.
+        gradients would still be scaled, and clipped to nearly nothing. Its own clipping takes no
+        fused optimiser beside mixed precision, of whatever kind.
         """
-        clip = self.config.training.gradient_clip
-        self.clip_gradients(optimizer, gradient_clip_val=clip, gradient_clip_algorithm="norm")
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.gradient_clip)
 
     def train_loss(self) -> float:
         """Mean loss of the current epoch's steps so far; NaN before the first."""
@@ -253,6 +253,7 @@ class Stage1Module(lightning.LightningModule):
         stored = checkpoint[CHECKPOINT_KEY]
         self.fingerprints = dict(stored["fingerprints"])
         torch.set_rng_state(stored["rng"])
-        if self.device.type == "cuda" and "cuda_rng" in stored:
-            torch.cuda.set_rng_state(stored["cuda_rng"].cpu(), self.device)
+        device = self.trainer.strategy.root_device  # the module is on its way there
+        if device.type == "cuda" and "cuda_rng" in stored:
+            torch.cuda.set_rng_state(stored["cuda_rng"].cpu(), device)
         self._steps.parts = max(stored["accumulation"], self._steps.parts)

@@ -24,11 +24,9 @@ from stage1.language_models.resolver import LanguageModel, resolve
 from stage1.training import LAST_CHECKPOINT
 from stage1.training.batch_size import find_batch_size
 from stage1.training.checkpoint import Trained, read_trained
-from stage1.training.fit import EpochRow, fit
+from stage1.training.fit import EpochRow, accelerator_here, check_precision, fit
 
 CONFIG_COPY = "config.yaml"
-ACCELERATOR = "auto"
-"""Lightning's name of the device: the GPU, where there is one."""
 _BATCH_SIZE = "training.batch_size"
 
 
@@ -56,13 +54,16 @@ def run_training(
         callbacks: Further ones of Lightning, left out of a fast run.
 
     Raises:
+        ConfigError: The device does not have the precision.
         ResultsError: The checkpoint cannot be read, or is another configuration's.
         TrialError: The loss is no longer a number, or memory does not suffice.
     """
+    accelerator = accelerator_here()
+    check_precision(config, accelerator)
     config, windows = _config_and_windows(config, data_dir, checkpoint)
     language_model = load_language_model(config)
     if config.training.batch_size == "auto":
-        size = find_batch_size(config, windows, language_model, accelerator=ACCELERATOR)
+        size = find_batch_size(config, windows, language_model, accelerator=accelerator)
         print_plain(console, f"batch_size auto: {size.windows} windows ({size.reason})")
         config = with_values(config, {_BATCH_SIZE: size.windows})
     rows: list[EpochRow] = []
@@ -100,7 +101,7 @@ def run_training(
                 callbacks=all_callbacks,
                 checkpoint=checkpoint,
                 warn=partial(print_plain, console),
-                accelerator=ACCELERATOR,
+                accelerator=accelerator,
                 enable_progress_bar=console.is_terminal,
                 **options,
             )

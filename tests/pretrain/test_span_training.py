@@ -223,6 +223,18 @@ def test_the_steps_of_a_budget_fill_nine_tenths_of_it(streams, monkeypatch):
     assert steps == 160  # half a second each; 90 seconds less 20 evaluations of half a second
 
 
+def test_a_budget_counts_an_evaluation_as_it_is_beside_the_training(streams, monkeypatch):
+    fit, evaluate, noted = span_training._fit, held_out_loss, []
+    monkeypatch.setattr(span_training, "_fit", lambda *rest: (fit(*rest), noted.append("over")))
+    monkeypatch.setattr(
+        span_training, "held_out_loss", lambda *rest: (noted.append("timed"), evaluate(*rest))
+    )
+
+    steps_within(timedelta(seconds=100), Plan("nano", 0, 0, "abc"), streams)
+
+    assert noted == ["timed", "over"]  # Lightning has the model back on the CPU by then
+
+
 def test_every_weight_has_the_learning_rate_of_its_kind():
     model = SpanCorruptionModule("nano", steps=1, held_out=np.empty(0, np.int32)).model
 

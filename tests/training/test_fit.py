@@ -1,6 +1,8 @@
 import hashlib
 import math
+from contextlib import nullcontext
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -16,15 +18,19 @@ from tiny_training import (
     tiny_config,
     tiny_fit,
     tiny_model,
+    tiny_module,
     tiny_windows,
     without_times,
 )
 
+from stage1.base.errors import ConfigError
 from stage1.base.metric_table import BLOCKS, metric_names
 from stage1.data.features import interpolate
 from stage1.model.metrics import evaluate, evaluate_baselines
 from stage1.model.stage1_model import T5_PREFIX
-from stage1.training.fit import StepClock
+from stage1.training.checkpoint import CHECKPOINT_KEY
+from stage1.training.fit import StepClock, arithmetic, check_precision
+from stage1.training.module import Stage1Module
 
 HASHES = ("head_sha256", "order_sha256", "mask_sha256")
 UNVALIDATED = {"limit_val_batches": 0, "num_sanity_val_steps": 0}
@@ -307,6 +313,65 @@ def test_a_training_sets_the_threads_it_is_configured_for(monkeypatch):
 # The T5's weights and rates ---------------------------------------------------------------------
 
 
+# Arithmetic -------------------------------------------------------------------------------------
+
+
+def switches():
+    cudnn, cuda = torch.backends.cudnn, torch.backends.cuda
+    # Lightning asks torch for the first on a GPU, which refuses where newer switches were used.
+    products, convolutions = torch.get_float32_matmul_precision(), cudnn.allow_tf32
+    return products, convolutions, cudnn.deterministic, cuda.cudnn_sdp_enabled()
+
+
+@pytest.mark.parametrize(
+    ("precision", "products", "convolutions"),
+    [("32-true", "highest", False), ("tf32", "high", True), ("bf16-mixed", "highest", False)],
+)
+def test_float32_is_what_the_precision_says_in_products_and_convolutions_alike(
+    precision, products, convolutions
+):
+    before = switches()
+
+    with arithmetic(precision):
+        during = switches()
+
+    assert during == (products, convolutions, True, False)  # no attention of cuDNN's
+    assert switches() == before
+
+
+def test_a_training_runs_in_its_arithmetic():
+    noted = []
+
+    class Look(Callback):
+        def on_train_batch_start(self, *_):
+            noted.append(switches())
+
+    tiny_fit(tiny_config(training={"epochs": 1, "steps_per_epoch": 1}), callbacks=[Look()])
+
+    assert noted == [("highest", False, True, False)]
+
+
+@pytest.mark.parametrize("precision", ["tf32", "16-mixed"])
+def test_what_a_cpu_cannot_compute_is_refused_where_another_arithmetic_would_be_taken(precision):
+    with pytest.raises(ConfigError) as caught:
+        tiny_fit(tiny_config(training={"precision": precision}))
+
+    assert str(caught.value) == (
+        "training.precision: must be 32-true or bf16-mixed where no CUDA GPU trains, got "
+        f"{precision}; set one of them, or train on a GPU"
+    )
+
+
+@pytest.mark.parametrize(("capability", "has_it"), [((7, 5), False), ((8, 0), True)])
+def test_tf32_wants_a_gpu_that_has_it(monkeypatch, capability, has_it):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    wanted = nullcontext() if has_it else pytest.raises(ConfigError, match="on a Tesla T4, which")
+
+    with wanted:
+        check_precision(tiny_config(training={"precision": "tf32"}), "cuda")
+
+
 @pytest.mark.parametrize(("freeze", "calendar"), [(0, False), (1, True), (2, False), (-1, True)])
 def test_the_t5_stands_still_until_it_is_freed_whole_and_then_learns(freeze, calendar):
     config = tiny_config(calendar=calendar, transfer_learning={"freeze_lm_epochs": freeze})
@@ -372,3 +437,18 @@ def test_going_on_from_a_checkpoint_gives_the_same_rows_to_the_last_bit(
 
     assert without_times(rest) == without_times(whole)[done + 1 :]
     assert equal(module.model.state_dict(), resumed.model.state_dict())
+
+
+def test_a_gpu_s_random_state_goes_to_the_gpu_although_the_module_is_not_there_yet(monkeypatch):
+    config, taken = tiny_config(), []
+    module, gpu = tiny_module(config), torch.device("cuda", 0)
+    strategy = SimpleNamespace(root_device=gpu)
+    monkeypatch.setattr(Stage1Module, "trainer", SimpleNamespace(strategy=strategy))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda *state: taken.append(state))
+    monkeypatch.setattr(torch, "set_rng_state", lambda state: None)
+    state = torch.arange(16, dtype=torch.uint8)
+    record = {"fingerprints": module.fingerprints, "rng": state, "accumulation": 1}
+
+    module.on_load_checkpoint({CHECKPOINT_KEY: record | {"cuda_rng": state}})
+
+    assert [(kept.tolist(), device) for kept, device in taken] == [(list(range(16)), gpu)]

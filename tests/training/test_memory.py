@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from compared_by_hand import huber_by_hand
-from tiny_training import tiny_batch, tiny_config
+from tiny_training import tiny_batch, tiny_config, tiny_fit
 
 from stage1.base.errors import TrialError
 from stage1.model.losses import reconstruction_loss
@@ -27,20 +27,21 @@ from stage1.training.memory import (
     split,
 )
 
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="peaks are reset through /proc")
 
 
 @on_linux
 def test_the_peak_rises_with_memory_that_is_used_and_starts_anew_after_a_reset():
     gc.collect()
-    reset_peaks()
+    reset_peaks(CPU)
     before = peak_rss_mb()
     block = np.ones(64 * 2**20 // 8)
     used = peak_rss_mb()
     del block
     kept = peak_rss_mb()
 
-    reset_peaks()
+    reset_peaks(CPU)
 
     assert used - before == pytest.approx(64, abs=8)
     assert kept == pytest.approx(used, abs=1)
@@ -53,7 +54,7 @@ def test_without_proc_the_peak_is_the_whole_process_s_and_free_memory_unknown(
     for name in ("_PROCESS", "_MACHINE"):
         monkeypatch.setattr(memory, name, tmp_path / "none")
 
-    reset_peaks()
+    reset_peaks(CPU)
 
     kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert peak_rss_mb() == pytest.approx(kibibytes / 1024, rel=0.01)
@@ -69,23 +70,30 @@ def test_the_memory_that_can_be_taken_is_what_the_system_says():
     assert available_mb() == pytest.approx(int(free.split()[1]) / 1024, rel=0.2)
 
 
-def test_without_a_gpu_there_is_no_video_memory(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+def test_a_training_on_the_cpu_asks_a_gpu_nothing_and_reports_no_video_memory(monkeypatch):
+    def asked(*_, **__):
+        raise AssertionError("a GPU was asked")
 
-    assert peak_vram_mb() is None
+    for name in ("_lazy_init", "reset_peak_memory_stats", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, asked)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+    rows, _ = tiny_fit(tiny_config(training={"epochs": 1}), accelerator="cpu")
+
+    assert [row["peak_vram_mb"] for row in rows] == [None, None]
 
 
 @pytest.mark.gpu
 def test_the_peak_of_video_memory_is_that_since_the_reset():
-    reset_peaks()
+    reset_peaks(GPU)
     before = torch.cuda.memory_allocated() / 2**20
 
     block = torch.ones(16 * 2**20 // 4, device="cuda")
     del block
 
-    assert peak_vram_mb() - before == pytest.approx(16, abs=1)
-    reset_peaks()
-    assert peak_vram_mb() == pytest.approx(before, abs=1)
+    assert peak_vram_mb(GPU) - before == pytest.approx(16, abs=1)
+    reset_peaks(GPU)
+    assert peak_vram_mb(GPU) == pytest.approx(before, abs=1)
 
 
 # Work in parts ----------------------------------------------------------------------------------
@@ -113,9 +121,17 @@ def error_of(work):
         pytest.param(torch.OutOfMemoryError(NO_MEMORY, 3), id="with more than its text"),
         pytest.param(torch.OutOfMemoryError(), id="without a text"),
         pytest.param(torch.AcceleratorError("CUDA error: out of memory"), id="of the driver"),
-        pytest.param(
-            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"),
-            id="of a library on the GPU",
+        *(
+            pytest.param(RuntimeError(text), id=text)
+            for text in (
+                "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+                "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+                "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+                "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
+                "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+                "cuFFT error: CUFFT_ALLOC_FAILED",
+                "HIP out of memory. Tried to allocate 2.00 GiB.",
+            )
         ),
         pytest.param(error_of(lambda: torch.empty(2**50)), id="of the CPU, a real one"),
     ],
@@ -129,6 +145,7 @@ def test_errors_for_want_of_memory_are_known(error):
     [
         pytest.param(error_of(lambda: torch.ones(2) @ torch.ones(3)), id="shapes, a real one"),
         pytest.param(RuntimeError("CUDA error: device-side assert triggered"), id="a GPU's"),
+        pytest.param(RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), id="cuDNN's"),
         pytest.param(ValueError("out of memory"), id="a ValueError"),
         pytest.param(KeyboardInterrupt(), id="Ctrl-C"),
     ],

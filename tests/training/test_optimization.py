@@ -65,9 +65,10 @@ def test_every_parameter_is_in_one_group_and_of_the_t5_only_matrices_decay(kind)
 
 
 @pytest.mark.parametrize(
-    ("precision", "fused"), [("32-true", True), ("bf16-mixed", False), ("16-mixed", False)]
+    ("precision", "fused"),
+    [("32-true", True), ("tf32", True), ("bf16-mixed", True), ("16-mixed", False)],
 )
-def test_adamw_has_the_configured_numbers_and_is_fused_where_lightning_can_clip(precision, fused):
+def test_adamw_has_the_configured_numbers_and_is_fused_unless_losses_are_scaled(precision, fused):
     config = config_of(precision=precision, **{"optimizer.beta1": 0.8, "optimizer.beta2": 0.9})
 
     optimizer = build_optimizer(tiny_model(config), config)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import T5Config
-from transformers.models.t5.modeling_t5 import T5Stack
+from transformers.models.t5.modeling_t5 import T5LayerNorm, T5Stack
 
 from stage1.base.errors import ConfigError
 from stage1.config import Initialization
@@ -80,8 +80,9 @@ def t5_stack(
 ) -> T5Stack:
     """An encoder with weights as `transformers` draws them from the global generator.
 
-    SDPA attention, no token table. T5 1.1's `gelu_new` is computed by torch's fused kernel of the
-    same function. Under `torch.device("meta")` it costs no memory and counts parameters.
+    SDPA attention, no token table. T5 1.1's `gelu_new` and the norms are computed by torch's fused
+    kernels of the same functions, under the same names of weights. Under `torch.device("meta")` it
+    costs no memory and counts parameters.
 
     Args:
         config: As `encoder_config` or a `LanguageModel` gives it.
@@ -104,6 +105,12 @@ def t5_stack(
         )
     )
     stack.embed_tokens = nn.Identity()
+    for module in list(stack.modules()):
+        for name, norm in module.named_children():
+            if isinstance(norm, T5LayerNorm):  # six kernels on a GPU, and thirteen backward
+                fused = nn.RMSNorm(norm.weight.shape, config["layer_norm_epsilon"], device="meta")
+                fused.weight = norm.weight
+                setattr(module, name, fused)
     return stack
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.functional import rms_norm
 from torch.utils.checkpoint import checkpoint
 from transformers.models.t5.modeling_t5 import T5Stack
 
@@ -73,8 +73,7 @@ def scale_tokens(
     A T5 adds what its blocks compute to the tokens that enter, so their size decides how much its
     weights can say: it has to be the size the weights were trained with. Source: ours.
     """
-    mean_square = tokens.float().square().mean(dim=-1, keepdim=True)
-    return tokens * (scale * torch.rsqrt(mean_square + EPSILON))
+    return scale * rms_norm(tokens.float(), tokens.shape[-1:], eps=EPSILON)
 
 
 class T5TimeSeriesAdapter(nn.Module):

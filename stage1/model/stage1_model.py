@@ -110,6 +110,8 @@ class Stage1Model(nn.Module):
                 checkpointing=config.training.gradient_checkpointing,
             )
         else:
+            if config.training.gradient_checkpointing:
+                t5.activation_checkpointing_enable({"use_reentrant": False})
             self.encoder = T5TimeSeriesAdapter(t5, shape, input_scale=input_scale)
         self.bottleneck: nn.Module = nn.Identity()
         if model.bottleneck_stride > 1:
@@ -137,6 +139,12 @@ class Stage1Model(nn.Module):
         encoded = encode_bars(self.stem, self.encoder, features, hidden, real)
         decoded: Tensor = self.decoder(self.bottleneck(encoded))
         return decoded.float()
+
+    def let_t5_learn(self, learns: bool) -> None:
+        """Free or freeze the T5, whole; a model without one is left as it is."""
+        for name, parameter in self.named_parameters():
+            if name.startswith(T5_PREFIX):
+                parameter.requires_grad_(learns)
 
 
 def encode_bars(
@@ -212,8 +220,6 @@ def build_model(config: Config, language_model: LanguageModel | None) -> Built:
             n_pretrained_blocks=transfer.n_pretrained_blocks,
             dropout=config.model.dropout,
         )
-        if config.training.gradient_checkpointing:
-            t5.activation_checkpointing_enable({"use_reentrant": False})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(integer_seed(Stream.HEAD, config.training.seed))
         model = Stage1Model(config, t5=t5, input_scale=shape.input_scale if shape else 1.0)
@@ -312,23 +318,33 @@ def _head_sha256(model: Stage1Model) -> str:
     return digest.hexdigest()
 
 
-def parameter_counts(config: Config) -> dict[str, int]:
-    """Parameters of a configuration by part of the model, without weights, data or memory.
+def with_some_channel(config: Config) -> Config:
+    """The configuration; a series whose channels are null counts as one with a single channel."""
+    if config.data.kind == "series" and config.data.channels is None:
+        return with_values(config, {"data.channels": ["channel"]})
+    return config
+
+
+def model_on_paper(config: Config) -> Stage1Model:
+    """The model of a configuration on the meta device: shapes, but no weights, data or memory.
 
     Args:
         config: Its language model's dimensions come from its folder or the table of public sizes.
-            A series whose channels are null counts as one with a single channel.
 
     Raises:
         ModelError: The language model's dimensions are not known.
     """
-    if config.data.kind == "series" and config.data.channels is None:
-        config = with_values(config, {"data.channels": ["channel"]})
     with torch.device("meta"):
         t5 = None
         if config.language_model_name is not None:
-            t5 = t5_stack(encoder_config(config.language_model_name))
-        model = Stage1Model(config, t5=t5, input_scale=1.0)
+            dimensions = encoder_config(config.language_model_name)
+            t5 = t5_stack(dimensions, dropout=config.model.dropout)
+        return Stage1Model(config, t5=t5, input_scale=1.0)
+
+
+def parameter_counts(config: Config) -> dict[str, int]:
+    """Parameters of a configuration by part of the model; argument, errors: `model_on_paper`."""
+    model = model_on_paper(with_some_channel(config))
     counts: dict[str, int] = {}
     for name, parameter in model.named_parameters():
         part = _part(name)

@@ -115,7 +115,7 @@ class _Attempts:
         self._precision = trainer.precision_plugin
         self._config, self._windows = config, windows
         self._module = Stage1Module(config, windows, build_model(config, language_model))
-        self._module.let_t5_learn(config.transfer_learning.freeze_lm_epochs >= 0)
+        self._module.model.let_t5_learn(config.transfer_learning.freeze_lm_epochs >= 0)
         self._module.to(self.device)
         learning = [one for one in self._module.parameters() if one.requires_grad]
         self._adamw = [torch.ones_like(one) for one in learning for _ in range(2)]

@@ -25,7 +25,7 @@ from stage1.model.metrics import (
     evaluate_baselines,
     interpolated,
 )
-from stage1.model.stage1_model import T5_PREFIX, Built
+from stage1.model.stage1_model import Built
 from stage1.training.checkpoint import CHECKPOINT_KEY, new_record
 from stage1.training.memory import BatchGuard, Warn, log_warning, shares
 from stage1.training.optimization import build_optimizer, build_schedule
@@ -121,14 +121,8 @@ class Stage1Module(lightning.LightningModule):
         for name, array in arrays.items():
             self.fingerprints[name] = chained_sha256(self.fingerprints[name] or "", array)
         freeze = self.config.transfer_learning.freeze_lm_epochs
-        self.let_t5_learn(freeze >= 0 and self.current_epoch >= freeze)
+        self.model.let_t5_learn(freeze >= 0 and self.current_epoch >= freeze)
         self._losses = []
-
-    def let_t5_learn(self, learns: bool) -> None:
-        """Free or freeze the T5, whole; a model without one is left as it is."""
-        for name, parameter in self.model.named_parameters():
-            if name.startswith(T5_PREFIX):
-                parameter.requires_grad_(learns)
 
     def decode(self, batch: Batch) -> Float[Tensor, "batch timeframe time channel"]:
         """All bars of a batch."""

@@ -1,14 +1,27 @@
-"""Short trainings, timed: what a trial takes, and the T5 against the vanilla encoder."""
+"""What a trial takes: short trainings, timed, the T5 against the vanilla encoder; a step counted.
+
+Timings need weights, data and the machine in question. `count_step` needs a configuration alone.
+"""
 
 from __future__ import annotations
 
 import gc
 import time
+from functools import partial
 from typing import Any, NamedTuple
 
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
 from stage1.config import Config, with_values
-from stage1.data.batches import MarketWindows
+from stage1.data.batches import Batch, MarketWindows
+from stage1.data.features import kind_of
 from stage1.language_models.resolver import LanguageModel
+from stage1.model.losses import total_loss
+from stage1.model.stage1_model import model_on_paper, with_some_channel
 from stage1.run.columns import PRETRAINED, VANILLA
 from stage1.training.fit import EpochRow, StepClock, fit
 
@@ -205,3 +218,117 @@ def time_steps(
     (row,) = rows
     steps, seconds = sum(clock.steps[1:]), sum(clock.seconds[1:])
     return StepTiming(steps, seconds, row["peak_rss_mb"], row["peak_vram_mb"])
+
+
+class StepCount(NamedTuple):
+    """What a GPU does in a training step, as far as the configuration says it."""
+
+    flops: int
+    """Of matrix products, attention and convolutions; a multiplication and an addition are two."""
+    kernels: int
+    """Started one after another: the operations on tensors, views left out."""
+    saved_bytes: int
+    """Of memory from the forward pass until the backward pass needs it, weights left out."""
+
+
+def count_step(config: Config, *, windows: int | None = None) -> StepCount:
+    """Count forward pass and backward pass of a batch, in float32, on the meta device.
+
+    Needs no weights, data, memory or GPU. A norm of the T5 counts as on a GPU, where it is one
+    kernel and two backward; attention counts in its parts, of which a GPU makes fewer kernels.
+    Clipping and the optimiser are left out: they are a few kernels per parameter group that read
+    and write all parameters. The T5 learns, unless it never does.
+
+    Args:
+        config: Of any size; its language model's dimensions come from its folder or the table of
+            public sizes.
+        windows: Of the batch; None = `training.batch_size`, which then must be a number.
+
+    Raises:
+        ModelError: The language model's dimensions are not known.
+        ValueError: The batch size is still `auto`.
+
+    Source:
+        Ours.
+    """
+    config = with_some_channel(config)
+    model = model_on_paper(config).train()
+    if config.transfer_learning.freeze_lm_epochs < 0:
+        model.let_t5_learn(False)
+    for norm in model.modules():
+        if isinstance(norm, torch.nn.RMSNorm):
+            norm.forward = partial(_one_kernel, norm.weight)  # type: ignore[method-assign]
+    batch = _batch_on_paper(config, windows or config.training.windows_per_step)
+    real = batch.real if config.model.async_sampler else None
+    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    saved: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage._cdata] = storage.nbytes()
+        return tensor
+
+    flops, kernels = FlopCounterMode(display=False), _Kernels()
+    with flops, kernels, saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = total_loss(model(batch.features, batch.hidden, real), batch, config)
+        loss.backward()
+    beside_weights = sum(size for key, size in saved.items() if key not in weights)
+    return StepCount(flops.get_total_flops(), kernels.count, beside_weights)
+
+
+def _batch_on_paper(config: Config, windows: int) -> Batch:
+    """Shapes of a training batch, on the meta device."""
+    data, kind = config.data, kind_of(config.data)
+    rows = (windows, len(data.timeframes))
+    scales = rows if kind.one_scale else (*rows, len(kind.channels))
+
+    def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.empty(shape, dtype=dtype, device="meta")
+
+    bars = (*rows, data.seq_len)
+    flags = [empty(*bars, dtype=torch.bool) for _ in ("hidden", "scored", "real")]
+    return Batch(
+        features=empty(*bars, kind.features),
+        hidden=flags[0],
+        scored=flags[1],
+        targets=empty(*bars, len(kind.channels)),
+        center=empty(*scales, dtype=torch.float64),
+        scale=empty(*scales, dtype=torch.float64),
+        open_time=empty(*bars, dtype=torch.int64),
+        real=flags[2],
+    )
+
+
+class _Kernels(TorchDispatchMode):
+    """Counts the operations that do something with a tensor's values."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        returns = [one.alias_info for one in func._schema.returns]
+        is_view = any(alias is not None and not alias.is_write for alias in returns)
+        allocates = func.overloadpacket.__name__ in ("_unsafe_view", "empty", "empty_like")
+        self.count += not (is_view or allocates)
+        return func(*args, **(kwargs or {}))
+
+
+class _OneKernel(torch.autograd.Function):
+    """Stands for a norm: a kernel, and backward one each for its weight and its input."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, values: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, values)
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
+        return tuple(one.clone() for one in ctx.saved_tensors)
+
+
+def _one_kernel(weight: Tensor, values: Tensor) -> Tensor:
+    result: Tensor = _OneKernel.apply(weight, values)  # type: ignore[no-untyped-call]
+    return result

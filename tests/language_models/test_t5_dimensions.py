@@ -187,7 +187,7 @@ def test_the_smallest_buckets_and_distances_that_pass_can_be_computed_with(
 def test_an_epsilon_that_is_an_integer_is_the_float_that_transformers_takes(tmp_path):
     config = encoder_config(str(write_config(tmp_path, layer_norm_epsilon=1)))
 
-    assert t5_stack(config).final_layer_norm.variance_epsilon == 1.0
+    assert t5_stack(config).final_layer_norm.eps == 1.0
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "null", b"\xff\xfe", "[" * 100_000])

@@ -3,11 +3,13 @@ import math
 import pytest
 from tiny_training import tiny_config, tiny_language_model, tiny_windows
 
+from stage1.config import Config, with_values
 from stage1.language_models.t5_dimensions import PUBLIC_CONFIGS
 from stage1.training import timing
 from stage1.training.timing import (
     StepTiming,
     TrialTiming,
+    count_step,
     is_single_threaded,
     time_rounds,
     time_steps,
@@ -157,3 +159,39 @@ def test_a_timing_counts_the_steps_after_those_that_warm_up():
     assert timed.steps == 10
     assert timed.seconds > 0
     assert math.isfinite(timed.peak_rss_mb)
+
+
+def t5_of(size, **changes):
+    """Six timeframes of 64 bars, patches of 8, 64 windows: 3,072 tokens."""
+    return with_values(Config(), {"transfer_learning.lm_name_or_path": size} | changes)
+
+
+@pytest.mark.parametrize(
+    ("size", "with_norms_in_parts"), [("t5-small", 653), ("t5-base", 1193), ("t5-large", 2273)]
+)
+def test_a_step_on_the_meta_device_counts_what_a_real_size_computes(size, with_norms_in_parts):
+    t5 = PUBLIC_CONFIGS[f"google-t5/{size}"]
+    width, tokens = t5["d_model"], 3072
+    inner = t5["num_heads"] * t5["d_kv"]
+    weights = 4 * width * inner + 2 * width * t5["d_ff"]
+    forward = tokens * t5["num_layers"] * 2 * (weights + 2 * 8 * inner)  # each looks at 8 tokens
+
+    step = count_step(t5_of(size))
+
+    # Backward each product is two; projections and decoders come on top.
+    assert 3 * forward < step.flops < 1.03 * 3 * forward
+    assert step.kernels < 0.7 * with_norms_in_parts
+
+
+def test_what_is_counted_on_the_meta_device_follows_the_configuration():
+    whole = count_step(t5_of("t5-small"))
+    half = count_step(t5_of("t5-small"), windows=32)
+    again = count_step(t5_of("t5-small", **{"training.gradient_checkpointing": True}))
+    frozen = count_step(t5_of("t5-small", **{"transfer_learning.freeze_lm_epochs": -1}))
+
+    assert half.flops == whole.flops / 2
+    assert half.kernels == whole.kernels
+    assert half.saved_bytes == pytest.approx(whole.saved_bytes / 2, rel=1e-3)
+    assert again.flops / whole.flops == pytest.approx(4 / 3, rel=0.1)
+    assert again.saved_bytes < whole.saved_bytes / 4
+    assert frozen.flops / whole.flops == pytest.approx(2 / 3, rel=0.1)

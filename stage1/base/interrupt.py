@@ -91,11 +91,20 @@ class Interrupt:
 def exit_on_sigterm() -> Iterator[None]:
     """Have SIGTERM raise SystemExit(143) while the block lasts, so that what is open is tidied up.
 
-    Main thread only.
+    Also where a library that waits makes another status of it, as Ray does. Main thread only.
     """
-    before = signal.signal(signal.SIGTERM, _exit)
+    asked = False
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        raise SystemExit(EXIT_TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, leave)
     try:
         yield
+    except SystemExit as ended:
+        raise SystemExit(EXIT_TERMINATED if asked else ended.code) from None
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -115,7 +124,3 @@ def keep_sigterm_handler() -> Iterator[None]:
     finally:
         if signal.getsignal(signal.SIGTERM) is not before:
             signal.signal(signal.SIGTERM, before)
-
-
-def _exit(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(EXIT_TERMINATED)

@@ -99,6 +99,21 @@ def test_sigterm_tidies_up_also_after_somebody_else_had_taken_it_over(keeper):
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_a_library_that_waits_does_not_choose_the_status_of_sigterm():
+    def wait():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except SystemExit:
+            sys.exit(1)  # as ray.get does
+
+    with pytest.raises(SystemExit) as ended, exit_on_sigterm():
+        wait()
+    with pytest.raises(SystemExit) as left, exit_on_sigterm():
+        sys.exit(3)
+
+    assert (ended.value.code, left.value.code) == (143, 3)
+
+
 def test_who_has_taken_sigterm_over_does_not_choose_the_status():
     with pytest.raises(SystemExit) as ended, keep_sigterm_handler():
         sys.exit(signal.SIGTERM)

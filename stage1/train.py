@@ -55,10 +55,9 @@ def train(
     assert path is not None  # _loaded has refused it
     folder = out or Path("runs") / "train" / path.stem
     if not (resume or fast_dev_run) and folder.exists():
-        raise ResultsError(
-            f"{folder}: must not exist yet; go on with --resume {folder / LAST_CHECKPOINT}, or "
-            "give another --out"
-        )
+        last = folder / LAST_CHECKPOINT
+        advice = f"go on with --resume {last}" if last.exists() else "remove it: it has no state"
+        raise ResultsError(f"{folder}: must not exist yet; {advice}, or give another --out")
     # torch takes seconds to import: a mistake in the configuration should not have to wait for it.
     from stage1.training.evaluation import ReconstructionPicture
     from stage1.training.session import run_training

@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import sys
@@ -12,6 +13,7 @@ import yaml
 from command_line import ROOT, python
 from rich.console import Console
 from small_checkpoint import write_market
+from small_disk import on_a_small_disk
 from synthetic_series import series_config
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_training import tiny_config
@@ -233,6 +235,104 @@ def test_an_interrupted_training_goes_on_to_the_weights_of_an_undisturbed_one(
     one, other = (state_in(path)["state_dict"] for path in (finished.checkpoint, out / "last.ckpt"))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_state_takes_the_place_of_the_one_before_once_it_is_whole(
+    run, small, tmp_path, finished, monkeypatch
+):
+    save, last, seen = torch.save, tmp_path / "out" / "last.ckpt", []
+
+    def out_of_room(content, file):
+        if content["epoch"] == 0:
+            save(content, file)
+            return
+        file.write(bytes(1000))
+        seen.append(state_in(last)["epoch"])  # what a process that is killed here leaves
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", out_of_room)
+        status, printed, errors = run(small(), "--out", last.parent)
+    advice = next(line for line in printed.splitlines() if line.startswith("Stopped"))
+    resumed = run(*advice.partition("stage1.train ")[2].split())
+
+    assert (status, seen) == (2, [0])
+    assert "No space left on device; make room" in errors
+    assert resumed[0] == 0
+    one, other = (state_in(path)["state_dict"] for path in (finished.checkpoint, last))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert sorted(path.name for path in last.parent.iterdir()) == [
+        *("config.yaml", "last.ckpt", "tensorboard")
+    ]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left")])
+def test_a_training_that_stops_before_its_first_state_can_be_begun_again(
+    run, small, tmp_path, monkeypatch, error
+):
+    def fail(*arguments):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", fail)
+        first = run(small(), "--out", tmp_path / "out", "--max-epochs", 1)
+    again = run(small(), "--out", tmp_path / "out", "--max-epochs", 1)
+
+    assert (first[0], again[0]) == (130 if isinstance(error, KeyboardInterrupt) else 2, 0)
+
+
+FULL_DISK = """
+import contextlib, io, os, random, shutil, sys
+from pathlib import Path
+import torch
+from stage1.base.terminal import run_command
+from stage1.train import train
+
+disk, config = Path(sys.argv[1]), sys.argv[2]
+out, ballast = disk / "out", disk / "ballast"
+last = out / "last.ckpt"
+
+def call(*words):
+    sys.argv = ["stage1.train", *map(str, words)]
+    printed, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
+        try:
+            run_command(train)
+        except SystemExit as end:
+            return end.code, printed.getvalue(), errors.getvalue()
+
+def free():
+    there = os.statvfs(disk)
+    return there.f_bavail * there.f_frsize
+
+def weights():
+    return torch.load(last, weights_only=True)["state_dict"]
+
+room = free()
+assert call(config, "--out", out)[0] == 0
+whole, taken = weights(), room - free() + last.stat().st_size
+draw = random.Random(0)
+for moment in range(10):
+    shutil.rmtree(out)
+    ballast.write_bytes(bytes(max(free() - draw.randrange(taken), 0)))
+    status, printed, errors = call(config, "--out", out)
+    assert status == 2 and "No space left on device; make room" in errors, (status, errors)
+    assert "Traceback" not in errors, errors
+    ballast.unlink()
+    advice = printed.partition("stage1.train ")[2].splitlines()
+    status, _, errors = call(*(advice[0].split() if advice else (config, "--out", out)))
+    assert status == 0, errors
+    assert all(torch.equal(whole[name], tensor) for name, tensor in weights().items())
+    print("gone on" if advice else "begun again")
+"""
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_at_any_moment_costs_a_training_no_more_than_an_epoch(small, tmp_path):
+    ends = on_a_small_disk(FULL_DISK, tmp_path / "disk", small(), megabytes=20).splitlines()
+
+    assert len(ends) == 10
+    assert set(ends) == {"gone on", "begun again"}
 
 
 def test_what_a_training_writes_names_its_bars_and_they_are_used_without_being_said_again(

@@ -9,6 +9,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from stage1.base.errors import ResultsError
 from stage1.base.files import system_faults
@@ -42,6 +43,17 @@ def load_checkpoint(path: Path, *, made_by: str) -> dict[str, Any]:
         ) from None
     if not isinstance(content, dict):
         raise ResultsError(f"{path}: must be a checkpoint of {made_by}, got other content")
+    return content
+
+
+def copied(content: Any) -> Any:
+    """A state as it is now, in the memory of the CPU, while its training goes on."""
+    if isinstance(content, Tensor):
+        return content.detach().to("cpu", copy=True)
+    if isinstance(content, dict):
+        return {key: copied(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return type(content)(map(copied, content))
     return content
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -65,7 +66,7 @@ def run_app(app: typer.Typer) -> NoReturn:
         SystemExit: Always; with 0 where all went well.
     """
     try:
-        with _log_on_stderr():
+        with _log_on_stderr(), _quiet_threads():
             status = app(standalone_mode=False)
     except (Stage1Error, TyperException) as error:
         print(f"error: {_message(error)}", file=sys.stderr)
@@ -100,6 +101,25 @@ def _log_on_stderr() -> Iterator[None]:
         log.removeHandler(lines)
         log.setLevel(level)
         log.propagate = propagate
+
+
+@contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """Print no traceback of a thread that could not write, such as TensorBoard's on a full disk.
+
+    Whoever waits for the thread raises its error again.
+    """
+    before = threading.excepthook
+
+    def hook(arguments: threading.ExceptHookArgs) -> None:
+        if not issubclass(arguments.exc_type, OSError):
+            before(arguments)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 class _Lines(logging.Handler):

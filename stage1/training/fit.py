@@ -14,10 +14,12 @@ from typing import Any
 import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
-from stage1.base.checkpoints import load_checkpoint
+from stage1.base.checkpoints import load_checkpoint, save_checkpoint
 from stage1.base.errors import ConfigError, ResultsError
+from stage1.base.files import atomic_path
 from stage1.base.metric_table import BLOCKS
 from stage1.base.seeds import Stream, integer_seed
 from stage1.config import Config
@@ -172,6 +174,20 @@ def _with_blocks(row: EpochRow, convert: Callable[[Any], Any]) -> EpochRow:
     return row | {BLOCKS: convert(row[BLOCKS])} if BLOCKS in row else row
 
 
+class WholeFiles(TorchCheckpointIO):
+    """Writes a state beside the one before it, which stays until the new one is whole.
+
+    Lightning would make a copy in memory, write that to another disk perhaps, and move it.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write a state. Called by Lightning."""
+        with atomic_path(Path(path)) as file:
+            save_checkpoint(checkpoint, file)
+
+
 def rows_of_checkpoint(checkpoint: Path) -> list[EpochRow]:
     """The rows of all epochs up to a checkpoint of `fit`, as they were reported.
 
@@ -273,6 +289,7 @@ def lean_trainer(
         "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
+        "plugins": [WholeFiles()],
     }
     options = lean | options
     if options["precision"] == lean["precision"]:

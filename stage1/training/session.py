@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
 from stage1.base.errors import ResultsError, TrialError
-from stage1.base.files import must_be_writable, write_text
+from stage1.base.files import must_be_writable, remove_leftovers, write_text
 from stage1.base.terminal import print_plain
 from stage1.config import Config, config_yaml, with_values
 from stage1.config.data import DATA_KEYS
@@ -75,8 +76,10 @@ def run_training(
 
     all_callbacks: list[Callback] = [RichProgressBar()] if console.is_terminal else []
     options: dict[str, Any] = {"fast_dev_run": fast_dev_run}
+    is_new = not folder.exists()
     if not fast_dev_run:
         with must_be_writable(folder):
+            remove_leftovers(folder / LAST_CHECKPOINT)  # of a process that was killed
             write_text(folder / CONFIG_COPY, config_yaml(config))
         checkpoints = ModelCheckpoint(
             folder,
@@ -105,7 +108,9 @@ def run_training(
                 enable_progress_bar=console.is_terminal,
                 **options,
             )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ResultsError):
+        if is_new and not (folder / LAST_CHECKPOINT).exists():
+            shutil.rmtree(folder, ignore_errors=True)  # the same command can begin again
         _print_how_to_resume(console, folder)
         raise
     if not fast_dev_run:

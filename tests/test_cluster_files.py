@@ -226,6 +226,23 @@ def test_every_node_for_trials_holds_a_whole_number_of_them():
         assert trials == int(trials) == int(gpus) / RESOURCES["gpus"]
 
 
+def test_the_nodes_that_the_manifest_names_hold_its_pods_and_let_them_in():
+    has = {"g5.xlarge": (4, 16), "g5.2xlarge": (8, 32)}  # vCPU and GiB, by AWS's table
+    text = (CLUSTER / "kuberay.yaml").read_text(encoding="utf-8")
+    (node,) = re.findall(r"instance-type: ([\w.]+)", text)
+    (pod,) = (group["template"]["spec"] for group in WORKERS)
+    asked = pod["containers"][0]["resources"]["requests"]
+
+    cpus, gibibytes = has[node]
+
+    assert int(asked["cpu"]) < cpus
+    assert int(asked["memory"].removesuffix("Gi")) < gibibytes - 1
+    # What clouds keep other pods off their GPUs with.
+    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in (
+        pod["tolerations"]
+    )
+
+
 def test_no_trial_runs_on_a_head_and_a_study_finds_a_node_when_it_starts():
     nodes = launcher("autoscaler.yaml")["available_node_types"]
     heads = [HEAD["rayStartParams"], *(options_of(start_commands(name)[0]) for name in LAUNCHERS)]

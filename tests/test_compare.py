@@ -61,6 +61,21 @@ PAGE = OUT.path / "experiment_t5_vs_random.md"
 # --- before the first training ---
 
 
+def test_arithmetic_that_this_machine_does_not_have_is_told_before_anything_is_written(
+    call, folder, monkeypatch
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (folder / "t5.yaml").write_text(CONFIG.replace("epochs: 2", "epochs: 2, precision: 16-mixed"))
+
+    status, out, err = call(*SMALL)
+
+    assert (status, out) == (2, "")
+    assert err.startswith(
+        "error: t5: training.precision: must be 32-true or bf16-mixed where no CUDA"
+    )
+    assert not Path("runs").exists()
+
+
 def test_check_is_one_line_and_leaves_nothing(call, folder):
     status, out, err = call(*SMALL, "--check")
 

@@ -138,7 +138,8 @@ def test_where_a_trial_wants_a_gpu_and_there_is_none_nothing_is_timed(
 
 
 @pytest.mark.parametrize(
-    ("gpus_each", "per_gpu", "workers"), [(1, "1.0 GB per GPU.", 2), (0.5, "2 trials", 4)]
+    ("gpus_each", "per_gpu", "workers"),
+    [(1, "1.0 GB per GPU.", 2), (0.5, "2 trials", 4), (0.7, "1.0 GB per GPU.", 2)],
 )
 def test_gpus_limit_the_trials_at_once_and_their_memory_is_told(
     call, folder, simulated, monkeypatch, gpus_each, per_gpu, workers

@@ -93,7 +93,7 @@ class TrainingConfig(Section):
             return None
         return (
             "must be 32-true or bf16-mixed where no CUDA GPU trains, got "
-            f"{self.precision}; set one of them, or train on a GPU"
+            f"{self.precision}; set one of them, or give the training a GPU"
         )
 
     @property

@@ -49,7 +49,7 @@ from stage1.pages.comparison_summary import (
     spread_of,
     summarize,
 )
-from stage1.pages.numbers import UNDEFINED, number, ratio
+from stage1.pages.numbers import SAMENESS, UNDEFINED, number, ratio
 from stage1.pages.page import save_page, save_picture, screen_table, show_cautions
 from stage1.run.columns import COMPLETED, DIVERGED, FAILED
 from stage1.run.comparison_record import CONFIG_FOLDER, differing_keys, leaves
@@ -338,7 +338,10 @@ def _settings_blocks(tables: ComparisonTables) -> list[Block]:
         *blocks,
         paragraph(f"Language models: {models or 'none'}. Packages: {packages}.", note=True),
         Heading("How to reproduce"),
-        paragraph("The same on the same machine, to the last bit of every score:"),
+        paragraph(
+            f"The same on the same machine, {SAMENESS[record.machine.gpu is not None]} of every "
+            "score:"
+        ),
         Commands([again_command(tables)]),
     ]
 

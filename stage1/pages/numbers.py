@@ -11,6 +11,8 @@ import pandas as pd
 from stage1.claims.catalogue import Unit
 from stage1.claims.claim import MOST_TOLD, Claim
 
+SAMENESS = {False: "to the last bit", True: "up to the last digits"}
+"""How far the same training gives the same numbers again, by whether a GPU computes them."""
 UNDEFINED = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
 _INFINITY = "\N{INFINITY}"

@@ -14,7 +14,7 @@ from stage1.base.errors import ResultsError
 from stage1.base.text import shell_line
 from stage1.claims.scores import RunTables
 from stage1.pages.blocks import Block, Code, Commands, Heading, Inline, Strong, Table, paragraph
-from stage1.pages.numbers import UNDEFINED, moment, number
+from stage1.pages.numbers import SAMENESS, UNDEFINED, moment, number
 from stage1.run.folder import RunFolder
 from stage1.run.summary import (
     EXPORT_TARGET,
@@ -147,6 +147,7 @@ def reproduction_blocks(tables: RunTables) -> list[Block]:
     space = tables.space
     options = {"seed": space.seed, "trials": space.search.trials, "data_dir": space.data.data_dir}
     again = shell_line("tune", "SPACE.yaml", **options, out="again")
+    on_gpu = bool((tables.trials["peak_vram_mb"] > 0).any())
     return [
         Heading("How to reproduce"),
         paragraph(
@@ -157,7 +158,7 @@ def reproduction_blocks(tables: RunTables) -> list[Block]:
         Commands([shell_line("report", tables.run.path), again]),
         paragraph(
             "On the same machine with the same packages a trial of the design gives the same "
-            "numbers to the last bit. The search depends on the order in which its trials end.",
+            f"numbers {SAMENESS[on_gpu]}. The search depends on the order in which its trials end.",
             note=True,
         ),
     ]

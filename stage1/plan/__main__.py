@@ -158,7 +158,7 @@ def show_time_and_memory(
     models = {name: resolve(name) for name in language_model_names(study)}
     configs = design_configs(study)
     kinds = by_kind(configs)
-    accelerator = "gpu" if gpus else "cpu"
+    accelerator = "cuda" if gpus else "cpu"
     with console.status("") as status:
         timings = time_kinds(
             kinds,
@@ -185,7 +185,7 @@ def show_time_and_memory(
     _show_memory(console, timings, workers=at_once, shared=shared_bytes(bars, models))
     if gpus:
         largest = max(timing.peak_vram_mb or 0.0 for timing in timings.values())
-        per_gpu = max(min(int(1 / resources.gpus), at_once), 1)
+        per_gpu = min(resources.per_gpu, at_once)
         show_line(console, gpu_memory_text(largest, per_gpu=per_gpu))
 
 
@@ -198,7 +198,7 @@ def trials_at_once(resources: Resources, *, workers: int | None, gpus: int) -> i
         gpus: Of this machine; enough for one trial.
     """
     wanted = wanted_workers(resources, workers)
-    return min(wanted, int(gpus / resources.gpus)) if resources.gpus else wanted
+    return min(wanted, gpus * resources.per_gpu) if resources.gpus else wanted
 
 
 def _show_memory(console: Console, timings: Timings, *, workers: int, shared: int) -> None:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import torch
+
+from stage1.base.errors import ConfigError
 from stage1.base.text import plural
 from stage1.config import Config, with_values
 from stage1.config.data import BUNDLED
@@ -134,6 +137,9 @@ def load_comparison_inputs(
     data = {"data": config.data.model_dump(mode="json")}  # the same for all, and now complete
     configs = {arm: with_values(own, data) for arm, own in comparison.configs.items()}
     windows = MarketWindows.of(bars, config)
+    for arm, own in configs.items():
+        if fault := own.training.precision_fault(on_gpu=torch.cuda.is_available()):
+            raise ConfigError(f"{arm}: training.precision: {fault}")
     names = {name for own in configs.values() if (name := own.language_model_name) is not None}
     models = {name: resolve(name) for name in sorted(names)}
     check_models(configs.values(), models)

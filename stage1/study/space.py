@@ -221,8 +221,13 @@ class Resources(Section):
 
     cpus: float = Field(1, gt=0)
     """Cores."""
-    gpus: float = Field(0, ge=0)
-    """GPUs, or a share of one."""
+    gpus: float = Field(0, ge=0, le=1)
+    """1 = a GPU of its own; less = a share of one, and of its memory; 0 = none."""
+
+    @property
+    def per_gpu(self) -> int:
+        """Trials that share a GPU, at least 1; none of them ever spans two."""
+        return int(1 / self.gpus + 1e-9) if self.gpus else 1
 
 
 class Checkpoints(Section):

@@ -57,6 +57,7 @@ def check_space(space: Space, config: Config) -> tuple[Space, list[Fault]]:
         *_objective_faults(space, config),
         *_scheduler_faults(space),
         *_batch_size_faults(space, config),
+        *_precision_faults(space, config),
     ]
     return space.model_copy(update={"space": parameters}), faults
 
@@ -172,6 +173,27 @@ def _batch_size_faults(space: Space, config: Config) -> list[Fault]:
     if set_in_all or config.training.batch_size != "auto":
         return []
     return [(("base",), f"must set {key} to a number, since all trials share it, got auto")]
+
+
+def _precision_faults(space: Space, config: Config) -> list[Fault]:
+    """Whatever arithmetic trials may be asked for, their device must have it."""
+    key, searched = "training.precision", space.space.get("training.precision")
+    asked: list[tuple[tuple[str, ...], Any]] = [
+        (("arms", arm, key), values[key]) for arm, values in space.arms.items() if key in values
+    ]
+    if searched is None and len(asked) < len(space.arms):
+        asked.append((("base",), config.training.precision))
+    if isinstance(searched, ChoiceParameter):
+        asked += [(("space", key), option) for option in searched.options]
+    faults: list[Fault] = []
+    for keys, precision in asked:
+        training = config.training.model_copy(update={"precision": precision})
+        rule = training.precision_fault(on_gpu=space.resources.gpus > 0)
+        if rule is not None:
+            faults.append(
+                (keys, f"{'' if key in keys else f'{key} '}{rule}: resources: {{gpus: 1}}")
+            )
+    return faults
 
 
 def _arm_faults(space: Space, config: Config) -> list[Fault]:

@@ -142,6 +142,7 @@ class Loss(Enum):
     ERROR = "its training raised an error"
     DEATH = "its process or machine died"
     MEMORY = "its process was killed for memory"
+    SHARE = "the memory of the GPU that it shares did not suffice"
 
 
 MOST_DEATHS = 3
@@ -172,8 +173,9 @@ class RunningTrial:
     def goes_on(self, loss: Loss) -> bool:
         """Whether the trial is begun again after its process was lost, from its last state.
 
-        An error would come again. What died may have been unlucky. What was killed for memory is
-        given one more chance, with its batches in twice as many parts.
+        An error would come again. What died may have been unlucky, and so may what shares a GPU,
+        whose memory others take too. What was killed for memory is given one more chance, with its
+        batches in twice as many parts.
         """
         if loss == Loss.MEMORY:
             if self.parts > 1:
@@ -181,7 +183,7 @@ class RunningTrial:
             self.parts = 2 * int(self.curve[-1].get("accumulation", 1) if self.curve else 1)
             return True
         self.deaths += 1
-        return loss == Loss.DEATH and self.deaths < MOST_DEATHS
+        return loss in (Loss.DEATH, Loss.SHARE) and self.deaths < MOST_DEATHS
 
 
 class EndedTrial(NamedTuple):

@@ -31,6 +31,8 @@ _NO_MEMORY = re.compile(
     # CUDA's libraries, whose memory is not torch's: a neighbour on the GPU may have taken it
     "|_ALLOC_FAILED|_ALLOCATION_FAILED|(CUBLAS|CUDNN)_STATUS_NOT_INITIALIZED"
 )
+_CUDA_BYTES = 600 * 2**20
+"""Of a GPU's memory, in each process: the context, and what torch and its libraries load."""
 _CLEAR_PEAK = "5"  # proc(5): resets the peak resident set size
 _PROCESS = Path("/proc/self")
 _MACHINE = Path("/proc/meminfo")
@@ -77,6 +79,31 @@ def peak_vram_mb(device: torch.device) -> float | None:
     return torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else None
 
 
+def take_device(gpus: float) -> str:
+    """Lightning's name of the device that a trial has; of a share of a GPU, no more memory than it.
+
+    Otherwise a trial that takes more makes those beside it fail. What CUDA itself takes of the GPU
+    in every process comes off the share.
+
+    Args:
+        gpus: The share; 1 = a GPU of its own, 0 = none.
+
+    Raises:
+        TrialError: torch does not find the GPU.
+    """
+    if not gpus:
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise TrialError(
+            "resources.gpus must be a GPU that torch finds, got none by torch "
+            f"{torch.__version__}; install a torch with CUDA, or set resources: {{gpus: 0}}"
+        )
+    if gpus < 1:
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(max(gpus - _CUDA_BYTES / total, gpus / 2), 0)
+    return "cuda"
+
+
 def log_warning(text: str) -> None:
     """Where warnings go that nobody else takes: Python's log, on stderr unless set otherwise."""
     _log.warning(text)
@@ -86,6 +113,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, on a GPU or, as far as it says so before it kills, on the CPU."""
     is_said = isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None
     return isinstance(error, torch.OutOfMemoryError) or is_said
+
+
+class TrialMemoryError(TrialError):
+    """Memory does not suffice for a training; where a GPU is shared, it may another time."""
 
 
 @contextmanager
@@ -100,7 +131,7 @@ def out_of_memory_is_a_trial_error() -> Iterator[None]:
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        raise TrialError(
+        raise TrialMemoryError(
             "the model, its gradients and the optimiser's state must fit into memory, got "
             f"{_reason(error)}; choose a smaller language model or encoder"
         ) from None
@@ -154,7 +185,7 @@ class BatchGuard:
 
     def _take_smaller_parts(self, windows: int, reason: str) -> None:
         if self.parts >= windows:
-            raise TrialError(
+            raise TrialMemoryError(
                 f"{self._what} must fit into memory one window at a time, got {reason}; set "
                 "training.gradient_checkpointing: true, lower data.seq_len, or choose a smaller "
                 "language model or encoder"

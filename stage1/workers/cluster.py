@@ -193,21 +193,26 @@ def _check_reachable(address: str) -> None:
 
 
 def _fitting(resources: Resources) -> int:
-    total = ray.cluster_resources()
-    cpus, gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
-    fitting = cpus / resources.cpus
-    if resources.gpus:
-        fitting = min(fitting, gpus / resources.gpus)
-    if fitting < 1:
+    """Trials at once; none spans two nodes or two GPUs."""
+    nodes = [node["Resources"] for node in _nodes()]
+    fitting = sum(trials_on(resources, node.get("CPU", 0), node.get("GPU", 0)) for node in nodes)
+    if not fitting:
+        cpus, gpus = (max(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU"))
         raise TrialError(
             f"resources must fit: a trial needs {resources.cpus:g} CPUs and {resources.gpus:g} "
             f"GPUs, got {cpus:g} and {gpus:g} here; lower resources in the search space"
         )
-    return int(fitting)
+    return fitting
 
 
-def _nodes() -> list[str]:
-    return [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+def trials_on(resources: Resources, cpus: float, gpus: float) -> int:
+    """Trials that a machine of so many CPUs and GPUs holds at once."""
+    fitting = int(cpus / resources.cpus + 1e-9)
+    return min(fitting, int(gpus) * resources.per_gpu) if resources.gpus else fitting
+
+
+def _nodes() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
 
 
 def _check_single_node() -> None:
@@ -229,7 +234,7 @@ def check_every_node(storage: str) -> None:
     probe, name = TrialStates(f"{storage.rstrip('/')}/.probe-{uuid4().hex}"), "probe"
     try:
         probe.save(name, lambda path: path.write_text(name))
-        for node in _nodes():
+        for node in [one["NodeID"] for one in _nodes()]:
             place = NodeAffinitySchedulingStrategy(node, soft=False)
             task = ray.remote(num_cpus=0, max_retries=0)(TrialStates.trial_ids)
             seen: list[str] = ray.get(task.options(scheduling_strategy=place).remote(probe))

@@ -18,6 +18,7 @@ from stage1.run.registration import COST_ROUNDS
 from stage1.run.tables import read_cost, write_cost
 from stage1.study.space import Resources
 from stage1.study.study import Study, cost_config, pretrained_language_models
+from stage1.training.memory import take_device
 from stage1.training.timing import time_rounds
 from stage1.workers.trainable import SharedInputs
 
@@ -76,5 +77,5 @@ def _time(config: dict[str, Any], shared: SharedInputs, gpus: float) -> Rows:
         shared.windows(checked),
         shared.language_model(checked.transfer_learning.lm_name_or_path),
         rounds=COST_ROUNDS,
-        accelerator="gpu" if gpus > 0 else "cpu",
+        accelerator=take_device(gpus),
     )

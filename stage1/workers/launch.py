@@ -276,6 +276,6 @@ def _trainable(
 ) -> Any:
     cpus, gpus = study.space.resources.cpus, study.space.resources.gpus
     function = tune.with_parameters(
-        train_trial, shared=shared, states=states, gpu=gpus > 0, warm_up=warm_up
+        train_trial, shared=shared, states=states, gpus=gpus, warm_up=warm_up
     )
     return tune.with_resources(function, {"cpu": cpus, "gpu": gpus})

@@ -29,6 +29,7 @@ from stage1.data.bars import Bars
 from stage1.data.batches import MarketWindows
 from stage1.language_models.resolver import LanguageModel
 from stage1.training.fit import EpochRow, fit, rows_of_checkpoint
+from stage1.training.memory import take_device
 from stage1.training.timing import timed_fit
 from stage1.workers.states import TrialStates
 
@@ -133,7 +134,7 @@ def train_trial(
     *,
     shared: SharedInputs,
     states: TrialStates,
-    gpu: bool,
+    gpus: float,
     warm_up: bool,
 ) -> None:
     """Train one trial from its last state, or from its beginning, and report every epoch.
@@ -143,7 +144,7 @@ def train_trial(
             `fit` takes them.
         shared: References into the object store.
         states: Where the trial's state is kept after every epoch.
-        gpu: Whether the trial has a GPU, or a share of one.
+        gpus: The GPU's share that the trial has; 0 = it trains on the CPU.
         warm_up: Whether a worker first takes a few steps whose result nobody sees: the first steps
             of a process take longer, and would count as those of its first trial.
     """
@@ -154,7 +155,7 @@ def train_trial(
     config: Config = tune_config["config"]
     windows, name = shared.windows(config), config.language_model_name
     language_model = None if name is None else shared.language_model(name)
-    accelerator = "gpu" if gpu else "cpu"
+    accelerator = take_device(gpus)
     if is_first and warm_up:
         timed_fit(config, windows, language_model, epochs=1, accelerator=accelerator)
 

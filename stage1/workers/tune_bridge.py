@@ -19,6 +19,7 @@ from stage1.config.rules import faults_of
 from stage1.run.columns import DESIGN
 from stage1.study.engine import StudyEngine
 from stage1.study.trials import EndedTrial, Loss, TrialSpec
+from stage1.training.memory import TrialMemoryError
 from stage1.workers.ray_internals import memory_shortage
 from stage1.workers.trainable import REPORT, EpochReport
 
@@ -115,7 +116,8 @@ class EngineScheduler(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Called by Ray when a trial has raised or its process has died."""
-        self._end(trial, *reason_and_loss(trial))
+        gpus = self._engine.study.space.resources.gpus
+        self._end(trial, *reason_and_loss(trial, gpus))
 
     def _end(self, trial: Trial, *reason_and_loss: Any) -> None:
         self._engine.on_error(trial.config["trial_id"], *reason_and_loss)
@@ -139,8 +141,8 @@ class Watch(Callback):
         return {}  # as above
 
 
-def reason_and_loss(trial: Trial) -> tuple[str, Loss]:
-    """Why Ray gave a trial up, in one line, and what that means."""
+def reason_and_loss(trial: Trial, gpus: float) -> tuple[str, Loss]:
+    """Why Ray gave a trial up, in one line, and what that means; `gpus` is a trial's share."""
     noted = Path(str(trial.error_file)).read_text(encoding="utf-8") if trial.error_file else ""
     lines = [line.strip() for line in noted.splitlines() if line.strip()][1:]  # 0 is a headline
     if lines and lines[0].startswith("The actor "):
@@ -148,4 +150,12 @@ def reason_and_loss(trial: Trial) -> tuple[str, Loss]:
         return f"{Loss.DEATH.value}: {lines[-1].partition(' Some common causes')[0]}", Loss.DEATH
     if lines and (shortage := memory_shortage(lines[0])):
         return f"{Loss.MEMORY.value}: {shortage}", Loss.MEMORY
-    return (lines[-1] if lines else "unknown"), Loss.ERROR
+    last = lines[-1] if lines else "unknown"
+    if last.startswith(_OUT_OF_MEMORY) and 0 < gpus < 1:
+        return last, Loss.SHARE
+    return last, Loss.DEATH if _CUDA_DIED in last else Loss.ERROR
+
+
+_OUT_OF_MEMORY = f"{TrialMemoryError.__module__}.{TrialMemoryError.__name__}: "
+_CUDA_DIED = "CUDA error: "
+"""After such an error a process can do nothing on its GPU any more; it may be the GPU's own."""

@@ -381,6 +381,50 @@ def test_all_trials_share_one_batch_size_so_auto_is_refused(faults, base, text, 
     assert faults(text, base=base) == [fault]
 
 
+ON_A_CPU = "must be 32-true or bf16-mixed where no CUDA GPU trains, got"
+GIVE = "set one of them, or give the training a GPU: resources: {gpus: 1}"
+
+
+@pytest.mark.parametrize(
+    ("base", "text", "fault"),
+    [
+        pytest.param(
+            BASE + "training: {precision: tf32}\n",
+            HEAD + ARMS + PARAMETERS,
+            f"2: base: training.precision {ON_A_CPU} tf32; {GIVE}",
+            id="in the base configuration",
+        ),
+        pytest.param(
+            BASE,
+            HEAD
+            + ARMS.replace("pretrained}}", "pretrained, training.precision: 16-mixed}}")
+            + PARAMETERS,
+            f"4: arms.pretrained.training.precision: {ON_A_CPU} 16-mixed; {GIVE}",
+            id="in an arm",
+        ),
+        pytest.param(
+            BASE + "training: {precision: tf32}\n",
+            parameter("training.precision", "{type: choice, options: [32-true, 16-mixed]}"),
+            f"6: space.training.precision: {ON_A_CPU} 16-mixed; {GIVE}",
+            id="in the search",
+        ),
+    ],
+)
+def test_arithmetic_that_a_cpu_does_not_have_is_refused_where_trials_have_no_gpu(
+    faults, base, text, fault, tmp_path
+):
+    assert faults(text, base=base) == [fault]
+
+    on_gpus = "design: {configurations: 2}\nresources: {gpus: 0.5}\n"
+    load_study(write_space(tmp_path, text + on_gpus, base=base))
+
+
+def test_a_training_uses_one_gpu_at_most(faults):
+    text = HEAD + ARMS + PARAMETERS + "resources: {gpus: 2}\n"
+
+    assert faults(text) == ["7: resources.gpus: must be <= 1, got 2"]
+
+
 # --- what a design can tell apart ---
 
 FIVE = (

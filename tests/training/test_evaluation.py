@@ -3,12 +3,21 @@ import pytest
 import torch
 from synthetic_bars import market
 from synthetic_series import series_config, series_of, waves
-from tiny_training import all_validation, tiny_config, tiny_module
+from tiny_training import all_validation, saved_every_epoch, tiny_config, tiny_fit, tiny_module
 
+from stage1.config import with_values
 from stage1.data.batches import MarketWindows
 from stage1.data.features import interpolate
 from stage1.model.metrics import interpolated
-from stage1.training.evaluation import excerpt_of, excerpts, excerpts_of, windows_to_show
+from stage1.training import evaluation
+from stage1.training.checkpoint import read_trained
+from stage1.training.evaluation import (
+    evaluate_checkpoint,
+    excerpt_of,
+    excerpts,
+    excerpts_of,
+    windows_to_show,
+)
 
 CONFIG = tiny_config()
 NAMES = CONFIG.data.timeframes
@@ -32,6 +41,25 @@ def test_windows_are_shown_evenly_of_at_most_three_timeframes_that_score_some(wi
         scored[list(of_timeframe), timeframe, 1] = True
 
     assert windows_to_show(scored) == shown
+
+
+@pytest.mark.parametrize("precision", ["tf32", "16-mixed"])
+def test_a_cpu_evaluates_in_float32_what_was_trained_in_arithmetic_of_gpus(
+    precision, tmp_path, monkeypatch
+):
+    tiny_fit(tiny_config(training={"epochs": 1}), **saved_every_epoch(tmp_path))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    trained = read_trained(tmp_path / "epoch=0.ckpt")
+    config = with_values(trained.record.config, {"training.precision": precision})
+    elsewhere = trained._replace(record=trained.record.model_copy(update={"config": config}))
+    monkeypatch.setattr(evaluation, "bars_for", lambda *_: market(2000, NAMES))
+    scores = []
+
+    for one in (trained, elsewhere):
+        monkeypatch.setattr(evaluation, "read_trained", lambda path, one=one: one)
+        scores.append(evaluate_checkpoint(trained.path, None, warn=print).scores)
+
+    assert scores[0].equals(scores[1])
 
 
 @pytest.mark.parametrize(

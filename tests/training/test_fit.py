@@ -358,7 +358,7 @@ def test_what_a_cpu_cannot_compute_is_refused_where_another_arithmetic_would_be_
 
     assert str(caught.value) == (
         "training.precision: must be 32-true or bf16-mixed where no CUDA GPU trains, got "
-        f"{precision}; set one of them, or train on a GPU"
+        f"{precision}; set one of them, or give the training a GPU"
     )
 
 

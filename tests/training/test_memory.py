@@ -5,6 +5,7 @@ import resource
 import sys
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from stage1.training.memory import (
     reset_peaks,
     shares,
     split,
+    take_device,
 )
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -94,6 +96,35 @@ def test_the_peak_of_video_memory_is_that_since_the_reset():
     assert peak_vram_mb(GPU) - before == pytest.approx(16, abs=1)
     reset_peaks(GPU)
     assert peak_vram_mb(GPU) == pytest.approx(before, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device", "limit"),
+    [
+        pytest.param(0, "cpu", None, id="on the CPU"),
+        pytest.param(1, "cuda", None, id="a GPU of its own"),
+        pytest.param(0.25, "cuda", 0.25 - 600 / 8192, id="a share, less what CUDA takes"),
+        pytest.param(0.05, "cuda", 0.025, id="at least half of a share"),
+    ],
+)
+def test_a_trial_takes_no_more_memory_than_its_share_of_the_gpu(monkeypatch, gpus, device, limit):
+    limits = []
+    properties = SimpleNamespace(total_memory=8192 * 2**20)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    monkeypatch.setattr(
+        torch.cuda, "set_per_process_memory_fraction", lambda share, device: limits.append(share)
+    )
+
+    assert take_device(gpus) == device
+    assert limits == ([] if limit is None else [pytest.approx(limit)])
+
+
+def test_a_gpu_that_torch_does_not_find_is_missed_in_one_line(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    with pytest.raises(TrialError, match=r"^resources.gpus must be a GPU that torch finds, got"):
+        take_device(0.5)
 
 
 # Work in parts ----------------------------------------------------------------------------------

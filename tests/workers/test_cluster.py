@@ -111,6 +111,35 @@ def test_ctrl_c_while_ray_starts_ends_ray_and_is_not_lost(monkeypatch):
     assert happened == ["started", "ended"]
 
 
+@pytest.mark.parametrize(
+    ("each", "machine", "trials"),
+    [
+        pytest.param((1, 0), (4, 2), 4, id="by cores"),
+        pytest.param((4, 0), (6, 0), 1, id="no half trial"),
+        pytest.param((1, 1), (16, 4), 4, id="a GPU each"),
+        pytest.param((1, 0.7), (16, 4), 4, id="a share never spans two GPUs"),
+        pytest.param((1, 1 / 3), (16, 2), 6, id="a third"),
+        pytest.param((1, 1 / 49), (99, 1), 49, id="as small as it is"),
+        pytest.param((1, 0.5), (16, 0), 0, id="no GPU"),
+    ],
+)
+def test_a_machine_holds_as_many_trials_as_have_whole_shares_of_it(each, machine, trials):
+    cpus, gpus = each
+
+    assert cluster.trials_on(Resources(cpus=cpus, gpus=gpus), *machine) == trials
+
+
+def test_no_trial_spans_two_nodes(monkeypatch):
+    def nodes(*each):
+        return lambda: [{"Alive": alive, "Resources": {"CPU": cpus}} for alive, cpus in each]
+
+    monkeypatch.setattr(cluster.ray, "nodes", nodes((True, 6.0), (True, 6.0), (False, 64.0)))
+
+    assert cluster._fitting(Resources(cpus=4)) == 2
+    with pytest.raises(TrialError, match="a trial needs 8 CPUs and 0 GPUs, got 6 and 0 here"):
+        cluster._fitting(Resources(cpus=8))
+
+
 def test_cores_are_those_this_process_may_use():
     assert 1 <= cluster.usable_cores() <= (os.cpu_count() or 1)
 

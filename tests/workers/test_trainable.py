@@ -35,7 +35,7 @@ from stage1.workers.trainable import (
     train_trial,
 )
 
-OPTIONS = {"gpu": False, "warm_up": False}
+OPTIONS = {"gpus": 0, "warm_up": False}
 
 
 class Reference:
@@ -82,7 +82,7 @@ def folder(tmp_path):
     path = tmp_path / "tiny"
     path.mkdir()
     weights = {f"encoder.{name}": w for name, w in tiny_language_model().weights.items()}
-    table = {"shared.weight": torch.ones(7, T5["d_model"])}
+    table = {"shared.weight": torch.ones(9, T5["d_model"])}
     save_file(weights | table, path / "model.safetensors", metadata={"format": "pt"})
     (path / "config.json").write_text(json.dumps({"model_type": "t5", **T5}), encoding="utf-8")
     return path

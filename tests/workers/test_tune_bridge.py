@@ -178,6 +178,33 @@ def test_a_trial_that_raised_has_failed_with_the_line_that_names_the_error(
     assert first.returned == list(first.engine.ended.values())
 
 
+NO_MEMORY = "stage1.training.memory.TrialMemoryError: the model must fit into memory, got x"
+
+
+@pytest.mark.parametrize(
+    ("error", "gpus", "again"),
+    [
+        pytest.param(NO_MEMORY, 0.5, True, id="a neighbour may have had the memory"),
+        pytest.param(NO_MEMORY, 1, False, id="nobody else was there"),
+        pytest.param(NO_MEMORY, 0, False, id="on the CPU"),
+        pytest.param(
+            "torch.AcceleratorError: CUDA error: uncorrectable ECC error encountered",
+            1,
+            True,
+            id="the GPU's own",
+        ),
+    ],
+)
+def test_what_a_gpu_may_have_done_is_tried_again(first, write, monkeypatch, error, gpus, again):
+    space = first.engine.study.space
+    monkeypatch.setitem(vars(space), "resources", space.resources.model_copy(update={"gpus": gpus}))
+
+    first.fail(str(write(f"{HEADLINE}ray::ImplicitFunc.train()\n{error}\n", "error.txt")))
+
+    assert [row["error"] for row in first.tables.rows] == ([] if again else [error])
+    assert (first.searcher.suggest("b") == first.settings) is again
+
+
 @pytest.fixture
 def died(write):
     """The file in which Ray notes that a process has died."""

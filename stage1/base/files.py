@@ -17,7 +17,9 @@ from stage1.base.errors import ResultsError, Stage1Error
 from stage1.base.text import brief
 
 _SCRATCH = "s1-"
-"""Short, for Ray's sockets lie in such a folder, and a socket's path has 107 characters."""
+"""Short, for Ray's sockets lie in such a folder, and a socket's path is short."""
+_SHORT_PLACES = ("/tmp", "/var/tmp", "/dev/shm")
+"""Temporary folders where that of the system, or of TMPDIR, has too long a path."""
 _QUOTED = re.compile(r"\(os error (\d+)\)")
 """How libraries in Rust, such as safetensors, tell of a fault of the operating system."""
 
@@ -78,20 +80,44 @@ def system_faults() -> Iterator[None]:
 
 
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A temporary folder of this process, gone when the block ends.
+def scratch_folder(*, longest: int | None = None) -> Iterator[Path]:
+    """A temporary folder of this process, closed to other users and gone when the block ends.
 
     Removes those that killed processes have left behind: nobody else ever would.
+
+    Args:
+        longest: Bytes that its path may have; None = any number. The folder lies elsewhere than
+            usual where that is too deep.
+
+    Raises:
+        ResultsError: No folder can be made, or none with so short a path.
     """
     prefix = _SCRATCH + _machine()
-    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}-*-????????"):
+    name = f"{prefix}-{os.getpid()}-"
+    parent = _temporary_folder(None if longest is None else longest - len(f"/{name}????????"))
+    for folder in parent.glob(f"{prefix}-*-????????"):
         match = re.fullmatch(re.escape(prefix) + r"-(\d{1,9})-\w{8}", folder.name)
         if match and not _is_running(int(match[1])):
             shutil.rmtree(folder, ignore_errors=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f"{prefix}-{os.getpid()}-", ignore_cleanup_errors=True
-    ) as path:
+    with must_be_writable(parent, advice="make room there, or set TMPDIR to another folder"):
+        holder = tempfile.TemporaryDirectory(prefix=name, dir=parent, ignore_cleanup_errors=True)
+    with holder as path:
         yield Path(path)
+
+
+def _temporary_folder(longest: int | None) -> Path:
+    """That of the system, or of TMPDIR, or another one where its path has too many bytes."""
+    try:
+        usual = tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise ResultsError(f"TMPDIR must be a folder that can be written, got {error}") from None
+    for place in (usual, *_SHORT_PLACES):
+        if longest is None or (len(os.fsencode(place)) <= longest and os.access(place, os.W_OK)):
+            return Path(place)
+    raise ResultsError(
+        f"TMPDIR must be a folder whose path has at most {longest} bytes, got {usual}, and none of "
+        f"{', '.join(_SHORT_PLACES)} can be written; set it to a folder that can"
+    )
 
 
 def _machine() -> str:

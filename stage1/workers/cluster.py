@@ -22,7 +22,12 @@ from stage1.base.files import scratch_folder
 from stage1.base.interrupt import Interrupt, keep_sigterm_handler
 from stage1.base.text import one_line
 from stage1.study.space import Resources
-from stage1.workers.ray_internals import loopback_only, use_token_of_environment
+from stage1.workers.ray_internals import (
+    LONGEST_SOCKET_PATH,
+    RAY_SESSION,
+    closed_to_others,
+    use_token_of_environment,
+)
 from stage1.workers.states import TrialStates, check_place
 
 
@@ -116,15 +121,18 @@ def _local_ray(workers: int, resources: Resources) -> Iterator[None]:
     """Start a Ray that nobody outside the machine reaches.
 
     Its files go to a scratch folder: in Ray's usual place sessions would pile up, and one that was
-    left behind would be taken for a running cluster.
+    left behind would be taken for a running cluster. Ray opens the folder it is given to everyone,
+    so it is given one inside.
     """
-    with loopback_only(), scratch_folder() as folder:
+    inside = "r"
+    longest = LONGEST_SOCKET_PATH - len(f"/{inside}/{RAY_SESSION.format(pid=os.getpid())}")
+    with closed_to_others(), scratch_folder(longest=longest) as folder:
         _start(
             "Ray must start on this machine",
             address="local",
             num_cpus=math.ceil(workers * resources.cpus),
             include_dashboard=False,
-            _temp_dir=str(folder),
+            _temp_dir=str(folder / inside),
         )
         try:
             yield

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,30 +18,51 @@ from ray._private import ray_constants
 from ray._private.authentication.authentication_token_setup import (
     maybe_enable_token_auth_if_token_available,
 )
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.air.execution._internal import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.experiment import Trial
 
-# Ports --------------------------------------------------------------------------------------------
+# Doors --------------------------------------------------------------------------------------------
+
+RAY_SESSION = "session_2026-11-30_23-59-59_123456_{pid}/sockets/plasma_store"
+"""The longest path in the folder that Ray is given, of a socket; `pid` is its starter's."""
+LONGEST_SOCKET_PATH = 103 if sys.platform == "darwin" else 107
+"""Bytes that the system takes."""
 
 
 @contextmanager
-def loopback_only() -> Iterator[None]:
-    """Have a Ray that starts in the block listen on 127.0.0.1 alone, as it does on macOS.
+def closed_to_others() -> Iterator[None]:
+    """Have a Ray that starts in the block listen to this machine alone, and to its own processes.
 
-    Otherwise its ports are open to the network. The environment variable is for the processes that
-    it starts; in this one it was read when ray was imported.
+    Otherwise its ports are open to the network, and its token is in a file of HOME that every user
+    of the machine can read; the environment of a process is for its own user alone. Ray reads both
+    when it is imported, so this process is told on its own.
     """
-    enabled, variable = ray_constants.ENABLE_RAY_CLUSTER, ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
-    before = os.environ.get(variable)
-    ray_constants.ENABLE_RAY_CLUSTER, os.environ[variable] = False, "0"
+    enabled = ray_constants.ENABLE_RAY_CLUSTER
+    own = {
+        ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    }
+    before = {name: os.environ.get(name) for name in own}
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    os.environ.update(own)
+    _read_token_again()
     try:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = enabled
-        os.environ.pop(variable)
-        if before is not None:
-            os.environ[variable] = before
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+        _read_token_again()
+
+
+def _read_token_again() -> None:
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def use_token_of_environment() -> None:

@@ -15,8 +15,9 @@ from stage1.study.space import Resources
 from stage1.workers import cluster
 from stage1.workers.cluster import ray_cluster
 
-OWN_RAY = """
-import json, os, psutil, ray
+OTHER_USER = 65534
+OWN_RAY = f"""
+import json, os, psutil, ray, subprocess, sys
 from pathlib import Path
 from stage1.workers.cluster import ray_cluster
 from stage1.study.space import Resources
@@ -36,22 +37,44 @@ with ray_cluster(Resources(), workers=2, address=None, storage=None) as cluster:
         for connection in process.net_connections()
         if connection.status == psutil.CONN_LISTEN
     ]
-    folder = ray._private.worker._global_node.get_session_dir_path()
+    session = Path(ray._private.worker._global_node.get_session_dir_path())
+    folder = session.parents[1]
+    mode = oct(folder.stat().st_mode)
+    environments = [f"/proc/{{process.pid}}/environ" for process in family]
+    command_lines = " ".join(" ".join(process.cmdline()) for process in family)
+    other = dict(user={OTHER_USER}, group={OTHER_USER}, extra_groups=[])
+    words = [["ls", "/"], ["ls", folder], ["touch", folder / "x"]]
+    words += [["cat", environment] for environment in environments]
+    root = os.geteuid() == 0
+    as_other = [subprocess.run(one, **other).returncode == 0 for one in words] if root else []
+    knock = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
+    stranger = subprocess.run(
+        [sys.executable, "-c", knock, ray.get_runtime_context().gcs_address],
+        env=os.environ | {{"RAY_AUTH_TOKEN": "0" * 64}}, capture_output=True, text=True,
+    )
+    in_command_lines = os.environ["RAY_AUTH_TOKEN"] in command_lines
 psutil.wait_procs(family[1:], timeout=20)
-print(json.dumps({
+print(json.dumps({{
+    "mode": mode, "as_other": as_other, "stranger": stranger.stderr,
+    "in_command_lines": in_command_lines, "after": os.environ.get("RAY_AUTH_TOKEN"),
     "listening": listening,
     "workers": cluster.workers,
     "left": [process.pid for process in family[1:] if process.is_running()],
-    "folder": Path(folder).exists(),
+    "folder": folder.exists(),
     "usage": os.environ["RAY_USAGE_STATS_ENABLED"],
-}))
+}}))
 """
 
 
 @pytest.fixture(scope="module")
-def own_ray():
-    result = python("-c", OWN_RAY)
-    return json.loads(result.stdout.splitlines()[-1])
+def own_ray(tmp_path_factory):
+    """What there is to see of one, where it may not write HOME and TMPDIR is too long for it."""
+    home = tmp_path_factory.mktemp("home")
+    home.chmod(0o500)
+    deep = tmp_path_factory.mktemp("deep") / ("x" * 80)
+    deep.mkdir()
+    result = python("-c", OWN_RAY, env={"HOME": str(home), "TMPDIR": str(deep)})
+    return json.loads(result.stdout.splitlines()[-1]) | {"home": [*home.iterdir()]}
 
 
 def test_a_ray_of_its_own_listens_on_the_loopback_alone_and_tells_nobody_that_it_is_used(own_ray):
@@ -64,6 +87,22 @@ def test_a_ray_of_its_own_listens_on_the_loopback_alone_and_tells_nobody_that_it
 def test_a_ray_of_its_own_leaves_neither_processes_nor_files(own_ray):
     assert own_ray["left"] == []
     assert not own_ray["folder"]
+    assert own_ray["home"] == []
+
+
+def test_a_ray_of_its_own_lets_nobody_in_without_its_token(own_ray):
+    assert "InvalidAuthToken" in own_ray["stranger"]
+    assert own_ray["mode"] == "0o40700"
+    assert own_ray["after"] is None
+    assert not own_ray["in_command_lines"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+def test_another_user_reads_and_writes_nothing_of_a_ray_of_its_own(own_ray):
+    anywhere_else, *here = own_ray["as_other"]
+    assert anywhere_else
+    assert len(here) > 5
+    assert not any(here)
 
 
 def enter(address, *, storage=None):

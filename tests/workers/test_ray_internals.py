@@ -12,17 +12,20 @@ from ray._private import ray_constants
 from ray._private.authentication.authentication_token_setup import (
     maybe_enable_token_auth_if_token_available,
 )
+from ray._raylet import AuthenticationMode, AuthenticationTokenLoader, get_authentication_mode
 from ray.air.execution._internal import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.experiment import Trial
 
-from stage1.workers.ray_internals import loopback_only, memory_kills_as_deaths, memory_shortage
+from stage1.workers.ray_internals import closed_to_others, memory_kills_as_deaths, memory_shortage
 
 WHAT_TO_CHECK = """
 Before the cap on ray in pyproject.toml is raised, see in the new version's sources that
 1. `ray._private.ray_constants.ENABLE_RAY_CLUSTER` and its environment variable still decide where
    Ray's processes listen (tests/workers/test_cluster.py must find them on the loopback alone);
-2. `maybe_enable_token_auth_if_token_available` still reads the token that the environment names;
+2. `maybe_enable_token_auth_if_token_available` still reads the token that the environment names,
+   `Config.initialize` and `reset_cache` have it read again, and a socket's path in the folder of a
+   session is still no longer than RAY_SESSION;
 3. Tune still does not handle OutOfMemoryError itself in `RayActorManager._actor_task_failed` and
    `Trial._get_default_result_or_future`, and its message still names the killed actors and their
    memory (the slow test_memory_kill.py shows);
@@ -49,17 +52,26 @@ def test_the_private_parts_of_ray_are_there():
 
 
 @pytest.mark.parametrize("before", [None, "1"])
-def test_afterwards_rays_of_other_programs_listen_as_they_did(monkeypatch, before):
-    variable = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
-    monkeypatch.delenv(variable, raising=False)
-    if before is not None:
-        monkeypatch.setenv(variable, before)
+def test_afterwards_rays_of_other_programs_listen_and_ask_for_a_token_as_they_did(
+    monkeypatch, before
+):
+    variables = (ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, "RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
+    for variable in variables:
+        monkeypatch.delenv(variable, raising=False)
+        if before is not None:
+            monkeypatch.setenv(variable, before)
     enabled = ray_constants.ENABLE_RAY_CLUSTER
 
-    with loopback_only():
-        assert (ray_constants.ENABLE_RAY_CLUSTER, os.environ[variable]) == (False, "0")
+    with closed_to_others():
+        environment = [os.environ[variable] for variable in variables]
+        inside = (ray_constants.ENABLE_RAY_CLUSTER, get_authentication_mode())
+        token = AuthenticationTokenLoader.instance().get_raw_token()
 
-    assert (ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(variable)) == (enabled, before)
+    assert environment == ["0", "token", token]
+    assert inside == (False, AuthenticationMode.TOKEN)
+    assert len(token) == 64
+    assert enabled == ray_constants.ENABLE_RAY_CLUSTER
+    assert [os.environ.get(variable) for variable in variables] == [before] * 3
 
 
 NODE_MEMORY = "Memory on the node (IP: 10.0.0.2, ID: a619) was 3.40GB used / 23.54GB limit (0.144)"

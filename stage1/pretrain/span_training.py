@@ -34,7 +34,7 @@ from stage1.pretrain.saved_state import (
     read_state,
 )
 from stage1.pretrain.spans import EOS_ID, PAD_ID, SENTINELS, SpanCorruption, corrupted_batch
-from stage1.training.fit import arithmetic, finish_queued
+from stage1.training.fit import arithmetic, finish_queued, lone_trainer
 
 ROWS_PER_STEP = 16
 WARMUP_SHARE = 0.1
@@ -295,7 +295,7 @@ def _fit(
 ) -> None:
     """Train a module on its steps from the first on, from a state where there is one."""
     batches = _Batches(stream, first=first, steps=module.steps, seed=plan.seed)
-    trainer = lightning.Trainer(
+    trainer = lone_trainer(
         accelerator=plan.accelerator,
         precision=plan.precision,
         devices=1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
@@ -295,7 +297,27 @@ def lean_trainer(
     if options["precision"] == lean["precision"]:
         check_precision(config, accelerator)
     with quiet_lightning(), out_of_memory_is_a_trial_error(), arithmetic(training.precision):
-        yield lightning.Trainer(accelerator=accelerator, **options)
+        yield lone_trainer(accelerator=accelerator, **options)
+
+
+_FOREIGN_OPTIONS = "PL_TRAINER_"
+"""Begins the environment variables that stand for options of every Trainer of Lightning."""
+
+
+def lone_trainer(*, plugins: Sequence[Any] = (), **options: Any) -> lightning.Trainer:
+    """A Trainer that is the only one at its work, whatever the environment says.
+
+    In a job of SLURM, torchrun or MPI, Lightning would take itself for one of many, and leave
+    writing to the first of them.
+    """
+    environment = LightningEnvironment()
+    environment.set_global_rank(0)
+    foreign = [name for name in os.environ if name.startswith(_FOREIGN_OPTIONS)]
+    before = {name: os.environ.pop(name) for name in foreign}
+    try:
+        return lightning.Trainer(plugins=[environment, *plugins], **options)
+    finally:
+        os.environ.update(before)
 
 
 def accelerator_here() -> str:

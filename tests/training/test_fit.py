@@ -1,5 +1,6 @@
 import hashlib
 import math
+import os
 from contextlib import nullcontext
 from itertools import pairwise
 from types import SimpleNamespace
@@ -10,6 +11,8 @@ import pytest
 import torch
 from numpy.linalg import norm
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.utilities import rank_zero_only
 from tiny_training import (
     BOTH_KINDS,
     all_validation,
@@ -308,6 +311,34 @@ def test_a_training_sets_the_threads_it_is_configured_for(monkeypatch):
     tiny_fit(tiny_config(training={"threads": 2, "epochs": 1, "steps_per_epoch": 1}))
 
     assert numbers == [2]
+
+
+@pytest.mark.parametrize(
+    ("variables", "rank"),
+    [
+        pytest.param({"SLURM_NTASKS": "8", "SLURM_JOB_NAME": "job"}, 0, id="sbatch -n 8"),
+        pytest.param({"SLURM_NTASKS": "8", "SLURM_PROCID": "3"}, 3, id="fourth task of srun"),
+        pytest.param(
+            {"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"},
+            1,
+            id="second process of torchrun",
+        ),
+        pytest.param({"PL_TRAINER_LIMIT_TRAIN_BATCHES": "1"}, 0, id="options of every Trainer"),
+    ],
+)
+def test_a_training_is_alone_at_its_work_whatever_the_environment_says(
+    trained, monkeypatch, tmp_path, variables, rank
+):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(rank_zero_only, "rank", rank)  # as it is set when Lightning is imported
+
+    logger = TensorBoardLogger(tmp_path, name=None)
+    rows, _ = tiny_fit(tiny_config(), block_epochs=[0, 1, 3], logger=logger, log_every_n_steps=1)
+
+    assert without_times(rows) == without_times(trained.rows)
+    assert list(tmp_path.rglob("events.*"))
+    assert variables.items() <= os.environ.items()
 
 
 # The T5's weights and rates ---------------------------------------------------------------------

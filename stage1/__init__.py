@@ -1,5 +1,6 @@
 """stage1: does a language model's T5 help a self-supervised market encoder? A fair test of it."""
 
+import os
 import sys
 from importlib import import_module
 from itertools import pairwise
@@ -21,6 +22,9 @@ def _is_command() -> bool:
 
 if _is_command():  # and will import for seconds
     leave_on_ctrl_c()
+    # It draws into files. Who starts it from a notebook hands on that notebook's backend, which is
+    # perhaps not installed here, and then matplotlib cannot even be imported.
+    os.environ["MPLBACKEND"] = "agg"
 
 
 def __getattr__(name: str) -> Any:

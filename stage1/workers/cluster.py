@@ -26,6 +26,7 @@ from stage1.workers.ray_internals import (
     LONGEST_SOCKET_PATH,
     RAY_SESSION,
     closed_to_others,
+    environment,
     use_token_of_environment,
 )
 from stage1.workers.states import TrialStates, check_place
@@ -68,6 +69,8 @@ RAY_SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 """Environment of Ray, before it starts."""
+_OF_WORKERS = {"MPLBACKEND": "agg"}  # a notebook's own is perhaps not installed where they run
+"""Environment of the workers alone."""
 
 
 class Cluster(NamedTuple):
@@ -149,7 +152,7 @@ def _existing_ray(address: str) -> Iterator[None]:
     _start(
         f"--address must be a running Ray cluster, got {address}",
         address=address,
-        runtime_env={"env_vars": _MALLOC | {name: RAY_SETTINGS[name]}},
+        runtime_env={"env_vars": _MALLOC | _OF_WORKERS | {name: RAY_SETTINGS[name]}},
     )
     try:
         yield
@@ -159,7 +162,8 @@ def _existing_ray(address: str) -> Iterator[None]:
 
 def _start(rule: str, **options: Any) -> None:
     try:
-        with keep_sigterm_handler():  # Ray's own handler would end the process with another status
+        # Ray's own handler would end the process with another status.
+        with keep_sigterm_handler(), environment(_OF_WORKERS):
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except (OSError, ValueError, RuntimeError, AuthenticationError) as error:
         reason = str(error).splitlines()[0]

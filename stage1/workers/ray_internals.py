@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,19 +45,28 @@ def closed_to_others() -> Iterator[None]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
     }
-    before = {name: os.environ.get(name) for name in own}
     ray_constants.ENABLE_RAY_CLUSTER = False
-    os.environ.update(own)
-    _read_token_again()
+    try:
+        with environment(own):
+            _read_token_again()
+            yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = enabled
+        _read_token_again()
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Have this process, and those that start in the block, find these in their environment."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
-        ray_constants.ENABLE_RAY_CLUSTER = enabled
         for name, value in before.items():
             os.environ.pop(name)
             if value is not None:
                 os.environ[name] = value
-        _read_token_again()
 
 
 def _read_token_again() -> None:

@@ -24,12 +24,12 @@ from stage1.study.space import Resources
 
 @ray.remote(num_cpus=1)
 class Worker:
-    def pid(self):
-        return os.getpid()
+    def backend(self):
+        return os.environ["MPLBACKEND"]
 
 with ray_cluster(Resources(), workers=2, address=None, storage=None) as cluster:
     workers = [Worker.remote() for _ in range(2)]
-    ray.get([worker.pid.remote() for worker in workers])
+    backends = ray.get([worker.backend.remote() for worker in workers])
     family = [psutil.Process(), *psutil.Process().children(recursive=True)]
     listening = [
         connection.laddr.ip
@@ -62,6 +62,7 @@ print(json.dumps({{
     "left": [process.pid for process in family[1:] if process.is_running()],
     "folder": folder.exists(),
     "usage": os.environ["RAY_USAGE_STATS_ENABLED"],
+    "backends": [os.environ["MPLBACKEND"], *backends],
 }}))
 """
 
@@ -73,7 +74,8 @@ def own_ray(tmp_path_factory):
     home.chmod(0o500)
     deep = tmp_path_factory.mktemp("deep") / ("x" * 80)
     deep.mkdir()
-    result = python("-c", OWN_RAY, env={"HOME": str(home), "TMPDIR": str(deep)})
+    surroundings = {"HOME": str(home), "TMPDIR": str(deep), "MPLBACKEND": "of a notebook"}
+    result = python("-c", OWN_RAY, env=surroundings)
     return json.loads(result.stdout.splitlines()[-1]) | {"home": [*home.iterdir()]}
 
 
@@ -103,6 +105,10 @@ def test_another_user_reads_and_writes_nothing_of_a_ray_of_its_own(own_ray):
     assert anywhere_else
     assert len(here) > 5
     assert not any(here)
+
+
+def test_workers_draw_with_a_backend_that_is_always_there_and_a_notebook_keeps_its_own(own_ray):
+    assert own_ray["backends"] == ["of a notebook", "agg", "agg"]
 
 
 def enter(address, *, storage=None):

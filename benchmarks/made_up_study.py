@@ -121,6 +121,7 @@ def run(
     decides_at: int = 16,
     gain: bool = False,
     extend: bool = False,
+    retry_failed: bool = False,
 ) -> None:
     """Run the study in a Ray that runs already.
 
@@ -143,6 +144,7 @@ def run(
         deadly=deadly,
         hungry=hungry,
         hungry_parts=hungry_parts,
+        retry_failed=retry_failed,
         console=Console(),
         judge=partial(note_look, run, result),
     )
@@ -179,6 +181,7 @@ def run_made_up(
     deadly="",
     hungry="",
     hungry_parts=1,
+    retry_failed=False,
 ):
     """`run_study` with made-up trainings.
 
@@ -198,7 +201,8 @@ def run_made_up(
     launch.share_inputs = lambda *_: shared
     launch.record_cost = lambda *_, **__: None
     inputs = StudyInputs(study, bars={}, windows=None, language_models=[])
-    return launch.run_study(inputs, run, cluster=cluster, console=console, judge=judge)
+    options = {"cluster": cluster, "console": console, "judge": judge}
+    return launch.run_study(inputs, run, **options, retry_failed=retry_failed)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,10 @@ def compare(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the comparison in OUT.")
     ] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="Go on, with trainings that have failed run again."),
+    ] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Do everything that comes before the first training.")
     ] = False,
@@ -49,6 +53,7 @@ def compare(
     console = screen()
     comparison = load_comparison(configs, seed=seed, seeds=seeds, max_epochs=max_epochs)
     run = RunFolder(out)
+    resume |= retry_failed
     if not (check or resume):
         check_new(run)
     # torch takes seconds to import: a mistake in a configuration should not have to wait for it.
@@ -61,7 +66,12 @@ def compare(
             console, f"{', '.join(comparison.configs)}: sound. {trainings}, {inputs.summary()}"
         )
         return
-    from stage1.study.resume import begin_comparison, check_same_comparison, comparison_record
+    from stage1.study.resume import (
+        begin_comparison,
+        check_any_completed,
+        check_same_comparison,
+        comparison_record,
+    )
     from stage1.workers.cluster import usable_cores
     from stage1.workers.launch import run_comparison
 
@@ -72,8 +82,9 @@ def compare(
         resume_hint(console, run.path, first_file=run.path / RECORD_FILE),
         library_logs_to(run.log),
     ):
-        run_comparison(inputs, run, workers=workers, console=console)
+        run_comparison(inputs, run, workers=workers, console=console, retry_failed=retry_failed)
     write_page(run).show(console)
+    check_any_completed(run)
 
 
 if __name__ == "__main__":

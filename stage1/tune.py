@@ -70,13 +70,17 @@ def tune(
         bool,
         typer.Option("--extend", help="Go on with a finished study: twice as many configurations."),
     ] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="Go on, with the trials that have failed run again."),
+    ] = False,
 ) -> None:
     """Search hyperparameters in every arm of a study, and report."""
     console = screen()
     budget = parse_duration(time_budget) if time_budget else None
     study = load_study(space, seed=seed, trials=trials)
     run = RunFolder(out / study.space.name)
-    resume |= extend
+    resume |= extend or retry_failed
     if not check:
         (check_begun if resume else check_new)(run)
     if resume and data_dir is None and run.space.exists():
@@ -106,6 +110,7 @@ def tune(
                 cluster=cluster,
                 resume=resume,
                 extend=extend,
+                retry_failed=retry_failed,
                 budget=budget,
             )
     # What draws and tests takes seconds to load, which the first trial should not wait for.
@@ -115,6 +120,10 @@ def tune(
         write_report(run).show(console)
     if not finished:
         print_plain(console, "Not finished: go on with the same command and --resume.")
+        return
+    from stage1.study.resume import check_any_completed
+
+    check_any_completed(run)
 
 
 def on_bars_of_run(study: Study, run: RunFolder) -> Study:
@@ -131,6 +140,7 @@ def _run(
     cluster: Cluster,
     resume: bool,
     extend: bool,
+    retry_failed: bool,
     budget: timedelta | None,
 ) -> bool:
     """Begin or resume the study; says whether all of it has ended now."""
@@ -160,7 +170,13 @@ def _run(
     judge = partial(_report_at_look, run, console)
     with library_logs_to(run.log):
         return run_study(
-            inputs, run, cluster=cluster, console=console, judge=judge, time_budget=budget
+            inputs,
+            run,
+            cluster=cluster,
+            console=console,
+            judge=judge,
+            time_budget=budget,
+            retry_failed=retry_failed,
         )
 
 

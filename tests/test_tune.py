@@ -166,8 +166,8 @@ def studies(monkeypatch):
         noted.append(options)
         yield Cluster(options["workers"] or 1, options["storage"])
 
-    def run_study(inputs, run, *, cluster, console, judge, time_budget):
-        noted.append({"inputs": inputs, "time_budget": time_budget})
+    def run_study(inputs, run, *, cluster, console, judge, time_budget, retry_failed):
+        noted.append({"inputs": inputs, "time_budget": time_budget, "retry": retry_failed})
         write_trials(inputs.study, run, judge=judge)
 
     monkeypatch.setattr("stage1.tune.ray_cluster", no_ray)
@@ -235,6 +235,39 @@ def test_ctrl_c_says_how_to_go_on_and_resume_goes_on(call, folder, studies, monk
     assert resumed == 0
     assert after[:2] == before
     assert len(after) == len(set(after)) > 2
+
+
+def test_a_study_whose_every_trial_has_failed_is_reported_and_no_success(
+    call, folder, studies, monkeypatch
+):
+    def broken(spec, epoch):
+        raise RuntimeError(f"no kernel for {spec.stage}")
+
+    def all_fail(inputs, run, **options):
+        write_trials(inputs.study, run, row=broken)
+        return True
+
+    monkeypatch.setattr("stage1.workers.launch.run_study", all_fail)
+
+    status, out, err = call(*SMALL)
+
+    assert status == 2
+    assert f"Report: {RUN.report_html}" in out
+    assert err == (
+        "error: runs/small: a trial must complete, got 4 of 4 failed and the others diverged, the "
+        "first with: no kernel for design; mend it, and go on with --resume --retry-failed\n"
+    )
+
+
+def test_failed_trials_are_run_again_where_that_is_asked_for(call, folder, studies):
+    never_begun = refusal_of(call, folder, *SMALL, "--retry-failed")
+    call(*SMALL)
+
+    status, _, _ = call(*SMALL, "--retry-failed")
+
+    assert "must be a run folder to --resume" in never_begun
+    assert status == 0
+    assert [asked["retry"] for asked in studies if "retry" in asked] == [False, True]
 
 
 GROWING = SPACE.replace(

@@ -300,6 +300,12 @@ class _Table:
         self._schema = _joined_schema([self._schema, piece.schema])
         self._pieces.append(piece)
 
+    def remove(self, trial_ids: Sequence[str]) -> None:
+        """Remove the rows of these trials."""
+        whole = self.joined()
+        gone = pc.is_in(whole["trial_id"], value_set=pa.array(trial_ids, pa.string()))
+        self._pieces = [whole.filter(pc.invert(gone))]
+
     def joined(self) -> pa.Table:
         """The table with all rows so far; integers become numbers where a column has both."""
         pieces = list(self._pieces)
@@ -398,6 +404,19 @@ class RunWriter:
                 table.add(piece)
             self._has_new_blocks = self._has_new_blocks or bool(sums)
             self._trial_ids.add(row["trial_id"])
+
+    def remove(self, trial_ids: Sequence[str]) -> None:
+        """Remove trials that are to be run again, on disk: at any moment none lacks its curve.
+
+        Raises:
+            OSError: A table cannot be written; what was there before is still there.
+        """
+        with self._lock:
+            for table in (self._trials, self._curves, self._blocks):
+                table.remove(trial_ids)
+                if table.file.exists():
+                    _save(table.joined(), table.file)
+            self._trial_ids -= set(trial_ids)
 
     def save(self) -> None:
         """Write the tables, each whole or not at all, that of the trials last.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 from optuna.trial import TrialState
 
+from stage1.base.errors import TrialError
 from stage1.base.metric_table import BLOCKS
 from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
 from stage1.study.sampler import ArmSampler
@@ -28,6 +30,8 @@ from stage1.study.trials import (
     trial_row,
 )
 
+FIRST_TRIALS = 3
+"""So many trials that all fail alike before epoch 0 end the study."""
 EXPLODED = 10.0
 """A search trial whose loss exceeds its step-0 value by this factor has diverged."""
 
@@ -126,7 +130,7 @@ class StudyEngine:
     def has_finished(self) -> bool:
         """Whether all trials of the study have ended, and no look asks for more."""
         over = self.stages.design_is_over or not self.study.space.design.size.grows
-        return over and len(self.ended) >= self.expected_trials()
+        return over and self.ended.keys() >= self.stages.planned()
 
     def ended_by(self, part: Literal["stage", "status"]) -> Counter[str]:
         """How many trials of each stage have ended, or how many in each way."""
@@ -174,15 +178,37 @@ class StudyEngine:
         return rule is not None and rule.stops(spec.trial_id, epoch=epoch, value=value)
 
     def on_error(self, trial_id: str, reason: str, loss: Loss = Loss.ERROR) -> None:
-        """Record a trial that has failed, or have it begun again if it only lost its process."""
+        """Record a trial that has failed, or have it begun again if it only lost its process.
+
+        Raises:
+            TrialError: What it failed for is no matter of this trial alone: the study is to end.
+        """
         trial = self.running.get(trial_id)
         if trial is None:
             return
+        if loss == Loss.SYSTEM:
+            raise TrialError(
+                f"{trial_id}: {loss.value}, got {reason}; make room or mend it, and go on with "
+                "--resume: nothing that was written is lost"
+            )
         if trial.goes_on(loss):
             self._lost.append(trial_id)
             self.note(f"{trial_id}: {loss.value}; it goes on from its last state ({reason})")
         else:
             self._end(trial, FAILED, error=reason)
+            self._check_that_any_begins()
+
+    def _check_that_any_begins(self) -> None:
+        """Stop before all trials fail for what their study or their machine lacks."""
+        ended = self.ended.values()
+        if len(ended) < FIRST_TRIALS or any(one.curve or one.status != FAILED for one in ended):
+            return
+        reasons = {re.sub(r"\d+", "0", one.error or "") for one in ended}
+        if len(reasons) == 1:
+            raise TrialError(
+                f"the first {len(ended)} trials must not all fail alike before their first epoch, "
+                f"got: {next(iter(ended)).error}; mend it, and go on with --resume --retry-failed"
+            )
 
     def note(self, text: str) -> None:
         """Tell the observers something that a person should see."""

@@ -22,14 +22,14 @@ import torch
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from stage1.base.errors import ResultsError
+from stage1.base.errors import ResultsError, TrialError
 from stage1.base.files import atomic_path, remove_leftovers, sha256_of_file, write_text
 from stage1.base.text import dotted, shown
 from stage1.config import Config, DataConfig, config_yaml
 from stage1.config.data import BUNDLED, DATA_KEYS
 from stage1.config.yaml_source import merged
 from stage1.language_models.resolver import LanguageModel
-from stage1.run.columns import DESIGN, PARAMETER_PREFIX, RANDOM, STAGES
+from stage1.run.columns import COMPLETED, DESIGN, FAILED, PARAMETER_PREFIX, RANDOM, STAGES
 from stage1.run.comparison_record import (
     CONFIG_FOLDER,
     RECORD_FILE,
@@ -400,6 +400,25 @@ def data_description(data: DataConfig) -> dict[str, Any]:
     return {"data_dir": folder, "fingerprint": data.sha256}
 
 
+def check_any_completed(run: RunFolder) -> None:
+    """Tell a study that has ended without a single trial at its horizon from one that has worked.
+
+    Raises:
+        TrialError: None has completed; names what the first one ended with.
+    """
+    trials = read_trials(run)
+    if COMPLETED in set(trials["status"]):
+        return
+    failed, first = int((trials["status"] == FAILED).sum()), trials["error"].dropna().iloc[:1]
+    advice = "mend it, and go on with --resume --retry-failed"
+    if not failed:
+        advice = "lower the learning rates, under another name"
+    raise TrialError(
+        f"{run.path}: a trial must complete, got {failed} of {len(trials)} failed and the others "
+        f"diverged, the first with: {''.join(first)}; {advice}"
+    )
+
+
 def ended_trials(run: RunFolder, study: RunnableStudy) -> list[EndedTrial]:
     """The trials of the run folder, in the order of their ends.
 
@@ -433,6 +452,7 @@ def _ended(row: pd.Series, curve: pd.DataFrame | None, space: Space, metric: str
         points,
         seconds,
         would_stop_epoch=None if pd.isna(would_stop) else int(would_stop),
+        error=None if pd.isna(row["error"]) else row["error"],
     )
 
 

@@ -109,6 +109,11 @@ class Stages:
             while self._running:
                 yield None
 
+    def planned(self) -> set[str]:
+        """All trials of the study, by what is known so far."""
+        specs = chain(self.design, self._search(), self._confirm())
+        return {spec.trial_id for spec in specs}
+
     def _has_begun(self, spec: TrialSpec) -> bool:
         return spec.trial_id in self._ended or spec.trial_id in self._running
 

@@ -143,6 +143,7 @@ class Loss(Enum):
     DEATH = "its process or machine died"
     MEMORY = "its process was killed for memory"
     SHARE = "the memory of the GPU that it shares did not suffice"
+    SYSTEM = "its machine refused what it needs"
 
 
 MOST_DEATHS = 3
@@ -200,7 +201,7 @@ class EndedTrial(NamedTuple):
     would_stop_epoch: int | None = None
     """Where halving would have stopped a trial of the design."""
     error: str | None = None
-    """Why it has failed or diverged, if that happened in this session."""
+    """Why it has failed or diverged, if it has."""
 
 
 def not_finite(row: Mapping[str, Any], objective: str) -> str | None:

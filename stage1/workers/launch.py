@@ -20,9 +20,10 @@ from ray import tune
 from ray.tune.error import TuneError
 from rich.console import Console
 
-from stage1.base.errors import ResultsError
-from stage1.base.files import scratch_folder, sha256_of_file
+from stage1.base.errors import ResultsError, Stage1Error
+from stage1.base.files import scratch_folder, sha256_of_file, system_fault
 from stage1.base.interrupt import Interrupt
+from stage1.run.columns import FAILED
 from stage1.run.folder import RunFolder
 from stage1.run.tables import read_trials
 from stage1.study.comparison import Comparison
@@ -52,6 +53,7 @@ def run_study(
     console: Console,
     judge: Judge | None = None,
     time_budget: timedelta | None = None,
+    retry_failed: bool = False,
 ) -> bool:
     """Run what is left of a study; says whether all of it has ended now.
 
@@ -65,6 +67,7 @@ def run_study(
         judge: Judges the claims at a look from the run folder, and shows them; None where the
             design does not grow.
         time_budget: After it no trial starts; those that run go on to their end.
+        retry_failed: Whether trials that have failed are run again.
 
     Raises:
         ResultsError: Another process runs this study, or a file of it cannot be read or written.
@@ -93,7 +96,14 @@ def run_study(
     with _write_faults_in_one_line(run):
         with _alone_in(run):
             finished = _run_trials(
-                study, run, shared, cluster, console, make_engine=make_engine, deadline=deadline
+                study,
+                run,
+                shared,
+                cluster,
+                console,
+                make_engine=make_engine,
+                deadline=deadline,
+                retry_failed=retry_failed,
             )
         if finished:
             timed = partial(time_on_cluster, shared=shared, resources=study.space.resources)
@@ -102,7 +112,12 @@ def run_study(
 
 
 def run_comparison(
-    inputs: StudyInputs[Comparison], run: RunFolder, *, workers: int | None, console: Console
+    inputs: StudyInputs[Comparison],
+    run: RunFolder,
+    *,
+    workers: int | None,
+    console: Console,
+    retry_failed: bool = False,
 ) -> None:
     """Run what is left of a comparison, on a Ray of its own if anything is.
 
@@ -111,6 +126,7 @@ def run_comparison(
         run: Begun, perhaps with trainings.
         workers: Trainings at once; None = as many as the machine has GPUs, or else room for.
         console: For the progress.
+        retry_failed: Whether trainings that have failed are run again.
 
     Raises:
         ResultsError: Another process runs it, or a file of it cannot be read or written.
@@ -118,8 +134,9 @@ def run_comparison(
         KeyboardInterrupt: Ctrl-C or SIGTERM; what has ended is written.
     """
     comparison = inputs.study
-    ended = len(read_trials(run)) if run.trials.exists() else 0
-    left = len(comparison.design_specs()) - ended
+    statuses = list(read_trials(run)["status"]) if run.trials.exists() else []
+    ended = [status for status in statuses if not (retry_failed and status == FAILED)]
+    left = len(comparison.design_specs()) - len(ended)
     if not left:
         return
     resources, devices = comparison.resources, torch.cuda.device_count()
@@ -137,6 +154,7 @@ def run_comparison(
                 cluster,
                 console,
                 make_engine=partial(StudyEngine, comparison, samplers={}, halving={}),
+                retry_failed=retry_failed,
                 warm_up=True,  # its page compares the seconds of steps, which no cost block times
             )
 
@@ -152,8 +170,11 @@ def _write_faults_in_one_line(run: RunFolder) -> Iterator[None]:
         yield
     except (OSError, TuneError) as error:
         # Tune wraps what comes out of its callbacks.
-        fault = error.__context__ if isinstance(error, TuneError) else error
-        if not isinstance(fault, OSError) or isinstance(fault, ConnectionError):
+        cause = (error.__context__ or error) if isinstance(error, TuneError) else error
+        if isinstance(cause, Stage1Error):
+            raise cause from None
+        fault = system_fault(cause)
+        if fault is None or isinstance(fault, ConnectionError):
             raise
         raise ResultsError(
             f"{fault.filename or run.path}: must be writable, got {fault.strerror or fault}; make "
@@ -171,15 +192,20 @@ def _run_trials(
     make_engine: MakeEngine,
     deadline: float | None = None,
     warm_up: bool = False,
+    retry_failed: bool = False,
 ) -> bool:
     """Run what is left of a study; says whether all of it has ended now.
 
     No trial starts once `time.monotonic()` is past the deadline. `train_trial` says what the
-    warm-up is.
+    warm-up is. Trials that have failed are left to be run where they are to be tried again.
     """
     states = trial_states(run, cluster.storage)
     with Interrupt() as interrupt, Recorder(run) as recorder:
-        ended, started = ended_trials(run, study), read_started(run.begun, study)
+        ended = ended_trials(run, study)
+        if retry_failed and (failed := [one for one in ended if one.status == FAILED]):
+            recorder.begin_again([trial.spec for trial in failed])
+            ended = [trial for trial in ended if trial.status != FAILED]
+        started = read_started(run.begun, study)
         best = BestCheckpoints(run, study.space, states, ended)
         with_state = set(states.trial_ids())
         for trial in ended:  # as far as the study was interrupted before it kept or removed them

@@ -55,6 +55,12 @@ class Recorder:
         """Note a trial that begins, on disk."""
         self._started.add(spec)
 
+    def begin_again(self, specs: Sequence[TrialSpec]) -> None:
+        """Take trials out of the tables, before any other is added: they count as begun."""
+        for spec in specs:
+            self._started.add(spec)
+        self._tables.remove([spec.trial_id for spec in specs])
+
     def add_trial(
         self,
         row: dict[str, Any],

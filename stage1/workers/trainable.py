@@ -23,7 +23,7 @@ from torch import Tensor
 
 from stage1.base.checkpoints import save_checkpoint
 from stage1.base.errors import ResultsError
-from stage1.base.files import scratch_folder
+from stage1.base.files import scratch_folder, system_faults
 from stage1.config import Config, DataConfig
 from stage1.data.bars import Bars
 from stage1.data.batches import MarketWindows
@@ -199,8 +199,11 @@ def train_from_last_state(
 
     The epochs before that state are reported once more, in order, as the state holds them. What
     `fit` takes too means the same here.
+
+    Raises:
+        OSError: The machine has refused something, such as room on its disk.
     """
-    with scratch_folder() as scratch:
+    with system_faults(), scratch_folder() as scratch:
         state = scratch / "state.ckpt"
         earlier_rows, warning = _fetch_rows(states, trial_id, state)
         for row in earlier_rows:

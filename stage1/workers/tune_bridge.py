@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -153,9 +154,13 @@ def reason_and_loss(trial: Trial, gpus: float) -> tuple[str, Loss]:
     last = lines[-1] if lines else "unknown"
     if last.startswith(_OUT_OF_MEMORY) and 0 < gpus < 1:
         return last, Loss.SHARE
+    if _REFUSED.match(last):
+        return last, Loss.SYSTEM
     return last, Loss.DEATH if _CUDA_DIED in last else Loss.ERROR
 
 
 _OUT_OF_MEMORY = f"{TrialMemoryError.__module__}.{TrialMemoryError.__name__}: "
 _CUDA_DIED = "CUDA error: "
 """After such an error a process can do nothing on its GPU any more; it may be the GPU's own."""
+_REFUSED = re.compile(r"\w+Error: \[Errno \d+\] ")
+"""How a traceback ends whose error is one of the operating system."""

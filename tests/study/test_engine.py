@@ -21,11 +21,13 @@ from made_studies import (
 )
 from optuna.storages import InMemoryStorage
 
+from stage1.base.errors import TrialError
 from stage1.base.metric_table import BLOCKS
 from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
 from stage1.run.folder import RunFolder
 from stage1.study.resume import ended_trials
 from stage1.study.space import sobol_configurations
+from stage1.study.trials import Loss
 
 ARMS = ["pretrained", "random"]
 
@@ -251,7 +253,7 @@ def test_a_trial_that_raises_has_failed_with_its_reason_and_the_study_goes_on(st
 
 def test_a_trial_that_fails_before_its_first_epoch_has_no_curve_and_no_metrics(study):
     def row(spec, epoch):
-        raise RuntimeError("no such file")
+        raise RuntimeError(f"no such file: {spec.arm}")
 
     engine, tables, _ = run(study, row=row)
 
@@ -260,6 +262,50 @@ def test_a_trial_that_fails_before_its_first_epoch_has_no_curve_and_no_metrics(s
     assert all(curve == [] for curve in tables.curves.values())
     assert [row["stage"] for row in tables.rows].count(CONFIRM) == 0
     assert not engine.running
+    assert engine.has_finished
+
+
+def test_a_study_whose_first_trials_all_fail_alike_before_epoch_0_ends_with_that_reason(study):
+    tables = Tables()
+
+    def row(spec, epoch):
+        raise RuntimeError(f"out of memory: tried to allocate {len(tables.rows)} GiB")
+
+    engine = engine_of(study, tables=tables)
+    with pytest.raises(TrialError, match=r"first 3 trials .* got: out of memory: tried to"):
+        simulate(engine, row=row)
+    assert [row["status"] for row in tables.rows] == [FAILED] * 3
+
+    again = engine_of(study, ended=list(engine.ended.values()))  # resumed, and nothing mended
+    with pytest.raises(TrialError, match=r"first 4 trials .* go on with --resume --retry-failed"):
+        simulate(again, row=row)
+
+
+@pytest.mark.parametrize(
+    "good", [("design-design000-pretrained-1", 1), ("design-design000-random-1", 9)], ids=str
+)
+def test_a_study_goes_on_once_any_trial_has_come_to_epoch_0(study, good):
+    def row(spec, epoch):
+        if spec.trial_id != good[0] or epoch > good[1]:
+            raise RuntimeError("broken")
+        return epoch_row(spec, epoch)
+
+    engine, tables, _ = run(study, row=row)
+
+    assert [row["status"] for row in tables.rows].count(FAILED) >= 27
+    assert engine.has_finished
+
+
+def test_what_a_machine_refuses_ends_the_study_and_the_trial_is_still_to_be_run(study):
+    engine = engine_of(study)
+    simulate(engine, trials=2)
+    spec = engine.next_trial()
+
+    with pytest.raises(TrialError, match=f"{spec.trial_id}: .* No space left .* --resume"):
+        engine.on_error(spec.trial_id, "OSError: [Errno 28] No space left on device", Loss.SYSTEM)
+
+    assert list(engine.running) == [spec.trial_id]
+    assert len(engine.ended) == 2
 
 
 def test_an_error_of_a_trial_that_has_ended_changes_nothing(study):

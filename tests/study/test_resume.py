@@ -277,7 +277,7 @@ def test_a_parameter_that_was_never_active_has_no_column_and_no_value(tmp_path):
     run = RunFolder(tmp_path / "run")
     first = engine_of(study, tables=WrittenTables(run))
     while (spec := first.next_trial()) and len(spec.values) == 3:
-        first.on_error(spec.trial_id, "skipped")
+        first.on_error(spec.trial_id, f"{spec.arm} skipped")
 
     run = RunFolder(tmp_path / "only_one")
     engine = engine_of(study, tables=WrittenTables(run))
@@ -294,7 +294,7 @@ def test_trials_that_failed_before_their_first_epoch_have_no_value(tmp_path, met
     run = RunFolder(tmp_path / "run")
 
     def row(spec, epoch):
-        raise RuntimeError("no such file")
+        raise RuntimeError(f"no such file: {spec.arm}")
 
     simulate(engine_of(study, tables=WrittenTables(run)), trials=3, row=row)
 

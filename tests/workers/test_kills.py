@@ -122,7 +122,9 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_epoch(
     assert printed.count("it goes on from its last state") == 1
 
 
-def test_a_trial_whose_workers_die_again_and_again_has_failed(ray_process, tmp_path):
+def test_a_trial_whose_workers_die_again_and_again_has_failed_until_it_is_run_again(
+    ray_process, undisturbed, tmp_path
+):
     driver = Driver(ray_process.address, tmp_path, seconds_per_epoch=0.05, trials=0)
     process = driver.start("--deadly=design-design000-random-1")
 
@@ -133,6 +135,14 @@ def test_a_trial_whose_workers_die_again_and_again_has_failed(ray_process, tmp_p
     assert failed.index.tolist() == ["design-design000-random-1"]
     assert "died" in failed["error"].iloc[0]
     assert (trials["status"] == "completed").sum() == 3
+    finish(driver.start("--resume"))  # nothing to do
+    assert driver.trials()["status"].tolist().count("failed") == 1
+    finish(driver.start("--resume", "--retry-failed"))
+    again, design = (
+        one.sort_values("trial_id")["val_correlation"].tolist()
+        for one in (driver.trials(), undisturbed.trials().head(4))
+    )
+    assert again == design
 
 
 def test_sigterm_ends_a_study_as_ctrl_c_does(ray_process, tmp_path):

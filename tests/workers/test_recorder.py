@@ -88,6 +88,21 @@ def test_a_trial_counts_as_begun_until_its_row_is_written(run):
         assert written(run) == [SPEC.trial_id]
 
 
+def test_trials_that_are_run_again_count_as_begun_and_leave_the_tables_whole(run):
+    with Recorder(run) as recorder:
+        add(recorder, "a", SPEC.trial_id, "b")
+    with Recorder(run) as recorder:
+        recorder.begin_again([SPEC])
+
+        assert json.loads(run.begun.read_text()) == [SPEC._asdict()]
+        for table in (run.trials, run.curves):
+            assert set(load_table(table)["trial_id"].to_pylist()) == {"a", "b"}
+        add(recorder, SPEC.trial_id)
+
+    assert written(run) == ["a", "b", SPEC.trial_id]
+    assert not run.begun.exists()
+
+
 def test_nothing_is_done_after_a_file_that_cannot_be_written(run):
     removed = []
 

@@ -12,6 +12,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.utils import flatten_dict
 
+from stage1.base.errors import TrialError
 from stage1.run.columns import FAILED
 from stage1.workers.trainable import REPORT, EpochReport
 from stage1.workers.tune_bridge import EngineScheduler, EngineSearcher, Watch
@@ -203,6 +204,16 @@ def test_what_a_gpu_may_have_done_is_tried_again(first, write, monkeypatch, erro
 
     assert [row["error"] for row in first.tables.rows] == ([] if again else [error])
     assert (first.searcher.suggest("b") == first.settings) is again
+
+
+def test_what_the_operating_system_refuses_a_trial_is_not_its_own_fault(first, write):
+    full = "OSError: [Errno 28] No space left on device: '/tmp/s1-1'"
+    file = write(HEADLINE + f"ray::ImplicitFunc.train()\n  File ...\n{full}\n\n", "error.txt")
+
+    with pytest.raises(TrialError, match=r"No space left on device.*go on with --resume"):
+        first.fail(str(file))
+
+    assert first.tables.rows == []
 
 
 @pytest.fixture

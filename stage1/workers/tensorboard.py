@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+import platform
 import shutil
+import time
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import summary_v2 as hparams
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
 
+from stage1.base.files import atomic_path
 from stage1.base.metric_table import POOLED
 from stage1.run.columns import IDENTITY_COLUMNS, PARAMETER_PREFIX, STAGES, STATUSES
 from stage1.study.space import FloatParameter, IntParameter, Parameter, Value
@@ -44,10 +50,23 @@ def write_columns(folder: Path, study: RunnableStudy) -> None:
         columns.append(hparams.HParam(key, domain, display_name=name, description=key))
     names = dict.fromkeys([metric, *(row.name for row in POOLED)])
     metrics = [hparams.Metric(name) for name in names]
-    place = folder / "study"
-    shutil.rmtree(place, ignore_errors=True)
-    with SummaryWriter(place) as writer:
-        writer.file_writer.add_summary(hparams.hparams_config_pb(columns, metrics))
+    _write_run(folder / "study", [(0, hparams.hparams_config_pb(columns, metrics))])
+
+
+def _write_run(folder: Path, summaries: Iterable[tuple[int, Summary]]) -> None:
+    """Write summaries by step, in place of what is there: TensorBoard would show both.
+
+    Its own writer has a thread, whose traceback is all that it says of a full disk.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    now = time.time()
+    file = folder / f"events.out.tfevents.{now:010.0f}.{platform.node()}"
+    with atomic_path(file) as path, path.open("wb") as stream:
+        records = RecordWriter(stream)
+        records.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
+        for step, summary in summaries:
+            event = Event(wall_time=now, step=step, summary=summary)
+            records.write(event.SerializeToString())
 
 
 def _last_part(key: str) -> str:
@@ -81,12 +100,17 @@ def write_trial(folder: Path, row: dict[str, Any], curve: list[dict[str, Any]]) 
     }
     about = {f"{_TRIAL}{name}": row[name] for name in ("seed", "stage", "status")}
     values = {"arm": row["arm"], **parameters, **about}
+    about_trial = hparams.hparams_pb(values, row["trial_id"], row["started_at"].timestamp())
+    points = [(point["epoch"], _scalars(point)) for point in curve]
     trial = folder / row["stage"] / row["arm"] / row["trial_id"]
-    shutil.rmtree(trial, ignore_errors=True)  # TensorBoard would show the curves of both
-    with SummaryWriter(trial) as writer:
-        started = row["started_at"].timestamp()
-        writer.file_writer.add_summary(hparams.hparams_pb(values, row["trial_id"], started))
-        for point in curve:
-            for name, value in point.items():
-                if name not in _IDENTITY and name != "epoch" and math.isfinite(value):
-                    writer.add_scalar(name, value, point["epoch"])
+    _write_run(trial, [(0, about_trial), *points])
+
+
+def _scalars(point: Mapping[str, Any]) -> Summary:
+    return Summary(
+        value=[
+            Summary.Value(tag=name, simple_value=value)
+            for name, value in point.items()
+            if name not in _IDENTITY and name != "epoch" and math.isfinite(value)
+        ]
+    )

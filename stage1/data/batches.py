@@ -7,8 +7,9 @@ the epoch; what is hidden in a validation window, only on its end.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from stage1.base.seeds import Stream, generator
 from stage1.config import Config, DataConfig, MaskingConfig
 from stage1.data.bars import Bars, fingerprint
 from stage1.data.features import TrainingStatistics
-from stage1.data.gathering import Batch, ResidentBars
+from stage1.data.gathering import CPU, Batch, ResidentBars
 from stage1.data.hiding import (
     EXTRA_NUMBERS,
     Hiding,
@@ -29,15 +30,42 @@ from stage1.data.hiding import (
 )
 from stage1.data.windows import FEWEST_BARS, Split, WindowIndex, find_windows, split_windows
 
-__all__ = ["Batch", "EpochPlan", "MarketWindows", "chained_sha256", "slices", "windows_at_once"]
+__all__ = [
+    "Batch",
+    "EpochPlan",
+    "EpochPlans",
+    "MarketWindows",
+    "chained_sha256",
+    "slices",
+    "windows_at_once",
+]
+
+T = TypeVar("T")
 
 VALIDATION_BATCH = 64
 """Windows per validation batch: larger ones have each result of a layer come in fresh memory, which
 takes longer to get than the arithmetic saves."""
 VALIDATION_BARS = VALIDATION_BATCH * 6 * 64
 """Bars per validation batch at most: long windows come in smaller ones."""
-GATHERED_WINDOWS = 256
-"""Gathered at once, for several steps: of a small batch the calls take longer than the work."""
+HIDDEN_WINDOWS = 256
+"""Hidden at once, for several steps: of a small batch the calls take longer than the work."""
+GATHERED_BARS = 128 * 6 * 64
+"""Gathered at once, likewise, and no more: what comes of them is to fit into a CPU's cache."""
+KEPT = 8
+"""Results that windows keep, the newest ones."""
+
+
+class HiddenWindows(NamedTuple):
+    """Windows, and what is hidden of them."""
+
+    windows: WindowIndex
+    hiding: Hiding
+
+    def take(self, chosen: NDArray[np.int64]) -> HiddenWindows:
+        """The chosen windows."""
+        return HiddenWindows(
+            self.windows.take(chosen), Hiding(*(field[chosen] for field in self.hiding))
+        )
 
 
 class EpochPlan(NamedTuple):
@@ -47,6 +75,8 @@ class EpochPlan(NamedTuple):
     """(steps, batch) windows."""
     uniforms: NDArray[np.float64]
     """(steps, batch, timeframes, numbers) what their masks are drawn from."""
+    hidden: list[HiddenWindows] | None = None
+    """In order, some steps each. None = what the numbers say is worked out with the batches."""
 
 
 class MarketWindows:
@@ -80,7 +110,7 @@ class MarketWindows:
         if statistics is None:
             statistics = self.resident.statistics(until=self.split.boundary)
         self.training_statistics = statistics
-        self._validation: dict[tuple[MaskingConfig, tuple[float, ...]], list[Batch]] = {}
+        self._made: dict[Hashable, object] = {}
 
     @classmethod
     def of(
@@ -98,7 +128,15 @@ class MarketWindows:
         extra = EXTRA_NUMBERS if self.calendar else 0
         return random.random((windows, len(self.minutes), numbers + extra))
 
-    def batch(
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What depends on the windows and a key alone, made once, however often it is asked for."""
+        if key not in self._made:
+            self._made[key] = make()
+            for oldest in list(self._made)[:-KEPT]:
+                del self._made[oldest]
+        return cast(T, self._made[key])
+
+    def hide(
         self,
         windows: WindowIndex,
         masking: MaskingConfig,
@@ -106,8 +144,8 @@ class MarketWindows:
         ratios: tuple[float, ...],
         *,
         chances: tuple[float, ...] | None = None,
-    ) -> Batch:
-        """Hide what the random numbers say, and gather.
+    ) -> HiddenWindows:
+        """Hide what the random numbers say.
 
         Args:
             windows: Which.
@@ -127,36 +165,53 @@ class MarketWindows:
             )
         else:
             hiding = draw_hiding(open_times, self.minutes, masking, uniforms, ratios)
-        return self.resident.gather(windows, hiding, open_times, self.training_statistics)
+        return HiddenWindows(windows, hiding)
 
-    def validation_batches(
-        self, masking: MaskingConfig, ratios: Mapping[str, float] | None = None
-    ) -> list[Batch]:
-        """The validation set; the hidden bars of a window depend on its end and on nothing else.
+    def validation_set(
+        self,
+        masking: MaskingConfig,
+        ratios: Mapping[str, float] | None = None,
+        device: torch.device = CPU,
+    ) -> Batch:
+        """All validation windows; what is hidden in one depends on its end and on nothing else.
 
         Args:
             masking: What is hidden.
             ratios: `evaluation.tf_specific_mask_ratios`, in place of the masking's own.
+            device: Where it is to be.
 
         Raises:
             DataError: A timeframe has no scored bar, so that nothing can be said about it.
         """
         ratios = ratios or {}
         shares = tuple(ratios.get(name, masking.mask_ratio) for name in self.config.timeframes)
-        if (masking, shares) not in self._validation:
-            self._validation[masking, shares] = self._draw_validation(masking, shares)
-        return self._validation[masking, shares]
+        return self.once(
+            (masking, shares, device), lambda: self._draw_validation(masking, shares, device)
+        )
 
-    def _draw_validation(self, masking: MaskingConfig, ratios: tuple[float, ...]) -> list[Batch]:
+    def validation_batches(
+        self,
+        masking: MaskingConfig,
+        ratios: Mapping[str, float] | None = None,
+        device: torch.device = CPU,
+    ) -> list[Batch]:
+        """The validation set, cut into batches; arguments as above."""
+        return batches_of(
+            self.validation_set(masking, ratios, device), windows_at_once(self.config)
+        )
+
+    def _draw_validation(
+        self, masking: MaskingConfig, ratios: tuple[float, ...], device: torch.device
+    ) -> Batch:
         windows = self.split.validation
         uniforms = np.stack(
             [self._validation_uniforms(masking, ratios, int(end)) for end in windows.ends]
         )
-        batches = [
-            self.batch(windows.take(part), masking, uniforms[part], ratios)
+        hidden = [
+            self.hide(windows.take(part), masking, uniforms[part], ratios)
             for part in slices(len(windows.ends), windows_at_once(self.config))
         ]
-        scored = torch.cat([batch.scored for batch in batches]).any(dim=2).any(dim=0)
+        scored = np.any([one.hiding.scored.any(axis=(0, 2)) for one in hidden], axis=0).tolist()
         # In calendar windows some timeframes are context only.
         could = np.any(windows.lengths >= FEWEST_BARS, axis=0).tolist()
         never = [
@@ -172,7 +227,8 @@ class MarketWindows:
                 f"masking must leave bars to score in every timeframe, got none in "
                 f"{', '.join(never)} of {len(windows.ends)} validation windows; {advice}"
             )
-        return batches
+        gathered = [self.resident.gather(*one, self.training_statistics, device) for one in hidden]
+        return Batch(*(torch.cat(tensors) for tensors in zip(*gathered, strict=True)))
 
     def _validation_uniforms(
         self, masking: MaskingConfig, ratios: tuple[float, ...], end: int
@@ -194,10 +250,11 @@ class MarketWindows:
         together: NDArray[np.float64] = np.concatenate(parts, axis=1)
         return together
 
-    def plan_epoch(self, config: Config, epoch: int) -> EpochPlan:
+    def plan_epoch(self, config: Config, epoch: int, *, whole: bool = False) -> EpochPlan:
         """Order and random numbers of one epoch: a function of `training.seed` and the epoch.
 
         The windows come as one endless row of permutations, so that all are used equally often.
+        A whole plan says too what is hidden, which takes most of the time.
         """
         training, count = config.training, len(self.split.training.ends)
         size = training.steps_per_epoch * training.windows_per_step
@@ -210,20 +267,61 @@ class MarketWindows:
         random = generator(Stream.MASKS, training.seed, epoch)
         uniforms = self._uniforms(config.masking, size, random)
         shape = (training.steps_per_epoch, training.windows_per_step)
-        return EpochPlan(order.reshape(shape), uniforms.reshape(*shape, *uniforms.shape[1:]))
+        plan = EpochPlan(order.reshape(shape), uniforms.reshape(*shape, *uniforms.shape[1:]))
+        return plan._replace(hidden=list(self._hidden(config, plan))) if whole else plan
 
-    def training_batches(self, config: Config, plan: EpochPlan) -> Iterator[Batch]:
-        """The batches of a planned epoch, one per step."""
+    def _hidden(self, config: Config, plan: EpochPlan) -> Iterator[HiddenWindows]:
+        """The windows of some steps at a time."""
         ratios = (config.masking.mask_ratio,) * len(self.minutes)
         probs = config.data.sampling_probs
         chances = tuple(probs.get(name, 1.0) for name in config.data.timeframes)
         steps, size = plan.order.shape
-        for part in slices(steps, max(GATHERED_WINDOWS // size, 1)):
+        for part in slices(steps, max(HIDDEN_WINDOWS // size, 1)):
             windows = self.split.training.take(plan.order[part].reshape(-1))
             uniforms = plan.uniforms[part].reshape(-1, *plan.uniforms.shape[2:])
-            gathered = self.batch(windows, config.masking, uniforms, ratios, chances=chances)
-            for tensors in zip(*(tensor.split(size) for tensor in gathered), strict=True):
-                yield Batch(*tensors)
+            yield self.hide(windows, config.masking, uniforms, ratios, chances=chances)
+
+    def training_batches(
+        self, config: Config, plan: EpochPlan, device: torch.device = CPU
+    ) -> Iterator[Batch]:
+        """The batches of a planned epoch, one per step, gathered on a device."""
+        hidden: Iterable[HiddenWindows] = plan.hidden or self._hidden(config, plan)
+        size = plan.order.shape[1]
+        bars_per_step = size * len(self.minutes) * self.config.seq_len
+        at_once = size * max(GATHERED_BARS // bars_per_step, 1)
+        for windows in hidden:
+            for part in slices(len(windows.windows.ends), at_once):
+                taken = windows.take(part)
+                gathered = self.resident.gather(*taken, self.training_statistics, device)
+                yield from batches_of(gathered, size)
+
+
+_PLANNER = ThreadPoolExecutor(1, "planner")
+
+
+class EpochPlans:
+    """The plans of a training's epochs; for a GPU a thread makes the next one meanwhile.
+
+    A CPU has no time left over: there what is hidden is worked out where it is needed.
+    """
+
+    def __init__(self, windows: MarketWindows, config: Config) -> None:
+        self._windows, self._config = windows, config
+        self._coming: dict[int, Future[EpochPlan]] = {}
+
+    def take(self, epoch: int, device: torch.device) -> EpochPlan:
+        """The plan of an epoch for a training on a device; waits for it, if need be."""
+        if device.type == "cpu":
+            return self._windows.plan_epoch(self._config, epoch)
+        last = max(epoch, self._config.training.epochs - 1)
+        self._coming = {
+            number: self._coming.get(number) or self._begin(number)
+            for number in range(epoch, min(epoch + 1, last) + 1)
+        }
+        return self._coming[epoch].result()
+
+    def _begin(self, epoch: int) -> Future[EpochPlan]:
+        return _PLANNER.submit(self._windows.plan_epoch, self._config, epoch, whole=True)
 
 
 class WholeWindows:
@@ -290,8 +388,7 @@ class WholeWindows:
         windows = self._index.take(chosen)
         shape = (*windows.lengths.shape, self.config.seq_len)
         nothing = Hiding(np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool))
-        open_times = self._resident.open_times(windows)
-        return self._resident.gather(windows, nothing, open_times, self._statistics)
+        return self._resident.gather(windows, nothing, self._statistics)
 
     def batches(self, size: int | None = None) -> Iterator[Batch]:
         """Gather all windows in order, `size` at a time; None = as many as a validation has."""
@@ -319,6 +416,11 @@ def check_timeframes(there: tuple[str, ...], config: DataConfig, where: str) -> 
 def chained_sha256(previous: str, array: NDArray[np.generic]) -> str:
     """Fingerprint of everything so far, from the one before and the newest part."""
     return hashlib.sha256(previous.encode() + array.tobytes()).hexdigest()
+
+
+def batches_of(windows: Batch, size: int) -> list[Batch]:
+    """Cut windows into batches of `size`, the last one perhaps smaller; nothing is copied."""
+    return [Batch(*part) for part in zip(*(field.split(size) for field in windows), strict=True)]
 
 
 def windows_at_once(config: DataConfig) -> int:

@@ -44,7 +44,7 @@ def visible_features(
     delta = torch.zeros_like(close)
     delta[..., 1:] = (close[..., 1:] - close[..., :-1]) * (visible[..., 1:] & visible[..., :-1])
     span = high - low
-    body = torch.where(span > 0, (close - open_) / span.clamp_min(1e-12), 0.0).clamp(-1, 1)
+    body = ((close - open_) / span.clamp_min(1e-12)).masked_fill(~(span > 0), 0.0).clamp(-1, 1)
     return torch.stack([open_, high, low, close, delta, body], dim=-1)
 
 
@@ -176,7 +176,7 @@ def window_statistics(
     deviation = (levels - per_bar(center)).masked_fill(hidden, 0.0)
     scale = (deviation.square().sum(dim=over) / count).sqrt()
     if smallest is None:
-        smallest = scale.new_tensor(SMALLEST_SCALE)
+        smallest = scale.new_full((), SMALLEST_SCALE)
     return center, scale.maximum(smallest)
 
 
@@ -203,7 +203,7 @@ class TrainingStatistics(NamedTuple):
     def smallest(self) -> Float[Tensor, " *channel"]:
         """No window is divided by less."""
         if self.deviation.ndim == 1:
-            return self.deviation.new_tensor(SMALLEST_SCALE)
+            return self.deviation.new_full((), SMALLEST_SCALE)
         return SMALLEST_SHARE * self.deviation[0]
 
 
@@ -256,8 +256,8 @@ def interpolate(
     length = targets.shape[2]
     targets = targets.masked_fill(hidden.unsqueeze(-1), 0.0)
     position = torch.arange(length, device=targets.device).expand(hidden.shape)
-    before = torch.where(hidden, -1, position).cummax(dim=-1).values
-    after = torch.where(hidden, length, position).flip(-1).cummin(dim=-1).values.flip(-1)
+    before = position.masked_fill(hidden, -1).cummax(dim=-1).values
+    after = position.masked_fill(hidden, length).flip(-1).cummin(dim=-1).values.flip(-1)
     before, after = (
         torch.where(before < 0, after, before),
         torch.where(after >= length, before, after),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -49,11 +49,28 @@ class Batch(NamedTuple):
     real: Bool[Tensor, "batch timeframe time"]
     """True where a bar exists."""
 
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
+        """The same windows on a device; also what Lightning calls to put them there."""
+        return Batch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self))
+
+
+CPU = torch.device("cpu")
+
+
+class _AllBars(NamedTuple):
+    """The bars of all timeframes, one after the other."""
+
+    times: Int[Tensor, " bars"]
+    levels: Float[Tensor, "bars channel"]
+    before: Int[Tensor, "timeframe 1"]
+    """How many bars come before those of each timeframe."""
+
 
 class ResidentBars:
     """The bars of all timeframes in memory, from which windows are gathered by index.
 
-    `calendar` says whether all timeframes of a window span the same minutes.
+    Each device that gathers gets its copy of them, once. `calendar` says whether all timeframes of
+    a window span the same minutes.
     """
 
     def __init__(self, bars: dict[str, Bars], config: DataConfig, *, calendar: bool) -> None:
@@ -65,8 +82,16 @@ class ResidentBars:
             clocks = ", ".join(f"{name} {bars[name].clock.zone}" for name in config.timeframes)
             rule = "the bars of all timeframes must be counted on one clock"
             raise DataError(f"{rule}, got {clocks}; prepare them anew, together")
-        self.times = [one.open_time for one in series]
-        self.levels = [torch.from_numpy(self.kind.level(one.prices)) for one in series]
+        self._sizes = [len(one.open_time) for one in series]
+        times = np.concatenate([one.open_time for one in series])
+        levels = np.concatenate([self.kind.level(one.prices) for one in series])
+        before = np.cumsum([0, *self._sizes[:-1]])[:, None]
+        self._copies = {CPU: _AllBars(*map(torch.from_numpy, (times, levels, before)))}
+
+    def _on(self, device: torch.device) -> _AllBars:
+        if device not in self._copies:
+            self._copies[device] = _AllBars(*(one.to(device) for one in self._copies[CPU]))
+        return self._copies[device]
 
     def statistics(self, *, until: int) -> TrainingStatistics:
         """Statistics of the bars that are completed by then, in unix seconds as `Bars` has them.
@@ -74,9 +99,10 @@ class ResidentBars:
         Raises:
             DataError: A channel of a series stands still in them.
         """
+        times, levels = (field.split(self._sizes) for field in self._copies[CPU][:2])
         parts = [
-            levels[torch.from_numpy(times + 60 * minutes <= until)]
-            for times, minutes, levels in zip(self.times, self.minutes, self.levels, strict=True)
+            of_timeframe[opened + 60 * minutes <= until]
+            for opened, minutes, of_timeframe in zip(times, self.minutes, levels, strict=True)
         ]
         return training_statistics(parts, self.kind)
 
@@ -85,41 +111,49 @@ class ResidentBars:
         return self.kind.instants(instants_of(self.clock, times))
 
     def open_times(self, windows: WindowIndex) -> NDArray[np.int64]:
-        """(windows, timeframes, bars) unix seconds of every bar's open; `NO_TIME` at padding."""
-        rows = self._rows(windows)
-        times = np.stack([times[rows[:, i]] for i, times in enumerate(self.times)], axis=1)
-        return np.where(self._real(windows), times, NO_TIME) if self.calendar else times
+        """(windows, timeframes, bars) as `Batch.open_time`, for the hiding."""
+        _, _, open_time = self._places(windows, CPU)
+        return open_time.numpy()
 
-    def _rows(self, windows: WindowIndex) -> NDArray[np.int64]:
-        """(windows, timeframes, bars) where each bar lies; any bar's place at padding."""
-        first = windows.last - windows.lengths + 1
-        rows: NDArray[np.int64] = first[:, :, None] + np.arange(self.config.seq_len)
-        return np.maximum(np.minimum(rows, windows.last[:, :, None]), 0)
-
-    def _real(self, windows: WindowIndex) -> NDArray[np.bool_]:
-        """(windows, timeframes, bars) True where a bar exists."""
-        real: NDArray[np.bool_] = np.arange(self.config.seq_len) < windows.lengths[:, :, None]
-        return real
+    def _places(
+        self, windows: WindowIndex, device: torch.device
+    ) -> tuple[
+        Int[Tensor, "batch timeframe time"],
+        Bool[Tensor, "batch timeframe time"],
+        Int[Tensor, "batch timeframe time"],
+    ]:
+        """Where each bar lies (any bar's place at padding), whether it exists, when it opens."""
+        bars = self._on(device)
+        last, lengths = (moved(field, device).unsqueeze(2) for field in windows[2:])
+        bar = torch.arange(self.config.seq_len, device=device)
+        rows = (last - lengths + 1 + bar).minimum(last).clamp_min(0) + bars.before
+        open_time = bars.times.index_select(0, rows.flatten()).view_as(rows)
+        real = bar < lengths
+        if self.calendar:
+            open_time = open_time.masked_fill(~real, int(NO_TIME))
+        return rows, real, open_time
 
     def gather(
         self,
         windows: WindowIndex,
         hiding: Hiding,
-        open_times: NDArray[np.int64],
         statistics: TrainingStatistics,
+        device: torch.device = CPU,
     ) -> Batch:
-        """Collect the windows' bars, hide, then compute what the model sees.
+        """Collect the windows' bars, hide, then compute what the model sees, all on a device.
+
+        A GPU is given what the hiding says and nothing else, and is not waited for.
 
         Args:
             windows: Which.
             hiding: Of each of their bars.
-            open_times: As `open_times` gives them.
             statistics: `zscore` normalises by them; `instance` takes the smallest scale alone.
+            device: Where the batch is to be.
         """
-        rows = torch.from_numpy(self._rows(windows))
-        levels = torch.stack([whole[rows[:, i]] for i, whole in enumerate(self.levels)], dim=1)
-        hidden, scored = torch.from_numpy(hiding.hidden), torch.from_numpy(hiding.scored)
-        real = torch.from_numpy(self._real(windows))
+        rows, real, open_time = self._places(windows, device)
+        levels = self._on(device).levels.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+        hidden, scored = (moved(field, device) for field in hiding)
+        statistics = TrainingStatistics(*(moved(field, device) for field in statistics))
         center, scale = self._scales(levels, real & ~hidden, statistics)
         targets = normalise(levels, center, scale)
         if self.calendar:
@@ -131,7 +165,7 @@ class ResidentBars:
             targets=targets,
             center=center,
             scale=scale,
-            open_time=torch.from_numpy(open_times),
+            open_time=open_time,
             real=real,
         )
 
@@ -157,3 +191,11 @@ class ResidentBars:
         if not one_scale:
             few = few.unsqueeze(-1)
         return torch.where(few, center[:, :1], center), torch.where(few, scale[:, :1], scale)
+
+
+def moved(array: NDArray[Any] | Tensor, device: torch.device) -> Tensor:
+    """On a device; the program does not wait until a GPU has taken it."""
+    tensor = torch.as_tensor(array)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()  # from other memory it would wait
+    return tensor.to(device, non_blocking=True)

@@ -144,15 +144,18 @@ def test_every_channel_has_the_mean_and_deviation_of_its_visible_steps():
 
 def test_a_channel_that_rests_in_a_window_is_measured_by_its_movement_elsewhere():
     values = VALUES.copy()
-    values[:60, 1] = 7.0
+    values[:100, 1] = 7.0
     windows = windows_over(values)
-    early = windows.split.training.take(windows.split.training.ends <= 60 * 60)
+    early = windows.split.training.take(windows.split.training.ends <= 100 * 60)
     uniforms = np.random.default_rng(0).random((len(early.ends), 2, 8))
 
-    batch = windows.batch(early, CONFIG.masking, uniforms, (0.25, 0.25))
+    hidden = windows.hide(early, CONFIG.masking, uniforms, (0.25, 0.25))
+
+    batch = windows.resident.gather(*hidden, windows.training_statistics)
 
     finest = series_of(values)["x1"]
     training = finest.prices[finest.open_time + 60 <= windows.split.boundary, 1]
+    assert len(batch.targets) == 37
     assert (batch.targets[..., 1] == 0).all()
     expected = SMALLEST_SHARE * training.std()
     np.testing.assert_allclose(batch.scale[..., 1], expected, rtol=1e-9)

@@ -423,15 +423,32 @@ def ended_trials(run: RunFolder, study: RunnableStudy) -> list[EndedTrial]:
     """The trials of the run folder, in the order of their ends.
 
     Raises:
-        ResultsError: A table cannot be read.
+        ResultsError: A table cannot be read, or is another study's.
     """
     metric = study.space.objective.metric
     trials, curves = read_trials(run), read_curves(run)
     by_trial = {trial_id: rows for trial_id, rows in curves.groupby("trial_id")}
-    return [
-        _ended(row, by_trial.get(row["trial_id"]), study.space, metric)
-        for _, row in trials.iterrows()
-    ]
+    planned = {spec.trial_id: spec for spec in study.design_specs()}
+    ended = []
+    for _, row in trials.iterrows():
+        try:
+            trial = _ended(row, by_trial.get(row["trial_id"]), study.space, metric)
+        except ValueError:  # none of the options
+            trial = None
+        if trial is None or not _is_of(study, trial.spec, planned):
+            raise ResultsError(
+                f"{run.trials}: must hold trials of this study, got {row['trial_id']!r} with other "
+                f"values; {RESTORE_OR_REPEAT}"
+            )
+        ended.append(trial)
+    return ended
+
+
+def _is_of(study: RunnableStudy, spec: TrialSpec, planned: Mapping[str, TrialSpec]) -> bool:
+    """Whether a study has such a trial; one of its design has the values that were drawn for it."""
+    own = planned.get(spec.trial_id, spec)
+    known = {key: value for key, value in own.values.items() if value is not None}
+    return spec.arm in study.space.arms and spec.values == known
 
 
 def _ended(row: pd.Series, curve: pd.DataFrame | None, space: Space, metric: str) -> EndedTrial:

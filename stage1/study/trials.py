@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stage1.base.errors import ResultsError
 from stage1.config import Config
 from stage1.run.columns import (
     BLOCK_SUMS,
+    COMPLETED,
     CURVE_COLUMNS,
+    DESIGN,
+    FAILED,
     PARAMETER_PREFIX,
     TRIAL_COLUMNS,
     Column,
     column_of,
 )
+from stage1.run.folder import RESTORE_OR_REPEAT, RunFolder, require_file
+from stage1.run.tables import read_blocks, read_curves, read_trials
 from stage1.study.space import Space, Value
 
 
@@ -202,6 +209,44 @@ class EndedTrial(NamedTuple):
     """Where halving would have stopped a trial of the design."""
     error: str | None = None
     """Why it has failed or diverged, if it has."""
+
+
+def check_tables(run: RunFolder, study: RunnableStudy, started: Collection[str]) -> None:
+    """Refuse to go on with tables of which one is lost, or older than the others.
+
+    Args:
+        run: Of the study, perhaps without any table yet.
+        study: As it was begun.
+        started: Trials that have no row yet; a crash may have left one's curve and blocks.
+
+    Raises:
+        ResultsError: Names the file, and the first trial that it lacks.
+    """
+    have: dict[Path, dict[str, set[int]]] = {}
+    for file, read in ((run.curves, read_curves), (run.blocks, read_blocks)):
+        if run.trials.exists():
+            require_file(run, file)
+        epochs = read(run).groupby("trial_id")["epoch"].agg(set) if file.exists() else {}
+        have[file] = dict(epochs)
+    have[run.checkpoints] = {file.stem: set() for file in run.checkpoints.glob("*.ckpt")}
+    trials = list(read_trials(run).itertuples()) if run.trials.exists() else []
+    known = {*started, *(trial.trial_id for trial in trials)}
+    for file, of_trials in have.items():
+        for trial_id in sorted(of_trials.keys() - known):
+            raise _lost(run.trials, f"every trial of {file.name}", f"no {trial_id}")
+    for trial in trials:
+        blocks = study.block_epochs if trial.stage == DESIGN and trial.status == COMPLETED else []
+        has_begun = trial.epochs > 0 or trial.status != FAILED
+        for file, wanted in (
+            (run.curves, range(trial.epochs + 1) if has_begun else []),
+            (run.blocks, blocks if have[run.blocks] else []),
+        ):
+            if missing := {*wanted} - have[file].get(trial.trial_id, set()):
+                raise _lost(file, f"epoch {min(missing)} of {trial.trial_id}", "no such row")
+
+
+def _lost(file: Path, content: str, got: str) -> ResultsError:
+    return ResultsError(f"{file}: must hold {content}, got {got}; {RESTORE_OR_REPEAT}")
 
 
 def not_finite(row: Mapping[str, Any], objective: str) -> str | None:

@@ -32,7 +32,14 @@ from stage1.study.inputs import StudyInputs
 from stage1.study.resume import ended_trials, read_started
 from stage1.study.sampler import arm_samplers
 from stage1.study.study import Study
-from stage1.study.trials import EndedTrial, Judge, LookResult, RunnableStudy, TrialSpec
+from stage1.study.trials import (
+    EndedTrial,
+    Judge,
+    LookResult,
+    RunnableStudy,
+    TrialSpec,
+    check_tables,
+)
 from stage1.workers.cluster import Cluster, ray_cluster, wanted_workers
 from stage1.workers.cost_block import record_cost, time_on_cluster
 from stage1.workers.halving import ArmHalving
@@ -200,6 +207,7 @@ def _run_trials(
     warm-up is. Trials that have failed are left to be run where they are to be tried again.
     """
     states = trial_states(run, cluster.storage)
+    check_tables(run, study, {spec.trial_id for spec in read_started(run.begun)})
     with Interrupt() as interrupt, Recorder(run) as recorder:
         ended = ended_trials(run, study)
         if retry_failed and (failed := [one for one in ended if one.status == FAILED]):

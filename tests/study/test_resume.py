@@ -6,7 +6,9 @@ import hashlib
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import optuna
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -14,12 +16,14 @@ from made_studies import (
     SAMPLE,
     WrittenTables,
     engine_of,
+    epoch_row,
     recorded_study,
     simulate,
     simulated_study,
 )
 
 from stage1.base.errors import ResultsError
+from stage1.base.metric_table import BLOCKS
 from stage1.run.folder import RunFolder
 from stage1.run.registration import (
     RegisteredClaims,
@@ -38,7 +42,7 @@ from stage1.study.resume import (
     read_started,
 )
 from stage1.study.study import space_yaml
-from stage1.study.trials import LookResult, TrialSpec
+from stage1.study.trials import LookResult, TrialSpec, check_tables
 
 DATA = {"data_dir": None, "fingerprint": "d" * 64}
 NANO = SimpleNamespace(name="english-t5-nano", sha256="a" * 64, weights={"w": torch.zeros(3, 5)})
@@ -507,3 +511,106 @@ def test_a_started_trial_that_is_none_of_the_study_is_refused(file, study, chang
 
     with pytest.raises(ResultsError, match="must hold trials of this study"):
         read_started(file, study)
+
+
+# --- tables that are lost, older than the others, or another run's ---
+
+
+def one_broken(spec, epoch):
+    if spec.trial_id == "design-design000-random-2" and epoch == 1:
+        raise RuntimeError("broken")
+    return epoch_row(spec, epoch) | ({BLOCKS: np.ones((2, 4, 1, 6))} if epoch in (2, 9) else {})
+
+
+@pytest.fixture
+def halfway(run, study):
+    """Seven trials have ended, one of them after epoch 0 by an error; two have begun."""
+    simulate(engine_of(study, tables=WrittenTables(run)), trials=7, row=one_broken)
+    return run
+
+
+def edited(file, keep):
+    table = pd.read_parquet(file)
+    table[keep(table)].to_parquet(file)
+
+
+def test_tables_as_a_study_leaves_them_at_any_moment_are_gone_on_with(run, study, halfway):
+    check_tables(run, study, started=[])
+    check_tables(RunFolder(run.path / "none"), study, started=[])
+    edited(run.trials, lambda table: table["trial_id"] != "design-design000-random-1")
+    check_tables(run, study, started=["design-design000-random-1"])  # killed between two writings
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        pytest.param(
+            lambda run: run.trials.unlink(),
+            "trials.parquet: must hold every trial of curves.parquet, got no design-design000-",
+            id="no trials",
+        ),
+        pytest.param(
+            lambda run: [file.unlink() for file in (run.trials, run.curves)],
+            "trials.parquet: must hold every trial of blocks.parquet, got no design-design000-",
+            id="neither trials nor curves",
+        ),
+        pytest.param(
+            lambda run: [file.unlink() for file in (run.trials, run.curves, run.blocks)],
+            "trials.parquet: must hold every trial of checkpoints, got no design-design000-pre",
+            id="no table at all",
+        ),
+        pytest.param(lambda run: run.curves.unlink(), "must hold curves.parquet", id="no curves"),
+        pytest.param(lambda run: run.blocks.unlink(), "must hold blocks.parquet", id="no blocks"),
+        pytest.param(
+            lambda run: edited(run.trials, lambda table: table.index < 5),
+            "trials.parquet: must hold every trial of curves.parquet, got no design-design001-",
+            id="older trials",
+        ),
+        pytest.param(
+            lambda run: edited(run.curves, lambda table: table["trial_id"].str[7:] < "design001"),
+            "curves.parquet: must hold epoch 0 of design-design001-pretrained-1, got no such row",
+            id="older curves",
+        ),
+        pytest.param(
+            lambda run: edited(run.curves, lambda table: table["epoch"] != 4),
+            "curves.parquet: must hold epoch 4 of design-design000-pretrained-1, got no such row",
+            id="an epoch is missing",
+        ),
+        pytest.param(
+            lambda run: edited(run.blocks, lambda table: table["epoch"] != 9),
+            "blocks.parquet: must hold epoch 9 of design-design000-pretrained-1, got no such row",
+            id="blocks of an epoch are missing",
+        ),
+    ],
+)
+def test_a_table_that_was_lost_or_is_older_than_the_others_is_refused(
+    run, study, halfway, spoil, told
+):
+    run.checkpoints.mkdir()
+    run.checkpoint("design-design000-pretrained-1").touch()
+    spoil(run)
+
+    with pytest.raises(ResultsError) as raised:
+        check_tables(run, study, started=[])
+
+    assert told in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "replaced",
+    [
+        pytest.param({"  training.optimizer.lr": "{type: float, low: 0.1, high: 1}"}, id="bounds"),
+        pytest.param(
+            {"  transfer_learning.patch_len": "{type: choice, options: [32]}"}, id="options"
+        ),
+        pytest.param({}, id="arms"),
+    ],
+)
+def test_the_trials_of_another_study_are_refused(run, tmp_path, halfway, replaced):
+    if not replaced:
+        pd.read_parquet(run.trials).assign(arm="another").to_parquet(run.trials)
+    other = simulated_study(tmp_path, **replaced)
+
+    with pytest.raises(ResultsError, match=r"trials\.parquet: must hold trials of this study"):
+        ended_trials(run, other)

@@ -16,11 +16,11 @@ import yaml
 from command_line import HANG, ROOT, refusal_of, stage1, start, wait_until
 from synthetic_bars import write_bars
 
+from stage1.base.checkpoints import load_checkpoint
 from stage1.compare import compare
 from stage1.config import load_config
 from stage1.run.folder import RunFolder
 from stage1.run.tables import RunWriter, read_blocks, read_curves, read_trials
-from stage1.training.fit import rows_of_checkpoint
 
 SHIPPED = [f"configs/t5_{name}.yaml" for name in ("baseline", "freeze", "nofreeze")]
 CONFIG = """\
@@ -311,7 +311,9 @@ def test_a_comparison_that_was_stopped_goes_on_to_the_scores_of_an_undisturbed_o
         os.killpg(process.pid, how)  # to all of them, as a terminal does
         printed = process.stdout.read()
         status = process.wait(timeout=HANG)
-    rows_by_trial = {file.stem: rows_of_checkpoint(file) for file in OUT.running.glob("*.ckpt")}
+    states = {
+        file.stem: load_checkpoint(file, made_by="stage1") for file in OUT.running.glob("*.ckpt")
+    }
     resumed = stage1("stage1.compare", *command, "--resume", cwd=folder)
 
     assert "Traceback" not in printed
@@ -323,6 +325,7 @@ def test_a_comparison_that_was_stopped_goes_on_to_the_scores_of_an_undisturbed_o
     undisturbed = read_curves(finished[0]).set_index(["trial_id", "epoch"]).sort_index()
     columns = ["val_loss", "val_correlation", "val_skill", "train_loss"]
     pd.testing.assert_frame_equal(curves[columns], undisturbed[columns], check_exact=True)
-    for trial_id, rows in rows_by_trial.items():  # these epochs were not trained again
+    for trial_id, state in states.items():  # these epochs were not trained again
+        rows = state["callbacks"]["EpochReports"]["rows"]
         seconds = curves.loc[trial_id]["seconds"]
         assert seconds[[row["epoch"] for row in rows]].tolist() == [row["seconds"] for row in rows]

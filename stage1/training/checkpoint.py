@@ -14,6 +14,7 @@ from stage1.base.checkpoints import load_checkpoint
 from stage1.base.errors import ResultsError
 from stage1.base.text import brief, dotted
 from stage1.config import Config, DataConfig, Section
+from stage1.config.data import DATA_KEYS
 from stage1.config.rules import RuleError, faults_of
 from stage1.data.batches import MarketWindows
 from stage1.data.features import TrainingStatistics
@@ -166,6 +167,17 @@ def new_record(
     return record.model_dump(mode="json") | {"bars": bars}
 
 
+def differing_keys(then: Config, now: Config) -> list[str]:
+    """Dotted keys in which two configurations differ; the bars are told by their fingerprint."""
+    stored, asked = (one.model_dump(mode="json") for one in (then, now))
+    return [
+        f"{section}.{key}"
+        for section, values in asked.items()
+        for key in values
+        if stored[section][key] != values[key] and f"{section}.{key}" not in DATA_KEYS
+    ]
+
+
 class Trained(NamedTuple):
     """A checkpoint, read."""
 
@@ -191,10 +203,11 @@ def read_trained(path: Path) -> Trained:
         for name, tensor in state.items()
         if str(name).startswith(_MODEL)
     }
-    return Trained(path, _checked(record, path), weights)
+    return Trained(path, checked_record(record, path), weights)
 
 
-def _checked(stored: dict[str, Any], path: Path) -> Record:
+def checked_record(stored: dict[str, Any], path: Path) -> Record:
+    """A record as it lies in a checkpoint; raises as `read_trained` does."""
     missing = [name for name in Record.model_fields if name not in stored]
     if missing:
         raise ResultsError(

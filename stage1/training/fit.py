@@ -30,6 +30,7 @@ from stage1.language_models.ladder import relative_step
 from stage1.language_models.resolver import LanguageModel
 from stage1.model.stage1_model import T5_PREFIX, build_model
 from stage1.run.columns import RELATIVE_STEP
+from stage1.training.checkpoint import CHECKPOINT_KEY, checked_record, differing_keys
 from stage1.training.memory import (
     Warn,
     log_warning,
@@ -190,16 +191,24 @@ class WholeFiles(TorchCheckpointIO):
             save_checkpoint(checkpoint, file)
 
 
-def rows_of_checkpoint(checkpoint: Path) -> list[EpochRow]:
+def rows_of_checkpoint(checkpoint: Path, config: Config, windows: MarketWindows) -> list[EpochRow]:
     """The rows of all epochs up to a checkpoint of `fit`, as they were reported.
 
     Raises:
-        ResultsError: Missing, damaged, or not made by `fit`.
+        ResultsError: Missing, damaged, not made by `fit`, or of another training than that of this
+            configuration, its seed included, on these bars.
     """
     content = load_checkpoint(checkpoint, made_by="stage1")
     state = content.get("callbacks", {}).get(EpochReports.__qualname__)
     if state is None:
         raise ResultsError(f"{checkpoint}: must be a checkpoint of stage1, got another program's")
+    record = checked_record(content[CHECKPOINT_KEY], checkpoint)
+    differing = differing_keys(record.config, config)
+    differing += ["bars"] if record.bars.sha256 != windows.fingerprint else []
+    if differing:
+        raise ResultsError(
+            f"{checkpoint}: must be of this training, differs in {', '.join(differing)}"
+        )
     return [_with_blocks(row, Tensor.numpy) for row in state["rows"]]
 
 

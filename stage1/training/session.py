@@ -18,13 +18,12 @@ from stage1.base.errors import ResultsError, TrialError
 from stage1.base.files import must_be_writable, remove_leftovers, write_text
 from stage1.base.terminal import print_plain
 from stage1.config import Config, config_yaml, with_values
-from stage1.config.data import DATA_KEYS
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_data
 from stage1.language_models.resolver import LanguageModel, resolve
 from stage1.training import LAST_CHECKPOINT
 from stage1.training.batch_size import find_batch_size
-from stage1.training.checkpoint import Trained, read_trained
+from stage1.training.checkpoint import Trained, differing_keys, read_trained
 from stage1.training.fit import EpochRow, accelerator_here, check_precision, fit
 
 CONFIG_COPY = "config.yaml"
@@ -193,13 +192,7 @@ def resumed_config(trained: Trained, config: Config) -> Config:
         completed["data.channels"] = config.data.channels or then.data.channels
         completed["data.step"] = config.data.step or then.data.step
     config = with_values(config, completed)
-    stored, now = (one.model_dump(mode="json") for one in (then, config))
-    differing = [
-        f"{section}.{key}"
-        for section, values in now.items()
-        for key in values
-        if stored[section][key] != values[key] and f"{section}.{key}" not in DATA_KEYS
-    ]
+    differing = differing_keys(then, config)
     if differing:
         raise ResultsError(
             f"{trained.path}: must belong to this configuration, differs in "

@@ -5,6 +5,7 @@ What happens after an epoch is the engine's business, in the process that runs t
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import platform
@@ -179,6 +180,7 @@ train_trial.__mixins__ = (EndsWhenStuck,)  # type: ignore[attr-defined]  # Tune 
 
 # Its training -------------------------------------------------------------------------------------
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 Report = Callable[[EpochRow, str | None], None]
 """Takes the row of an epoch, and what went wrong on the way, if anything did."""
 
@@ -205,7 +207,14 @@ def train_from_last_state(
     """
     with system_faults(), scratch_folder() as scratch:
         state = scratch / "state.ckpt"
-        earlier_rows, warning = _fetch_rows(states, trial_id, state)
+        earlier_rows, warning = [], None
+        try:
+            if states.fetch(trial_id, state):
+                earlier_rows = rows_of_checkpoint(state, config, windows)
+        except (OSError, ResultsError) as error:
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise  # the state itself is whole
+            warning = f"its last state could not be used, so it begins again: {error}"
         for row in earlier_rows:
             report(row, None)
         if earlier_rows and earlier_rows[-1]["epoch"] >= config.training.epochs:
@@ -223,16 +232,6 @@ def train_from_last_state(
             accelerator=accelerator,
             plugins=[PlainFiles()],
         )
-
-
-def _fetch_rows(
-    states: TrialStates, trial_id: str, path: Path
-) -> tuple[list[EpochRow], str | None]:
-    """Fetch the trial's state to `path`; its rows, none if there is none to go on from, and why."""
-    try:
-        return (rows_of_checkpoint(path) if states.fetch(trial_id, path) else []), None
-    except (OSError, ResultsError) as error:
-        return [], f"its last state could not be read, so it begins again: {error}"
 
 
 class StateSaver(Callback):

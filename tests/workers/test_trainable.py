@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -20,6 +21,7 @@ from synthetic_bars import market
 from tiny_training import T5, tiny_config, tiny_language_model, tiny_windows
 
 from stage1.base.metric_table import BLOCKS
+from stage1.config import with_values
 from stage1.language_models.initialization import build_t5
 from stage1.language_models.resolver import resolve, weights_sha256
 from stage1.study.space import Resources
@@ -321,7 +323,42 @@ def test_a_state_that_cannot_be_read_is_told_and_the_trial_begins_again(states, 
     rows, (warning,) = train(states)
 
     assert str(learned(rows)) == str(learned(whole))
-    assert warning.startswith("its last state could not be read, so it begins again: ")
+    assert warning.startswith("its last state could not be used, so it begins again: ")
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        pytest.param("training", "seed", 5, id="another seed"),
+        pytest.param("training", "optimizer.lr", 0.02, id="another configuration"),
+        pytest.param("data", "validation_windows", 20, id="other windows"),
+    ],
+)
+def test_the_state_of_another_trial_is_told_and_not_gone_on_with(
+    states, whole, section, key, value
+):
+    train(states, break_after=2, config=with_values(CONFIG, {f"{section}.{key}": value}))
+
+    rows, (warning,) = train(states)
+
+    assert str(learned(rows)) == str(learned(whole))
+    assert f"must be of this training, differs in {section}." in warning
+
+
+def test_a_state_for_which_the_disk_has_no_room_is_kept(states, whole, monkeypatch):
+    train(states, break_after=2)
+
+    def full(self, trial_id, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrialStates, "fetch", full)
+        with pytest.raises(OSError, match="No space left"):
+            train(states)
+    rows, warnings = train(states, break_after=None)
+
+    assert str(learned(rows)) == str(learned(whole))
+    assert warnings == []
 
 
 def test_a_state_that_cannot_be_kept_is_told_and_the_training_goes_on(whole, tmp_path):

@@ -226,10 +226,10 @@ def check_tables(run: RunFolder, study: RunnableStudy, started: Collection[str])
     for file, read in ((run.curves, read_curves), (run.blocks, read_blocks)):
         if run.trials.exists():
             require_file(run, file)
-        epochs = read(run).groupby("trial_id")["epoch"].agg(set) if file.exists() else {}
-        have[file] = dict(epochs)
+        rows: Any = read(run).groupby("trial_id")["epoch"] if file.exists() else []
+        have[file] = {str(trial_id): set(epochs) for trial_id, epochs in rows}
     have[run.checkpoints] = {file.stem: set() for file in run.checkpoints.glob("*.ckpt")}
-    trials = list(read_trials(run).itertuples()) if run.trials.exists() else []
+    trials: list[Any] = list(read_trials(run).itertuples()) if run.trials.exists() else []
     known = {*started, *(trial.trial_id for trial in trials)}
     for file, of_trials in have.items():
         for trial_id in sorted(of_trials.keys() - known):

@@ -156,15 +156,14 @@ def _run(
     from stage1.workers.launch import run_study
 
     inputs = load_inputs(study, data_dir)
-    data = data_description(inputs.study.config.data)
+    data, models = data_description(inputs.study.config.data), inputs.language_models
     if resume:
-        check_same_study(run, inputs.study, data=data)
+        check_same_study(run, inputs.study, data=data, models=models)
         inputs = replace(inputs, study=as_begun(run, inputs.study))
         if extend:
             judged = partial(_claims_so_far, run)
             inputs = replace(inputs, study=extended(run, inputs.study, judged))
     else:
-        models = inputs.language_models
         begin_run(run, inputs.study, data=data, models=models, claims=REGISTERED)
         _show_cautions(console, study)
     judge = partial(_report_at_look, run, console)

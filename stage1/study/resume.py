@@ -309,8 +309,12 @@ def _identity(record: ComparisonRecord) -> dict[str, Any]:
     return _flat(record.model_dump(mode="json", exclude={"machine"}))
 
 
-def check_same_study(run: RunFolder, study: Study, *, data: dict[str, Any]) -> None:
+def check_same_study(
+    run: RunFolder, study: Study, *, data: dict[str, Any], models: Collection[LanguageModel] = ()
+) -> None:
     """Refuse to go on with a study that is not the one the folder was begun with.
+
+    The weights of these language models must be those that were registered.
 
     Raises:
         ResultsError: The folder is missing, edited, or another study's; names what differs.
@@ -329,6 +333,10 @@ def check_same_study(run: RunFolder, study: Study, *, data: dict[str, Any]) -> N
     then = _flat(merged({"config": Config().model_dump(mode="json")}, space))
     now = _flat(yaml.safe_load(space_yaml(study, {"data": data})))
     _refuse_changes(run, run.space, then, now)
+    registered = read_preregistration(run).language_models
+    then = {f"weights of {model.name}": registered.get(model.name) for model in models}
+    now = {f"weights of {model.name}": model.sha256 for model in models}
+    _refuse_changes(run, run.prereg, then, now)
 
 
 def _refuse_changes(

@@ -229,6 +229,14 @@ def test_other_bars_are_refused(run, study):
     assert f"({'d' * 12} {there} -> {'e' * 12} {there})" in message
 
 
+def test_another_language_model_under_the_same_name_is_refused(run, study):
+    other = SimpleNamespace(name="english-t5-nano", sha256="e" * 64)
+
+    check_same_study(run, study, data=DATA, models=[NANO])
+    with pytest.raises(ResultsError, match="differs in weights of english-t5-nano"):
+        check_same_study(run, study, data=DATA, models=[other])
+
+
 @pytest.mark.parametrize(
     ("file", "edit", "rule"),
     [

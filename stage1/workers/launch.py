@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -183,8 +184,9 @@ def _write_faults_in_one_line(run: RunFolder) -> Iterator[None]:
         fault = system_fault(cause)
         if fault is None or isinstance(fault, ConnectionError):
             raise
+        reason = os.strerror(fault.errno) if fault.errno else str(fault)
         raise ResultsError(
-            f"{fault.filename or run.path}: must be writable, got {fault.strerror or fault}; make "
+            f"{fault.filename or run.path}: must be writable, got {reason}; make "
             "room or mend it, and go on with --resume: nothing that was written is lost"
         ) from None
 

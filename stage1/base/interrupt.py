@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -29,7 +29,8 @@ def leave_on_ctrl_c() -> None:
 
 
 def _leave_while_importing(number: int, frame: FrameType | None) -> None:
-    os.write(2, b"interrupted\n")
+    with suppress(OSError):  # nobody reads it
+        os.write(2, b"interrupted\n")
     os._exit(EXIT_INTERRUPTED)
 
 
@@ -58,8 +59,9 @@ class Interrupt:
         asked = signal.Signals(number)
         if self._asked is not None:
             # Without waiting for anything: what is on disk is whole at any time.
-            if sys.stdout.isatty():
-                os.write(sys.stdout.fileno(), _SHOW_CURSOR.encode())
+            with suppress(OSError):
+                if sys.stdout.isatty():
+                    os.write(sys.stdout.fileno(), _SHOW_CURSOR.encode())
             os._exit(_STATUS[asked])
         self._asked = asked
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
+import os
 import re
 import sys
 import threading
@@ -65,17 +68,18 @@ def run_app(app: typer.Typer) -> NoReturn:
     Raises:
         SystemExit: Always; with 0 where all went well.
     """
-    try:
-        with _log_on_stderr(), _quiet_threads():
-            status = app(standalone_mode=False)
-    except (Stage1Error, TyperException) as error:
-        print(f"error: {_message(error)}", file=sys.stderr)
-        raise SystemExit(EXIT_USER_ERROR) from None
-    except KeyboardInterrupt:
-        status = EXIT_INTERRUPTED
-    if status == EXIT_INTERRUPTED:  # which is also what Typer makes of a KeyboardInterrupt
-        print("interrupted", file=sys.stderr)
-    raise SystemExit(status if isinstance(status, int) else 0)
+    with _lossy_output():
+        try:
+            with _log_on_stderr(), _quiet_threads():
+                status = app(standalone_mode=False)
+        except (Stage1Error, TyperException) as error:
+            print(f"error: {_message(error)}", file=sys.stderr)
+            raise SystemExit(EXIT_USER_ERROR) from None
+        except KeyboardInterrupt:
+            status = EXIT_INTERRUPTED
+        if status == EXIT_INTERRUPTED:  # which is also what Typer makes of a KeyboardInterrupt
+            print("interrupted", file=sys.stderr)
+        raise SystemExit(status if isinstance(status, int) else 0)
 
 
 def _message(error: Stage1Error | TyperException) -> str:
@@ -84,6 +88,56 @@ def _message(error: Stage1Error | TyperException) -> str:
         return str(error)
     message = " ".join(error.format_message().split()).rstrip(".")
     return f"{message}; --help lists arguments and options"
+
+
+@contextmanager
+def _lossy_output() -> Iterator[None]:
+    """Let what cannot be shown end no command, which may have worked for hours.
+
+    A reader that has gone, as in `| head`, has seen enough; of another fault a line on stderr tells
+    at the end. What an encoding cannot say is replaced.
+    """
+    before = sys.stdout, sys.stderr
+    reasons: set[str] = set()
+    sys.stdout = _lossy(sys.stdout, sys.__stdout__, reasons, errors="replace")
+    sys.stderr = _lossy(sys.stderr, sys.__stderr__, set(), errors="backslashreplace")
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        if reasons := reasons - {os.strerror(errno.EPIPE)}:
+            what = ", ".join(reasons)
+            print(f"Warning: not all that there was to see was shown: {what}", file=sys.stderr)
+        sys.stderr.flush()
+        sys.stdout, sys.stderr = before
+
+
+def _lossy(stream: Any, original: Any, reasons: set[str], *, errors: str) -> Any:
+    """A stream that loses what it cannot write, and adds the reasons."""
+    if stream is None:  # closed before the command began
+        return Path(os.devnull).open("w")
+    if stream is not original:  # taken over, as a test does
+        return stream
+    file = io.BufferedWriter(_Output(stream.fileno(), reasons))
+    return io.TextIOWrapper(
+        file, stream.encoding, errors, "\n", stream.line_buffering, stream.write_through
+    )
+
+
+class _Output(io.FileIO):
+    """A descriptor that loses what it cannot take, and adds the reasons."""
+
+    def __init__(self, descriptor: int, reasons: set[str]) -> None:
+        super().__init__(descriptor, "w", closefd=False)
+        self._reasons = reasons
+
+    def write(self, data: Any) -> int:
+        """Write, or lose, some bytes. Called by `io`."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            self._reasons.add(error.strerror or str(error))
+            return len(data)
 
 
 @contextmanager

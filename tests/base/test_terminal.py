@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import shlex
 import sys
 from datetime import timedelta
 from typing import Annotated
 
 import pytest
 import typer
+from command_line import run
 from rich.console import Console
 
 from stage1.base.errors import ConfigError, DataError, ModelError, ResultsError, TrialError
@@ -78,6 +81,79 @@ def test_ctrl_c_is_one_word_and_status_130(call_command):
         raise KeyboardInterrupt
 
     assert call_command(interrupted) == (130, "", "interrupted\n")
+
+
+# --- where nothing can be shown ---
+
+SPEAKING = """
+import logging, sys
+from pathlib import Path
+from stage1.base.errors import DataError
+from stage1.base.terminal import print_plain, run_command, screen
+
+def speak(done: Path) -> None:
+    for _ in range(3):
+        print_plain(screen(), "n \u2265 3")
+        print("caf\u00e9", flush=True)
+        logging.getLogger("stage1.some.module").info("a notice \u2265 others")
+    done.touch()
+    raise DataError("wrong") if done.name == "wrong" else SystemExit(0)
+
+run_command(speak)
+"""
+
+
+@pytest.fixture
+def speak(tmp_path):
+    """Runs a command in a shell that redirects what it shows; gives status, stdout and stderr."""
+
+    def run_redirected(redirection, *, done="right", **env):
+        words = [sys.executable, "-c", SPEAKING, str(tmp_path / done)]
+        line = f"{shlex.join(words)} {redirection}"
+        ended = run("bash", "-c", f"set -o pipefail; {line}", check=False, env=env)
+        assert (tmp_path / done).exists()
+        return ended.returncode, ended.stdout, ended.stderr
+
+    return run_redirected
+
+
+NOTICES = "a notice \u2265 others\n" * 3
+
+
+@pytest.mark.parametrize("done", ["right", "wrong"])
+@pytest.mark.parametrize(
+    ("redirection", "told"),
+    [
+        pytest.param("2> /dev/null | true", "", id="a pipe that nobody reads"),
+        pytest.param(
+            "> /dev/full",
+            f"{NOTICES}Warning: not all that there was to see was shown: {os.strerror(28)}\n",
+            id="a full disk",
+        ),
+        pytest.param(">&-", NOTICES, id="closed"),
+        pytest.param("> /dev/full 2>&1", "", id="stderr too"),
+        pytest.param(">&- 2>&-", "", id="both closed"),
+    ],
+)
+def test_what_cannot_be_shown_is_lost_and_changes_no_status(speak, redirection, told, done):
+    wrong = done == "wrong"
+
+    status, out, err = speak(redirection, done=done)
+
+    assert status == (2 if wrong else 0)
+    assert out == ""
+    assert err.replace("error: wrong\n", "") == told
+    assert ("error: wrong\n" in err) == (wrong and told != "")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("ascii", "n ? 3\ncaf?\n"), ("latin-1", "n ? 3\ncaf\u00e9\n")]
+)
+def test_what_an_encoding_cannot_say_is_replaced(speak, encoding, shown):
+    status, out, err = speak("| iconv -f latin1 -t utf8", PYTHONIOENCODING=encoding)
+
+    assert (status, out) == (0, shown * 3)
+    assert err == "a notice \\u2265 others\n" * 3
 
 
 # --- the log ---

@@ -10,23 +10,24 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 import ray
-from ray.exceptions import AuthenticationError, RayError
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from stage1.base.errors import TrialError
 from stage1.base.files import scratch_folder
 from stage1.base.interrupt import Interrupt, keep_sigterm_handler
-from stage1.base.text import one_line
+from stage1.base.text import brief, one_line
 from stage1.study.space import Resources
 from stage1.workers.ray_internals import (
     LONGEST_SOCKET_PATH,
     RAY_SESSION,
     closed_to_others,
-    environment,
+    fault_in_logs,
     use_token_of_environment,
 )
 from stage1.workers.states import TrialStates, check_place
@@ -131,7 +132,8 @@ def _local_ray(workers: int, resources: Resources) -> Iterator[None]:
     longest = LONGEST_SOCKET_PATH - len(f"/{inside}/{RAY_SESSION.format(pid=os.getpid())}")
     with closed_to_others(), scratch_folder(longest=longest) as folder:
         _start(
-            "Ray must start on this machine",
+            "Ray must start on this machine, got",
+            advice="see that processes may be started, and that /dev/shm and TMPDIR have room",
             address="local",
             num_cpus=math.ceil(workers * resources.cpus),
             include_dashboard=False,
@@ -150,7 +152,7 @@ def _existing_ray(address: str) -> Iterator[None]:
     _check_authentication(address)
     name = "TUNE_FUNCTION_THREAD_TIMEOUT_S"
     _start(
-        f"--address must be a running Ray cluster, got {address}",
+        f"--address must be a running Ray cluster, got {address};",
         address=address,
         runtime_env={"env_vars": _MALLOC | _OF_WORKERS | {name: RAY_SETTINGS[name]}},
     )
@@ -160,14 +162,14 @@ def _existing_ray(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def _start(rule: str, **options: Any) -> None:
+def _start(rule: str, *, advice: str = "", **options: Any) -> None:
     try:
-        # Ray's own handler would end the process with another status.
-        with keep_sigterm_handler(), environment(_OF_WORKERS):
+        with keep_sigterm_handler():  # Ray's own handler would end the process with another status
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (OSError, ValueError, RuntimeError, AuthenticationError) as error:
-        reason = str(error).splitlines()[0]
-        raise TrialError(f"{rule}; {reason}") from None
+    except Exception as error:  # Ray raises the bare class too
+        logged = fault_in_logs(Path(options["_temp_dir"])) if "_temp_dir" in options else None
+        reason = brief(logged or one_line(str(error)))
+        raise TrialError("; ".join(filter(None, (f"{rule} {reason}", advice)))) from None
 
 
 def _check_authentication(address: str) -> None:

@@ -12,6 +12,7 @@ import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ray._private import ray_constants
@@ -72,6 +73,27 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 def _read_token_again() -> None:
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
+
+
+_FAULT_IN_LOG = re.compile(
+    r"^\[[\d :,-]+ [CEF] \d+ \d+\] (?:\(\w+\) )?\S+: +(?:An unexpected system.+ fix it\. )?(.+)",
+    re.MULTILINE,
+)
+
+
+def fault_in_logs(folder: Path) -> str | None:
+    """The last fault that Ray's own processes have logged below the folder that Ray was given.
+
+    Why it has not started: what Ray raises says no more than that, or that it took too long.
+    """
+    faults = [
+        fault
+        for name in ("gcs_server", "raylet")
+        for log in sorted(folder.glob(f"session_*/logs/{name}.*"))
+        if not log.is_symlink()
+        for fault in _FAULT_IN_LOG.findall(log.read_text(encoding="utf-8", errors="replace"))
+    ]
+    return faults[-1] if faults else None
 
 
 def use_token_of_environment() -> None:

@@ -185,6 +185,16 @@ def test_no_trial_spans_two_nodes(monkeypatch):
         cluster._fitting(Resources(cpus=8))
 
 
+def test_whatever_ray_raises_while_it_starts_is_one_line(monkeypatch):
+    def init(**options):
+        raise Exception("The current node timed out during startup.\nSee the logs")
+
+    monkeypatch.setattr(cluster.ray, "init", init)
+
+    with pytest.raises(TrialError, match=r"^Ray must start .* timed out during startup.* see that"):
+        enter(None)
+
+
 def test_cores_are_those_this_process_may_use():
     assert 1 <= cluster.usable_cores() <= (os.cpu_count() or 1)
 

@@ -17,7 +17,12 @@ from ray.air.execution._internal import RayActorManager
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.experiment import Trial
 
-from stage1.workers.ray_internals import closed_to_others, memory_kills_as_deaths, memory_shortage
+from stage1.workers.ray_internals import (
+    closed_to_others,
+    fault_in_logs,
+    memory_kills_as_deaths,
+    memory_shortage,
+)
 
 WHAT_TO_CHECK = """
 Before the cap on ray in pyproject.toml is raised, see in the new version's sources that
@@ -72,6 +77,34 @@ def test_afterwards_rays_of_other_programs_listen_and_ask_for_a_token_as_they_di
     assert len(token) == 64
     assert enabled == ray_constants.ENABLE_RAY_CLUSTER
     assert [os.environ.get(variable) for variable in variables] == [before] * 3
+
+
+LOG = """\
+[2026-11-30 22:49:39,109 I 30811 30811] (raylet) main.cc:98: Ray cluster metadata
+[2026-11-30 22:49:39,137 E 30811 30811] (raylet) dlmalloc.cc:120: failed to open file /dev/shm/x
+    @     0x55d1 a line of its trace
+"""
+BUG = "An unexpected system state has occurred. We will work with you to fix it."
+
+
+@pytest.mark.parametrize(
+    ("log", "fault"),
+    [
+        pytest.param(LOG, "failed to open file /dev/shm/x", id="the last of them"),
+        pytest.param(
+            f"[2026-11-30 22:49:40,1 C 3 3] (raylet) a.cc:1:  {BUG} Check failed: rc == 0 no room",
+            "Check failed: rc == 0 no room",
+            id="without what it says of every one",
+        ),
+        pytest.param(LOG.splitlines()[0], None, id="none"),
+    ],
+)
+def test_why_ray_did_not_start_is_in_the_logs_of_its_processes(tmp_path, log, fault):
+    logs = tmp_path / "session_2026" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "raylet.out").write_text(log)
+
+    assert fault_in_logs(tmp_path) == fault
 
 
 NODE_MEMORY = "Memory on the node (IP: 10.0.0.2, ID: a619) was 3.40GB used / 23.54GB limit (0.144)"

@@ -228,6 +228,7 @@ def test_a_run_of_failures_only_shows_their_reasons(started):
 
     assert f"| random | 3 failed | 0 | {' | '.join([UNDEFINED] * 4)} |" in text
     assert "| random | failed | no \\| memory &lt;here> | 3 |" in text
+    assert "tune with --retry-failed" in text
     assert "no | memory &lt;here&gt;" in started.report_html.read_text(encoding="utf-8")
 
 

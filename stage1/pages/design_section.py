@@ -168,7 +168,11 @@ def _failures(trials: pd.DataFrame) -> list[Block]:
         return [paragraph("No trial of the design or the search diverged or failed.")]
     rows: list[list[Inline]] = [[str(v) for v in row] for row in counts.itertuples(index=False)]
     caption = "Diverged and failed trials, search included"
-    return [Table([*counts.columns], rows, caption=caption, numbers_from=3)]
+    blocks: list[Block] = [Table([*counts.columns], rows, caption=caption, numbers_from=3)]
+    if FAILED in set(counts["status"]):
+        advice = "Once its cause is mended, a failed trial is run again: tune with --retry-failed."
+        blocks.append(paragraph(advice))
+    return blocks
 
 
 def _checks(evaluation: Evaluation) -> list[Block]:

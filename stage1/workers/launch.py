@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -185,9 +186,10 @@ def _write_faults_in_one_line(run: RunFolder) -> Iterator[None]:
         if fault is None or isinstance(fault, ConnectionError):
             raise
         reason = os.strerror(fault.errno) if fault.errno else str(fault)
+        places = f"{run.path} and {tempfile.gettempdir()}"  # one of them, where none is named
         raise ResultsError(
-            f"{fault.filename or run.path}: must be writable, got {reason}; make "
-            "room or mend it, and go on with --resume: nothing that was written is lost"
+            f"{fault.filename or places}: must be writable, got {reason}; make room or mend it, "
+            "and go on with --resume: nothing that was written is lost"
         ) from None
 
 

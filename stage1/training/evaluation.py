@@ -91,8 +91,10 @@ def _decoded(trained: Trained, windows: MarketWindows, warn: Warn) -> tuple[Tens
     """
     record, accelerator = trained.record, accelerator_here()
     training = record.config.training
-    exact = training.precision_fault(on_gpu=accelerator == "cuda") is not None
-    config = with_values(record.config, {"training.precision": "32-true"} if exact else {})
+    config = record.config
+    if training.precision_fault(on_gpu=accelerator == "cuda"):
+        warn(f"Warning: decoded in 32-true: {training.precision} wants a GPU, and none was found")
+        config = with_values(config, {"training.precision": "32-true"})
     prints = record.fingerprints
     built = Built(trained_model(trained), prints.lm_sha256, prints.head_sha256, record.t5)
     torch.set_num_threads(training.threads)

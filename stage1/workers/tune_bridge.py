@@ -152,11 +152,12 @@ def reason_and_loss(trial: Trial, gpus: float) -> tuple[str, Loss]:
     if lines and (shortage := memory_shortage(lines[0])):
         return f"{Loss.MEMORY.value}: {shortage}", Loss.MEMORY
     last = lines[-1] if lines else "unknown"
-    if last.startswith(_OUT_OF_MEMORY) and 0 < gpus < 1:
-        return last, Loss.SHARE
+    if last.startswith(_OUT_OF_MEMORY):
+        return last, Loss.SHARE if 0 < gpus < 1 else Loss.ERROR
     if _REFUSED.match(last):
         return last, Loss.SYSTEM
-    return last, Loss.DEATH if _CUDA_DIED in last else Loss.ERROR
+    of_cuda = next((one for one in reversed(lines) if _CUDA_DIED in one), None)  # not its last
+    return (last, Loss.ERROR) if of_cuda is None else (of_cuda, Loss.DEATH)
 
 
 _OUT_OF_MEMORY = f"{TrialMemoryError.__module__}.{TrialMemoryError.__name__}: "

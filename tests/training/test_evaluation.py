@@ -53,13 +53,14 @@ def test_a_cpu_evaluates_in_float32_what_was_trained_in_arithmetic_of_gpus(
     config = with_values(trained.record.config, {"training.precision": precision})
     elsewhere = trained._replace(record=trained.record.model_copy(update={"config": config}))
     monkeypatch.setattr(evaluation, "bars_for", lambda *_: market(2000, NAMES))
-    scores = []
+    scores, lines = [], []
 
     for one in (trained, elsewhere):
         monkeypatch.setattr(evaluation, "read_trained", lambda path, one=one: one)
-        scores.append(evaluate_checkpoint(trained.path, None, warn=print).scores)
+        scores.append(evaluate_checkpoint(trained.path, None, warn=lines.append).scores)
 
     assert scores[0].equals(scores[1])
+    assert lines == [f"Warning: decoded in 32-true: {precision} wants a GPU, and none was found"]
 
 
 @pytest.mark.parametrize(

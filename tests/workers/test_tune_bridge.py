@@ -180,6 +180,8 @@ def test_a_trial_that_raised_has_failed_with_the_line_that_names_the_error(
 
 
 NO_MEMORY = "stage1.training.memory.TrialMemoryError: the model must fit into memory, got x"
+NO_CUBLAS = f"{NO_MEMORY}: CUDA error: CUBLAS_STATUS_ALLOC_FAILED"
+OF_THE_GPU = "torch.AcceleratorError: CUDA error: uncorrectable ECC error encountered"
 
 
 @pytest.mark.parametrize(
@@ -187,13 +189,9 @@ NO_MEMORY = "stage1.training.memory.TrialMemoryError: the model must fit into me
     [
         pytest.param(NO_MEMORY, 0.5, True, id="a neighbour may have had the memory"),
         pytest.param(NO_MEMORY, 1, False, id="nobody else was there"),
+        pytest.param(NO_CUBLAS, 1, False, id="not even a library"),
         pytest.param(NO_MEMORY, 0, False, id="on the CPU"),
-        pytest.param(
-            "torch.AcceleratorError: CUDA error: uncorrectable ECC error encountered",
-            1,
-            True,
-            id="the GPU's own",
-        ),
+        pytest.param(f"{OF_THE_GPU}\nTo debug, set ...", 1, True, id="the GPU's own"),
     ],
 )
 def test_what_a_gpu_may_have_done_is_tried_again(first, write, monkeypatch, error, gpus, again):

@@ -8,13 +8,20 @@ from typing import Annotated
 import typer
 
 from stage1.base.interrupt import exit_on_sigterm
-from stage1.base.terminal import DataDir, print_plain, resume_hint, run_command, screen
+from stage1.base.machine import usable_cores
+from stage1.base.terminal import (
+    DataDir,
+    library_logs_to,
+    print_plain,
+    resume_hint,
+    run_command,
+    screen,
+)
 from stage1.config.yaml_source import config_names
 from stage1.pages.comparison_page import write_page
 from stage1.run.comparison_record import RECORD_FILE
 from stage1.run.folder import RunFolder, check_new
 from stage1.study.comparison import load_comparison
-from stage1.workers.library_logs import library_logs_to
 
 
 def compare(
@@ -72,7 +79,6 @@ def compare(
         check_same_comparison,
         comparison_record,
     )
-    from stage1.workers.cluster import usable_cores
     from stage1.workers.launch import run_comparison
 
     record = comparison_record(inputs, cores=usable_cores())

@@ -16,6 +16,7 @@ from rich.console import Console
 from stage1.base.interrupt import exit_on_sigterm
 from stage1.base.terminal import (
     DataDir,
+    library_logs_to,
     parse_duration,
     print_plain,
     resume_hint,
@@ -29,7 +30,6 @@ from stage1.run.resolved_space import read_space
 from stage1.study.study import Study, load_study
 from stage1.study.trials import LookResult
 from stage1.workers.cluster import Cluster, ray_cluster
-from stage1.workers.library_logs import library_logs_to
 
 
 def tune(

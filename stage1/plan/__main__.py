@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from stage1.base.machine import total_mb, usable_cores
 from stage1.base.terminal import DataDir, print_plain, run_command
 from stage1.base.text import shell_line
 from stage1.claims.catalogue import ABOUT_SCORES
@@ -71,7 +72,7 @@ from stage1.study.space import Resources
 from stage1.study.stages import expected_by_stage
 from stage1.study.study import Study, language_model_names, load_study
 from stage1.training.timing import is_single_threaded
-from stage1.workers.cluster import usable_cores, wanted_workers
+from stage1.workers.cluster import wanted_workers
 
 DEFAULT_OUT = Path("runs")
 _BUSY = 1.0
@@ -204,7 +205,7 @@ def trials_at_once(resources: Resources, *, workers: int | None, gpus: int) -> i
 def _show_memory(console: Console, timings: Timings, *, workers: int, shared: int) -> None:
     worker = max(timing.peak_rss_mb for timing in timings.values())
     needed = memory_mb(worker, workers=workers, shared_bytes=shared)
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
+    machine = total_mb()
     text = memory_text(needed, worker_mb=worker, workers=workers, machine_mb=machine)
     show_line(console, text, style="yellow" if needed > machine else "")
 

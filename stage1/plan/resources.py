@@ -23,6 +23,7 @@ from stage1.study.space import Space
 from stage1.study.study import Study, cost_config, pretrained_language_models
 from stage1.study.trials import TrialSpec
 from stage1.training.timing import EPOCHS, STEPS, TrialTiming, time_trial
+from stage1.workers.cluster import RAY_MB
 
 VANILLA_ENCODER = "vanilla encoder"
 _COSTLESS = (
@@ -275,8 +276,6 @@ def setup_seconds(study: Study, timings: Timings) -> float:
 
 # Memory and disk ------------------------------------------------------------------------------
 
-RAY_MB = 900
-"""Memory of the command itself and of Ray's own processes, pages that they share counted once."""
 _TABLE_BYTES = 10_000
 """Of a Parquet file's description, whatever its rows."""
 _NUMBER_BYTES = 10

@@ -15,12 +15,13 @@ import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.utilities.memory import garbage_collection_cuda
 
+from stage1.base.machine import available_mb
 from stage1.config import Config, with_values
 from stage1.data.batches import Batch, MarketWindows
 from stage1.language_models.resolver import LanguageModel
 from stage1.model.stage1_model import build_model
 from stage1.training.fit import lean_trainer
-from stage1.training.memory import available_mb, is_out_of_memory, peak_rss_mb, reset_peaks
+from stage1.training.memory import is_out_of_memory, peak_rss_mb, reset_peaks
 from stage1.training.module import Stage1Module
 
 AUTO_CAP = 256

@@ -1,4 +1,4 @@
-"""Memory: how much there is, how much was used, and batches in parts where it runs out."""
+"""Memory: how much was used, and batches in parts where it runs out."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pytorch_lightning.utilities.memory import garbage_collection_cuda
 from torch import Tensor
 
 from stage1.base.errors import TrialError
+from stage1.base.machine import number_in
 from stage1.base.text import LONGEST_VALUE, one_line
 from stage1.data.batches import Batch
 
@@ -35,7 +36,6 @@ _CUDA_BYTES = 600 * 2**20
 """Of a GPU's memory, in each process: the context, and what torch and its libraries load."""
 _CLEAR_PEAK = "5"  # proc(5): resets the peak resident set size
 _PROCESS = Path("/proc/self")
-_MACHINE = Path("/proc/meminfo")
 
 
 def reset_peaks(device: torch.device) -> None:
@@ -53,25 +53,8 @@ def reset_peaks(device: torch.device) -> None:
 
 def peak_rss_mb() -> float:
     """Peak resident memory in MiB since `reset_peaks`, or of the process where Linux is not."""
-    peak = _mebibytes(_PROCESS / "status", "VmHWM:")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 if peak is None else peak
-
-
-def available_mb() -> float | None:
-    """Memory in MiB that programs can still take, or None where Linux is not.
-
-    That of the machine: the smaller limit of a container is not seen.
-    """
-    return _mebibytes(_MACHINE, "MemAvailable:")
-
-
-def _mebibytes(path: Path, name: str) -> float | None:
-    """The entry of a file of /proc that counts in kibibytes, or None if there is none."""
-    with suppress(OSError):
-        for line in path.read_text().splitlines():
-            if line.startswith(name):
-                return int(line.split()[1]) / 1024
-    return None
+    peak = number_in(_PROCESS / "status", "VmHWM:")
+    return (peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1024
 
 
 def peak_vram_mb(device: torch.device) -> float | None:

@@ -21,6 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from stage1.base.errors import TrialError
 from stage1.base.files import scratch_folder
 from stage1.base.interrupt import Interrupt, keep_sigterm_handler
+from stage1.base.machine import total_mb, usable_cores
 from stage1.base.text import brief, one_line
 from stage1.study.space import Resources
 from stage1.workers.ray_internals import (
@@ -32,20 +33,19 @@ from stage1.workers.ray_internals import (
 )
 from stage1.workers.states import TrialStates, check_place
 
-
-def usable_cores() -> int:
-    """Cores this process may run on, where the system tells; else all of the machine's."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+RAY_MB = 900
+"""Memory of the command itself and of Ray's own processes, pages that they share counted once."""
+_SMALLEST_WORKER_MB = 700
+"""Of the bundled study's trials, most of it libraries; no trial takes less."""
 
 
 def wanted_workers(resources: Resources, workers: int | None) -> int:
-    """Trials at once by their CPUs: as many as were asked for, else as many as there are cores for.
+    """Trials at once: as many as were asked for, else as cores and memory are there for.
 
     At least 1, even where one trial asks for more cores than there are.
     """
-    return workers or max(int(usable_cores() / resources.cpus), 1)
+    fit = min(usable_cores() / resources.cpus, (total_mb() - RAY_MB) / _SMALLEST_WORKER_MB)
+    return workers or max(int(fit), 1)
 
 
 _MALLOC = {

@@ -14,6 +14,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from stage1.base.machine import memory_kills, total_mb
 from stage1.base.text import dotted
 from stage1.config import Config
 from stage1.config.rules import faults_of
@@ -89,6 +90,7 @@ class EngineScheduler(FIFOScheduler):
     def __init__(self, engine: StudyEngine, on_return: Callable[[EndedTrial], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._engine, self._on_return = engine, on_return
+        self._kills_seen = memory_kills()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # as above
@@ -118,7 +120,21 @@ class EngineScheduler(FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
         """Called by Ray when a trial has raised or its process has died."""
         gpus = self._engine.study.space.resources.gpus
-        self._end(trial, *reason_and_loss(trial, gpus))
+        reason, loss = reason_and_loss(trial, gpus)
+        if loss == Loss.DEATH and self._kernel_has_killed():
+            limit = f"{total_mb() / 1024:.1f} GB"
+            reason = f"{Loss.MEMORY.value}: what runs here must take less than {limit} together"
+            loss = Loss.MEMORY
+        self._end(trial, reason, loss)
+
+    def _kernel_has_killed(self) -> bool:
+        """Whether the kernel has killed one more process for memory than has been told of.
+
+        It takes the largest of the container, and says nothing to Ray.
+        """
+        before, now = self._kills_seen, memory_kills()
+        self._kills_seen = min(before + 1, now)
+        return now > before
 
     def _end(self, trial: Trial, *reason_and_loss: Any) -> None:
         self._engine.on_error(trial.config["trial_id"], *reason_and_loss)

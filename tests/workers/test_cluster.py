@@ -195,21 +195,21 @@ def test_whatever_ray_raises_while_it_starts_is_one_line(monkeypatch):
         enter(None)
 
 
-def test_cores_are_those_this_process_may_use():
-    assert 1 <= cluster.usable_cores() <= (os.cpu_count() or 1)
-
-
 @pytest.mark.parametrize(
-    ("cpus", "asked", "wanted"),
+    ("cpus", "asked", "memory", "wanted"),
     [
-        pytest.param(1, None, 8, id="one core each"),
-        pytest.param(3, None, 2, id="what is left over stays idle"),
-        pytest.param(0.5, None, 16, id="half a core each"),
-        pytest.param(16, None, 1, id="more than there are: one all the same"),
-        pytest.param(4, 5, 5, id="as asked for"),
+        pytest.param(1, None, 16384, 8, id="one core each"),
+        pytest.param(3, None, 16384, 2, id="what is left over stays idle"),
+        pytest.param(0.5, None, 16384, 16, id="half a core each"),
+        pytest.param(16, None, 16384, 1, id="more than there are: one all the same"),
+        pytest.param(4, 5, 1024, 5, id="as asked for"),
+        pytest.param(1, None, 2048, 1, id="memory for one"),
+        pytest.param(1, None, 4096, 4, id="memory for some"),
+        pytest.param(1, None, 512, 1, id="hardly any memory: one all the same"),
     ],
 )
-def test_as_many_trials_run_as_were_asked_for_or_as_fit(monkeypatch, cpus, asked, wanted):
+def test_as_many_trials_run_as_were_asked_for_or_as_fit(monkeypatch, cpus, asked, memory, wanted):
     monkeypatch.setattr(cluster, "usable_cores", lambda: 8)
+    monkeypatch.setattr(cluster, "total_mb", lambda: memory)
 
     assert cluster.wanted_workers(Resources(cpus=cpus), asked) == wanted

@@ -14,6 +14,7 @@ from ray.tune.utils import flatten_dict
 
 from stage1.base.errors import TrialError
 from stage1.run.columns import FAILED
+from stage1.workers import tune_bridge
 from stage1.workers.trainable import REPORT, EpochReport
 from stage1.workers.tune_bridge import EngineScheduler, EngineSearcher, Watch
 
@@ -229,6 +230,30 @@ def test_a_trial_whose_process_died_is_begun_again_before_any_other(first, died)
     (note,) = first.engine.notes
     assert first.settings["trial_id"] in note
     assert "its worker process has died" in note
+
+
+def test_what_the_kernel_kills_for_memory_goes_on_in_parts_and_what_dies_after_it_does_not(
+    study, died, monkeypatch
+):
+    kills = 3  # of whatever ran here before
+    monkeypatch.setattr(tune_bridge, "memory_kills", lambda: kills)
+    first = FirstTrial(study)
+    first.fail(died)
+    assert first.running.parts == 1
+
+    kills = 4
+    first.fail(died)
+    assert first.running.parts == 2
+    first.fail(died)
+    assert first.running.parts == 2
+
+    assert first.searcher.suggest("b")["parts"] == 2
+    assert "killed for memory; it goes on" in first.engine.notes[1]
+    assert first.tables.rows == []
+    kills = 5
+    first.fail(died)
+    assert first.tables.rows[0]["status"] == FAILED
+    assert first.tables.rows[0]["error"].startswith("its process was killed for memory: what runs")
 
 
 def test_a_trial_whose_process_dies_three_times_without_an_epoch_has_failed(first, died):

@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from stage1.workers.library_logs import library_logs_to
+from stage1.base.terminal import library_logs_to
 
 library = logging.getLogger("some_library.part")
 ours = logging.getLogger("stage1.some.module")

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import typer
 
 from stage1.base.errors import ConfigError, DataError
-from stage1.base.files import atomic_path
+from stage1.base.files import atomic_path, must_be_writable
 from stage1.base.steps import MINUTES, STANDARD, Step, parse_step
 from stage1.base.terminal import run_command
 from stage1.base.text import shown
@@ -232,7 +232,8 @@ def _require_own_folder(out: Path, source: Path) -> None:
 
 
 def _write(out: Path, prepared: Prepared) -> None:
-    with atomic_path(out) as folder:
+    advice = "make room or give another --out"
+    with must_be_writable(out, advice=advice), atomic_path(out) as folder:
         folder.mkdir()
         for name, write in prepared.files.items():
             write(folder / name)

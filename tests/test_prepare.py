@@ -213,6 +213,21 @@ def test_a_faulty_file_leaves_the_earlier_run_as_it_was_and_a_sound_one_leaves_n
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"m1.parquet", "stats.json"}
 
 
+def test_a_full_disk_is_one_line_and_the_earlier_run_stays(run, tmp_path, monkeypatch):
+    def full(*_arguments, **_options):
+        raise OSError(28, "No space left on device")
+
+    run(csv_lines())
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr("pyarrow.parquet.write_table", full)
+        status, _, error = run(csv_lines())
+
+    assert status == 2
+    assert "No space left on device; make room or give another --out\n" in error
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
 def test_a_folder_with_other_files_or_the_source_is_not_touched(run, tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.txt").write_text("years of work")

@@ -50,7 +50,7 @@ from stage1.pages.comparison_summary import (
     summarize,
 )
 from stage1.pages.numbers import SAMENESS, UNDEFINED, number, ratio
-from stage1.pages.page import save_page, save_picture, screen_table, show_cautions
+from stage1.pages.page import save_page, save_picture, screen_table, show_cautions, writing_into
 from stage1.run.columns import COMPLETED, DIVERGED, FAILED
 from stage1.run.comparison_record import CONFIG_FOLDER, differing_keys, leaves
 from stage1.run.folder import RunFolder
@@ -383,13 +383,15 @@ def write_page(run: RunFolder) -> Page:
     """Write the page and its figures from the tables, also while the comparison runs.
 
     Raises:
-        ResultsError: The folder is no comparison's, or its tables cannot be read.
+        ResultsError: The folder is no comparison's, its tables cannot be read, or it cannot be
+            written.
     """
     summary = summarize(read_comparison(run))
-    pictures = {
-        name: save_picture(drawn, run.path, inside=run.figures.name)
-        for name, drawn in draw_figures(summary).items()
-    }
     path = run.path / PAGE_FILE
-    save_page(page_blocks(summary, pictures), path)
+    with writing_into(run):
+        pictures = {
+            name: save_picture(drawn, run.path, inside=run.figures.name)
+            for name, drawn in draw_figures(summary).items()
+        }
+        save_page(page_blocks(summary, pictures), path)
     return Page(path, run, summary)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,12 +14,30 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table as ScreenTable
 from rich.text import Text
 
-from stage1.base.files import write_text
+from stage1.base.errors import ResultsError
+from stage1.base.files import must_be_writable, write_text
 from stage1.base.terminal import print_caution
 from stage1.claims.verdicts import Verdict
 from stage1.pages.blocks import Block, Caution, Heading, Inline, Mark, Picture, Table
 from stage1.pages.figures.drawn import DrawnFigure, save_figure
 from stage1.pages.markdown import markdown
+from stage1.run.folder import RunFolder
+
+
+@contextmanager
+def writing_into(run: RunFolder) -> Iterator[None]:
+    """Say in one line that a run's page and figures cannot be written.
+
+    Raises:
+        ResultsError: Something cannot be written, or the figures would go elsewhere by a link.
+    """
+    if run.figures.is_symlink():
+        raise ResultsError(
+            f"{run.figures}: must be a folder inside the run, got a link to another; remove it"
+        )
+    advice = "make room, remove what is in the way, or copy the run to another place"
+    with must_be_writable(run.path, advice=advice):
+        yield
 
 
 def save_picture(drawn: DrawnFigure, folder: Path, *, inside: str = "") -> Picture:

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from stage1.base.errors import ResultsError
-from stage1.base.files import must_be_writable, write_text
+from stage1.base.files import write_text
 from stage1.base.metric_table import meanings
 from stage1.base.terminal import print_plain
 from stage1.claims.claim import claims_json
@@ -38,7 +37,13 @@ from stage1.pages.claims_section import (
 from stage1.pages.design_section import design_blocks, hyperparameter_blocks
 from stage1.pages.figures import draw_all
 from stage1.pages.ladder_section import ladder_blocks
-from stage1.pages.page import save_page, save_picture, screen_table, show_cautions
+from stage1.pages.page import (
+    save_page,
+    save_picture,
+    screen_table,
+    show_cautions,
+    writing_into,
+)
 from stage1.pages.provenance import (
     activation,
     best_blocks,
@@ -167,12 +172,7 @@ def write_report(run: RunFolder) -> Report:
     """
     tables = read_run(run)
     evaluation = evaluate(tables)
-    if run.figures.is_symlink():
-        raise ResultsError(
-            f"{run.figures}: must be a folder inside the run, got a link to another; remove it"
-        )
-    advice = "remove what is in the way, or copy the run to another place"
-    with must_be_writable(run.path, advice=advice):
+    with writing_into(run):
         claims, beside, looks = evaluation.claims, evaluation.beside, evaluation.looks
         write_text(run.claims, claims_json(claims, beside, looks, facts(evaluation)))
         pictures = [

@@ -14,7 +14,7 @@ from rich.console import Console
 from stage1.base.errors import ResultsError
 from stage1.config import Config, with_values
 from stage1.pages.blocks import Picture
-from stage1.pages.comparison_page import page_blocks, write_page
+from stage1.pages.comparison_page import PAGE_FILE, page_blocks, write_page
 from stage1.pages.comparison_summary import read_comparison, summarize
 from stage1.pages.markdown import markdown
 from stage1.run.comparison_record import MachineRecord
@@ -32,6 +32,13 @@ def page_of(comparison, write_comparison):
         return markdown(page_blocks(summarize(read_comparison(run)), pictures))
 
     return write
+
+
+def test_what_is_where_the_page_belongs_is_named(comparison):
+    (comparison.path / PAGE_FILE).mkdir()
+
+    with pytest.raises(ResultsError, match=r"must be a folder that can be written.*make room"):
+        write_page(comparison)
 
 
 def rows_below(text, heading):

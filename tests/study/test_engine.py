@@ -281,6 +281,29 @@ def test_a_study_whose_first_trials_all_fail_alike_before_epoch_0_ends_with_that
         simulate(again, row=row)
 
 
+def test_a_failed_search_point_that_is_run_again_and_is_the_best_is_confirmed_too(study):
+    def broken(spec, epoch):
+        if spec.config_id in ("pretrained-002", "random-001") and spec.stage == SEARCH:
+            raise RuntimeError("broken")
+        return epoch_row(spec, epoch)
+
+    def now_the_best(spec, epoch):
+        return epoch_row(spec, epoch, val_correlation=0.99)
+
+    first, _, _ = run(study, row=broken)
+    failed = [one.spec for one in first.ended.values() if one.status == FAILED]
+    left = [one for one in first.ended.values() if one.status != FAILED]
+    again = engine_of(study, ended=left, started=failed)
+    assert not again.has_finished
+    simulate(again, row=now_the_best)
+
+    assert len(failed) == 2
+    assert again.has_finished
+    confirmed = {one.spec.config_id for one in again.ended.values() if one.spec.stage == CONFIRM}
+    assert {"pretrained-002", "random-001"} < confirmed
+    assert all(again.ended[spec.trial_id].status == COMPLETED for spec in failed)
+
+
 @pytest.mark.parametrize(
     "good", [("design-design000-pretrained-1", 1), ("design-design000-random-1", 9)], ids=str
 )

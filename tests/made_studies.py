@@ -17,7 +17,7 @@ from stage1.study.resume import as_begun
 from stage1.study.sampler import arm_samplers
 from stage1.study.space import Space, active, sobol_configurations
 from stage1.study.study import Study, load_study
-from stage1.workers.halving import ArmHalving
+from stage1.workers.tune_bridge import ArmHalving
 
 BASE = """\
 data: {timeframes: [m1, m5]}

@@ -9,12 +9,12 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.feather
 import pyarrow.ipc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stage1.base.errors import DataError
+from stage1.base.parquet import read_parquet_table, require_fitting, text_bytes
 from stage1.base.steps import FINEST_OF_SERIES, Step
 from stage1.base.text import brief, shown
 from stage1.data.bars import PRICES, UNREADABLE, Bars, Rows
@@ -186,10 +186,9 @@ def _columns_of_bars(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if {TIME, *PRICES} <= set(names) and len(set(names)) == len(names):
         return (TIME,), PRICES
 
-    table = _read(path, None)
-    first_row = [str(column[0]) if len(column) else "" for column in table.columns]
+    first_row = _first_row(path) or [""] * len(names)
     try:
-        return find_columns(table.column_names, first_row, is_time=is_time)
+        return find_columns(names, first_row, is_time=is_time)
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
 
@@ -231,12 +230,33 @@ def _read_columns(path: Path, columns: tuple[str, ...]) -> pa.Table:
     return table
 
 
-def _read(path: Path, columns: tuple[str, ...] | None) -> pa.Table:
-    wanted = None if columns is None else list(columns)
+def _read(path: Path, columns: tuple[str, ...]) -> pa.Table:
     try:
-        if _kind_of(path) == "feather":
-            return pyarrow.feather.read_table(path, columns=wanted)
-        return pq.read_table(path, columns=wanted)
+        if _kind_of(path) == "parquet":
+            return read_parquet_table(path, columns)
+        with pa.ipc.open_file(path) as file:
+            chosen = [place for place, name in enumerate(file.schema.names) if name in columns]
+        batches, needed = [], 0
+        with pa.ipc.open_file(path, options=pa.ipc.IpcReadOptions(included_fields=chosen)) as file:
+            for place in range(file.num_record_batches):
+                batches.append(file.get_batch(place))
+                needed += batches[-1].nbytes + text_bytes(batches[-1])
+                require_fitting(needed, path.stat().st_size)
+            return pa.Table.from_batches(batches, file.schema)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _not_a_table(path, error) from None
+
+
+def _first_row(path: Path) -> list[str]:
+    """Its values as text; none where the file has no row."""
+    try:
+        if _kind_of(path) == "parquet":
+            with pq.ParquetFile(path) as stored:
+                first = next(stored.iter_batches(batch_size=1), None)
+        else:
+            with pa.ipc.open_file(path) as file:
+                first = file.get_batch(0) if file.num_record_batches else None
+        return [str(column[0]) for column in first.columns] if first and len(first) else []
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _not_a_table(path, error) from None
 

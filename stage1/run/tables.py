@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from stage1.base.errors import ResultsError
 from stage1.base.files import atomic_path, remove_leftovers
+from stage1.base.parquet import read_parquet_table
 from stage1.base.text import shown
 from stage1.run.columns import (
     BLOCK_COLUMNS,
@@ -45,8 +46,6 @@ FILE_NAMES = ("trial_id", "arm", "config_id")
 """Columns from which a study that is resumed makes names of files."""
 LONGEST_FILE_NAME = 250
 """Characters of each of them; a file system takes no more."""
-MOST_ROWS = 20_000_000
-"""Of a table; a file of few bytes can claim more than any memory holds."""
 LARGEST = 1e100
 """Sums of squares of 32-bit floats are smaller, and sums of its own squares still finite."""
 
@@ -240,12 +239,7 @@ def load_table(file: Path) -> pa.Table:
         ResultsError: The file is missing, broken or too large.
     """
     try:
-        with pq.ParquetFile(file) as stored:
-            rows = stored.metadata.num_rows
-            if rows > MOST_ROWS:
-                rule = f"must have at most {MOST_ROWS:,} rows, got {rows:,}"
-                raise ResultsError(f"{file}: {rule}; {RESTORE_OR_REPEAT}")
-            table = stored.read()
+        table = read_parquet_table(file)
         table.validate(full=True)
     except (OSError, pa.ArrowException, ValueError) as error:
         raise unreadable(file, error) from None

@@ -44,14 +44,13 @@ from stage1.study.trials import (
 )
 from stage1.workers.cluster import Cluster, ray_cluster, wanted_workers
 from stage1.workers.cost_block import record_cost, time_on_cluster
-from stage1.workers.halving import ArmHalving
 from stage1.workers.progress import Progress
 from stage1.workers.ray_internals import memory_kills_as_deaths
 from stage1.workers.recorder import Recorder
 from stage1.workers.states import BestCheckpoints, TrialStates
 from stage1.workers.tensorboard import write_columns
 from stage1.workers.trainable import SharedInputs, share_inputs, train_trial
-from stage1.workers.tune_bridge import EngineScheduler, EngineSearcher, Watch
+from stage1.workers.tune_bridge import ArmHalving, EngineScheduler, EngineSearcher, Watch
 
 
 def run_study(

@@ -19,7 +19,7 @@ from scipy import stats
 from stage1.claims.catalogue import SENSITIVITY
 from stage1.claims.verdicts import Verdict
 from stage1.run.columns import COMPLETED, SEARCH, STOPPED
-from stage1.workers.halving import ArmHalving
+from stage1.workers.tune_bridge import ArmHalving
 
 CONFIGURATIONS = 2000
 AGREEMENT = {"pretrained": 0.9, "random": 0.3}

@@ -313,7 +313,7 @@ def replaced(name, values):
         (replaced("config_id", ["a\nb"] * 2), "config_id must be a line of"),
         (
             replaced("param.training.optimizer.lr", [[1.0]] * 2),
-            "param.training.optimizer.lr must be text",
+            "param.training.optimizer.lr must hold single values",
         ),
         (
             lambda table: table.append_column("seed", table.column("seed")),

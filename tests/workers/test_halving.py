@@ -10,7 +10,7 @@ import pytest
 from made_studies import simulated_study
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from stage1.workers.halving import ArmHalving
+from stage1.workers.tune_bridge import ArmHalving
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """stage1: does a language model's T5 help a self-supervised market encoder? A fair test of it."""
 
+import logging
 import os
 import sys
 from importlib import import_module
@@ -25,6 +26,8 @@ if _is_command():  # and will import for seconds
     # It draws into files. Who starts it from a notebook hands on that notebook's backend, which is
     # perhaps not installed here, and then matplotlib cannot even be imported.
     os.environ["MPLBACKEND"] = "agg"
+    # Without a HOME that can be written its fonts are listed anew: seconds, and nobody's concern.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import logging
@@ -95,11 +96,12 @@ def _lossy_output() -> Iterator[None]:
     """Let what cannot be shown end no command, which may have worked for hours.
 
     A reader that has gone, as in `| head`, has seen enough; of another fault a line on stderr tells
-    at the end. What an encoding cannot say is replaced.
+    at the end. What an encoding cannot say is said plainly.
     """
     before = sys.stdout, sys.stderr
     reasons: set[str] = set()
-    sys.stdout = _lossy(sys.stdout, sys.__stdout__, reasons, errors="replace")
+    codecs.register_error(_PLAINLY, _plainly)
+    sys.stdout = _lossy(sys.stdout, sys.__stdout__, reasons, errors=_PLAINLY)
     sys.stderr = _lossy(sys.stderr, sys.__stderr__, set(), errors="backslashreplace")
     try:
         yield
@@ -110,6 +112,24 @@ def _lossy_output() -> Iterator[None]:
             print(f"Warning: not all that there was to see was shown: {what}", file=sys.stderr)
         sys.stderr.flush()
         sys.stdout, sys.stderr = before
+
+
+_PLAINLY = "stage1_plainly"
+_PLAIN = {
+    "\N{MINUS SIGN}": "-",
+    "\N{MULTIPLICATION SIGN}": "x",
+    "\N{EN DASH}": "-",
+    "\N{HORIZONTAL ELLIPSIS}": "...",
+}
+_PLAIN |= {"\N{LESS-THAN OR EQUAL TO}": "<=", "\N{GREATER-THAN OR EQUAL TO}": ">="}
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """What stands for letters that an encoding does not have: no sign of a number may be lost."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(letter, "?") for letter in letters), error.end
 
 
 def _lossy(stream: Any, original: Any, reasons: set[str], *, errors: str) -> Any:

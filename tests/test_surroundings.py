@@ -66,7 +66,8 @@ def test_a_study_ends_well_in_a_small_container_under_slurm_without_home_name_or
     deep.mkdir()
     out.mkdir()
     command = [sys.executable, "-m", "stage1.tune", "smoke", "--out", str(out)]
-    nobody = ["unshare", "--user", "--map-user=54321", "--map-group=54321", *command]
+    nobody = ["env", *(f"--unset={name}" for name in ("USER", "LOGNAME"))]
+    nobody += ["unshare", "--user", "--map-user=54321", "--map-group=54321", *command]
     places = {"HOME": str(home), "TMPDIR": str(deep), "PYTHONPATH": str(ROOT)}
 
     ended = run(*NAMESPACES, f"{script}\n{shlex.join(nobody)}", env=SURROUNDINGS | places)

@@ -99,10 +99,9 @@ def require_file(run: RunFolder, file: Path) -> None:
     if not run.path.is_dir():
         raise ResultsError(f"{run.path} must be a run folder, got no such folder; check the path")
     if not file.is_file():
-        raise ResultsError(
-            f"{run.path} must hold {file.name}, got no such file; "
-            "name the folder that stage1.tune made, OUT/NAME"
-        )
+        is_run = run.space.is_file()
+        advice = RESTORE_OR_REPEAT if is_run else "name the folder that stage1.tune made, OUT/NAME"
+        raise ResultsError(f"{run.path} must hold {file.name}, got no such file; {advice}")
 
 
 def unreadable(file: Path, error: Exception) -> ResultsError:

@@ -415,7 +415,7 @@ def check_any_completed(run: RunFolder) -> None:
         TrialError: None has completed; names what the first one ended with.
     """
     trials = read_trials(run)
-    if COMPLETED in set(trials["status"]):
+    if trials.empty or COMPLETED in set(trials["status"]):
         return
     failed, first = int((trials["status"] == FAILED).sum()), trials["error"].dropna().iloc[:1]
     advice = "mend it, and go on with --resume --retry-failed"

@@ -21,13 +21,20 @@ def _is_command() -> bool:
     return Path(program).name.partition(".")[0] == "stage1"
 
 
-if _is_command():  # and will import for seconds
-    leave_on_ctrl_c()
+def _bear_surroundings() -> None:
+    """Settle what libraries ask the environment for, which is not a command's concern."""
     # It draws into files. Who starts it from a notebook hands on that notebook's backend, which is
     # perhaps not installed here, and then matplotlib cannot even be imported.
     os.environ["MPLBACKEND"] = "agg"
     # Without a HOME that can be written its fonts are listed anew: seconds, and nobody's concern.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    if os.path.expanduser("~") == "~":  # no HOME, and a user without a name, as in a container
+        os.environ["HOME"] = "/"  # as Docker has it; Ray cannot be imported without one
+
+
+if _is_command():  # and will import for seconds
+    leave_on_ctrl_c()
+    _bear_surroundings()
 
 
 def __getattr__(name: str) -> Any:

@@ -12,8 +12,6 @@ import pandas as pd
 import pytest
 from command_line import ROOT, run
 
-pytestmark = pytest.mark.slow
-
 CONTAINER = {
     "cpu.max": "100000 100000",
     "memory.max": str(2 << 30),
@@ -34,6 +32,9 @@ SURROUNDINGS = {
     "PYTHONCOERCECLOCALE": "0",
     "PYTHONIOENCODING": "ascii",
 }
+NAMELESS = ["env", "--unset=USER", "--unset=LOGNAME"]
+NAMELESS += ["unshare", "--user", "--map-user=54321", "--map-group=54321"]
+"""Runs a program as a user that the system knows no name and no home of."""
 NAMESPACES = ["unshare", "--user", "--map-root-user", "--mount", "bash", "-euc"]
 """Runs a script with mounts of its own."""
 MOUNT = """
@@ -58,6 +59,7 @@ def script(tmp_path):
     return made
 
 
+@pytest.mark.slow
 def test_a_study_ends_well_in_a_small_container_under_slurm_without_home_name_or_letters(
     script, tmp_path
 ):
@@ -65,9 +67,7 @@ def test_a_study_ends_well_in_a_small_container_under_slurm_without_home_name_or
     home.mkdir(mode=0o500)
     deep.mkdir()
     out.mkdir()
-    command = [sys.executable, "-m", "stage1.tune", "smoke", "--out", str(out)]
-    nobody = ["env", *(f"--unset={name}" for name in ("USER", "LOGNAME"))]
-    nobody += ["unshare", "--user", "--map-user=54321", "--map-group=54321", *command]
+    nobody = [*NAMELESS, sys.executable, "-m", "stage1.tune", "smoke", "--out", str(out)]
     places = {"HOME": str(home), "TMPDIR": str(deep), "PYTHONPATH": str(ROOT)}
 
     ended = run(*NAMESPACES, f"{script}\n{shlex.join(nobody)}", env=SURROUNDINGS | places)
@@ -79,3 +79,14 @@ def test_a_study_ends_well_in_a_small_container_under_slurm_without_home_name_or
     assert "Traceback" not in ended.stderr
     assert list(home.iterdir()) == []
     assert not [folder for folder in os.listdir(deep) if folder.startswith("s1-")]
+
+
+def test_a_user_whom_the_system_does_not_know_needs_no_home():
+    words = [*NAMELESS, "--", "env", "--unset=HOME", sys.executable]
+    if subprocess.run([*words, "-c", ""], capture_output=True, check=False).returncode:
+        pytest.skip("no user namespaces")
+
+    ended = run(*words, "-m", "stage1.models", "list")
+
+    assert "english-t5-nano" in ended.stdout
+    assert ended.stderr == ""

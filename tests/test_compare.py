@@ -235,7 +235,6 @@ def without_training(monkeypatch):
         noted.append({"comparison": inputs.study, **options})
 
     monkeypatch.setattr("stage1.workers.launch.run_comparison", run_comparison)
-    monkeypatch.setattr("stage1.study.resume.check_any_completed", lambda run: None)
     return noted
 
 

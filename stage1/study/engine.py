@@ -199,12 +199,16 @@ class StudyEngine:
             self._check_that_any_begins()
 
     def _check_that_any_begins(self) -> None:
-        """Stop before all trials fail for what their study or their machine lacks."""
+        """Stop before all trials fail for what their study or their machine lacks.
+
+        What one configuration lacks, such as memory for its T5, another may not need.
+        """
         ended = self.ended.values()
         if len(ended) < FIRST_TRIALS or any(one.curve or one.status != FAILED for one in ended):
             return
         reasons = {re.sub(r"\d+", "0", one.error or "") for one in ended}
-        if len(reasons) == 1:
+        configurations = {str(one.spec.values) for one in ended}
+        if len(reasons) == 1 and len(configurations) > 1:
             raise TrialError(
                 f"the first {len(ended)} trials must not all fail alike before their first epoch, "
                 f"got: {next(iter(ended)).error}; mend it, and go on with --resume --retry-failed"

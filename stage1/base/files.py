@@ -105,6 +105,13 @@ def scratch_folder(*, longest: int | None = None) -> Iterator[Path]:
         yield Path(path)
 
 
+def remove_scratch_folders() -> None:
+    """Remove all that this process has, where it ends on the spot."""
+    for place in {tempfile.gettempdir(), *_SHORT_PLACES}:
+        for folder in Path(place).glob(f"{_SCRATCH}{_machine()}-{os.getpid()}-????????"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _temporary_folder(longest: int | None) -> Path:
     """That of the system, or of TMPDIR, or another one where its path has too many bytes."""
     try:

@@ -8,11 +8,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from stage1.base.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 
-_STATUS = {signal.SIGINT: EXIT_INTERRUPTED, signal.SIGTERM: EXIT_TERMINATED}
+_STATUS = {
+    signal.SIGINT: EXIT_INTERRUPTED,
+    signal.SIGTERM: EXIT_TERMINATED,
+    signal.SIGHUP: EXIT_TERMINATED,  # the terminal was closed, unless nohup has it ignored
+}
 _SHOW_CURSOR = "\x1b[?25h"
 """What a live display has hidden."""
 
@@ -29,15 +33,29 @@ def leave_on_ctrl_c() -> None:
 
 
 def _leave_while_importing(number: int, frame: FrameType | None) -> None:
-    with suppress(OSError):  # nobody reads it
-        os.write(2, b"interrupted\n")
-    os._exit(EXIT_INTERRUPTED)
+    leave("interrupted", EXIT_INTERRUPTED)
+
+
+def leave(message: str, status: int) -> NoReturn:
+    """End the process on the spot, with one line. What is on disk is whole at any time."""
+    with suppress(OSError, ValueError):  # nobody reads it
+        if sys.stdout.isatty():
+            os.write(sys.stdout.fileno(), _SHOW_CURSOR.encode())
+        if message:
+            os.write(2, f"{message}\n".encode())
+    os._exit(status)
 
 
 def raise_on_ctrl_c() -> None:
     """Take `leave_on_ctrl_c` back, once a command has imported what it needs."""
     if signal.getsignal(signal.SIGINT) is _leave_while_importing:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _handled() -> set[signal.Signals]:
+    """The signals that end a command, but for a hang-up that is ignored, as nohup has it."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return set(_STATUS) - ({signal.SIGHUP} if ignored else set())
 
 
 class Interrupt:
@@ -52,29 +70,25 @@ class Interrupt:
         self._asked: signal.Signals | None = None
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._note) for number in _STATUS}
+        self._before = {number: signal.signal(number, self._note) for number in _handled()}
         return self
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         asked = signal.Signals(number)
-        if self._asked is not None:
-            # Without waiting for anything: what is on disk is whole at any time.
-            with suppress(OSError):
-                if sys.stdout.isatty():
-                    os.write(sys.stdout.fileno(), _SHOW_CURSOR.encode())
-            os._exit(_STATUS[asked])
-        self._asked = asked
+        if self._asked is not None and asked != signal.SIGHUP:  # which shells may send twice
+            leave("", _STATUS[asked])
+        self._asked = self._asked or asked
 
     def check(self) -> None:
         """Do nothing, or stop.
 
         Raises:
             KeyboardInterrupt: Ctrl-C was pressed since the block began.
-            SystemExit: 143, the same for SIGTERM.
+            SystemExit: 143, the same for SIGTERM, or for SIGHUP where it is not ignored.
         """
         if self._asked == signal.SIGINT:
             raise KeyboardInterrupt
-        if self._asked == signal.SIGTERM:
+        if self._asked is not None:
             raise SystemExit(EXIT_TERMINATED)
 
     def __exit__(
@@ -91,24 +105,26 @@ class Interrupt:
 
 @contextmanager
 def exit_on_sigterm() -> Iterator[None]:
-    """Have SIGTERM raise SystemExit(143) while the block lasts, so that what is open is tidied up.
+    """Have SIGTERM and SIGHUP raise SystemExit(143) in the block, so that it can tidy up.
 
     Also where a library that waits makes another status of it, as Ray does. Main thread only.
     """
     asked = False
 
-    def leave(number: int, frame: FrameType | None) -> None:
+    def ended(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         asked = True
         raise SystemExit(EXIT_TERMINATED)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    signals = _handled() - {signal.SIGINT}
+    before = {number: signal.signal(number, ended) for number in signals}
     try:
         yield
-    except SystemExit as ended:
-        raise SystemExit(EXIT_TERMINATED if asked else ended.code) from None
+    except SystemExit as error:
+        raise SystemExit(EXIT_TERMINATED if asked else error.code) from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

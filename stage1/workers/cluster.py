@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -18,9 +19,9 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from stage1.base.errors import TrialError
-from stage1.base.files import scratch_folder
-from stage1.base.interrupt import Interrupt, keep_sigterm_handler
+from stage1.base.errors import EXIT_USER_ERROR, TrialError
+from stage1.base.files import remove_scratch_folders, scratch_folder
+from stage1.base.interrupt import Interrupt, keep_sigterm_handler, leave
 from stage1.base.machine import total_mb, usable_cores
 from stage1.base.text import brief, one_line
 from stage1.study.space import Resources
@@ -28,6 +29,8 @@ from stage1.workers.ray_internals import (
     LONGEST_SOCKET_PATH,
     RAY_SESSION,
     closed_to_others,
+    ended_process,
+    environment,
     fault_in_logs,
     use_token_of_environment,
 )
@@ -130,7 +133,11 @@ def _local_ray(workers: int, resources: Resources) -> Iterator[None]:
     """
     inside = "r"
     longest = LONGEST_SOCKET_PATH - len(f"/{inside}/{RAY_SESSION.format(pid=os.getpid())}")
-    with closed_to_others(), scratch_folder(longest=longest) as folder:
+    with (
+        scratch_folder(longest=longest) as folder,
+        scratch_folder() as temporary,
+        closed_to_others(str(temporary)),
+    ):
         _start(
             "Ray must start on this machine, got",
             advice="see that processes may be started, and that /dev/shm and TMPDIR have room",
@@ -139,10 +146,39 @@ def _local_ray(workers: int, resources: Resources) -> Iterator[None]:
             include_dashboard=False,
             _temp_dir=str(folder / inside),
         )
-        try:
-            yield
-        finally:
-            ray.shutdown()
+        with _ending_with_ray():
+            try:
+                yield
+            finally:
+                ray.shutdown()
+
+
+@contextmanager
+def _ending_with_ray() -> Iterator[None]:
+    """End this process with one line, its temporary folders removed, where its own Ray has died.
+
+    Ray itself waits, writes dozens of lines and then ends the process with another status. Nothing
+    but Ray's own calls could be interrupted in the main thread; what is on disk is whole any time.
+    """
+    is_over = Event()
+
+    def watch() -> None:
+        while not is_over.wait(0.2):
+            if name := ended_process():
+                remove_scratch_folders()
+                leave(
+                    f"error: Ray must go on running, and its {name} was ended from outside; go on "
+                    "with the same command and --resume",
+                    EXIT_USER_ERROR,
+                )
+
+    watcher = Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        watcher.join()
 
 
 @contextmanager
@@ -164,7 +200,8 @@ def _existing_ray(address: str) -> Iterator[None]:
 
 def _start(rule: str, *, advice: str = "", **options: Any) -> None:
     try:
-        with keep_sigterm_handler():  # Ray's own handler would end the process with another status
+        # Ray's own handler would end the process with another status.
+        with keep_sigterm_handler(), environment(_OF_WORKERS):
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except Exception as error:  # Ray raises the bare class too
         logged = fault_in_logs(Path(options["_temp_dir"])) if "_temp_dir" in options else None

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ray._private import ray_constants
+from ray._private import ray_constants, worker
 from ray._private.authentication.authentication_token_setup import (
     maybe_enable_token_auth_if_token_available,
 )
@@ -33,26 +33,32 @@ LONGEST_SOCKET_PATH = 103 if sys.platform == "darwin" else 107
 
 
 @contextmanager
-def closed_to_others() -> Iterator[None]:
+def closed_to_others(temporary_folder: str) -> Iterator[None]:
     """Have a Ray that starts in the block listen to this machine alone, and to its own processes.
 
     Otherwise its ports are open to the network, and its token is in a file of HOME that every user
     of the machine can read; the environment of a process is for its own user alone. Ray reads both
-    when it is imported, so this process is told on its own.
+    when it is imported, so this process is told on its own. Temporary files of its processes, the
+    workers' among them, go to the folder, so that they go with it, however a worker ends.
+
+    What its processes report of each other, such as the last lines of one that was killed, is not
+    printed: the study says in its own words what has happened.
     """
-    enabled = ray_constants.ENABLE_RAY_CLUSTER
+    enabled, listen = ray_constants.ENABLE_RAY_CLUSTER, worker.listen_error_messages
     own = {
+        "TMPDIR": temporary_folder,
         ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
     }
     ray_constants.ENABLE_RAY_CLUSTER = False
+    worker.listen_error_messages = lambda *_: None
     try:
         with environment(own):
             _read_token_again()
             yield
     finally:
-        ray_constants.ENABLE_RAY_CLUSTER = enabled
+        ray_constants.ENABLE_RAY_CLUSTER, worker.listen_error_messages = enabled, listen
         _read_token_again()
 
 
@@ -73,6 +79,13 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 def _read_token_again() -> None:
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
+
+
+def ended_process() -> str | None:
+    """The name of a process without which a Ray that this one has started cannot go on."""
+    node: Any = worker._global_node
+    ended = [name for name, _ in node.dead_processes()] if node else []
+    return next((name for name in ("gcs_server", "raylet") if name in ended), None)
 
 
 _FAULT_IN_LOG = re.compile(

@@ -16,7 +16,12 @@ from stage1.base.interrupt import Interrupt, exit_on_sigterm, keep_sigterm_handl
 
 
 @pytest.mark.parametrize(
-    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+    ("number", "error"),
+    [
+        (signal.SIGINT, KeyboardInterrupt),
+        (signal.SIGTERM, SystemExit),
+        (signal.SIGHUP, SystemExit),
+    ],
 )
 def test_a_signal_is_raised_where_it_is_asked_for_and_not_before(number, error):
     done = []
@@ -97,6 +102,25 @@ def test_sigterm_tidies_up_also_after_somebody_else_had_taken_it_over(keeper):
     assert ended.value.code == 143
     assert tidied == [True]
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_hang_up_that_nohup_has_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with exit_on_sigterm(), Interrupt() as interrupt:
+            signal.raise_signal(signal.SIGHUP)
+            interrupt.check()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_hang_up_that_comes_twice_still_lets_the_study_tidy_up():
+    def hang_up():
+        for _ in range(2):
+            signal.raise_signal(signal.SIGHUP)
+
+    with pytest.raises(SystemExit), Interrupt():
+        hang_up()
 
 
 def test_a_library_that_waits_does_not_choose_the_status_of_sigterm():

@@ -111,6 +111,40 @@ def test_workers_draw_with_a_backend_that_is_always_there_and_a_notebook_keeps_i
     assert own_ray["backends"] == ["of a notebook", "agg", "agg"]
 
 
+ENDED = """
+import os, ray, signal, sys, time
+from stage1.base.interrupt import exit_on_sigterm
+from stage1.base.files import scratch_folder
+from stage1.study.space import Resources
+from stage1.workers.cluster import ray_cluster
+
+with exit_on_sigterm(), scratch_folder():
+    with ray_cluster(Resources(), workers=1, address=None, storage=None):
+        processes = ray._private.worker._global_node.all_processes
+        pid = processes[sys.argv[1]][0].process.pid if len(sys.argv) > 1 else os.getpid()
+        os.kill(pid, signal.SIGKILL if len(sys.argv) > 1 else signal.SIGHUP)
+        time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(
+    ("ended", "status", "said"),
+    [
+        pytest.param(["raylet"], 2, "error: Ray must go on running, and its raylet was", id="Ray"),
+        pytest.param([], 143, "", id="the terminal", marks=pytest.mark.slow),
+    ],
+)
+def test_whatever_ends_a_study_it_says_so_in_a_line_and_leaves_no_folder(
+    tmp_path, ended, status, said
+):
+    result = python("-c", ENDED, *ended, check=False, env={"TMPDIR": str(tmp_path)})
+
+    assert result.returncode == status, result.stderr
+    assert result.stderr.startswith(said)
+    assert result.stderr.count("\n") == (1 if said else 0)
+    assert [*tmp_path.iterdir()] == []
+
+
 def enter(address, *, storage=None):
     ray_cluster(Resources(), workers=None, address=address, storage=storage).__enter__()
 

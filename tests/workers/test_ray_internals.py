@@ -31,6 +31,8 @@ Before the cap on ray in pyproject.toml is raised, see in the new version's sour
 2. `maybe_enable_token_auth_if_token_available` still reads the token that the environment names,
    `Config.initialize` and `reset_cache` have it read again, and a socket's path in the folder of a
    session is still no longer than RAY_SESSION;
+   `Node.dead_processes` still names gcs_server and raylet, and `listen_error_messages` still prints
+   what Ray's processes report (test_cluster.py kills one);
 3. Tune still does not handle OutOfMemoryError itself in `RayActorManager._actor_task_failed` and
    `Trial._get_default_result_or_future`, and its message still names the killed actors and their
    memory (the slow test_memory_kill.py shows);
@@ -60,23 +62,28 @@ def test_the_private_parts_of_ray_are_there():
 def test_afterwards_rays_of_other_programs_listen_and_ask_for_a_token_as_they_did(
     monkeypatch, before
 ):
-    variables = (ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, "RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
+    variables = (
+        "TMPDIR",
+        ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR,
+        "RAY_AUTH_MODE",
+        "RAY_AUTH_TOKEN",
+    )
     for variable in variables:
         monkeypatch.delenv(variable, raising=False)
         if before is not None:
             monkeypatch.setenv(variable, before)
     enabled = ray_constants.ENABLE_RAY_CLUSTER
 
-    with closed_to_others():
+    with closed_to_others("/folder"):
         environment = [os.environ[variable] for variable in variables]
         inside = (ray_constants.ENABLE_RAY_CLUSTER, get_authentication_mode())
         token = AuthenticationTokenLoader.instance().get_raw_token()
 
-    assert environment == ["0", "token", token]
+    assert environment == ["/folder", "0", "token", token]
     assert inside == (False, AuthenticationMode.TOKEN)
     assert len(token) == 64
     assert enabled == ray_constants.ENABLE_RAY_CLUSTER
-    assert [os.environ.get(variable) for variable in variables] == [before] * 3
+    assert [os.environ.get(variable) for variable in variables] == [before] * 4
 
 
 LOG = """\

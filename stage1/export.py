@@ -25,13 +25,14 @@ from stage1.claims.scores import read_run
 from stage1.config import Config, config_yaml, with_values
 from stage1.config.yaml_source import YamlSource, load_yaml, raise_faults
 from stage1.pages.blocks import Caution, cautions
+from stage1.pages.provenance import best_paragraph
 from stage1.run.folder import RunFolder
 from stage1.run.registration import read_preregistration
 from stage1.run.resolved_space import ResolvedSpace, read_space
 from stage1.run.summary import (
-    EXPORT_TARGET,
     BestConfiguration,
     best_configuration,
+    export_target,
     noise_text,
     tie_text,
     train_command,
@@ -85,7 +86,7 @@ def export_text(run: RunFolder, *, arm: str | None = None, config_id: str | None
 
 def export(
     run: RunFolder,
-    out: Path,
+    out: Path | None = None,
     *,
     arm: str | None = None,
     config_id: str | None = None,
@@ -93,13 +94,15 @@ def export(
 ) -> Path:
     """Write a configuration of a run to a file: the best one, unless told which; see `export_text`.
 
-    Replaces an export that nobody edited, and with `force` any file.
+    Replaces an export that nobody edited, and with `force` any file. Without `out` the file is
+    `export_target`'s.
 
     Raises:
         ResultsError: `out` is in the way, the run cannot be read or has no complete configuration.
         ConfigError: The study does not fit the configuration of this version.
     """
     text = export_text(run, arm=arm, config_id=config_id)
+    out = out or export_target(read_space(run).name, arm=arm, config_id=config_id)
     with must_be_writable(out, "file"):
         if out.is_dir():
             raise ResultsError(f"{out} must be a file name, got a folder; give --out DIR/NAME.yaml")
@@ -157,12 +160,13 @@ def _run_cautions(run: RunFolder) -> list[Caution]:
 def main(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, OUT/NAME.")],
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             help="The file to write. An existing file is replaced only if export wrote it and "
-            "nobody edited it since; anything else needs --force."
+            "nobody edited it since; anything else needs --force.",
+            show_default="configs/STUDY.yaml",
         ),
-    ] = EXPORT_TARGET,
+    ] = None,
     arm: Annotated[
         str | None,
         typer.Option(help="Arm of the configuration, a control too.", show_default="the best one"),
@@ -183,16 +187,16 @@ def main(
     never a control such as shuffled weights, unless --arm says so.
     """
     folder = RunFolder(run)
-    export(folder, out, arm=arm, config_id=config_id, force=force)
+    written = export(folder, out, arm=arm, config_id=config_id, force=force)
     space = read_space(folder)
     for caution in _run_cautions(folder):
         print(f"{caution.kind.lower()}: {caution.text}", file=sys.stderr)
     best = best_configuration(
         read_trials(folder), space, read_preregistration(folder), arm=arm, config_id=config_id
     )
-    for rival in best.ties:
-        print(f"{tie_text(rival)}: take the cheaper one", file=sys.stderr)
-    print(f"wrote {out}; train it with:\n    {train_command(out)}")
+    told = best_paragraph(best, space.objective.metric).parts
+    print("".join(part if isinstance(part, str) else part.text for part in told))
+    print(f"wrote {written}; train it with:\n    {train_command(written)}")
 
 
 if __name__ == "__main__":

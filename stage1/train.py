@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +12,9 @@ from rich.table import Table
 
 from stage1.base.errors import ConfigError, ResultsError
 from stage1.base.terminal import DataDir, run_command
-from stage1.config import Config, load_config, with_values
+from stage1.config import Config, going_on, load_config, with_values
 from stage1.config.yaml_source import config_names
-from stage1.training import LAST_CHECKPOINT
+from stage1.training import CONFIG_COPY, LAST_CHECKPOINT
 
 
 def train(
@@ -54,10 +55,8 @@ def train(
     path = config_file or config
     assert path is not None  # _loaded has refused it
     folder = out or Path("runs") / "train" / path.stem
-    if not (resume or fast_dev_run) and folder.exists():
-        last = folder / LAST_CHECKPOINT
-        advice = f"go on with --resume {last}" if last.exists() else "remove it: it has no state"
-        raise ResultsError(f"{folder}: must not exist yet; {advice}, or give another --out")
+    if not (resume or fast_dev_run):
+        _check_new(folder, chosen)
     # torch takes seconds to import: a mistake in the configuration should not have to wait for it.
     from stage1.training.evaluation import ReconstructionPicture
     from stage1.training.session import run_training
@@ -80,6 +79,24 @@ def _loaded(path: Path | None, *, seed: int | None, max_epochs: int | None) -> C
     return with_values(
         load_config(path), {key: value for key, value in overrides.items() if value is not None}
     )
+
+
+def _check_new(folder: Path, config: Config) -> None:
+    """Refuse a folder that is there; `--resume` is advised where it would go on."""
+    if not folder.exists():
+        return
+    last, advice = folder / LAST_CHECKPOINT, "give another --out"
+    if not last.exists():
+        advice = f"remove it: it has no state, or {advice}"
+    else:
+        with suppress(ConfigError):
+            then = load_config(folder / CONFIG_COPY)
+            differing = going_on(then, config)[1]
+            if config.data.sha256 not in (None, then.data.sha256):
+                differing.append("data.sha256")
+            more = f"it holds another training, which differs in {', '.join(differing)};"
+            advice = f"{more if differing else f'go on with --resume {last}, or'} {advice}"
+    raise ResultsError(f"{folder}: must not exist yet; {advice}")
 
 
 def parameter_table(config: Config) -> Table:

@@ -26,8 +26,8 @@ def program(first):
 def names(tmp_path, monkeypatch, call_command):
     """What the programs have done with, in a folder where their paths exist."""
     monkeypatch.chdir(tmp_path)
-    Path("runs/train/best").mkdir(parents=True)
-    write_checkpoint(Path("runs/train/best/last.ckpt"))
+    Path("runs/train/transfer").mkdir(parents=True)
+    write_checkpoint(Path("runs/train/transfer/last.ckpt"))
     Path("data").mkdir()
     write_market(Path("data/derived"), 600)
     m1 = market(300, ("m1",))["m1"]
@@ -49,7 +49,7 @@ def test_the_programs_give_the_documented_shapes(names):
 
 
 def test_the_file_is_read_as_documented(names, call_command):
-    call_command(encode, "runs/train/best/last.ckpt", "--data-dir", "data/derived")
+    call_command(encode, "runs/train/transfer/last.ckpt", "--data-dir", "data/derived")
 
     exec(program("embeddings ="), names)
 

@@ -182,7 +182,10 @@ def test_the_recommendation_is_never_a_control_and_ties_are_told(tmp_path, out, 
     assert load_config(out).transfer_learning.initialization == "pretrained"
     assert "# config_id: design003" in out.read_text(encoding="utf-8")
     tie = "design003 of arm random is as good within the noise of a seed (0.9300)"
-    assert f"{tie}: take the cheaper one" in capsys.readouterr().err
+    printed = capsys.readouterr().out
+    assert printed.startswith("design003 of arm pretrained, the best of 8 complete configurations")
+    assert ": 0.9310 = mean of 0.9300 (seed 1), 0.9320 (seed 2); val_skill " in printed
+    assert f" A tie: {tie}; take the cheaper one.\n" in printed
     assert f"# tie: {tie}" in out.read_text(encoding="utf-8")
 
 
@@ -225,6 +228,28 @@ def test_the_command_says_what_to_run_next(run, out, capsys):
     main(run.path, out)
 
     assert capsys.readouterr().out.splitlines()[-1] == f"    python -m stage1.train {out}"
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        pytest.param({}, "synthetic", id="the best"),
+        pytest.param({"arm": "random"}, "synthetic-random", id="an arm"),
+        pytest.param(
+            {"arm": "random", "config_id": "design001"}, "synthetic-random-design001", id="both"
+        ),
+    ],
+)
+def test_without_out_the_file_is_named_after_the_study_and_what_was_asked_for(
+    run, tmp_path, monkeypatch, capsys, options, name
+):
+    monkeypatch.chdir(tmp_path)
+
+    main(run.path, **options)
+
+    assert [path.name for path in (tmp_path / "configs").iterdir()] == [f"{name}.yaml"]
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"    python -m stage1.train configs/{name}.yaml"
 
 
 def test_the_command_says_what_the_report_says_above_its_numbers(tmp_path, out, capsys):

@@ -50,7 +50,9 @@ def places(tmp_path_factory, finished_study):
     bars.resample("1h").agg(rules).to_csv(folder / "hourly.csv")
     for name, freq in (("loads", "1h"), ("eeg", "1s"), ("co2", "7D")):
         write_frame(frame_of(waves(400), freq=freq), folder / f"{name}.csv")
+    study, best = finished_study.folder, folder / "best.yaml"
     return {
+        "stage1.export runs/transfer": f"stage1.export {study} --out {best}",
         "loads.csv": folder / "loads.csv",
         "data/loads": folder / "loads",
         "eeg.csv": folder / "eeg.csv",
@@ -58,7 +60,7 @@ def places(tmp_path_factory, finished_study):
         "co2.csv": folder / "co2.csv",
         "data/co2": folder / "co2",
         "co2/space.yaml": "search_spaces/series.yaml",
-        "runs/series": finished_study.folder,
+        "runs/series": study,
         "stage1.train configs/eeg.yaml": "stage1.train configs/series.yaml",
         "configs/eeg.yaml": folder / "eeg.yaml",
         "bars.csv": folder / "bars.csv",
@@ -66,10 +68,10 @@ def places(tmp_path_factory, finished_study):
         "hourly.csv": folder / "hourly.csv",
         "data/hourly": folder / "hourly",
         "runs/mine": folder / "runs",
-        "runs/mine/transfer": finished_study.folder,
-        "runs/train/best/last.ckpt": next((finished_study.folder / "checkpoints").glob("*.ckpt")),
-        "runs/transfer": finished_study.folder,
-        "configs/best.yaml": folder / "best.yaml",
+        "runs/mine/transfer": study,
+        "runs/train/transfer/last.ckpt": next((study / "checkpoints").glob("*.ckpt")),
+        "runs/transfer": study,
+        "configs/transfer.yaml": best,
         "search_spaces/transfer.yaml": "search_spaces/smoke.yaml",
         "google-t5/t5-small": "english-t5-nano",  # there without a network
     }

@@ -368,6 +368,21 @@ def test_a_training_does_not_go_on_with_another_batch_size_or_other_bars(
     assert of_bars[2].count("\n") == 1
 
 
+def test_resuming_is_advised_where_it_would_go_on_and_another_training_keeps_its_folder(
+    run, small, finished, tmp_path
+):
+    of_same = run(small(), "--out", finished.out)
+    of_other = run(small(), "--out", finished.out, "--seed", 77)
+    (tmp_path / "empty").mkdir()
+    of_none = run(small(), "--out", "empty")
+
+    assert of_same[0] == of_other[0] == of_none[0] == 2
+    assert f"go on with --resume {finished.checkpoint}, or give another --out" in of_same[2]
+    other = "it holds another training, which differs in training.seed; give another --out"
+    assert of_other[2].rstrip().endswith(other)
+    assert "empty: must not exist yet; remove it: it has no state, or give another" in of_none[2]
+
+
 MEMORY_LIMIT = """
 import json, re, resource, sys
 from pathlib import Path

@@ -8,7 +8,7 @@ from typing import Any, Self
 import yaml
 from pydantic import ValidationError, model_validator
 
-from stage1.config.data import DataConfig, EvaluationConfig, MaskingConfig
+from stage1.config.data import DATA_KEYS, DataConfig, EvaluationConfig, MaskingConfig
 from stage1.config.model import (
     EncoderConfig,
     Initialization,
@@ -147,6 +147,40 @@ def with_values(config: Config, dotted: dict[str, Any]) -> Config:
     """
     values = merged(config.model_dump(mode="json"), nested(dotted))
     return Config.model_validate(values)
+
+
+def differing_keys(then: Config, now: Config) -> list[str]:
+    """Dotted keys in which two configurations differ; the bars are told by their fingerprint."""
+    stored, asked = (one.model_dump(mode="json") for one in (then, now))
+    return [
+        f"{section}.{key}"
+        for section, values in asked.items()
+        for key in values
+        if stored[section][key] != values[key] and f"{section}.{key}" not in DATA_KEYS
+    ]
+
+
+def going_on(then: Config, now: Config) -> tuple[Config, list[str]]:
+    """A configuration that goes on with a training, completed by what that began with.
+
+    Args:
+        then: What the training began with.
+        now: May leave open a `training.batch_size` of auto, channels and step of a series, and
+            where the bars are: that they are the same is told by their fingerprint.
+
+    Returns:
+        The completed configuration, and the dotted keys in which the two differ.
+    """
+    completed: dict[str, Any] = {}
+    if then.data.data_dir:
+        completed |= {"data.data_dir": then.data.data_dir, "data.sha256": then.data.sha256}
+    if now.training.batch_size == "auto":
+        completed["training.batch_size"] = then.training.batch_size
+    if now.data.kind == "series":
+        completed["data.channels"] = now.data.channels or then.data.channels
+        completed["data.step"] = now.data.step or then.data.step
+    now = with_values(now, completed)
+    return now, differing_keys(then, now)
 
 
 def config_yaml(config: Config) -> str:

@@ -11,16 +11,26 @@ import pandas as pd
 
 from stage1 import __version__
 from stage1.base.errors import ResultsError
-from stage1.base.text import shell_line
+from stage1.base.text import plural, shell_line
 from stage1.claims.scores import RunTables
-from stage1.pages.blocks import Block, Code, Commands, Heading, Inline, Strong, Table, paragraph
+from stage1.pages.blocks import (
+    Block,
+    Code,
+    Commands,
+    Heading,
+    Inline,
+    Paragraph,
+    Strong,
+    Table,
+    paragraph,
+)
 from stage1.pages.numbers import SAMENESS, UNDEFINED, moment, number
 from stage1.run.folder import RunFolder
 from stage1.run.summary import (
-    EXPORT_TARGET,
     BestConfiguration,
     best_configuration,
     export_command,
+    export_target,
     leaderboard,
     noise_text,
     tie_text,
@@ -46,7 +56,7 @@ def final_training(tables: RunTables) -> list[str]:
     """Export and train the best configuration; none without a complete one."""
     if leaderboard(tables.trials, tables.space, tables.registration).empty:
         return []
-    return [export_command(tables.run), train_command(EXPORT_TARGET)]
+    return [export_command(tables.run), train_command(export_target(tables.space.name))]
 
 
 def dashboards(run: RunFolder) -> list[str]:
@@ -87,20 +97,23 @@ def best_blocks(tables: RunTables) -> list[Block]:
 
 
 def _best(best: BestConfiguration, metric: str) -> list[Block]:
-    seeds = ", ".join(f"{number(value)} (seed {seed})" for seed, value in best.by_seed.items())
     rows: list[list[Inline]] = [[Code(key), Code(str(v))] for key, v in best.values.items()]
-    return [
-        paragraph(
-            *(Code(best.config_id), " of arm ", Strong(best.arm)),
-            f", the best of {best.candidates} complete configurations by mean {metric} over "
-            "seeds: ",
-            Strong(number(best.mean)),
-            f" = mean of {seeds}; val_skill {number(best.skill)}. Standard deviation between "
-            f"seeds: {noise_text(best)}."
-            f"{''.join(f' A tie: {tie_text(rival)}.' for rival in best.ties)}",
-        ),
-        Table(["hyperparameter", "value"], rows, stacked=True),
-    ]
+    table = Table(["hyperparameter", "value"], rows, stacked=True)
+    return [best_paragraph(best, metric), table]
+
+
+def best_paragraph(best: BestConfiguration, metric: str) -> Paragraph:
+    """Arm, score and ties of a configuration that is recommended or was asked for."""
+    seeds = ", ".join(f"{number(value)} (seed {seed})" for seed, value in best.by_seed.items())
+    return paragraph(
+        *(Code(best.config_id), " of arm ", Strong(best.arm)),
+        f", the best of {plural(best.candidates, 'complete configuration')} by mean {metric} over "
+        "seeds: ",
+        Strong(number(best.mean)),
+        f" = mean of {seeds}; val_skill {number(best.skill)}. Standard deviation between seeds: "
+        f"{noise_text(best)}.",
+        *(f" A tie: {tie_text(rival)}; take the cheaper one." for rival in best.ties),
+    )
 
 
 # Environment and reproduction -----------------------------------------------------------------

@@ -32,8 +32,6 @@ from stage1.run.looks import configuration_number
 from stage1.run.registration import Preregistration
 from stage1.run.resolved_space import Choice, ResolvedSpace
 
-EXPORT_TARGET = Path("configs/best.yaml")
-"""Where export writes unless told otherwise."""
 Value = str | int | float | bool | None
 
 
@@ -366,7 +364,12 @@ def count_exclusions(trials: pd.DataFrame) -> pd.DataFrame:
 
 def export_command(run: RunFolder) -> str:
     """The command that exports the best configuration of a run."""
-    return shell_line("export", run.path, out=EXPORT_TARGET)
+    return shell_line("export", run.path)
+
+
+def export_target(study: str, *, arm: str | None = None, config_id: str | None = None) -> Path:
+    """Where export writes unless told otherwise: a file of the study, and of what was asked for."""
+    return Path("configs", f"{'-'.join(filter(None, (study, arm, config_id)))}.yaml")
 
 
 def train_command(config: Path) -> str:

@@ -14,7 +14,6 @@ from stage1.base.checkpoints import load_checkpoint
 from stage1.base.errors import ResultsError
 from stage1.base.text import brief, dotted
 from stage1.config import Config, DataConfig, Section
-from stage1.config.data import DATA_KEYS
 from stage1.config.rules import RuleError, faults_of
 from stage1.data.batches import MarketWindows
 from stage1.data.features import TrainingStatistics
@@ -165,17 +164,6 @@ def new_record(
     # What the other kind of data has in place of its own stays out.
     bars = record.bars.model_dump(mode="json", exclude_defaults=True)
     return record.model_dump(mode="json") | {"bars": bars}
-
-
-def differing_keys(then: Config, now: Config) -> list[str]:
-    """Dotted keys in which two configurations differ; the bars are told by their fingerprint."""
-    stored, asked = (one.model_dump(mode="json") for one in (then, now))
-    return [
-        f"{section}.{key}"
-        for section, values in asked.items()
-        for key in values
-        if stored[section][key] != values[key] and f"{section}.{key}" not in DATA_KEYS
-    ]
 
 
 class Trained(NamedTuple):

@@ -44,7 +44,7 @@ def load_encoder(checkpoint: str | Path) -> MarketEncoder:
     with. Its `timeframes`, `seq_len` and `d_model` say what goes in and comes out, its `config`
     what it was trained with:
 
-        encoder = stage1.load_encoder("runs/train/best/last.ckpt")
+        encoder = stage1.load_encoder("runs/train/transfer/last.ckpt")
         windows = encoder.windows(bars_for(encoder.config, Path("data/derived")))
         for batch in windows.batches():
             codes = encoder(batch.features, real=batch.real)

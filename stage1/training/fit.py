@@ -24,13 +24,13 @@ from stage1.base.errors import ConfigError, ResultsError
 from stage1.base.files import atomic_path
 from stage1.base.metric_table import BLOCKS
 from stage1.base.seeds import Stream, integer_seed
-from stage1.config import Config
+from stage1.config import Config, differing_keys
 from stage1.data.batches import MarketWindows
 from stage1.language_models.ladder import relative_step
 from stage1.language_models.resolver import LanguageModel
 from stage1.model.stage1_model import T5_PREFIX, build_model
 from stage1.run.columns import RELATIVE_STEP
-from stage1.training.checkpoint import CHECKPOINT_KEY, checked_record, differing_keys
+from stage1.training.checkpoint import CHECKPOINT_KEY, checked_record
 from stage1.training.memory import (
     Warn,
     log_warning,

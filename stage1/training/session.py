@@ -17,16 +17,15 @@ from rich.console import Console
 from stage1.base.errors import ResultsError, TrialError
 from stage1.base.files import must_be_writable, remove_leftovers, write_text
 from stage1.base.terminal import print_plain
-from stage1.config import Config, config_yaml, with_values
+from stage1.config import Config, config_yaml, going_on, with_values
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_data
 from stage1.language_models.resolver import LanguageModel, resolve
-from stage1.training import LAST_CHECKPOINT
+from stage1.training import CONFIG_COPY, LAST_CHECKPOINT
 from stage1.training.batch_size import find_batch_size
-from stage1.training.checkpoint import Trained, differing_keys, read_trained
+from stage1.training.checkpoint import Trained, read_trained
 from stage1.training.fit import EpochRow, accelerator_here, check_precision, fit
 
-CONFIG_COPY = "config.yaml"
 _BATCH_SIZE = "training.batch_size"
 
 
@@ -175,24 +174,12 @@ def resumed_config(trained: Trained, config: Config) -> Config:
 
     Args:
         trained: The checkpoint.
-        config: Must be the checkpoint's own, but for a `training.batch_size` of auto, channels and
-            step of a series, which may be null, and where the bars are: that they are the same is
-            told by their fingerprint.
+        config: Must be the checkpoint's own, but for what `going_on` completes.
 
     Raises:
         ResultsError: It is of another configuration (names the keys that differ).
     """
-    then = trained.record.config
-    completed: dict[str, Any] = {}
-    if then.data.data_dir:
-        completed |= {"data.data_dir": then.data.data_dir, "data.sha256": then.data.sha256}
-    if config.training.batch_size == "auto":
-        completed[_BATCH_SIZE] = then.training.batch_size
-    if config.data.kind == "series":
-        completed["data.channels"] = config.data.channels or then.data.channels
-        completed["data.step"] = config.data.step or then.data.step
-    config = with_values(config, completed)
-    differing = differing_keys(then, config)
+    config, differing = going_on(trained.record.config, config)
     if differing:
         raise ResultsError(
             f"{trained.path}: must belong to this configuration, differs in "

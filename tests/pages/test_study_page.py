@@ -95,8 +95,8 @@ def test_the_end_says_verdicts_warnings_paths_and_commands(tables, printed):
     assert "Warning: Beware [of] this." in joined
     assert "Deviation: space.yaml was edited." in joined
     assert f"Report: {run.report_html} (as text: report.md)\n" in shown
-    assert f"\n  python -m stage1.export {run.path} --out configs/best.yaml\n" in shown
-    assert "\n  python -m stage1.train configs/best.yaml\n" in shown
+    assert f"\n  python -m stage1.export {run.path}\n" in shown
+    assert "\n  python -m stage1.train configs/synthetic.yaml\n" in shown
 
 
 def test_without_a_complete_configuration_there_is_no_next_command(tables, printed):
@@ -116,7 +116,7 @@ def test_what_the_run_has_can_be_opened_by_commands_that_are_whole(tables, print
     shown = printed(Report(tables, made_evaluation()).show)
 
     assert shown.endswith(
-        "  python -m stage1.train configs/best.yaml\n"
+        "  python -m stage1.train configs/synthetic.yaml\n"
         f"  optuna-dashboard {run.path}/optuna.journal\n"
         f"  tensorboard --logdir {run.path}/tensorboard\n"
     )

@@ -303,9 +303,7 @@ def test_a_run_that_does_not_beat_interpolation_says_so(tabled, skills, beaten):
 
 
 def test_commands_can_be_pasted_into_a_shell():
-    assert export_command(RunFolder(Path("my runs/a"))) == (
-        "python -m stage1.export 'my runs/a' --out configs/best.yaml"
-    )
+    assert export_command(RunFolder(Path("my runs/a"))) == "python -m stage1.export 'my runs/a'"
     assert train_command(Path("my configs/best.yaml")) == (
         "python -m stage1.train 'my configs/best.yaml'"
     )

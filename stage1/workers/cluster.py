@@ -146,11 +146,11 @@ def _local_ray(workers: int, resources: Resources) -> Iterator[None]:
             include_dashboard=False,
             _temp_dir=str(folder / inside),
         )
-        with _ending_with_ray():
-            try:
+        try:
+            with _ending_with_ray():  # not in the shutdown, which ends Ray on purpose
                 yield
-            finally:
-                ray.shutdown()
+        finally:
+            ray.shutdown()
 
 
 @contextmanager

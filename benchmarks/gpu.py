@@ -31,6 +31,7 @@ from data import random_walk
 from pytorch_lightning.callbacks import Callback
 
 from stage1.config import Config, load_config, with_values
+from stage1.config.training import GPU_PRECISIONS
 from stage1.data.bars import resample_all
 from stage1.data.batches import MarketWindows
 from stage1.language_models.initialization import t5_stack
@@ -43,7 +44,7 @@ ROOT = Path(__file__).parents[1]
 TINY = "tiny"
 TINY_DIMENSIONS = {"d_model": 64, "d_kv": 32, "d_ff": 192, "num_layers": 2, "num_heads": 2}
 SIZES = ("google-t5/t5-small", "google-t5/t5-base", "google-t5/t5-large")
-PRECISIONS = ("32-true", "tf32", "bf16-mixed")
+PRECISIONS = ("32-true", "tf32", "bf16-mixed", "16-mixed")
 LIMIT_GB = 0.6
 """Of the GPU's memory, where it is made to run out."""
 
@@ -68,7 +69,12 @@ class Session:
 
     @property
     def accelerator(self) -> str:
-        return "gpu" if self.device == "cuda" else "cpu"
+        return self.device
+
+    @property
+    def precisions(self) -> list[str]:
+        """Those that the device has; the last one is not what anybody should train in."""
+        return [one for one in PRECISIONS if self.device == "cuda" or one not in GPU_PRECISIONS]
 
     def note(self, line: Line) -> None:
         self.lines.append(line)
@@ -394,8 +400,7 @@ def run_all(session: Session) -> None:
     attempt("two runs", lambda: twice_the_same(session), seconds=10)
     for dropout in (0.0, 0.1):
         attempt(f"resumed, {dropout}", lambda d=dropout: resumed(session, d), seconds=8)
-    half = ("16-mixed",) if session.device == "cuda" else ()  # refused on a CPU
-    for precision in (*PRECISIONS[1:], *half):
+    for precision in session.precisions:
         for freeze in (0, 1):
             attempt(
                 f"{precision}, freeze {freeze}",
@@ -403,19 +408,19 @@ def run_all(session: Session) -> None:
                 seconds=5,
             )
     attempt("out of memory", lambda: out_of_memory(session), seconds=10)
-    sizes = (TINY,) if quick else SIZES
+    sizes, usual = (TINY,) if quick else SIZES, session.precisions[1]
     for name in sizes:
-        for precision in PRECISIONS:
+        for precision in session.precisions[:3]:
             attempt(name, lambda n=name, p=precision: step_time(session, n, p), seconds=12)
-        attempt(name, lambda n=name: step_time(session, n, "tf32", vanilla=True), seconds=12)
-    attempt("patch_len 4", lambda: step_time(session, sizes[-1], "tf32", patch_len=4), seconds=20)
+        attempt(name, lambda n=name: step_time(session, n, usual, vanilla=True), seconds=12)
+    attempt("patch_len 4", lambda: step_time(session, sizes[-1], usual, patch_len=4), seconds=20)
     for name in sizes:
         attempt(f"state of {name}", lambda n=name: state_time(session, n), seconds=12)
     language_model.cache_clear()
     if session.device == "cuda":
         torch.cuda.empty_cache()
-    for name, precision in ((TINY, "32-true"), (SIZES[0], "tf32"))[: 1 if quick else 2]:
-        for count in (1, 2) if quick else (1, 4, 8):
+    for name, precision in ((TINY, "32-true"), (SIZES[0], usual))[: 1 if quick else 2]:
+        for count in (1,) if quick else (1, 4, 8):
             attempt(
                 f"{count} at once",
                 lambda n=name, p=precision, c=count: packed(session, n, p, c),

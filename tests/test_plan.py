@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from command_line import stage1, without_loading_lines
@@ -124,27 +125,45 @@ def test_without_timing_no_model_is_opened(call, folder, simulated, timed_config
     assert timed_configs == []
 
 
-def test_where_a_trial_wants_a_gpu_and_there_is_none_nothing_is_timed(
-    call, folder, simulated, timed_configs, monkeypatch
+@pytest.mark.parametrize(
+    ("options", "card"), [((), "H100 (80 GB)"), (("--gpu", "l4"), "L4 (24 GB)")]
+)
+def test_where_a_trial_wants_a_gpu_and_there_is_none_its_time_is_reckoned_for_a_card(
+    call, folder, simulated, timed_configs, monkeypatch, options, card
 ):
     monkeypatch.setattr(command.torch.cuda, "device_count", lambda: 0)
-    space = space_of(folder, ("search: {", "resources: {cpus: 1, gpus: 1}\nsearch: {"))
+    space = space_of(folder, ("search: {", "resources: {cpus: 1, gpus: 0.5}\nsearch: {"))
 
-    status, out, _ = call(space)
+    status, out, _ = call(space, *options)
 
+    text = plain(out)
     assert status == 0
-    assert "asks for more GPUs (1) than this machine has (0)" in plain(out)
+    assert f"Reckoned for {card}, not measured" in text
+    assert "with 2 workers" in text
+    assert "Time by GPUs of this kind: 1: " in text
+    assert "per GPU, resources.gpus: " in text  # nano leaves a GPU idle
+    assert ", in place of 0.5" in text
+    assert "Memory: about" not in text.replace("GPU memory: about", "")
     assert timed_configs == []
+
+
+def test_a_card_that_nobody_knows_is_refused(call, folder):
+    status, _, err = call(space_of(folder), "--gpu", "h1000")
+
+    assert status == 2
+    assert "--gpu must be one of t4, l4" in err
 
 
 @pytest.mark.parametrize(
     ("gpus_each", "per_gpu", "workers"),
-    [(1, "1.0 GB per GPU.", 2), (0.5, "2 trials", 4), (0.7, "1.0 GB per GPU.", 2)],
+    [(1, "1.0 GB per GPU, of 80.0", 2), (0.5, "2 trials", 4), (0.7, "1.0 GB per GPU, of", 2)],
 )
 def test_gpus_limit_the_trials_at_once_and_their_memory_is_told(
     call, folder, simulated, monkeypatch, gpus_each, per_gpu, workers
 ):
     monkeypatch.setattr(command.torch.cuda, "device_count", lambda: 2)
+    card = SimpleNamespace(name="NVIDIA H100 80GB HBM3", total_memory=80 * 2**30)
+    monkeypatch.setattr(command.torch.cuda, "get_device_properties", lambda _: card)
     monkeypatch.setattr(
         resources, "time_trial", lambda *_, **__: TrialTiming(1.0, 0.1, 0.5, 700.0, 1024.0)
     )
@@ -156,6 +175,7 @@ def test_gpus_limit_the_trials_at_once_and_their_memory_is_told(
 
     assert f"with {workers} workers" in plain(out)
     assert per_gpu in plain(out)
+    assert "8 trials per GPU" in plain(out)  # a tenth of a second per step, which takes it less
 
 
 def test_studies_are_simulated_on_the_space_and_design_of_the_file(call, folder, simulated):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 import typer
@@ -14,33 +16,51 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from stage1.base.errors import ConfigError
 from stage1.base.machine import total_mb, usable_cores
 from stage1.base.terminal import DataDir, print_plain, run_command
-from stage1.base.text import shell_line
+from stage1.base.text import shell_line, shown
 from stage1.claims.catalogue import ABOUT_SCORES
 from stage1.claims.surfaces import Setting, settings_of
 from stage1.claims.synthetic import World, variation, world_of_run
+from stage1.config import Config
 from stage1.config.yaml_source import space_names
 from stage1.data.bars import Bars
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_data
 from stage1.language_models.resolver import resolve
 from stage1.model.metrics import blocks_of_windows
+from stage1.plan.gpus import (
+    CARDS,
+    DEFAULT_CARD,
+    Card,
+    Reckoned,
+    card_named,
+    mean_busy,
+    reckon_trial,
+    shared_timing,
+    trials_per_gpu,
+)
 from stage1.plan.outlook import Outlook, cost_outlook, not_contained, outlook
 from stage1.plan.resources import (
     MOST_TIMED,
+    STATES_PER_WORKER,
+    Kind,
     Timings,
     also_varying,
     by_kind,
+    checkpoint_bytes,
     control_seconds,
     design_configs,
     disk_bytes,
     full_trial_seconds,
     look_seconds,
     memory_mb,
+    representative,
     setup_seconds,
     shared_bytes,
     spread_evenly,
+    state_bytes,
     time_kinds,
     total_seconds,
     trial_timer,
@@ -52,13 +72,16 @@ from stage1.plan.texts import (
     claims_table,
     disk_text,
     gpu_memory_text,
+    hours_text,
     looks_text,
     memory_text,
     model_text,
-    no_gpu_text,
     not_contained_text,
     not_timed_text,
+    packing_text,
+    reckoned_text,
     smaller_design_text,
+    states_text,
     time_text,
     timing_table,
     trials_table,
@@ -75,6 +98,8 @@ from stage1.training.timing import is_single_threaded
 from stage1.workers.cluster import wanted_workers
 
 DEFAULT_OUT = Path("runs")
+SEVERAL_GPUS = (1, 2, 4, 8)
+"""For which the time of a study on GPUs is told."""
 _BUSY = 1.0
 """Load from which timings are said to be of a busy machine."""
 
@@ -103,6 +128,14 @@ def plan(
         Path | None,
         typer.Option(metavar="RUN", help="Take how scores vary from this run folder."),
     ] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CARD",
+            help=f"Reckon for this card: {', '.join(CARDS)}. Without it a study that asks for GPUs "
+            f"is timed on this machine's, or reckoned for {DEFAULT_CARD} where it has none.",
+        ),
+    ] = None,
     no_timing: Annotated[
         bool,
         typer.Option("--no-timing", help="Train no steps; then time and memory stay open."),
@@ -110,6 +143,8 @@ def plan(
 ) -> None:
     """Tell what a study takes and which effects it could see. Writes nothing."""
     console = Console()
+    if gpu is not None and gpu not in CARDS:
+        raise ConfigError(f"--gpu must be one of {', '.join(CARDS)}, got {shown(gpu)}")
     study = load_study(space, seed=seed, trials=trials)
     bars, config = load_data(data_dir, study.config)
     study, windows = replace(study, config=config), MarketWindows.of(bars, config)
@@ -125,14 +160,30 @@ def plan(
     if no_timing:
         show_line(console, "Time and memory: not measured, as --no-timing asks.")
     else:
-        show_time_and_memory(study, bars, by_stage, workers=workers, console=console)
+        show_time_and_memory(study, bars, by_stage, workers=workers, gpu=gpu, console=console)
     blocks = 1 + int(blocks_of_windows(validation.starts, validation.ends).max())
     show_line(console, disk_text(disk_bytes(study, by_stage, blocks=blocks), str(run.path)))
+    if not no_timing:
+        state = state_bytes(design_configs(study))
+        running = STATES_PER_WORKER * wanted_workers(study.space.resources, workers) * state
+        show_line(console, states_text(checkpoint_bytes(study, state), running=running))
     show_claims(study, world, like=like, console=console)
     options = {"data_dir": data_dir, "trials": trials, "workers": workers}
     command = start_command(run, space, options | {"seed": seed})
     going_on = f" ({run.path} has begun already)" if run.path.exists() else ""
     print_plain(console, f"Next{going_on}:\n  {command}")
+
+
+class Measured(NamedTuple):
+    """What a trial of every kind takes, and on what."""
+
+    timings: Timings
+    workers: int
+    """Trials at once."""
+    card_mb: float | None
+    """Memory of a GPU, MiB; None where trials take none."""
+    busy: float | None
+    """Share of its time in which a trial alone keeps the GPU busy; None where nobody knows."""
 
 
 def show_time_and_memory(
@@ -141,24 +192,64 @@ def show_time_and_memory(
     trials: dict[str, int],
     *,
     workers: int | None,
+    gpu: str | None,
     console: Console,
 ) -> None:
-    """Train a few steps of every kind of trial, and print what the whole study would take.
+    """Time or reckon every kind of trial, and print what the whole study would take.
 
     Raises:
         ModelError: A language model is not to be had.
         TrialError: A trial does not fit into the GPU's memory.
     """
-    resources = study.space.resources
+    resources, configs = study.space.resources, design_configs(study)
+    kinds = by_kind(configs)
     gpus = torch.cuda.device_count() if resources.gpus else 0
-    if gpus < resources.gpus:
-        show_line(console, no_gpu_text(resources.gpus, gpus))
-        return
-    at_once = trials_at_once(resources, workers=workers, gpus=gpus)
+    if resources.gpus and (gpu or gpus < resources.gpus):
+        card = CARDS[gpu or DEFAULT_CARD]
+        show_line(console, reckoned_text(card))
+        measured = reckoned(kinds, resources, card, workers=workers, console=console)
+    else:
+        measured = timed(study, bars, kinds, gpus=gpus, workers=workers, console=console)
+    timings, at_once = measured.timings, measured.workers
+    full = {kind: [full_trial_seconds(c, timings) for c in of] for kind, of in kinds.items()}
+    console.print(timing_table(timings, full))
+    show_line(console, not_timed_text(len(kinds), len(timings), also_varying(study, configs)))
+    total = partial(total_seconds, study, trials, configs, timings)
+    show_line(console, time_text(total(workers=at_once), space=study.space, workers=at_once))
+    if study.size.grows:
+        text = looks_text(
+            look_seconds(study, timings, workers=at_once),
+            setup=setup_seconds(study, timings),
+            control=control_seconds(study, timings, workers=at_once),
+        )
+        show_line(console, text)
+    if measured.card_mb is not None:
+        per_gpu = min(resources.per_gpu, at_once)
+        hours = {count: total(workers=count * per_gpu) for count in SEVERAL_GPUS}
+        show_line(console, hours_text(hours))
+        largest = max(timing.peak_vram_mb or 0.0 for timing in timings.values())
+        card_mb = measured.card_mb
+        show_line(console, gpu_memory_text(largest, per_gpu=per_gpu, card_mb=card_mb))
+        if measured.busy is not None:
+            best = trials_per_gpu(measured.busy, trial_mb=largest, card_mb=card_mb)
+            show_line(console, packing_text(measured.busy, best, now=resources.gpus))
+    if not math.isnan(next(iter(timings.values())).peak_rss_mb):
+        models = {name: resolve(name) for name in language_model_names(study)}
+        _show_memory(console, timings, workers=at_once, shared=shared_bytes(bars, models))
+
+
+def timed(
+    study: Study,
+    bars: dict[str, Bars],
+    kinds: dict[Kind, list[Config]],
+    *,
+    gpus: int,
+    workers: int | None,
+    console: Console,
+) -> Measured:
+    """Train a few steps of every kind of trial on this machine; warns where it is busy."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     models = {name: resolve(name) for name in language_model_names(study)}
-    configs = design_configs(study)
-    kinds = by_kind(configs)
     accelerator = "cuda" if gpus else "cpu"
     with console.status("") as status:
         timings = time_kinds(
@@ -167,27 +258,44 @@ def show_time_and_memory(
             time_one=trial_timer(bars, models, accelerator=accelerator),
             on_progress=status.update,
         )
-    full = {kind: [full_trial_seconds(c, timings) for c in of] for kind, of in kinds.items()}
-    console.print(timing_table(timings, full))
-    show_line(console, not_timed_text(len(kinds), len(timings), also_varying(study, configs)))
     if load > _BUSY:
+        configs = [config for of in kinds.values() for config in of]
         corrected = all(is_single_threaded(config, accelerator) for config in configs)
         text = busy_text(load, usable_cores(), corrected=corrected)
         show_line(console, text, style="yellow")
-    total = total_seconds(study, trials, configs, timings, workers=at_once)
-    show_line(console, time_text(total, space=study.space, workers=at_once))
-    if study.size.grows:
-        text = looks_text(
-            look_seconds(study, timings, workers=at_once),
-            setup=setup_seconds(study, timings),
-            control=control_seconds(study, timings, workers=at_once),
-        )
-        show_line(console, text)
-    _show_memory(console, timings, workers=at_once, shared=shared_bytes(bars, models))
-    if gpus:
-        largest = max(timing.peak_vram_mb or 0.0 for timing in timings.values())
-        per_gpu = min(resources.per_gpu, at_once)
-        show_line(console, gpu_memory_text(largest, per_gpu=per_gpu))
+    at_once = trials_at_once(study.space.resources, workers=workers, gpus=gpus)
+    if not gpus:
+        return Measured(timings, at_once, None, None)
+    device = torch.cuda.get_device_properties(0)
+    busy = None
+    if (card := card_named(device.name)) is not None:
+        steps = {kind: reckon_trial(representative(kinds[kind]), card) for kind in timings}
+        seen = [
+            (one._replace(timing=timings[kind]), len(kinds[kind])) for kind, one in steps.items()
+        ]
+        busy = min(mean_busy(seen), 1.0)
+    return Measured(timings, at_once, device.total_memory / 2**20, busy)
+
+
+def reckoned(
+    kinds: dict[Kind, list[Config]],
+    resources: Resources,
+    card: Card,
+    *,
+    workers: int | None,
+    console: Console,
+) -> Measured:
+    """Reckon every kind of trial for one card that this machine need not have."""
+    per_gpu = resources.per_gpu
+    trials: dict[Kind, Reckoned] = {}
+    with console.status("") as status:
+        for kind in spread_evenly(list(kinds), MOST_TIMED):
+            status.update(f"Reckoning {kind.size} ...")
+            trials[kind] = reckon_trial(representative(kinds[kind]), card)
+    timings = {kind: shared_timing(one, per_gpu) for kind, one in trials.items()}
+    busy = mean_busy([(one, len(kinds[kind])) for kind, one in trials.items()])
+    at_once = min(workers or per_gpu, per_gpu)
+    return Measured(timings, at_once, 1024 * card.memory_gb, busy)
 
 
 def trials_at_once(resources: Resources, *, workers: int | None, gpus: int) -> int:

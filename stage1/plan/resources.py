@@ -17,6 +17,7 @@ from stage1.config import Config, DataConfig
 from stage1.data.bars import Bars
 from stage1.data.batches import MarketWindows
 from stage1.language_models.resolver import LanguageModel
+from stage1.model.stage1_model import parameter_counts
 from stage1.run.columns import BLOCK_SUMS, CONFIRM, DESIGN, SEARCH
 from stage1.run.registration import COST_ROUNDS
 from stage1.study.space import Space
@@ -312,10 +313,32 @@ def memory_mb(worker_mb: float, *, workers: int, shared_bytes: int) -> float:
     return workers * worker_mb + RAY_MB + 2 * shared_bytes / 2**20
 
 
-def disk_bytes(study: Study, trials: dict[str, int], *, blocks: int) -> int:
-    """Size of the finished run folder, in bytes; what search trials would save is not taken off.
+_STATE_BYTES = 12
+"""Of a training's state per parameter: the weight and two moments."""
+STATES_PER_WORKER = 2
+"""On disk at a time: one is whole while the next is written."""
 
-    `blocks` of validation time are as `stage1.model.metrics` cuts them.
+
+def state_bytes(configs: list[Config]) -> int:
+    """Size of the largest state that a trial leaves on disk while it runs."""
+    representatives = [representative(of) for of in by_kind(configs).values()]
+    return _STATE_BYTES * max(sum(parameter_counts(one).values()) for one in representatives)
+
+
+def checkpoint_bytes(study: Study, state: int) -> int:
+    """Size of the checkpoints that a finished run keeps, of states so large.
+
+    The best one is kept, however large it is.
+    """
+    policy = study.space.checkpoints
+    return min(policy.keep * state, max(int(policy.gigabytes * 1e9), min(policy.keep, 1) * state))
+
+
+def disk_bytes(study: Study, trials: dict[str, int], *, blocks: int) -> int:
+    """Size of the finished run folder without checkpoints, in bytes.
+
+    What search trials would save is not taken off. `blocks` of validation time are as
+    `stage1.model.metrics` cuts them.
     """
     timeframes, every = len(study.config.data.timeframes), sum(trials.values())
     points = every * (study.space.horizon_epochs + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from stage1.base.text import plural
 from stage1.claims.advice import ENOUGH
 from stage1.claims.catalogue import COST, SENSITIVITY, Definition, Unit
 from stage1.claims.error_rates import TIMING_NOISE
+from stage1.plan.gpus import CARDS, KERNEL_SECONDS, USED_SHARE, Card
 from stage1.plan.outlook import TIMES_CLAIMED, CostOutlook, Outlook, Prospect
 from stage1.plan.resources import (
     Kind,
@@ -191,11 +193,35 @@ def busy_text(load: float, cores: int, *, corrected: bool) -> str:
     return f"{busy}: on an idle machine steps take less, and so does the study."
 
 
-def no_gpu_text(asked: float, have: int) -> str:
-    """Why nothing is timed on a machine without the GPUs of a trial."""
+def reckoned_text(card: Card) -> str:
+    """That times are reckoned for a card that is not at hand, and from what."""
     return (
-        f"Time and memory: not measured, since a trial asks for more GPUs ({asked:g}) than this "
-        f"machine has ({have}). Plan where the study is to run."
+        f"Reckoned for {card.name} ({card.memory_gb:g} GB), not measured: from the floating-point "
+        "operations, memory and kernels of a step, which the configuration tells, at "
+        f"{USED_SHARE:.0%} of the data sheet's rates and {1e6 * KERNEL_SECONDS:.0f} microseconds "
+        f"to start a kernel. --gpu names another card: {', '.join(CARDS)}."
+    )
+
+
+def hours_text(by_gpus: dict[int, Span]) -> str:
+    """How long the study takes on so many GPUs."""
+    each = ", ".join(f"{gpus}: {span(total)}" for gpus, total in by_gpus.items())
+    return f"Time by GPUs of this kind: {each}."
+
+
+def packing_text(busy: float, best: int, *, now: float) -> str:
+    """How many trials should share a GPU.
+
+    Args:
+        busy: Share of a trial's time in which it keeps the GPU busy.
+        best: Trials per GPU that this and the memory speak for.
+        now: `resources.gpus` of the study.
+    """
+    share = 1 / best
+    ends = "as it is" if math.isclose(now, share, abs_tol=0.005) else f"in place of {now:g}"
+    return (
+        f"A trial alone keeps the GPU busy for about {busy:.0%} of its time: "
+        f"{plural(best, 'trial')} per GPU, resources.gpus: {share:.3g}, {ends}."
     )
 
 
@@ -243,15 +269,38 @@ def memory_text(total_mb: float, *, worker_mb: float, workers: int, machine_mb: 
     )
 
 
-def gpu_memory_text(trial_mb: float, *, per_gpu: int) -> str:
-    """GPU memory of the trials that share a GPU."""
+def gpu_memory_text(trial_mb: float, *, per_gpu: int, card_mb: float) -> str:
+    """GPU memory of the trials that share a GPU, against the card's."""
     share = f" of {plural(per_gpu, 'trial')}" if per_gpu > 1 else ""
-    return f"GPU memory: about {gigabytes(per_gpu * trial_mb)} per GPU{share}."
+    advice = (
+        ", too little: raise resources.gpus, lower training.batch_size, or a batch is worked on in "
+        "parts"
+        if per_gpu * trial_mb > card_mb
+        else ""
+    )
+    return (
+        f"GPU memory: about {gigabytes(per_gpu * trial_mb)} per GPU{share}, of "
+        f"{gigabytes(card_mb)}{advice}."
+    )
 
 
 def disk_text(size: int, run: str) -> str:
-    """Size of the run folder."""
-    return f"Disk: about {max(size / 1e6, 1):.0f} MB in {run}."
+    """Size of the run folder without checkpoints, in bytes."""
+    return f"Disk: about {_size(size)} in {run}."
+
+
+def states_text(checkpoints: int, *, running: int) -> str:
+    """Size of the checkpoints that are kept, and of the states of trials that run, in bytes."""
+    return (
+        f"Beside that {_size(checkpoints)} of checkpoints of the best trials, and while trials run "
+        f"up to {_size(running)} of their states."
+    )
+
+
+def _size(number: int) -> str:
+    if number < 1e9:
+        return f"{max(number / 1e6, 1):.0f} MB"
+    return f"{number / 1e9:.1f} GB"
 
 
 # Claims ---------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from tiny_training import tiny_config, tiny_language_model, tiny_windows
 
 from stage1.base.errors import TrialError
 from stage1.data.bars import Bars
+from stage1.model.stage1_model import parameter_counts
 from stage1.plan import resources
 from stage1.plan.resources import (
     RAY_MB,
@@ -16,6 +17,7 @@ from stage1.plan.resources import (
     Kind,
     also_varying,
     by_kind,
+    checkpoint_bytes,
     control_seconds,
     cost_block_seconds,
     design_configs,
@@ -29,6 +31,7 @@ from stage1.plan.resources import (
     representative,
     shared_bytes,
     spread_evenly,
+    state_bytes,
     study_seconds,
     time_kinds,
     total_seconds,
@@ -319,3 +322,27 @@ def test_a_finished_study_takes_about_the_disk_that_was_planned(finished_study):
     )
     assert tables < planned - 3_000_000 < 4 * tables
     assert planned > sum(path.stat().st_size for path in files)
+
+
+def test_states_are_as_large_as_weights_and_two_moments(tmp_path):
+    study = simulated_study(tmp_path)
+    configs = design_configs(study)
+
+    largest = max(sum(parameter_counts(config).values()) for config in configs)
+
+    assert state_bytes(configs) == 3 * 4 * largest
+
+
+@pytest.mark.parametrize(
+    ("state", "kept"),
+    [
+        pytest.param(10**6, 3 * 10**6, id="all three"),
+        pytest.param(4 * 10**9, 10**10, id="as many as the budget holds"),
+        pytest.param(11 * 10**9, 11 * 10**9, id="the best one in any case"),
+    ],
+)
+def test_checkpoints_stay_within_their_budget(tmp_path, state, kept):
+    study = simulated_study(tmp_path)
+    assert (study.space.checkpoints.keep, study.space.checkpoints.gigabytes) == (3, 10)
+
+    assert checkpoint_bytes(study, state) == kept

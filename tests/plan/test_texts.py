@@ -17,6 +17,7 @@ from stage1.claims.catalogue import (
     FINAL_GAIN,
     SENSITIVITY,
 )
+from stage1.plan.gpus import CARDS
 from stage1.plan.outlook import CostOutlook
 from stage1.plan.resources import VANILLA_ENCODER, Kind, Span
 from stage1.plan.texts import (
@@ -26,15 +27,19 @@ from stage1.plan.texts import (
     clock,
     disk_text,
     gpu_memory_text,
+    hours_text,
     in_words,
     memory_text,
     missing_arm_texts,
     model_text,
     not_contained_text,
     not_timed_text,
+    packing_text,
     percent,
+    reckoned_text,
     smaller_design_text,
     span,
+    states_text,
     time_text,
     timing_table,
     trials_table,
@@ -79,8 +84,14 @@ def test_times_and_shares_are_said_as_a_person_would(text, expected):
         (not_timed_text(3, 3, ["training.batch_size"]), "training.batch_size may change the time"),
         (busy_text(3.2, 2, corrected=True), "leave out"),
         (busy_text(3.2, 2, corrected=False), "steps take less"),
-        (gpu_memory_text(1024, per_gpu=1), "GPU memory: about 1.0 GB per GPU."),
-        (gpu_memory_text(1024, per_gpu=2), "GPU memory: about 2.0 GB per GPU of 2 trials."),
+        (gpu_memory_text(1024, per_gpu=1, card_mb=81_920), "about 1.0 GB per GPU, of 80.0 GB."),
+        (gpu_memory_text(1024, per_gpu=2, card_mb=4096), "2.0 GB per GPU of 2 trials, of 4.0 GB."),
+        (gpu_memory_text(3072, per_gpu=2, card_mb=4096), "too little: raise resources.gpus"),
+        (hours_text({1: Span(7200, 7200), 2: Span(3600, 5000)}), "1: 2.0 hours, 2: 60 to 83 min"),
+        (packing_text(0.31, 3, now=1), "3 trials per GPU, resources.gpus: 0.333, in place of 1."),
+        (packing_text(0.9, 1, now=1), "for about 90% of its time: 1 trial per GPU"),
+        (reckoned_text(CARDS["a100"]), "Reckoned for A100 80 GB (80 GB), not measured"),
+        (states_text(3_600_000_000, running=7_200_000_000), "3.6 GB of checkpoints"),
         (disk_text(4_400_000, "runs/x"), "Disk: about 4 MB in runs/x."),
         (disk_text(10, "runs/x"), "Disk: about 1 MB in runs/x."),
         (

@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=10
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help tune test test-all lint lock
+.PHONY: help tune test test-all gpu lint lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,9 @@ test: lint ## style, types, import order and every test but the slow ones
 
 test-all: lint $(STAMP_ALL) ## the same with the slow tests
 	$(PYTEST) -m '' $(ARGS)
+
+gpu: $(STAMP) ## is a GPU used right, and how fast: its tests and benchmarks/gpu.py, nine minutes
+	PYTHONPATH=tests $(BIN)/python benchmarks/gpu.py $(ARGS)
 
 lint: $(STAMP) ## style, types and import order
 	$(BIN)/python -m ruff check --output-format concise

@@ -45,6 +45,7 @@ TINY = "tiny"
 TINY_DIMENSIONS = {"d_model": 64, "d_kv": 32, "d_ff": 192, "num_layers": 2, "num_heads": 2}
 SIZES = ("google-t5/t5-small", "google-t5/t5-base", "google-t5/t5-large")
 PRECISIONS = ("32-true", "tf32", "bf16-mixed", "16-mixed")
+QUICK_TIMEFRAMES = ("m1", "m5")
 LIMIT_GB = 0.6
 """Of the GPU's memory, where it is made to run out."""
 
@@ -125,7 +126,7 @@ def config_of(name: str, session: Session, changes: dict[str, Any] | None = None
         "training.batch_size": 2,
         "training.steps_per_epoch": 2,
         "data.validation_windows": 16,
-        "data.timeframes": ["m1", "m5"],
+        "data.timeframes": list(QUICK_TIMEFRAMES),
     }
     values = {"transfer_learning.lm_name_or_path": name} | (changes or {})
     if session.quick:
@@ -146,12 +147,13 @@ def tiny_config(session: Session, changes: dict[str, Any] | None = None) -> Conf
 
 @cache
 def _bars(timeframes: tuple[str, ...]) -> dict[str, Any]:
-    return resample_all(random_walk(60 * 24 * 200), timeframes)
+    days = 20 if len(timeframes) == len(QUICK_TIMEFRAMES) else 200
+    return resample_all(random_walk(60 * 24 * days), timeframes)
 
 
 @cache
 def windows_of(data: Any) -> MarketWindows:
-    """Windows over 200 made-up days; shared, never changed."""
+    """Windows over made-up days; shared, never changed."""
     return MarketWindows(_bars(data.timeframes), data)
 
 
@@ -442,7 +444,8 @@ def main(
     child: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     if device == "cuda" and not torch.cuda.is_available():
-        print("this machine must have a GPU that torch can use, got none; or give --device cpu")
+        reason = "this machine must have a GPU that torch can use, got none; or give --device cpu"
+        print(reason, file=sys.stderr)
         raise typer.Exit(2)
     session = Session(device, quick, time.monotonic() + 60 * minutes)
     if child is not None:

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import python
 
 ROOT = Path(__file__).parents[1]
@@ -97,3 +98,27 @@ if __name__ == "__main__":
         played = pool.map(play_others, jobs)
     print_others({key: ErrorRates(definition_of(key[1]), *rates) for key, rates in played})
 """
+
+
+def test_the_gpu_check_works_on_a_cpu_and_passes_what_a_cpu_can_show():
+    shown = python(BENCHMARKS / "gpu.py", "--device", "cpu", "--quick").stdout
+
+    rows = [line.strip("| ").split(" | ") for line in shown.splitlines() if line.startswith("| ")]
+    marks = {row[0]: row[-1] for row in rows[1:]}
+    for check in (
+        "the GPU against the CPU, 60 steps",
+        "two runs equal to the last bit",
+        "resumed, dropout 0.1: as undisturbed",
+        "bf16-mixed, 1 frozen epochs",
+    ):
+        assert marks[check] == "yes"
+    assert any("trials/h" in row[1] for row in rows)
+    assert shown.endswith("all passed\n")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_the_gpu_check_says_that_there_is_no_gpu():
+    result = python(BENCHMARKS / "gpu.py", check=False)
+
+    assert result.returncode == 2
+    assert result.stderr.startswith("this machine must have a GPU")

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import qmc
 
 from stage1.claims.intervals import Values
-from stage1.run.resolved_space import Choice, Domain, ResolvedSpace
+from stage1.run.resolved_space import Choice, Domain, ResolvedSpace, searched_values
 
 LARGEST_AGREEMENT = 0.9
 """Two settings whose halves correlate above this vary together: their effects are one."""
@@ -110,12 +110,13 @@ def unit_values(space: ResolvedSpace, values: pd.DataFrame) -> Values:
         (configurations, settings) in [0, 1], in the order of the space; NaN where a setting is not
         active, or has a value that was not searched.
     """
-    points = np.full((len(values), len(space.space)), np.nan)
-    for place, (key, domain) in enumerate(space.space.items()):
-        if key in values:
-            active = values[key].notna().to_numpy()
-            points[active, place] = [unit_value(value, domain) for value in values[key][active]]
-    return points
+    domains = list(space.space.items())
+    rows = [searched_values(space.space, cells) for cells in values.to_dict("records")]
+    points = [
+        [unit_value(row[name], domain) if name in row else np.nan for name, domain in domains]
+        for row in rows
+    ]
+    return np.array(points, dtype=float).reshape(len(rows), len(domains))
 
 
 def unit_value(value: Any, domain: Domain) -> float:

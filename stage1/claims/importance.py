@@ -16,7 +16,7 @@ import pandas as pd
 from stage1.claims.designs import unit_value
 from stage1.claims.intervals import Values
 from stage1.claims.tuning import select_on_one_seed
-from stage1.run.resolved_space import Choice, Domain
+from stage1.run.resolved_space import Choice, Domain, searched_values
 
 with warnings.catch_warnings(action="ignore"):  # in notebooks: no widgets for its progress bars
     import optuna
@@ -61,9 +61,9 @@ def partial_variances(
     parameters gets about a tenth of the variance, and each of two about a third.
 
     Args:
-        values: One row per configuration, a column per parameter; missing = not active.
+        values: One row per configuration, a column per dotted key; missing = not active.
         scores: One per configuration; configurations where it is not finite are left out.
-        domains: By parameter, as under `space` in the study. The columns of others are ignored.
+        domains: By name, as under `space` in the study. The columns of others are ignored.
         seed: Of the forest and of the values of inactive parameters.
         trees: In the forest; the time grows with them.
 
@@ -83,10 +83,12 @@ def partial_variances(
     if len(scores) < 2:
         return PartialVariances(dict.fromkeys(domains, math.nan), math.nan, math.nan)
     generator = np.random.default_rng(seed)
+    rows = [searched_values(domains, cells) for cells in values[known].to_dict("records")]
     places = {}
-    for key, domain in domains.items():
-        if key in values and values[key][known].nunique() > 1:
-            places[key] = _places(values[key][known], scores, domain, generator)
+    for name, domain in domains.items():
+        column = {row: searched[name] for row, searched in enumerate(rows) if name in searched}
+        if len(set(column.values())) > 1:
+            places[name] = _places(name, column, scores, domain, generator)
     total = float(scores.var(ddof=1)) if np.ptp(scores) > 0 else 0.0
     shares = _main_shares(places, scores, seed=seed, trees=trees) if places and total else {}
     main = {key: float(shares.get(key, 0.0)) * total for key in domains}
@@ -94,9 +96,15 @@ def partial_variances(
 
 
 def _places(
-    column: pd.Series[Any], scores: Values, domain: Domain, generator: np.random.Generator
+    name: str,
+    column: Mapping[int, Any],
+    scores: Values,
+    domain: Domain,
+    generator: np.random.Generator,
 ) -> Values:
     """Where each value lies in its domain, by cumulative probability; in [0, 1].
+
+    `column` has the values of the rows in which the setting is active.
 
     Options are put in the order of their mean scores, so that a tree reaches its best grouping of
     them with one split; in any other order a small forest overlooks an option in the middle.
@@ -105,12 +113,15 @@ def _places(
         Breiman et al. 1984, "Classification and Regression Trees", section 4.2.2, for the order.
     """
     if isinstance(domain, Choice):
-        means = pd.Series(scores, index=column.index).groupby(column).mean().to_dict()
+        of_option: dict[Any, list[float]] = {}
+        for row, value in column.items():
+            of_option.setdefault(value, []).append(scores[row])
+        means = {option: np.mean(some) for option, some in of_option.items()}
         by_score = sorted(domain.options, key=lambda option: means.get(option, math.inf))
         domain = domain.model_copy(update={"options": by_score})
-    active = column.notna().to_numpy()
-    places = generator.random(len(column))
-    places[active] = [_place(str(column.name), value, domain) for value in column[active]]
+    places = generator.random(len(scores))
+    for row, value in column.items():
+        places[row] = _place(name, value, domain)
     return places
 
 

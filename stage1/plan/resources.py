@@ -121,7 +121,7 @@ def spread_evenly(kinds: list[Kind], most: int) -> list[Kind]:
 
 def also_varying(study: Study, configs: list[Config]) -> list[str]:
     """Further keys that differ between configurations and may change what a trial costs."""
-    keys = {key for arm in study.space.arms.values() for key in arm} | set(study.space.space)
+    keys = {key for arm in study.space.arms.values() for key in arm} | study.space.searched_keys
     return sorted(
         key
         for key in keys

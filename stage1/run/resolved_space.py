@@ -6,10 +6,12 @@ call them. The base configuration is checked where it is used, by the version th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
+import pandas as pd
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stage1.base.errors import ConfigError, ResultsError
@@ -115,6 +117,42 @@ Domain = Range | Choice
 """What was searched of one hyperparameter."""
 
 
+def key_of(name: str) -> str:
+    """The dotted key of what is searched: its name without the label after `@`.
+
+    Labels tell apart what is searched of one key under different conditions.
+    """
+    return name.partition("@")[0]
+
+
+def meets(when: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
+    """Whether values by dotted key have what a condition asks for; a key without value does not."""
+    return all(other in values and values[other] == wanted for other, wanted in when.items())
+
+
+def searched_values(domains: Mapping[str, Any], cells: Mapping[Any, Any]) -> dict[str, Any]:
+    """What was searched of a configuration, by name.
+
+    A null stands for itself where it is an option and the condition holds, else for a key that was
+    not searched. Of the names of one key that with the condition that holds has the value.
+
+    Args:
+        domains: By name, in the order of the study: of a `ResolvedSpace` or a `Space`.
+        cells: Of a table's row, by dotted key; NaN counts as null.
+    """
+    by_key: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
+    for name, domain in domains.items():
+        key, options = key_of(name), getattr(domain, "options", ())
+        value = cells.get(key)
+        value = None if pd.isna(value) else value
+        if (value is None or name != key) and not meets(domain.when, by_key):
+            continue
+        if value is not None or None in options:
+            by_key[key] = by_name[name] = value
+    return by_name
+
+
 class Design(_Part):
     """Size of the fixed paired part: with looks, or with configurations and seeds."""
 
@@ -177,7 +215,7 @@ class ResolvedSpace(_Part):
     arms: dict[Name, dict[Word, Any]] = Field(min_length=1)
     """Settings by dotted key that an arm lays over `config`, by the arm's name."""
     space: dict[Word, Annotated[Domain, Field(discriminator="type")]]
-    """What was searched, by dotted key."""
+    """What was searched, by name: a dotted key, and perhaps a label."""
     design: Design
     search: Search
     resources: dict[Word, Any]

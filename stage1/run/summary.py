@@ -30,7 +30,7 @@ from stage1.run.columns import (
 from stage1.run.folder import RunFolder
 from stage1.run.looks import configuration_number
 from stage1.run.registration import Preregistration
-from stage1.run.resolved_space import Choice, ResolvedSpace
+from stage1.run.resolved_space import ResolvedSpace, key_of, searched_values
 
 Value = str | int | float | bool | None
 
@@ -335,15 +335,13 @@ def noise_text(best: BestConfiguration) -> str:
 
 
 def _values(row: pd.Series[Any], space: ResolvedSpace) -> dict[str, Value]:
-    """The searched values of a trial; null counts where null is one of the options."""
-    values: dict[str, Value] = {}
-    for key, domain in space.space.items():
-        value = row.get(PARAMETER_PREFIX + key)
-        if not pd.isna(value):
-            values[key] = value.item() if hasattr(value, "item") else value
-        elif isinstance(domain, Choice) and None in domain.options:
-            values[key] = None
-    return values
+    """The searched values of a trial, by dotted key."""
+    cells = {key: row.get(PARAMETER_PREFIX + key) for key in map(key_of, space.space)}
+    values = searched_values(space.space, cells)
+    return {
+        key_of(name): value.item() if hasattr(value, "item") else value
+        for name, value in values.items()
+    }
 
 
 def count_exclusions(trials: pd.DataFrame) -> pd.DataFrame:

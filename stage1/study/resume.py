@@ -51,7 +51,7 @@ from stage1.run.registration import (
     preregistration_text,
     read_preregistration,
 )
-from stage1.run.resolved_space import read_mapping
+from stage1.run.resolved_space import key_of, read_mapping, searched_values
 from stage1.run.tables import read_curves, read_trials
 from stage1.study.comparison import Comparison
 from stage1.study.inputs import StudyInputs
@@ -125,7 +125,7 @@ def read_started(file: Path, study: RunnableStudy | None = None) -> list[TrialSp
     for spec in specs:
         known = spec.stage in STAGES and spec.arm in study.space.arms
         named = re.fullmatch(r"[A-Za-z0-9_]+(-\d+)?", spec.config_id)
-        if not (known and named and spec.values.keys() <= study.space.space.keys()):
+        if not (known and named and spec.values.keys() <= study.space.searched_keys):
             raise ResultsError(f"{file}: must hold trials of this study, got {spec.trial_id!r}")
     return specs
 
@@ -385,7 +385,7 @@ def _random_arm(study: Study) -> RandomArm | None:
         return None
     config = study.arm_configs[study.roles[RANDOM]]
     values = config.transfer_learning.model_dump(include=set(RandomArm.model_fields))
-    searched = {name for name in values if f"transfer_learning.{name}" in study.space.space}
+    searched = {name for name in values if f"transfer_learning.{name}" in study.space.searched_keys}
     return RandomArm(**values | dict.fromkeys(searched, SEARCHED))
 
 
@@ -455,14 +455,14 @@ def ended_trials(run: RunFolder, study: RunnableStudy) -> list[EndedTrial]:
 def _is_of(study: RunnableStudy, spec: TrialSpec, planned: Mapping[str, TrialSpec]) -> bool:
     """Whether a study has such a trial; one of its design has the values that were drawn for it."""
     own = planned.get(spec.trial_id, spec)
-    known = {key: value for key, value in own.values.items() if value is not None}
-    return spec.arm in study.space.arms and spec.values == known
+    return spec.arm in study.space.arms and spec.values == own.values
 
 
 def _ended(row: pd.Series, curve: pd.DataFrame | None, space: Space, metric: str) -> EndedTrial:
-    cells = {key: row.get(PARAMETER_PREFIX + key) for key in space.space}  # no column: never active
+    cells = {key: row.get(PARAMETER_PREFIX + key) for key in space.searched_keys}
     values = {
-        key: _typed(space.space[key], cell) for key, cell in cells.items() if not pd.isna(cell)
+        key_of(name): _typed(space.space[name], value)
+        for name, value in searched_values(space.space, cells).items()
     }
     spec = TrialSpec(row["stage"], row["arm"], row["config_id"], int(row["seed"]), values)
     points: dict[int, float] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Container, Mapping
-from typing import Any, cast
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -15,6 +15,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from stage1.base.seeds import Stream, integer_seed
+from stage1.run.resolved_space import key_of
 from stage1.study.space import (
     ChoiceParameter,
     FloatParameter,
@@ -22,6 +23,7 @@ from stage1.study.space import (
     Parameter,
     Space,
     Value,
+    by_name,
     distributions,
     is_active,
 )
@@ -30,15 +32,15 @@ STARTUP_TRIALS = 10
 """TPE proposes at random until it knows so many values (Optuna's default), design included."""
 
 
-def _suggest(trial: optuna.Trial, key: str, parameter: Parameter) -> Value:
+def _suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Value:
     """Let the trial's sampler choose a value."""
     match parameter:
         case FloatParameter(low=low, high=high, log=log):
-            return trial.suggest_float(key, low, high, log=log)
+            return trial.suggest_float(name, low, high, log=log)
         case IntParameter(low=low, high=high, log=log):
-            return trial.suggest_int(key, low, high, log=log)
+            return trial.suggest_int(name, low, high, log=log)
         case ChoiceParameter(options=options):
-            return cast(Value, trial.suggest_categorical(key, options))
+            return trial.suggest_categorical(name, options)
 
 
 class _KnownSpaceTPE(TPESampler):
@@ -100,15 +102,15 @@ class ArmSampler:
             known: What it was when it was proposed first, in an earlier session; None = new.
         """
         if known is not None:
-            self.study.enqueue_trial(dict(known))
+            self.study.enqueue_trial(by_name(self._space, known))
         self.study.sampler = self._sampler(number)
         trial = self.study.ask()
         trial.set_user_attr("search_point", number)
         self._asked[number] = trial
         values: dict[str, Value] = {}
-        for key, parameter in self._space.space.items():
-            if is_active(self._space, key, values):
-                values[key] = _suggest(trial, key, parameter)
+        for name, parameter in self._space.space.items():
+            if is_active(self._space, name, values):
+                values[key_of(name)] = _suggest(trial, name, parameter)
         return values
 
     def report(self, number: int, *, epoch: int, value: float) -> None:
@@ -141,8 +143,8 @@ class ArmSampler:
             value = reported[max(reported)]  # as Optuna itself does for a trial it is told about
         self.study.add_trial(
             optuna.trial.create_trial(
-                params=dict(values),
-                distributions={key: self._distributions[key] for key in values},
+                params=(params := by_name(self._space, values)),
+                distributions={name: self._distributions[name] for name in params},
                 state=state,
                 value=value,
                 intermediate_values=reported,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Annotated, Any, Literal, Self
 
@@ -28,9 +28,9 @@ from stage1.run.looks import (
     design_size,
     look_fault,
 )
-from stage1.run.resolved_space import check_bounds
+from stage1.run.resolved_space import check_bounds, key_of, meets
 
-Value = float | int | str | bool
+Value = float | int | str | bool | None
 MOST = 2**53
 """Whole numbers up to here are exact as floats, which Optuna makes of them."""
 LONGEST_NAME = 100
@@ -89,7 +89,7 @@ class ChoiceParameter(Conditional):
     type: Literal["choice"]
     """Kind of parameter."""
     options: tuple[Value, ...] = Field(min_length=1)
-    """The values, each once."""
+    """The values, each once; null is what the key's null means, such as all blocks."""
 
     @field_validator("options", mode="before")
     @classmethod
@@ -98,7 +98,7 @@ class ChoiceParameter(Conditional):
             return options
         if _NUMBER in map(_kind, options):
             options = [_number(option) for option in options]
-        kinds = set(map(_kind, options))
+        kinds = {_kind(option) for option in options if option is not None}
         if len(kinds) > 1 or None in kinds:
             raise ValueError(
                 f"must be all text, all numbers or all true/false, got {shown(options)}"
@@ -255,7 +255,7 @@ class Space(Section):
     arms: dict[ArmName, dict[str, Any]] = Field(min_length=1)
     """Keys that tell the arms apart."""
     space: dict[str, Annotated[Parameter, Field(discriminator="type")]] = Field(min_length=1)
-    """Parameters by dotted key."""
+    """Parameters by dotted key; `KEY@LABEL` is one of several of a key, whose `when` differ."""
     design: Design = Design()
     """The paired part."""
     search: Search = Search()
@@ -265,33 +265,47 @@ class Space(Section):
     checkpoints: Checkpoints = Checkpoints()
     """What is kept of the best trials."""
 
+    @property
+    def searched_keys(self) -> set[str]:
+        """Dotted keys of the parameters."""
+        return set(map(key_of, self.space))
+
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
     """The one translation of a space into Optuna's terms; bounds are inclusive in both."""
     result: dict[str, BaseDistribution] = {}
-    for key, parameter in space.space.items():
+    for name, parameter in space.space.items():
         match parameter:
             case FloatParameter():
-                result[key] = FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+                result[name] = FloatDistribution(parameter.low, parameter.high, log=parameter.log)
             case IntParameter():
-                result[key] = IntDistribution(parameter.low, parameter.high, log=parameter.log)
+                result[name] = IntDistribution(parameter.low, parameter.high, log=parameter.log)
             case ChoiceParameter():
-                result[key] = CategoricalDistribution(parameter.options)
+                result[name] = CategoricalDistribution(parameter.options)
     return result
 
 
-def is_active(space: Space, key: str, values: dict[str, Value]) -> bool:
-    """Whether the values so far meet the parameter's `when`."""
-    return all(values.get(other) == wanted for other, wanted in space.space[key].when.items())
+def is_active(space: Space, name: str, values: Mapping[str, Value]) -> bool:
+    """Whether the values so far, by key, meet the parameter's `when`."""
+    return meets(space.space[name].when, values)
 
 
-def active(space: Space, values: dict[str, Value]) -> dict[str, Value]:
-    """The values whose `when` holds; parameters may depend on earlier ones."""
+def active(space: Space, values: Mapping[str, Value]) -> dict[str, Value]:
+    """The values whose `when` holds, by key; parameters may depend on earlier ones."""
     kept: dict[str, Value] = {}
-    for key, value in values.items():
-        if is_active(space, key, kept):
-            kept[key] = value
+    for name, value in values.items():
+        if is_active(space, name, kept):
+            kept[key_of(name)] = value
     return kept
+
+
+def by_name(space: Space, values: Mapping[str, Value]) -> dict[str, Value]:
+    """The values of a configuration, which are by key, by the names of their parameters."""
+    return {
+        name: values[key_of(name)]
+        for name in space.space
+        if key_of(name) in values and is_active(space, name, values)
+    }
 
 
 def design_points(space: Space, seed: int, configurations: int) -> Values:
@@ -308,7 +322,7 @@ def design_points(space: Space, seed: int, configurations: int) -> Values:
 def sobol_configurations(
     space: Space, seed: int, configurations: int | None = None
 ) -> list[dict[str, Value]]:
-    """The design's configurations, the same for every arm and seed, every parameter in each.
+    """The design's configurations, the same for every arm and seed: every parameter, by name.
 
     The arguments are those of `design_points`; None = as many as the space announces.
     """

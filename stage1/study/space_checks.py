@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import takewhile
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,7 +16,9 @@ from stage1.config.data import DATA_KEYS
 from stage1.config.rules import Fault, faults_of
 from stage1.data.windows import FEWEST_BARS
 from stage1.run.looks import FIRST_LOOK, MOST_CONFIGURATIONS
+from stage1.run.resolved_space import key_of
 from stage1.study.space import (
+    NAME_PATTERN,
     ChoiceParameter,
     FloatParameter,
     IntParameter,
@@ -141,9 +145,9 @@ def enough_configurations(space: Space, seed: int) -> int:
 def _varying(space: Space) -> dict[str, int]:
     """Columns of the parameters that every configuration has, and that have several values."""
     return {
-        key: column
-        for column, (key, domain) in enumerate(distributions(space).items())
-        if not domain.single() and not space.space[key].when
+        name: column
+        for column, (name, domain) in enumerate(distributions(space).items())
+        if not domain.single() and not space.space[name].when
     }
 
 
@@ -158,18 +162,24 @@ def _pairs_text(pairs: list[list[str]]) -> str:
     return ", ".join(texts) + (f" and {plural(further, 'other pair')}" if further else "")
 
 
-def _conditions(space: Space, key: str) -> dict[str, Any]:
-    """What other keys are wherever this one is searched."""
+def _conditions(space: Space, name: str) -> dict[str, Any]:
+    """What other keys are wherever this parameter is searched, or are in one such case."""
     result: dict[str, Any] = {}
-    for other, wanted in space.space[key].when.items():
-        result |= {**_conditions(space, other), other: wanted}
+    for other, wanted in space.space[name].when.items():
+        giving = (n for n in _named(space, other) if _can_be(space.space[n], wanted))
+        result |= {**_conditions(space, next(giving)), other: wanted}
     return result
+
+
+def _named(space: Space, key: str) -> list[str]:
+    """The parameters of a key."""
+    return [name for name in space.space if key_of(name) == key]
 
 
 def _batch_size_faults(space: Space, config: Config) -> list[Fault]:
     """Auto asks each machine's memory, and trials must not differ in what a step is."""
     key = "training.batch_size"
-    set_in_all = key in space.space or all(key in arm for arm in space.arms.values())
+    set_in_all = key in space.searched_keys or all(key in arm for arm in space.arms.values())
     if set_in_all or config.training.batch_size != "auto":
         return []
     return [(("base",), f"must set {key} to a number, since all trials share it, got auto")]
@@ -201,7 +211,9 @@ def _arm_faults(space: Space, config: Config) -> list[Fault]:
     faults: list[Fault] = []
     for arm, values in space.arms.items():
         of_arm = [(key, fault) for key in values if (fault := _key_fault(config, key))]
-        of_arm += [(key, "must not be searched too") for key in values if key in space.space]
+        of_arm += [
+            (key, "must not be searched too") for key in values if key in space.searched_keys
+        ]
         faults += [(("arms", arm, key), rule) for key, rule in of_arm or _build(config, values)[1]]
     return faults
 
@@ -210,27 +222,41 @@ def _check_parameters(space: Space, config: Config) -> tuple[dict[str, Parameter
     """The parameters as the configuration holds them; each key, its conditions, its values."""
     faults: list[Fault] = []
     parameters: dict[str, Parameter] = {}
-    for key in space.space:
-        of_key = _condition_faults(space, key, earlier=list(parameters))
-        fault = _key_fault(config, key)
+    for name in space.space:
+        of_name = _condition_faults(space, name, earlier=list(parameters))
+        fault = _key_fault(config, key_of(name)) or _name_fault(space, name)
         if fault:
-            of_key.append((("space", key), fault))
-        if not of_key:
-            parameters[key], of_key = _check_values(space, config, key)
-        faults += of_key
+            of_name.append((("space", name), fault))
+        if not of_name:
+            parameters[name], of_name = _check_values(space, config, name)
+        faults += of_name
     return parameters, faults
 
 
-def _condition_faults(space: Space, key: str, *, earlier: list[str]) -> list[Fault]:
+def _name_fault(space: Space, name: str) -> str | None:
+    """Why a name cannot stand beside those before it; of a key one parameter applies at most."""
+    key, at, label = name.partition("@")
+    if at and not re.fullmatch(NAME_PATTERN, label):
+        return f"must be KEY or KEY@LABEL, the label of letters, digits, _ and -, got {label!r}"
+    when = space.space[name].when
+    for other in takewhile(lambda earlier: earlier != name, _named(space, key)):
+        theirs = space.space[other].when
+        if not any(when[shared] != theirs[shared] for shared in when.keys() & theirs.keys()):
+            return f"must have another value than {other} has under a key of `when` that both name"
+    return None
+
+
+def _condition_faults(space: Space, name: str, *, earlier: list[str]) -> list[Fault]:
     faults: list[Fault] = []
-    for other, wanted in space.space[key].when.items():
+    keys = list(map(key_of, earlier))
+    for other, wanted in space.space[name].when.items():
         rule = None
-        if other not in earlier:
-            rule = f"must be an earlier key of the space{did_you_mean(other, earlier)}"
-        elif not _can_be(space.space[other], wanted):
+        if other not in keys:
+            rule = f"must be an earlier key of the space{did_you_mean(other, keys)}"
+        elif not any(_can_be(space.space[n], wanted) for n in earlier if key_of(n) == other):
             rule = f"must be a value that the search gives {other}, got {shown(wanted)}"
         if rule:
-            faults.append((("space", key, "when", other), rule))
+            faults.append((("space", name, "when", other), rule))
     return faults
 
 
@@ -243,9 +269,9 @@ def _can_be(parameter: Parameter, wanted: Any) -> bool:
     return False  # a real number is never met exactly
 
 
-def _check_values(space: Space, config: Config, key: str) -> tuple[Parameter, list[Fault]]:
+def _check_values(space: Space, config: Config, name: str) -> tuple[Parameter, list[Fault]]:
     """Every option, or both ends of a range, must give a valid configuration."""
-    parameter, given = space.space[key], _conditions(space, key)
+    key, parameter, given = key_of(name), space.space[name], _conditions(space, name)
     faults: list[Fault] = []
     when, options = dict(parameter.when), list[Value]()
     for value in values_to_check(parameter):
@@ -255,9 +281,10 @@ def _check_values(space: Space, config: Config, key: str) -> tuple[Parameter, li
             options.append(_value_of(made, key))
             if isinstance(parameter, FloatParameter) and not isinstance(options[-1], float):
                 rule = f"must not be float for a key with values such as {options[-1]!r}"
-                faults.append((("space", key, "type"), rule))
+                faults.append((("space", name, "type"), rule))
         faults += [
-            (("space", key), rule if name == key else f"{name}: {rule}") for name, rule in broken
+            (("space", name), rule if broken_key == key else f"{broken_key}: {rule}")
+            for broken_key, rule in broken
         ]
         if broken and isinstance(parameter, IntParameter):
             break  # the first of many

@@ -28,6 +28,7 @@ from stage1.run.columns import (
 )
 from stage1.run.looks import DesignSize, configuration_id, configuration_number
 from stage1.run.registration import control_arm, early_epoch, trainable_arms
+from stage1.run.resolved_space import key_of
 from stage1.study.space import (
     Space,
     Value,
@@ -191,7 +192,7 @@ class Study:
     @cached_property
     def roles(self) -> dict[str, str]:
         """What the arms are in the comparisons: arm by role."""
-        return arm_roles(self.arm_configs, self.space.space)
+        return arm_roles(self.arm_configs, self.space.searched_keys)
 
 
 def design_values(space: Space, seed: int, configurations: int) -> list[dict[str, Value]]:
@@ -266,20 +267,21 @@ def model_configs(study: Study, arm: str) -> list[Config]:
     rest of a point are left out.
     """
     searched, wanted = study.space.space, set(_MODEL_KEYS)
-    for key in reversed(searched):  # a condition is on an earlier key
-        if key in wanted:
-            wanted |= searched[key].when.keys()
+    for name in reversed(searched):  # a condition is on an earlier key
+        if key_of(name) in wanted:
+            wanted |= searched[name].when.keys()
     points: list[dict[str, Value]] = [{}]
-    for key in filter(wanted.__contains__, searched):
-        points = [
-            {**point, **value}
-            for point in points
-            for value in (
-                [{key: value} for value in values_to_check(searched[key])]
-                if is_active(study.space, key, point)
-                else [{}]
-            )
-        ]
+    for name, parameter in searched.items():
+        if key_of(name) in wanted:
+            points = [
+                {**point, **value}
+                for point in points
+                for value in (
+                    [{key_of(name): value} for value in values_to_check(parameter)]
+                    if is_active(study.space, name, point)
+                    else [{}]
+                )
+            ]
     configs = []
     for point in points:
         with suppress(ValidationError):

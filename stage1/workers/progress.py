@@ -20,7 +20,7 @@ from rich.text import Text
 from stage1.base.terminal import duration_text, print_plain
 from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
 from stage1.study.engine import StudyEngine
-from stage1.study.space import ChoiceParameter
+from stage1.study.space import ChoiceParameter, by_name
 from stage1.study.trials import EndedTrial, RunnableStudy, RunningTrial, TrialSpec
 
 RIDGE = 1.0
@@ -106,9 +106,12 @@ class RemainingTime:
     def _features(self, spec: TrialSpec) -> list[float]:
         """1, then what may change the time of a step: the arm and the choices."""
         features = [1.0, *(float(spec.arm == arm) for arm in self._space.arms)]
-        for key, parameter in self._space.space.items():
+        values = by_name(self._space, spec.values)
+        for name, parameter in self._space.space.items():
             if isinstance(parameter, ChoiceParameter):
-                features += [float(spec.values.get(key) == option) for option in parameter.options]
+                features += [
+                    float(name in values and values[name] == option) for option in parameter.options
+                ]
         return features
 
 

@@ -19,7 +19,9 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from stage1.base.files import atomic_path
 from stage1.base.metric_table import POOLED
 from stage1.run.columns import IDENTITY_COLUMNS, PARAMETER_PREFIX, STAGES, STATUSES
-from stage1.study.space import FloatParameter, IntParameter, Parameter, Value
+from stage1.run.resolved_space import key_of
+from stage1.study.space import ChoiceParameter, IntParameter, Parameter, Value
+from stage1.study.space_checks import values_to_check
 from stage1.study.trials import RunnableStudy
 
 _IDENTITY = {column.name for column in IDENTITY_COLUMNS}
@@ -36,9 +38,12 @@ def write_columns(folder: Path, study: RunnableStudy) -> None:
     """
     space, metric = study.space, study.space.objective.metric
     last_seed = max([study.seed, *study.design_seeds, *study.confirm_seeds])
+    by_key: dict[str, list[Parameter]] = {}
+    for parameter_name, parameter in space.space.items():
+        by_key.setdefault(key_of(parameter_name), []).append(parameter)
     domains = {
         "arm": hparams.Discrete(list(space.arms)),
-        **{key: _domain(parameter) for key, parameter in space.space.items()},
+        **{key: _domain(parameters) for key, parameters in by_key.items()},
         f"{_TRIAL}seed": hparams.IntInterval(study.seed, last_seed),
         f"{_TRIAL}stage": hparams.Discrete(STAGES),
         f"{_TRIAL}status": hparams.Discrete(STATUSES),
@@ -73,12 +78,16 @@ def _last_part(key: str) -> str:
     return key.rpartition(".")[2]
 
 
-def _domain(parameter: Parameter) -> hparams.Domain:
-    if isinstance(parameter, FloatParameter):
-        return hparams.RealInterval(parameter.low, parameter.high)
-    if isinstance(parameter, IntParameter):
-        return hparams.IntInterval(parameter.low, parameter.high)
-    return hparams.Discrete(list(map(_number_as_float, parameter.options)))  # of one type
+def _domain(parameters: list[Parameter]) -> hparams.Domain:
+    """What the parameters of a key can be; TensorBoard knows no null."""
+    values = [value for parameter in parameters for value in values_to_check(parameter)]
+    if all(isinstance(parameter, ChoiceParameter) for parameter in parameters):
+        options = dict.fromkeys(_number_as_float(value) for value in values if value is not None)
+        return hparams.Discrete(list(options), dtype=None if options else str)  # of one type
+    numbers = [float(value) for value in values if isinstance(value, int | float)]
+    if all(isinstance(parameter, IntParameter) for parameter in parameters):
+        return hparams.IntInterval(int(min(numbers)), int(max(numbers)))
+    return hparams.RealInterval(min(numbers), max(numbers))
 
 
 def _number_as_float(option: Value) -> Value:
@@ -96,7 +105,7 @@ def write_trial(folder: Path, row: dict[str, Any], curve: list[dict[str, Any]]) 
     parameters = {
         key.removeprefix(PARAMETER_PREFIX): value
         for key, value in row.items()
-        if key.startswith(PARAMETER_PREFIX)
+        if key.startswith(PARAMETER_PREFIX) and value is not None
     }
     about = {f"{_TRIAL}{name}": row[name] for name in ("seed", "stage", "status")}
     values = {"arm": row["arm"], **parameters, **about}

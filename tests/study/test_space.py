@@ -79,7 +79,7 @@ def test_options_of_one_kind_are_read(options, read):
         pytest.param(["nano", 8], id="text and a number"),
         pytest.param([True, 8], id="a truth value and a number"),
         pytest.param([True, "yes"], id="a truth value and text"),
-        pytest.param([None, 8], id="nothing and a number"),
+        pytest.param([None, 8, "nano"], id="nothing, a number and text"),
         pytest.param([[1], [2]], id="lists"),
         pytest.param([{"a": 1}], id="mappings"),
     ],

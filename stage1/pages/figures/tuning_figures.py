@@ -31,7 +31,7 @@ from stage1.pages.figures.drawn import (
     scale_metric,
 )
 from stage1.run.columns import DESIGN
-from stage1.run.resolved_space import Domain, Range
+from stage1.run.resolved_space import Domain, Range, key_of
 
 
 class Objective(NamedTuple):
@@ -188,7 +188,7 @@ class RatePoints(NamedTuple):
 
 def rate_key(space: Mapping[str, Domain]) -> str | None:
     """The learning rate if it is searched, else the first parameter on a logarithmic scale."""
-    numeric = {key: one for key, one in space.items() if isinstance(one, Range)}
+    numeric = {key_of(name): one for name, one in space.items() if isinstance(one, Range)}
     if LEARNING_RATE in numeric:
         return LEARNING_RATE
     return next((key for key, one in numeric.items() if one.log), None)

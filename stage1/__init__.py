@@ -37,12 +37,19 @@ if _is_command():  # and will import for seconds
     _bear_surroundings()
 
 
-def __getattr__(name: str) -> Any:
-    """`stage1.load_encoder`, from `stage1.training.encoder`.
+_EXPORTED = {
+    "load_encoder": "stage1.training.encoder",
+    "load_run": "stage1.claims.loaded_run",
+}
+"""What `import stage1` offers, by the module it lies in."""
 
-    Looked up when it is asked for: torch takes seconds to import, and who imports `stage1` may not
-    need it.
-    """
-    if name == "load_encoder":
-        return import_module("stage1.training.encoder").load_encoder
+
+def __getattr__(name: str) -> Any:
+    """One of `_EXPORTED`, looked up when it is asked for: torch takes seconds to import."""
+    if name in _EXPORTED:
+        return getattr(import_module(_EXPORTED[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_EXPORTED])

@@ -44,7 +44,15 @@ COMMANDS = {
     "train": _Command("Train one configuration.", "stage1.train", "train"),
     "evaluate": _Command("Score and draw what a training learned.", "stage1.evaluate", "evaluate"),
     "encode": _Command("Turn bars into vectors with a trained encoder.", "stage1.encode", "encode"),
-    "compare": _Command("Train a few configurations, side by side.", "stage1.compare", "compare"),
+    "compare": _Command(
+        "Train configurations side by side; compare_runs: studies.", "stage1.compare", "compare"
+    ),
+    "compare_runs": _Command(
+        "Put studies side by side, pooled where they may be.",
+        "stage1.compare_runs",
+        "main",
+        hidden=True,
+    ),
     "prepare": _Command("Check and resample bars of your own.", "stage1.prepare", "prepare"),
     "models": _Command(
         "List, fetch, verify language models; pretrain makes one.", "stage1.models", "COMMANDS"

@@ -19,7 +19,7 @@ from stage1.pages.figures.drawn import QUIET, SMALL_SIZE, DrawnFigure, absent, n
 FOREST, FOREST_TITLE = "verdict_forest", "What the study says of each claim"
 _LEAST_REACH, _MOST_REACH = 30.0, 100.0
 """Percent that the forest shows on either side of 0, at least and at most."""
-_VERDICT_COLORS = {Verdict.SUPPORTED: "#00664B", Verdict.CONTRADICTED: "#A33C00"}
+_VERDICT_COLORS: dict[str, str] = {Verdict.SUPPORTED: "#00664B", Verdict.CONTRADICTED: "#A33C00"}
 _CLAIMED_COLOR, _EARLIER_COLOR = "0.91", "0.62"
 _ROW_LETTERS = 43
 """That fit beside a verdict."""
@@ -30,7 +30,8 @@ class ForestRow(NamedTuple):
 
     text: str
     """Claim and numbers."""
-    verdict: Verdict
+    verdict: Verdict | None
+    """None = no verdict is given."""
     estimate: float
     """NaN = there is none."""
     low: float
@@ -152,10 +153,10 @@ def _draw_row(axes: Axes, row: ForestRow, *, y: float) -> None:
     axes.text(
         1,
         y + 0.45,
-        row.verdict.value,
+        row.verdict or "",
         ha="right",
         fontweight="bold" if evaluable else "normal",
-        color=_VERDICT_COLORS.get(row.verdict, "black") if evaluable else QUIET,
+        color=_VERDICT_COLORS.get(row.verdict or "", "black") if evaluable else QUIET,
         **text,
     )
 

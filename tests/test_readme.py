@@ -80,10 +80,11 @@ def places(tmp_path_factory, finished_study):
 def test_the_readme_shows_every_command_of_a_first_study():
     shown = {command.split()[0] for command in LINE.findall(README)}
 
-    study = ("prepare", "plan", "tune", "report", "claims", "export", "train", "compare")
-    encoder = ("evaluate", "encode", "new")
+    study = ("prepare", "plan", "tune", "report", "claims", "export", "train")
+    several = ("compare", "compare_runs", "new")
+    encoder = ("evaluate", "encode")
     language_models = ("models", "pretrain", "pretrain.fetch")
-    assert shown == {f"stage1.{name}" for name in (*study, *encoder, *language_models)}
+    assert shown == {f"stage1.{name}" for name in (*study, *several, *encoder, *language_models)}
 
 
 @pytest.mark.parametrize("command", LINES)

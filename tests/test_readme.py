@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 from command_line import ROOT
+from made_runs import write_synthetic_run
 from synthetic_series import frame_of, waves, write_frame
 
 from stage1.__main__ import COMMANDS
@@ -67,6 +68,8 @@ def places(tmp_path_factory, finished_study):
         "data/derived": folder / "derived",
         "hourly.csv": folder / "hourly.csv",
         "data/hourly": folder / "hourly",
+        "stage1.compare_runs runs/transfer": f"stage1.compare_runs {study}",
+        "runs/seed7": write_synthetic_run(folder / "seed7").path,
         "runs/mine": folder / "runs",
         "runs/mine/transfer": study,
         "runs/train/transfer/last.ckpt": next((study / "checkpoints").glob("*.ckpt")),

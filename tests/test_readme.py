@@ -133,5 +133,6 @@ def test_the_page_on_hyperparameters_shows_a_space_that_loads(tmp_path):
 
     study = load_study(file)
 
-    assert len(study.space.space) == 5
+    assert len(study.space.space) == 8
+    assert study.space.space["transfer_learning.n_pretrained_blocks@nano"].options == (1, None)
     assert study.space.space["transfer_learning.layerwise_lr_decay"].when

@@ -2,7 +2,7 @@
 
     python benchmarks/made_up_study.py SPACE.yaml RUN [--resume] --address ADDRESS [--workers 1]
 
-The training keeps a state after every epoch, as the real one does, and goes on from it. Each epoch
+The training keeps a state after some epochs, as the real one does, and goes on from it. Each epoch
 that it works out is noted in a file of RUN.work/, so that tests see what was done twice; a second
 file names the node of each attempt, as the environment variable MADE_UP_NODE there calls it. Each
 look of a design that grows is a line of RUN.looks: its configurations, and the trials on disk.
@@ -92,9 +92,12 @@ def train_trial(tune_config, *, shared, states, gpus, warm_up):
             done.write(f"{epoch}\n")
         made_up = made_up_epoch(config, epoch)
         rows.append(made_up | {"accumulation": tune_config["parts"]})
-        if epoch > 0:
+        is_last = epoch == config["training"]["epochs"]
+        if not is_last:
+            tune.report({REPORT: EpochReport(rows[-1])})
+        if epoch > 0 and (is_last or epoch % shared["epochs_per_state"] == 0):
             states.save(trial_id, lambda path: path.write_text(json.dumps(rows)))
-        tune.report({REPORT: EpochReport(rows[-1])})
+    tune.report({REPORT: EpochReport(rows[-1])})
 
 
 def take_memory(most: int = 60) -> None:
@@ -113,6 +116,7 @@ def run(
     resume: bool = False,
     workers: int = 1,
     seconds_per_epoch: float = 0.02,
+    epochs_per_state: int = 1,
     trials: int | None = None,
     deadly: str = "",
     hungry: str = "",
@@ -141,6 +145,7 @@ def run(
         run,
         Cluster(workers, storage),
         seconds_per_epoch=seconds_per_epoch,
+        epochs_per_state=epochs_per_state,
         deadly=deadly,
         hungry=hungry,
         hungry_parts=hungry_parts,
@@ -178,6 +183,7 @@ def run_made_up(
     console,
     judge=None,
     seconds_per_epoch=0.0,
+    epochs_per_state=1,
     deadly="",
     hungry="",
     hungry_parts=1,
@@ -193,6 +199,7 @@ def run_made_up(
     shared = {
         "work": str(work),
         "seconds_per_epoch": seconds_per_epoch,
+        "epochs_per_state": epochs_per_state,
         "deadly": deadly,
         "hungry": hungry,
         "hungry_parts": hungry_parts,

@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint, RichProgressB
 from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
-from stage1.base.errors import ResultsError, TrialError
+from stage1.base.errors import ConfigError, ResultsError, TrialError
 from stage1.base.files import must_be_writable, remove_leftovers, write_text
 from stage1.base.terminal import print_plain
 from stage1.config import Config, config_yaml, going_on, with_values
@@ -106,7 +106,7 @@ def run_training(
                 enable_progress_bar=console.is_terminal,
                 **options,
             )
-    except (KeyboardInterrupt, ResultsError):
+    except (KeyboardInterrupt, ConfigError, ResultsError):
         if is_new and not (folder / LAST_CHECKPOINT).exists():
             shutil.rmtree(folder, ignore_errors=True)  # the same command can begin again
         _print_how_to_resume(console, folder)

@@ -9,8 +9,10 @@ import errno
 import gc
 import os
 import platform
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from functools import lru_cache
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +24,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from ray import tune
 from torch import Tensor
 
-from stage1.base.checkpoints import save_checkpoint
+from stage1.base.checkpoints import copied, save_checkpoint
 from stage1.base.errors import ResultsError
 from stage1.base.files import scratch_folder, system_faults
 from stage1.config import Config, DataConfig
@@ -32,7 +34,7 @@ from stage1.language_models.resolver import LanguageModel
 from stage1.training.fit import EpochRow, fit, rows_of_checkpoint
 from stage1.training.memory import take_device
 from stage1.training.timing import timed_fit
-from stage1.workers.states import TrialStates
+from stage1.workers.states import TrialStates, seconds_between_states
 
 
 class EpochReport(NamedTuple):
@@ -144,7 +146,7 @@ def train_trial(
         tune_config: `trial_id`; `config`, the complete `Config`; `block_epochs` and `parts`, as
             `fit` takes them.
         shared: References into the object store.
-        states: Where the trial's state is kept after every epoch.
+        states: Where the trial's state is kept.
         gpus: The GPU's share that the trial has; 0 = it trains on the CPU.
         warm_up: Whether a worker first takes a few steps whose result nobody sees: the first steps
             of a process take longer, and would count as those of its first trial.
@@ -219,36 +221,54 @@ def train_from_last_state(
             report(row, None)
         if earlier_rows and earlier_rows[-1]["epoch"] >= config.training.epochs:
             return
-        saver = StateSaver(trial_id, states, report, warning)
-        fit(
-            config,
-            windows,
-            language_model,
-            report=saver.take,
-            callbacks=[saver],
-            checkpoint=state if earlier_rows else None,
-            block_epochs=block_epochs,
-            parts=parts,
-            accelerator=accelerator,
-            plugins=[PlainFiles()],
-        )
+        with ThreadPoolExecutor(1, thread_name_prefix="states") as thread:
+            saver = StateSaver(trial_id, states, report, warning, thread)
+            fit(
+                config,
+                windows,
+                language_model,
+                report=saver.take,
+                callbacks=[saver],
+                checkpoint=state if earlier_rows else None,
+                block_epochs=block_epochs,
+                parts=parts,
+                accelerator=accelerator,
+                plugins=[HandedOver(saver)],
+            )
 
 
 class StateSaver(Callback):
-    """Saves the training's state after every epoch, where any worker finds it, and then reports.
+    """Reports every epoch, and keeps the training's state where any worker finds it.
 
-    In this order no epoch is known that would have to be repeated, and the state that a trial
-    leaves is that of its last report. A state that cannot be saved costs nothing but time, should
-    the process die: it is reported, and the training goes on. What went wrong before the training
-    is reported with the first row.
+    A state is copied in memory, and written in a thread while the training goes on; how often,
+    `seconds_between_states` says. That of the horizon is written before its epoch is reported, so
+    that a trial which has ended has left it. Nothing is being written while an epoch is reported:
+    a trial may end by that, and whoever then removes its state removes it for good.
+
+    A state that cannot be written costs nothing but time, should the process die: it is reported,
+    and the training goes on.
+
+    Args:
+        trial_id: Of the trial.
+        states: Where its state is kept.
+        report: Called with every epoch.
+        warning: What went wrong before the training; reported with the first row.
+        thread: Writes the states; of this training alone.
     """
 
     def __init__(
-        self, trial_id: str, states: TrialStates, report: Report, warning: str | None
+        self,
+        trial_id: str,
+        states: TrialStates,
+        report: Report,
+        warning: str | None,
+        thread: Executor,
     ) -> None:
-        self._trial_id, self._states = trial_id, states
+        self._trial_id, self._states, self._thread = trial_id, states, thread
         self._report, self._warning = report, warning
         self._row: EpochRow = {}
+        self._writing: Future[None] | None = None
+        self._saved = time.monotonic()
 
     def take(self, row: EpochRow) -> None:
         """Take the row of the epoch that was just validated."""
@@ -257,23 +277,41 @@ class StateSaver(Callback):
             self._report_row()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: Any) -> None:
-        """Save, and report. Called by Lightning after the validation of the epoch."""
-        try:
-            self._states.save(self._trial_id, trainer.save_checkpoint)
-        except OSError as error:
-            self._warning = f"its state could not be kept: {error.strerror or error}"
+        """Report, and save. Called by Lightning after the validation of the epoch."""
+        if self._row["epoch"] == trainer.max_epochs:
+            trainer.save_checkpoint(self._trial_id)
+            self._report_row()
+            return
         self._report_row()
+        age = time.monotonic() - self._saved
+        if age >= seconds_between_states(self._row["parameters"]):
+            trainer.save_checkpoint(self._trial_id)
+
+    def write(self, checkpoint: dict[str, Any]) -> None:
+        """Have the thread write a state, as it is now."""
+        write = partial(save_checkpoint, copied(checkpoint))
+        self._writing = self._thread.submit(self._states.save, self._trial_id, write)
+        self._saved = time.monotonic()
 
     def _report_row(self) -> None:
+        if self._writing is not None:
+            try:
+                self._writing.result()
+            except OSError as error:
+                self._warning = f"its state could not be kept: {error.strerror or error}"
+            self._writing = None
         warning, self._warning = self._warning, None
         self._report(self._row, warning)
 
 
-class PlainFiles(TorchCheckpointIO):
-    """Writes states straight into their files; Lightning would make a copy in memory first."""
+class HandedOver(TorchCheckpointIO):
+    """Hands a state of Lightning's to a saver, in place of a file."""
+
+    def __init__(self, saver: StateSaver) -> None:
+        self._saver = saver
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Write a state. Called by Lightning."""
-        save_checkpoint(checkpoint, Path(path))
+        """Take a state. Called by Lightning."""
+        self._saver.write(checkpoint)

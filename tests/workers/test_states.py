@@ -11,7 +11,12 @@ from stage1.base.errors import ConfigError
 from stage1.run.columns import COMPLETED, SEARCH, STOPPED
 from stage1.run.folder import RunFolder
 from stage1.study.trials import EndedTrial, TrialSpec
-from stage1.workers.states import BestCheckpoints, TrialStates, check_place
+from stage1.workers.states import (
+    BestCheckpoints,
+    TrialStates,
+    check_place,
+    seconds_between_states,
+)
 
 
 @pytest.fixture(params=["a folder", "file://"])
@@ -61,6 +66,26 @@ def test_a_state_that_could_not_be_written_leaves_the_one_before_it(states, tmp_
     states.fetch("a", tmp_path / "copy")
     assert (tmp_path / "copy").read_text() == "first"
     assert states.trial_ids() == ["a"]
+
+
+def test_what_a_killed_process_has_left_half_written_goes_when_its_trial_goes_on(tmp_path):
+    states = TrialStates(str(tmp_path))
+    saved(states, "a", "whole")
+    for name in (".a.ckpt.abcd1234", ".b.ckpt.abcd1234"):
+        (tmp_path / name).mkdir()
+
+    assert states.fetch("a", tmp_path / "copy")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *(".b.ckpt.abcd1234", "a.ckpt", "copy")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "seconds"), [(106_880, 0.06), (84_954_240, 51), (302_040_576, 181)]
+)
+def test_the_larger_a_state_the_longer_it_may_become_old(parameters, seconds):
+    assert seconds_between_states(parameters) == pytest.approx(seconds, rel=0.1)
 
 
 def test_a_removed_state_is_gone_and_the_others_stay_until_all_are_cleared(states, tmp_path):

@@ -7,7 +7,9 @@ import json
 import os
 import pickle
 import shutil
+import threading
 from contextlib import suppress
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -26,6 +28,7 @@ from stage1.language_models.initialization import build_t5
 from stage1.language_models.resolver import resolve, weights_sha256
 from stage1.study.space import Resources
 from stage1.training.fit import fit
+from stage1.training.module import Stage1Module
 from stage1.workers import trainable
 from stage1.workers.cluster import ray_cluster
 from stage1.workers.states import TrialStates
@@ -66,6 +69,11 @@ def rows(monkeypatch):
         trainable.tune, "report", lambda metrics: reported.append(metrics[REPORT].row)
     )
     return reported
+
+
+@pytest.fixture(autouse=True)
+def a_state_after_every_epoch(monkeypatch):
+    monkeypatch.setattr("stage1.workers.states.BYTES_PER_SECOND", float("inf"))
 
 
 @pytest.fixture
@@ -241,18 +249,20 @@ class BrokenOffError(Exception):
     """In place of a process that dies."""
 
 
-def train(states, *, break_after=None, parts=1, config=CONFIG):
-    """The rows that were reported, and the warnings."""
+def train(states, *, break_after=None, parts=1, config=CONFIG, trial_id="design-a-1", report=None):
+    """The rows that were reported, also to `report`, and the warnings."""
     rows, warnings = [], []
+    told = report or (lambda row, warning: None)
 
     def report(row, warning):
         rows.append(row)
         warnings.extend([warning] if warning else [])
+        told(row, warning)
         if break_after is not None and len(rows) > break_after:
             raise BrokenOffError
 
     arguments = {
-        "trial_id": "design-a-1",
+        "trial_id": trial_id,
         "states": states,
         "report": report,
         "block_epochs": [1, 3],
@@ -296,11 +306,11 @@ def test_broken_off_at_any_epoch_or_again_and_again_it_goes_on_to_the_same_rows(
 
 
 def test_the_epochs_behind_it_are_reported_as_they_were_measured(states):
-    first, _ = train(states, break_after=2)
+    first, _ = train(states, break_after=3)
 
     rows, _ = train(states)
 
-    for before, again in zip(first, rows[:3], strict=True):  # reported is what was kept
+    for before, again in zip(first, rows, strict=True):  # reported is what was kept
         assert before[BLOCKS].tolist() == again[BLOCKS].tolist() if BLOCKS in before else True
         assert {key: before[key] for key in MEASURED} == {key: again[key] for key in MEASURED}
     seconds = [row["seconds"] for row in rows]
@@ -367,7 +377,7 @@ def test_a_state_that_cannot_be_kept_is_told_and_the_training_goes_on(whole, tmp
     rows, warnings = train(TrialStates(str(tmp_path / "states")))
 
     assert str(learned(rows)) == str(learned(whole))
-    assert len(warnings) == 3  # one for every epoch after the first step
+    assert len(warnings) == 2  # with the epoch after, or with the last
     assert all(warning.startswith("its state could not be kept: ") for warning in warnings)
 
 
@@ -376,5 +386,101 @@ def test_what_memory_has_cost_a_process_goes_on_with_its_batches_in_parts(states
 
     rows, _ = train(states, parts=2)
 
-    assert [row["accumulation"] for row in rows] == [1, 1, 1, 2]
+    assert [row["accumulation"] for row in rows] == [1, 1, 2, 2]
     assert rows[-1]["val_loss"] == pytest.approx(whole[-1]["val_loss"], rel=1e-3)
+
+
+# --- states are kept by time, and written while the training goes on ---
+
+
+class Watched:
+    """Places of states that note which epochs are kept, and whether one is being written."""
+
+    def __init__(self, states, before_writing=lambda: None):
+        self.states, self.before_writing = states, before_writing
+        self.epochs, self.is_writing = [], False
+
+    def fetch(self, trial_id, path):
+        return self.states.fetch(trial_id, path)
+
+    def save(self, trial_id, write):
+        self.is_writing = True
+        self.before_writing()
+        self.states.save(trial_id, write)
+        self.is_writing = False
+        kept = torch.load(f"{self.states.place}/{trial_id}.ckpt", weights_only=True)
+        self.epochs.append(kept["epoch"] + 1)
+
+
+@pytest.fixture
+def ten_seconds_an_epoch(monkeypatch):
+    """By the clock that tells how old a state is; states become 25 seconds old."""
+    epochs, plan_epoch = [], Stage1Module.on_train_epoch_start
+
+    def counted(self):
+        epochs.append(self.current_epoch)
+        plan_epoch(self)
+
+    monkeypatch.setattr(Stage1Module, "on_train_epoch_start", counted)
+    clock = SimpleNamespace(monotonic=lambda: 10.0 * len(epochs))
+    monkeypatch.setattr(trainable, "time", clock)
+    monkeypatch.setattr(trainable, "seconds_between_states", lambda parameters: 25.0)
+    return epochs
+
+
+SEVEN = tiny_config(model={"dropout": 0.1}, training={"epochs": 7})
+
+
+def test_a_state_is_kept_when_the_last_one_is_old_and_at_the_horizon(states, ten_seconds_an_epoch):
+    watched = Watched(states)
+
+    train(watched, config=SEVEN)
+
+    assert watched.epochs == [3, 6, 7]
+
+
+@pytest.mark.parametrize("epoch", [2, 5, 7])
+def test_a_process_that_is_lost_costs_the_epochs_since_its_last_state_and_nothing_else(
+    states, tmp_path, ten_seconds_an_epoch, epoch
+):
+    undisturbed, _ = train(TrialStates(str(tmp_path / "other")), config=SEVEN)
+    del ten_seconds_an_epoch[:]
+    train(states, config=SEVEN, break_after=epoch)
+
+    rows, _ = train(states, config=SEVEN)
+
+    assert str(learned(rows)) == str(learned(undisturbed))
+    repeated = len(ten_seconds_an_epoch) - 7
+    assert repeated == {2: 2, 5: 2, 7: 0}[epoch]
+
+
+def test_the_training_goes_on_while_a_state_is_written_which_is_that_of_its_epoch(
+    states, whole, monkeypatch
+):
+    steps, step = threading.Semaphore(0), Stage1Module.training_step
+
+    def counted(self, batch, batch_index):
+        result = step(self, batch, batch_index)
+        steps.release()
+        return result
+
+    def two_further_steps():
+        for _ in range(2 if len(watched.epochs) < 2 else 0):  # none after the last epoch
+            assert steps.acquire(timeout=60)
+
+    def report(row, warning):
+        assert warning is None
+        assert not watched.is_writing
+        while steps.acquire(blocking=False):
+            pass
+
+    monkeypatch.setattr(Stage1Module, "training_step", counted)
+    watched = Watched(states, two_further_steps)
+    train(watched, report=report)
+    assert watched.epochs == [1, 2, 3]
+    watched.epochs.clear()
+    train(watched, report=report, trial_id="b", break_after=2)  # its state is that of epoch 1
+
+    rows, _ = train(states, trial_id="b")
+
+    assert str(learned(rows)) == str(learned(whole))

@@ -15,6 +15,14 @@ from command_line import HANG, ROOT, python, start
 from stage1.base.interrupt import Interrupt, exit_on_sigterm, keep_sigterm_handler
 
 
+@pytest.fixture(autouse=True)
+def heeding_hang_ups():
+    """As in a terminal: tests may run under nohup, where they are ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize(
     ("number", "error"),
     [
@@ -105,13 +113,11 @@ def test_sigterm_tidies_up_also_after_somebody_else_had_taken_it_over(keeper):
 
 
 def test_a_hang_up_that_nohup_has_ignored_stays_ignored():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with exit_on_sigterm(), Interrupt() as interrupt:
-            signal.raise_signal(signal.SIGHUP)
-            interrupt.check()
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    with exit_on_sigterm(), Interrupt() as interrupt:
+        signal.raise_signal(signal.SIGHUP)
+        interrupt.check()
 
 
 def test_a_hang_up_that_comes_twice_still_lets_the_study_tidy_up():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import shlex
+import shutil
 
 import matplotlib.image
 import pytest
@@ -34,11 +35,14 @@ def page_of(comparison, write_comparison):
     return write
 
 
-def test_what_is_where_the_page_belongs_is_named(comparison):
-    (comparison.path / PAGE_FILE).mkdir()
+def test_what_is_where_the_page_belongs_is_named(comparison, tmp_path):
+    run = RunFolder(tmp_path / "comparison")
+    shutil.copytree(comparison.path, run.path)
+    (run.path / PAGE_FILE).unlink(missing_ok=True)
+    (run.path / PAGE_FILE).mkdir()
 
     with pytest.raises(ResultsError, match=r"must be a folder that can be written.*make room"):
-        write_page(comparison)
+        write_page(run)
 
 
 def rows_below(text, heading):

@@ -67,6 +67,8 @@ from stage1.plan.resources import (
 )
 from stage1.plan.texts import (
     CLAIMS_NOTE,
+    RECKONED,
+    TIMED,
     busy_text,
     claim_texts,
     claims_table,
@@ -184,6 +186,7 @@ class Measured(NamedTuple):
     """Memory of a GPU, MiB; None where trials take none."""
     busy: float | None
     """Share of its time in which a trial alone keeps the GPU busy; None where nobody knows."""
+    how: str = TIMED
 
 
 def show_time_and_memory(
@@ -212,7 +215,7 @@ def show_time_and_memory(
         measured = timed(study, bars, kinds, gpus=gpus, workers=workers, console=console)
     timings, at_once = measured.timings, measured.workers
     full = {kind: [full_trial_seconds(c, timings) for c in of] for kind, of in kinds.items()}
-    console.print(timing_table(timings, full))
+    console.print(timing_table(timings, full, how=measured.how))
     show_line(console, not_timed_text(len(kinds), len(timings), also_varying(study, configs)))
     total = partial(total_seconds, study, trials, configs, timings)
     show_line(console, time_text(total(workers=at_once), space=study.space, workers=at_once))
@@ -295,7 +298,7 @@ def reckoned(
     timings = {kind: shared_timing(one, per_gpu) for kind, one in trials.items()}
     busy = mean_busy([(one, len(kinds[kind])) for kind, one in trials.items()])
     at_once = min(workers or per_gpu, per_gpu)
-    return Measured(timings, at_once, 1024 * card.memory_gb, busy)
+    return Measured(timings, at_once, 1024 * card.memory_gb, busy, RECKONED)
 
 
 def trials_at_once(resources: Resources, *, workers: int | None, gpus: int) -> int:

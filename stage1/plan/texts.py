@@ -36,6 +36,8 @@ AT_LEAST, AT_MOST, TIMES = (
     "\N{LESS-THAN OR EQUAL TO}",
     "\N{MULTIPLICATION SIGN}",
 )
+TIMED, RECKONED = "from steps timed here", "reckoned"
+"""Where the numbers of a plan come from."""
 _SELDOM = 0.9
 """Where fewer studies than this share can be evaluated, the plan says so."""
 
@@ -142,14 +144,15 @@ def _search_text(space: Space) -> str:
 # Time, memory, disk ---------------------------------------------------------------------------
 
 
-def timing_table(timings: Timings, full: dict[Kind, list[float]]) -> Table:
-    """What was timed, kind by kind.
+def timing_table(timings: Timings, full: dict[Kind, list[float]], *, how: str = TIMED) -> Table:
+    """What was timed or reckoned, kind by kind.
 
     Args:
         timings: Of the kinds that were timed.
         full: Seconds of every trial of the design, by kind.
+        how: `TIMED` or `RECKONED`.
     """
-    table = framed("Trials of the design, from steps timed here")
+    table = framed(f"Trials of the design, {how}")
     table.add_column("size", overflow="fold")
     for name in ("patch_len", "ms/step", "s/validation", "s/trial", "trials"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -253,7 +256,7 @@ def time_text(total: Span, *, space: Space, workers: int) -> str:
     )
     return (
         f"Time: about {span(total)} with {plural(workers, 'worker')}, cost block and start-up "
-        f"included. {low_end}An estimate from a few steps: the T5 is taken to learn from the first "
+        f"included. {low_end}An estimate: the T5 is taken to learn from the first "
         "one (frozen it takes less), and every worker to have its cores to itself (trials side by "
         "side slow each other down)."
     )

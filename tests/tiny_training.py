@@ -19,7 +19,7 @@ from stage1.language_models.initialization import t5_stack
 from stage1.language_models.resolver import LanguageModel, weights_sha256
 from stage1.model.stage1_model import Stage1Model, build_model
 from stage1.training.fit import EpochRow, fit
-from stage1.training.module import Stage1Module, joined
+from stage1.training.module import Stage1Module
 
 T5: dict[str, Any] = {
     "d_model": 16,
@@ -97,7 +97,7 @@ def tiny_batch(config: Config, windows: MarketWindows | None = None, *, epoch: i
 def all_validation(config: Config) -> Batch:
     """The whole validation set as one batch."""
     ratios = config.evaluation.tf_specific_mask_ratios
-    return joined(tiny_windows(config).validation_batches(config.masking, ratios))
+    return tiny_windows(config).validation_set(config.masking, ratios)
 
 
 def language_model_for(config: Config) -> LanguageModel | None:

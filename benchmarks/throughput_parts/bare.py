@@ -9,18 +9,13 @@ from torch import Tensor, nn
 
 from stage1.config import Config
 from stage1.data.batches import MarketWindows
+from stage1.data.gathering import CPU
 from stage1.data.load import load_bars
 from stage1.language_models.resolver import LanguageModel, resolve
 from stage1.model.losses import total_loss
-from stage1.model.metrics import (
-    block_sums,
-    blocks_of_windows,
-    evaluate,
-    evaluate_baselines,
-    interpolated,
-)
+from stage1.model.metrics import block_sums, blocks_of_windows, evaluate
 from stage1.model.stage1_model import build_model
-from stage1.training.module import joined
+from stage1.training.module import validation_of
 from stage1.training.optimization import build_optimizer, build_schedule
 from throughput_parts.results import Job, Trial, write_trial
 from throughput_parts.trials import in_processes, planned_trials, read_study
@@ -85,12 +80,11 @@ class Validation:
     def __init__(self, config: Config, windows: MarketWindows, block_epochs: list[int]) -> None:
         self.config, self.block_epochs = config, block_epochs
         ratios = config.evaluation.tf_specific_mask_ratios
+        self.validation = validation_of(windows, config, CPU)
         self.batches = windows.validation_batches(config.masking, ratios)
         self.blocks = torch.from_numpy(
             blocks_of_windows(windows.split.validation.starts, windows.split.validation.ends)
         )
-        batch = joined(self.batches)
-        evaluate_baselines(interpolated(batch), batch, config)
 
     @torch.no_grad()
     def run(self, model: nn.Module, *, epoch: int) -> dict[str, float]:
@@ -101,10 +95,10 @@ class Validation:
             with _autocast(self.config):
                 parts.append(model(batch.features, batch.hidden))
         model.train()
-        decoded, batch = torch.cat(parts), joined(self.batches)
+        decoded, (batch, line, _) = torch.cat(parts), self.validation
         if epoch in self.block_epochs:
             block_sums(decoded, batch, self.blocks)
-        return evaluate(decoded, interpolated(batch), batch, self.config)
+        return evaluate(decoded, line, batch, self.config)
 
 
 def _autocast(config: Config) -> torch.autocast:

@@ -17,7 +17,7 @@ from pytorch_lightning.utilities.memory import garbage_collection_cuda
 
 from stage1.base.machine import available_mb
 from stage1.config import Config, with_values
-from stage1.data.batches import Batch, MarketWindows
+from stage1.data.batches import MarketWindows
 from stage1.language_models.resolver import LanguageModel
 from stage1.model.stage1_model import build_model
 from stage1.training.fit import lean_trainer
@@ -135,9 +135,9 @@ class _Attempts:
     def _fits(self, count: int) -> bool:
         values = {"training.batch_size": count, "training.steps_per_epoch": 1}
         config = with_values(self._config, values)
-        batches = self._windows.training_batches(config, self._windows.plan_epoch(config, 0))
+        plan = self._windows.plan_epoch(config, 0)
         try:
-            batch = Batch(*(tensor.to(self.device) for tensor in next(batches)))
+            batch = next(self._windows.training_batches(config, plan, self.device))
             with self._precision.forward_context():
                 loss = self._module.loss(batch)
             loss.backward()

@@ -18,6 +18,7 @@ from stage1.config import DataConfig, with_values
 from stage1.data.bars import UTC_DAYS, DayClock
 from stage1.data.batches import Batch, MarketWindows
 from stage1.data.features import kind_of
+from stage1.data.gathering import CPU
 from stage1.data.times import instants_of
 from stage1.model.metrics import evaluate_each, interpolated
 from stage1.model.stage1_model import Built
@@ -31,7 +32,7 @@ from stage1.training.checkpoint import Record, Trained, read_trained
 from stage1.training.encoder import bars_for, trained_model
 from stage1.training.fit import accelerator_here, lean_trainer
 from stage1.training.memory import Warn
-from stage1.training.module import Stage1Module, joined
+from stage1.training.module import Stage1Module
 
 TIMEFRAMES = 3
 """Of which excerpts are shown at most: the finest, the coarsest, and one between."""
@@ -99,10 +100,10 @@ def _decoded(trained: Trained, windows: MarketWindows, warn: Warn) -> tuple[Tens
     built = Built(trained_model(trained), prints.lm_sha256, prints.head_sha256, record.t5)
     torch.set_num_threads(training.threads)
     module = Stage1Module(record.config, windows, built, warn=warn)
-    batches = module.val_dataloader()
+    batch = module.validation_set
     with lean_trainer(config, accelerator=accelerator) as trainer:
-        decoded: Any = trainer.predict(module, dataloaders=batches)
-    return torch.cat(decoded), joined(list(batches))
+        decoded: Any = trainer.predict(module, dataloaders=module.val_dataloader())
+    return torch.cat(decoded), batch
 
 
 def _scores(decoded: Tensor, line: Tensor, batch: Batch, record: Record) -> pd.DataFrame:
@@ -222,13 +223,13 @@ def excerpts_of(module: Stage1Module) -> list[Reconstruction]:
     No other windows are decoded. In full precision, and so not to the last digit what a validation
     in a mixed one gives.
     """
-    batch = joined(list(module.val_dataloader()))
+    batch = module.validation_set.to(CPU)
     pairs = windows_to_show(batch.scored)
     windows = sorted({window for window, _ in pairs})
     shown = Batch(*(tensor[torch.tensor(windows, dtype=torch.long)] for tensor in batch))
     training = module.training
     module.eval()
-    decoded = module.predict_step(Batch(*(tensor.to(module.device) for tensor in shown)), 0)
+    decoded = module.predict_step(shown.to(module.device), 0)
     module.train(training)
     places = [(windows.index(window), index) for window, index in pairs]
     clock = module.windows.resident.clock

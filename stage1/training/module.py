@@ -6,8 +6,8 @@ parts of the batch, and whether it fits shows only when the step is taken.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import pytorch_lightning as lightning
 import torch
@@ -16,7 +16,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from stage1.config import Config
-from stage1.data.batches import Batch, EpochPlan, MarketWindows, chained_sha256
+from stage1.data.batches import (
+    Batch,
+    EpochPlan,
+    EpochPlans,
+    MarketWindows,
+    batches_of,
+    chained_sha256,
+    windows_at_once,
+)
 from stage1.model.losses import total_loss
 from stage1.model.metrics import (
     block_sums,
@@ -31,9 +39,31 @@ from stage1.training.memory import BatchGuard, Warn, log_warning, shares
 from stage1.training.optimization import build_optimizer, build_schedule
 
 
-def joined(batches: Sequence[Batch]) -> Batch:
-    """Several batches as one."""
-    return Batch(*(torch.cat(tensors) for tensors in zip(*batches, strict=True)))
+class Validation(NamedTuple):
+    """What no training changes of a validation: a worker makes it once for all its trials."""
+
+    batch: Batch
+    """All windows of it."""
+    line: Tensor
+    """They, interpolated."""
+    baseline: dict[str, float]
+    """As `evaluate_baselines` has it."""
+
+
+def validation_of(
+    windows: MarketWindows, config: Config, device: torch.device, count: int | None = None
+) -> Validation:
+    """The validation that a configuration asks for, on a device; of the first `count` windows."""
+    ratios = config.evaluation.tf_specific_mask_ratios
+    whole = windows.validation_set(config.masking, ratios, device)
+
+    def make() -> Validation:
+        batch = Batch(*(field[:count] for field in whole))
+        line = interpolated(batch)
+        return Validation(batch, line, evaluate_baselines(line, batch, config))
+
+    asked = (config.masking, tuple(ratios.items()), config.loss, device)
+    return windows.once((*asked, count or len(whole.scored)), make)
 
 
 class _Batches:
@@ -87,6 +117,7 @@ class Stage1Module(lightning.LightningModule):
         self.blocks: Tensor | None = None
         self._steps = BatchGuard("a training step", warn, parts=parts)
         self._validation = BatchGuard("a validation batch", warn, parts=parts)
+        self._plans = EpochPlans(windows, config)
         self._plan: EpochPlan | None = None
         self._decoded: list[Tensor] = []
         self._losses: list[Tensor] = []
@@ -95,19 +126,21 @@ class Stage1Module(lightning.LightningModule):
 
     def train_dataloader(self) -> _Batches:
         """The batches of the current epoch; asked for anew every epoch."""
-        plan = self.windows.plan_epoch(self.config, self.current_epoch)
+        plan = self._plans.take(self.current_epoch, self.device)
         self._plan = plan
-        batches = self.windows.training_batches(self.config, plan)
+        batches = self.windows.training_batches(self.config, plan, self.device)
         return _Batches(batches, self.config.training.steps_per_epoch)
 
     def val_dataloader(self) -> _Batches:
         """The validation set, the same for every trial."""
-        batches = self._validation_batches()
+        batches = batches_of(self.validation_set, windows_at_once(self.config.data))
         return _Batches(batches, len(batches))
 
-    def _validation_batches(self) -> list[Batch]:
+    @property
+    def validation_set(self) -> Batch:
+        """All its windows, where the module is."""
         ratios = self.config.evaluation.tf_specific_mask_ratios
-        return self.windows.validation_batches(self.config.masking, ratios)
+        return self.windows.validation_set(self.config.masking, ratios, self.device)
 
     # Steps --------------------------------------------------------------------------------------
 
@@ -208,13 +241,12 @@ class Stage1Module(lightning.LightningModule):
         return torch.cat([self.decode(part) for part in parts])
 
     def on_validation_epoch_end(self) -> None:
-        """Metrics over all batches that were validated, at once; the baselines once a training."""
-        batch = joined(self._validation_batches()[: len(self._decoded)])
-        decoded = torch.cat(self._decoded).cpu()
+        """Metrics over all batches that were validated, at once."""
+        decoded = torch.cat(self._decoded)
         self._decoded = []
-        line = interpolated(batch)
-        if not self.baseline:
-            self.baseline = evaluate_baselines(line, batch, self.config)
+        batch, line, self.baseline = validation_of(
+            self.windows, self.config, self.device, len(decoded)
+        )
         self.metrics = evaluate(decoded, line, batch, self.config)
         self.blocks = self._block_sums(decoded, batch)
         self.log_dict(self.metrics)
@@ -228,7 +260,7 @@ class Stage1Module(lightning.LightningModule):
             return None
         validation = self.windows.split.validation
         blocks = torch.from_numpy(blocks_of_windows(validation.starts, validation.ends))
-        return block_sums(decoded, batch, blocks[: len(decoded)])
+        return block_sums(decoded, batch, blocks[: len(decoded)].to(decoded.device)).cpu()
 
     # Checkpoints --------------------------------------------------------------------------------
 

@@ -23,7 +23,8 @@ from stage1.language_models.resolver import LanguageModel
 from stage1.model.losses import total_loss
 from stage1.model.stage1_model import model_on_paper, with_some_channel
 from stage1.run.columns import PRETRAINED, VANILLA
-from stage1.training.fit import EpochRow, StepClock, fit
+from stage1.training.fit import EpochRow, StepClock, fit, lean_trainer
+from stage1.training.module import validation_of
 
 STEPS = 5
 """Of an epoch of a timing."""
@@ -97,7 +98,9 @@ def time_trial(
     """
     if config.transfer_learning.freeze_lm_epochs > 0:
         config = with_values(config, {_FREEZE: 0})
-    windows.validation_batches(config.masking)  # made once per worker, not once per trial
+    with lean_trainer(config, accelerator=accelerator) as trainer:
+        # Made once per worker, not once per trial.
+        validation_of(windows, config, trainer.strategy.root_device)
     started, worked = time.perf_counter(), time.process_time()
     clock, rows = timed_fit(
         config, windows, language_model, epochs=TRIAL_EPOCHS, accelerator=accelerator

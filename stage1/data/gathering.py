@@ -48,10 +48,13 @@ class Batch(NamedTuple):
     """As `Bars` has it, unix seconds; later than any real bar's at padding."""
     real: Bool[Tensor, "batch timeframe time"]
     """True where a bar exists."""
+    lengths: Int[Tensor, "batch timeframe"]
+    """Real bars. Stays on the CPU: what is computed at all depends on it, and must not wait."""
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> Batch:
         """The same windows on a device; also what Lightning calls to put them there."""
-        return Batch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self))
+        moved = [tensor.to(device, non_blocking=non_blocking) for tensor in self[:-1]]
+        return Batch(*moved, lengths=self.lengths)  # type: ignore[misc]
 
 
 CPU = torch.device("cpu")
@@ -167,6 +170,7 @@ class ResidentBars:
             scale=scale,
             open_time=open_time,
             real=real,
+            lengths=torch.from_numpy(windows.lengths),
         )
 
     def _scales(

@@ -14,24 +14,25 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from stage1.config import DataConfig
 from stage1.data.batches import Batch
 from stage1.data.features import kind_of, per_bar
-from stage1.data.hiding import ROWS_APART
 
 TOLERANCE = 0.1
 """Standard deviations of the coarse timeframe by which consistent prices may differ."""
 
 
 class WholeBars(NamedTuple):
-    """Coarse bars whose every finer part is in the window.
+    """Room for as many coarse bars as a window can have with every finer part in it.
 
     Bars are named by their place among all of a timeframe's, the windows one after another.
     """
 
     places: Int[Tensor, " bars"]  # of the coarse bars
     parts: Int[Tensor, "bars parts"]  # of the finer ones in each, in the order of time
+    there: Bool[Tensor, " bars"]  # False where the room is empty, and the places are any
 
 
 class Comparison(NamedTuple):
@@ -41,7 +42,7 @@ class Comparison(NamedTuple):
     coarse: int
     bars: WholeBars
     difference: Float[Tensor, "bars channel"]
-    """Aggregate less coarse bar, in units of the coarse timeframe."""
+    """Aggregate less coarse bar, in units of the coarse timeframe; 0 where there is no bar."""
 
 
 def whole_bars(
@@ -54,8 +55,9 @@ def whole_bars(
     """Find the coarse bars that can be compared.
 
     As open times increase and lie on the clock, the parts of a whole bar stand side by side, and
-    the first and the last of them say that none is missing. So a fine bar is looked at once, and
-    the result has no more parts than there are fine bars, however coarse the other timeframe.
+    the first and the last of them say that none is missing. So of as many fine bars in a row as a
+    coarse one has parts at most one is the first of a whole bar, and the result has no more parts
+    than there are fine bars, however coarse the other timeframe. Its shape depends on no value.
 
     Args:
         fine_times: Open times, unix seconds, increasing; `NO_TIME` at padding.
@@ -66,22 +68,28 @@ def whole_bars(
     Returns:
         The bars, in the order of the windows and of time.
     """
-    length, parts = fine_times.shape[1], coarse_minutes // fine_minutes
+    windows, length = fine_times.shape
+    parts = coarse_minutes // fine_minutes
     first = fine_times[:, : length - parts + 1]
     last = fine_times[:, parts - 1 :]
     # Nowhere true at padding, where the first is the last.
     together = last == first + 60 * (coarse_minutes - fine_minutes)
-    # What starts off the coarse clock would find no coarse bar; so fewer are looked up.
-    row, column = (together & (first % (60 * coarse_minutes) == 0)).nonzero(as_tuple=True)
-    rows_apart = int(ROWS_APART)
-    windows = torch.arange(len(coarse_times), device=coarse_times.device).unsqueeze(-1)
-    keys = (coarse_times + rows_apart * windows).flatten()
-    wanted = first[row, column] + rows_apart * row
-    place = torch.searchsorted(keys, wanted).clamp_max(keys.numel() - 1)
-    is_there = keys[place] == wanted
-    start = (row * length + column)[is_there]
-    part = torch.arange(parts, device=start.device)
-    return WholeBars(place[is_there], start.unsqueeze(-1) + part)
+    begins = together & (first % (60 * coarse_minutes) == 0)  # others would find no coarse bar
+    rooms = length // parts
+    begins = pad(begins, (0, rooms * parts - begins.shape[1])).unflatten(1, (rooms, parts))
+    room = torch.arange(rooms, device=begins.device)
+    start = parts * room + begins.byte().argmax(dim=-1)
+    wanted = fine_times.gather(1, start)
+    place = torch.searchsorted(coarse_times.contiguous(), wanted)
+    place = place.clamp_max(coarse_times.shape[1] - 1)
+    there = begins.any(dim=-1) & (coarse_times.gather(1, place) == wanted)
+    window = torch.arange(windows, device=begins.device).unsqueeze(-1)
+    part = torch.arange(parts, device=begins.device)
+    return WholeBars(
+        places=(place + coarse_times.shape[1] * window).flatten(),
+        parts=(start + length * window).flatten().unsqueeze(-1) + part,
+        there=there.flatten(),
+    )
 
 
 def compare(
@@ -99,7 +107,8 @@ def compare(
     """
     open_time, length = batch.open_time, batch.open_time.shape[2]
     minutes, kind = config.minutes, kind_of(config)
-    series = [one.flatten(0, 1) for one in bars.float().unbind(1)]
+    decoded = bars.float().masked_fill(~batch.real.unsqueeze(-1), 0.0)
+    series = [one.flatten(0, 1) for one in decoded.unbind(1)]
     centers, scales = (per_bar(one).squeeze(2) for one in (batch.center, batch.scale))
     pairs = [
         (coarse, finer)
@@ -121,7 +130,8 @@ def compare(
         window = whole.places // length
         in_coarse_units = together * factor[window] + shift[window]
         difference = in_coarse_units - series[coarse].index_select(0, whole.places)
-        yield Comparison(finer, coarse, whole, difference)
+        empty = ~whole.there.unsqueeze(-1)
+        yield Comparison(finer, coarse, whole, difference.masked_fill(empty, 0.0))
 
 
 def cross_timeframe_loss(
@@ -145,17 +155,17 @@ def cross_timeframe_loss(
     Source:
         Ours.
     """
-    total = decoded.new_zeros((), dtype=torch.float32)
-    compared = 0
+    squares = decoded.new_zeros((), dtype=torch.float32)
+    compared = torch.zeros((), dtype=torch.int64, device=decoded.device)
     for comparison in compare(decoded, batch, config):
-        total = total + comparison.difference.square().sum()
-        compared += comparison.difference.numel()
-    return total / max(compared, 1)
+        squares = squares + comparison.difference.square().sum()
+        compared = compared + comparison.bars.there.sum()
+    return squares / (decoded.shape[-1] * compared).clamp_min(1)
 
 
 def consistency_ratio(
     comparisons: Iterable[Comparison], hidden: Bool[Tensor, "batch timeframe time"]
-) -> float:
+) -> Float[Tensor, ""]:
     """Share of prices that agree with the aggregate of a finer timeframe's bars.
 
     A price agrees if both differ by at most `TOLERANCE`. Bars that are observed, with all their
@@ -166,16 +176,16 @@ def consistency_ratio(
         hidden: True where a bar is decoded.
 
     Returns:
-        In [0, 1]; NaN if nothing can be compared. A price that is NaN does not agree.
+        Float64, in [0, 1]; NaN if nothing can be compared. A price that is NaN does not agree.
 
     Source:
         Ours.
     """
-    agreeing, compared = 0, 0
+    counts = torch.zeros(2, dtype=torch.float64, device=hidden.device)  # agreeing, compared
     decoded = [one.flatten() for one in hidden.unbind(1)]
     for finer, coarse, bars, difference in comparisons:
-        counts = decoded[coarse][bars.places] | decoded[finer][bars.parts].any(dim=1)
-        close = difference.abs() <= TOLERANCE
-        agreeing += int((close & counts.unsqueeze(-1)).sum())
-        compared += difference.shape[1] * int(counts.sum())
-    return agreeing / compared if compared else float("nan")
+        is_decoded = decoded[coarse][bars.places] | decoded[finer][bars.parts].any(dim=1)
+        compared = (is_decoded & bars.there).unsqueeze(-1).expand_as(difference)
+        agreeing = compared & (difference.abs() <= TOLERANCE)
+        counts = counts + torch.stack([agreeing.sum(), compared.sum()])
+    return counts[0] / counts[1]

@@ -9,6 +9,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from stage1.model.patching import Present
+
 
 class CrossScaleAttention(nn.Module):
     """Every token attends to the tokens of the timeframes paired with its own; the result is added.
@@ -42,24 +44,25 @@ class CrossScaleAttention(nn.Module):
     def forward(
         self,
         tokens: Float[Tensor, "batch timeframe patch width"],
-        exists: Bool[Tensor, "batch timeframe patch"] | None = None,
+        present: Present | None = None,
     ) -> Float[Tensor, "batch timeframe patch width"]:
         """Add what the other timeframes' tokens say; nothing where there are none.
 
         Args:
             tokens: Of all timeframes.
-            exists: True for tokens with a real bar, the only ones that are attended to; None = all.
+            present: Those with a real bar, the only ones that are attended to; None = all.
         """
         flat = rearrange(self.norm(tokens) + self.timeframe, "b f p d -> b (f p) d")
-        if exists is None:
+        if present is None:
             seen = self._attend(flat, self.blocked)
             return tokens + seen.reshape(tokens.shape)
-        there = rearrange(exists, "b f p -> b (f p)")
-        some = there.any(dim=0)  # what no window has is most of it, and left out
-        blocked = self.blocked[some][:, some] | ~there[:, None, some]
-        attended = self._attend(flat[:, some], blocked)
-        seen = attended.new_zeros(flat.shape)
-        seen[:, some] = attended
+        # What no window has is most of it, and left out.
+        some = torch.arange(tokens.shape[2]) < present.patches.unsqueeze(-1)
+        chosen = some.flatten().nonzero().squeeze(-1).to(flat.device, non_blocking=True)
+        there = present.exists.flatten(1).index_select(1, chosen)
+        blocked = self.blocked.index_select(0, chosen).index_select(1, chosen)
+        attended = self._attend(flat.index_select(1, chosen), blocked | ~there.unsqueeze(1))
+        seen = attended.new_zeros(flat.shape).index_copy(1, chosen, attended)
         return tokens + seen.reshape(tokens.shape)
 
     def _attend(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm
 from torch.utils.checkpoint import checkpoint
@@ -17,7 +17,7 @@ from transformers.models.t5.modeling_t5 import T5Stack
 
 from stage1.config import EncoderConfig
 from stage1.model.cross_scale import CrossScaleAttention
-from stage1.model.patching import PatchEmbedding, Unpatch, any_in_patch, on_rows
+from stage1.model.patching import PatchEmbedding, Unpatch, on_rows, present_tokens
 
 EPSILON = 1e-8
 
@@ -100,6 +100,7 @@ class T5TimeSeriesAdapter(nn.Module):
         self,
         bars: Float[Tensor, "batch timeframe time channels"],
         real: Bool[Tensor, "batch timeframe time"] | None = None,
+        lengths: Int[Tensor, "batch timeframe"] | None = None,
     ) -> Float[Tensor, "batch timeframe time width"]:
         """Encode every timeframe's bars by itself, all in one call of the T5.
 
@@ -107,17 +108,20 @@ class T5TimeSeriesAdapter(nn.Module):
             bars: 0 at padding.
             real: True where a bar exists; None = everywhere. No token attends to one without a
                 real bar, and timeframes that are not in a window do not enter the T5.
+            lengths: As `present_tokens` takes them.
         """
         tokens = scale_tokens(self.embedding(bars), self.input_scale)
-        exists = any_in_patch(real, self.embedding.patch_len)
-        encoded = on_rows(self._encode, tokens, exists)
+        present = present_tokens(real, lengths, self.embedding.patch_len)
+        encoded = on_rows(self._encode, tokens, present)
         if self.cross_scale is not None:
-            encoded = self.cross_scale(encoded, exists)
+            encoded = self.cross_scale(encoded, present)
         result: Tensor = self.unpatch(encoded)
         return result
 
     def _encode(self, rows: Tensor, exists: Tensor | None) -> Tensor:
-        result: Tensor = self.t5(inputs_embeds=rows, attention_mask=exists).last_hidden_state
+        # In this form `transformers` does not ask, and wait for, whether a mask masks anything.
+        mask = None if exists is None else exists[:, None, None]
+        result: Tensor = self.t5(inputs_embeds=rows, attention_mask=mask).last_hidden_state
         return result
 
 
@@ -163,6 +167,7 @@ class SharedEncoder(nn.Module):
         self,
         bars: Float[Tensor, "batch timeframe time channels"],
         real: Bool[Tensor, "batch timeframe time"] | None = None,
+        lengths: Int[Tensor, "batch timeframe"] | None = None,
     ) -> Float[Tensor, "batch timeframe time width"]:
         """Encode every timeframe by itself, then let them see each other.
 
@@ -170,11 +175,12 @@ class SharedEncoder(nn.Module):
             bars: 0 at padding.
             real: True where a bar exists; None = everywhere. No token attends to one without a
                 real bar.
+            lengths: As `present_tokens` takes them.
         """
-        exists = any_in_patch(real, self.embedding.patch_len)
-        encoded = on_rows(self._encode, self.embedding(bars), exists)
+        present = present_tokens(real, lengths, self.embedding.patch_len)
+        encoded = on_rows(self._encode, self.embedding(bars), present)
         if self.cross_scale is not None:
-            encoded = self.cross_scale(encoded, exists)
+            encoded = self.cross_scale(encoded, present)
         result: Tensor = self.unpatch(self.norm(encoded))
         return result
 

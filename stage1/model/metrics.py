@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics.functional import pearson_corrcoef
 
 from stage1.base.metric_table import ALL_TIMEFRAMES, BASELINE_PREFIX, metric_row
 from stage1.config import Config
@@ -25,15 +24,41 @@ Decoded = Float[Tensor, "batch timeframe time channel"]
 MOST_BLOCKS = 32
 
 
-def correlations(
-    decoded: Float[Tensor, "bars channel"], targets: Float[Tensor, "bars channel"]
-) -> Float[Tensor, " channel"]:
-    """Pearson correlation of each price over all bars, in [-1, 1]; 0 where one is constant."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The variance of predictions or target")
-        result = pearson_corrcoef(decoded.double(), targets.double())
-    constant = (decoded.amax(0) == decoded.amin(0)) | (targets.amax(0) == targets.amin(0))
-    return torch.where(constant, torch.zeros_like(result), result)
+class Score(NamedTuple):
+    """How near decoded bars are to the true ones, over all scored bars of each timeframe."""
+
+    correlation: Float[Tensor, "timeframe channel"]
+    """Pearson's, in [-1, 1]; 0 where one side is constant, NaN without a scored bar."""
+    squares: Float[Tensor, " timeframe"]
+    """Sum of the squared errors."""
+    bars: Int[Tensor, " timeframe"]
+    """Scored bars."""
+
+
+def score_of(
+    decoded: Decoded, targets: Decoded, scored: Bool[Tensor, "batch timeframe time"]
+) -> Score:
+    """Compare with the truth in float64, where the bars are; their number is not waited for.
+
+    `torchmetrics` has the same correlation, but asks a GPU how many bars there are, and five times
+    more.
+    """
+    where = scored.unsqueeze(-1)
+    mine, truth = (one.double() for one in (decoded, targets))
+    over, bars = (0, 2), scored.sum(dim=(0, 2))
+    squares = (mine - truth).masked_fill(~where, 0.0).square().sum(dim=(0, 2, 3))
+    is_constant = torch.zeros((), dtype=torch.bool, device=where.device)
+    deviations = []
+    for one in (mine, truth):
+        highest = one.masked_fill(~where, -torch.inf).amax(dim=over)
+        lowest = one.masked_fill(~where, torch.inf).amin(dim=over)
+        is_constant = is_constant | (highest == lowest)
+        mean = one.masked_fill(~where, 0.0).sum(dim=over) / bars.unsqueeze(-1)
+        deviations.append((one - mean.unsqueeze(1)).masked_fill(~where, 0.0))
+    product = (deviations[0] * deviations[1]).sum(dim=over)
+    norms = [torch.linalg.vector_norm(one, dim=over) for one in deviations]
+    correlation = (product / norms[0] / norms[1]).clamp(-1, 1).masked_fill(is_constant, 0.0)
+    return Score(correlation, squares, bars)
 
 
 def interpolated(batch: Batch) -> Decoded:
@@ -60,7 +85,14 @@ def evaluate(decoded: Decoded, line: Decoded, batch: Batch, config: Config) -> d
         part in those of all.
     """
     whole = completed(decoded, batch.targets, batch.hidden)
-    return _evaluate(decoded, line, batch, config, whole, compare(whole, batch, config.data))
+    comparisons = compare(whole, batch, config.data)
+    return on_the_cpu(_evaluate(decoded, line, batch, config, whole, comparisons))
+
+
+def on_the_cpu(metrics: Mapping[str, Tensor]) -> dict[str, float]:
+    """The values of some metrics; a GPU is waited for once."""
+    values = torch.stack([value.double() for value in metrics.values()]).tolist()
+    return dict(zip(metrics, values, strict=True))
 
 
 def _evaluate(
@@ -70,9 +102,9 @@ def _evaluate(
     config: Config,
     whole: Decoded,
     comparisons: Iterable[Comparison],
-) -> dict[str, float]:
+) -> dict[str, Tensor]:
     return {
-        "val_loss": float(total_loss(decoded, batch, config)),
+        "val_loss": total_loss(decoded, batch, config),
         **_correlations_and_skills(decoded, line, batch, config.data.timeframes),
         "consistency_ratio": consistency_ratio(comparisons, batch.hidden),
         "spectral_delta": spectral_delta(whole, batch),
@@ -81,26 +113,24 @@ def _evaluate(
 
 def _correlations_and_skills(
     decoded: Decoded, line: Decoded, batch: Batch, timeframes: tuple[str, ...]
-) -> dict[str, float]:
-    metrics: dict[str, float] = {}
-    error, line_error = 0.0, 0.0
-    correlated = []
-    for index, name in enumerate(timeframes):
-        scored = batch.scored[:, index]
-        truth, mine = batch.targets[:, index][scored], decoded[:, index][scored]
-        correlation = float(correlations(mine, truth).mean()) if len(truth) else float("nan")
-        squares = float((mine - truth).double().square().sum())
-        line_squares = float((line[:, index][scored] - truth).double().square().sum())
-        correlated += [correlation] if len(truth) else []
-        metrics[f"val_corr_{name}"] = correlation
-        metrics[f"val_skill_{name}"] = (
-            1 - squares / line_squares if line_squares > 0 else float("nan")
-        )
-        error, line_error = error + squares, line_error + line_squares
-    count = len(correlated)
-    metrics["val_correlation"] = sum(correlated) / count if count else float("nan")
-    metrics["val_skill"] = 1 - error / line_error if line_error > 0 else float("nan")
+) -> dict[str, Tensor]:
+    mine, its = (score_of(one, batch.targets, batch.scored) for one in (decoded, line))
+    own = mine.correlation.mean(dim=1)
+    is_scored = mine.bars > 0
+    metrics = {
+        "val_correlation": own.where(is_scored, 0.0).sum() / is_scored.sum(),
+        "val_skill": _skill(mine.squares.sum(), its.squares.sum()),
+    }
+    for name, correlation, skill in zip(
+        timeframes, own, _skill(mine.squares, its.squares), strict=True
+    ):
+        metrics |= {f"val_corr_{name}": correlation, f"val_skill_{name}": skill}
     return metrics
+
+
+def _skill(squares: Float[Tensor, "*of"], line_squares: Float[Tensor, "*of"]) -> Tensor:
+    """1 - MSE / MSE of the line; NaN where the line is the truth."""
+    return (1 - squares / line_squares).where(line_squares > 0, torch.nan)
 
 
 def evaluate_each(
@@ -118,7 +148,7 @@ def evaluate_each(
     """
     whole = completed(decoded, batch.targets, batch.hidden)
     comparisons = list(compare(whole, batch, config.data))
-    pooled = _evaluate(decoded, line, batch, config, whole, comparisons)
+    pooled = on_the_cpu(_evaluate(decoded, line, batch, config, whole, comparisons))
     metrics = {
         ALL_TIMEFRAMES: {
             "val_loss": pooled["val_loss"],
@@ -138,8 +168,8 @@ def evaluate_each(
             "huber": _huber(decoded, of_timeframe, config),
             "correlation": pooled[f"val_corr_{name}"],
             "skill": pooled[f"val_skill_{name}"],
-            "spectral_delta": spectral_delta(whole, of_timeframe),
-            "consistency_ratio": consistency_ratio(with_finer, batch.hidden),
+            "spectral_delta": float(spectral_delta(whole, of_timeframe)),
+            "consistency_ratio": float(consistency_ratio(with_finer, batch.hidden)),
         }
     return metrics
 
@@ -166,7 +196,7 @@ def evaluate_baselines(line: Decoded, batch: Batch, config: Config) -> dict[str,
         if not ((row := metric_row(name)) and row.baseline is not None)
     }
     zeros = torch.zeros_like(batch.targets)
-    return named | {"zero_val_loss": float(total_loss(zeros, batch, config))}
+    return named | on_the_cpu({"zero_val_loss": total_loss(zeros, batch, config)})
 
 
 def blocks_of_windows(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -194,7 +224,7 @@ def blocks_of_windows(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDA
 
 
 def block_sums(
-    decoded: Decoded, batch: Batch, blocks: Int[Tensor, " batch"]
+    decoded: Decoded, batch: Batch, blocks: Int[Tensor, " batch"], *, count: int
 ) -> Float[Tensor, "timeframe channel block 6"]:
     """What correlations need, added up over the scored bars of each block.
 
@@ -202,18 +232,15 @@ def block_sums(
         decoded: Normalised bars.
         batch: What they are to be compared with.
         blocks: Of each window, from 0.
+        count: How many blocks there are; on a GPU the largest number would have to be waited for.
 
     Returns:
         float64, for each timeframe, channel and block: number of bars, sum of the truth, of the
         decoded, of the truth squared, of the decoded squared, of the product.
     """
-    timeframes, channels = decoded.shape[1], decoded.shape[3]
-    sums = torch.zeros(timeframes, int(blocks.max()) + 1, channels, 6, dtype=torch.float64)
-    for index in range(timeframes):
-        scored = batch.scored[:, index]
-        truth = batch.targets[:, index][scored].double()  # (bars, channel)
-        mine = decoded[:, index][scored].double()
-        columns = (torch.ones_like(truth), truth, mine, truth**2, mine**2, truth * mine)
-        block = blocks[:, None].expand_as(scored)[scored]
-        sums[index].index_add_(0, block, torch.stack(columns, dim=-1))
-    return sums.transpose(1, 2).contiguous()
+    where = batch.scored.unsqueeze(-1)
+    truth, mine = (one.double().masked_fill(~where, 0.0) for one in (batch.targets, decoded))
+    columns = (where.double().expand_as(truth), truth, mine, truth**2, mine**2, truth * mine)
+    of_windows = torch.stack([one.sum(dim=2) for one in columns], dim=-1)  # (batch, timeframe, ...)
+    sums = of_windows.new_zeros(count, *of_windows.shape[1:]).index_add(0, blocks, of_windows)
+    return sums.permute(1, 2, 0, 3).contiguous()

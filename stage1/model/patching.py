@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 
@@ -76,35 +77,61 @@ class Unpatch(nn.Module):
         return rearrange(bars, "b f p (l c) -> b f (p l) c", l=self.patch_len)
 
 
-def any_in_patch(
-    real: Bool[Tensor, "batch timeframe time"] | None, patch_len: int
-) -> Bool[Tensor, "batch timeframe patch"] | None:
-    """True where a patch has a real bar; None where all bars are real."""
+class Present(NamedTuple):
+    """The tokens with a real bar, where not all have one."""
+
+    exists: Bool[Tensor, "batch timeframe patch"]
+    rows: Int[Tensor, " row"]
+    """Windows' timeframes with such a token, of all of them one after another."""
+    patches: Int[Tensor, " timeframe"]
+    """How many tokens of each timeframe any window has, from the first; on the CPU."""
+
+
+def present_tokens(
+    real: Bool[Tensor, "batch timeframe time"] | None,
+    lengths: Int[Tensor, "batch timeframe"] | None,
+    patch_len: int,
+) -> Present | None:
+    """Which tokens have a real bar; None where all bars are real.
+
+    Args:
+        real: True where a bar exists; None = everywhere.
+        lengths: Bars up to the last real one, on the CPU; None = as `real` says, which a GPU has to
+            be waited for.
+        patch_len: Bars per token.
+    """
     if real is None:
         return None
-    return rearrange(real, "b f (p l) -> b f p l", l=patch_len).any(dim=-1)
+    if lengths is None:
+        places = torch.arange(1, real.shape[-1] + 1, device=real.device)
+        lengths = (real * places).amax(dim=-1).cpu()
+    patches = -(-lengths // patch_len)
+    rows = patches.flatten().nonzero().squeeze(-1).to(real.device, non_blocking=True)
+    exists = rearrange(real, "b f (p l) -> b f p l", l=patch_len).any(dim=-1)
+    return Present(exists, rows, patches.amax(dim=0))
 
 
 def on_rows(
     encode: Callable[[Tensor, Tensor | None], Tensor],
     tokens: Float[Tensor, "batch timeframe patch width"],
-    exists: Bool[Tensor, "batch timeframe patch"] | None,
+    present: Present | None,
 ) -> Float[Tensor, "batch timeframe patch width"]:
     """Encode the tokens of all windows and timeframes in one call.
 
     Args:
         encode: Takes rows of tokens, (row, patch, width), and which of them exist.
         tokens: Of each window and timeframe.
-        exists: True for tokens with a real bar; None = all. Rows without one are left out.
+        present: Those with a real bar; None = all. Rows without one are left out.
 
     Returns:
         The encoded tokens; 0 in rows that were left out.
     """
-    if exists is None:
-        encoded = encode(rearrange(tokens, "b f p d -> (b f) p d"), None)
-        return rearrange(encoded, "(b f) p d -> b f p d", b=len(tokens))
-    chosen = exists.any(dim=-1)  # (batch, timeframe)
-    encoded = encode(tokens[chosen], exists[chosen])
-    result = encoded.new_zeros(tokens.shape)
-    result[chosen] = encoded
+    rows = tokens.flatten(0, 1)
+    if present is None:
+        every: Tensor = encode(rows, None).unflatten(0, tokens.shape[:2])
+        return every
+    exists = present.exists.flatten(0, 1).index_select(0, present.rows)
+    encoded = encode(rows.index_select(0, present.rows), exists)
+    whole = encoded.new_zeros(rows.shape).index_copy(0, present.rows, encoded)
+    result: Tensor = whole.unflatten(0, tokens.shape[:2])
     return result

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from stage1.data.batches import Batch
@@ -63,46 +63,70 @@ def stft_loss(decoded: Prices, batch: Batch) -> Float[Tensor, ""]:
         Yamamoto et al. 2020, "Parallel WaveGAN", section 2.2. There eps is no part of the formula,
         and the frames are those of sound.
     """
-    truth, mine = batch.targets.float(), completed(decoded, batch.targets, batch.scored)
-    total: Tensor = mine.new_zeros(())
-    counted = 0
+    real = batch.real.unsqueeze(-1)
+    mine = completed(decoded, batch.targets, batch.scored)
+    truth, mine = (one.float().masked_fill(~real, 0.0) for one in (batch.targets, mine))
+    distances, counted = mine.new_zeros(()), mine.new_zeros(())
     for length in RESOLUTIONS:
-        whole = _frames(batch.real, length).all(dim=-1)
-        decoded_in = whole & _frames(batch.scored, length).any(dim=-1)
-        counted += bool(whole.any())
-        if decoded_in.any():  # there is no Fourier transform of nothing
-            total = total + _stft_distance(truth, mine, whole, decoded_in, length=length)
-    return total / max(counted, 1)
+        if length > truth.shape[2]:
+            continue
+        places = _places_of_frames(batch.lengths, length, truth.device)
+        if not len(places[0]):
+            continue
+        real_in, scored_in = (_frames(one, length)[places] for one in (batch.real, batch.scored))
+        whole = real_in.all(dim=-1)
+        differs = whole & scored_in.any(dim=-1)
+        chosen = torch.arange(len(differs), device=truth.device)
+        if truth.is_cpu and differs.any():  # on a GPU their number would have to be waited for
+            chosen = chosen[differs]
+        window = torch.hann_window(length, device=truth.device)
+        true = torch.fft.rfft(_frames(truth, length)[places] * window).abs()
+        in_mine = tuple(place[chosen] for place in places)
+        decoded_in = torch.fft.rfft(_frames(mine, length)[in_mine] * window).abs()
+        distances = distances + _stft_distance(
+            true, decoded_in, chosen, whole=whole, differs=differs
+        )
+        counted = counted + whole.any()
+    return distances / counted.clamp_min(1)
+
+
+def _places_of_frames(
+    lengths: Int[Tensor, "batch timeframe"], length: int, device: torch.device
+) -> tuple[Tensor, ...]:
+    """Window, timeframe and number of every frame that ends before the padding.
+
+    They are counted on the CPU, so that a GPU is not waited for.
+    """
+    frames = (lengths - length).div(length // 4, rounding_mode="floor") + 1
+    number = torch.arange(max(int(frames.max()), 0))
+    places = (number < frames.unsqueeze(-1)).nonzero(as_tuple=True)
+    return tuple(place.to(device, non_blocking=True) for place in places)
 
 
 def _stft_distance(
-    truth: Prices,
-    mine: Prices,
-    whole: Bool[Tensor, "batch timeframe frame"],
-    decoded_in: Bool[Tensor, "batch timeframe frame"],
+    true: Float[Tensor, "frame channel frequency"],
+    decoded: Float[Tensor, "some channel frequency"],
+    chosen: Int[Tensor, " some"],
     *,
-    length: int,
+    whole: Bool[Tensor, " frame"],
+    differs: Bool[Tensor, " frame"],
 ) -> Float[Tensor, ""]:
-    """Spectral convergence and log distance of the whole frames.
+    """Spectral convergence and log distance of the whole frames; 0 without one.
 
-    Only those with a decoded bar can differ, the others are there for their size and number.
+    Only those with a decoded bar can differ, all of which are among the chosen; the others are
+    there for their size and number.
     """
-    window = torch.hann_window(length, device=truth.device)
-    spectra = torch.fft.rfft(_frames(truth, length)[whole] * window)
-    size = torch.linalg.vector_norm(torch.view_as_real(spectra))
-    true, decoded = (
-        torch.fft.rfft(_frames(one, length)[decoded_in] * window).abs() for one in (truth, mine)
-    )
-    convergence: Tensor = torch.linalg.vector_norm(true - decoded) / size.clamp_min(EPSILON)
-    logs = ((true + EPSILON).log() - (decoded + EPSILON).log()).abs()
-    log_distance: Tensor = logs.sum() / (whole.sum() * logs.shape[1:].numel())
-    return convergence + log_distance
+    size = torch.linalg.vector_norm(true * whole[:, None, None])
+    true, apart = true[chosen], differs[chosen, None, None]
+    convergence: Tensor = torch.linalg.vector_norm((true - decoded) * apart)
+    logs = ((true + EPSILON).log() - (decoded + EPSILON).log()).abs() * apart
+    count = whole.sum() * logs.shape[1:].numel()
+    distance: Tensor = convergence / size.clamp_min(EPSILON) + logs.sum() / count.clamp_min(1)
+    return distance
 
 
 def _frames(values: Tensor, length: int) -> Tensor:
     """Views of `length` bars side by side, one every `length / 4`: (..., frame, ..., bar)."""
-    if length > values.shape[2]:
-        return values.new_zeros(*values.shape[:2], 0, *values.shape[3:], length)
     return values.unfold(2, length, length // 4)
 
 
@@ -130,15 +154,16 @@ def amplitude_phase_loss(decoded: Prices, batch: Batch) -> Float[Tensor, ""]:
     Source:
         Ours; the two factors of a correlation.
     """
-    truth, mine = _scored_series(completed(decoded, batch.targets, batch.scored), batch)
-    if not len(truth):
-        return mine.sum()  # 0
-    distances = spectral_distances(truth, mine)
-    return (distances.amplitude + distances.phase).mean() / 2
+    truth, mine, counts = _scored_series(completed(decoded, batch.targets, batch.scored), batch)
+    # Two equal series that move stand where none counts: their distance is 0, without a gradient.
+    instead = torch.zeros_like(truth)
+    instead[..., 0] = 1.0
+    distances = spectral_distances(*(one.where(counts, instead) for one in (truth, mine)))
+    return (distances.amplitude + distances.phase).sum() / 2 / counts.sum().clamp_min(1)
 
 
 def spectral_distances(
-    truth: Float[Tensor, "series time"], mine: Float[Tensor, "series time"]
+    truth: Float[Tensor, "*series time"], mine: Float[Tensor, "*series time"]
 ) -> Distances:
     """1 - A and 1 - P as in `amplitude_phase_loss`, of series of mean 0.
 
@@ -167,7 +192,7 @@ def spectral_distances(
     return Distances(amplitude, phase)
 
 
-def spectral_delta(series: Prices, batch: Batch) -> float:
+def spectral_delta(series: Prices, batch: Batch) -> Float[Tensor, ""]:
     """How far the amplitudes of completed series are from the true ones.
 
     With X and Y the Fourier transforms of the true and of the completed series as in
@@ -179,28 +204,33 @@ def spectral_delta(series: Prices, batch: Batch) -> float:
         batch: The windows.
 
     Returns:
-        >= 0, and 0 if the spectra are the same; NaN without such a series.
+        Float64, >= 0, and 0 if the spectra are the same; NaN without such a series.
 
     Source:
         Ours.
     """
-    truth, mine = _scored_series(series, batch)
-    if not len(truth):
-        return float("nan")
-    x, y = torch.fft.rfft(truth).abs(), torch.fft.rfft(mine).abs()
-    return float((y - x).abs().double().sum()) / float(x.double().sum())
+    truth, mine, counts = _scored_series(series, batch)
+    x, y = (torch.fft.rfft(one.where(counts, 0.0)).abs() for one in (truth, mine))
+    delta: Tensor = (y - x).abs().double().sum() / x.double().sum()
+    return delta
 
 
-def _scored_series(
-    mine: Prices, batch: Batch
-) -> tuple[Float[Tensor, "series time"], Float[Tensor, "series time"]]:
-    """True and completed series of mean 0, of those with a scored bar and a truth that moves."""
+class _Series(NamedTuple):
+    """True and completed series, each of mean 0, and which of them have a say."""
+
+    truth: Float[Tensor, "batch timeframe channel time"]
+    mine: Float[Tensor, "batch timeframe channel time"]
+    counts: Bool[Tensor, "batch timeframe channel 1"]
+    """True where a bar is scored and the truth moves."""
+
+
+def _scored_series(mine: Prices, batch: Batch) -> _Series:
     truth, there = _series(batch.targets, batch.real), batch.real.unsqueeze(2)
-    highest = truth.masked_fill(~there, -torch.inf).amax(dim=-1)
-    lowest = truth.masked_fill(~there, torch.inf).amin(dim=-1)
-    counts = batch.scored.any(dim=-1).unsqueeze(2) & (lowest < highest)
-    there = there.expand_as(truth)[counts]
-    return _centred(truth[counts], there), _centred(_series(mine, batch.real)[counts], there)
+    highest = truth.masked_fill(~there, -torch.inf).amax(dim=-1, keepdim=True)
+    lowest = truth.masked_fill(~there, torch.inf).amin(dim=-1, keepdim=True)
+    counts = batch.scored.any(dim=-1)[..., None, None] & (lowest < highest)
+    centred = _centred(truth, there), _centred(_series(mine, batch.real), there)
+    return _Series(*centred, counts)
 
 
 def _series(prices: Prices, real: Bars) -> Float[Tensor, "batch timeframe channel time"]:
@@ -209,14 +239,15 @@ def _series(prices: Prices, real: Bars) -> Float[Tensor, "batch timeframe channe
 
 
 def _centred(
-    series: Float[Tensor, "series time"], real: Bool[Tensor, "series time"]
-) -> Float[Tensor, "series time"]:
+    series: Float[Tensor, "batch timeframe channel time"],
+    real: Bool[Tensor, "batch timeframe 1 time"],
+) -> Float[Tensor, "batch timeframe channel time"]:
     """Less the mean of the real bars, 0 at padding."""
-    mean = series.sum(dim=1, keepdim=True) / real.sum(dim=1, keepdim=True)
+    mean = series.sum(dim=-1, keepdim=True) / real.sum(dim=-1, keepdim=True).clamp_min(1)
     return (series - mean).masked_fill(~real, 0.0)
 
 
-def _two_sided(series: Float[Tensor, "series time"]) -> Tensor:
+def _two_sided(series: Float[Tensor, "*series time"]) -> Tensor:
     """The spectrum from 0 up, weighted so that squares sum over negative frequencies too."""
     length = series.shape[-1]
     frequency = torch.arange(length // 2 + 1, device=series.device)

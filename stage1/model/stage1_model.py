@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 from transformers.models.t5.modeling_t5 import T5Stack
@@ -128,6 +128,7 @@ class Stage1Model(nn.Module):
         features: Float[Tensor, "batch timeframe time feature"],
         hidden: Bool[Tensor, "batch timeframe time"],
         real: Bool[Tensor, "batch timeframe time"] | None = None,
+        lengths: Int[Tensor, "batch timeframe"] | None = None,
     ) -> Float[Tensor, "batch timeframe time channel"]:
         """Decode every bar, in normalised units, float32; at padding the result means nothing.
 
@@ -135,8 +136,10 @@ class Stage1Model(nn.Module):
             features: What the model sees of each bar.
             hidden: True where it sees nothing.
             real: False at padding, whose features are not read; None = all bars are real.
+            lengths: Bars up to the last real one, on the CPU; None = as `real` says, which a GPU
+                has to be waited for.
         """
-        encoded = encode_bars(self.stem, self.encoder, features, hidden, real)
+        encoded = encode_bars(self.stem, self.encoder, features, hidden, real, lengths)
         decoded: Tensor = self.decoder(self.bottleneck(encoded))
         return decoded.float()
 
@@ -153,6 +156,7 @@ def encode_bars(
     features: Float[Tensor, "batch timeframe time feature"],
     hidden: Bool[Tensor, "batch timeframe time"],
     real: Bool[Tensor, "batch timeframe time"] | None,
+    lengths: Int[Tensor, "batch timeframe"] | None = None,
 ) -> Float[Tensor, "batch timeframe time width"]:
     """What a `Stage1Model` of this stem and encoder makes of every bar before it decodes.
 
@@ -162,7 +166,7 @@ def encode_bars(
         features = features.masked_fill(~real.unsqueeze(-1), 0.0)
         hidden = hidden | ~real
     seen = torch.cat([features, hidden.unsqueeze(-1).to(features.dtype)], dim=-1)
-    encoded: Tensor = encoder(stem(seen), real)
+    encoded: Tensor = encoder(stem(seen), real, lengths)
     return encoded
 
 

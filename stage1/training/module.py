@@ -160,8 +160,9 @@ class Stage1Module(lightning.LightningModule):
     def decode(self, batch: Batch) -> Float[Tensor, "batch timeframe time channel"]:
         """All bars of a batch."""
         # Windows of equal length have no padding, and need no mask.
-        real = batch.real if self.config.model.async_sampler else None
-        decoded: Tensor = self.model(batch.features, batch.hidden, real)
+        padded = self.config.model.async_sampler
+        present = (batch.real, batch.lengths) if padded else (None, None)
+        decoded: Tensor = self.model(batch.features, batch.hidden, *present)
         return decoded
 
     def loss(self, batch: Batch) -> Float[Tensor, ""]:
@@ -249,7 +250,8 @@ class Stage1Module(lightning.LightningModule):
         )
         self.metrics = evaluate(decoded, line, batch, self.config)
         self.blocks = self._block_sums(decoded, batch)
-        self.log_dict(self.metrics)
+        # As tensors, which Lightning leaves on the CPU; it would put numbers on the device.
+        self.log_dict({name: torch.tensor(value) for name, value in self.metrics.items()})
 
     def _block_sums(self, decoded: Tensor, batch: Batch) -> Tensor | None:
         """`block_sums` of the validation set, after the epochs that are to have them."""
@@ -259,8 +261,10 @@ class Stage1Module(lightning.LightningModule):
         if epoch not in self.block_epochs:
             return None
         validation = self.windows.split.validation
-        blocks = torch.from_numpy(blocks_of_windows(validation.starts, validation.ends))
-        return block_sums(decoded, batch, blocks[: len(decoded)].to(decoded.device)).cpu()
+        blocks = blocks_of_windows(validation.starts, validation.ends)[: len(decoded)]
+        count = int(blocks.max()) + 1
+        places = torch.from_numpy(blocks).to(decoded.device)
+        return block_sums(decoded, batch, places, count=count).cpu()
 
     # Checkpoints --------------------------------------------------------------------------------
 

@@ -262,7 +262,7 @@ def count_step(config: Config, *, windows: int | None = None) -> StepCount:
         if isinstance(norm, torch.nn.RMSNorm):
             norm.forward = partial(_one_kernel, norm.weight)  # type: ignore[method-assign]
     batch = _batch_on_paper(config, windows or config.training.windows_per_step)
-    real = batch.real if config.model.async_sampler else None
+    present = (batch.real, batch.lengths) if config.model.async_sampler else (None, None)
     weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     saved: dict[int, int] = {}
 
@@ -273,32 +273,37 @@ def count_step(config: Config, *, windows: int | None = None) -> StepCount:
 
     flops, kernels = FlopCounterMode(display=False), _Kernels()
     with flops, kernels, saved_tensors_hooks(note, lambda tensor: tensor):
-        loss = total_loss(model(batch.features, batch.hidden, real), batch, config)
+        loss = total_loss(model(batch.features, batch.hidden, *present), batch, config)
         loss.backward()
     beside_weights = sum(size for key, size in saved.items() if key not in weights)
     return StepCount(flops.get_total_flops(), kernels.count, beside_weights)
 
 
 def _batch_on_paper(config: Config, windows: int) -> Batch:
-    """Shapes of a training batch, on the meta device."""
+    """Shapes of a training batch on the meta device, and which timeframes are in its windows."""
     data, kind = config.data, kind_of(config.data)
     rows = (windows, len(data.timeframes))
     scales = rows if kind.one_scale else (*rows, len(kind.channels))
+    lengths = torch.full(rows, data.seq_len)
+    if config.model.async_sampler:
+        for index, (name, minutes) in enumerate(zip(data.timeframes, data.minutes, strict=True)):
+            lengths[:, index] //= minutes // data.minutes[0]
+            lengths[round(windows * data.sampling_probs.get(name, 1.0)) :, index] = 0
 
     def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(shape, dtype=dtype, device="meta")
 
     bars = (*rows, data.seq_len)
-    flags = [empty(*bars, dtype=torch.bool) for _ in ("hidden", "scored", "real")]
     return Batch(
         features=empty(*bars, kind.features),
-        hidden=flags[0],
-        scored=flags[1],
+        hidden=empty(*bars, dtype=torch.bool),
+        scored=empty(*bars, dtype=torch.bool),
         targets=empty(*bars, len(kind.channels)),
         center=empty(*scales, dtype=torch.float64),
         scale=empty(*scales, dtype=torch.float64),
         open_time=empty(*bars, dtype=torch.int64),
-        real=flags[2],
+        real=empty(*bars, dtype=torch.bool),
+        lengths=lengths,
     )
 
 

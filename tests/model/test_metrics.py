@@ -14,11 +14,11 @@ from stage1.model.metrics import (
     MOST_BLOCKS,
     block_sums,
     blocks_of_windows,
-    correlations,
     evaluate,
     evaluate_baselines,
     evaluate_each,
     interpolated,
+    score_of,
 )
 from stage1.model.spectral import spectral_delta
 
@@ -61,12 +61,13 @@ def correlation_by_hand(decoded, batch, timeframe):
 
 
 def test_a_constant_has_correlation_0(generator):
-    truth = torch.randn(50, 4, generator=generator)
+    truth = torch.randn(50, 1, 2, 4, generator=generator)
     decoded = truth.clone()
-    decoded[:, 2] = 0.1
+    decoded[..., 2] = 0.1
+    scored = torch.ones(50, 1, 2, dtype=torch.bool)
 
-    assert correlations(decoded, truth).tolist() == pytest.approx([1, 1, 0, 1])
-    assert correlations(truth, decoded).tolist() == pytest.approx([1, 1, 0, 1])
+    for two in ((decoded, truth), (truth, decoded)):
+        assert score_of(*two, scored).correlation[0].tolist() == pytest.approx([1, 1, 0, 1])
 
 
 def test_every_timeframe_s_correlation_is_pooled_over_scored_bars_and_averaged(decoded, batch):
@@ -308,8 +309,8 @@ def test_windows_with_a_block_between_them_share_no_bar():
 def test_every_block_has_the_sums_over_its_own_scored_bars_and_of_0_without_windows(decoded, batch):
     blocks = torch.arange(len(batch.targets)) % 3
 
-    sums = block_sums(decoded, batch, blocks)
-    with_empty_blocks = block_sums(decoded, batch, 2 * blocks)
+    sums = block_sums(decoded, batch, blocks, count=3)
+    with_empty_blocks = block_sums(decoded, batch, 2 * blocks, count=5)
 
     assert sums.shape == (3, 4, 3, 6)
     assert sums.dtype == torch.float64

@@ -217,6 +217,7 @@ def test_only_the_resolutions_that_fit_into_a_window_count(generator):
         *(torch.nn.functional.pad(t.movedim(2, -1), (0, 48)).movedim(-1, 2) for t in batch[:4]),
         *batch[4:7],
         real=torch.nn.functional.pad(batch.real, (0, 48)),
+        lengths=batch.lengths,
     )
     with_room = torch.nn.functional.pad(decoded, (0, 0, 0, 48))
 

@@ -113,6 +113,7 @@ def test_workers_draw_with_a_backend_that_is_always_there_and_a_notebook_keeps_i
 
 ENDED = """
 import os, ray, signal, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests may run under nohup
 from stage1.base.interrupt import exit_on_sigterm
 from stage1.base.files import scratch_folder
 from stage1.study.space import Resources

@@ -5,7 +5,6 @@ from compared_by_hand import compared_by_hand, huber_by_hand
 from tiny_training import BOTH_KINDS, tiny_batch, tiny_config
 
 from stage1.config import Config
-from stage1.data.batches import Batch
 from stage1.model.losses import LOSSES, masked_mean, reconstruction_loss, total_loss
 from stage1.model.spectral import amplitude_phase_loss, stft_loss
 
@@ -78,13 +77,27 @@ def test_a_gpu_gives_the_same_loss_and_gradient(term, kind, generator):
     results = []
     for device in ("cpu", "cuda"):
         decoded = values.to(device).requires_grad_()
-        loss = LOSSES[term](decoded, Batch(*(one.to(device) for one in batch)), config)
+        loss = LOSSES[term](decoded, batch.to(torch.device(device)), config)
         loss.backward()
         results.append((loss.detach().cpu(), decoded.grad.cpu()))
 
     (loss, slope), (gpu_loss, gpu_slope) = results
     torch.testing.assert_close(gpu_loss, loss)
     torch.testing.assert_close(gpu_slope, slope, rtol=1e-2, atol=1e-5)
+
+
+@BOTH_KINDS
+@pytest.mark.parametrize("term", LOSSES)
+def test_on_the_meta_device_no_term_asks_for_a_value(term, calendar):
+    config = tiny_config(calendar=calendar)
+    batch = tiny_batch(config).to(torch.device("meta"))
+    decoded = torch.empty_like(batch.targets, requires_grad=True)
+
+    loss = LOSSES[term](decoded, batch, config)  # `item` and `nonzero` raise there
+    loss.backward()
+
+    assert (loss.device.type, loss.shape) == ("meta", ())
+    assert decoded.grad.shape == decoded.shape
 
 
 def test_the_mean_over_nothing_is_0():

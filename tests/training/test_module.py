@@ -42,7 +42,7 @@ def loss_of(config, device="cpu"):
     """The loss of a training batch, and what it is the loss of."""
     module, batch = tiny_module(config).to(device), tiny_batch(config)
     torch.manual_seed(3)
-    return module.loss(type(batch)(*(tensor.to(device) for tensor in batch))), module
+    return module.loss(batch.to(torch.device(device))), module
 
 
 @BOTH_KINDS

@@ -13,6 +13,8 @@ STAMP_ALL := .venv/installed-all
 PIP_INSTALL := $(BIN)/python -m pip install -qq --progress-bar off --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=10
 export RAY_USAGE_STATS_ENABLED := 0
+# Where it is set, each of the many processes of a study or a test compiles stage1 anew: a second.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help tune test test-all gpu lint lock

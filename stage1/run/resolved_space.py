@@ -6,8 +6,9 @@ call them. The base configuration is checked where it is used, by the version th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import count, islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -151,6 +152,46 @@ def searched_values(domains: Mapping[str, Any], cells: Mapping[Any, Any]) -> dic
         if value is not None or None in options:
             by_key[key] = by_name[name] = value
     return by_name
+
+
+MOST_COUNTED = 100_000
+"""Configurations of a space that are counted; more are as good as endlessly many."""
+
+
+def count_configurations(domains: Mapping[str, Any], most: int) -> int:
+    """How many distinct configurations a space holds; `most` where there are as many or more.
+
+    Args:
+        domains: By name, in the order of the study: of a `ResolvedSpace` or a `Space`.
+        most: How many are of interest.
+    """
+    limit = min(most, MOST_COUNTED)
+    counted = sum(1 for _ in islice(_configurations([*domains.items()], {}), limit))
+    return counted if counted < limit else most
+
+
+def _configurations(
+    domains: Sequence[tuple[str, Any]], values: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Each configuration that has these values; of real numbers, endlessly many."""
+    if not domains:
+        yield values
+        return
+    (name, domain), *later = domains
+    if not meets(domain.when, values):
+        yield from _configurations(later, values)
+        return
+    for option in _options(domain):
+        yield from _configurations(later, {**values, key_of(name): option})
+
+
+def _options(domain: Any) -> Iterable[Any]:
+    """The values of what is searched; of real numbers, endlessly many that stand for them."""
+    if domain.type == "choice":
+        return domain.options  # type: ignore[no-any-return]
+    if domain.low == domain.high:
+        return [domain.low]
+    return range(domain.low, domain.high + 1) if domain.type == "int" else count()
 
 
 class Design(_Part):

@@ -30,7 +30,7 @@ from stage1.run.columns import (
 from stage1.run.folder import RunFolder
 from stage1.run.looks import configuration_number
 from stage1.run.registration import Preregistration
-from stage1.run.resolved_space import ResolvedSpace, key_of, searched_values
+from stage1.run.resolved_space import ResolvedSpace, count_configurations, key_of, searched_values
 
 Value = str | int | float | bool | None
 
@@ -101,8 +101,11 @@ def progress(
         control_too: Whether a gain asks for shuffled weights on all configurations.
     """
     by_arm = planned_by_arm(trials, registration, decided=decided, control_too=control_too)
-    planned = {DESIGN: sum(by_arm.values()), SEARCH: space.search.trials}
     ended = trials["stage"].value_counts()
+    arms, most = len(registration.trainable_arms), space.search.trials
+    distinct = arms * count_configurations(space.space, most)
+    searched = max(min(most, distinct), int(ended.get(SEARCH, 0)))  # earlier versions repeated some
+    planned = {DESIGN: sum(by_arm.values()), SEARCH: searched}
     return {stage: Progress(int(ended.get(stage, 0)), count) for stage, count in planned.items()}
 
 

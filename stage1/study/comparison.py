@@ -66,6 +66,11 @@ class Comparison:
         return []
 
     @property
+    def search_trials(self) -> int:
+        """0: nothing is searched."""
+        return 0
+
+    @property
     def searched_arms(self) -> list[str]:
         """None: nothing is searched."""
         return []

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from stage1.base.errors import TrialError
 from stage1.base.metric_table import BLOCKS
 from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
-from stage1.study.sampler import ArmSampler
+from stage1.study.sampler import SEARCH_POINT, ArmSampler
 from stage1.study.stages import Stages, expected_by_stage
 from stage1.study.trials import (
     EndedTrial,
@@ -281,7 +281,7 @@ class StudyEngine:
                 state=_OPTUNA_STATE[trial.status],
                 value=trial.value if trial.status == COMPLETED else None,
                 curve=trial.curve,
-                attributes={"search_point": spec.search_point},
+                attributes={SEARCH_POINT: spec.search_point},
             )
         self._tell_design(spec)
 

@@ -14,7 +14,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from stage1.base.seeds import Stream, integer_seed
+from stage1.base.seeds import Stream, generator, integer_seed
 from stage1.run.resolved_space import key_of
 from stage1.study.space import (
     ChoiceParameter,
@@ -23,13 +23,19 @@ from stage1.study.space import (
     Parameter,
     Space,
     Value,
+    active,
     by_name,
     distributions,
     is_active,
+    place,
 )
 
 STARTUP_TRIALS = 10
 """TPE proposes at random until it knows so many values (Optuna's default), design included."""
+ATTEMPTS = 10
+"""So often the sampler is asked for a point that its arm has not trained, before chance is."""
+SEARCH_POINT = "search_point"
+"""Attribute of an Optuna trial: which proposal it is. Those of the design have none."""
 
 
 def _suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Value:
@@ -80,6 +86,10 @@ class ArmSampler:
             for key, distribution in sorted(self._distributions.items())
             if not space.space[key].when and not distribution.single()
         }
+        self._may_repeat = not any(
+            isinstance(one, FloatParameter) and not one.when and one.low < one.high
+            for one in space.space.values()
+        )
         self._key = (seed, arm_index)
         self._asked: dict[int, optuna.Trial] = {}
         self.study = optuna.create_study(
@@ -97,21 +107,54 @@ class ArmSampler:
     def ask(self, number: int, known: Mapping[str, Value] | None = None) -> dict[str, Value]:
         """Propose search point `number`: a value for every parameter whose `when` holds.
 
+        The first ones are those that the space starts from. No other repeats one of before.
+
         Args:
             number: Of the proposal.
             known: What it was when it was proposed first, in an earlier session; None = new.
         """
+        start = self._space.search.start
+        if known is None and number < len(start):
+            known = start[number]
+        elif known is None and self._may_repeat:
+            known = self._new_point(number)
         if known is not None:
             self.study.enqueue_trial(by_name(self._space, known))
         self.study.sampler = self._sampler(number)
         trial = self.study.ask()
-        trial.set_user_attr("search_point", number)
+        trial.set_user_attr(SEARCH_POINT, number)
         self._asked[number] = trial
+        return self._suggested(trial)
+
+    def _suggested(self, trial: optuna.Trial) -> dict[str, Value]:
         values: dict[str, Value] = {}
         for name, parameter in self._space.space.items():
             if is_active(self._space, name, values):
                 values[key_of(name)] = _suggest(trial, name, parameter)
         return values
+
+    def _new_point(self, number: int) -> dict[str, Value]:
+        """A point that this arm has not trained on the search's seed; there is one.
+
+        It is drawn beside the study, where no draw that is thrown away stays.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        proposed = [trial.params for trial in trials if SEARCH_POINT in trial.user_attrs]
+        model = optuna.create_study(direction=self.study.direction)
+        model.add_trials(trials)
+        for attempt in range(ATTEMPTS):
+            model.sampler = self._sampler(number, attempt)
+            trial = model.ask()
+            values = self._suggested(trial)
+            if trial.params not in proposed:
+                return values
+            model.tell(trial, state=TrialState.FAIL)
+        rng = generator(Stream.SAMPLER, *self._key, number)
+        while True:
+            drawn = {name: place(one, rng.random()) for name, one in self._space.space.items()}
+            values = active(self._space, drawn)
+            if by_name(self._space, values) not in proposed:
+                return values
 
     def report(self, number: int, *, epoch: int, value: float) -> None:
         """Tell an intermediate value of a proposed point."""
@@ -152,8 +195,8 @@ class ArmSampler:
             )
         )
 
-    def _sampler(self, number: int) -> BaseSampler:
-        seed = integer_seed(Stream.SAMPLER, *self._key, number) % 2**32
+    def _sampler(self, number: int, attempt: int = 0) -> BaseSampler:
+        seed = (integer_seed(Stream.SAMPLER, *self._key, number) + attempt) % 2**32
         if self._space.search.sampler == "random":
             return RandomSampler(seed=seed)
         return _KnownSpaceTPE(self._unconditional, seed=seed, n_startup_trials=STARTUP_TRIALS)

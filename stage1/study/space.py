@@ -214,6 +214,8 @@ class Search(Section):
     """What proposes configurations."""
     scheduler: Scheduler = Scheduler()
     """What stops them."""
+    start: tuple[dict[str, Any], ...] = ()
+    """Points that every arm tries first, by dotted key; a key left out is proposed."""
 
 
 class Resources(Section):

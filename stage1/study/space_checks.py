@@ -25,6 +25,7 @@ from stage1.study.space import (
     Parameter,
     Space,
     Value,
+    by_name,
     design_points,
     distinct,
     distributions,
@@ -63,7 +64,12 @@ def check_space(space: Space, config: Config) -> tuple[Space, list[Fault]]:
         *_batch_size_faults(space, config),
         *_precision_faults(space, config),
     ]
-    return space.model_copy(update={"space": parameters}), faults
+    space = space.model_copy(update={"space": parameters})
+    if not faults:  # else what is wrong with a point may be its parameter's
+        start, faults = _check_start(space, config)
+        search = space.search.model_copy(update={"start": start})
+        space = space.model_copy(update={"search": search})
+    return space, faults
 
 
 def design_faults(space: Space, config: Config, points: list[dict[str, Value]]) -> list[Fault]:
@@ -292,6 +298,62 @@ def _check_values(space: Space, config: Config, name: str) -> tuple[Parameter, l
     if isinstance(parameter, ChoiceParameter):
         update["options"] = tuple(options)
     return parameter.model_copy(update=update), faults
+
+
+def _check_start(space: Space, config: Config) -> tuple[tuple[dict[str, Any], ...], list[Fault]]:
+    """The points that the search starts from, as the configuration holds them; what is wrong."""
+    points: list[dict[str, Any]] = []
+    rules: list[str] = []
+    for index, point in enumerate(space.search.start):
+        where = f"point {index + 1}: "
+        unknown = [
+            f"{where}{key}: must be a key of the space"
+            f"{did_you_mean(key, sorted(space.searched_keys))}"
+            for key in point
+            if key not in space.searched_keys
+        ]
+        made, broken = {}, {}
+        for arm, settings in () if unknown else space.arms.items():
+            made[arm], broken[arm] = _build(config, {**settings, **point})
+        wrong = next((faults for faults in broken.values() if faults), [])
+        rules += unknown + [f"{where}{key}: {rule}" for key, rule in wrong]
+        one = next(iter(made.values()), None)
+        if one is not None and not wrong:
+            points.append({key: _value_of(one, key) for key in point})
+            rules += [f"{where}{rule}" for rule in _point_rules(space, points[-1])]
+            if points[-1] in points[:-1]:
+                rules.append(f"{where}must differ from the others, got {shown(point)} twice")
+    return tuple(points), [(("search", "start"), rule) for rule in rules]
+
+
+def _point_rules(space: Space, point: dict[str, Value]) -> list[str]:
+    """What keeps a point from being one of the space; a key that it leaves out is proposed."""
+    named = by_name(space, point)
+    rules = [
+        f"{name}: must be {_described(space.space[name])}, got {shown(value)}; "
+        "change it, or what is searched"
+        for name, value in named.items()
+        if not _lies_in(space.space[name], value)
+    ]
+    for key in point.keys() - set(map(key_of, named)):
+        conditions = " or ".join(
+            " and ".join(f"{other} = {wanted}" for other, wanted in space.space[name].when.items())
+            for name in _named(space, key)
+        )
+        rules.append(f"{key}: must stand beside {conditions}, got {shown(point)}")
+    return rules
+
+
+def _lies_in(parameter: Parameter, value: Any) -> bool:
+    if isinstance(parameter, ChoiceParameter):
+        return value in parameter.options
+    return bool(parameter.low <= value <= parameter.high)
+
+
+def _described(parameter: Parameter) -> str:
+    if isinstance(parameter, ChoiceParameter):
+        return f"one of {', '.join(map(str, parameter.options))}"
+    return f"from {parameter.low:g} to {parameter.high:g}"
 
 
 def values_to_check(parameter: Parameter) -> list[Value]:

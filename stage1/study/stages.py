@@ -41,12 +41,12 @@ def expected_by_stage(
     space, arms = study.space, study.searched_arms
     confirmed = 0
     for index, arm in enumerate(arms):
-        points = len(range(index, space.search.trials, len(arms)))
+        points = len(range(index, study.search_trials, len(arms)))
         lost = sum(ends.get((SEARCH, arm, status), 0) for status in (STOPPED, DIVERGED, FAILED))
         confirmed += min(confirmed_per_arm(space.design.size), points - lost)
     return {
         DESIGN: len(study.design_specs()),
-        SEARCH: space.search.trials,
+        SEARCH: study.search_trials,
         CONFIRM: confirmed * len(study.confirm_seeds),
     }
 
@@ -160,7 +160,7 @@ class Stages:
     def _search(self) -> Iterator[TrialSpec]:
         """The arms take turns."""
         arms = self._study.searched_arms
-        for index in range(self._study.space.search.trials):
+        for index in range(self._study.search_trials):
             number, arm = index // len(arms), arms[index % len(arms)]
             yield TrialSpec(SEARCH, arm, f"{arm}-{number:03d}", self._study.seed, {})
 

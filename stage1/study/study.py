@@ -14,6 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from stage1.base.errors import ConfigError
+from stage1.base.text import plural
 from stage1.config import Config, load_config, with_values
 from stage1.config.yaml_source import existing_file, find, load_yaml, raise_faults, raise_listed
 from stage1.run.columns import (
@@ -28,7 +29,7 @@ from stage1.run.columns import (
 )
 from stage1.run.looks import DesignSize, configuration_id, configuration_number
 from stage1.run.registration import control_arm, early_epoch, trainable_arms
-from stage1.run.resolved_space import key_of
+from stage1.run.resolved_space import count_configurations, key_of
 from stage1.study.space import (
     Space,
     Value,
@@ -109,8 +110,21 @@ class Study:
 
     @property
     def cautions(self) -> list[str]:
-        """What the design leaves open, in sentences; empty if nothing."""
-        return design_cautions(self.space, self.seed, self.points)
+        """What design and search leave open, in sentences; empty if nothing."""
+        cautions = design_cautions(self.space, self.seed, self.points)
+        asked, arms = self.space.search.trials, len(self.searched_arms)
+        if self.search_trials < asked:
+            cautions.append(
+                f"search.trials is {asked}, and {self.search_trials} are run: the space holds "
+                f"{plural(self.search_trials // arms, 'configuration')}, and none is trained twice"
+            )
+        start = len(self.space.search.start)
+        if self.search_trials < start * arms:
+            cautions.append(
+                f"search.start has {plural(start, 'point')} for each of {plural(arms, 'arm')}, and "
+                f"search.trials is {self.search_trials}: the last ones are not tried"
+            )
+        return cautions
 
     @property
     def design_seeds(self) -> list[int]:
@@ -129,6 +143,12 @@ class Study:
         """Arms that the search proposes points for."""
         arms = list(self.space.arms)
         return arms if self.began_earlier else trainable_arms(arms, self.roles)
+
+    @cached_property
+    def search_trials(self) -> int:
+        """Trials of the search: no point is trained twice in an arm, so what the space holds."""
+        arms, most = len(self.searched_arms), self.space.search.trials
+        return min(most, arms * count_configurations(self.space.space, most))
 
     @property
     def block_epochs(self) -> list[int]:
@@ -295,6 +315,8 @@ def space_yaml(study: Study, extra: dict[str, Any]) -> str:
     `extra` are further keys at the top, such as what the data were.
     """
     resolved = study.space.model_dump(mode="json", exclude={"base"})
+    if not study.space.search.start:
+        del resolved["search"]["start"]  # as studies begun before there was this key
     resolved |= {"seed": study.seed, "config": study.config.model_dump(mode="json")}
     return yaml.safe_dump(resolved | extra, sort_keys=False)
 

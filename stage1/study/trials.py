@@ -84,6 +84,10 @@ class RunnableStudy(Protocol):
         """Arms that the search proposes points for."""
 
     @property
+    def search_trials(self) -> int:
+        """Trials of the search, split over those arms."""
+
+    @property
     def looks(self) -> list[int]:
         """After how many configurations a design that grows is looked at; none: it is not."""
 

@@ -211,6 +211,10 @@ def test_a_study_begun_before_a_key_was_there_goes_on_with_its_default(
             "space.transfer_learning.patch_len.options ([4, 8, 16] -> [4, 8])",
         ),
         ({"horizon_epochs": "8"}, "config.training.epochs (9 -> 8), horizon_epochs (9 -> 8)"),
+        (
+            {"search": "{trials: 12, start: [{transfer_learning.patch_len: 8}]}"},
+            "search.start (None -> [{'transfer_learning.patch_len': 8}])",
+        ),
     ],
 )
 def test_another_study_is_refused_by_what_differs(run, tmp_path, replaced, named):

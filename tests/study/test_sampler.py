@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -9,7 +10,7 @@ from made_studies import simulated_study
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
-from stage1.study.sampler import STARTUP_TRIALS, ArmSampler
+from stage1.study.sampler import SEARCH_POINT, STARTUP_TRIALS, ArmSampler
 from stage1.study.space import sobol_configurations
 
 LR = "training.optimizer.lr"
@@ -120,6 +121,65 @@ def test_a_parameter_is_proposed_only_where_its_condition_holds(tmp_path):
         frozen = values["transfer_learning.freeze_lm_epochs"] == 2
         assert ("transfer_learning.patch_len" in values) == frozen
     assert len({len(values) for values in proposed}) == 2
+
+
+START = [
+    {LR: 2e-3, "transfer_learning.freeze_lm_epochs": 1, "transfer_learning.patch_len": 4},
+    {LR: 3e-3},
+]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_points_to_start_from_come_first_in_every_arm_and_what_they_lack_is_proposed(
+    tmp_path, sampler
+):
+    space = simulated_study(
+        tmp_path, search=f"{{trials: 6, sampler: {sampler}, start: {json.dumps(START)}}}"
+    ).space
+
+    for index, arm in enumerate(space.arms):
+        first, second, third = search(sampler_of(space, arm=arm, arm_index=index), range(3))
+        assert first == START[0]
+        assert second[LR] == 3e-3
+        assert second.keys() == third.keys() == START[0].keys()
+        assert third[LR] not in (2e-3, 3e-3)
+
+
+DISCRETE = {
+    "  training.optimizer.lr": "{type: choice, options: [0.001, 0.003]}",
+    "  transfer_learning.freeze_lm_epochs": "{type: int, low: 0, high: 1, "
+    "when: {training.optimizer.lr: 0.003}}",
+    "design": "{configurations: 2, seeds: 1}",
+}
+"""Nine configurations: three patch lengths with the lower rate, six with the higher one."""
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("halfway", [0, 5])
+def test_no_point_is_proposed_twice_though_the_space_holds_few(tmp_path, sampler, halfway):
+    study = simulated_study(tmp_path, search=f"{{trials: 100, sampler: {sampler}}}", **DISCRETE)
+    assert study.search_trials == 2 * 9
+    arm = sampler_of(study.space)
+    add_design(arm, study.space)
+
+    proposed = search(arm, range(halfway))
+    again = sampler_of(study.space)  # as after an end
+    add_design(again, study.space)
+    for number, values in enumerate(proposed):
+        state, value, curve = how_it_ended(number, values)
+        again.add(values, state=state, value=value, curve=curve, attributes={SEARCH_POINT: number})
+    proposed += search(again, range(halfway, 9))
+
+    assert len({tuple(sorted(values.items())) for values in proposed}) == 9
+    assert len(again.study.trials) == 9 + 2  # with the design's, and none that was thrown away
+
+
+def test_points_at_the_same_time_differ_too_where_the_space_holds_few(tmp_path):
+    arm = sampler_of(simulated_study(tmp_path, **DISCRETE).space)
+
+    proposed = [arm.ask(number) for number in range(9)]
+
+    assert len({tuple(sorted(values.items())) for values in proposed}) == 9
 
 
 def test_a_stopped_trial_keeps_its_last_value_and_its_curve(space):

@@ -308,6 +308,59 @@ def test_a_plan_that_cannot_be_is_reported(faults, key, fault):
     assert faults(HEAD + ARMS + PARAMETERS + key + "\n") == [f"7: {fault}"]
 
 
+LABELLED = """\
+space:
+  training.optimizer.lr: {type: float, low: 1.0e-4, high: 1.0e-2, log: true}
+  transfer_learning.patch_len: {type: choice, options: [4, 8]}
+  transfer_learning.freeze_lm_epochs: {type: int, low: 0, high: 3,
+                                       when: {transfer_learning.patch_len: 8}}
+"""
+LR, PATCH, FREEZE = (
+    "training.optimizer.lr",
+    "transfer_learning.patch_len",
+    "transfer_learning.freeze_lm_epochs",
+)
+
+
+@pytest.mark.parametrize(
+    ("point", "fault"),
+    [
+        (f"{{{LR}: 3e-2}}", f"{LR}: must be from 0.0001 to 0.01, got 0.03"),
+        (f"{{{LR}: much}}", f"{LR}: must be a number, got 'much'"),
+        (f"{{{PATCH}: 16}}", f"{PATCH}: must be one of 4, 8, got 16"),
+        (f"{{{FREEZE}: 2}}", f"{FREEZE}: must stand beside {PATCH} = 8, got {{'{FREEZE}': 2}}"),
+        (f"{{{PATCH}: 8, {FREEZE}: 1.5}}", f"{FREEZE}: must be a whole number, got 1.5"),
+        ("{training.optimizer.lrr: 1}", "training.optimizer.lrr: must be a key of the space"),
+        (f"{{{LR}: 3e-3}}", f"must differ from the others, got {{'{LR}': '3e-3'}} twice"),
+    ],
+)
+def test_a_point_to_start_from_that_is_none_of_the_space_is_reported(faults, point, fault):
+    start = f"search: {{start: [{{{LR}: 3e-3}}, {point}]}}\n"
+
+    (line,) = faults(HEAD + ARMS + LABELLED + start)
+
+    assert line.startswith(f"10: search.start: point 2: {fault}")
+
+
+def test_points_to_start_from_are_typed_as_the_configuration_is(tmp_path):
+    start = f"search: {{trials: 1, start: [{{{LR}: 3e-3, {PATCH}: 8.0}}, {{{LR}: 1}}]}}\n"
+
+    with pytest.raises(ConfigError, match="point 2"):
+        load_study(write_space(tmp_path, HEAD + ARMS + LABELLED + start))
+    study = load_study(
+        write_space(tmp_path, HEAD + ARMS + LABELLED + start.replace(f"{LR}: 1}}", f"{LR}: 1e-3}}"))
+    )
+
+    first, second = study.space.search.start
+    assert first == {LR: 3e-3, PATCH: 8}
+    assert isinstance(first[PATCH], int)
+    assert second == {LR: 1e-3}
+    assert study.cautions == [
+        "search.start has 2 points for each of 1 arm, and search.trials is 1: the last ones are "
+        "not tried"
+    ]
+
+
 def test_a_missing_base_is_reported_with_line_and_path(faults, tmp_path):
     (line,) = faults(f"name: s\nbase: configs/nope.yaml\n{ARMS}{PARAMETERS}")
 
@@ -532,6 +585,10 @@ def test_fewer_distinct_configurations_than_asked_for_are_said(tmp_path):
         "  transfer_learning.freeze_lm_epochs: {type: int, low: 0, high: 1}\n"
     )
 
-    first, _ = cautions_of(tmp_path, f"{space}design: {{configurations: 8, seeds: 2}}\n")
+    first, _, search = cautions_of(tmp_path, f"{space}design: {{configurations: 8, seeds: 2}}\n")
 
     assert first == "4 distinct configurations of 8 points"
+    assert search == (
+        "search.trials is 24, and 4 are run: the space holds 4 configurations, and none is trained "
+        "twice"
+    )

@@ -119,16 +119,24 @@ def test_what_reaches_into_the_time_of_the_training_is_marked(checkpoint, tmp_pa
         assert len(set(expected)) == (1 if name == "old" else 2)
 
 
-def test_progress_is_a_line_at_every_tenth_where_there_is_no_terminal(
-    checkpoint, bars, tmp_path, call_command, monkeypatch
+@pytest.mark.parametrize(
+    ("at_once", "shares"),
+    [
+        pytest.param(10, range(10, 100, 10), id="many batches"),
+        pytest.param(121, [30, 60], id="a few slow ones"),
+        pytest.param(400, [], id="one"),
+    ],
+)
+def test_in_a_pipe_progress_is_a_line_at_every_tenth_before_the_end(
+    checkpoint, bars, tmp_path, call_command, monkeypatch, at_once, shares
 ):
-    monkeypatch.setattr(embeddings, "windows_at_once", lambda data: 10)
+    monkeypatch.setattr(embeddings, "windows_at_once", lambda data: at_once)
 
     said = call_command(
         encode, checkpoint, "--data-dir", bars, "--out", tmp_path / "e.parquet", "--stride", 1
     )[1].splitlines()
 
-    assert said[:-1] == [f"{share}% of the windows are encoded" for share in range(10, 101, 10)]
+    assert said[:-1] == [f"windows: {share}% are done" for share in shares]
 
 
 def test_a_stride_thins_the_windows_out_and_the_file_says_what_it_holds_and_comes_from(

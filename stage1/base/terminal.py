@@ -10,15 +10,16 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
 from rich.padding import Padding
+from rich.progress import track
 from rich.text import Text
 from typer.exceptions import TyperException
 
@@ -260,6 +261,25 @@ def screen() -> Console:
 def print_plain(console: Console, text: str) -> None:
     """Print text letter by letter: nothing in it is markup, and no line of it is broken."""
     console.print(Text(text), soft_wrap=True)
+
+
+_Part = TypeVar("_Part")
+
+
+def progress(parts: Iterable[_Part], count: int, console: Console, *, noun: str) -> Iterator[_Part]:
+    """Hand on `count` parts of a job and show how many are done.
+
+    A terminal has a bar; a file or a pipe gets a line at every tenth, but for the last one, which
+    what comes of the job follows at once. `noun` says what is done.
+    """
+    if console.is_terminal:
+        yield from track(parts, description=noun, total=count, console=console)
+        return
+    for done, part in enumerate(parts, start=1):
+        yield part
+        tenths = 10 * done // count
+        if done < count and tenths > 10 * (done - 1) // count:
+            print_plain(console, f"{noun}: {10 * tenths}% are done")
 
 
 def print_caution(console: Console, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -78,13 +79,15 @@ def selftest(
 def _simulated(
     world: World, size: DesignSize, *, studies: int, seed: int, console: Console
 ) -> tuple[list[ErrorRates], Share]:
-    """Every claim's rates, and that of any of them; a terminal shows what is being simulated."""
+    """Every claim's rates, and that of any of them; shows what is being simulated."""
     doing = f"Simulating studies with {_tails(world)}"
     rates = []
-    with console.status("") as status:
+    with console.status("") as status:  # which only a terminal shows
+        tell = status.update if console.is_terminal else partial(print_plain, console)
         draws = draw_studies(world, size, studies=studies, seed=seed)
-        for definition in DEFINITIONS:
-            status.update(f"{doing}: {definition.registered_name} ...")
+        for place, definition in enumerate(DEFINITIONS, start=1):
+            name = definition.registered_name
+            tell(f"{doing}: {name} ({place} of {len(DEFINITIONS)}) ...")
             rates.append(error_rates(draws, world, size, definition, seed=seed))
     return rates, any_false_finding(rates)
 

@@ -134,12 +134,23 @@ def test_on_a_terminal_it_says_which_claim_it_is_at(rates, monkeypatch):
     rates()
     status = MagicMock()
     monkeypatch.setattr(Console, "status", lambda console, text: status)
+    monkeypatch.setattr(Console, "is_terminal", True)
 
     selftest(studies=100)
 
     told = [call.args[0] for call in status.__enter__().update.call_args_list]
-    assert told[0] == "Simulating studies with Gaussian scores: sensitivity ..."
-    assert told[-1].endswith("4 degrees of freedom): cost ...")
+    assert told[0] == "Simulating studies with Gaussian scores: sensitivity (1 of 8) ..."
+    assert told[-1].endswith("4 degrees of freedom): cost (8 of 8) ...")
+    assert len(told) == 2 * len(DEFINITIONS)
+
+
+def test_in_a_pipe_it_says_so_in_lines(rates, capsys):
+    rates()
+
+    selftest(studies=100)
+
+    told = [line for line in capsys.readouterr().out.splitlines() if "Simulating" in line]
+    assert told[0] == "Simulating studies with Gaussian scores: sensitivity (1 of 8) ..."
     assert len(told) == 2 * len(DEFINITIONS)
 
 

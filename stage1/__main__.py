@@ -43,7 +43,12 @@ COMMANDS = {
     "export": _Command("Write a study's best configuration.", "stage1.export", "main"),
     "train": _Command("Train one configuration.", "stage1.train", "train"),
     "evaluate": _Command("Score and draw what a training learned.", "stage1.evaluate", "evaluate"),
-    "encode": _Command("Turn bars into vectors with a trained encoder.", "stage1.encode", "encode"),
+    "encode": _Command(
+        "Turn bars into vectors; push makes a Hugging Face folder.", "stage1.encode", "encode"
+    ),
+    "push": _Command(
+        "Write a trained model as a Hugging Face folder.", "stage1.push", "push", hidden=True
+    ),
     "compare": _Command(
         "Train configurations side by side; compare_runs: studies.", "stage1.compare", "compare"
     ),

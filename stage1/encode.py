@@ -13,7 +13,10 @@ from stage1.base.terminal import DataDir, print_plain, run_command
 
 def encode(
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT", help="Of stage1.train, or of a study.")
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT", help="Of stage1.train, of a study, or of stage1.push."
+        ),
     ],
     data_dir: DataDir = None,
     out: Annotated[Path, typer.Option(help="The Parquet file to write.")] = Path(

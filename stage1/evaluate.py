@@ -16,7 +16,10 @@ FOLDER = "evaluation"
 
 def evaluate(
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT", help="Of stage1.train, or of a study.")
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT", help="Of stage1.train, of a study, or of stage1.push."
+        ),
     ],
     data_dir: DataDir = None,
     out: Annotated[

@@ -85,7 +85,7 @@ def test_the_readme_shows_every_command_of_a_first_study():
 
     study = ("prepare", "plan", "tune", "report", "claims", "export", "train")
     several = ("compare", "compare_runs", "new")
-    encoder = ("evaluate", "encode")
+    encoder = ("evaluate", "encode", "push")
     language_models = ("models", "pretrain", "pretrain.fetch")
     assert shown == {f"stage1.{name}" for name in (*study, *several, *encoder, *language_models)}
 

@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from rich.console import Console
 
-from stage1.base.files import atomic_path, must_be_writable, sha256_of_file
+from stage1.base.files import atomic_path, must_be_writable
 from stage1.base.metric_table import (
     ALL_TIMEFRAMES,
     INTERPOLATION,
@@ -92,6 +92,8 @@ class Evaluation(NamedTuple):
 
     path: Path
     """Of the checkpoint."""
+    sha256: str
+    """Of the file with its weights."""
     config: Config
     """Of its training."""
     scores: pd.DataFrame
@@ -166,10 +168,23 @@ def evaluation_cautions(evaluation: Evaluation) -> list[Caution]:
     if evaluation.seen:
         texts.append(
             f"{evaluation.seen} of {plural(evaluation.windows, 'window')} begin before the end of "
-            f"the bars that it was trained on, {_moment(evaluation.trained_until)}: it may have "
+            f"the bars that it was trained on, {moment_of(evaluation.trained_until)}: it may have "
             "seen what it is asked for."
         )
     return cautions(texts)
+
+
+def metrics_blocks(evaluation: Evaluation) -> list[Block]:
+    """On which windows it was measured, warnings, and the table."""
+    return [
+        paragraph(
+            f"The {plural(evaluation.windows, 'validation window')} of its configuration, from "
+            f"{moment_of(evaluation.starts_at)} to {moment_of(evaluation.ends_at)}."
+        ),
+        *evaluation_cautions(evaluation),
+        scores_table(evaluation),
+        paragraph(_note(evaluation), note=True),
+    ]
 
 
 def report_blocks(evaluation: Evaluation, picture: Picture) -> list[Block]:
@@ -184,7 +199,7 @@ def report_blocks(evaluation: Evaluation, picture: Picture) -> list[Block]:
             "The checkpoint ",
             Code(str(evaluation.path)),
             f" on the {plural(evaluation.windows, 'validation window')} of its configuration, from "
-            f"{_moment(evaluation.starts_at)} to {_moment(evaluation.ends_at)}.",
+            f"{moment_of(evaluation.starts_at)} to {moment_of(evaluation.ends_at)}.",
         ),
         *evaluation_cautions(evaluation),
         Heading("Metrics"),
@@ -196,10 +211,10 @@ def report_blocks(evaluation: Evaluation, picture: Picture) -> list[Block]:
         Heading("Provenance"),
         Items(
             [
-                ("checkpoint: sha256 ", Code(sha256_of_file(evaluation.path)[:_PREFIX])),
+                ("checkpoint: sha256 ", Code(evaluation.sha256[:_PREFIX])),
                 (f"bars: {bars}",),
                 (f"windows: {data.seq_len} {length} of {', '.join(data.timeframes)}",),
-                (f"trained on bars until {_moment(evaluation.trained_until)}",),
+                (f"trained on bars until {moment_of(evaluation.trained_until)}",),
                 *((f"{name}: ", Code(value[:_PREFIX])) for name, value in prints),
             ]
         ),
@@ -214,7 +229,8 @@ def _note(evaluation: Evaluation) -> str:
     )
 
 
-def _moment(seconds: int) -> str:
+def moment_of(seconds: int) -> str:
+    """Unix seconds as a page shows them."""
     return moment(datetime.fromtimestamp(seconds, UTC))
 
 

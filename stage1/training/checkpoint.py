@@ -8,19 +8,26 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import torch
 from pydantic import Field, ValidationError, model_validator
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from stage1.base.checkpoints import load_checkpoint
 from stage1.base.errors import ResultsError
-from stage1.base.text import brief, dotted
+from stage1.base.text import brief, dotted, reason_of
 from stage1.config import Config, DataConfig, Section
 from stage1.config.rules import RuleError, faults_of
 from stage1.data.batches import MarketWindows
 from stage1.data.features import TrainingStatistics
+from stage1.language_models.names import CONFIG_FILE, WEIGHTS_FILE
 from stage1.language_models.t5_dimensions import checked_fields
+from stage1.language_models.weight_files import read_json
 from stage1.model.stage1_model import T5Shape
+from stage1.training import LAST_CHECKPOINT
 
 CHECKPOINT_KEY = "stage1"
+MODEL_TYPE = "stage1"
+"""What the config.json of a folder says that `stage1.push` wrote."""
 _MADE_BY = "stage1.train"
 _MODEL = "model."
 """Where a module's state has the model's weights."""
@@ -173,15 +180,22 @@ class Trained(NamedTuple):
     record: Record
     weights: dict[str, Tensor]  # the model's, on the CPU
 
+    @property
+    def file(self) -> Path:
+        """That holds the weights."""
+        return self.path / WEIGHTS_FILE if self.path.is_dir() else self.path
+
 
 def read_trained(path: Path) -> Trained:
-    """Read a checkpoint of a training, or of a trial.
+    """Read a checkpoint of a training or of a trial, or the folder that `stage1.push` made of one.
 
     Raises:
         ResultsError: Missing, damaged, holding anything but tensors and plain values, not made
             here, or by a version whose record said less.
         ModelError: Its T5 is none.
     """
+    if path.is_dir():
+        return _read_folder(path)
     content = load_checkpoint(path, made_by=_MADE_BY)
     record, state = content.get(CHECKPOINT_KEY), content.get("state_dict")
     if not (isinstance(record, dict) and isinstance(state, dict)):
@@ -192,6 +206,29 @@ def read_trained(path: Path) -> Trained:
         if str(name).startswith(_MODEL)
     }
     return Trained(path, checked_record(record, path), weights)
+
+
+def _read_folder(folder: Path) -> Trained:
+    if not (folder / CONFIG_FILE).is_file():
+        advice = f"; name a file in it, such as {folder / LAST_CHECKPOINT}"
+        raise ResultsError(
+            f"{folder}: must be a checkpoint, or a folder of stage1.push, got one without "
+            f"{CONFIG_FILE}{advice if (folder / LAST_CHECKPOINT).is_file() else ''}"
+        )
+    stored = read_json(folder / CONFIG_FILE)
+    if not isinstance(stored, dict) or stored.get("model_type") != MODEL_TYPE:
+        raise ResultsError(
+            f"{folder}: must be a folder of stage1.push, with model_type {MODEL_TYPE} in its "
+            f"{CONFIG_FILE}, got another model's"
+        )
+    file = folder / WEIGHTS_FILE
+    try:
+        weights = load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise ResultsError(
+            f"{file}: must hold the model's weights, got {reason_of(error)}; copy the folder again"
+        ) from None
+    return Trained(folder, checked_record(stored, folder / CONFIG_FILE), weights)
 
 
 def checked_record(stored: dict[str, Any], path: Path) -> Record:

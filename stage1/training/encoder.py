@@ -15,13 +15,12 @@ import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from stage1 import __version__
 from stage1.base.errors import DataError, ResultsError
 from stage1.base.files import atomic_path, must_be_writable, sha256_of_file
-from stage1.base.terminal import print_plain
+from stage1.base.terminal import print_plain, progress
 from stage1.base.text import brief, plural
 from stage1.config import Config, DataConfig
 from stage1.config.data import BUNDLED
@@ -56,7 +55,7 @@ def load_encoder(checkpoint: str | Path) -> MarketEncoder:
     the windows' bars are completed.
 
     Args:
-        checkpoint: Of `stage1.train`, or of a study's `checkpoints/`.
+        checkpoint: Of `stage1.train`, or of a study's `checkpoints/`; or a folder of `stage1.push`.
 
     Raises:
         ResultsError: Missing, damaged, not made here, or holding anything but tensors and plain
@@ -112,8 +111,6 @@ def bars_for(config: Config, data_dir: str | Path | None) -> dict[str, Bars]:
 
 ROW_GROUP_BYTES = 16 * 2**20
 """Of vectors in a row group, about: what is in memory before it is written."""
-MOST_SILENT = 10
-"""With fewer batches of windows nothing is said before the end."""
 _MARK = "stage1.encode"
 """Key of the file's metadata that says who wrote it."""
 
@@ -140,7 +137,7 @@ def encode_to_file(
     """Embed all windows of some bars, on the GPU where there is one; says what was written.
 
     Args:
-        checkpoint: Of a training.
+        checkpoint: Of a training, or a folder of `stage1.push`.
         data_dir: As `bars_for` has it.
         out: The file to write.
         stride: Minutes, or steps of a series, between the ends of windows; None = as trained.
@@ -157,15 +154,15 @@ def encode_to_file(
     windows = encoder.windows(bars, stride=stride)
     unit = windows.config.unit
     origin = {
-        "checkpoint_sha256": sha256_of_file(checkpoint),
+        "checkpoint_sha256": sha256_of_file(trained.file),
         "bars_sha256": fingerprint(bars),
         f"stride_{unit}": str(windows.config.stride),
     }
     encoder.to(accelerator_here())
     warn = partial(print_plain, console)
     parts = embeddings(encoder, windows, trained.record.bars, warn=warn)
-    show = _progress_bar if console.is_terminal else _progress_lines
-    shown = show(parts, -(-len(windows) // windows_at_once(windows.config)), console)
+    count = -(-len(windows) // windows_at_once(windows.config))
+    shown = progress(parts, count, console, noun="windows")
     with must_be_writable(out, "file"), arithmetic("32-true"):
         rows = write_embeddings(
             shown,
@@ -188,19 +185,6 @@ def _apart(config: DataConfig) -> str:
     if config.stride <= config.minutes[0] > 1:
         return f"at every bar of {config.timeframes[0]}"
     return f"{plural(config.stride, config.unit.removesuffix('s'))} apart"
-
-
-def _progress_bar(parts: Iterable[Vectors], count: int, console: Console) -> Iterable[Vectors]:
-    return track(parts, description="windows", total=count, console=console)
-
-
-def _progress_lines(parts: Iterable[Vectors], count: int, console: Console) -> Iterator[Vectors]:
-    """A line at every tenth of `count` parts, for a file or a pipe; none where they are few."""
-    for number, part in enumerate(parts, start=1):
-        yield part
-        tenths, before = (10 * done // count for done in (number, number - 1))
-        if count >= MOST_SILENT and tenths > before:
-            print_plain(console, f"{10 * tenths}% of the windows are encoded")
 
 
 def embeddings(

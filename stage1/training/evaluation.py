@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
+from stage1.base.files import sha256_of_file
 from stage1.base.metric_table import ALL_TIMEFRAMES, INTERPOLATION
 from stage1.config import DataConfig, with_values
 from stage1.data.bars import UTC_DAYS, DayClock
@@ -46,7 +47,7 @@ def evaluate_checkpoint(checkpoint: Path, data_dir: str | Path | None, *, warn: 
     """Decode the validation windows and score them as the training did.
 
     Args:
-        checkpoint: Of a training.
+        checkpoint: Of a training, or a folder of `stage1.push`.
         data_dir: As `bars_for` has it.
         warn: Takes a line when a batch does not fit into memory and is worked on in parts.
 
@@ -65,6 +66,7 @@ def evaluate_checkpoint(checkpoint: Path, data_dir: str | Path | None, *, warn: 
     starts, ends = instants(validation.starts), instants(validation.ends)
     return Evaluation(
         path=checkpoint,
+        sha256=sha256_of_file(trained.file),
         config=config,
         scores=_scores(decoded, line, batch, record),
         excerpts=excerpts(

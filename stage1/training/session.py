@@ -121,6 +121,8 @@ def _config_and_windows(
     config: Config, data_dir: str | Path | None, checkpoint: Path | None
 ) -> tuple[Config, MarketWindows]:
     """The complete configuration and the bars of a training; they must fit its checkpoint."""
+    if checkpoint is not None and checkpoint.is_dir():
+        raise ResultsError(f"--resume must be a checkpoint file, got a folder, {checkpoint}")
     trained = None if checkpoint is None else read_trained(checkpoint)
     if trained is not None:
         config = resumed_config(trained, config)

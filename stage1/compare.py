@@ -19,9 +19,9 @@ from stage1.base.terminal import (
 )
 from stage1.config.yaml_source import config_names
 from stage1.pages.comparison_page import write_page
-from stage1.run.comparison_record import RECORD_FILE
+from stage1.run.comparison_record import RECORD_FILE, read_record
 from stage1.run.folder import RunFolder, check_new
-from stage1.study.comparison import load_comparison
+from stage1.study.comparison import as_begun, load_comparison
 
 
 def compare(
@@ -66,6 +66,8 @@ def compare(
     # torch takes seconds to import: a mistake in a configuration should not have to wait for it.
     from stage1.study.inputs import load_comparison_inputs
 
+    if resume:
+        comparison = as_begun(comparison, read_record(run))
     inputs = load_comparison_inputs(comparison, data_dir)
     if check:
         trainings = f"{len(comparison.design_specs())} trainings"

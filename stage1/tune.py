@@ -8,7 +8,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -26,7 +26,7 @@ from stage1.base.terminal import (
 from stage1.config import with_values
 from stage1.config.yaml_source import space_names
 from stage1.run.folder import RunFolder, check_begun, check_new
-from stage1.run.resolved_space import read_space
+from stage1.run.resolved_space import read_space, require_timeframes
 from stage1.study.study import Study, load_study
 from stage1.study.trials import LookResult
 from stage1.workers.cluster import Cluster, ray_cluster
@@ -83,7 +83,7 @@ def tune(
     resume |= extend or retry_failed
     if not check:
         (check_begun if resume else check_new)(run)
-    if resume and data_dir is None and run.space.exists():
+    if resume and run.space.exists():
         study = on_bars_of_run(study, run)
     if check:
         from stage1.study.inputs import load_inputs
@@ -128,7 +128,12 @@ def tune(
 
 def on_bars_of_run(study: Study, run: RunFolder) -> Study:
     """The study on the bars that its run was begun on, which nobody need name again."""
-    return replace(study, config=with_values(study.config, read_space(run).data.values))
+    space = read_space(run)
+    require_timeframes(run.space, space)
+    values: dict[str, Any] = {**space.data.values}
+    if study.config.data.test_share is None:
+        values["data.test_share"] = space.test_share
+    return replace(study, config=with_values(study.config, values))
 
 
 def _run(

@@ -81,8 +81,8 @@ def test_check_is_one_line_and_leaves_nothing(call, folder):
 
     assert (status, err) == (0, "")
     assert re.fullmatch(
-        r"plain, t5: sound\. 4 trainings, [\d,]+ training and 16 validation windows; language "
-        r"models: english-t5-nano; bars: bars\. A full trial .*\.\n",
+        r"plain, t5: sound\. 4 trainings, [\d,]+ training and 16 validation windows, and 16 test "
+        r"windows that no trial sees; language models: english-t5-nano; bars: bars\. A full .*\.\n",
         out,
     )
     assert not Path("runs").exists()

@@ -36,6 +36,11 @@ __all__ = [
 ]
 
 
+EARLIER: dict[str, Any] = {"data": {"test_share": 0.0}}
+"""Keys that runs and checkpoints of earlier versions do not have, with what they were trained by;
+a configuration as it was written is to be laid over this."""
+
+
 class Config(Section):
     """One training, complete."""
 
@@ -165,8 +170,8 @@ def going_on(then: Config, now: Config) -> tuple[Config, list[str]]:
 
     Args:
         then: What the training began with.
-        now: May leave open a `training.batch_size` of auto, channels and step of a series, and
-            where the bars are: that they are the same is told by their fingerprint.
+        now: May leave open a `training.batch_size` of auto, channels and step of a series, the
+            test share, and where the bars are: that they are the same is told by their fingerprint.
 
     Returns:
         The completed configuration, and the dotted keys in which the two differ.
@@ -174,6 +179,8 @@ def going_on(then: Config, now: Config) -> tuple[Config, list[str]]:
     completed: dict[str, Any] = {}
     if then.data.data_dir:
         completed |= {"data.data_dir": then.data.data_dir, "data.sha256": then.data.sha256}
+    if now.data.test_share is None:
+        completed["data.test_share"] = then.data.test_share
     if now.training.batch_size == "auto":
         completed["training.batch_size"] = then.training.batch_size
     if now.data.kind == "series":

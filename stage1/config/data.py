@@ -14,6 +14,8 @@ PRICES = ("open", "high", "low", "close")
 """The channels of bars, in their order everywhere."""
 BUNDLED = "sample"
 """What stands for the bundled bars where a folder of bars is named."""
+TEST_SHARE = 0.1
+"""Of one's own bars, where nothing else is said."""
 DATA_KEYS = ("data.data_dir", "data.sha256")
 """Which bars a configuration is for; which windows they have is said by the others."""
 
@@ -54,9 +56,13 @@ class DataConfig(Section):
     """Log prices scaled by the window's visible bars, or by the training split; of a series, each
     channel as it is, by its own mean and standard deviation."""
     validation_share: float = Field(0.2, gt=0, lt=1)
-    """Share of the time, at the end, that validation windows come from."""
+    """Share of the time before the test period, at its end, that validation windows come from."""
+    test_share: float | None = Field(None, ge=0, lt=1)
+    """Share of the time, at the very end, that no search, verdict or export sees: what is chosen is
+    scored there once it is chosen. null = 0.1 of one's own bars, none of the bundled ones, and none
+    where `sha256` was written by a version without this key."""
     validation_windows: int = Field(512, ge=1)
-    """At most this many validation windows, evenly spaced."""
+    """At most this many validation windows, and test windows, evenly spaced."""
     sampling_probs: dict[str, float] = Field({})
     """With `model.async_sampler`: the chance of each timeframe to be in a training window, in
     [0, 1]; 1 where not given. The first is always in; validation windows hold all timeframes."""

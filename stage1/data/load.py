@@ -10,7 +10,7 @@ from stage1.base.errors import DataError
 from stage1.base.steps import FINEST_OF_SERIES, MINUTES, STANDARD, parse_step
 from stage1.base.text import shown
 from stage1.config import Config, DataConfig, with_values
-from stage1.config.data import BUNDLED
+from stage1.config.data import BUNDLED, TEST_SHARE
 from stage1.data.bars import Bars, DayClock, fingerprint, resample_all, resample_means
 from stage1.data.checks import bar_rules, sound_bars, steps_of_series
 from stage1.data.csv_reader import read_csv
@@ -34,7 +34,7 @@ def load_data(data_dir: str | Path | None, config: Config) -> tuple[dict[str, Ba
 
     Returns:
         Bars per timeframe, and the configuration with folder, fingerprint, channels and step of the
-        data.
+        data, and with its test share.
 
     Raises:
         DataError: The data cannot be read, or are not what the configuration asks for.
@@ -44,6 +44,9 @@ def load_data(data_dir: str | Path | None, config: Config) -> tuple[dict[str, Ba
         source = source.model_copy(update={"data_dir": str(data_dir), "sha256": None})
     folder = _folder(source)
     stored: dict[str, Any] = {"data.data_dir": source.data_dir or BUNDLED}
+    if source.test_share is None:
+        new_and_own = folder is not None and config.data.sha256 is None
+        stored["data.test_share"] = TEST_SHARE if new_and_own else 0.0
     if source.kind == "ohlc":
         bars = load_bars(folder, source.timeframes)
     else:

@@ -1,4 +1,4 @@
-"""Which windows the bars have, and which train and which validate: no bar does both."""
+"""Which windows the bars have, and which train, validate and test: no bar does two of these."""
 
 from __future__ import annotations
 
@@ -37,12 +37,16 @@ class WindowIndex(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Training and validation windows, with nothing in common."""
+    """Training, validation and test windows, with nothing in common."""
 
     training: WindowIndex
     validation: WindowIndex
+    test: WindowIndex
+    """None without `test_share`."""
     boundary: int
     """Unix seconds; training windows end by it, validation windows start from it."""
+    test_from: int
+    """Likewise of validation and test windows; the end of all bars without `test_share`."""
 
 
 def find_windows(
@@ -136,9 +140,10 @@ def _times_on_clock(
 def split_windows(
     windows: WindowIndex, bars: dict[str, Bars], config: DataConfig, *, calendar: bool = False
 ) -> Split:
-    """Cut by time and purge: windows that reach across the cut belong to neither side.
+    """Cut by time and purge: windows that reach across a cut belong to neither side.
 
-    Of the validation windows at most `config.validation_windows` are kept, evenly spaced.
+    Of the validation and the test windows at most `config.validation_windows` each are kept, evenly
+    spaced.
 
     Raises:
         DataError: A side is empty; says how many days or steps the bars must span.
@@ -150,31 +155,39 @@ def split_windows(
     first, last = (
         (int(times[0]), int(times[-1]) + _finest_seconds(config)) if len(times) else (0, 0)
     )
-    boundary = round(last - config.validation_share * (last - first))
+    test_from = round(last - (config.test_share or 0) * (last - first))
+    boundary = round(test_from - config.validation_share * (test_from - first))
     training = windows.take(windows.ends <= boundary)
-    validation = windows.take(windows.starts >= boundary)
-    if not (len(training.ends) and len(validation.ends)):
-        raise DataError(_too_little_data(config, times, boundary, calendar=calendar))
+    validation = windows.take((windows.starts >= boundary) & (windows.ends <= test_from))
+    test = windows.take(windows.starts >= test_from)
+    wanted = (training, validation, test) if config.test_share else (training, validation)
+    if not all(len(side.ends) for side in wanted):
+        cuts = (boundary, test_from)[: len(wanted) - 1]
+        raise DataError(_too_little_data(config, times, cuts, calendar=calendar))
     if calendar:
         _check_every_timeframe(windows, config)
-    count = min(config.validation_windows, len(validation.ends))
-    evenly = np.linspace(0, len(validation.ends) - 1, count).round().astype(np.int64)
-    return Split(training, validation.take(evenly), boundary)
+    most = config.validation_windows
+    return Split(training, _evenly(validation, most), _evenly(test, most), boundary, test_from)
+
+
+def _evenly(windows: WindowIndex, most: int) -> WindowIndex:
+    count = min(most, len(windows.ends))
+    return windows.take(np.linspace(0, len(windows.ends) - 1, count).round().astype(np.int64))
 
 
 def days_needed(config: DataConfig, *, calendar: bool = False) -> float:
-    """Days without gaps that give both sides of the split their first windows, rounded up."""
+    """Days without gaps that give each side of the split its first window, rounded up."""
     return float(np.ceil(_minutes_needed(config, calendar=calendar) * 60 / DAY * 10) / 10)
 
 
 def _minutes_needed(config: DataConfig, *, calendar: bool) -> float:
-    return _minutes_of_side(config, calendar=calendar) / min(
-        config.validation_share, 1 - config.validation_share
-    )
+    validation, test = config.validation_share, config.test_share or 0.0
+    shares = [(1 - test) * validation, (1 - test) * (1 - validation), *filter(None, [test])]
+    return _minutes_of_side(config, calendar=calendar) / min(shares)
 
 
 def _minutes_of_side(config: DataConfig, *, calendar: bool) -> int:
-    """What either side of the split needs for one window."""
+    """What each side of the split needs for one window."""
     coarsest = config.minutes[0] if calendar else config.minutes[-1]
     # One bar more, since the first may have begun too early; one stride, until a window may end.
     return (config.seq_len + 1) * coarsest + max(config.stride, config.minutes[0])
@@ -206,31 +219,36 @@ def _check_every_timeframe(windows: WindowIndex, config: DataConfig) -> None:
 
 
 def _too_little_data(
-    config: DataConfig, times: NDArray[np.int64], boundary: int, *, calendar: bool
+    config: DataConfig, times: NDArray[np.int64], cuts: tuple[int, ...], *, calendar: bool
 ) -> str:
     length, further, advice = f"bars of {config.timeframes[-1]}", "", "drop coarse timeframes or "
     if calendar:
         length, advice = _span_unit(config), ""
         further = f" and with at least {FEWEST_BARS} bars of {config.timeframes[0]} in each window"
     needed = f"{days_needed(config, calendar=calendar):.1f} days"
-    sides = (times[times < boundary], times[times >= boundary])
     took = _minutes_of_side(config, calendar=calendar)
-    before, after = (_longest_stretch(side, config) // 60 for side in sides)
+    sides = np.split(times, np.searchsorted(times, cuts))
+    stretches = [_longest_stretch(side, config) // 60 for side in sides]
     whole = _longest_stretch(times, config.model_copy(update={"max_gap": LONGEST_GAP})) // 60
     if config.kind == "series":
         needed = f"{int(np.ceil(_minutes_needed(config, calendar=calendar))):,} steps"
-        texts = [f"{steps:,}" for steps in (whole, before, after, took)]
+        spans, least = [f"{steps:,}" for steps in (whole, *stretches)], f"{took:,}"
         unit = "steps"
     else:
-        texts = [f"{minutes / DAY_MINUTES:.1f}" for minutes in (whole, before, after)]
-        texts.append(f"{np.ceil(took / DAY_MINUTES * 10) / 10:.1f}")
+        spans = [f"{minutes / DAY_MINUTES:.1f}" for minutes in (whole, *stretches)]
+        least = f"{np.ceil(took / DAY_MINUTES * 10) / 10:.1f}"
         unit = "days"
+    side, shares = "either side", f"data.validation_share={config.validation_share}"
+    where = f"{spans[1]} before the split and {spans[2]} after it"
+    if len(cuts) > 1:
+        side, shares = "each side", f"{shares}, data.test_share={config.test_share:g}"
+        where = f"{spans[1]} to train, {spans[2]} to validate and {spans[3]} to test"
+        advice += "set data.test_share to 0, which leaves no period that nothing was chosen by, or "
     return (
         f"the bars must span at least {needed} without a gap over {config.max_gap} {config.unit}"
-        f"{further} (data.seq_len={config.seq_len} {length} on either side of the split, "
-        f"data.validation_share={config.validation_share}), got {texts[0]} {unit}, the longest "
-        f"stretch without one {texts[1]} before the split and {texts[2]} after it, where "
-        f"{texts[3]} are needed; add data, change data.seq_len, {advice}raise data.max_gap"
+        f"{further} (data.seq_len={config.seq_len} {length} on {side} of the split, "
+        f"{shares}), got {spans[0]} {unit}, the longest stretch without one {where}, where "
+        f"{least} are needed; add data, change data.seq_len, {advice}raise data.max_gap"
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 from stage1.base.errors import ResultsError
 from stage1.base.text import dotted
-from stage1.config import Config, Section
+from stage1.config import EARLIER, Config, Section
+from stage1.config.yaml_source import merged
 from stage1.run.folder import RunFolder
 from stage1.run.resolved_space import read_model
 
@@ -35,10 +38,14 @@ class MachineRecord(Section):
     """Name of the first one; null = there is none."""
 
 
+def _of_earlier(config: Any) -> Any:
+    return merged(EARLIER, config) if isinstance(config, dict) else config
+
+
 class ComparisonRecord(Section):
     """Everything that makes two comparisons the same, and where it was begun."""
 
-    configs: dict[str, Config]
+    configs: dict[str, Annotated[Config, BeforeValidator(_of_earlier)]]
     """By name: that of its file."""
     seeds: tuple[int, ...]
     """In the order of training."""

@@ -7,7 +7,7 @@ call them. The base configuration is checked where it is used, by the version th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count, islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -18,9 +18,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from stage1.base.errors import ConfigError, ResultsError
 from stage1.base.metric_table import metric_row
 from stage1.base.text import dotted, shown
+from stage1.config import EARLIER
 from stage1.config.data import BUNDLED, DATA_KEYS
 from stage1.config.rules import RuleError, faults_of
-from stage1.config.yaml_source import YamlSource, fault_lines, read_yaml
+from stage1.config.yaml_source import YamlSource, fault_lines, merged, read_yaml
 from stage1.run.folder import RESTORE_OR_REPEAT, RunFolder, require_file, unreadable
 from stage1.run.looks import DesignSize, design_size
 
@@ -223,6 +224,7 @@ class Search(_Part):
 
 class _Windows(_Part):
     timeframes: list[Name] = Field(min_length=1)
+    test_share: float | int | None
 
 
 class _Base(_Part):
@@ -261,8 +263,8 @@ class ResolvedSpace(_Part):
     search: Search
     resources: dict[Word, Any]
     """What a trial was given of its machine."""
-    config: dict[Word, Any]
-    """The base configuration as its version wrote it."""
+    config: Annotated[dict[Word, Any], AfterValidator(partial(merged, EARLIER))]
+    """The base configuration as its version wrote it, and what that did not know."""
     data: Data
 
     @cached_property
@@ -273,6 +275,11 @@ class ResolvedSpace(_Part):
             pydantic.ValidationError: It names none; `require_timeframes` says so to the user.
         """
         return tuple(_Base.model_validate(self.config).data.timeframes)
+
+    @property
+    def test_share(self) -> float | None:
+        """Of the bars, that no trial has seen; raises as `timeframes`."""
+        return _Base.model_validate(self.config).data.test_share
 
 
 def require_timeframes(run_space: Path, space: ResolvedSpace) -> None:

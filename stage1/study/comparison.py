@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from typing import Any
 from stage1.base.errors import ConfigError
 from stage1.base.text import shown
 from stage1.config import Config, load_config, with_values
+from stage1.config.data import DATA_KEYS
 from stage1.run.columns import DESIGN
-from stage1.run.comparison_record import CONFIG_ID, differing_keys, leaves
+from stage1.run.comparison_record import CONFIG_ID, ComparisonRecord, differing_keys, leaves
 from stage1.study.space import (
     Checkpoints,
     ChoiceParameter,
@@ -184,12 +185,23 @@ def load_comparison(
     return Comparison(configs, seed, seeds, resources)
 
 
+def as_begun(comparison: Comparison, record: ComparisonRecord) -> Comparison:
+    """The comparison that goes on, with the test period that it was begun with if it names none."""
+    share = {"data.test_share": next(iter(record.configs.values())).data.test_share}
+    configs = {
+        name: with_values(config, share) if config.data.test_share is None else config
+        for name, config in comparison.configs.items()
+    }
+    return replace(comparison, configs=configs)
+
+
 def _on_the_same_bars(configs: dict[str, Config]) -> dict[str, Config]:
     """Where one says which bars it is for, those that say nothing are for the same."""
     named = [config.data for config in configs.values() if config.data.data_dir]
     if not named:
         return configs
-    bars = {"data.data_dir": named[0].data_dir, "data.sha256": named[0].sha256}
+    keys = (*DATA_KEYS, "data.test_share")
+    bars = {key: getattr(named[0], key.removeprefix("data.")) for key in keys}
     return {
         name: config if config.data.data_dir else with_values(config, bars)
         for name, config in configs.items()

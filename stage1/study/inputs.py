@@ -49,9 +49,12 @@ class StudyInputs(Generic[AnyStudy]):
         """How much there is of everything, in one line."""
         split = self.windows.split
         folder = self.study.config.data.data_dir
+        test, held = len(split.test.ends), ""
+        if test:
+            held = f", and {test:,} test windows that no trial sees"
         return (
             f"{len(split.training.ends):,} training and {len(split.validation.ends):,} validation "
-            "windows; language models: "
+            f"windows{held}; language models: "
             f"{', '.join(model.name for model in self.language_models) or 'none'}; "
             f"{'the bundled bars' if folder == BUNDLED else f'bars: {folder}'}. "
             + windows_seen_text(self.study.config, len(split.training.ends), horizon=self._horizon)

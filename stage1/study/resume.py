@@ -25,7 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 from stage1.base.errors import ResultsError, TrialError
 from stage1.base.files import atomic_path, remove_leftovers, sha256_of_file, write_text
 from stage1.base.text import dotted, shown
-from stage1.config import Config, DataConfig, config_yaml
+from stage1.config import EARLIER, Config, DataConfig, config_yaml
 from stage1.config.data import BUNDLED, DATA_KEYS
 from stage1.config.yaml_source import merged
 from stage1.language_models.resolver import LanguageModel
@@ -330,7 +330,8 @@ def check_same_study(
         )
     # A run of an earlier version does not say keys that came later: it had what are their defaults.
     space = read_mapping(run, run.space).values
-    then = _flat(merged({"config": Config().model_dump(mode="json")}, space))
+    defaults = merged(Config().model_dump(mode="json"), EARLIER)
+    then = _flat(merged({"config": defaults}, space))
     now = _flat(yaml.safe_load(space_yaml(study, {"data": data})))
     _refuse_changes(run, run.space, then, now)
     registered = read_preregistration(run).language_models

@@ -36,7 +36,14 @@ OWN_KEYS = {
     "training.seed": "must be left to --seed and design.seeds",
     "model.async_sampler": "must be set in the base configuration, the same for all trials",
     **dict.fromkeys(
-        ("data.timeframes", "data.kind", "data.channels", "data.step", *DATA_KEYS),
+        (
+            "data.timeframes",
+            "data.kind",
+            "data.channels",
+            "data.step",
+            "data.test_share",
+            *DATA_KEYS,
+        ),
         "must be set in the base configuration, the same for all trials",
     ),
 }

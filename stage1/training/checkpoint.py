@@ -15,8 +15,9 @@ from torch import Tensor
 from stage1.base.checkpoints import load_checkpoint
 from stage1.base.errors import ResultsError
 from stage1.base.text import brief, dotted, reason_of
-from stage1.config import Config, DataConfig, Section
+from stage1.config import EARLIER, Config, DataConfig, Section
 from stage1.config.rules import RuleError, faults_of
+from stage1.config.yaml_source import merged
 from stage1.data.batches import MarketWindows
 from stage1.data.features import TrainingStatistics
 from stage1.language_models.names import CONFIG_FILE, WEIGHTS_FILE
@@ -240,7 +241,8 @@ def checked_record(stored: dict[str, Any], path: Path) -> Record:
             "earlier versions left out; train again"
         )
     try:
-        record = Record.model_validate({name: stored[name] for name in Record.model_fields})
+        written = merged({"config": EARLIER}, stored)
+        record = Record.model_validate({name: written[name] for name in Record.model_fields})
     except ValidationError as error:
         keys, rule = faults_of(error, Record)[0]
         raise ResultsError(

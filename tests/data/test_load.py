@@ -54,6 +54,25 @@ def test_bars_are_those_that_are_said_else_those_that_the_configuration_names(sa
 
 
 @pytest.mark.parametrize(
+    ("said", "config", "share"),
+    [
+        pytest.param(None, config_for(), 0.0, id="the bundled bars"),
+        pytest.param("mine", config_for(), 0.1, id="a folder is said"),
+        pytest.param(None, config_for("mine"), 0.1, id="a folder is named"),
+        pytest.param(None, config_for("mine", "mine"), 0.0, id="written by an earlier version"),
+        pytest.param("mine", config_for("mine", "mine"), 0.0, id="and its folder is said"),
+    ],
+)
+def test_a_tenth_of_own_bars_is_for_the_test_unless_the_configuration_says_otherwise(
+    said, config, share
+):
+    asked = with_values(config, {"data.test_share": 0.25})
+
+    assert load_data(said, config)[1].data.test_share == share
+    assert load_data(said, asked)[1].data.test_share == 0.25
+
+
+@pytest.mark.parametrize(
     ("config", "message"),
     [
         pytest.param(

@@ -29,6 +29,7 @@ configs = st.builds(
     stride=st.sampled_from([1, 3, 5]),
     max_gap=st.sampled_from([0, 1, 4, 5, 7, 30, 4320]),
     validation_share=st.sampled_from([0.2, 0.35, 0.5]),
+    test_share=st.sampled_from([None, 0.0, 0.1, 0.3]),
 )
 
 
@@ -143,7 +144,7 @@ def test_a_timeframe_without_bars_makes_no_windows(empty):
 
 @given(minutes=gappy_minutes(runs=10), config=configs)
 @settings(max_examples=60, deadline=None)
-def test_no_bar_of_a_validation_window_lies_in_a_training_window(minutes, config):
+def test_no_bar_lies_in_windows_of_two_sides(minutes, config):
     bars = market(minutes, config.timeframes)
     try:
         split = split_windows(find_windows(bars, config), bars, config)
@@ -152,11 +153,14 @@ def test_no_bar_of_a_validation_window_lies_in_a_training_window(minutes, config
 
     training = opens_in(split.training, bars, config)
     validation = opens_in(split.validation, bars, config)
+    test = opens_in(split.test, bars, config)
 
     assert training
     assert validation
-    assert not training & validation
+    assert bool(test) == bool(config.test_share)
+    assert len(training | validation | test) == len(training) + len(validation) + len(test)
     assert split.training.ends.max() <= split.boundary <= split.validation.starts.min()
+    assert split.validation.ends.max() <= split.test_from <= min(split.test.starts, default=10**12)
 
 
 def test_only_windows_across_the_boundary_are_lost():
@@ -171,6 +175,24 @@ def test_only_windows_across_the_boundary_are_lost():
     assert np.concatenate([split.training.ends, split.validation.ends]).tolist() == (
         windows.ends[~across].tolist()
     )
+
+
+def test_before_the_test_period_all_is_as_if_the_bars_ended_there():
+    bars, config = market(1000), data_config()
+    before = {
+        name: Bars(one.open_time[: -(100 // m)], one.prices[: -(100 // m)])
+        for (name, one), m in zip(bars.items(), (1, 5), strict=True)
+    }
+    tested = config.model_copy(update={"test_share": 0.1})
+
+    split = split_windows(find_windows(bars, tested), bars, tested)
+
+    alone = split_windows(find_windows(before, config), before, config)
+    assert split.test_from == MIDNIGHT + 900 * 60
+    assert split.boundary == alone.boundary
+    for side in ("training", "validation"):
+        for mine, other in zip(getattr(split, side), getattr(alone, side), strict=True):
+            np.testing.assert_array_equal(mine, other)
 
 
 @pytest.mark.parametrize("wanted", [1, 2, 7, 40])
@@ -196,6 +218,7 @@ def test_validation_windows_are_spread_evenly(wanted):
         pytest.param({"timeframes": ("m1", "m15"), "validation_share": 0.7}, id="short training"),
         pytest.param({"timeframes": ("m1", "h1"), "seq_len": 8, "stride": 7}, id="up to h1"),
         pytest.param({"timeframes": STANDARD, "seq_len": 8}, id="all timeframes"),
+        pytest.param({"timeframes": ("m1", "h1"), "seq_len": 8, "test_share": 0.1}, id="tested"),
     ],
 )
 def test_the_days_that_the_error_asks_for_are_enough_wherever_they_start_and_half_too_few(changes):
@@ -209,6 +232,7 @@ def test_the_days_that_the_error_asks_for_are_enough_wherever_they_start_and_hal
 
         assert len(split.training.ends)
         assert len(split.validation.ends)
+        assert bool(config.test_share) == (len(split.test.ends) > 0)
     bars = market(round(days_needed(config) * 1440 / 2), config.timeframes)
     days = (bars["m1"].open_time[-1] + 60 - bars["m1"].open_time[0]) / DAY
     with pytest.raises(DataError) as error:

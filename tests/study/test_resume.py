@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,6 +25,7 @@ from made_studies import (
 
 from stage1.base.errors import ResultsError
 from stage1.base.metric_table import BLOCKS
+from stage1.config import with_values
 from stage1.run.folder import RunFolder
 from stage1.run.registration import (
     RegisteredClaims,
@@ -43,6 +45,7 @@ from stage1.study.resume import (
 )
 from stage1.study.study import space_yaml
 from stage1.study.trials import LookResult, TrialSpec, check_tables
+from stage1.tune import on_bars_of_run
 
 DATA = {"data_dir": None, "fingerprint": "d" * 64}
 NANO = SimpleNamespace(name="english-t5-nano", sha256="a" * 64, weights={"w": torch.zeros(3, 5)})
@@ -195,6 +198,32 @@ def test_a_study_begun_before_a_key_was_there_goes_on_with_its_default(
 
     assert "kind" not in yaml.safe_load(run.space.read_text())["config"]["data"]
     check_same_study(run, study, data=DATA)
+
+
+@pytest.mark.parametrize(
+    ("begun", "goes_on"),
+    [("", 0.0), ("    test_share: 0.1\n", 0.1)],
+    ids=["without the key", "own"],
+)
+def test_a_study_goes_on_with_the_test_period_that_it_was_begun_with(
+    tmp_path, study, monkeypatch, begun, goes_on
+):
+    run = RunFolder(tmp_path / "earlier")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "stage1.study.resume.space_yaml",
+            lambda *arguments: space_yaml(*arguments).replace("    test_share: null\n", begun),
+        )
+        begin_run(run, study, **BEGIN)
+
+    resumed = on_bars_of_run(study, run)
+
+    assert study.config.data.test_share is None
+    assert resumed.config.data.test_share == goes_on
+    bars = dict.fromkeys(("data.data_dir", "data.sha256"))
+    check_same_study(run, replace(resumed, config=with_values(resumed.config, bars)), data=DATA)
+    other = replace(study, config=with_values(resumed.config, {"data.test_share": 0.3}))
+    assert f"config.data.test_share ({goes_on} -> 0.3)" in refused(run, other)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from synthetic_series import series_config, series_of, waves
 from tiny_training import T5, tiny_config
 
 from stage1.base.errors import Stage1Error
+from stage1.config import going_on, with_values
 from stage1.data.bars import fingerprint
 from stage1.data.batches import MarketWindows
 from stage1.training.checkpoint import read_trained
@@ -213,3 +214,19 @@ def test_a_record_of_a_series_that_cannot_be_is_refused(tmp_path, series_checkpo
     path = changed_checkpoint(series_checkpoint, tmp_path / "x.ckpt", change)
 
     assert_refused_in_one_line(path, said)
+
+
+def test_a_checkpoint_from_before_there_were_test_periods_was_trained_without_one(
+    tmp_path, checkpoint
+):
+    earlier = changed_checkpoint(
+        checkpoint,
+        tmp_path / "x.ckpt",
+        lambda content: content["stage1"]["config"]["data"].pop("test_share"),
+    )
+    record = read_trained(earlier).record
+
+    now, differing = going_on(record.config, with_values(record.config, {"data.test_share": None}))
+
+    assert record.config.data.test_share == 0.0
+    assert (now, differing) == (record.config, [])

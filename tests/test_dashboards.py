@@ -117,9 +117,7 @@ def tensorboard(tmp_path_factory):
 def test_tensorboard_has_curves_by_arm(tensorboard, page):
     page.goto(f"{tensorboard}/?runFilter=design%2Fpretrained&tagFilter=val_correlation#timeseries")
 
-    expect(
-        page.get_by_text("design/pretrained/design-design000-pretrained-1").first
-    ).to_be_visible()
+    expect(page.get_by_text("design/pretrained/design000-pretrained-seed1").first).to_be_visible()
     expect(page.get_by_text("val_correlation").first).to_be_visible()
     expect(page.locator("line-chart").first).to_be_visible()
 

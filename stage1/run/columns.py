@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -26,6 +27,42 @@ SEARCH = "search"
 CONFIRM = "confirm"
 """The best search points again, on seeds that neither design nor search used."""
 STAGES = (DESIGN, SEARCH, CONFIRM)
+
+
+def trial_name(stage: str, arm: str, config_id: str, seed: int) -> str:
+    """A trial_id: `design004-random-seed1`, `search-random-003-seed7`, `confirm-random-003-seed8`.
+
+    Each part is told once: a configuration of the design has its stage in its name, a point of the
+    search its arm.
+    """
+    where = f"{config_id}-{arm}" if stage == DESIGN else f"{stage}-{config_id}"
+    return f"{where}-seed{seed}"
+
+
+_EARLIER_NAMES = (
+    (re.compile(r"design-(.+)-(\d+)"), r"\1-seed\2"),
+    (re.compile(r"(search|confirm)-((.+)-\d+)-\3-(\d+)"), r"\1-\2-seed\4"),
+)
+
+
+def present_name(trial_id: str) -> str:
+    """The trial_id of today for what an earlier version called `design-design004-random-1`."""
+    for earlier, today in _EARLIER_NAMES:
+        if match := earlier.fullmatch(trial_id):
+            return match.expand(today)
+    return trial_id
+
+
+def with_present_names(table: pa.Table) -> pa.Table:
+    """A table of trials with their present names; one without a column of names as it is."""
+    places = table.schema.get_all_field_indices("trial_id")
+    if len(places) != 1 or table.field(places[0]).type not in (pa.string(), pa.large_string()):
+        return table
+    earlier = table.column(places[0]).combine_chunks().dictionary_encode()
+    names = [name and present_name(name) for name in earlier.dictionary.to_pylist()]
+    today = pa.array(names, pa.string()).take(earlier.indices)
+    return table.set_column(places[0], "trial_id", today)
+
 
 PRETRAINED, RANDOM, SHUFFLED, VANILLA = "pretrained", "random", "shuffled", "vanilla"
 RANDOM_AGAIN = "random_again"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stage1.base.errors import ResultsError
 from stage1.base.text import brief
+from stage1.run.columns import present_name
 
 RESTORE_OR_REPEAT = "restore the file, or run the study again under another name"
 """What to do about a file of a run that cannot be read."""
@@ -65,7 +66,9 @@ class RunFolder:
 
     def checkpoint(self, trial_id: str) -> Path:
         """The weights of one of the best trials, with all that its training had in memory."""
-        return self.checkpoints / f"{trial_id}.ckpt"
+        files = self.checkpoints.glob("*.ckpt")
+        of_trial = (file for file in files if present_name(file.stem) == trial_id)
+        return next(of_trial, self.checkpoints / f"{trial_id}.ckpt")
 
 
 def check_new(run: RunFolder) -> None:

@@ -38,6 +38,7 @@ from stage1.run.columns import (
     TRIAL_COLUMNS,
     Column,
     column_of,
+    with_present_names,
 )
 from stage1.run.folder import RESTORE_OR_REPEAT, RunFolder, require_file, unreadable
 from stage1.run.resolved_space import LONGEST_NAME
@@ -235,6 +236,8 @@ def read_cost(run: RunFolder) -> pd.DataFrame:
 def load_table(file: Path) -> pa.Table:
     """A table as it lies in its file, unchecked, without what others have noted of it beside.
 
+    Trials that an earlier version has named have their present names.
+
     Raises:
         ResultsError: The file is missing, broken or too large.
     """
@@ -243,7 +246,7 @@ def load_table(file: Path) -> pa.Table:
         table.validate(full=True)
     except (OSError, pa.ArrowException, ValueError) as error:
         raise unreadable(file, error) from None
-    return table.replace_schema_metadata(None)
+    return with_present_names(table.replace_schema_metadata(None))
 
 
 def _read(

@@ -26,6 +26,8 @@ from stage1.run.columns import (
     TRIAL_COLUMNS,
     Column,
     column_of,
+    present_name,
+    trial_name,
 )
 from stage1.run.folder import RESTORE_OR_REPEAT, RunFolder, require_file
 from stage1.run.tables import read_blocks, read_curves, read_trials
@@ -45,7 +47,7 @@ class TrialSpec(NamedTuple):
     @property
     def trial_id(self) -> str:
         """Unique within the study, the same in every attempt to run it."""
-        return f"{self.stage}-{self.config_id}-{self.arm}-{self.seed}"
+        return trial_name(self.stage, self.arm, self.config_id, self.seed)
 
     @property
     def search_point(self) -> int:
@@ -232,7 +234,7 @@ def check_tables(run: RunFolder, study: RunnableStudy, started: Collection[str])
             require_file(run, file)
         rows: Any = read(run).groupby("trial_id")["epoch"] if file.exists() else []
         have[file] = {str(trial_id): set(epochs) for trial_id, epochs in rows}
-    have[run.checkpoints] = {file.stem: set() for file in run.checkpoints.glob("*.ckpt")}
+    have[run.checkpoints] = {present_name(f.stem): set() for f in run.checkpoints.glob("*.ckpt")}
     trials: list[Any] = list(read_trials(run).itertuples()) if run.trials.exists() else []
     known = {*started, *(trial.trial_id for trial in trials)}
     for file, of_trials in have.items():

@@ -239,7 +239,7 @@ def test_a_training_is_told_to_stop_exactly_where_it_must(study):
 
 def test_a_trial_that_raises_has_failed_with_its_reason_and_the_study_goes_on(study):
     def row(spec, epoch):
-        if spec.trial_id == "design-design001-random-2" and epoch == 4:
+        if spec.trial_id == "design001-random-seed2" and epoch == 4:
             raise RuntimeError("out of memory")
         return epoch_row(spec, epoch)
 
@@ -305,7 +305,7 @@ def test_a_failed_search_point_that_is_run_again_and_is_the_best_is_confirmed_to
 
 
 @pytest.mark.parametrize(
-    "good", [("design-design000-pretrained-1", 1), ("design-design000-random-1", 9)], ids=str
+    "good", [("design000-pretrained-seed1", 1), ("design000-random-seed1", 9)], ids=str
 )
 def test_a_study_goes_on_once_any_trial_has_come_to_epoch_0(study, good):
     def row(spec, epoch):

@@ -34,6 +34,7 @@ from stage1.run.registration import (
     read_preregistration,
 )
 from stage1.run.resolved_space import read_space
+from stage1.run.tables import RunWriter
 from stage1.study.resume import (
     StartedTrials,
     as_begun,
@@ -558,7 +559,7 @@ def test_a_started_trial_that_is_none_of_the_study_is_refused(file, study, chang
 
 
 def one_broken(spec, epoch):
-    if spec.trial_id == "design-design000-random-2" and epoch == 1:
+    if spec.trial_id == "design000-random-seed2" and epoch == 1:
         raise RuntimeError("broken")
     return epoch_row(spec, epoch) | ({BLOCKS: np.ones((2, 4, 1, 6))} if epoch in (2, 9) else {})
 
@@ -578,8 +579,28 @@ def edited(file, keep):
 def test_tables_as_a_study_leaves_them_at_any_moment_are_gone_on_with(run, study, halfway):
     check_tables(run, study, started=[])
     check_tables(RunFolder(run.path / "none"), study, started=[])
-    edited(run.trials, lambda table: table["trial_id"] != "design-design000-random-1")
-    check_tables(run, study, started=["design-design000-random-1"])  # killed between two writings
+    edited(run.trials, lambda table: table["trial_id"] != "design000-random-seed1")
+    check_tables(run, study, started=["design000-random-seed1"])  # killed between two writings
+
+
+def test_a_run_with_the_trial_names_of_an_earlier_version_is_gone_on_with(run, study):
+    simulate(engine_of(study, tables=WrittenTables(run)), row=one_broken)
+    expected = [trial.spec for trial in ended_trials(run, study)]
+    identity = ["stage", "config_id", "arm", "seed"]
+    for file in (run.trials, run.curves, run.blocks):
+        table = pd.read_parquet(file)
+        earlier = table[identity].astype(str).agg("-".join, axis=1)
+        table.assign(trial_id=earlier).to_parquet(file)
+    run.checkpoints.mkdir()
+    kept = run.checkpoints / "confirm-random-003-random-5.ckpt"
+    kept.touch()
+
+    check_tables(run, study, started=["confirm-random-003-seed5"])
+
+    assert [trial.spec for trial in ended_trials(run, study)] == expected
+    assert {spec.stage for spec in expected} == {"design", "search", "confirm"}
+    assert run.checkpoint("confirm-random-003-seed5") == kept
+    assert RunWriter(run).trial_ids == {spec.trial_id for spec in expected}
 
 
 @pytest.mark.parametrize(
@@ -587,39 +608,39 @@ def test_tables_as_a_study_leaves_them_at_any_moment_are_gone_on_with(run, study
     [
         pytest.param(
             lambda run: run.trials.unlink(),
-            "trials.parquet: must hold every trial of curves.parquet, got no design-design000-",
+            "trials.parquet: must hold every trial of curves.parquet, got no design000-",
             id="no trials",
         ),
         pytest.param(
             lambda run: [file.unlink() for file in (run.trials, run.curves)],
-            "trials.parquet: must hold every trial of blocks.parquet, got no design-design000-",
+            "trials.parquet: must hold every trial of blocks.parquet, got no design000-",
             id="neither trials nor curves",
         ),
         pytest.param(
             lambda run: [file.unlink() for file in (run.trials, run.curves, run.blocks)],
-            "trials.parquet: must hold every trial of checkpoints, got no design-design000-pre",
+            "trials.parquet: must hold every trial of checkpoints, got no design000-pre",
             id="no table at all",
         ),
         pytest.param(lambda run: run.curves.unlink(), "must hold curves.parquet", id="no curves"),
         pytest.param(lambda run: run.blocks.unlink(), "must hold blocks.parquet", id="no blocks"),
         pytest.param(
             lambda run: edited(run.trials, lambda table: table.index < 5),
-            "trials.parquet: must hold every trial of curves.parquet, got no design-design001-",
+            "trials.parquet: must hold every trial of curves.parquet, got no design001-",
             id="older trials",
         ),
         pytest.param(
-            lambda run: edited(run.curves, lambda table: table["trial_id"].str[7:] < "design001"),
-            "curves.parquet: must hold epoch 0 of design-design001-pretrained-1, got no such row",
+            lambda run: edited(run.curves, lambda table: table["trial_id"] < "design001"),
+            "curves.parquet: must hold epoch 0 of design001-pretrained-seed1, got no such row",
             id="older curves",
         ),
         pytest.param(
             lambda run: edited(run.curves, lambda table: table["epoch"] != 4),
-            "curves.parquet: must hold epoch 4 of design-design000-pretrained-1, got no such row",
+            "curves.parquet: must hold epoch 4 of design000-pretrained-seed1, got no such row",
             id="an epoch is missing",
         ),
         pytest.param(
             lambda run: edited(run.blocks, lambda table: table["epoch"] != 9),
-            "blocks.parquet: must hold epoch 9 of design-design000-pretrained-1, got no such row",
+            "blocks.parquet: must hold epoch 9 of design000-pretrained-seed1, got no such row",
             id="blocks of an epoch are missing",
         ),
     ],
@@ -628,7 +649,7 @@ def test_a_table_that_was_lost_or_is_older_than_the_others_is_refused(
     run, study, halfway, spoil, told
 ):
     run.checkpoints.mkdir()
-    run.checkpoint("design-design000-pretrained-1").touch()
+    run.checkpoint("design000-pretrained-seed1").touch()
     spoil(run)
 
     with pytest.raises(ResultsError) as raised:

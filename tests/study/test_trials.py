@@ -32,7 +32,7 @@ def test_a_trial_is_known_by_stage_configuration_arm_and_seed():
         spec._replace(seed=1),
     ]
 
-    assert spec.trial_id == "design-design003-random-2"
+    assert spec.trial_id == "design003-random-seed2"
     assert len({spec.trial_id, *(other.trial_id for other in others)}) == 5
     assert spec._replace(values={}).trial_id == spec.trial_id
 
@@ -49,7 +49,7 @@ def test_the_row_has_identity_values_and_the_metrics_of_the_last_epoch(trial):
     row = trial_row(trial, COMPLETED, None)
 
     expected = {
-        "trial_id": "search-random-007-random-3",
+        "trial_id": "search-random-007-seed3",
         "stage": "search",
         "arm": "random",
         "config_id": "random-007",

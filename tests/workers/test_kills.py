@@ -129,13 +129,13 @@ def test_a_trial_whose_workers_die_again_and_again_has_failed_until_it_is_run_ag
     ray_process, undisturbed, tmp_path
 ):
     driver = Driver(ray_process.address, tmp_path, seconds_per_epoch=0.05, trials=0)
-    process = driver.start("--deadly=design-design000-random-1")
+    process = driver.start("--deadly=design000-random-seed1")
 
     finish(process)
 
     trials = driver.trials().set_index("trial_id")
     failed = trials[trials["status"] == "failed"]
-    assert failed.index.tolist() == ["design-design000-random-1"]
+    assert failed.index.tolist() == ["design000-random-seed1"]
     assert "died" in failed["error"].iloc[0]
     assert (trials["status"] == "completed").sum() == 3
     finish(driver.start("--resume", "--retry-failed"))

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 GAP = 4 << 30
 """Bytes between what is used and Ray's limit; the hungry training would take a half more."""
-HUNGRY = "design-design000-random-1"
+HUNGRY = "design000-random-seed1"
 
 
 @pytest.fixture

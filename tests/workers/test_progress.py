@@ -94,9 +94,9 @@ def test_a_line_tells_how_far_the_study_is_and_the_trials_value(study):
     engine = run_shown(study, console, trials=2)
 
     (first, second) = printed(console).splitlines()
-    value = engine.ended["design-design000-pretrained-1"].value
+    value = engine.ended["design000-pretrained-seed1"].value
     assert re.fullmatch(
-        r"0:00:00 \[1/36\] design-design000-pretrained-1: completed at epoch 9, "
+        r"0:00:00 \[1/36\] design000-pretrained-seed1: completed at epoch 9, "
         rf"val_correlation {value:.4f}; remaining 0:\d\d:\d\d",
         first,
     )
@@ -330,8 +330,8 @@ def test_a_failed_trial_is_told_of_in_a_terminal_too_with_its_reason(study):
 
     run_shown(study, console, trials=6, row=broken_row)
 
-    assert "design-design001-pretrained-1: failed at epoch 0, broken; " in printed(console)
-    assert "design-design000-pretrained-1: completed" not in printed(console)
+    assert "design001-pretrained-seed1: failed at epoch 0, broken; " in printed(console)
+    assert "design000-pretrained-seed1: completed" not in printed(console)
 
 
 def test_a_notebook_has_one_table_that_changes_in_place(study, monkeypatch):

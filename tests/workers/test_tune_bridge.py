@@ -59,7 +59,7 @@ def first(study):
 def test_a_suggestion_is_the_trials_id_and_its_complete_configuration(study, first):
     spec = first.running.spec
 
-    assert first.settings["trial_id"] == spec.trial_id == "design-design000-pretrained-1"
+    assert first.settings["trial_id"] == spec.trial_id == "design000-pretrained-seed1"
     assert first.settings["config"] == study.trial_config(spec)
 
 
@@ -109,11 +109,11 @@ def test_a_configuration_that_cannot_be_fails_with_its_reason_and_the_next_one_r
     (row,) = tables.rows
     assert row["status"] == FAILED
     assert row["error"] == "transfer_learning.patch_len: must divide data.seq_len=64, got 7"
-    assert settings["trial_id"] == "design-design000-random-1"
+    assert settings["trial_id"] == "design000-random-seed1"
 
 
 def spoiled(spec):
-    if spec.trial_id == "design-design000-pretrained-1":
+    if spec.trial_id == "design000-pretrained-seed1":
         spec = spec._replace(values=spec.values | {"transfer_learning.patch_len": 7})
     return spec
 
@@ -146,7 +146,7 @@ def test_what_a_trial_reports_once_more_changes_nothing(first):
 def test_what_went_wrong_without_harm_is_noted(first):
     first.report(0, "its state could not be kept")
 
-    assert first.engine.notes == ["design-design000-pretrained-1: its state could not be kept"]
+    assert first.engine.notes == ["design000-pretrained-seed1: its state could not be kept"]
 
 
 HEADLINE = "Failure # 1 (occurred at 2026-11-02_10-00-00)\n"

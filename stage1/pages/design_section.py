@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import numpy as np
 import pandas as pd
 
-from stage1.base.text import plural
+from stage1.base.text import plural, shell_line
 from stage1.claims.designs import told_apart
 from stage1.claims.judge import ASKING_FOR_CONTROL, Evaluation
 from stage1.claims.scores import RunTables, Scores
 from stage1.claims.verdicts import GAINS
-from stage1.pages.blocks import Block, Code, Heading, Inline, Mark, Table, paragraph
+from stage1.pages.blocks import (
+    Block,
+    Code,
+    Commands,
+    Heading,
+    Inline,
+    Mark,
+    Strong,
+    Table,
+    paragraph,
+)
 from stage1.pages.figures.importance_figures import VarianceShares, variance_shares
 from stage1.pages.numbers import UNDEFINED, share
 from stage1.run.columns import COMPLETED, DESIGN, DIVERGED, FAILED, RANDOM, SHUFFLED
+from stage1.run.edges import Edge, edges
 from stage1.run.registration import Preregistration
 from stage1.run.resolved_space import Choice, Domain
 from stage1.run.summary import count_exclusions, planned_by_arm
@@ -217,6 +230,49 @@ def hyperparameter_blocks(tables: RunTables, scores: Scores) -> list[Block]:
         Heading("Hyperparameters"),
         Table(header, rows, numbers_from=2 if arms else None, stacked=True),
         paragraph(note, note=True),
+        *_edge_blocks(tables),
+    ]
+
+
+def edge_texts(tables: RunTables) -> dict[str, str]:
+    """Where to search further, by the line of a new study's file that would do it."""
+    found = edges(tables.trials, tables.space, tables.registration)
+    return {
+        line: f"{name} was searched to {end:g}, and near it lie {_who([*group])}; better ones may "
+        "lie beyond it, and a new study would search "
+        for (line, name, end), group in groupby(
+            sorted(found, key=lambda one: one.line), key=lambda one: (one.line, one.name, one.end)
+        )
+    }
+
+
+def _who(group: list[Edge]) -> str:
+    return " and ".join(
+        f"{one.near} of the best {len(one.values)} {one.arm} configurations (best: "
+        f"{one.values[0]:.3g})"
+        for one in group
+    )
+
+
+def _edge_blocks(tables: RunTables) -> list[Block]:
+    """Where to search further and how; no block where no end is near."""
+    texts = edge_texts(tables)
+    if not texts:
+        return []
+    name = f"{tables.space.name}-further"
+    commands = [
+        shell_line("new", name, **{"from": tables.run.path}),
+        shell_line("tune", f"{name}/space.yaml"),
+    ]
+    return [
+        *(paragraph(Strong("Search further:"), f" {t}", Code(line)) for line, t in texts.items()),
+        paragraph(
+            "That is a hint, no test: an end is named where chance alone would put so many of an "
+            "arm's best configurations there in one case of a hundred. An edited study is a new "
+            "one:",
+            note=True,
+        ),
+        Commands(commands),
     ]
 
 

@@ -34,7 +34,7 @@ from stage1.pages.claims_section import (
     verdict_table,
     words_blocks,
 )
-from stage1.pages.design_section import design_blocks, hyperparameter_blocks
+from stage1.pages.design_section import design_blocks, edge_texts, hyperparameter_blocks
 from stage1.pages.figures import draw_all
 from stage1.pages.ladder_section import ladder_blocks
 from stage1.pages.page import (
@@ -131,6 +131,8 @@ class Report(NamedTuple):
         if leaders.rows:
             console.print(screen_table(leaders, without=["place"], wraps=2))
         show_cautions(console, cautions(evaluation.warnings, evaluation.deviations))
+        for line, text in edge_texts(tables).items():
+            print_plain(console, f"Search further: {text}\n  {line}")
         print_plain(console, _progress(tables, evaluation))
         print_plain(console, f"Report: {run.report_html} (as text: {run.report.name})")
         commands = [*final_training(tables), *dashboards(run)]

@@ -5,11 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from made_runs import FREEZE, LR, RICH_SPACE, arm_scores, changed_study, study_tables
+from command_line import ROOT
+from made_runs import FREEZE, LR, RICH_SPACE, arm_scores, changed_study, scores_of, study_tables
 
 from stage1.claims.judge import evaluate
+from stage1.claims.scores import read_run
 from stage1.pages.blocks import Paragraph, Table
-from stage1.pages.design_section import describe_domain, design_blocks
+from stage1.pages.design_section import (
+    describe_domain,
+    design_blocks,
+    edge_texts,
+    hyperparameter_blocks,
+)
+from stage1.pages.markdown import markdown
+from stage1.run.folder import RunFolder
 from stage1.run.resolved_space import Choice, Range
 
 
@@ -95,3 +104,15 @@ def test_settings_that_vary_together_are_named():
     (line,) = [text for text in texts if text.startswith("Settings: ")]
     assert f"cannot tell {LR} from {FREEZE}" in line
     assert "What is said of one of them may be due to the other." in line
+
+
+def test_an_end_near_the_best_is_told_with_the_line_to_write_and_the_commands_that_go_on():
+    tables = read_run(RunFolder(ROOT / "analysis" / "sample_run"))
+
+    text = markdown(hyperparameter_blocks(tables, scores_of(tables)))
+
+    line = "training.optimizer.lr: {type: float, low: 0.001, high: 0.02, log: true}"
+    assert edge_texts(tables).keys() == {line}
+    assert "**Search further:** training.optimizer.lr was searched to 0.01, and near it" in text
+    assert f"a new study would search `{line}`" in text
+    assert "stage1.new transfer-further --from" in text

@@ -5,9 +5,12 @@ The page is opened from its file, as a reader does who was sent it.
 
 from __future__ import annotations
 
+import re
+
+import pandas as pd
 import pytest
 from browser import headless_browser, needs_browser
-from made_runs import write_rich_run
+from made_runs import LR, write_rich_run
 
 from stage1.pages.answer_section import EASIER, HELPS, TRAIN
 from stage1.pages.study_page import write_report
@@ -37,6 +40,11 @@ def report(tmp_path_factory):
     run = write_rich_run(tmp_path_factory.mktemp("runs") / "rich", configurations=36)
     write_report(run)
     return run
+
+
+@pytest.fixture(scope="module")
+def trials(report):
+    return pd.read_parquet(report.trials)
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +132,183 @@ def test_verdicts_are_cards_on_a_phone_and_a_table_on_a_wide_screen(opened):
     wide = page.viewport_size["width"] > 1000
     assert first.locator("thead").is_visible() is wide
     assert first.locator("tbody tr").first.bounding_box()["height"] > (20 if wide else 120)
+
+
+# All trials: filter, sort, brush, point, choose --------------------------------------------------
+
+SHOWN_ROWS = """rows => rows.filter(row => !row.hidden).map(
+    row => [...row.children].map(cell => cell.textContent))"""
+
+
+class Explored:
+    """The part of the page that a reader explores."""
+
+    def __init__(self, page):
+        self.page = page
+        self.part = page.locator(".explorer")
+        self.headers = self.part.locator("thead th").all_text_contents()
+
+    def shown(self, column):
+        """Cells of a column, of the rows that are shown, from above."""
+        rows = self.part.locator("tbody tr").evaluate_all(SHOWN_ROWS)
+        return [row[self.headers.index(column)] for row in rows]
+
+    def told(self):
+        return self.part.locator("output").text_content()
+
+    def drag(self, axis, first, last):
+        """Drag along an axis from a tick to another, or a little beyond."""
+        title = self.part.locator("#parallel text", has_text=re.compile(f"^{axis}$")).bounding_box()
+        ends = [self._tick(title, tick) for tick in (first, last)]
+        self.page.mouse.move(*ends[0])
+        self.page.mouse.down()
+        self.page.mouse.move(*ends[1], steps=4)
+        self.page.mouse.up()
+
+    def _tick(self, title, text):
+        place = title["x"] + title["width"] / 2
+        boxes = [
+            tick.bounding_box()
+            for tick in self.part.locator("#parallel text", has_text=re.compile(f"^{text}$")).all()
+        ]
+        box = next(box for box in boxes if 0 < box["x"] - place < 20)
+        return place, box["y"] + box["height"] / 2
+
+
+@pytest.fixture(scope="module")
+def explored(browser, report):
+    page = browser.new_page(viewport={"width": 1400, "height": 1600})
+    page.goto(report.report_html.as_uri(), wait_until="load")
+    page.locator(".explorer").scroll_into_view_if_needed()
+    yield Explored(page)
+    page.close()
+
+
+@pytest.fixture
+def all_shown(explored):
+    explored.part.get_by_role("button", name="Show all").click()
+    return explored
+
+
+def test_an_arm_that_is_unticked_goes(all_shown, trials):
+    all_shown.part.get_by_label("random").uncheck()
+
+    others = trials[trials["arm"] != "random"]
+    assert all_shown.told() == f"{len(others)} of {len(trials)} trials"
+    assert sorted(all_shown.shown("arm")) == sorted(others["arm"])
+
+
+def test_a_bound_that_is_typed_holds_and_shows_as_a_brush(all_shown, trials):
+    all_shown.part.locator("details").evaluate("one => { one.open = true; }")
+    all_shown.part.locator("[name=val_correlation]").first.fill("0.55")
+
+    kept = trials[trials["val_correlation"] >= 0.55]
+    assert 0 < len(kept) < len(trials)
+    assert len(all_shown.shown("val_correlation")) == len(kept)
+    assert all_shown.part.locator(".mark-rect:not(.brush_area) path").count() == 1
+
+
+def test_a_column_sorts_either_way_and_what_has_no_value_stays_last(all_shown):
+    header = all_shown.part.get_by_role("button", name="val_correlation", exact=True)
+    orders = []
+    for _ in range(2):
+        header.click()
+        orders.append(all_shown.shown("val_correlation"))
+
+    for order, falling in zip(orders, (True, False), strict=True):
+        numbers = [float(cell) for cell in order if cell != "–"]
+        assert order[len(numbers) :] == ["–"] * (len(order) - len(numbers))
+        assert numbers == sorted(numbers, reverse=falling)
+    assert orders[0][-1] == orders[1][-1] == "–"
+
+
+def test_a_brush_keeps_what_passes_and_a_click_takes_it_away(all_shown, trials):
+    all_shown.drag("lr", "0.002", "0.01")
+
+    column = trials[f"param.{LR}"]
+    kept = trials[(column >= 2e-3) & (column <= 1e-2)]
+    assert 0 < len(kept) < len(trials)
+    assert all_shown.told() == f"{len(kept)} of {len(trials)} trials"
+    fields = all_shown.part.locator(f"[name='{LR}']")
+    bounds = [float(field.input_value()) for field in fields.all()]
+    ends = kept[f"param.{LR}"].agg(["min", "max"]).tolist()
+    assert bounds == pytest.approx(ends, rel=1e-5)
+
+    all_shown.drag("patch_len", "8", "16")
+    both = kept[kept["param.transfer_learning.patch_len"] >= 8]
+    assert all_shown.told() == f"{len(both)} of {len(trials)} trials"
+
+    all_shown.drag("lr", "0.001", "0.001")
+    rest = trials[trials["param.transfer_learning.patch_len"] >= 8]
+    assert all_shown.told() == f"{len(rest)} of {len(trials)} trials"
+
+
+def test_a_line_that_is_pointed_at_says_which_trial_it_is_and_a_click_draws_its_curves(all_shown):
+    all_shown.part.get_by_label("name has").fill("design007")
+    all_shown.part.get_by_role("button", name="Choose none").click()
+    line = all_shown.part.locator("#parallel .line path[stroke='#0072B2']").first
+    place = line.evaluate(
+        """path => {
+            const middle = path.getPointAtLength(path.getTotalLength() / 2);
+            const at = middle.matrixTransform(path.getScreenCTM());
+            return [at.x, at.y];
+        }"""
+    )
+
+    all_shown.page.mouse.move(*place)
+
+    assert all_shown.part.locator(".readout").text_content().startswith("design007, arm pretrained")
+    assert "lr " in all_shown.part.locator(".readout").text_content()
+    assert all_shown.part.locator("tr.pointed").count() == 1
+
+    all_shown.page.mouse.click(*place)
+
+    assert "design007, arm pretrained" in all_shown.part.locator("li").text_content()
+    assert all_shown.part.locator("#curves .mark-line path").count() == 1
+
+
+def test_trials_are_chosen_and_metrics_changed_by_keyboard(all_shown):
+    all_shown.part.get_by_label("name has").fill("design010")
+    all_shown.part.get_by_role("button", name="Choose none").click()
+    first = all_shown.part.get_by_role("button", name="design010").first
+    first.focus()
+
+    all_shown.page.keyboard.press("Enter")
+    all_shown.page.keyboard.press("Tab")
+    all_shown.page.keyboard.press("Space")
+
+    assert first.get_attribute("aria-pressed") == "true"
+    assert all_shown.part.locator("#curves .mark-line path").count() == 2
+    all_shown.part.get_by_label("metric").select_option("train_loss")
+    assert "train_loss" in all_shown.part.locator("#curves").text_content()
+
+
+def test_the_plots_are_as_wide_as_the_page(all_shown):
+    all_shown.page.set_viewport_size({"width": 1000, "height": 1600})
+    all_shown.page.wait_for_function("document.querySelector('#curves svg').clientWidth < 1000")
+
+    box = all_shown.part.bounding_box()
+    for plot in ("#parallel svg", "#curves svg"):
+        assert all_shown.part.locator(plot).bounding_box()["width"] == pytest.approx(
+            box["width"], abs=4
+        )
+
+
+def test_without_script_and_in_print_everything_else_is_there(browser, report):
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(report.report_html.as_uri(), wait_until="load")
+
+    assert not page.locator(".explorer").is_visible()
+    assert page.locator("#all-trials + p").is_visible()
+    assert page.locator("#leaderboard + .scroll table").is_visible()
+    page.close()
+
+
+def test_print_has_the_plots_as_they_are_on_the_screen_without_fields_and_rows(all_shown):
+    all_shown.page.emulate_media(media="print")
+
+    assert all_shown.part.locator("#parallel svg").is_visible()
+    assert not all_shown.part.locator("form").is_visible()
+    assert not all_shown.part.locator("tbody tr").first.is_visible()
+
+    all_shown.page.emulate_media(media="screen")

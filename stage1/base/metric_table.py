@@ -19,6 +19,9 @@ ALL_TIMEFRAMES = "all"
 BASELINE_PREFIX = "baseline_"
 """Begins the column of what interpolation reaches in a metric."""
 
+Scale = Literal["linear", "correlation", "log"]
+"""How an axis spaces values: correlations by Fisher's z, losses by their logarithm."""
+
 
 class Metric(NamedTuple):
     """A metric, or a family of one per timeframe if its name ends with `*`."""
@@ -32,8 +35,8 @@ class Metric(NamedTuple):
     """One sentence for a reader of the report."""
     heading: str = ""
     """Of its column in the table of an evaluation; empty = it has none there."""
-    scale: Literal["linear", "correlation", "log"] = "linear"
-    """How an axis spaces it: correlations by Fisher's z, losses by their logarithm."""
+    scale: Scale = "linear"
+    """How an axis spaces it."""
     baseline: float | None = None
     """What linear interpolation reaches by definition; None = a column of trials says it."""
     added_later: bool = False

@@ -6,7 +6,7 @@ Text in a block is plain: whoever renders it escapes it. What is not plain is sa
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Code(NamedTuple):
@@ -106,7 +106,14 @@ class Details(NamedTuple):
     blocks: list[Block]
 
 
-Block = Heading | Paragraph | Caution | Table | Gallery | Items | Commands | Details
+class Explorer(NamedTuple):
+    """What a browser lets a reader filter, sort and brush; nothing anywhere else."""
+
+    data: Mapping[str, Any]
+    """For the page's script, as JSON holds it."""
+
+
+Block = Heading | Paragraph | Caution | Table | Gallery | Items | Commands | Details | Explorer
 
 
 def paragraph(*parts: Inline, note: bool = False) -> Paragraph:

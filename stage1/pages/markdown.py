@@ -11,6 +11,7 @@ from stage1.pages.blocks import (
     Code,
     Commands,
     Details,
+    Explorer,
     Gallery,
     Heading,
     Inline,
@@ -51,6 +52,8 @@ def _block(block: Block) -> str:
             return (
                 f"<details><summary>{escaped(summary)}</summary>\n\n{markdown(inner)}\n</details>"
             )
+        case Explorer():
+            return ""
 
 
 def _picture(picture: Picture) -> str:

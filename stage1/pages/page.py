@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
+from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.box import SIMPLE_HEAD
@@ -18,7 +22,7 @@ from stage1.base.errors import ResultsError
 from stage1.base.files import must_be_writable, write_text
 from stage1.base.terminal import print_caution
 from stage1.claims.verdicts import Verdict
-from stage1.pages.blocks import Block, Caution, Heading, Inline, Mark, Picture, Table
+from stage1.pages.blocks import Block, Caution, Explorer, Heading, Inline, Mark, Picture, Table
 from stage1.pages.figures.drawn import DrawnFigure, save_figure
 from stage1.pages.markdown import markdown
 from stage1.run.folder import RunFolder
@@ -125,8 +129,40 @@ def html(blocks: Sequence[Block]) -> str:
     )
     environment.filters |= {"kind": _kind, "slug": slug, "base64": _base64}
     environment.tests["short"] = _is_short
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     template = environment.get_template("page.html.jinja")
-    return template.render(title=title, sections=sections, blocks=blocks)
+    explored = any(isinstance(block, Explorer) for block in blocks)
+    scripts = _scripts() if explored else []
+    return template.render(title=title, sections=sections, blocks=blocks, scripts=scripts)
+
+
+class Script(NamedTuple):
+    """A script of the page."""
+
+    text: str
+    is_module: bool
+
+    @property
+    def source(self) -> str:
+        """What a policy allows it by: its hash, so that no other script runs."""
+        digest = hashlib.sha256(self.text.encode()).digest()
+        return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+@cache
+def _scripts() -> list[Script]:
+    """Vega under its license, then its interpreter of expressions and what uses both.
+
+    The interpreter lets the policy forbid `eval`, which Vega would otherwise call.
+    """
+    license_text, vega, interpreter, own = (
+        files("stage1.pages").joinpath(name).read_text(encoding="utf-8")
+        for name in ("vega/LICENSE", "vega/vega.min.js", "vega/vega-interpreter.js", "explorer.js")
+    )
+    return [
+        Script(f"/*\n{license_text}*/\n{vega}", is_module=False),
+        Script(interpreter + own, is_module=True),
+    ]
 
 
 def _kind(block: object) -> str:

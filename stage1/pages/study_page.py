@@ -35,6 +35,7 @@ from stage1.pages.claims_section import (
     words_blocks,
 )
 from stage1.pages.design_section import design_blocks, edge_texts, hyperparameter_blocks
+from stage1.pages.explorer_section import explorer_blocks
 from stage1.pages.figures import draw_all
 from stage1.pages.ladder_section import ladder_blocks
 from stage1.pages.page import (
@@ -100,6 +101,7 @@ def report_blocks(
         paragraph(f"{_progress(tables, evaluation)} {look_text(evaluation)}".strip(), note=True),
         *verdict_blocks(evaluation, level=tables.registration.level),
         *leaderboard_blocks(tables),
+        *explorer_blocks(tables),
         *words_blocks(evaluation),
         Heading("Figures"),
         Gallery(pictures),

@@ -311,7 +311,7 @@ def best_configuration(
         arm=str(best["arm"]),
         stage=str(best["stage"]),
         config_id=str(best["config_id"]),
-        values=_values(rows.iloc[0], space),
+        values=row_values(rows.iloc[0], space),
         mean=float(best["objective"]),
         by_seed={int(s): float(v) for s, v in zip(rows["seed"], rows["objective"], strict=True)},
         skill=float(best["val_skill"]),
@@ -337,7 +337,7 @@ def noise_text(best: BestConfiguration) -> str:
     return "not known, one seed each" if math.isnan(best.noise) else f"{best.noise:.4f}"
 
 
-def _values(row: pd.Series[Any], space: ResolvedSpace) -> dict[str, Value]:
+def row_values(row: pd.Series[Any], space: ResolvedSpace) -> dict[str, Value]:
     """The searched values of a trial, by dotted key."""
     cells = {key: row.get(PARAMETER_PREFIX + key) for key in map(key_of, space.space)}
     values = searched_values(space.space, cells)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
+from hashlib import sha256
 from html.parser import HTMLParser
 
 import pytest
@@ -13,6 +15,7 @@ from stage1.pages.blocks import (
     Code,
     Commands,
     Details,
+    Explorer,
     Gallery,
     Heading,
     Items,
@@ -38,7 +41,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
-        if tag not in {"meta", "link", "img"}:
+        if tag not in {"meta", "link", "img", "input"}:
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -116,6 +119,22 @@ def test_text_is_never_markup(block):
 
     assert page.all("script") == []
     assert any(EVIL in text for _, text in page.texts)
+
+
+def test_data_of_the_script_are_never_markup_and_only_its_own_scripts_may_run():
+    data = {"names": [EVIL], "columns": [], "metrics": [{"name": EVIL}], "colors": {}}
+
+    text = html([Heading("Study", level=1), Explorer(data)])
+
+    scripts = re.findall(r"<script([^>]*)>(.*?)</script>", text, flags=re.DOTALL)
+    (held, *run) = scripts
+    assert held[0] == ' type="application/json"'
+    assert json.loads(held[1]) == data
+    policy = next(m["content"] for m in Page(text).all("meta") if "http-equiv" in m)
+    hashes = [base64.b64encode(sha256(body.encode()).digest()).decode() for _, body in run]
+    assert policy.endswith("script-src " + " ".join(f"'sha256-{one}'" for one in hashes))
+    assert "unsafe-eval" not in policy
+    assert "Redistribution and use in source and binary forms" in run[0][1]
 
 
 def test_a_table_has_a_header_row_names_and_a_box_to_scroll_in():

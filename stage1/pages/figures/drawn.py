@@ -30,7 +30,7 @@ from matplotlib.ticker import (
 from matplotlib.typing import LineStyleType
 
 from stage1.base.files import atomic_path
-from stage1.base.metric_table import INTERPOLATION, metric_label, metric_row
+from stage1.base.metric_table import INTERPOLATION, Scale, metric_label, metric_row
 from stage1.claims.aggregates import Band
 from stage1.claims.intervals import Values
 from stage1.run.columns import (
@@ -279,14 +279,24 @@ def fisher(correlations: Values) -> Values:
 
 def scale_metric(axes: Axes, metric: str, values: Values) -> None:
     """Make the vertical axis one for a metric; values that are not finite do not count."""
+    match scale_of(metric, values):
+        case "correlation":
+            scale_correlations(axes, values, axis="y")
+        case "log":
+            scale_log(axes, values, axis="y")
+    axes.set_ylabel(metric_label(metric))
+
+
+def scale_of(metric: str, values: Values) -> Scale:
+    """How an axis spaces a metric: linearly too where the values do not allow its own scale."""
     finite = values[np.isfinite(values)]
     row = metric_row(metric)
     scale = "linear" if row is None else row.scale
-    if scale == "correlation" and np.abs(finite).max(initial=0.0) <= 1:
-        scale_correlations(axes, values, axis="y")
-    elif scale == "log" and finite.min(initial=math.inf) > 0:
-        scale_log(axes, values, axis="y")
-    axes.set_ylabel(metric_label(metric))
+    fits = {
+        "correlation": np.abs(finite).max(initial=0.0) <= 1,
+        "log": finite.min(initial=math.inf) > 0,
+    }
+    return scale if fits.get(scale) else "linear"
 
 
 def scale_correlations(axes: Axes, values: Values, *, axis: Literal["x", "y"]) -> None:
@@ -327,11 +337,15 @@ def scale_log(axes: Axes, values: Values, *, axis: Literal["x", "y"]) -> None:
     low, high = float(finite.min()), float(finite.max())
     margin = max((high / low) ** 0.06, 1.03)
     (axes.set_xscale if axis == "x" else axes.set_yscale)("log")
+    _limit(axes, axis, low / margin, high * margin, log_locator(low, high))
+
+
+def log_locator(low: float, high: float) -> Locator:
+    """Of round numbers on a logarithmic axis; 0 < low <= high."""
     decades = math.log10(high / low)
-    locator: Locator = MaxNLocator(5, steps=[1, 2, 5, 10])
     if decades > 0.7:
-        locator = LogLocator(subs=(1.0,) if decades > 2.5 else (1.0, 2.0, 5.0))
-    _limit(axes, axis, low / margin, high * margin, locator)
+        return LogLocator(subs=(1.0,) if decades > 2.5 else (1.0, 2.0, 5.0))
+    return MaxNLocator(5, steps=[1, 2, 5, 10])
 
 
 def _limit(axes: Axes, axis: Literal["x", "y"], low: float, high: float, locator: Locator) -> None:

@@ -101,6 +101,7 @@ const parallelSpec = {
   description: "Parallel coordinates: a line per trial through its searched values and the objective",
   height: HEIGHT, autosize: "none", padding: { left: 55, right: 55, top: 46, bottom: 24 },
   signals: [
+    { name: "kept", value: trials.length },
     { name: "pointed", value: -1, on: [
       { events: "@hit:pointerover", update: "datum.trial" }, { events: "@hit:pointerout", update: "-1" }] },
     { name: "picked", value: -1, on: [{ events: "@hit:click", update: "datum.trial", force: true }] },
@@ -127,12 +128,12 @@ const parallelSpec = {
   scales: [{ name: "x", type: "linear", domain: [0, Math.max(axes.length - 1, 1)], range: "width" }],
   marks: [
     line("line", {
-      zindex: { signal: "datum.trial === pointed ? 2 : datum.chosen ? 1 : 0" },
-      stroke: { signal: "datum.shown ? datum.color : '#ddd'" },
-      strokeOpacity: { signal: "datum.trial === pointed ? 1 : datum.shown ? (datum.chosen ? 1 : 0.45) : 0.5" },
+      zindex: { signal: "datum.trial === pointed ? 3 : !datum.shown ? 0 : datum.chosen ? 2 : 1" },
+      stroke: { signal: "datum.shown ? datum.color : '#eee'" },
+      strokeOpacity: { signal: "datum.trial === pointed || datum.chosen || !datum.shown ? 1 : clamp(60 / kept, 0.4, 0.9)" },
       strokeWidth: { signal: "datum.trial === pointed ? 4 : datum.chosen ? 2.5 : 1.2" },
     }),
-    line("hit", { strokeOpacity: { value: 0 }, strokeWidth: { signal: "datum.shown ? 9 : 0" } }),
+    line("hit", { strokeOpacity: { value: 0 }, strokeWidth: { signal: "datum.shown ? 7 : 0" } }),
     { type: "rule", from: { data: "axes" }, interactive: false, encode: { update: {
       x: { scale: "x", field: "axis" }, y: { value: 0 }, y2: { signal: `height * ${down(0)}` }, stroke: { value: "#333" } } } },
     { type: "text", from: { data: "axes" }, interactive: false, encode: { update: {
@@ -308,6 +309,7 @@ function redraw() {
     Object.keys(is).filter((key) => is[key] !== item[key]).forEach((key) => changes.modify(item, key, is[key]));
   });
   const kept = brushes().map(({ axis, low, high }) => ({ axis, top: down(high), bottom: down(low) }));
+  parallel.signal("kept", trials.filter(shown).length);
   parallel.change("lines", changes).data("brushes", kept).run();
 }
 

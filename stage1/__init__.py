@@ -6,9 +6,14 @@ import sys
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stage1.base.interrupt import leave_on_ctrl_c
+
+if TYPE_CHECKING:  # for type checkers and editors alone; `__getattr__` loads them
+    from stage1.claims.loaded_run import load_run as load_run
+    from stage1.training.encoder import load_encoder as load_encoder
+    from stage1.tune import run_study as run_study
 
 __version__ = "0.1.0"
 
@@ -40,6 +45,7 @@ if _is_command():  # and will import for seconds
 _EXPORTED = {
     "load_encoder": "stage1.training.encoder",
     "load_run": "stage1.claims.loaded_run",
+    "run_study": "stage1.tune",
 }
 """What `import stage1` offers, by the module it lies in."""
 

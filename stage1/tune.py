@@ -1,18 +1,27 @@
-"""`python -m stage1.tune SPACE.yaml`: the main job, from a search space to its report."""
+"""`python -m stage1.tune SPACE.yaml`: the main job, from a search space to its report.
+
+`stage1.run_study` is the same from Python.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from stage1.base.errors import ConfigError, Stage1Error
 from stage1.base.interrupt import exit_on_sigterm
 from stage1.base.terminal import (
     DataDir,
@@ -23,6 +32,7 @@ from stage1.base.terminal import (
     run_command,
     screen,
 )
+from stage1.base.text import shown
 from stage1.config import with_values
 from stage1.config.yaml_source import space_names
 from stage1.run.folder import RunFolder, check_begun, check_new
@@ -30,6 +40,10 @@ from stage1.run.resolved_space import read_space, require_timeframes
 from stage1.study.study import Study, load_study
 from stage1.study.trials import LookResult
 from stage1.workers.cluster import Cluster, ray_cluster
+
+if TYPE_CHECKING:  # they take seconds to load
+    from stage1.claims.loaded_run import Run
+    from stage1.training.user_metrics import MetricFunction
 
 
 def tune(
@@ -79,51 +93,236 @@ def tune(
     console = screen()
     budget = parse_duration(time_budget) if time_budget else None
     study = load_study(space, seed=seed, trials=trials)
-    run = RunFolder(out / study.space.name)
-    resume |= extend or retry_failed
-    if not check:
-        (check_begun if resume else check_new)(run)
-    if resume and run.space.exists():
-        study = on_bars_of_run(study, run)
+    asked = _Asked(
+        data_dir=data_dir,
+        resume=resume or extend or retry_failed,
+        extend=extend,
+        retry_failed=retry_failed,
+        budget=budget,
+        workers=workers,
+        address=address,
+        storage=storage,
+    )
     if check:
         from stage1.study.inputs import load_inputs
 
+        study = _resumed(study, RunFolder(out / study.space.name), asked)
         print_plain(console, f"{space}: sound. {load_inputs(study, data_dir).summary()}")
         _show_cautions(console, study)
         return
+    _run_whole(console, study, out, asked)
+
+
+def run_study(
+    space: str | Path | Mapping[str, Any],
+    *,
+    data_dir: str | Path | None = None,
+    out: str | Path = "runs",
+    resume: bool = False,
+    trials: int | None = None,
+    time_budget: str | timedelta | None = None,
+    workers: int | None = None,
+    address: str | None = None,
+    storage: str | None = None,
+    seed: int | None = None,
+    extend: bool = False,
+    retry_failed: bool = False,
+    callbacks: Sequence[object] = (),
+    metrics: Mapping[str, MetricFunction] | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Run a study as `python -m stage1.tune` does, from a script or a notebook.
+
+    Ctrl-C, or the notebook's stop, keeps what has ended: go on with `resume=True`.
+
+    Args:
+        space: A name such as "transfer", a file, or what such a file would hold; `extends` may be
+            the name of a space of the package.
+        data_dir: Folder made by `stage1.prepare`, or "sample".
+        out: Where run folders go: the study's is OUT/name.
+        resume: Go on with the study in OUT/name.
+        trials: Of the search, in place of `search.trials`.
+        time_budget: Such as "30m": then no further trial starts.
+        workers: Trials at once; None = as many as fit.
+        address: Of an existing Ray cluster.
+        storage: Shared folder or s3://bucket/prefix for a cluster.
+        seed: Of the whole study; None = the space's own, or 0.
+        extend: Go on with a finished study: twice as many configurations.
+        retry_failed: Go on, with the trials that have failed run again.
+        callbacks: Objects with `on_trial_end(row)`, a dict by the columns of trials.parquet, or
+            `on_look(verdicts)`, a frame as `Run.verdicts`, or both. What one raises ends the study,
+            which can be resumed.
+        metrics: Functions by name; each takes the decoded and the true bars that were hidden and
+            scored, (bars, channels), normalised, and gives a number. Recorded beside stage1's own;
+            never an objective, never a verdict.
+        quiet: Print nothing.
+
+    Returns:
+        The run, loaded; also where the time budget has ended it early.
+
+    Raises:
+        Stage1Error: One of its kinds, in `stage1.base.errors`: what the user can mend.
+        KeyboardInterrupt: Ctrl-C.
+    """
+    from stage1.claims.loaded_run import load_run
+
+    if threading.current_thread() is not threading.main_thread():
+        raise ConfigError(
+            "run_study must be called in the main thread, where Ctrl-C arrives, got "
+            f"{threading.current_thread().name}; call it there, or start a process"
+        )
+    console, called = Console(quiet=True) if quiet else screen(), UserCallbacks(callbacks)
+    try:
+        budget = parse_duration(time_budget) if isinstance(time_budget, str) else time_budget
+        study = load_study(
+            Path(space) if isinstance(space, str) else space, seed=seed, trials=trials
+        )
+        asked = _Asked(
+            data_dir=None if data_dir is None else str(data_dir),
+            resume=resume or extend or retry_failed,
+            extend=extend,
+            retry_failed=retry_failed,
+            budget=budget,
+            workers=workers,
+            address=address,
+            storage=storage,
+            metrics=metrics or {},
+            callbacks=called,
+            in_python=True,
+        )
+        return load_run(_run_whole(console, study, Path(out), asked).path)
+    except Stage1Error as error:
+        if error is called.error:
+            raise
+        raise type(error)(in_python(str(error))) from None
+
+
+class UserCallbacks:
+    """A user's callbacks, called between Ray's events: Ray would wrap what they raise.
+
+    Raises:
+        ConfigError: One has none of the two methods.
+    """
+
+    EVENTS = ("on_trial_end", "on_look")
+
+    def __init__(self, callbacks: Sequence[object] = ()) -> None:
+        for place, callback in enumerate(callbacks):
+            if not any(callable(getattr(callback, event, None)) for event in self.EVENTS):
+                raise ConfigError(
+                    f"callbacks[{place}]: must have on_trial_end(row) or on_look(verdicts), got "
+                    f"{shown(callback)}, which has neither"
+                )
+        self._callbacks = list(callbacks)
+        self._waiting = deque[tuple[str, Any]]()
+        self.error: Exception | None = None
+        """What one has raised."""
+
+    def trial_ended(self, row: dict[str, Any]) -> None:
+        """Have them told of a trial, at the next `check`."""
+        self._waiting.append(("on_trial_end", row))
+
+    def look_taken(self, verdicts: Any) -> None:
+        """Have them told of a look, at the next `check`."""
+        self._waiting.append(("on_look", verdicts))
+
+    def check(self) -> None:
+        """Tell them what waits; raises what one of them raises, with a note of who it was."""
+        while self._waiting:
+            event, content = self._waiting.popleft()
+            for callback in self._callbacks:
+                tell: Callable[[Any], object] | None = getattr(callback, event, None)
+                if tell is None:
+                    continue
+                try:
+                    tell(copy(content))
+                except Exception as error:
+                    error.add_note(
+                        f"raised by {type(callback).__qualname__}.{event} of callbacks; the study "
+                        "has ended early, nothing of it is lost: mend the callback and go on with "
+                        "resume=True"
+                    )
+                    self.error = error
+                    raise
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What was asked for, by the command or from Python."""
+
+    data_dir: str | None
+    resume: bool
+    extend: bool
+    retry_failed: bool
+    budget: timedelta | None
+    workers: int | None
+    address: str | None
+    storage: str | None
+    metrics: Mapping[str, MetricFunction] = field(default_factory=dict)
+    callbacks: UserCallbacks = field(default_factory=UserCallbacks)
+    in_python: bool = False
+
+
+_OPTION = re.compile(
+    r"--(resume|extend|retry-failed)\b|--(data-dir|out|address|storage|workers|seed)\b"
+)
+
+
+def in_python(message: str) -> str:
+    """What a message advises, as the arguments of `run_study` say it."""
+
+    def argument(option: re.Match[str]) -> str:
+        flag, value = option.groups()
+        return f"{flag.replace('-', '_')}=True" if flag else f"{value.replace('-', '_')}="
+
+    return _OPTION.sub(argument, message.replace("the same command", "the same call"))
+
+
+def _resumed(study: Study, run: RunFolder, asked: _Asked) -> Study:
+    """The study, on the bars of the run that it goes on with, unless others are named."""
+    if asked.resume and run.space.exists():
+        return on_bars_of_run(study, run)
+    return study
+
+
+def _run_whole(console: Console, study: Study, out: Path, asked: _Asked) -> RunFolder:
+    """Run the study as far as it goes, write and show its report; gives its folder."""
+    run = RunFolder(out / study.space.name)
+    (check_begun if asked.resume else check_new)(run)
+    study = _resumed(study, run, asked)
+    metrics = _hashes(asked.metrics)
     # To load what computes takes seconds, and so does the start of Ray: both at once. Only what
     # needs neither has been imported so far, so that a mistake in the space shows at once.
     loading = Thread(target=import_module, args=("stage1.workers.launch",))
     if console.is_interactive:
         print_plain(console, f"{study.space.name}: starting; results go to {run.path}")
-    with exit_on_sigterm(), resume_hint(console, run.path, first_file=run.prereg):
+    hint = in_python if asked.in_python else str
+    with exit_on_sigterm(), resume_hint(console, run.path, first_file=run.prereg, say=hint):
         loading.start()
         with ray_cluster(
-            study.space.resources, workers=workers, address=address, storage=storage
+            study.space.resources,
+            workers=asked.workers,
+            address=asked.address,
+            storage=asked.storage,
         ) as cluster:
             loading.join()
-            finished = _run(
-                console,
-                study,
-                run,
-                data_dir,
-                cluster=cluster,
-                resume=resume,
-                extend=extend,
-                retry_failed=retry_failed,
-                budget=budget,
-            )
+            finished = _run(console, study, run, asked, cluster, metrics=metrics)
     # What draws and tests takes seconds to load, which the first trial should not wait for.
     from stage1.pages.study_page import write_report
 
     with library_logs_to(run.log):
-        write_report(run).show(console)
+        report = write_report(run)
+        report.show(console)
     if not finished:
-        print_plain(console, "Not finished: go on with the same command and --resume.")
-        return
+        print_plain(console, hint("Not finished: go on with the same command and --resume."))
+        return run
+    if not study.size.grows:  # at looks they were told then
+        _tell_verdicts(asked.callbacks, report)
+        asked.callbacks.check()
     from stage1.study.resume import check_any_completed
 
     check_any_completed(run)
+    return run
 
 
 def on_bars_of_run(study: Study, run: RunFolder) -> Study:
@@ -136,17 +335,23 @@ def on_bars_of_run(study: Study, run: RunFolder) -> Study:
     return replace(study, config=with_values(study.config, values))
 
 
+def _hashes(metrics: Mapping[str, MetricFunction]) -> dict[str, str]:
+    """As `source_hashes` has it; a study without metrics of its own loads nothing for them."""
+    if not metrics:
+        return {}
+    from stage1.training.user_metrics import source_hashes
+
+    return source_hashes(metrics)
+
+
 def _run(
     console: Console,
     study: Study,
     run: RunFolder,
-    data_dir: str | None,
-    *,
+    asked: _Asked,
     cluster: Cluster,
-    resume: bool,
-    extend: bool,
-    retry_failed: bool,
-    budget: timedelta | None,
+    *,
+    metrics: Mapping[str, str],
 ) -> bool:
     """Begin or resume the study; says whether all of it has ended now."""
     from stage1.claims.catalogue import REGISTERED
@@ -158,30 +363,39 @@ def _run(
         data_description,
         extended,
     )
-    from stage1.workers.launch import run_study
+    from stage1.workers import launch
 
-    inputs = load_inputs(study, data_dir)
+    inputs = load_inputs(study, asked.data_dir)
     data, models = data_description(inputs.study.config.data), inputs.language_models
-    if resume:
-        check_same_study(run, inputs.study, data=data, models=models)
+    if asked.resume:
+        check_same_study(run, inputs.study, data=data, models=models, metrics=metrics)
         inputs = replace(inputs, study=as_begun(run, inputs.study))
-        if extend:
+        if asked.extend:
             judged = partial(_claims_so_far, run)
             inputs = replace(inputs, study=extended(run, inputs.study, judged))
     else:
-        begin_run(run, inputs.study, data=data, models=models, claims=REGISTERED)
+        launch.check_metrics(asked.metrics, inputs)
+        begin_run(run, inputs.study, data=data, models=models, claims=REGISTERED, metrics=metrics)
         _show_cautions(console, study)
-    judge = partial(_report_at_look, run, console)
-    with library_logs_to(run.log):
-        return run_study(
-            inputs,
-            run,
-            cluster=cluster,
-            console=console,
-            judge=judge,
-            time_budget=budget,
-            retry_failed=retry_failed,
-        )
+    judge = partial(_report_at_look, run, console, asked.callbacks)
+    try:
+        with library_logs_to(run.log):
+            return launch.run_study(
+                inputs,
+                run,
+                cluster=cluster,
+                console=console,
+                judge=judge,
+                time_budget=asked.budget,
+                retry_failed=asked.retry_failed,
+                metrics=asked.metrics,
+                on_trial_end=asked.callbacks.trial_ended,
+                check=asked.callbacks.check,
+            )
+    except Exception:
+        if asked.callbacks.error is not None:
+            raise asked.callbacks.error from None
+        raise
 
 
 def _show_cautions(console: Console, study: Study) -> None:
@@ -189,13 +403,22 @@ def _show_cautions(console: Console, study: Study) -> None:
         print_plain(console, f"Warning: {caution}.")
 
 
-def _report_at_look(run: RunFolder, console: Console, look: int) -> LookResult:
+def _report_at_look(
+    run: RunFolder, console: Console, callbacks: UserCallbacks, look: int
+) -> LookResult:
     """Write the report and show its claims: all of the look's trials are in the tables."""
     from stage1.pages.study_page import show_look, write_report
 
     report = write_report(run)
     show_look(report, console)
+    _tell_verdicts(callbacks, report)
     return LookResult(report.evaluation.decided, report.evaluation.asks_for_control)
+
+
+def _tell_verdicts(callbacks: UserCallbacks, report: Any) -> None:
+    from stage1.claims.loaded_run import verdicts_of
+
+    callbacks.look_taken(verdicts_of(report.evaluation))
 
 
 def _claims_so_far(run: RunFolder, look: int) -> LookResult:

@@ -166,7 +166,7 @@ def studies(monkeypatch):
         noted.append(options)
         yield Cluster(options["workers"] or 1, options["storage"])
 
-    def run_study(inputs, run, *, cluster, console, judge, time_budget, retry_failed):
+    def run_study(inputs, run, *, judge, time_budget, retry_failed, **_):
         noted.append({"inputs": inputs, "time_budget": time_budget, "retry": retry_failed})
         write_trials(inputs.study, run, judge=judge)
 

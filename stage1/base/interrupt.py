@@ -21,6 +21,10 @@ _SHOW_CURSOR = "\x1b[?25h"
 """What a live display has hidden."""
 
 
+_is_command = False
+"""Whether this process is a command's own, which a second Ctrl-C may end; a notebook's is not."""
+
+
 def leave_on_ctrl_c() -> None:
     """Have Ctrl-C end the process on the spot, with one line and its status.
 
@@ -28,6 +32,8 @@ def leave_on_ctrl_c() -> None:
     inside an import a KeyboardInterrupt becomes a traceback, or whatever a library makes of it.
     Changes nothing where Ctrl-C is ignored, as in the background of a shell, or handled already.
     """
+    global _is_command
+    _is_command = True
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave_while_importing)
 
@@ -63,7 +69,8 @@ class Interrupt:
 
     Python raises Ctrl-C wherever the program happens to be: inside a `__del__` it vanishes, inside
     a C library it becomes another error, between two writes it leaves half of them. Who cannot wait
-    presses it a second time: that ends the process on the spot. Main thread only.
+    presses it a second time: that ends the process on the spot, if it is a command's own, and else
+    raises at once. Main thread only.
     """
 
     def __init__(self) -> None:
@@ -76,7 +83,9 @@ class Interrupt:
     def _note(self, number: int, frame: FrameType | None) -> None:
         asked = signal.Signals(number)
         if self._asked is not None and asked != signal.SIGHUP:  # which shells may send twice
-            leave("", _STATUS[asked])
+            if _is_command:
+                leave("", _STATUS[asked])
+            raise KeyboardInterrupt
         self._asked = self._asked or asked
 
     def check(self) -> None:

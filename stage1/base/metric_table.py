@@ -18,6 +18,8 @@ ALL_TIMEFRAMES = "all"
 """Stands for the timeframes together where metrics are given for each."""
 BASELINE_PREFIX = "baseline_"
 """Begins the column of what interpolation reaches in a metric."""
+USER_METRIC = "metric."
+"""Begins the column of a metric that a user has written; its name comes after it."""
 
 Scale = Literal["linear", "correlation", "log"]
 """How an axis spaces values: correlations by Fisher's z, losses by their logarithm."""
@@ -129,7 +131,7 @@ def metric_label(name: str) -> str:
     """A metric in words; a name that is none's as it is."""
     row = metric_row(name)
     if row is None:
-        return name
+        return name.removeprefix(USER_METRIC)
     return row.label.replace("*", name.removeprefix(row.name[:-1]))
 
 

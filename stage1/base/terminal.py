@@ -292,10 +292,12 @@ def print_caution(console: Console, text: str) -> None:
 
 
 @contextmanager
-def resume_hint(console: Console, folder: Path, *, first_file: Path) -> Iterator[None]:
+def resume_hint(
+    console: Console, folder: Path, *, first_file: Path, say: Callable[[str], str] = str
+) -> Iterator[None]:
     """Where Ctrl-C or SIGTERM ends the block, say what is kept and how to go on.
 
-    `first_file` is there once the run has begun.
+    `first_file` is there once the run has begun; `say` puts the advice into other words.
     """
     try:
         yield
@@ -306,7 +308,7 @@ def resume_hint(console: Console, folder: Path, *, first_file: Path) -> Iterator
                 f"every trial that had ended is in {folder}. Go on with the same command and "
                 "--resume."
             )
-        print_plain(console, f"Stopped; {state}")
+        print_plain(console, say(f"Stopped; {state}"))
         raise
 
 

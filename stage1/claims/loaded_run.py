@@ -31,6 +31,30 @@ class Best(NamedTuple):
     config_id: str
 
 
+VERDICT_COLUMNS = (
+    *("claim", "name", "estimate", "low", "high", "verdict", "reason", "attribution", "look"),
+)
+
+
+def verdicts_of(evaluation: Evaluation) -> pd.DataFrame:
+    """The verdicts of an evaluation; `Run.verdicts` says what the columns are."""
+    rows = [
+        (
+            claim.id,
+            claim.name,
+            claim.interval.estimate,
+            claim.interval.low,
+            claim.interval.high,
+            claim.verdict.value,
+            claim.reason,
+            claim.attribution,
+            claim.look,
+        )
+        for claim in evaluation.lines
+    ]
+    return pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))
+
+
 @dataclass(frozen=True)
 class Run:
     """A run as it was when it was loaded; `load_run` makes it.
@@ -70,32 +94,7 @@ class Run:
             look (configurations; 0 = none was taken, or a claim without looks). Effects are
             positive where the claim holds, and NaN where they cannot be estimated.
         """
-        columns = [
-            "claim",
-            "name",
-            "estimate",
-            "low",
-            "high",
-            "verdict",
-            "reason",
-            "attribution",
-            "look",
-        ]
-        rows = [
-            (
-                claim.id,
-                claim.name,
-                claim.interval.estimate,
-                claim.interval.low,
-                claim.interval.high,
-                claim.verdict.value,
-                claim.reason,
-                claim.attribution,
-                claim.look,
-            )
-            for claim in self.evaluation.lines
-        ]
-        return pd.DataFrame(rows, columns=columns)
+        return verdicts_of(self.evaluation)
 
     def best(self, *, arm: str | None = None, config_id: str | None = None) -> Best:
         """The best configuration by mean over seeds, as `stage1.export` chooses it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -60,6 +60,39 @@ def load_yaml(path: Path, *, seen: tuple[Path, ...] = ()) -> YamlSource:
     parent_path = existing_file(parent_name, key="extends", source=source)
     parent = load_yaml(parent_path, seen=(*seen, resolved))
     return YamlSource(path, merged(parent.values, content), {**parent.origins, **origins})
+
+
+def source_of_mapping(values: Mapping[str, Any], name: str) -> YamlSource:
+    """A mapping of Python's, read as a search space in a file of the current folder would be.
+
+    `extends` and `base` may name what comes with the package, too. Faults call it by the name.
+
+    Raises:
+        ConfigError: It holds what no YAML file does, or a file that it names is not there.
+    """
+    try:
+        content = yaml.safe_load(yaml.safe_dump(dict(values)))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(
+            f"{name}: must hold mappings, lists, text, numbers, true, false and None alone, got "
+            f"{brief(one_line(str(error)))}"
+        ) from None
+    parent = content.pop("extends", None)
+    below = load_yaml(find(Path(str(parent)), "search_spaces")) if parent is not None else None
+    if "base" in content:
+        content["base"] = str(find(Path(str(content["base"])), "configs").absolute())
+    origins = dict.fromkeys(_paths(content), name)
+    if below is None:
+        return YamlSource(Path(name), content, origins)
+    return YamlSource(below.path, merged(below.values, content), {**below.origins, **origins})
+
+
+def _paths(values: dict[str, Any], above: KeyPath = ()) -> Iterator[KeyPath]:
+    """The path of every key of a mapping."""
+    for key, value in values.items():
+        yield (*above, str(key))
+        if isinstance(value, dict):
+            yield from _paths(value, (*above, str(key)))
 
 
 def read_yaml(path: Path) -> tuple[Any, dict[KeyPath, str]]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from stage1.base.metric_table import BASELINE_PREFIX, METRICS
+from stage1.base.metric_table import BASELINE_PREFIX, METRICS, USER_METRIC
 
 COMPLETED = "completed"
 """Trained to the horizon."""
@@ -131,6 +131,7 @@ _BASELINES = tuple(
     for m in sorted(METRICS, key=lambda metric: metric.is_family)
     if m.baseline is None
 )
+_USER_METRICS = Column(USER_METRIC + "*", NUMBER, added_later=True)
 
 TRIAL_COLUMNS = (
     *IDENTITY_COLUMNS,
@@ -139,6 +140,8 @@ TRIAL_COLUMNS = (
     Column(PARAMETER_PREFIX + "*", None),
     *_METRICS,
     *_BASELINES,
+    _USER_METRICS,
+    Column(BASELINE_PREFIX + USER_METRIC + "*", NUMBER, added_later=True),
     Column("zero_val_loss", NUMBER, added_later=True),
     Column("accumulation", INTEGER, added_later=True),
     Column("seconds", NUMBER),
@@ -161,6 +164,7 @@ CURVE_COLUMNS = (
     *IDENTITY_COLUMNS,
     Column("epoch", INTEGER, required=True),
     *_METRICS,
+    _USER_METRICS,
     Column("train_loss", NUMBER),
     Column("lr", NUMBER),
     Column(RELATIVE_STEP, NUMBER, added_later=True),

@@ -116,6 +116,8 @@ class Preregistration(Part):
     """SHA-256 of the weights by name."""
     versions: dict[Word, Word]
     """Of the packages that the numbers depend on."""
+    metrics: dict[Word, Word] = {}
+    """SHA-256 of the source of a user's own metrics, by name. No claim rests on them."""
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:

@@ -143,11 +143,17 @@ def begin_run(
     data: dict[str, Any],
     models: list[LanguageModel],
     claims: RegisteredClaims,
+    metrics: Mapping[str, str] | None = None,
 ) -> None:
     """Write space.yaml and prereg.yaml, before the first trial.
 
-    `data` is what `data_description` says of the bars, `models` all that trials may ask for, and
-    `claims` those that the run will be judged by.
+    Args:
+        run: Not there yet.
+        study: To be run.
+        data: What `data_description` says of the bars.
+        models: All that trials may ask for.
+        claims: Those that the run will be judged by.
+        metrics: SHA-256 of the source of each of a user's own, by name.
 
     Raises:
         ResultsError: The folder exists, or cannot be made.
@@ -176,6 +182,7 @@ def begin_run(
             cost=_cost_plan(study, models),
             language_models={model.name: model.sha256 for model in models},
             versions={package: version(package) for package in _PACKAGES},
+            metrics=dict(metrics or {}),
         )
         write_text(new.prereg, preregistration_text(registered))
 
@@ -310,11 +317,17 @@ def _identity(record: ComparisonRecord) -> dict[str, Any]:
 
 
 def check_same_study(
-    run: RunFolder, study: Study, *, data: dict[str, Any], models: Collection[LanguageModel] = ()
+    run: RunFolder,
+    study: Study,
+    *,
+    data: dict[str, Any],
+    models: Collection[LanguageModel] = (),
+    metrics: Mapping[str, str] | None = None,
 ) -> None:
     """Refuse to go on with a study that is not the one the folder was begun with.
 
-    The weights of these language models must be those that were registered.
+    The weights of these language models must be those that were registered, and so must the sources
+    of a user's own metrics.
 
     Raises:
         ResultsError: The folder is missing, edited, or another study's; names what differs.
@@ -334,10 +347,39 @@ def check_same_study(
     then = _flat(merged({"config": defaults}, space))
     now = _flat(yaml.safe_load(space_yaml(study, {"data": data})))
     _refuse_changes(run, run.space, then, now)
-    registered = read_preregistration(run).language_models
-    then = {f"weights of {model.name}": registered.get(model.name) for model in models}
+    registered = read_preregistration(run)
+    weights = registered.language_models
+    then = {f"weights of {model.name}": weights.get(model.name) for model in models}
     now = {f"weights of {model.name}": model.sha256 for model in models}
     _refuse_changes(run, run.prereg, then, now)
+    _refuse_other_metrics(run, registered.metrics, metrics or {})
+
+
+def _refuse_other_metrics(run: RunFolder, then: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """A table whose rows were measured by different functions would say nothing."""
+    lacking, further = sorted(then.keys() - now.keys()), sorted(now.keys() - then.keys())
+    changed = sorted(name for name in then.keys() & now.keys() if then[name] != now[name])
+    for names, fault, advice in (
+        (
+            lacking,
+            "must be given again, got none of that name",
+            "go on from Python: stage1.run_study(SPACE, metrics={"
+            + ", ".join(f"{name!r}: FUNCTION" for name in then)
+            + "}, resume=True), with the other arguments of then",
+        ),
+        (
+            changed,
+            "must be the function that was registered, got another source",
+            "undo the change, or start a new run with another --out",
+        ),
+        (
+            further,
+            "must have been registered before the first trial, got a new one",
+            "leave it out, or start a new run with another --out",
+        ),
+    ):
+        if names:
+            raise ResultsError(f"{run.prereg}: metrics: {', '.join(names)}: {fault}; {advice}")
 
 
 def _refuse_changes(

@@ -16,7 +16,14 @@ from pydantic import ValidationError
 from stage1.base.errors import ConfigError
 from stage1.base.text import plural
 from stage1.config import Config, load_config, with_values
-from stage1.config.yaml_source import existing_file, find, load_yaml, raise_faults, raise_listed
+from stage1.config.yaml_source import (
+    existing_file,
+    find,
+    load_yaml,
+    raise_faults,
+    raise_listed,
+    source_of_mapping,
+)
 from stage1.run.columns import (
     DESIGN,
     PRETRAINED,
@@ -220,22 +227,28 @@ def design_values(space: Space, seed: int, configurations: int) -> list[dict[str
     return [active(space, point) for point in sobol_configurations(space, seed, configurations)]
 
 
-def load_study(path: Path, *, seed: int | None = None, trials: int | None = None) -> Study:
+def load_study(
+    path: Path | Mapping[str, Any], *, seed: int | None = None, trials: int | None = None
+) -> Study:
     """Read a search space, check it whole, and fix its seed.
 
     Args:
-        path: The YAML file, or the name of a space that comes with the package.
+        path: The YAML file, or the name of a space that comes with the package; or what such a file
+            would hold.
         seed: Of the design, the samplers and the trials; None = the space's own, or 0.
         trials: In place of `search.trials`.
 
     Raises:
         ConfigError: All faults that can be told together: file, line, key, rule, value.
     """
-    source = load_yaml(find(path, "search_spaces"))
+    if isinstance(path, Path):
+        source = load_yaml(find(path, "search_spaces"))
+    else:
+        source = source_of_mapping(path, "space")
     if "config" in source.values and "base" not in source.values:
         raise ConfigError(
-            f"{path}: must be a search space, got that of a study that has run; begin one like it: "
-            f"python -m stage1.new NAME --from {shlex.quote(str(path.parent))}"
+            f"{source.path}: must be a search space, got that of a study that has run; begin one "
+            f"like it: python -m stage1.new NAME --from {shlex.quote(str(source.path.parent))}"
         )
     try:
         space = Space.model_validate(source.values)

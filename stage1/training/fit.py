@@ -40,6 +40,7 @@ from stage1.training.memory import (
     reset_peaks,
 )
 from stage1.training.module import Stage1Module
+from stage1.training.user_metrics import NO_USER_METRICS, UserMetrics
 
 EpochRow = dict[str, Any]
 """One completed epoch: `epoch` (0 = before the first step), metrics, measurements, fingerprints,
@@ -222,6 +223,7 @@ def fit(
     checkpoint: Path | None = None,
     block_epochs: Collection[int] = (),
     parts: int = 1,
+    user_metrics: UserMetrics = NO_USER_METRICS,
     warn: Warn = log_warning,
     **trainer_options: Any,
 ) -> Stage1Module:
@@ -241,6 +243,7 @@ def fit(
         checkpoint: Lightning checkpoint to go on from.
         block_epochs: Epochs whose rows are to hold the sums of their validation blocks.
         parts: In which a batch is worked on at least, for one that is known not to fit into memory.
+        user_metrics: Taken at every validation beside ours.
         warn: Takes a line when a batch does not fit into memory and is worked on in parts.
         trainer_options: For Lightning's Trainer, over the lean defaults.
 
@@ -263,7 +266,13 @@ def fit(
         reset_peaks(trainer.strategy.root_device)
         built = build_model(config, language_model)
         module = Stage1Module(
-            config, windows, built, block_epochs=block_epochs, parts=parts, warn=warn
+            config,
+            windows,
+            built,
+            block_epochs=block_epochs,
+            parts=parts,
+            user_metrics=user_metrics,
+            warn=warn,
         )
         torch.manual_seed(integer_seed(Stream.DROPOUT, config.training.seed))
         try:

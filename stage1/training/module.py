@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
 
+from stage1.base.metric_table import BASELINE_PREFIX
 from stage1.config import Config
 from stage1.data.batches import (
     Batch,
@@ -37,6 +38,7 @@ from stage1.model.stage1_model import Built
 from stage1.training.checkpoint import CHECKPOINT_KEY, new_record
 from stage1.training.memory import BatchGuard, Warn, log_warning, shares
 from stage1.training.optimization import build_optimizer, build_schedule
+from stage1.training.user_metrics import NO_USER_METRICS, UserMetrics
 
 
 class Validation(NamedTuple):
@@ -87,6 +89,7 @@ class Stage1Module(lightning.LightningModule):
         block_epochs: Epochs after whose validation `blocks` holds their sums; 0 is before the
             first step.
         parts: In which a batch is worked on from the start.
+        user_metrics: Taken at every validation beside ours.
         warn: Takes a line whenever memory makes the parts of a batch smaller.
     """
 
@@ -98,6 +101,7 @@ class Stage1Module(lightning.LightningModule):
         *,
         block_epochs: Collection[int] = (),
         parts: int = 1,
+        user_metrics: UserMetrics = NO_USER_METRICS,
         warn: Warn = log_warning,
     ) -> None:
         super().__init__()
@@ -113,6 +117,7 @@ class Stage1Module(lightning.LightningModule):
         }
         self.metrics: dict[str, float] = {}
         self.baseline: dict[str, float] = {}
+        self._user_metrics, self._user_baseline = user_metrics, dict[str, float]()
         self.block_epochs = frozenset(block_epochs)
         self.blocks: Tensor | None = None
         self._steps = BatchGuard("a training step", warn, parts=parts)
@@ -245,10 +250,13 @@ class Stage1Module(lightning.LightningModule):
         """Metrics over all batches that were validated, at once."""
         decoded = torch.cat(self._decoded)
         self._decoded = []
-        batch, line, self.baseline = validation_of(
-            self.windows, self.config, self.device, len(decoded)
-        )
+        batch, line, baseline = validation_of(self.windows, self.config, self.device, len(decoded))
+        of_user = self._user_metrics
+        if not self._user_baseline:
+            self._user_baseline = of_user.measure(line, batch, prefix=BASELINE_PREFIX)
+        self.baseline = baseline | self._user_baseline
         self.metrics = evaluate(decoded, line, batch, self.config)
+        self.metrics |= of_user.measure(decoded, batch)
         self.blocks = self._block_sums(decoded, batch)
         # As tensors, which Lightning leaves on the CPU; it would put numbers on the device.
         self.log_dict({name: torch.tensor(value) for name, value in self.metrics.items()})

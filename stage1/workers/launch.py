@@ -6,11 +6,12 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import optuna
@@ -42,15 +43,28 @@ from stage1.study.trials import (
     TrialSpec,
     check_tables,
 )
+from stage1.training.module import validation_of
+from stage1.training.user_metrics import MetricFunction, check_on_baseline
 from stage1.workers.cluster import Cluster, ray_cluster, wanted_workers
 from stage1.workers.cost_block import record_cost, time_on_cluster
 from stage1.workers.progress import Progress
 from stage1.workers.ray_internals import memory_kills_as_deaths
-from stage1.workers.recorder import Recorder
+from stage1.workers.recorder import Recorder, Row
 from stage1.workers.states import BestCheckpoints, TrialStates
 from stage1.workers.tensorboard import write_columns
 from stage1.workers.trainable import SharedInputs, share_inputs, train_trial
 from stage1.workers.tune_bridge import ArmHalving, EngineScheduler, EngineSearcher, Watch
+
+
+def check_metrics(metrics: Mapping[str, MetricFunction], inputs: StudyInputs[Study]) -> None:
+    """Call every metric of a user's on interpolated bars, before the first trial.
+
+    Raises:
+        ConfigError: One raises, or gives no finite number.
+    """
+    if metrics:
+        validation = validation_of(inputs.windows, inputs.study.config, torch.device("cpu"))
+        check_on_baseline(metrics, validation.line, validation.batch)
 
 
 def run_study(
@@ -62,6 +76,9 @@ def run_study(
     judge: Judge | None = None,
     time_budget: timedelta | None = None,
     retry_failed: bool = False,
+    metrics: Mapping[str, MetricFunction] | None = None,
+    on_trial_end: Callable[[Row], None] | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> bool:
     """Run what is left of a study; says whether all of it has ended now.
 
@@ -76,6 +93,9 @@ def run_study(
             design does not grow.
         time_budget: After it no trial starts; those that run go on to their end.
         retry_failed: Whether trials that have failed are run again.
+        metrics: A user's own, by name.
+        on_trial_end: Takes the row of every trial that ends, while Ray waits.
+        check: Called between Ray's events and at the end; what it raises ends the study.
 
     Raises:
         ResultsError: Another process runs this study, or a file of it cannot be read or written.
@@ -112,6 +132,9 @@ def run_study(
                 make_engine=make_engine,
                 deadline=deadline,
                 retry_failed=retry_failed,
+                metrics=metrics or {},
+                on_trial_end=on_trial_end,
+                check=check,
             )
         if finished:
             timed = partial(time_on_cluster, shared=shared, resources=study.space.resources)
@@ -203,6 +226,9 @@ def _run_trials(
     deadline: float | None = None,
     warm_up: bool = False,
     retry_failed: bool = False,
+    metrics: Mapping[str, MetricFunction] = MappingProxyType({}),
+    on_trial_end: Callable[[Row], None] | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> bool:
     """Run what is left of a study; says whether all of it has ended now.
 
@@ -211,7 +237,7 @@ def _run_trials(
     """
     states = trial_states(run, cluster.storage)
     check_tables(run, study, {spec.trial_id for spec in read_started(run.begun)})
-    with Interrupt() as interrupt, Recorder(run) as recorder:
+    with Interrupt() as interrupt, Recorder(run, on_trial_end) as recorder:
         ended = ended_trials(run, study)
         if retry_failed and (failed := [one for one in ended if one.status == FAILED]):
             recorder.begin_again([trial.spec for trial in failed])
@@ -222,18 +248,19 @@ def _run_trials(
         for trial in ended:  # as far as the study was interrupted before it kept or removed them
             if trial.spec.trial_id in with_state:
                 best.offer(trial)
-        write_columns(run.tensorboard, study)
+        write_columns(run.tensorboard, study, metrics)
         engine = make_engine(recorder, ended, started)
         try:
             with Progress(engine, console, workers=cluster.workers):
                 _fit(
                     engine,
-                    _trainable(study, shared, states, warm_up=warm_up),
+                    _trainable(study, shared, states, warm_up=warm_up, metrics=metrics),
                     workers=cluster.workers,
                     deadline=deadline,
                     on_return=lambda trial: recorder.submit(partial(best.offer, trial)),
-                    watch=Watch(interrupt.check, recorder.check),
+                    watch=Watch(interrupt.check, recorder.check, check),
                 )
+                check()
         finally:
             with suppress(OSError):  # the journal is rebuilt from the tables
                 engine.close()
@@ -309,10 +336,15 @@ def _fit(
 
 
 def _trainable(
-    study: RunnableStudy, shared: SharedInputs, states: TrialStates, *, warm_up: bool
+    study: RunnableStudy, shared: SharedInputs, states: TrialStates, *, warm_up: bool, metrics: Any
 ) -> Any:
     cpus, gpus = study.space.resources.cpus, study.space.resources.gpus
     function = tune.with_parameters(
-        train_trial, shared=shared, states=states, gpus=gpus, warm_up=warm_up
+        train_trial,
+        shared=shared,
+        states=states,
+        gpus=gpus,
+        warm_up=warm_up,
+        metrics=dict(metrics),
     )
     return tune.with_resources(function, {"cpu": cpus, "gpu": gpus})

@@ -19,6 +19,10 @@ INTERVAL = 1.0
 one for each trial would become slower and slower."""
 
 
+Row = dict[str, Any]
+"""A row of trials.parquet, by column."""
+
+
 class Recorder:
     """Takes ended trials at once and has them on disk within two seconds.
 
@@ -27,12 +31,14 @@ class Recorder:
 
     Args:
         run: The run folder; perhaps with trials of earlier sessions.
+        on_trial_end: Takes the row of every ended trial, in the thread that adds it.
 
     Raises:
         ResultsError: What is there cannot be read.
     """
 
-    def __init__(self, run: RunFolder) -> None:
+    def __init__(self, run: RunFolder, on_trial_end: Callable[[Row], None] | None = None) -> None:
+        self._on_trial_end = on_trial_end
         self._run, self._tables, self._started = run, RunWriter(run), StartedTrials(run.begun)
         self._started.remove(self._tables.trial_ids)  # killed between the two writings
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
@@ -69,6 +75,8 @@ class Recorder:
     ) -> None:
         """Take an ended trial; raises what `RunWriter.add` does."""
         self._tables.add(row, curve, blocks)
+        if self._on_trial_end is not None:
+            self._on_trial_end(dict(row))
         self._waiting.append((row, curve))
         if not self._writing_is_due:
             self._writing_is_due = True

@@ -17,7 +17,7 @@ from tensorboard.plugins.hparams import summary_v2 as hparams
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from stage1.base.files import atomic_path
-from stage1.base.metric_table import POOLED
+from stage1.base.metric_table import POOLED, USER_METRIC
 from stage1.run.columns import IDENTITY_COLUMNS, PARAMETER_PREFIX, STAGES, STATUSES
 from stage1.run.resolved_space import key_of
 from stage1.study.space import ChoiceParameter, IntParameter, Parameter, Value
@@ -30,7 +30,7 @@ _TRIAL = "trial."
 which are then the arm and parameters. The name shown is what comes after the point."""
 
 
-def write_columns(folder: Path, study: RunnableStudy) -> None:
+def write_columns(folder: Path, study: RunnableStudy, user_metrics: Iterable[str] = ()) -> None:
     """Write which columns the HParams tab has, in place of what is there.
 
     Otherwise TensorBoard takes those of any one trial for all, and has no column for parameters
@@ -53,7 +53,8 @@ def write_columns(folder: Path, study: RunnableStudy) -> None:
     for key, domain in domains.items():
         name = _last_part(key) if last_parts[_last_part(key)] == 1 else key
         columns.append(hparams.HParam(key, domain, display_name=name, description=key))
-    names = dict.fromkeys([metric, *(row.name for row in POOLED)])
+    of_user = (USER_METRIC + name for name in user_metrics)
+    names = dict.fromkeys([metric, *(row.name for row in POOLED), *of_user])
     metrics = [hparams.Metric(name) for name in names]
     _write_run(folder / "study", [(0, hparams.hparams_config_pb(columns, metrics))])
 

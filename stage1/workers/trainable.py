@@ -34,6 +34,7 @@ from stage1.language_models.resolver import LanguageModel
 from stage1.training.fit import EpochRow, fit, rows_of_checkpoint
 from stage1.training.memory import take_device
 from stage1.training.timing import timed_fit
+from stage1.training.user_metrics import MetricFunction, UserMetrics
 from stage1.workers.states import TrialStates, seconds_between_states
 
 
@@ -139,6 +140,7 @@ def train_trial(
     states: TrialStates,
     gpus: float,
     warm_up: bool,
+    metrics: Mapping[str, MetricFunction],
 ) -> None:
     """Train one trial from its last state, or from its beginning, and report every epoch.
 
@@ -150,6 +152,7 @@ def train_trial(
         gpus: The GPU's share that the trial has; 0 = it trains on the CPU.
         warm_up: Whether a worker first takes a few steps whose result nobody sees: the first steps
             of a process take longer, and would count as those of its first trial.
+        metrics: A user's own, by name.
     """
     is_first = not gc.get_freeze_count()
     if is_first:
@@ -175,6 +178,7 @@ def train_trial(
         block_epochs=tune_config["block_epochs"],
         parts=tune_config["parts"],
         accelerator=accelerator,
+        metrics=metrics,
     )
 
 
@@ -198,6 +202,7 @@ def train_from_last_state(
     block_epochs: Collection[int],
     parts: int,
     accelerator: str,
+    metrics: Mapping[str, MetricFunction],
 ) -> None:
     """Train to the horizon, from the trial's last state or from the beginning.
 
@@ -232,6 +237,7 @@ def train_from_last_state(
                 checkpoint=state if earlier_rows else None,
                 block_epochs=block_epochs,
                 parts=parts,
+                user_metrics=UserMetrics(metrics, warn=saver.warn),
                 accelerator=accelerator,
                 plugins=[HandedOver(saver)],
             )
@@ -266,9 +272,19 @@ class StateSaver(Callback):
     ) -> None:
         self._trial_id, self._states, self._thread = trial_id, states, thread
         self._report, self._warning = report, warning
+        self._warned = set[str]()
         self._row: EpochRow = {}
         self._writing: Future[None] | None = None
         self._saved = time.monotonic()
+
+    def warn(self, line: str) -> None:
+        """Report a line with the next row, but none a second time."""
+        if line not in self._warned:
+            self._warned.add(line)
+            self._add_warning(line)
+
+    def _add_warning(self, line: str) -> None:
+        self._warning = "; ".join(filter(None, (self._warning, line)))
 
     def take(self, row: EpochRow) -> None:
         """Take the row of the epoch that was just validated."""
@@ -298,7 +314,7 @@ class StateSaver(Callback):
             try:
                 self._writing.result()
             except OSError as error:
-                self._warning = f"its state could not be kept: {error.strerror or error}"
+                self._add_warning(f"its state could not be kept: {error.strerror or error}")
             self._writing = None
         warning, self._warning = self._warning, None
         self._report(self._row, warning)

@@ -40,7 +40,7 @@ from stage1.workers.trainable import (
     train_trial,
 )
 
-OPTIONS = {"gpus": 0, "warm_up": False}
+OPTIONS = {"gpus": 0, "warm_up": False, "metrics": {}}
 
 
 class Reference:
@@ -268,6 +268,7 @@ def train(states, *, break_after=None, parts=1, config=CONFIG, trial_id="design-
         "block_epochs": [1, 3],
         "parts": parts,
         "accelerator": "cpu",
+        "metrics": {},
     }
     with suppress(BrokenOffError):
         train_from_last_state(config, tiny_windows(config), tiny_language_model(), **arguments)

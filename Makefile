@@ -60,7 +60,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# botocore asks for an older python-dateutil than pandas is tested with, and works with ours.
+# botocore and trackio ask for older packages than the tests run with, and work with those.
 $(STAMP_ALL): requirements-all.lock $(STAMP)
 	@$(PIP_INSTALL) --no-deps --requirement requirements-all.lock
 	@touch $@

@@ -41,6 +41,9 @@ COMMANDS = {
         hidden=True,
     ),
     "export": _Command("Write a study's best configuration.", "stage1.export", "main"),
+    "track": _Command(
+        "Write a study into MLflow, W&B or trackio.", "stage1.track", "main", hidden=True
+    ),
     "train": _Command("Train one configuration.", "stage1.train", "train"),
     "evaluate": _Command("Score and draw what a training learned.", "stage1.evaluate", "evaluate"),
     "encode": _Command(

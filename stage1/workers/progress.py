@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from bisect import insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from itertools import islice
@@ -14,17 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from stage1.base.metric_table import BASELINE_PREFIX, INTERPOLATION
 from stage1.base.terminal import duration_text, print_plain
-from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
+from stage1.run.columns import COMPLETED, CONFIRM, DIVERGED, FAILED, SEARCH, STOPPED
 from stage1.study.engine import StudyEngine
 from stage1.study.space import ChoiceParameter, by_name
 from stage1.study.trials import EndedTrial, RunnableStudy, RunningTrial, TrialSpec
 
-RIDGE = 1.0
+RIDGE = 0.3
 """Penalty on an effect, in trials: what was seen once or twice is not believed whole."""
+LIKED = 0.1
+"""Share of an arm's configurations that the search draws its points like; optuna's TPE takes that
+of its best."""
 
 
 class _Planned(NamedTuple):
@@ -46,9 +52,9 @@ class RemainingTime:
     and the searched choices, and a configuration that was not seen yet is put together from those
     that were.
 
-    The best tend to be the slow ones: the confirmation is expected to take what the slowest kind of
-    the design does. The search begins like the design and goes there: each of its trials lies
-    halfway, and halfway too between what halving would have let the design do and the horizon.
+    A search goes towards the best of the design, be they fast or slow, and what lies there is
+    seldom stopped early: until it has trials of its own to judge by, each is expected to take a
+    time halfway between the design's mean and that of its best, and so is a confirmation.
     """
 
     def __init__(self, study: RunnableStudy, *, workers: int) -> None:
@@ -57,7 +63,10 @@ class RemainingTime:
         self.expect(study.design_specs())
         size = self._planned.features.shape[1]
         self._gram, self._moments = np.diag([0.0] + [RIDGE] * (size - 1)), np.zeros(size)
-        self._halved: list[float] = []
+        self._sign = 1 if study.space.objective.mode == "max" else -1
+        self._of_design: dict[str, list[tuple[float, list[float]]]]
+        self._of_design = {arm: [] for arm in self._space.arms}
+        self._of_search: dict[bool, list[float]] = {True: [], False: []}
 
     def expect(self, design: Sequence[TrialSpec]) -> None:
         """Take what trials the design has by now, those that have ended among them."""
@@ -76,11 +85,13 @@ class RemainingTime:
             self._planned.left[self._planned.place[spec.trial_id]] = False
         if epochs == 0 or trial.seconds <= 0:
             return
-        features = np.array(self._features(spec))
+        features = self._features(spec)
         self._gram += np.outer(features, features)
-        self._moments += features * math.log(trial.seconds / epochs)
-        if spec.stage == DESIGN:
-            self._halved.append((trial.would_stop_epoch or epochs) / epochs)
+        self._moments += np.array(features) * math.log(trial.seconds / epochs)
+        if spec.stage == SEARCH:
+            self._of_search[trial.status == COMPLETED].append(trial.seconds)
+        elif trial.status == COMPLETED:
+            insort(self._of_design[spec.arm], (-self._sign * trial.value, features))
 
     def seconds(
         self, left: Mapping[str, int], running: Iterable[RunningTrial], *, now: float
@@ -97,9 +108,28 @@ class RemainingTime:
         effects = np.linalg.solve(self._gram, self._moments)
         planned = self._planned  # another thread may replace it
         design = self._space.horizon_epochs * np.exp(planned.features @ effects)
-        mean, slowest = float(design.mean()), float(design.max())
-        search = (mean + slowest) / 2 * (1 + fmean(self._halved or [1.0])) / 2
-        work = float(design[planned.left].sum()) + left[SEARCH] * search + left[CONFIRM] * slowest
+        liked = [
+            features
+            for of_arm in self._of_design.values()
+            for _, features in of_arm[: math.ceil(LIKED * len(of_arm))]
+        ]
+        best = self._space.horizon_epochs * np.exp(np.array(liked or planned.features) @ effects)
+        halfway = float(design.mean() + best.mean()) / 2
+        whole, stopped = self._of_search[True], self._of_search[False]
+        search, confirm = fmean([halfway, *whole, *stopped]), fmean([halfway, *whole])
+        work = float(design[planned.left].sum()) + left[SEARCH] * search + left[CONFIRM] * confirm
+        done = sum(now - trial.begun for trial in running)
+        return max(work - done, 0.0) / self._workers
+
+    def seconds_of(
+        self, design: Iterable[TrialSpec], running: Iterable[RunningTrial], *, now: float
+    ) -> float | None:
+        """As `seconds`, to the end of the last of some trials of the design."""
+        features = [self._features(spec) for spec in design if spec.trial_id not in self._ended]
+        if self._gram[0, 0] == 0 or not features:
+            return None
+        effects = np.linalg.solve(self._gram, self._moments)
+        work = self._space.horizon_epochs * float(np.exp(np.array(features) @ effects).sum())
         done = sum(now - trial.begun for trial in running)
         return max(work - done, 0.0) / self._workers
 
@@ -117,6 +147,9 @@ class RemainingTime:
 
 REDRAWN_AFTER = 1.0
 """Seconds between two drawings of a table."""
+WIDE = 100
+"""Columns from which on a table shows every arm and the way to the next look."""
+_BAR = 26
 
 
 class Progress:
@@ -132,7 +165,8 @@ class Progress:
         self._started = time.monotonic()
         self._metric = engine.study.space.objective.metric
         self._remaining = RemainingTime(engine.study, workers=workers)
-        self._best: EndedTrial | None = None
+        self._best: dict[str, EndedTrial] = {}
+        self._baseline = math.nan
         self._ended_seen = self._notes_shown = 0
         self._remaining.expect(engine.stages.design)
         self._newly_ended()
@@ -157,6 +191,10 @@ class Progress:
         while self._notes_shown < len(self._engine.notes):
             print_plain(self._console, self._engine.notes[self._notes_shown])
             self._notes_shown += 1
+        if math.isnan(self._baseline):
+            rows = (running.curve[-1] for running in self._engine.running.values() if running.curve)
+            known = (row.get(BASELINE_PREFIX + self._metric, math.nan) for row in rows)
+            self._baseline = next(known, math.nan)
         for trial in self._newly_ended():
             if self._live is None or trial.status == FAILED:
                 print_plain(self._console, self._line(trial))
@@ -169,13 +207,15 @@ class Progress:
             return []
         new = list(islice(self._engine.ended.values(), self._ended_seen, None))
         self._ended_seen += len(new)
-        sign = 1 if self._engine.study.space.objective.mode == "max" else -1
         for trial in new:
             self._remaining.add(trial)
             if trial.status == COMPLETED:
-                best = self._best or trial
-                self._best = max(best, trial, key=lambda one: sign * one.value)
+                arm = trial.spec.arm
+                self._best[arm] = max(self._best.get(arm, trial), trial, key=self._goodness)
         return new
+
+    def _goodness(self, trial: EndedTrial) -> float:
+        return trial.value if self._engine.study.space.objective.mode == "max" else -trial.value
 
     def _done_text(self) -> str:
         return f"{len(self._engine.ended)}/{self._engine.expected_trials()}"
@@ -205,7 +245,11 @@ class Progress:
         )
         whole = Table.grid()
         whole.add_row(table)
-        whole.add_row(_one_line(self._best_text()))
+        if self._console.width < WIDE:
+            whole.add_row(_one_line(self._best_text()))
+        else:
+            whole.add_row(self._arms_table())
+            whole.add_row(self._bar())
         if engine.stages.looks_at is not None:
             whole.add_row(f"  look at {engine.stages.looks_at} configurations")
         for running in list(engine.running.values()):
@@ -219,8 +263,42 @@ class Progress:
             state = f"epoch {row['epoch']}/{horizon}  {row.get(self._metric, math.nan):.4f}"
         return f"{running.spec.trial_id}  {state}"
 
+    def _arms_table(self) -> Table:
+        """The best trial of each arm, and what interpolation comes to."""
+        table = Table(box=None, pad_edge=False)
+        table.add_column("arm")
+        table.add_column(f"best {self._metric}", justify="right")
+        table.add_column("trial")
+        for arm in self._engine.study.space.arms:
+            best = self._best.get(arm)
+            value = "-" if best is None else f"{best.value:.4f}"
+            table.add_row(arm, value, "" if best is None else best.spec.trial_id)
+        if math.isfinite(self._baseline):
+            table.add_row(INTERPOLATION, f"{self._baseline:.4f}", "")
+        return table
+
+    def _bar(self) -> Table:
+        """How far it is to the next look, or to the end."""
+        study, ended = self._engine.study, self._engine.ended.keys()
+        goal, done, total = "end of the study", len(ended), self._engine.expected_trials()
+        seconds = self.remaining_seconds()
+        for look in [] if self._engine.stages.design_is_over else study.looks:
+            trials = study.design_specs(look)
+            left = sum(spec.trial_id not in ended for spec in trials)
+            if left:
+                goal, total = f"look at {look} configurations", len(trials)
+                done = total - left
+                running = list(self._engine.running.values())
+                seconds = self._remaining.seconds_of(trials, running, now=time.monotonic())
+                break
+        bar = Table.grid(padding=(0, 2))
+        time_left = "?" if seconds is None else duration_text(seconds)
+        text = f"next: {goal}, {done}/{total} trials, in about {time_left}"
+        bar.add_row(ProgressBar(total=total, completed=done, width=_BAR), _one_line(text))
+        return bar
+
     def _best_text(self) -> str:
-        best = self._best
+        best = max(list(self._best.values()), key=self._goodness, default=None)
         if best is None:
             return "best: no trial has reached the horizon yet"
         return f"best {self._metric} {best.value:.4f}, arm {best.spec.arm} ({best.spec.trial_id})"

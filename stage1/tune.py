@@ -36,6 +36,7 @@ from stage1.base.text import shown
 from stage1.config import with_values
 from stage1.config.yaml_source import space_names
 from stage1.run.folder import RunFolder, check_begun, check_new
+from stage1.run.registration import read_preregistration
 from stage1.run.resolved_space import read_space, require_timeframes
 from stage1.study.study import Study, load_study
 from stage1.study.trials import LookResult
@@ -43,6 +44,7 @@ from stage1.workers.cluster import Cluster, ray_cluster
 
 if TYPE_CHECKING:  # they take seconds to load
     from stage1.claims.loaded_run import Run
+    from stage1.study.sampler import EarlierSearch
     from stage1.training.user_metrics import MetricFunction
 
 
@@ -77,6 +79,10 @@ def tune(
     storage: Annotated[
         str | None, typer.Option(help="Shared folder or s3://bucket/prefix for a cluster.")
     ] = None,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="A study whose trials the search is told of."),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Of the whole study; default: the space's own, or 0.")
     ] = None,
@@ -102,12 +108,15 @@ def tune(
         workers=workers,
         address=address,
         storage=storage,
+        warm_start=warm_start,
     )
     if check:
         from stage1.study.inputs import load_inputs
 
         study = _resumed(study, RunFolder(out / study.space.name), asked)
-        print_plain(console, f"{space}: sound. {load_inputs(study, data_dir).summary()}")
+        inputs = load_inputs(study, data_dir)
+        print_plain(console, f"{space}: sound. {inputs.summary()}")
+        _earlier(console, inputs.study, warm_start)
         _show_cautions(console, study)
         return
     _run_whole(console, study, out, asked)
@@ -124,6 +133,7 @@ def run_study(
     workers: int | None = None,
     address: str | None = None,
     storage: str | None = None,
+    warm_start: str | Path | None = None,
     seed: int | None = None,
     extend: bool = False,
     retry_failed: bool = False,
@@ -146,6 +156,7 @@ def run_study(
         workers: Trials at once; None = as many as fit.
         address: Of an existing Ray cluster.
         storage: Shared folder or s3://bucket/prefix for a cluster.
+        warm_start: Folder of a study whose trials the search is told; nothing else is.
         seed: Of the whole study; None = the space's own, or 0.
         extend: Go on with a finished study: twice as many configurations.
         retry_failed: Go on, with the trials that have failed run again.
@@ -186,6 +197,7 @@ def run_study(
             workers=workers,
             address=address,
             storage=storage,
+            warm_start=Path(warm_start) if warm_start else None,
             metrics=metrics or {},
             callbacks=called,
             in_python=True,
@@ -258,13 +270,14 @@ class _Asked:
     workers: int | None
     address: str | None
     storage: str | None
+    warm_start: Path | None
     metrics: Mapping[str, MetricFunction] = field(default_factory=dict)
     callbacks: UserCallbacks = field(default_factory=UserCallbacks)
     in_python: bool = False
 
 
 _OPTION = re.compile(
-    r"--(resume|extend|retry-failed)\b|--(data-dir|out|address|storage|workers|seed)\b"
+    r"--(resume|extend|retry-failed)\b|--(data-dir|out|address|storage|workers|seed|warm-start)\b"
 )
 
 
@@ -369,13 +382,22 @@ def _run(
     data, models = data_description(inputs.study.config.data), inputs.language_models
     if asked.resume:
         check_same_study(run, inputs.study, data=data, models=models, metrics=metrics)
+        _check_told(run, asked.warm_start)
         inputs = replace(inputs, study=as_begun(run, inputs.study))
         if asked.extend:
             judged = partial(_claims_so_far, run)
             inputs = replace(inputs, study=extended(run, inputs.study, judged))
     else:
         launch.check_metrics(asked.metrics, inputs)
-        begin_run(run, inputs.study, data=data, models=models, claims=REGISTERED, metrics=metrics)
+        begin_run(
+            run,
+            inputs.study,
+            data=data,
+            models=models,
+            claims=REGISTERED,
+            metrics=metrics,
+            earlier=_earlier(console, inputs.study, asked.warm_start),
+        )
         _show_cautions(console, study)
     judge = partial(_report_at_look, run, console, asked.callbacks)
     try:
@@ -396,6 +418,27 @@ def _run(
         if asked.callbacks.error is not None:
             raise asked.callbacks.error from None
         raise
+
+
+def _earlier(console: Console, study: Study, run: Path | None) -> EarlierSearch | None:
+    """What the search is told of an earlier study, and shown."""
+    from stage1.study.sampler import read_earlier
+
+    if run is None:
+        return None
+    earlier = read_earlier(RunFolder(run), study)
+    print_plain(console, f"The search is told {earlier.record()}.")
+    return earlier
+
+
+def _check_told(run: RunFolder, warm_start: Path | None) -> None:
+    """Refuse to tell a search more than it was told when its study began."""
+    told = read_preregistration(run).warm_start
+    if warm_start is not None and (told is None or told.run != str(warm_start)):
+        raise ConfigError(
+            f"--warm-start must be as when the study began ({told.run if told else 'without'}), "
+            f"got {warm_start}; leave it out, or begin another study with it"
+        )
 
 
 def _show_cautions(console: Console, study: Study) -> None:

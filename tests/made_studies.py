@@ -122,14 +122,14 @@ def epoch_row(spec, epoch, **columns):
     } | columns
 
 
-def engine_of(study, *, tables=None, ended=(), started=(), storage=None, judge=None):
+def engine_of(study, *, tables=None, ended=(), started=(), storage=None, judge=None, earlier=()):
     arms, storage = study.searched_arms, storage or InMemoryStorage()
     return StudyEngine(
         study,
         tables or Tables(),
         ended,
         started,
-        samplers=arm_samplers(study.space, arms, seed=study.seed, storage=storage),
+        samplers=arm_samplers(study.space, arms, seed=study.seed, storage=storage, earlier=earlier),
         halving={arm: ArmHalving(study.space) for arm in study.space.arms},
         judge=judge,
     )

@@ -262,14 +262,14 @@ def _edge_blocks(tables: RunTables) -> list[Block]:
     name = f"{tables.space.name}-further"
     commands = [
         shell_line("new", name, **{"from": tables.run.path}),
-        shell_line("tune", f"{name}/space.yaml"),
+        shell_line("tune", f"{name}/space.yaml", warm_start=tables.run.path),
     ]
     return [
         *(paragraph(Strong("Search further:"), f" {t}", Code(line)) for line, t in texts.items()),
         paragraph(
             "That is a hint, no test: an end is named where chance alone would put so many of an "
             "arm's best configurations there in one case of a hundred. An edited study is a new "
-            "one:",
+            "one, whose search can begin with what this one has found:",
             note=True,
         ),
         Commands(commands),

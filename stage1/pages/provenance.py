@@ -6,6 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 from shutil import which
+from typing import Any
 
 import pandas as pd
 
@@ -139,11 +140,17 @@ def environment_blocks(tables: RunTables) -> list[Block]:
         or "none",
         "data": f"{data.data_dir or 'the bundled sample'} ({data.fingerprint[:_PREFIX]})",
         "random arm": _random_arm(tables),
+        "search was told": str(registration.warm_start or ""),
+        "search started from": "; ".join(map(_point, tables.space.search.start)),
         "packages": ", ".join(f"{name} {v}" for name, v in registration.versions.items()),
         "this report": f"stage1 {__version__}",
     }
     cells = [[name, value] for name, value in rows.items() if value]
     return [Heading("Environment"), Table(["what", "value"], cells)]
+
+
+def _point(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items())
 
 
 def _random_arm(tables: RunTables) -> str:

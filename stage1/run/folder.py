@@ -53,6 +53,8 @@ class RunFolder:
     """Folder of the states of trials that run, where no other storage was given."""
     begun = _Inside("begun.json")
     """Trials that have begun and are in no table yet."""
+    warm_start = _Inside("warm_start.json")
+    """Trials of an earlier study that the search was told; not there without any."""
     lock = _Inside(".lock")
     """Held by the one process that runs the study."""
     claims = _Inside("claims.json")

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stage1.base.errors import ResultsError
 from stage1.base.files import checksum_holds, sha256_of_file, with_checksum
-from stage1.base.text import shown
+from stage1.base.text import plural, shown
 from stage1.config.rules import RuleError
 from stage1.run.columns import CONTROLS, SHUFFLED
 from stage1.run.folder import RunFolder
@@ -71,6 +71,27 @@ class CostPlan(Part):
     """Timings of each arm."""
 
 
+class WarmStart(Part):
+    """What the search was told of an earlier study, of which nothing else knows."""
+
+    run: Word
+    """Its folder, as it was named."""
+    prereg_sha256: str
+    """Of its prereg.yaml."""
+    trials_sha256: str
+    """Of the file of this run that holds what was told."""
+    told: dict[Word, int]
+    """Configurations by arm of this study."""
+    left_out: dict[Word, int]
+    """Configurations that were not told, by reason."""
+
+    def __str__(self) -> str:
+        told = f"{plural(sum(self.told.values()), 'configuration')} of {self.run}"
+        by_arm = ", ".join(f"{arm} {count}" for arm, count in self.told.items())
+        left = "".join(f"; {count} left out: {why}" for why, count in self.left_out.items())
+        return told + (f" ({by_arm})" if by_arm else "") + left
+
+
 class Preregistration(Part):
     """What was fixed before the first trial."""
 
@@ -112,6 +133,8 @@ class Preregistration(Part):
     """Of the role random; null without that role."""
     cost: CostPlan | None
     """Null without a pretrained T5."""
+    warm_start: WarmStart | None = None
+    """Of the search; null without an earlier study."""
     language_models: dict[Word, Word]
     """SHA-256 of the weights by name."""
     versions: dict[Word, Word]

@@ -220,6 +220,8 @@ class Search(_Part):
 
     trials: int = Field(ge=0, le=1_000_000_000)
     """Of all arms together."""
+    start: list[dict[Word, Scalar]] = []
+    """Points that every arm tried first."""
 
 
 class _Windows(_Part):

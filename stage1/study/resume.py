@@ -55,7 +55,8 @@ from stage1.run.resolved_space import key_of, read_mapping, searched_values
 from stage1.run.tables import read_curves, read_trials
 from stage1.study.comparison import Comparison
 from stage1.study.inputs import StudyInputs
-from stage1.study.space import FloatParameter, IntParameter, Parameter, Space, Value
+from stage1.study.sampler import EarlierSearch
+from stage1.study.space import Space, typed
 from stage1.study.stages import Stages
 from stage1.study.study import (
     Study,
@@ -144,6 +145,7 @@ def begin_run(
     models: list[LanguageModel],
     claims: RegisteredClaims,
     metrics: Mapping[str, str] | None = None,
+    earlier: EarlierSearch | None = None,
 ) -> None:
     """Write space.yaml and prereg.yaml, before the first trial.
 
@@ -154,6 +156,7 @@ def begin_run(
         models: All that trials may ask for.
         claims: Those that the run will be judged by.
         metrics: SHA-256 of the source of each of a user's own, by name.
+        earlier: What the search is told.
 
     Raises:
         ResultsError: The folder exists, or cannot be made.
@@ -180,6 +183,7 @@ def begin_run(
             level=claims.error_rate,
             random_arm=_random_arm(study),
             cost=_cost_plan(study, models),
+            warm_start=earlier and earlier.write(new.warm_start),
             language_models={model.name: model.sha256 for model in models},
             versions={package: version(package) for package in _PACKAGES},
             metrics=dict(metrics or {}),
@@ -504,7 +508,7 @@ def _is_of(study: RunnableStudy, spec: TrialSpec, planned: Mapping[str, TrialSpe
 def _ended(row: pd.Series, curve: pd.DataFrame | None, space: Space, metric: str) -> EndedTrial:
     cells = {key: row.get(PARAMETER_PREFIX + key) for key in space.searched_keys}
     values = {
-        key_of(name): _typed(space.space[name], value)
+        key_of(name): typed(space.space[name], value)
         for name, value in searched_values(space.space, cells).items()
     }
     spec = TrialSpec(row["stage"], row["arm"], row["config_id"], int(row["seed"]), values)
@@ -522,12 +526,3 @@ def _ended(row: pd.Series, curve: pd.DataFrame | None, space: Space, metric: str
         would_stop_epoch=None if pd.isna(would_stop) else int(would_stop),
         error=None if pd.isna(row["error"]) else row["error"],
     )
-
-
-def _typed(parameter: Parameter, value: Any) -> Value:
-    """A table's value as the parameter has it: a column with gaps holds whole numbers as floats."""
-    if isinstance(parameter, IntParameter):
-        return int(value)
-    if isinstance(parameter, FloatParameter):
-        return float(value)
-    return parameter.options[parameter.options.index(value)]

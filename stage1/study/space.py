@@ -287,6 +287,26 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
     return result
 
 
+def typed(parameter: Parameter, value: Any) -> Value:
+    """A table's value as the parameter has it: a column with gaps holds whole numbers as floats.
+
+    Raises:
+        ValueError: It is none of the options.
+    """
+    if isinstance(parameter, IntParameter):
+        return int(value)
+    if isinstance(parameter, FloatParameter):
+        return float(value)
+    return parameter.options[parameter.options.index(value)]
+
+
+def lies_in(parameter: Parameter, value: Any) -> bool:
+    """Whether a value of the parameter's kind is among those that are searched."""
+    if isinstance(parameter, ChoiceParameter):
+        return value in parameter.options
+    return bool(parameter.low <= value <= parameter.high)
+
+
 def is_active(space: Space, name: str, values: Mapping[str, Value]) -> bool:
     """Whether the values so far, by key, meet the parameter's `when`."""
     return meets(space.space[name].when, values)

@@ -29,6 +29,7 @@ from stage1.study.space import (
     design_points,
     distinct,
     distributions,
+    lies_in,
 )
 
 OWN_KEYS = {
@@ -340,7 +341,7 @@ def _point_rules(space: Space, point: dict[str, Value]) -> list[str]:
         f"{name}: must be {_described(space.space[name])}, got {shown(value)}; "
         "change it, or what is searched"
         for name, value in named.items()
-        if not _lies_in(space.space[name], value)
+        if not lies_in(space.space[name], value)
     ]
     for key in point.keys() - set(map(key_of, named)):
         conditions = " or ".join(
@@ -349,12 +350,6 @@ def _point_rules(space: Space, point: dict[str, Value]) -> list[str]:
         )
         rules.append(f"{key}: must stand beside {conditions}, got {shown(point)}")
     return rules
-
-
-def _lies_in(parameter: Parameter, value: Any) -> bool:
-    if isinstance(parameter, ChoiceParameter):
-        return value in parameter.options
-    return bool(parameter.low <= value <= parameter.high)
 
 
 def _described(parameter: Parameter) -> str:

@@ -33,7 +33,7 @@ from stage1.study.comparison import Comparison
 from stage1.study.engine import StudyEngine
 from stage1.study.inputs import StudyInputs
 from stage1.study.resume import ended_trials, read_started
-from stage1.study.sampler import arm_samplers
+from stage1.study.sampler import arm_samplers, read_warm_start
 from stage1.study.study import Study
 from stage1.study.trials import (
     EndedTrial,
@@ -103,6 +103,7 @@ def run_study(
     """
     study = inputs.study
     deadline = time.monotonic() + time_budget.total_seconds() if time_budget else None
+    earlier = read_warm_start(run)
     shared = share_inputs(inputs.bars, inputs.language_models)
 
     def make_engine(recorder: Recorder, *trials: Any) -> StudyEngine:
@@ -116,7 +117,9 @@ def run_study(
             study,
             recorder,
             *trials,
-            samplers=arm_samplers(study.space, arms, seed=study.seed, storage=storage),
+            samplers=arm_samplers(
+                study.space, arms, seed=study.seed, storage=storage, earlier=earlier
+            ),
             halving={arm: ArmHalving(study.space) for arm in study.space.arms},
             judge=judge_what_is_written,
         )

@@ -20,7 +20,7 @@ from stage1.run.registration import (
 KEYS = [
     *("space_sha256", "written_at", "arms", "roles", "configurations", "seeds", "replicated"),
     *("control", "distinct", "confirm_seeds", "horizon_epoch", "early_epoch", "looks"),
-    *("spending", "claims", "level", "random_arm", "cost"),
+    *("spending", "claims", "level", "random_arm", "cost", "warm_start"),
     *("language_models", "versions", "metrics"),
 ]
 

@@ -11,7 +11,8 @@ const HIT = 0.01; // of an axis: how exactly a hand points
 const APART = 2.5; // pixels between the lines of arms that were trained with the same values
 const DASHES = [[], [6, 3], [2, 2], [9, 2, 2, 2]];
 const form = find("form");
-const arm = columns.find((column) => column.key === "arm");
+const columnOf = (key) => columns.find((column) => column.key === key);
+const arm = columnOf("arm");
 const axes = columns.filter((column) => column.axis).sort((a, b) => Boolean(a.better) - Boolean(b.better));
 const trials = names.map((_, trial) => trial);
 const chosen = new Set(arm.options.map((_, option) => arm.cells.indexOf(option)));
@@ -26,8 +27,8 @@ function text({ cells, options }, trial) {
 }
 
 function title(trial) {
-  const said = columns.filter(({ key }) => ["arm", "stage", "seed"].includes(key));
-  return [names[trial], ...said.map((column) => `${column.name} ${text(column, trial)}`)].join(", ");
+  const [group, stage, seed] = ["arm", "stage", "seed"].map((key) => text(columnOf(key), trial));
+  return `${names[trial]}, ${group}, ${stage}, seed ${seed}`;
 }
 
 // Filters ---------------------------------------------------------------------------------------

@@ -140,7 +140,8 @@ def _texts(name: str, values: Iterable[str], options: Sequence[str]) -> Column:
     values = list(values)
     known = [option for option in options if option in values]
     options = list(dict.fromkeys([*known, *values]))
-    return Column(name, name, [options.index(text) for text in values], options, filtered=True)
+    cells = [options.index(text) for text in values]
+    return Column(name, name, cells, options, filtered=len(options) > 1)
 
 
 def _searched(key: str, values: list[Any], domains: list[Domain]) -> Column:

@@ -259,7 +259,11 @@ def test_a_line_that_is_pointed_at_says_which_trial_it_is_and_a_click_draws_its_
 
     all_shown.page.mouse.move(*place)
 
-    assert all_shown.part.locator(".readout").text_content().startswith("design007, pretrained, design, seed")
+    assert (
+        all_shown.part.locator(".readout")
+        .text_content()
+        .startswith("design007, pretrained, design, seed")
+    )
     assert "lr " in all_shown.part.locator(".readout").text_content()
     assert all_shown.part.locator("tr.pointed").count() == 1
 

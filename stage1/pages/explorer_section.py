@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from stage1.base.metric_table import POOLED, Scale, metric_label, metric_row
+from stage1.base.metric_table import POOLED, USER_METRIC, Scale, metric_label, metric_row
 from stage1.claims.intervals import Values
 from stage1.claims.scores import RunTables
 from stage1.pages.blocks import Block, Explorer, Heading, paragraph
@@ -104,7 +104,7 @@ def _columns(trials: pd.DataFrame, tables: RunTables) -> list[Column]:
     domains: dict[str, list[Domain]] = {}
     for name, domain in space.space.items():
         domains.setdefault(key_of(name), []).append(domain)
-    others = [m.name for m in POOLED if m.name in trials and m.name != objective]
+    others = [name for name in _metrics(trials) if name != objective]
     return [
         _numbers("place", trials["place"]),
         _objective(objective, trials["objective"], space.objective.mode),
@@ -117,9 +117,23 @@ def _columns(trials: pd.DataFrame, tables: RunTables) -> list[Column]:
             _searched(key, [values.get(key, ...) for values in searched], alternatives)
             for key, alternatives in domains.items()
         ),
-        *(_numbers(name, trials[name], better=_better(name)) for name in others),
+        *(
+            _numbers(name, trials[name], better=_better(name))._replace(name=_short(name))
+            for name in others
+        ),
         _numbers("seconds", trials["seconds"]),
     ]
+
+
+def _metrics(rows: pd.DataFrame) -> list[str]:
+    """Metrics of all timeframes together that the rows have, ours and then a user's own."""
+    known = rows.columns[rows.notna().any()].tolist()
+    ours = [metric.name for metric in POOLED if metric.name in known]
+    return [*ours, *(name for name in known if name.startswith(USER_METRIC))]
+
+
+def _short(metric: str) -> str:
+    return metric.removeprefix(USER_METRIC)
 
 
 def _better(metric: str) -> str:
@@ -233,8 +247,11 @@ def _axis(
 def _curves(trials: pd.DataFrame, tables: RunTables) -> dict[str, Any]:
     """Metrics by trial and epoch, the objective first, and how they are drawn."""
     curves, objective = tables.curves, tables.space.objective.metric
-    wanted = dict.fromkeys([objective, *(metric.name for metric in POOLED), "train_loss"])
-    names = [name for name in wanted if name in curves and curves[name].notna().any()]
+    names = [
+        name
+        for name in dict.fromkeys([objective, *_metrics(curves), "train_loss"])
+        if name in curves
+    ]
     every = math.ceil(len(curves) * (1 + len(names)) / _MOST_POINTS) or 1
     last = curves.groupby("trial_id")["epoch"].transform("max")
     shown = curves[(curves["epoch"] % every == 0) | (curves["epoch"] == last)]
@@ -246,7 +263,7 @@ def _curves(trials: pd.DataFrame, tables: RunTables) -> dict[str, Any]:
         "curves": [by_trial.get(trial) for trial in trials["trial_id"]],
         "metrics": [
             {
-                "name": name,
+                "name": _short(name),
                 "label": metric_label(name),
                 "scale": scale_of(name, curves[name].to_numpy(dtype=float)),
                 "baseline": _rounded(baseline_value(trials, name)),

@@ -123,6 +123,20 @@ def test_curves_are_those_of_the_table_and_long_ones_are_thinned(monkeypatch):
     assert sum(len(values) for trial in thinned["curves"] for values in trial) < 250
 
 
+def test_a_metric_of_the_users_own_has_a_column_and_curves():
+    tables = tables_of()
+    tables.trials["metric.hits"], tables.curves["metric.hits"] = 0.25, 0.75
+    tables.trials["baseline_metric.hits"] = 0.5
+
+    data = data_of(tables)
+
+    (column,) = (column for column in data["columns"] if column["name"] == "hits")
+    assert set(column["cells"]) == {0.25}
+    place, metric = next(it for it in enumerate(data["metrics"]) if it[1]["name"] == "hits")
+    assert metric["baseline"] == 0.5
+    assert set(data["curves"][0][1 + place]) == {0.75}
+
+
 def test_there_is_nothing_to_explore_before_the_first_trial():
     tables = tables_of()
 

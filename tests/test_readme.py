@@ -71,6 +71,8 @@ def places(tmp_path_factory, finished_study):
         "data/hourly": folder / "hourly",
         "stage1.compare_runs runs/transfer": f"stage1.compare_runs {study}",
         "runs/seed7": write_synthetic_run(folder / "seed7").path,
+        "half/config.yaml": "configs/sample.yaml",
+        "runs/train/half/last.ckpt": next((study / "checkpoints").glob("*.ckpt")),
         "runs/mine": folder / "runs",
         "runs/mine/transfer": study,
         "runs/train/transfer/last.ckpt": next((study / "checkpoints").glob("*.ckpt")),

@@ -27,20 +27,22 @@ def evaluate(
         typer.Option(help="Folder for the report; default evaluation/ next to the checkpoint."),
     ] = None,
 ) -> None:
-    """Score the validation windows per timeframe, next to linear interpolation.
+    """Score the validation and test windows per timeframe, next to linear interpolation.
 
     Writes metrics.parquet, reconstructions.png, report.md and report.html.
+    The look at the test windows is noted in test_period.parquet.
     """
     # torch takes seconds to import: --help should not have to wait for it.
     from stage1.pages.evaluation_page import show_evaluation, write_evaluation
-    from stage1.training.evaluation import evaluate_checkpoint
+    from stage1.training.evaluation import add_look, evaluate_checkpoint
 
     console = Console()
     warn = partial(print_plain, console)
-    evaluation = evaluate_checkpoint(checkpoint, data_dir, warn=warn)
+    evaluation = evaluate_checkpoint(checkpoint, data_dir, warn=warn, test=True)
     folder = out or checkpoint.parent / FOLDER
-    write_evaluation(evaluation, folder)
-    show_evaluation(evaluation, folder, console)
+    looks = None if evaluation.test is None else add_look(evaluation, folder)
+    write_evaluation(evaluation, folder, looks)
+    show_evaluation(evaluation, folder, console, looks)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ from stage1.run.columns import (
     SEARCH,
     SHUFFLED,
     SHUFFLED_FIXED,
+    TEST_COLUMNS,
     TEXT,
     TRIAL_COLUMNS,
     VANILLA,
@@ -395,6 +396,7 @@ def study_tables(
         curves=_frame(rows.curves, CURVE_COLUMNS),
         cost=_frame(cost, COST_COLUMNS),
         blocks=_frame(rows.blocks, BLOCK_COLUMNS),
+        test_period=_frame((), TEST_COLUMNS),
         deviations=[],
     )
 

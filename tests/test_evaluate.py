@@ -188,3 +188,28 @@ def test_a_series_is_evaluated_as_its_training_was(tmp_path, call_command, calen
     assert "trained on bars until 1970-01-12 16:00" in report  # 280 hours
     assert "1970-01-17 16:00" in report  # all 400
     assert "begin before the end" not in report
+
+
+def test_the_test_period_is_shown_beside_the_validation_and_a_second_look_is_told(
+    tmp_path, call_command
+):
+    bars, looked = write_market(tmp_path / "bars"), "The test period was looked at 2 times: a ("
+    for epochs, name in enumerate("ab", start=1):
+        write_checkpoint(
+            tmp_path / f"{name}.ckpt", data={"test_share": 0.2}, training={"epochs": epochs}
+        )
+
+        status, said, errors = call_command(
+            evaluate, tmp_path / f"{name}.ckpt", "--data-dir", bars, "--out", tmp_path / "out"
+        )
+
+        assert (status, errors) == (0, "")
+        assert (looked in " ".join(said.split())) == (name == "b")
+    report = (tmp_path / "out" / "report.md").read_text()
+    section = report[report.index("## On bars that nothing was chosen by") :]
+    assert "24 test windows, from 2018-01-03 02:45 UTC to 2018-01-03 09:20 UTC" in section
+    assert looked in section
+    table = pd.read_parquet(tmp_path / "out" / "test_period.parquet")
+    assert table.drop_duplicates("trial_id")["trial_id"].tolist() == ["a", "b"]
+    others = write_market(tmp_path / "others", seed=1)
+    assert evaluate_checkpoint(tmp_path / "a.ckpt", others, warn=print, test=True).test is None

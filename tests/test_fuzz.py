@@ -58,7 +58,7 @@ from stage1.prepare import prepare
 from stage1.run.folder import RunFolder
 from stage1.run.registration import preregistration_deviations, read_preregistration
 from stage1.run.resolved_space import read_space
-from stage1.run.tables import read_blocks, read_cost, read_curves, read_trials
+from stage1.run.tables import read_blocks, read_cost, read_curves, read_test_period, read_trials
 from stage1.study.study import load_study
 
 ROOT = Path(__file__).parents[1]
@@ -212,6 +212,7 @@ READERS: dict[str, Callable[[RunFolder], object]] = {
     "curves.parquet": read_curves,
     "blocks.parquet": read_blocks,
     "cost.parquet": read_cost,
+    "test_period.parquet": read_test_period,
     "space.yaml": read_space,
     "prereg.yaml": read_preregistration,
 }

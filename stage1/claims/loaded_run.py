@@ -108,11 +108,7 @@ class Run:
         """
         space, registration = self.tables.space, self.tables.registration
         best = best_configuration(self.trials, space, registration, arm=arm, config_id=config_id)
-        rows = self.trials.sort_values("seed")
-        for name in ("arm", "stage", "config_id"):
-            rows = rows[rows[name] == getattr(best, name)]
-        ids = rows.loc[rows["seed"].isin(best.by_seed), "trial_id"].tolist()
-        return Best(best.values, best.mean, ids, best.arm, best.config_id)
+        return Best(best.values, best.mean, list(best.trial_ids), best.arm, best.config_id)
 
 
 def load_run(path: str | Path) -> Run:

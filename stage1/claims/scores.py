@@ -19,7 +19,7 @@ from stage1.run.registration import (
     read_preregistration,
 )
 from stage1.run.resolved_space import ResolvedSpace, read_space, require_timeframes
-from stage1.run.tables import read_blocks, read_cost, read_curves, read_trials
+from stage1.run.tables import read_blocks, read_cost, read_curves, read_test_period, read_trials
 
 
 class RunTables(NamedTuple):
@@ -35,6 +35,8 @@ class RunTables(NamedTuple):
     """No rows if nothing was timed."""
     blocks: pd.DataFrame
     """No rows if none were recorded."""
+    test_period: pd.DataFrame
+    """No rows if nobody has looked at it."""
     deviations: list[str]
     """What was edited since the first trial."""
 
@@ -56,6 +58,7 @@ def read_run(run: RunFolder) -> RunTables:
         curves=read_curves(run),
         cost=read_cost(run),
         blocks=read_blocks(run),
+        test_period=read_test_period(run),
         deviations=preregistration_deviations(run),
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
 from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -119,6 +120,12 @@ class MarketWindows:
         """The windows over the bars that a complete configuration asks for; arguments as above."""
         calendar = config.model.async_sampler
         return cls(bars, config.data, calendar=calendar, statistics=statistics)
+
+    def in_test_period(self) -> MarketWindows:
+        """The same with the test windows as validation windows, for what is scored there."""
+        other = copy(self)
+        other.split, other._made = self.split._replace(validation=self.split.test), {}
+        return other
 
     def _uniforms(
         self, masking: MaskingConfig, windows: int, random: np.random.Generator

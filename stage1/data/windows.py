@@ -221,9 +221,11 @@ def _check_every_timeframe(windows: WindowIndex, config: DataConfig) -> None:
 def _too_little_data(
     config: DataConfig, times: NDArray[np.int64], cuts: tuple[int, ...], *, calendar: bool
 ) -> str:
-    length, further, advice = f"bars of {config.timeframes[-1]}", "", "drop coarse timeframes or "
+    length, further = f"bars of {config.timeframes[-1]}", ""
+    advice = ["add data", "change data.seq_len", "drop coarse timeframes", "raise data.max_gap"]
     if calendar:
-        length, advice = _span_unit(config), ""
+        length = _span_unit(config)
+        advice.remove("drop coarse timeframes")
         further = f" and with at least {FEWEST_BARS} bars of {config.timeframes[0]} in each window"
     needed = f"{days_needed(config, calendar=calendar):.1f} days"
     took = _minutes_of_side(config, calendar=calendar)
@@ -243,12 +245,12 @@ def _too_little_data(
     if len(cuts) > 1:
         side, shares = "each side", f"{shares}, data.test_share={config.test_share:g}"
         where = f"{spans[1]} to train, {spans[2]} to validate and {spans[3]} to test"
-        advice += "set data.test_share to 0, which leaves no period that nothing was chosen by, or "
+        advice.append("set data.test_share to 0, and no period is left that nothing was chosen by")
     return (
         f"the bars must span at least {needed} without a gap over {config.max_gap} {config.unit}"
         f"{further} (data.seq_len={config.seq_len} {length} on {side} of the split, "
         f"{shares}), got {spans[0]} {unit}, the longest stretch without one {where}, where "
-        f"{least} are needed; add data, change data.seq_len, {advice}raise data.max_gap"
+        f"{least} are needed; {', '.join(advice[:-1])} or {advice[-1]}"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from stage1.base.errors import ResultsError
+from stage1.base.metric_table import CORRELATION, INTERPOLATION, SKILL
 from stage1.base.text import plural
 from stage1.claims.catalogue import COST, FINAL_ERROR, FINAL_GAIN, SENSITIVITY, Definition
 from stage1.claims.claim import MOST_TOLD, Claim
@@ -13,9 +14,18 @@ from stage1.claims.scores import RunTables, both_scored
 from stage1.claims.tuning_value import tuning_value
 from stage1.claims.verdicts import ATTRIBUTABLE, GAINS, NOT_ATTRIBUTABLE, Verdict
 from stage1.pages.blocks import Block, Heading, Inline, Paragraph, Strong, Table, paragraph
+from stage1.pages.evaluation_page import MODEL
 from stage1.pages.numbers import number
 from stage1.run.columns import CONFIRM
-from stage1.run.summary import baseline_value, best_configuration, leaderboard, seed_noise
+from stage1.run.summary import (
+    BestConfiguration,
+    baseline_value,
+    best_configuration,
+    leaderboard,
+    seed_noise,
+    tested_column,
+    tested_scores,
+)
 
 HELPS = "Does pretraining help here?"
 EASIER = "Is it easier to tune?"
@@ -161,7 +171,21 @@ def _what_to_train(tables: RunTables, evaluation: Evaluation) -> str:
         ties = "; with one seed each a tie cannot be told"
     useless = "" if best.skill > 0 else "; it does not beat a straight line across the hidden bars"
     chosen = _named(best.arm, best.config_id)
-    return f"{chosen} ({score}){ties}{useless}. {_extra_cost(evaluation)}"
+    return f"{chosen} ({score}){ties}{useless}. {_tested(tables, best)}{_extra_cost(evaluation)}"
+
+
+def _tested(tables: RunTables, best: BestConfiguration) -> str:
+    """What it came to on the test period; empty where it was not scored there."""
+    scores = tested_scores(tables.test_period, tables.trials, best)
+    if scores.empty:
+        return ""
+    columns = [tested_column(name) for name in (CORRELATION, SKILL)]
+    means = scores.groupby("of")[columns].mean()
+    (correlation, skill), line = means.loc[MODEL], means.loc[INTERPOLATION, columns[0]]
+    return (
+        f"On the test period, which nothing was chosen by: {CORRELATION} {number(correlation)} "
+        f"(linear interpolation {number(line)}), {SKILL} {number(skill)}. "
+    )
 
 
 def _named(arm: str, config_id: str) -> str:

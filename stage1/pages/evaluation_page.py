@@ -87,6 +87,25 @@ class Reconstruction(NamedTuple):
     channel: str | None = None  # of a series; None: these are prices
 
 
+class Scored(NamedTuple):
+    """What a model came to on some windows."""
+
+    scores: pd.DataFrame
+    """Rows per `timeframe` (`ALL_TIMEFRAMES` first) and `of` (`MODEL`, `INTERPOLATION`), a column
+    per metric, and `val_loss`, which only all timeframes together have."""
+    windows: int
+    """How many."""
+    starts_at: int
+    """Unix seconds; the first bar of the first window."""
+    ends_at: int
+    """Unix seconds; the end of the last window."""
+
+    def of_all(self, of: str, metric: str) -> float:
+        """A metric over all timeframes, of `MODEL` or `INTERPOLATION`."""
+        rows = self.scores[(self.scores["timeframe"] == ALL_TIMEFRAMES) & (self.scores["of"] == of)]
+        return float(rows[metric].iloc[0])
+
+
 class Evaluation(NamedTuple):
     """What a checkpoint came to on the validation windows of its configuration."""
 
@@ -96,54 +115,57 @@ class Evaluation(NamedTuple):
     """Of the file with its weights."""
     config: Config
     """Of its training."""
-    scores: pd.DataFrame
-    """Rows per `timeframe` (`ALL_TIMEFRAMES` first) and `of` (`MODEL`, `INTERPOLATION`), a column
-    per metric, and `val_loss`, which only all timeframes together have."""
+    validation: Scored
+    """On the validation windows."""
+    test: Scored | None
+    """On the test windows; None without a test period, or on other bars."""
     excerpts: list[Reconstruction]
-    windows: int
-    """How many."""
-    starts_at: int
-    """Unix seconds; the first bar of the first window."""
-    ends_at: int
-    """Unix seconds; the end of the last window."""
+    """Of validation windows."""
     trained_until: int
     """Unix seconds; the end of the bars it was trained on."""
     seen: int
-    """Windows that begin before that."""
+    """Validation windows that begin before that."""
     same_bars: bool
     """Whether these are the bars of its training."""
     fingerprints: dict[str, str | None]
     """SHA-256 of what tells one training from another, by name."""
 
-    def of_all(self, of: str, metric: str) -> float:
-        """A metric over all timeframes, of `MODEL` or `INTERPOLATION`."""
-        rows = self.scores[(self.scores["timeframe"] == ALL_TIMEFRAMES) & (self.scores["of"] == of)]
-        return float(rows[metric].iloc[0])
 
-
-def write_evaluation(evaluation: Evaluation, out: Path) -> None:
+def write_evaluation(evaluation: Evaluation, out: Path, looks: pd.DataFrame | None = None) -> None:
     """Write metrics.parquet, reconstructions.png, report.md and report.html into a folder.
 
-    The folder is made if need be; what else lies in it is left alone.
+    The folder is made if need be; what else lies in it is left alone. `looks` are those at the test
+    period, as `tested_blocks` has them.
 
     Raises:
         ResultsError: It cannot be written.
     """
     with must_be_writable(out):
         with atomic_path(out / METRICS_FILE) as path:
-            evaluation.scores.to_parquet(path, index=False)
+            evaluation.validation.scores.to_parquet(path, index=False)
         picture = save_picture(reconstructions_figure(evaluation.excerpts), out)
-        save_page(report_blocks(evaluation, picture), out / REPORT_FILE, out / PAGE_FILE)
+        blocks = report_blocks(evaluation, picture, looks)
+        save_page(blocks, out / REPORT_FILE, out / PAGE_FILE)
 
 
-def show_evaluation(evaluation: Evaluation, out: Path, console: Console) -> None:
-    """Print the table, the warnings, and where the rest lies."""
-    console.print(screen_table(scores_table(evaluation), caption=_note(evaluation)))
-    show_cautions(console, evaluation_cautions(evaluation))
+def show_evaluation(
+    evaluation: Evaluation, out: Path, console: Console, looks: pd.DataFrame | None = None
+) -> None:
+    """Print the tables, the warnings, and where the rest lies; `looks` as `tested_blocks`."""
+    tables = {"On the validation windows": evaluation.validation}
+    warned = evaluation_cautions(evaluation)
+    if evaluation.test is not None and looks is not None:
+        tables["On the test windows, which nothing was chosen by"] = evaluation.test
+        warned += cautions(looks_texts(looks))
+    for title, scored in tables.items():
+        if len(tables) > 1:
+            print_plain(console, f"{title}:")
+        console.print(screen_table(scores_table(scored), caption=_note(scored)))
+    show_cautions(console, warned)
     print_plain(console, f"Report: {out / REPORT_FILE}\nAs a page: {out / PAGE_FILE}")
 
 
-def scores_table(evaluation: Evaluation) -> Table:
+def scores_table(scored: Scored) -> Table:
     """A row per timeframe for the model, and one for interpolation."""
     columns = {"huber": "Huber", **{evaluation_key(row.name): row.heading for row in _SHOWN}}
     rows: list[list[Inline]] = [
@@ -152,7 +174,7 @@ def scores_table(evaluation: Evaluation) -> Table:
             f"{score['scored_bars']:,}" if score["of"] == MODEL else "",
             *(number(score[name], digits=3) for name in columns),
         ]
-        for score in evaluation.scores.to_dict("records")
+        for score in scored.scores.to_dict("records")
     ]
     return Table(["timeframe", "scored", *columns.values()], rows, numbers_from=1)
 
@@ -160,51 +182,81 @@ def scores_table(evaluation: Evaluation) -> Table:
 def evaluation_cautions(evaluation: Evaluation) -> list[Caution]:
     """What a reader must know before the numbers."""
     texts = []
-    skill = evaluation.of_all(MODEL, evaluation_key(SKILL))
+    skill = evaluation.validation.of_all(MODEL, evaluation_key(SKILL))
     if not skill > 0:
         texts.append(
             f"The model does not beat linear interpolation (skill {number(skill, digits=3)})."
         )
     if evaluation.seen:
         texts.append(
-            f"{evaluation.seen} of {plural(evaluation.windows, 'window')} begin before the end of "
-            f"the bars that it was trained on, {moment_of(evaluation.trained_until)}: it may have "
-            "seen what it is asked for."
+            f"{evaluation.seen} of {plural(evaluation.validation.windows, 'window')} begin before "
+            f"the end of the bars that it was trained on, {moment_of(evaluation.trained_until)}: "
+            "it may have seen what it is asked for."
         )
     return cautions(texts)
 
 
 def metrics_blocks(evaluation: Evaluation) -> list[Block]:
     """On which windows it was measured, warnings, and the table."""
+    windows = _windows_text(evaluation.validation, "validation")
     return [
-        paragraph(
-            f"The {plural(evaluation.windows, 'validation window')} of its configuration, from "
-            f"{moment_of(evaluation.starts_at)} to {moment_of(evaluation.ends_at)}."
-        ),
+        paragraph(f"The {windows} of its configuration."),
         *evaluation_cautions(evaluation),
-        scores_table(evaluation),
-        paragraph(_note(evaluation), note=True),
+        scores_table(evaluation.validation),
+        paragraph(_note(evaluation.validation), note=True),
     ]
 
 
-def report_blocks(evaluation: Evaluation, picture: Picture) -> list[Block]:
-    """The report."""
+def tested_blocks(evaluation: Evaluation, looks: pd.DataFrame) -> list[Block]:
+    """The section of the test period; none without one.
+
+    Args:
+        evaluation: Of a checkpoint.
+        looks: All at that period that are known, this one too, as `TEST_COLUMNS` has them.
+    """
+    if evaluation.test is None:
+        return []
+    windows = _windows_text(evaluation.test, "test")
+    return [
+        Heading("On bars that nothing was chosen by"),
+        paragraph(f"The {windows}, behind all bars that it was trained and validated on."),
+        *cautions(looks_texts(looks)),
+        scores_table(evaluation.test),
+        paragraph(_note(evaluation.test), note=True),
+    ]
+
+
+def looks_texts(looks: pd.DataFrame) -> list[str]:
+    """What is to be said of a test period that more than one look was taken at; else nothing."""
+    by_look: Any = looks.drop_duplicates("checkpoint_sha256").groupby("looked_at")["trial_id"]
+    each = [f"{', '.join(names)} ({moment(when)})" for when, names in by_look]
+    if len(each) < 2:
+        return []
+    return [
+        f"The test period was looked at {len(each)} times: {'; '.join(each)}. Whoever chooses "
+        "between them by these numbers has chosen by this period, and it flatters the choice."
+    ]
+
+
+def _windows_text(scored: Scored, kind: str) -> str:
+    between = f"from {moment_of(scored.starts_at)} to {moment_of(scored.ends_at)}"
+    return f"{plural(scored.windows, f'{kind} window')}, {between}"
+
+
+def report_blocks(
+    evaluation: Evaluation, picture: Picture, looks: pd.DataFrame | None = None
+) -> list[Block]:
+    """The report; `looks` as `tested_blocks` has them."""
     bars = "those of its training" if evaluation.same_bars else "others than those of its training"
     data = evaluation.config.data
     length = data.unit if evaluation.config.model.async_sampler else "bars"
     prints = [(name, value) for name, value in evaluation.fingerprints.items() if value]
     return [
         Heading("What a trained model makes of hidden bars", 1),
-        paragraph(
-            "The checkpoint ",
-            Code(str(evaluation.path)),
-            f" on the {plural(evaluation.windows, 'validation window')} of its configuration, from "
-            f"{moment_of(evaluation.starts_at)} to {moment_of(evaluation.ends_at)}.",
-        ),
-        *evaluation_cautions(evaluation),
+        paragraph("The checkpoint ", Code(str(evaluation.path)), "."),
         Heading("Metrics"),
-        scores_table(evaluation),
-        paragraph(_note(evaluation), note=True),
+        *metrics_blocks(evaluation),
+        *([] if looks is None else tested_blocks(evaluation, looks)),
         Heading("Reconstructions"),
         Gallery([picture]),
         *word_list(_WORDS),
@@ -221,8 +273,8 @@ def report_blocks(evaluation: Evaluation, picture: Picture) -> list[Block]:
     ]
 
 
-def _note(evaluation: Evaluation) -> str:
-    model, line = (number(evaluation.of_all(of, LOSS)) for of in (MODEL, INTERPOLATION))
+def _note(scored: Scored) -> str:
+    model, line = (number(scored.of_all(of, LOSS)) for of in (MODEL, INTERPOLATION))
     return (
         f"{LOSS}, the whole objective: {model}, {INTERPOLATION} {line}. "
         "Skill above 0 beats the line."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -12,6 +13,7 @@ import pandas as pd
 
 from stage1 import __version__
 from stage1.base.errors import ResultsError
+from stage1.base.metric_table import CORRELATION, INTERPOLATION, LOSS, SKILL
 from stage1.base.text import plural, shell_line
 from stage1.claims.scores import RunTables
 from stage1.pages.blocks import (
@@ -23,17 +25,24 @@ from stage1.pages.blocks import (
     Paragraph,
     Strong,
     Table,
+    cautions,
     paragraph,
 )
+from stage1.pages.evaluation_page import MODEL, looks_texts
 from stage1.pages.numbers import SAMENESS, UNDEFINED, moment, number
 from stage1.run.folder import RunFolder
 from stage1.run.summary import (
+    NO_CHECKPOINT,
     BestConfiguration,
+    baseline_value,
     best_configuration,
     export_command,
     export_target,
+    kept_checkpoints,
     leaderboard,
     noise_text,
+    tested_column,
+    tested_scores,
     tie_text,
     train_command,
 )
@@ -86,15 +95,76 @@ def best_blocks(tables: RunTables) -> list[Block]:
     return [
         heading,
         *_best(best, tables.space.objective.metric),
+        *_test_period(tables, best),
         Heading("How to go on"),
         paragraph("Write the best configuration to a file, then train it:"),
         Commands(final_training(tables)),
         paragraph(
             "The objective of a configuration chosen among many is flattering, and its training "
             "repeats one that it was chosen by: what it is worth is told by bars that no trial has "
-            "seen, with `stage1.evaluate CHECKPOINT --data-dir THEM`."
+            "seen, with ",
+            *_evaluate(tables),
         ),
     ]
+
+
+def _evaluate(tables: RunTables) -> list[Inline]:
+    """How a final training is scored on bars that nothing was chosen by."""
+    if tables.space.test_share:
+        return [Code("stage1.evaluate CHECKPOINT"), ", which scores the test period too."]
+    return [Code("stage1.evaluate CHECKPOINT --data-dir THEM"), "."]
+
+
+def _test_period(tables: RunTables, best: BestConfiguration) -> list[Block]:
+    """What the best configuration's kept checkpoints came to on bars that nothing was chosen by."""
+    share, looks = tables.space.test_share, tables.test_period
+    if not share:
+        return []
+    heading = Heading("On bars that nothing was chosen by")
+    mine = tested_scores(looks, tables.trials, best)
+    if mine.empty:
+        kept = kept_checkpoints(tables.run, tables.trials, best)
+        told = (
+            "is scored when all trials have ended" if kept else f"was not scored: {NO_CHECKPOINT}"
+        )
+        return [heading, paragraph(f"The test period, the last {share:.0%} of the bars, {told}.")]
+    first = mine.iloc[0]
+    return [
+        heading,
+        paragraph(
+            f"The test period, {plural(int(first['windows']), 'window')} from "
+            f"{moment(first['starts_at'])} to {moment(first['ends_at'])}, lies behind all bars "
+            "that trials were trained and scored on. No search, choice or verdict has seen it: the "
+            "configuration was chosen first, and those of its trials whose weights are kept were "
+            "scored there then."
+        ),
+        *cautions(looks_texts(looks)),
+        _test_table(tables, mine),
+    ]
+
+
+_TESTED = (CORRELATION, SKILL, LOSS)
+
+
+def _test_table(tables: RunTables, mine: pd.DataFrame) -> Table:
+    """A row per trial and one for interpolation; each metric where it was chosen by and there."""
+    trials = tables.trials.set_index("trial_id")
+    scores = mine.set_index(["of", "trial_id"])
+    rows: list[list[Inline]] = [
+        [name, *_cells(trials.loc[name], scores.loc[(MODEL, name)])]
+        for of, name in scores.index
+        if of == MODEL
+    ]
+    line = {metric: baseline_value(tables.trials, metric) for metric in _TESTED}
+    rows.append([INTERPOLATION, *_cells(line, scores.xs(INTERPOLATION).iloc[0])])
+    names = {CORRELATION: "corr.", SKILL: "skill", LOSS: "loss"}
+    header = [f"{names[one]}, {where}" for one in _TESTED for where in ("validation", "test")]
+    return Table(["trial", *header], rows, numbers_from=1)
+
+
+def _cells(validation: Mapping[str, Any] | pd.Series, test: pd.Series) -> list[str]:
+    pairs = [(validation[name], test[tested_column(name)]) for name in _TESTED]
+    return [number(value) for pair in pairs for value in pair]
 
 
 def _best(best: BestConfiguration, metric: str) -> list[Block]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from stage1.base.metric_table import BASELINE_PREFIX, METRICS, USER_METRIC
+from stage1.base.metric_table import BASELINE_PREFIX, LOSS, METRICS, USER_METRIC, evaluation_key
 
 COMPLETED = "completed"
 """Trained to the horizon."""
@@ -204,3 +204,20 @@ BLOCK_COLUMNS = (
 )
 """blocks.parquet, in order: sums over the scored bars of the validation windows that end in a block
 of time, of the design's trials at the early epoch and at the horizon."""
+TEST_COLUMNS = (
+    Column("looked_at", TIME, required=True),
+    Column("trial_id", TEXT, required=True),
+    Column("checkpoint_sha256", TEXT, required=True),
+    Column("starts_at", TIME, required=True),
+    Column("ends_at", TIME, required=True),
+    Column("windows", INTEGER, required=True),
+    Column("timeframe", TEXT, required=True),
+    Column("of", TEXT, required=True),
+    Column("scored_bars", INTEGER, required=True),
+    Column(LOSS, NUMBER),
+    Column("huber", NUMBER),
+    *(Column(evaluation_key(metric.name), NUMBER) for metric in METRICS if metric.heading),
+)
+"""test_period.parquet, in order: a row per checkpoint scored on the test period, timeframe and what
+decodes, the model or interpolation. Rows that share `looked_at` were added by one look; `trial_id`
+is the name of the checkpoint's file, where it is none of a study."""

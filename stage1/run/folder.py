@@ -41,6 +41,8 @@ class RunFolder:
     """Sums over blocks of validation time, of the design's trials."""
     cost = _Inside("cost.parquet")
     """Training steps of each T5 and of the vanilla encoder, timed."""
+    test_period = _Inside("test_period.parquet")
+    """Checkpoints scored on the test period, every look at it; of an evaluation's folder too."""
     journal = _Inside("optuna.journal")
     """Optuna's journal, one study per arm."""
     tensorboard = _Inside("tensorboard")

@@ -15,7 +15,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from stage1.base.errors import ResultsError
-from stage1.base.metric_table import BASELINE_PREFIX, metric_row
+from stage1.base.metric_table import (
+    ALL_TIMEFRAMES,
+    BASELINE_PREFIX,
+    LOSS,
+    evaluation_key,
+    metric_row,
+)
 from stage1.base.text import shell_line
 from stage1.run.columns import (
     COMPLETED,
@@ -65,6 +71,8 @@ class BestConfiguration(NamedTuple):
     """Standard deviation of the objective between seeds of a configuration; NaN = not known."""
     ties: tuple[Rival, ...]
     """The best of other arms where they lie within that noise."""
+    trial_ids: tuple[str, ...]
+    """Its trials, in the order of `by_seed`."""
 
 
 class Progress(NamedTuple):
@@ -321,7 +329,41 @@ def best_configuration(
             Rival(str(row.arm), str(row.config_id), float(row.objective))
             for row in close.itertuples()
         ),
+        trial_ids=tuple(rows["trial_id"]),
     )
+
+
+NO_CHECKPOINT = (
+    "of the best configuration no trial is among those whose weights are kept, which are the best "
+    "trials of the whole study; export and train it, and stage1.evaluate scores it there"
+)
+"""Why nothing was scored on the test period."""
+
+
+def kept_checkpoints(run: RunFolder, trials: pd.DataFrame, best: BestConfiguration) -> list[str]:
+    """The trials of a configuration whose weights are kept, of the search too."""
+    return [name for name in _trials_of(trials, best) if run.checkpoint(name).exists()]
+
+
+def _trials_of(trials: pd.DataFrame, best: BestConfiguration) -> pd.Series[str]:
+    same = (trials["arm"] == best.arm) & (trials["config_id"] == best.config_id)
+    return trials.loc[same, "trial_id"]
+
+
+def tested_scores(
+    looks: pd.DataFrame, trials: pd.DataFrame, best: BestConfiguration
+) -> pd.DataFrame:
+    """What the trials of a configuration came to on the test period, all timeframes together.
+
+    Rows of `looks`, a table as `TEST_COLUMNS` has it: of the model and of interpolation each.
+    """
+    mine = looks["trial_id"].isin(_trials_of(trials, best))
+    return looks[mine & (looks["timeframe"] == ALL_TIMEFRAMES)]
+
+
+def tested_column(metric: str) -> str:
+    """The column of a pooled metric in a table of the test period."""
+    return metric if metric == LOSS else evaluation_key(metric)
 
 
 def tie_text(rival: Rival) -> str:

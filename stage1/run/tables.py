@@ -33,6 +33,7 @@ from stage1.run.columns import (
     IDENTITY_COLUMNS,
     INTEGER,
     NUMBER,
+    TEST_COLUMNS,
     TEXT,
     TIME,
     TRIAL_COLUMNS,
@@ -198,8 +199,7 @@ def read_trials(run: RunFolder) -> pd.DataFrame:
 def read_curves(run: RunFolder) -> pd.DataFrame:
     """Metrics by trial and epoch. Beside a running study, read the trials first.
 
-    Raises:
-        ResultsError: Folder or file is missing or broken, or the table is not ours.
+    Raises as `read_trials`.
     """
     return _read(run, run.curves, CURVE_COLUMNS, unique=["trial_id", "epoch"])
 
@@ -211,10 +211,7 @@ def read_blocks(run: RunFolder) -> pd.DataFrame:
 
     Returns:
         No rows if the run has no such file: none of its design trials has come that far, or an
-        earlier version wrote it.
-
-    Raises:
-        ResultsError: The folder is missing, the file is broken, or the table is not ours.
+        earlier version wrote it. Raises as `read_trials`, but for a missing file.
     """
     key = ["trial_id", "epoch", "timeframe", "channel", "block"]
     return _read(run, run.blocks, BLOCK_COLUMNS, unique=key, optional=True)
@@ -224,13 +221,21 @@ def read_cost(run: RunFolder) -> pd.DataFrame:
     """What training steps cost, by arm, size of the language model and round.
 
     Returns:
-        No rows if the run has no such file: it is timed when the study has ended.
-
-    Raises:
-        ResultsError: The folder is missing, the file is broken, or the table is not ours.
+        No rows if the run has no such file: it is timed when the study has ended. Raises as
+        `read_blocks`.
     """
     key = ["arm", "size", "patch_len", "round"]
     return _read(run, run.cost, COST_COLUMNS, unique=key, optional=True)
+
+
+def read_test_period(run: RunFolder) -> pd.DataFrame:
+    """What checkpoints came to on the test period, the first look first; of an evaluation's too.
+
+    Returns:
+        No rows if the run has no such file: nobody has looked. Raises as `read_blocks`.
+    """
+    key = ["checkpoint_sha256", "timeframe", "of"]
+    return _read(run, run.test_period, TEST_COLUMNS, unique=key, optional=True)
 
 
 def load_table(file: Path) -> pa.Table:
@@ -440,12 +445,14 @@ def _of_trials(table: pa.Table, trial_ids: pa.ChunkedArray) -> pa.Table:
 
 
 def write_cost(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write cost.parquet whole, by names of `COST_COLUMNS`.
-
-    Raises:
-        ValueError: A name or value is none of the table's. Nothing is written.
-    """
+    """Write cost.parquet whole, by names of `COST_COLUMNS`; `ValueError` where it has no place."""
     _save(_arrow_table(rows, COST_COLUMNS), run.cost)
+
+
+def add_test_period(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add a look at the test period, by names of `TEST_COLUMNS`; raises as `write_cost`."""
+    before: Any = read_test_period(run).to_dict("records")
+    _save(_arrow_table([*before, *rows], TEST_COLUMNS), run.test_period)
 
 
 def _save(table: pa.Table, file: Path) -> None:

@@ -1,9 +1,10 @@
-"""What a model makes of its validation windows: all metrics, and excerpts to look at."""
+"""What a model makes of validation and test windows: all metrics, and excerpts to look at."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
-from stage1.base.files import sha256_of_file
+from stage1.base.errors import ResultsError, Stage1Error
+from stage1.base.files import must_be_writable, sha256_of_file
 from stage1.base.metric_table import ALL_TIMEFRAMES, INTERPOLATION
 from stage1.config import DataConfig, with_values
-from stage1.data.bars import UTC_DAYS, DayClock
+from stage1.data.bars import UTC_DAYS, Bars, DayClock, fingerprint
 from stage1.data.batches import Batch, MarketWindows
 from stage1.data.features import kind_of
 from stage1.data.gathering import CPU
@@ -27,8 +29,15 @@ from stage1.pages.evaluation_page import (
     MODEL,
     Evaluation,
     Reconstruction,
+    Scored,
     reconstructions_figure,
 )
+from stage1.run.columns import TEST_COLUMNS
+from stage1.run.folder import RunFolder
+from stage1.run.registration import read_preregistration
+from stage1.run.resolved_space import read_space
+from stage1.run.summary import NO_CHECKPOINT, best_configuration, kept_checkpoints
+from stage1.run.tables import add_test_period, read_test_period, read_trials
 from stage1.training.checkpoint import Record, Trained, read_trained
 from stage1.training.encoder import bars_for, trained_model
 from stage1.training.fit import accelerator_here, lean_trainer
@@ -43,13 +52,16 @@ LONGEST = 64
 """Bars shown of a window."""
 
 
-def evaluate_checkpoint(checkpoint: Path, data_dir: str | Path | None, *, warn: Warn) -> Evaluation:
+def evaluate_checkpoint(
+    checkpoint: Path, data_dir: str | Path | None, *, warn: Warn, test: bool = False
+) -> Evaluation:
     """Decode the validation windows and score them as the training did.
 
     Args:
         checkpoint: Of a training, or a folder of `stage1.push`.
         data_dir: As `bars_for` has it.
         warn: Takes a line when a batch does not fit into memory and is worked on in parts.
+        test: Whether the test windows are scored too; only of the bars of the training.
 
     Raises:
         ResultsError: The checkpoint cannot be read.
@@ -57,37 +69,69 @@ def evaluate_checkpoint(checkpoint: Path, data_dir: str | Path | None, *, warn: 
         TrialError: Memory does not suffice for a single window.
     """
     trained = read_trained(checkpoint)
-    record, config = trained.record, trained.record.config
-    bars = bars_for(config, data_dir)
+    record = trained.record
+    bars = bars_for(record.config, data_dir)
+    same_bars = fingerprint({name: bars[name] for name in record.config.data.timeframes}) == (
+        record.bars.sha256
+    )
+    # Of other bars no part is behind those that its configuration was chosen by.
+    config = record.config if same_bars else with_values(record.config, {"data.test_share": 0.0})
     windows = MarketWindows.of(bars, config, statistics=record.statistics)
-    decoded, batch = _decoded(trained, windows, warn)
-    line = interpolated(batch)
-    validation, instants = windows.split.validation, windows.resident.instants
-    starts, ends = instants(validation.starts), instants(validation.ends)
+    validation = _decoded(trained, windows, warn)
+    has_test = test and len(windows.split.test.ends) > 0
+    starts = windows.resident.instants(windows.split.validation.starts)
     return Evaluation(
         path=checkpoint,
         sha256=sha256_of_file(trained.file),
-        config=config,
-        scores=_scores(decoded, line, batch, record),
+        config=record.config,
+        validation=validation.scored(record),
+        test=score_test_period(trained, windows, warn=warn) if has_test else None,
         excerpts=excerpts(
-            decoded,
-            line,
-            batch,
-            windows_to_show(batch.scored),
+            validation.bars,
+            validation.line,
+            validation.batch,
+            windows_to_show(validation.batch.scored),
             config.data,
             clock=windows.resident.clock,
         ),
-        windows=len(ends),
-        starts_at=int(starts[0]),
-        ends_at=int(ends[-1]),
         trained_until=record.bars.split_at,
         seen=int((starts < record.bars.split_at).sum()),
-        same_bars=windows.fingerprint == record.bars.sha256,
+        same_bars=same_bars,
         fingerprints=dict(record.fingerprints),
     )
 
 
-def _decoded(trained: Trained, windows: MarketWindows, warn: Warn) -> tuple[Tensor, Batch]:
+def score_test_period(trained: Trained, windows: MarketWindows, *, warn: Warn) -> Scored:
+    """Score the test windows, of which there must be some, as validation windows are.
+
+    Args:
+        trained: A checkpoint.
+        windows: Over bars that it was trained on the first part of, as its configuration has them.
+        warn: As `evaluate_checkpoint` has it.
+    """
+    return _decoded(trained, windows.in_test_period(), warn).scored(trained.record)
+
+
+class _Decoded(NamedTuple):
+    """The validation windows, as a model decodes them and as interpolation does."""
+
+    windows: MarketWindows
+    bars: Tensor
+    line: Tensor
+    batch: Batch
+
+    def scored(self, record: Record) -> Scored:
+        """With the metrics of both."""
+        validation, instants = self.windows.split.validation, self.windows.resident.instants
+        return Scored(
+            scores=_scores(self.bars, self.line, self.batch, record),
+            windows=len(validation.ends),
+            starts_at=int(instants(validation.starts[:1])[0]),
+            ends_at=int(instants(validation.ends[-1:])[0]),
+        )
+
+
+def _decoded(trained: Trained, windows: MarketWindows, warn: Warn) -> _Decoded:
     """The validation set, decoded in the training's precision, on the GPU where there is one.
 
     A CPU that does not have it takes 32-true, the more exact one.
@@ -105,7 +149,95 @@ def _decoded(trained: Trained, windows: MarketWindows, warn: Warn) -> tuple[Tens
     batch = module.validation_set
     with lean_trainer(config, accelerator=accelerator) as trainer:
         decoded: Any = trainer.predict(module, dataloaders=module.val_dataloader())
-    return torch.cat(decoded), batch
+    return _Decoded(windows, torch.cat(decoded), interpolated(batch), batch)
+
+
+def look_rows(
+    scored: Scored, *, trial_id: str, sha256: str, when: datetime
+) -> list[dict[str, Any]]:
+    """What a checkpoint came to on the test period, as `TEST_COLUMNS` has it."""
+    look = {
+        "looked_at": when,
+        "trial_id": trial_id,
+        "checkpoint_sha256": sha256,
+        "starts_at": datetime.fromtimestamp(scored.starts_at, UTC),
+        "ends_at": datetime.fromtimestamp(scored.ends_at, UTC),
+        "windows": scored.windows,
+    }
+    names = [column.name for column in TEST_COLUMNS if column.name not in look]
+    return [
+        look | {name: row[name] for name in names if name in row}
+        for row in scored.scores.to_dict("records")
+    ]
+
+
+def add_look(evaluation: Evaluation, folder: Path) -> pd.DataFrame:
+    """Note that somebody looks at the test period, in the study that a checkpoint lies in.
+
+    Args:
+        evaluation: Of the checkpoint, with its test windows.
+        folder: That takes the note where the checkpoint is of no study.
+
+    Returns:
+        All looks that are known, as `TEST_COLUMNS` has them.
+
+    Raises:
+        ResultsError: The folder cannot be written, or the file in it is not ours.
+    """
+    run = RunFolder(evaluation.path.parent.parent)
+    if evaluation.path.parent != run.checkpoints or not run.prereg.is_file():
+        run = RunFolder(folder)
+    with must_be_writable(run.path):
+        run.path.mkdir(parents=True, exist_ok=True)
+        looks = read_test_period(run)
+        if evaluation.test is None or evaluation.sha256 in set(looks["checkpoint_sha256"]):
+            return looks
+        name, when = evaluation.path.stem, datetime.now(UTC)
+        add_test_period(
+            run, look_rows(evaluation.test, trial_id=name, sha256=evaluation.sha256, when=when)
+        )
+    return read_test_period(run)
+
+
+def score_chosen(run: RunFolder, bars: dict[str, Bars], *, warn: Warn) -> None:
+    """Score the best configuration's kept checkpoints on the test period, each once.
+
+    Trials of the configuration in any stage count, search too. Without a test period, and before a
+    configuration is complete, nothing is done.
+
+    Args:
+        run: Of a study that has ended.
+        bars: Of the study.
+        warn: Takes a line for each checkpoint that cannot be scored, or where none is kept.
+    """
+    trials, space = read_trials(run), read_space(run)
+    try:
+        best = best_configuration(trials, space, read_preregistration(run))
+    except ResultsError:
+        return
+    if not space.test_share:
+        return
+    kept = kept_checkpoints(run, trials, best)
+    if not kept:
+        warn(f"Not scored on the test period: {NO_CHECKPOINT}")
+    known, when = set(read_test_period(run)["checkpoint_sha256"]), datetime.now(UTC)
+    rows: list[dict[str, Any]] = []
+    for name in kept:
+        file = run.checkpoint(name)
+        sha256 = sha256_of_file(file)
+        if sha256 in known:
+            continue
+        try:
+            trained = read_trained(file)
+            statistics = trained.record.statistics
+            windows = MarketWindows.of(bars, trained.record.config, statistics=statistics)
+            scored = score_test_period(trained, windows, warn=warn)
+        except Stage1Error as error:
+            warn(f"Warning: {name} could not be scored on the test period: {error}")
+            continue
+        rows += look_rows(scored, trial_id=name, sha256=sha256, when=when)
+    if rows:
+        add_test_period(run, rows)
 
 
 def _scores(decoded: Tensor, line: Tensor, batch: Batch, record: Record) -> pd.DataFrame:

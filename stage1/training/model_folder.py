@@ -147,7 +147,7 @@ def _metadata(
         )
         for metric in METRICS
         if evaluation is not None and not metric.is_family
-        for value in [evaluation.of_all(MODEL, _column(metric.name, evaluation))]
+        for value in [evaluation.validation.of_all(MODEL, _column(metric.name, evaluation))]
         if math.isfinite(value)
     ]
     return ModelCardData(
@@ -162,7 +162,7 @@ def _metadata(
 
 
 def _column(name: str, evaluation: Evaluation) -> str:
-    return name if name in evaluation.scores else evaluation_key(name)
+    return name if name in evaluation.validation.scores else evaluation_key(name)
 
 
 def _base_model(config: Config) -> str | None:

@@ -26,6 +26,7 @@ from rich.console import Console
 from stage1.base.errors import ResultsError, Stage1Error
 from stage1.base.files import scratch_folder, sha256_of_file, system_fault
 from stage1.base.interrupt import Interrupt
+from stage1.base.terminal import print_plain
 from stage1.run.columns import FAILED
 from stage1.run.folder import RunFolder
 from stage1.run.tables import read_trials
@@ -142,6 +143,10 @@ def run_study(
         if finished:
             timed = partial(time_on_cluster, shared=shared, resources=study.space.resources)
             record_cost(study, run, console, time_size=timed)
+            # What decodes takes seconds to load, which no trial should wait for.
+            from stage1.training.evaluation import score_chosen
+
+            score_chosen(run, inputs.bars, warn=partial(print_plain, console))
     return finished
 
 

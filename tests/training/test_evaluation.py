@@ -1,21 +1,38 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
+from made_runs import arm_scores, changed_study, study_tables, write_run
+from small_checkpoint import write_checkpoint, write_market
 from synthetic_bars import market
 from synthetic_series import series_config, series_of, waves
 from tiny_training import all_validation, saved_every_epoch, tiny_config, tiny_fit, tiny_module
 
+from stage1.claims.scores import read_run
 from stage1.config import with_values
 from stage1.data.batches import MarketWindows
 from stage1.data.features import interpolate
+from stage1.model.losses import total_loss
 from stage1.model.metrics import interpolated
+from stage1.pages.markdown import markdown
+from stage1.pages.numbers import number
+from stage1.pages.provenance import best_blocks
+from stage1.pages.study_page import write_report
+from stage1.run.registration import read_preregistration
+from stage1.run.resolved_space import read_space
+from stage1.run.summary import NO_CHECKPOINT, best_configuration
+from stage1.run.tables import read_test_period, read_trials
 from stage1.training import evaluation
 from stage1.training.checkpoint import read_trained
+from stage1.training.encoder import trained_model
 from stage1.training.evaluation import (
+    add_look,
     evaluate_checkpoint,
     excerpt_of,
     excerpts,
     excerpts_of,
+    score_chosen,
     windows_to_show,
 )
 
@@ -57,7 +74,7 @@ def test_a_cpu_evaluates_in_float32_what_was_trained_in_arithmetic_of_gpus(
 
     for one in (trained, elsewhere):
         monkeypatch.setattr(evaluation, "read_trained", lambda path, one=one: one)
-        scores.append(evaluate_checkpoint(trained.path, None, warn=lines.append).scores)
+        scores.append(evaluate_checkpoint(trained.path, None, warn=lines.append).validation.scores)
 
     assert scores[0].equals(scores[1])
     assert lines == [f"Warning: decoded in 32-true: {precision} wants a GPU, and none was found"]
@@ -150,3 +167,96 @@ def test_excerpts_of_a_series_are_in_units_of_their_channels_which_come_in_turn(
         np.testing.assert_allclose(one.truth / size, truth / size, atol=1e-5)
         half = 0.5 * batch.scale[window, index, channel].item()
         np.testing.assert_allclose((one.model - one.truth) / half, 1, atol=1e-5)
+
+
+# The test period ---------------------------------------------------------------------------------
+
+TESTED = {"data": {"test_share": 0.2}}
+
+
+@pytest.fixture(scope="module")
+def tested(tmp_path_factory):
+    """A checkpoint of a training with a test period."""
+    path = tmp_path_factory.mktemp("tested") / "x.ckpt"
+    write_checkpoint(path, **TESTED)
+    return path
+
+
+def study_with_test_period(path):
+    """A finished study whose best configuration is design000 of the pretrained arm."""
+    arms = {
+        name: arm_scores([[high], [0.7]]) for name, high in (("pretrained", 0.9), ("random", 0.8))
+    }
+    tables = study_tables(arms)
+    config = tiny_config(**TESTED).model_dump(mode="json")
+    run = write_run(path, tables._replace(space=changed_study(tables.space, config=config)))
+    return run, best_configuration(*tables_of(run)).trial_ids[0]
+
+
+def tables_of(run):
+    return read_trials(run), read_space(run), read_preregistration(run)
+
+
+def test_the_chosen_configuration_s_kept_weights_are_scored_once_on_the_test_period(
+    tmp_path, tested
+):
+    run, best = study_with_test_period(tmp_path / "run")
+    run.checkpoints.mkdir()
+    shutil.copy(tested, run.checkpoint(best))
+    shutil.copy(tested, run.checkpoint("design-design001-random-1"))
+    bars, said = market(2000, NAMES), []
+
+    score_chosen(run, bars, warn=said.append)
+
+    looks = read_test_period(run)
+    assert said == []
+    assert set(looks["trial_id"]) == {best}
+    # As if the bars had no test period, and were validated on their last fifth.
+    record = read_trained(tested).record
+    last = with_values(record.config, {"data.test_share": 0.0, "data.validation_share": 0.2})
+    windows = MarketWindows.of(bars, last, statistics=record.statistics)
+    batch = windows.validation_set(last.masking)
+    with torch.no_grad():
+        decoded = trained_model(read_trained(tested)).eval()(batch.features, batch.hidden)
+    mine = looks.set_index(["of", "timeframe"]).loc[("model", "all")]
+    assert mine["val_loss"] == pytest.approx(total_loss(decoded, batch, last).item(), rel=1e-5)
+    assert mine["windows"] == len(windows.split.validation.ends)
+    assert mine["starts_at"].timestamp() == windows.split.validation.starts[0]
+    score_chosen(run, bars, warn=said.append)
+    assert read_test_period(run).equals(looks)
+
+    report = write_report(run).tables
+    text = run.report.read_text()
+    told = f"| {best} | 0.9000 | {number(mine['correlation'])} |"
+    assert told in text
+    assert f"which nothing was chosen by: val_correlation {number(mine['correlation'])}" in text
+    assert len(report.test_period) == len(looks)
+
+
+def test_without_kept_weights_nothing_is_scored_and_that_is_said(tmp_path):
+    run, _ = study_with_test_period(tmp_path / "run")
+    said = []
+
+    score_chosen(run, market(2000, NAMES), warn=said.append)
+
+    assert said == [f"Not scored on the test period: {NO_CHECKPOINT}"]
+    assert not run.test_period.exists()
+    assert NO_CHECKPOINT in markdown(best_blocks(read_run(run)))
+
+
+def test_a_second_look_at_the_test_period_of_a_study_is_told(tmp_path, tested):
+    run, best = study_with_test_period(tmp_path / "run")
+    run.checkpoints.mkdir()
+    names = [best, "design-design001-random-1"]
+    for epochs, name in enumerate(names, start=1):
+        write_checkpoint(run.checkpoint(name), **TESTED, training={"epochs": epochs})
+    score_chosen(run, market(2000, NAMES), warn=print)
+    bars = write_market(tmp_path / "bars")
+    evaluated = evaluate_checkpoint(run.checkpoint(names[1]), bars, warn=print, test=True)
+
+    for _ in range(2):  # the second time shows the same numbers again
+        looks = add_look(evaluated, tmp_path / "elsewhere")
+
+    assert looks.drop_duplicates("looked_at")["trial_id"].tolist() == names
+    assert not (tmp_path / "elsewhere").exists()
+    assert f"looked at 2 times: {best} (" in markdown(best_blocks(read_run(run)))

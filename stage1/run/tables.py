@@ -50,7 +50,6 @@ LONGEST_FILE_NAME = 250
 """Characters of each of them; a file system takes no more."""
 LARGEST = 1e100
 """Sums of squares of 32-bit floats are smaller, and sums of its own squares still finite."""
-
 LAST_SECOND = 7_258_118_399
 """Of the year 2199, in unix seconds."""
 _TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -220,9 +219,8 @@ def read_blocks(run: RunFolder) -> pd.DataFrame:
 def read_cost(run: RunFolder) -> pd.DataFrame:
     """What training steps cost, by arm, size of the language model and round.
 
-    Returns:
-        No rows if the run has no such file: it is timed when the study has ended. Raises as
-        `read_blocks`.
+    No rows if the run has no such file: it is timed when the study has ended. Raises as
+    `read_blocks`.
     """
     key = ["arm", "size", "patch_len", "round"]
     return _read(run, run.cost, COST_COLUMNS, unique=key, optional=True)
@@ -231,8 +229,7 @@ def read_cost(run: RunFolder) -> pd.DataFrame:
 def read_test_period(run: RunFolder) -> pd.DataFrame:
     """What checkpoints came to on the test period, the first look first; of an evaluation's too.
 
-    Returns:
-        No rows if the run has no such file: nobody has looked. Raises as `read_blocks`.
+    No rows if the run has no such file: nobody has looked. Raises as `read_blocks`.
     """
     key = ["checkpoint_sha256", "timeframe", "of"]
     return _read(run, run.test_period, TEST_COLUMNS, unique=key, optional=True)

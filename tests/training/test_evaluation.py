@@ -203,7 +203,7 @@ def test_the_chosen_configuration_s_kept_weights_are_scored_once_on_the_test_per
     run, best = study_with_test_period(tmp_path / "run")
     run.checkpoints.mkdir()
     shutil.copy(tested, run.checkpoint(best))
-    shutil.copy(tested, run.checkpoint("design-design001-random-1"))
+    shutil.copy(tested, run.checkpoint("design001-random-seed1"))
     bars, said = market(2000, NAMES), []
 
     score_chosen(run, bars, warn=said.append)
@@ -247,7 +247,7 @@ def test_without_kept_weights_nothing_is_scored_and_that_is_said(tmp_path):
 def test_a_second_look_at_the_test_period_of_a_study_is_told(tmp_path, tested):
     run, best = study_with_test_period(tmp_path / "run")
     run.checkpoints.mkdir()
-    names = [best, "design-design001-random-1"]
+    names = [best, "design001-random-seed1"]
     for epochs, name in enumerate(names, start=1):
         write_checkpoint(run.checkpoint(name), **TESTED, training={"epochs": epochs})
     score_chosen(run, market(2000, NAMES), warn=print)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from browser import headless_browser, needs_browser
 from made_runs import LR, write_rich_run
+from playwright.sync_api import expect
 
 from stage1.pages.answer_section import EASIER, HELPS, TRAIN
 from stage1.pages.study_page import write_report
@@ -144,7 +145,9 @@ class Explored:
     """The part of the page that a reader explores."""
 
     def __init__(self, page):
-        self.page = page
+        self.page, self.complaints = page, []
+        page.on("console", lambda message: self.complaints.append(message.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.part = page.locator(".explorer")
         self.headers = self.part.locator("thead th").all_text_contents()
 
@@ -153,8 +156,9 @@ class Explored:
         rows = self.part.locator("tbody tr").evaluate_all(SHOWN_ROWS)
         return [row[self.headers.index(column)] for row in rows]
 
-    def told(self):
-        return self.part.locator("output").text_content()
+    def keeps(self, trials, *, of):
+        """Whether the page comes to say how many trials are shown."""
+        expect(self.part.locator("output")).to_have_text(f"{len(trials)} of {len(of)} trials")
 
     def drag(self, axis, first, last):
         """Drag along an axis from a tick to another, or a little beyond."""
@@ -185,16 +189,18 @@ def explored(browser, report):
 
 
 @pytest.fixture
-def all_shown(explored):
+def all_shown(explored, trials):
     explored.part.get_by_role("button", name="Show all").click()
-    return explored
+    explored.keeps(trials, of=trials)
+    yield explored
+    assert explored.complaints == []
 
 
 def test_an_arm_that_is_unticked_goes(all_shown, trials):
     all_shown.part.get_by_label("random").uncheck()
 
     others = trials[trials["arm"] != "random"]
-    assert all_shown.told() == f"{len(others)} of {len(trials)} trials"
+    all_shown.keeps(others, of=trials)
     assert sorted(all_shown.shown("arm")) == sorted(others["arm"])
 
 
@@ -204,8 +210,9 @@ def test_a_bound_that_is_typed_holds_and_shows_as_a_brush(all_shown, trials):
 
     kept = trials[trials["val_correlation"] >= 0.55]
     assert 0 < len(kept) < len(trials)
+    all_shown.keeps(kept, of=trials)
     assert len(all_shown.shown("val_correlation")) == len(kept)
-    assert all_shown.part.locator(".mark-rect:not(.brush_area) path").count() == 1
+    expect(all_shown.part.locator(".mark-rect:not(.brush_area) path")).to_have_count(1)
 
 
 def test_a_column_sorts_either_way_and_what_has_no_value_stays_last(all_shown):
@@ -228,7 +235,7 @@ def test_a_brush_keeps_what_passes_and_a_click_takes_it_away(all_shown, trials):
     column = trials[f"param.{LR}"]
     kept = trials[(column >= 2e-3) & (column <= 1e-2)]
     assert 0 < len(kept) < len(trials)
-    assert all_shown.told() == f"{len(kept)} of {len(trials)} trials"
+    all_shown.keeps(kept, of=trials)
     fields = all_shown.part.locator(f"[name='{LR}']")
     bounds = [float(field.input_value()) for field in fields.all()]
     ends = kept[f"param.{LR}"].agg(["min", "max"]).tolist()
@@ -236,17 +243,18 @@ def test_a_brush_keeps_what_passes_and_a_click_takes_it_away(all_shown, trials):
 
     all_shown.drag("patch_len", "8", "16")
     both = kept[kept["param.transfer_learning.patch_len"] >= 8]
-    assert all_shown.told() == f"{len(both)} of {len(trials)} trials"
+    all_shown.keeps(both, of=trials)
 
     all_shown.drag("lr", "0.001", "0.001")
     rest = trials[trials["param.transfer_learning.patch_len"] >= 8]
-    assert all_shown.told() == f"{len(rest)} of {len(trials)} trials"
+    all_shown.keeps(rest, of=trials)
 
 
-def test_a_line_that_is_pointed_at_says_which_trial_it_is_and_a_click_draws_its_curves(all_shown):
+def test_a_line_that_is_pointed_at_is_named_and_a_click_draws_its_curves(all_shown, trials):
     all_shown.part.get_by_label("name has").fill("design007")
     for arm in ("random", "shuffled"):
         all_shown.part.get_by_label(arm).uncheck()
+    all_shown.keeps(range(2), of=trials)
     all_shown.part.get_by_role("button", name="Choose none").click()
     line = all_shown.part.locator("#parallel .line path[stroke='#0072B2']").first
     place = line.evaluate(
@@ -269,8 +277,8 @@ def test_a_line_that_is_pointed_at_says_which_trial_it_is_and_a_click_draws_its_
 
     all_shown.page.mouse.click(*place)
 
-    assert "design007, pretrained, design, seed" in all_shown.part.locator("li").text_content()
-    assert all_shown.part.locator("#curves .mark-line path").count() == 1
+    expect(all_shown.part.locator("li")).to_contain_text("design007, pretrained, design, seed")
+    expect(all_shown.part.locator("#curves .mark-line path")).to_have_count(1)
 
 
 def test_trials_are_chosen_and_metrics_changed_by_keyboard(all_shown):
@@ -284,7 +292,7 @@ def test_trials_are_chosen_and_metrics_changed_by_keyboard(all_shown):
     all_shown.page.keyboard.press("Space")
 
     assert first.get_attribute("aria-pressed") == "true"
-    assert all_shown.part.locator("#curves .mark-line path").count() == 2
+    expect(all_shown.part.locator("#curves .mark-line path")).to_have_count(2)
     all_shown.part.get_by_label("metric").select_option("train_loss")
     assert "train_loss" in all_shown.part.locator("#curves").text_content()
 

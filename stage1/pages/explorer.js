@@ -47,8 +47,7 @@ const filters = columns.filter((column) => column.filtered).map((column) => {
   return { column, boxes, low, high, isActive, passes };
 });
 
-function isShown(trial) {
-  const wanted = form.elements.name.value.trim().toLowerCase();
+function isShown(trial, wanted) {
   return names[trial].toLowerCase().includes(wanted) && filters.every(({ passes }) => passes(trial));
 }
 
@@ -69,7 +68,7 @@ function brush(axis, from, to) {
     low.value = isClick || !numbers.length ? "" : Math.min(...numbers);
     high.value = isClick || !numbers.length ? "" : Math.max(...numbers);
   }
-  refresh();
+  refreshSoon();
 }
 
 /** What the fields keep of each axis, from the lowest to the highest trial that passes there. */
@@ -85,13 +84,13 @@ function brushes() {
 
 // Parallel coordinates --------------------------------------------------------------------------
 
-const foot = axes.some(({ axis }) => Math.min(...axis.places) < 0) ? Math.min(...axes.flatMap(({ axis }) => axis.places)) : 0;
+const foot = Math.min(0, ...axes.map(({ axis }) => Math.min(...axis.places)));
 const down = (place) => (1 - place) / (1 - foot); // share of the height, from the top
 const HEIGHT = 280;
 const ACROSS = { signal: `width / ${Math.max(axes.length - 1, 1)}` };
 
-const line = (name, extra) => ({
-  type: "path", name, from: { data: "lines" }, interactive: name === "hit",
+const line = (name, source, extra) => ({
+  type: "path", name, from: { data: source }, interactive: name === "hit",
   encode: {
     enter: { path: { field: "path" }, stroke: { field: "color" } },
     update: { y: { field: "offset" }, scaleX: ACROSS, scaleY: { signal: "height" }, ...extra },
@@ -102,7 +101,6 @@ const parallelSpec = {
   description: "Parallel coordinates: a line per trial through its searched values and the objective",
   height: HEIGHT, autosize: "none", padding: { left: 55, right: 55, top: 46, bottom: 24 },
   signals: [
-    { name: "kept", value: trials.length },
     { name: "pointed", value: -1, on: [
       { events: "@hit:pointerover", update: "datum.trial" }, { events: "@hit:pointerout", update: "-1" }] },
     { name: "picked", value: -1, on: [{ events: "@hit:click", update: "datum.trial", force: true }] },
@@ -119,6 +117,7 @@ const parallelSpec = {
       offset: (arm.cells[trial] - (arm.options.length - 1) / 2) * APART,
       path: axes.map(({ axis }, place) => `${place ? "L" : "M"}${place},${down(axis.places[trial])}`).join(""),
     })) },
+    { name: "pointed", source: "lines", transform: [{ type: "filter", expr: "datum.trial === pointed" }] },
     { name: "axes", values: axes.map(({ name }, axis) => ({ axis, title: name.split(/(?<=_)/).reduce(
       (lines, word) => (lines.at(-1).length + word.length > 13 ? [...lines, word] : [...lines.slice(0, -1), lines.at(-1) + word]), [""]) })) },
     { name: "ticks", values: axes.flatMap(({ axis, cells }, place) => [
@@ -128,13 +127,14 @@ const parallelSpec = {
   ],
   scales: [{ name: "x", type: "linear", domain: [0, Math.max(axes.length - 1, 1)], range: "width" }],
   marks: [
-    line("line", {
-      zindex: { signal: "datum.trial === pointed ? 3 : !datum.shown ? 0 : datum.chosen ? 2 : 1" },
+    line("line", "lines", {
+      zindex: { signal: "!datum.shown ? 0 : datum.chosen ? 2 : 1" },
       stroke: { signal: "datum.shown ? datum.color : '#eee'" },
-      strokeOpacity: { signal: "datum.trial === pointed || datum.chosen || !datum.shown ? 1 : clamp(60 / kept, 0.4, 0.9)" },
-      strokeWidth: { signal: "datum.trial === pointed ? 4 : datum.chosen ? 2.5 : 1.2" },
+      strokeOpacity: { signal: "datum.chosen || !datum.shown ? 1 : 0.55" },
+      strokeWidth: { signal: "datum.chosen ? 2.5 : 1.2" },
     }),
-    line("hit", { strokeOpacity: { value: 0 }, strokeWidth: { signal: "datum.shown ? 7 : 0" } }),
+    line("over", "pointed", { strokeWidth: { value: 4 } }),
+    line("hit", "lines", { strokeWidth: { signal: "datum.shown ? 7 : 0" } }),
     { type: "rule", from: { data: "axes" }, interactive: false, encode: { update: {
       x: { scale: "x", field: "axis" }, y: { value: 0 }, y2: { signal: `height * ${down(0)}` }, stroke: { value: "#333" } } } },
     { type: "text", from: { data: "axes" }, interactive: false, encode: { update: {
@@ -266,7 +266,7 @@ function point(trial) {
   tableRows[pointed]?.classList.remove("pointed");
   tableRows[trial]?.classList.add("pointed");
   pointed = trial;
-  parallel.signal("pointed", trial).run();
+  parallel.signal("pointed", trial).runAsync();
   if (trial < 0) return; // what was told stays to be read
   const values = columns.filter(({ filtered, options, axis }) => filtered && (axis || !options));
   const said = values.map((column) => `${column.name} ${text(column, trial)}`);
@@ -310,15 +310,23 @@ function redraw() {
     Object.keys(is).filter((key) => is[key] !== item[key]).forEach((key) => changes.modify(item, key, is[key]));
   });
   const kept = brushes().map(({ axis, low, high }) => ({ axis, top: down(high), bottom: down(low) }));
-  parallel.signal("kept", trials.filter(shown).length);
-  parallel.change("lines", changes).data("brushes", kept).run();
+  parallel.change("lines", changes).data("brushes", kept).runAsync();
 }
 
 function refresh() {
-  trials.forEach((trial) => { tableRows[trial].hidden = !isShown(trial); });
+  const wanted = form.elements.name.value.trim().toLowerCase();
+  trials.forEach((trial) => { tableRows[trial].hidden = !isShown(trial, wanted); });
   const count = tableRows.filter((row) => !row.hidden).length;
   find("output").textContent = `${count} of ${trials.length} trials`;
   redraw();
+}
+
+let waiting = false;
+
+/** Once for all that happens before the next picture: a hand moves faster than lines are drawn. */
+function refreshSoon() {
+  if (!waiting) requestAnimationFrame(() => { waiting = false; refresh(); });
+  waiting = true;
 }
 
 /** Order the table by a column: what has no value goes last, either way. */
@@ -335,8 +343,8 @@ function sort(header) {
   find("tbody").append(...[...trials].sort(order).map((trial) => tableRows[trial]));
 }
 
-form.addEventListener("input", refresh);
-form.addEventListener("reset", () => setTimeout(refresh)); // the fields are emptied after the event
+form.addEventListener("input", refreshSoon);
+form.addEventListener("reset", refreshSoon); // the fields are emptied after the event
 form.addEventListener("submit", (event) => event.preventDefault());
 section.querySelectorAll("[data-sort]").forEach((button) => {
   button.addEventListener("click", () => sort(button.dataset.sort));

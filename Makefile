@@ -3,9 +3,15 @@ PYTHON ?= python3
 SPACE ?= search_spaces/transfer.yaml
 OUT ?= runs
 ARGS ?=
-# Where torch comes from. A Linux machine without a GPU saves gigabytes with
-# TORCH_OPTIONS='--index-url https://download.pytorch.org/whl/cpu'.
+# Where torch comes from. What PyPI has for Linux x86-64 brings CUDA along.
 TORCH_OPTIONS ?=
+CPU_TORCH := --index-url https://download.pytorch.org/whl/cpu
+TORCH_SIZE := its size depends on the machine and on TORCH_OPTIONS
+ifeq ($(shell uname -sm) $(TORCH_OPTIONS),Linux x86_64 )
+TORCH_SIZE := 2.7 GB with CUDA, or 0.2 GB with TORCH_OPTIONS='$(CPU_TORCH)'
+else ifeq ($(TORCH_OPTIONS),$(CPU_TORCH))
+TORCH_SIZE := 0.2 GB without CUDA
+endif
 
 BIN := .venv/bin
 STAMP := .venv/installed
@@ -17,7 +23,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help tune test test-all gpu lint lock
+.PHONY: help tune smoke test test-all gpu lint lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +32,9 @@ help: ## list the targets
 tune: RUN = $(OUT)/$(basename $(notdir $(SPACE)))
 tune: $(STAMP) ## run the study (SPACE=..., OUT=..., ARGS='--workers 4'); a second call resumes it
 	$(BIN)/python -m stage1.tune $(SPACE) --out $(OUT) $(if $(wildcard $(RUN)/prereg.yaml),--resume) $(ARGS)
+
+smoke: ## the same with a study of about a minute, to see that all works
+	@$(MAKE) --no-print-directory tune SPACE=search_spaces/smoke.yaml
 
 # Two processes, a file of tests in one of them: the tests of studies wait a lot. The order is that
 # of tests/conftest.py, long files first.
@@ -53,7 +62,7 @@ lock: $(STAMP) ## write requirements.lock from what .venv/ holds
 # torch first and by itself: what depends on it then takes the build that is there.
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "PYTHON must be 3.11 or newer, got " + sys.version)'
-	@echo "setting up .venv (minutes on first use)"
+	@echo "setting up .venv, minutes on first use. To fetch: torch ($(TORCH_SIZE)) and about 0.5 GB of other packages"
 	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv .venv
 	@$(PIP_INSTALL) $(TORCH_OPTIONS) "$$(grep '^torch==' requirements.lock)"
 	@$(PIP_INSTALL) --requirement requirements.lock

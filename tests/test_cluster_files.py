@@ -2,14 +2,18 @@
 
 import copy
 import inspect
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
+import pandas as pd
 import pytest
 import yaml
-from command_line import ROOT
+from command_line import HANG, ROOT
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import start as ray_start
 
@@ -184,6 +188,65 @@ def test_no_file_holds_a_secret():
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"AKIA[0-9A-Z]{16}|\b[0-9a-f]{32,}\b|PRIVATE KEY", text), path
         assert not re.search(r"(TOKEN|SECRET_ACCESS_KEY)[=:] *\S*[0-9a-z]{8}", text), path
+
+
+# --- SLURM ---
+
+JOB = (CLUSTER / "slurm.sh").read_text(encoding="utf-8")
+
+
+def test_the_batch_script_is_one_that_bash_takes_and_has_no_dashboard_and_a_token_of_its_own():
+    subprocess.run(["bash", "-n", CLUSTER / "slurm.sh"], check=True)
+
+    known = {option for each in ray_start.params for option in each.opts}
+    head = re.search(r"--head .*?127\.0\.0\.1", JOB, flags=re.DOTALL)[0]
+    assert set(re.findall(r"--[a-z-]+", head)) | {"--block", "--num-cpus", "--num-gpus"} <= known
+    assert "--include-dashboard=false" in head
+    for told in ("RAY_AUTH_MODE=token", "RAY_USAGE_STATS_ENABLED=0", "RAY_worker_niceness=0"):
+        assert told in JOB
+    for option in ("address", "storage"):
+        assert option in inspect.signature(tune).parameters
+        assert f"--{option} " in JOB
+
+
+SRUN = """\
+#!/bin/bash
+while [[ $1 == --* ]]; do [[ $1 == --ntasks=* ]] && tasks=${1#*=}; shift; done
+trap 'kill $(jobs -p) 2> /dev/null; wait; exit 143' TERM
+for ((i = 0; i < tasks; i++)); do "$@" & done
+wait
+"""
+
+
+@pytest.mark.slow
+def test_a_job_runs_a_study_on_two_nodes_and_leaves_nothing_behind(tmp_path):
+    (tmp_path / "bin").mkdir()
+    srun = tmp_path / "bin" / "srun"
+    srun.write_text(SRUN, encoding="utf-8")
+    srun.chmod(0o700)
+    job = {
+        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_CPUS_PER_TASK": "1",
+        "SLURM_SUBMIT_DIR": str(tmp_path),
+        "SLURMD_NODENAME": "here",
+        "STAGE1_BIN": str(Path(sys.executable).parent),
+        "RAY_START_OPTIONS": "--object-store-memory=100000000",
+        "RAY_raylet_start_wait_time_s": "300",  # a busy machine
+        "PATH": f"{srun.parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
+    words = ["bash", CLUSTER / "slurm.sh", "smoke", "--trials", "0", "--time-budget", "1s"]
+
+    ended = subprocess.run(
+        words, env=os.environ | job, capture_output=True, text=True, timeout=HANG, check=False
+    )
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "Not finished" in ended.stdout
+    trials = pd.read_parquet(tmp_path / "runs" / "smoke" / "trials.parquet")
+    assert set(trials["status"]) == {"completed"}
+    assert not list(Path("/tmp").glob(f"stage1-{os.getpid()}"))
 
 
 # --- of the right version and size ---

@@ -118,8 +118,12 @@ def test_a_command_of_the_readme_runs(command, places, tmp_path, monkeypatch, ca
     assert status == (1 if "DEFECT: " in out else 0), out + err
 
 
-def test_the_two_commands_of_the_readme_are_targets():
+def test_the_first_commands_of_the_readme_are_targets_and_the_set_up_says_what_it_says():
     makefile = (ROOT / "Makefile").read_text()
+
+    for told in ("2.7 GB", "0.2 GB", "--index-url https://download.pytorch.org/whl/cpu"):
+        assert told in README
+        assert told in makefile
 
     for target in re.findall(r"^    make (\w+)", README, flags=re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)

@@ -350,7 +350,7 @@ def report(run: RunFolder) -> None:
     evaluation = evaluate(tables)
     claims_json(evaluation.claims, evaluation.beside, evaluation.looks, facts(evaluation))
     draw_all(tables, evaluation)
-    blocks = report_blocks(tables, evaluation, [])
+    blocks = report_blocks(tables, evaluation, {})
     (markdown(blocks) + html(blocks)).encode()
     Report(tables, evaluation).show(Console(file=io.StringIO()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from itertools import takewhile
 
 import numpy as np
@@ -92,12 +93,43 @@ def verdict_rows(text):
     return {row[0].strip("*").split()[0]: row for row in verdicts}
 
 
+def test_the_page_shows_no_mark_of_markdown(finished):
+    page = finished.report_html.read_text(encoding="utf-8")
+
+    text = re.sub(r"(?s)<(style|script|code)\b.*?</\1>|<[^>]*>", "", page)
+    assert "How to go on" in text
+    assert not re.search(r"`|\*\*|\]\(|^#|^- ", text, flags=re.MULTILINE)
+
+
+def test_figures_stand_beside_the_claims_that_they_show(finished):
+    text = finished.report.read_text(encoding="utf-8")
+
+    beside, heading = {}, ""
+    for line in text.splitlines():
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+        if match := re.search(r"\(figures/(\w+)\.png\)", line):
+            beside[match[1]] = heading
+    assert sorted(beside) == sorted(file.stem for file in finished.figures.iterdir())
+    expected = {
+        "verdict_forest": "Verdicts",
+        "expected_best": "Leaderboard",
+        "tuning_value": "1 sensitivity",
+        "learning_curves": "2 early gain",
+        "paired_slopes": "3 gain at the horizon",
+        "cost": "6 cost",
+        "learning_rate": "Hyperparameters",
+    }
+    assert beside == beside | {name: expected[name] for name in beside.keys() & expected}
+    assert len(beside.keys() & expected) > 4
+
+
 def test_the_report_has_its_parts_in_order(finished):
     text = finished.report.read_text(encoding="utf-8")
 
     parts = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
     assert parts == [
-        *("Verdicts", "Leaderboard", "All trials", "The claims in words", "Figures"),
+        *("Verdicts", "Leaderboard", "All trials", "The claims in words"),
         *("The plan's table", "Cost", "Design and exclusions"),
         *("Hyperparameters", "val_correlation by arm", "Best configuration", "How to go on"),
         *("Environment", "How to reproduce", "Words"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from itertools import chain
 
 from stage1.claims.claim import Claim, Look
 from stage1.claims.judge import Evaluation
@@ -114,16 +115,19 @@ def verdict_blocks(evaluation: Evaluation, *, level: float) -> list[Block]:
     return blocks
 
 
-def words_blocks(evaluation: Evaluation) -> list[Block]:
-    """The section that takes the claims one by one."""
+def words_blocks(
+    evaluation: Evaluation, figures: Mapping[str, list[Block]] | None = None
+) -> list[Block]:
+    """The section that takes the claims one by one, with their figures by their numbers."""
     blocks: list[Block] = [Heading("The claims in words")]
+    left = dict(figures or {})
     for claim in evaluation.lines:
         if not is_absent(claim):
-            blocks += _in_words(claim)
-    return blocks
+            blocks += _in_words(claim, left.pop(claim.id, []))
+    return [*blocks, *chain.from_iterable(left.values())]
 
 
-def _in_words(claim: Claim) -> list[Block]:
+def _in_words(claim: Claim, figures: list[Block]) -> list[Block]:
     kind = f" ({OURS})" if is_beside(claim) else ""
     is_in_sentence = not claim.reason or claim.reason in claim.sentence
     reason = "" if is_in_sentence else f" {_sentence(claim.reason)}"
@@ -137,7 +141,7 @@ def _in_words(claim: Claim) -> list[Block]:
         rows.append(["arms", " against ".join(claim.arm_pair)])
     rows += [[name, significant(value)] for name, value in claim.shown.items()]
     rows += [[f"robustness: {name}", text] for name, text in claim.robustness.items()]
-    return [*blocks, Details("Further numbers", [Table(["what", "value"], rows)])]
+    return [*blocks, *figures, Details("Further numbers", [Table(["what", "value"], rows)])]
 
 
 def _sentence(text: str) -> str:

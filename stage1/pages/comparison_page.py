@@ -361,7 +361,7 @@ def again_command(tables: ComparisonTables) -> str:
     return shell_line("compare", *files, **seeds, data_dir=data_dir, out="again")
 
 
-PAGE_FILE = "experiment_t5_vs_random.md"
+REPORT_FILE, PAGE_FILE = "experiment_t5_vs_random.md", "experiment_t5_vs_random.html"
 
 
 class Page(NamedTuple):
@@ -376,7 +376,9 @@ class Page(NamedTuple):
         console.print(screen_table(main_table(self.summary), caption=main_note(self.summary)))
         show_cautions(console, cautions(failings(self.summary)))
         logs = self.run.tensorboard
-        print_plain(console, f"Report: {self.path}\nCurves: tensorboard --logdir {logs}")
+        page = self.path.with_name(PAGE_FILE)
+        print_plain(console, f"Report: {self.path}\nAs a page: {page}")
+        print_plain(console, f"Curves: tensorboard --logdir {logs}")
 
 
 def write_page(run: RunFolder) -> Page:
@@ -387,11 +389,11 @@ def write_page(run: RunFolder) -> Page:
             written.
     """
     summary = summarize(read_comparison(run))
-    path = run.path / PAGE_FILE
+    path = run.path / REPORT_FILE
     with writing_into(run):
         pictures = {
             name: save_picture(drawn, run.path, inside=run.figures.name)
             for name, drawn in draw_figures(summary).items()
         }
-        save_page(page_blocks(summary, pictures), path)
+        save_page(page_blocks(summary, pictures), path, run.path / PAGE_FILE)
     return Page(path, run, summary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from rich.console import Console
@@ -89,27 +90,43 @@ _WORDS = {
 }
 
 
+_OF_CLAIMS = {
+    "1": ("tuning_value", "sensitivity_and_performance"),
+    "2": ("learning_curves",),
+    "3": ("paired_slopes", "performance_profile"),
+    "5": ("early_signal",),
+    "6": ("cost",),
+}
+"""Figures that show what a claim is about, by its number."""
+
+
 def report_blocks(
-    tables: RunTables, evaluation: Evaluation, pictures: list[Picture]
+    tables: RunTables, evaluation: Evaluation, pictures: Mapping[str, Picture]
 ) -> list[Block]:
-    """The whole report; the pictures are in order, missing ones too."""
+    """The whole report; the pictures by the names of their figures, missing ones too."""
     space, trials = tables.space, tables.trials
+
+    def gallery(*names: str) -> list[Block]:
+        shown = [pictures[name] for name in names if name in pictures]
+        return [Gallery(shown)] if shown else []
+
     return [
         Heading(space.name, level=1),
         *answers(tables, evaluation),
         *cautions(evaluation.warnings, evaluation.deviations),
         paragraph(f"{_progress(tables, evaluation)} {look_text(evaluation)}".strip(), note=True),
         *verdict_blocks(evaluation, level=tables.registration.level),
+        *gallery("verdict_forest"),
         *leaderboard_blocks(tables),
+        *gallery("expected_best"),
         *explorer_blocks(tables),
-        *words_blocks(evaluation),
-        Heading("Figures"),
-        Gallery(pictures),
+        *words_blocks(evaluation, {number: gallery(*n) for number, n in _OF_CLAIMS.items()}),
         *ladder_blocks(tables, evaluation),
         *plan_blocks(trials, space, evaluation.scores),
         *cost_blocks(evaluation, tables.registration),
         *design_blocks(tables, evaluation),
         *hyperparameter_blocks(tables, evaluation.scores),
+        *gallery("partial_variances", "learning_rate", "relative_steps"),
         *arm_blocks(tables),
         *best_blocks(tables),
         *environment_blocks(tables),
@@ -179,10 +196,10 @@ def write_report(run: RunFolder) -> Report:
     with writing_into(run):
         claims, beside, looks = evaluation.claims, evaluation.beside, evaluation.looks
         write_text(run.claims, claims_json(claims, beside, looks, facts(evaluation)))
-        pictures = [
-            save_picture(drawn, run.path, inside=run.figures.name)
+        pictures = {
+            drawn.name: save_picture(drawn, run.path, inside=run.figures.name)
             for drawn in draw_all(tables, evaluation)
-        ]
+        }
         save_page(report_blocks(tables, evaluation, pictures), run.report, run.report_html)
     return Report(tables, evaluation)
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from stage1.base.errors import ResultsError
 from stage1.config import Config, with_values
 from stage1.pages.blocks import Picture
-from stage1.pages.comparison_page import PAGE_FILE, page_blocks, write_page
+from stage1.pages.comparison_page import PAGE_FILE, REPORT_FILE, page_blocks, write_page
 from stage1.pages.comparison_summary import read_comparison, summarize
 from stage1.pages.markdown import markdown
 from stage1.run.comparison_record import MachineRecord
@@ -35,11 +35,19 @@ def page_of(comparison, write_comparison):
     return write
 
 
+def test_a_comparison_is_a_page_of_its_own_too(comparison):
+    write_page(comparison)
+
+    page = (comparison.path / PAGE_FILE).read_text(encoding="utf-8")
+    assert page.count('src="data:image/png') == 4
+    assert 'id="result"' in page
+
+
 def test_what_is_where_the_page_belongs_is_named(comparison, tmp_path):
     run = RunFolder(tmp_path / "comparison")
     shutil.copytree(comparison.path, run.path)
-    (run.path / PAGE_FILE).unlink(missing_ok=True)
-    (run.path / PAGE_FILE).mkdir()
+    (run.path / REPORT_FILE).unlink(missing_ok=True)
+    (run.path / REPORT_FILE).mkdir()
 
     with pytest.raises(ResultsError, match=r"must be a folder that can be written.*make room"):
         write_page(run)

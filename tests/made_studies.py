@@ -10,9 +10,10 @@ from optuna.storages import InMemoryStorage
 from stage1.config import Config
 from stage1.run.columns import DESIGN
 from stage1.run.folder import RunFolder
+from stage1.run.registration import trainable_arms
 from stage1.run.resolved_space import read_space
 from stage1.run.tables import RunWriter
-from stage1.study.engine import StudyEngine
+from stage1.study.engine import Leaderboard, StudyEngine
 from stage1.study.resume import as_begun
 from stage1.study.sampler import arm_samplers
 from stage1.study.space import Space, active, sobol_configurations
@@ -131,6 +132,9 @@ def engine_of(study, *, tables=None, ended=(), started=(), storage=None, judge=N
         started,
         samplers=arm_samplers(study.space, arms, seed=study.seed, storage=storage, earlier=earlier),
         halving={arm: ArmHalving(study.space) for arm in study.space.arms},
+        leaderboard=Leaderboard(
+            study.space, trainable_arms(study.space.arms, study.roles), storage=storage
+        ),
         judge=judge,
     )
 

@@ -18,6 +18,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from playwright.sync_api import expect
 
+from stage1.claims.loaded_run import load_run
 from stage1.run.tables import read_curves, read_trials
 from stage1.study.resume import ended_trials
 from stage1.workers.tensorboard import write_columns, write_trial
@@ -68,11 +69,19 @@ def optuna_dashboard(tmp_path_factory):
     process.wait(HANG)
 
 
-def test_optuna_s_dashboard_lists_a_study_per_arm(optuna_dashboard, page):
+def test_optuna_s_dashboard_lists_a_study_per_arm_and_one_of_all(optuna_dashboard, page):
     page.goto(optuna_dashboard)
 
-    for arm in ("pretrained", "random", "shuffled"):
-        expect(page.get_by_text(f"transfer-{arm}")).to_be_visible()
+    for name in ("transfer-pretrained", "transfer-random", "transfer"):
+        expect(page.get_by_text(name, exact=True)).to_be_visible()
+
+
+def test_optuna_s_dashboard_has_the_report_s_best_trial(optuna_dashboard, page):
+    page.goto(f"{optuna_dashboard}/studies/2")
+
+    best = load_run(SAMPLE.path).best()
+    expect(page.get_by_text(str(best.value), exact=True)).to_be_visible()
+    expect(page.locator("body")).to_contain_text(f"arm = {best.arm}")
 
 
 def test_optuna_s_dashboard_names_the_objective_the_arm_and_the_parameters(optuna_dashboard, page):

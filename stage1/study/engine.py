@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Protocol
 
+from optuna.distributions import CategoricalDistribution
+from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from stage1.base.errors import TrialError
 from stage1.base.metric_table import BLOCKS
 from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
-from stage1.study.sampler import SEARCH_POINT, ArmSampler
+from stage1.study.sampler import SEARCH_POINT, ArmSampler, new_study, recorded_trial
+from stage1.study.space import Space, Value, by_name, distributions
 from stage1.study.stages import Stages, expected_by_stage
 from stage1.study.trials import (
     EndedTrial,
@@ -50,6 +53,30 @@ class HalvingRule(Protocol):
         """Whether the trial is stopped, given its objective after an epoch."""
 
 
+class Leaderboard:
+    """An Optuna study whose best trial is the report's best configuration.
+
+    It holds the complete configurations of all arms that one would train, by their mean over seeds.
+    The arms' own studies know search points by the one seed that chose them.
+
+    Args:
+        space: Names the study, its objective and its parameters.
+        arms: Those that one would train.
+        storage: Where it is created.
+    """
+
+    def __init__(self, space: Space, arms: Sequence[str], *, storage: BaseStorage) -> None:
+        self._space, self._arms = space, arms
+        self._distributions = {"arm": CategoricalDistribution(arms), **distributions(space)}
+        self._study = new_study(space, space.name, storage)
+
+    def add(self, arm: str, values: Mapping[str, Value], **about: Any) -> None:
+        """Add a complete configuration; `about` is what `recorded_trial` asks for."""
+        if arm in self._arms:
+            params = {"arm": arm, **by_name(self._space, values)}
+            self._study.add_trial(recorded_trial(params, self._distributions, **about))
+
+
 class StudyEngine:
     """Hands out trials stage by stage, judges every epoch, records every end.
 
@@ -60,6 +87,7 @@ class StudyEngine:
         started: Trials of that session that had not ended, in the order of their starts: they
             come first.
         samplers: Of the arms that are searched.
+        leaderboard: Is told of complete configurations; None where nobody looks for the best.
         halving: Rules of the arms; none where no trial is stopped early.
         judge: Judges the claims at a look; None where the design does not grow.
     """
@@ -73,10 +101,11 @@ class StudyEngine:
         *,
         samplers: Mapping[str, ArmSampler],
         halving: Mapping[str, HalvingRule],
+        leaderboard: Leaderboard | None = None,
         judge: Judge | None = None,
     ) -> None:
         self.study, self._tables = study, tables
-        self._samplers, self._halving = samplers, halving
+        self._samplers, self._halving, self._leaderboard = samplers, halving, leaderboard
         self.running: dict[str, RunningTrial] = {}
         self.ended: dict[str, EndedTrial] = {}
         self.observers: list[Callable[[], None]] = []
@@ -84,7 +113,7 @@ class StudyEngine:
         self._resumed = {spec.trial_id for spec in started}
         self._lost: deque[str] = deque()
         self._ends: Counter[tuple[str, str, str]] = Counter()
-        self._reported_points: set[tuple[str, str]] = set()
+        self._reported_points: set[tuple[str, str, str]] = set()
         for trial in ended:
             self._replay(trial)
         self.stages = Stages(
@@ -251,13 +280,14 @@ class StudyEngine:
         self._tables.add_trial(trial_row(trial, status, error), curve_rows(trial), blocks)
         curve = {int(row["epoch"]): self._objective(row) for row in trial.curve}
         value = self._objective(trial.curve[-1]) if trial.curve else math.nan
-        ended = EndedTrial(spec, status, value, curve, seconds, trial.would_stop_epoch, error)
+        would_stop, started_at = trial.would_stop_epoch, trial.started_at
+        ended = EndedTrial(spec, status, value, curve, seconds, would_stop, error, started_at)
         del self.running[spec.trial_id]
         self._note_end(ended)
         if spec.stage == SEARCH:
             final_value = value if status == COMPLETED else None
             self._samplers[spec.arm].tell(spec.search_point, _OPTUNA_STATE[status], final_value)
-        self._tell_design(spec)
+        self._tell_configuration(spec)
         self._notify()
 
     def _note_end(self, trial: EndedTrial) -> None:
@@ -268,9 +298,7 @@ class StudyEngine:
         """Take a trial of an earlier session into rungs and Optuna study, as it was then."""
         self._note_end(trial)
         spec = trial.spec
-        if spec.stage == CONFIRM:
-            return
-        judged = dict(trial.curve)
+        judged = {} if spec.stage == CONFIRM else dict(trial.curve)
         if trial.status == DIVERGED:
             judged.pop(max(judged, default=0), None)  # its last epoch never came to a rung
         for epoch, value in judged.items():
@@ -282,34 +310,46 @@ class StudyEngine:
                 value=trial.value if trial.status == COMPLETED else None,
                 curve=trial.curve,
                 attributes={SEARCH_POINT: spec.search_point},
+                started_at=trial.started_at,
+                seconds=trial.seconds,
             )
-        self._tell_design(spec)
+        self._tell_configuration(spec)
 
-    def _tell_design(self, spec: TrialSpec) -> None:
-        """Tell a configuration of the design to its arm's study once all its seeds have ended."""
-        if spec.stage != DESIGN or spec.arm not in self._samplers:
+    def _tell_configuration(self, spec: TrialSpec) -> None:
+        """Tell Optuna of a configuration of design or confirmation once all its seeds have ended.
+
+        One of the design is told to its arm's study, from which the search goes on; each that is
+        complete to the leaderboard.
+        """
+        point, searched = (spec.stage, spec.arm, spec.config_id), spec.arm in self._samplers
+        if spec.stage == SEARCH or not searched or point in self._reported_points:
             return
-        if (spec.arm, spec.config_id) in self._reported_points:
-            return
-        seeds = self.study.seeds_of(spec.config_id)
+        confirms = spec.stage == CONFIRM
+        seeds = self.study.confirm_seeds if confirms else self.study.seeds_of(spec.config_id)
         ids = [spec._replace(seed=seed).trial_id for seed in seeds]
         trials = [self.ended[trial_id] for trial_id in ids if trial_id in self.ended]
         if len(trials) < len(ids):
             return
-        self._reported_points.add((spec.arm, spec.config_id))
+        self._reported_points.add(point)
         good = all(trial.status == COMPLETED for trial in trials)
         epochs = set.intersection(*(set(trial.curve) for trial in trials))
         curve = {
             epoch: sum(trial.curve[epoch] for trial in trials) / len(trials)
             for epoch in sorted(epochs)
         }
-        self._samplers[spec.arm].add(
-            spec.values,
-            state=TrialState.COMPLETE if good else TrialState.FAIL,
-            value=curve[self.study.space.horizon_epochs] if good else None,
-            curve=curve,
-            attributes={"design": spec.config_id, "seeds": len(trials)},
-        )
+        starts = [trial.started_at for trial in trials if trial.started_at is not None]
+        about: dict[str, Any] = {
+            "state": TrialState.COMPLETE if good else TrialState.FAIL,
+            "value": curve[self.study.space.horizon_epochs] if good else None,
+            "curve": curve,
+            "attributes": {spec.stage: spec.config_id, "seeds": len(trials)},
+            "started_at": min(starts, default=None),
+            "seconds": sum(trial.seconds for trial in trials) / len(trials),  # of one training
+        }
+        if not confirms:
+            self._samplers[spec.arm].add(spec.values, **about)
+        if good and self._leaderboard is not None:
+            self._leaderboard.add(spec.arm, spec.values, **about)
 
     def _notify(self) -> None:
         for observer in self.observers:

@@ -525,4 +525,5 @@ def _ended(row: pd.Series, curve: pd.DataFrame | None, space: Space, metric: str
         seconds,
         would_stop_epoch=None if pd.isna(would_stop) else int(would_stop),
         error=None if pd.isna(row["error"]) else row["error"],
+        started_at=None if pd.isna(row["started_at"]) else row["started_at"].to_pydatetime(),
     )

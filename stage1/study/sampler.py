@@ -6,6 +6,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence, Set
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,6 +112,59 @@ class EarlierSearch(NamedTuple):
         return self.record(sha256_of_file(file))
 
 
+def new_study(space: Space, name: str, storage: BaseStorage) -> optuna.Study:
+    """An empty Optuna study of the space's objective."""
+    study = optuna.create_study(
+        study_name=name,
+        storage=storage,
+        direction="maximize" if space.objective.mode == "max" else "minimize",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names([space.objective.metric])
+    return study
+
+
+def recorded_trial(
+    params: dict[str, Value],
+    known: Mapping[str, BaseDistribution],
+    *,
+    state: TrialState,
+    value: float | None,
+    curve: Mapping[int, float],
+    attributes: Mapping[str, Any] | None = None,
+    started_at: datetime | None = None,
+    seconds: float = 0.0,
+) -> FrozenTrial:
+    """A trial that was not proposed by Optuna, as it is told of one.
+
+    Args:
+        params: Values by name.
+        known: Distributions of these names, and perhaps of others.
+        state: COMPLETE, PRUNED or FAIL.
+        value: At the horizon; None where that was not reached.
+        curve: Values by epoch.
+        attributes: For whoever looks at it.
+        started_at: With its time zone; None = not known.
+        seconds: It took.
+    """
+    reported = {epoch: v for epoch, v in curve.items() if math.isfinite(v)}
+    if state == TrialState.PRUNED and reported:
+        value = reported[max(reported)]  # as Optuna itself does for a trial it is told about
+    trial = optuna.trial.create_trial(
+        params=params,
+        distributions={name: known[name] for name in params},
+        state=state,
+        value=value,
+        intermediate_values=reported,
+        user_attrs=dict(attributes or {}),
+    )
+    if started_at is not None:
+        trial.datetime_start = started_at.astimezone().replace(tzinfo=None)  # as Optuna's are
+        trial.datetime_complete = trial.datetime_start + timedelta(seconds=seconds)
+    return trial
+
+
 class _KnownSpaceTPE(TPESampler):
     """TPE that is told which parameters every trial has, which it would look for in all trials."""
 
@@ -162,23 +216,22 @@ class ArmSampler:
             for one in space.space.values()
         )
         self._earlier = [
-            self._frozen(one.values, state=TrialState[one.state], value=one.value, curve=one.curve)
+            recorded_trial(
+                by_name(space, one.values),
+                self._distributions,
+                state=TrialState[one.state],
+                value=one.value,
+                curve=one.curve,
+            )
             for one in earlier
             if one.arm == arm
         ]
         self._key = (seed, arm_index)
         self._asked: dict[int, optuna.Trial] = {}
-        self.study = optuna.create_study(
-            study_name=f"{space.name}-{arm}",
-            storage=storage,
-            direction="maximize" if space.objective.mode == "max" else "minimize",
-        )
+        self.study = new_study(space, f"{space.name}-{arm}", storage)
         # For whoever looks at the study with Optuna's own tools.
         for key, value in {"arm": arm, **space.arms[arm]}.items():
             self.study.set_user_attr(key, value)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            self.study.set_metric_names([space.objective.metric])
 
     def ask(self, number: int, known: Mapping[str, Value] | None = None) -> dict[str, Value]:
         """Propose search point `number`: a value for every parameter whose `when` holds.
@@ -249,40 +302,13 @@ class ArmSampler:
         """
         self.study.tell(self._asked.pop(number), value, state)
 
-    def add(
-        self,
-        values: Mapping[str, Value],
-        *,
-        state: TrialState,
-        value: float | None,
-        curve: Mapping[int, float],
-        attributes: Mapping[str, Any],
-    ) -> None:
-        """Record a trial that was not proposed here: of the design, or of an earlier session."""
-        self.study.add_trial(
-            self._frozen(values, state=state, value=value, curve=curve, attributes=attributes)
-        )
+    def add(self, values: Mapping[str, Value], **about: Any) -> None:
+        """Record a trial that was not proposed here: of the design, or of an earlier session.
 
-    def _frozen(
-        self,
-        values: Mapping[str, Value],
-        *,
-        state: TrialState,
-        value: float | None,
-        curve: Mapping[int, float],
-        attributes: Mapping[str, Any] | None = None,
-    ) -> FrozenTrial:
-        reported = {epoch: v for epoch, v in curve.items() if math.isfinite(v)}
-        if state == TrialState.PRUNED and reported:
-            value = reported[max(reported)]  # as Optuna itself does for a trial it is told about
-        return optuna.trial.create_trial(
-            params=(params := by_name(self._space, values)),
-            distributions={name: self._distributions[name] for name in params},
-            state=state,
-            value=value,
-            intermediate_values=reported,
-            user_attrs=dict(attributes or {}),
-        )
+        `about` is what `recorded_trial` asks for.
+        """
+        params = by_name(self._space, values)
+        self.study.add_trial(recorded_trial(params, self._distributions, **about))
 
     def _sampler(self, number: int, attempt: int = 0) -> BaseSampler:
         seed = (integer_seed(Stream.SAMPLER, *self._key, number) + attempt) % 2**32

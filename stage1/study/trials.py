@@ -215,6 +215,8 @@ class EndedTrial(NamedTuple):
     """Where halving would have stopped a trial of the design."""
     error: str | None = None
     """Why it has failed or diverged, if it has."""
+    started_at: datetime | None = None
+    """None of a trial that failed before it began."""
 
 
 def check_tables(run: RunFolder, study: RunnableStudy, started: Collection[str]) -> None:

@@ -29,9 +29,10 @@ from stage1.base.interrupt import Interrupt
 from stage1.base.terminal import print_plain
 from stage1.run.columns import FAILED
 from stage1.run.folder import RunFolder
+from stage1.run.registration import trainable_arms
 from stage1.run.tables import read_trials
 from stage1.study.comparison import Comparison
-from stage1.study.engine import StudyEngine
+from stage1.study.engine import Leaderboard, StudyEngine
 from stage1.study.inputs import StudyInputs
 from stage1.study.resume import ended_trials, read_started
 from stage1.study.sampler import arm_samplers, read_warm_start
@@ -114,6 +115,7 @@ def run_study(
             return judge(look)
 
         arms, storage = study.searched_arms, _journal(run)
+        trained = trainable_arms(study.space.arms, study.roles)
         return StudyEngine(
             study,
             recorder,
@@ -122,6 +124,7 @@ def run_study(
                 study.space, arms, seed=study.seed, storage=storage, earlier=earlier
             ),
             halving={arm: ArmHalving(study.space) for arm in study.space.arms},
+            leaderboard=Leaderboard(study.space, trained, storage=storage),
             judge=judge_what_is_written,
         )
 

@@ -26,6 +26,15 @@ def evaluate(
         Path | None,
         typer.Option(help="Folder for the report; default evaluation/ next to the checkpoint."),
     ] = None,
+    walk_forward: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="K",
+            help="Train the configuration anew for each of K consecutive periods, on all bars "
+            "before it, and score it there.",
+        ),
+    ] = None,
 ) -> None:
     """Score the validation and test windows per timeframe, next to linear interpolation.
 
@@ -40,9 +49,16 @@ def evaluate(
     warn = partial(print_plain, console)
     evaluation = evaluate_checkpoint(checkpoint, data_dir, warn=warn, test=True)
     folder = out or checkpoint.parent / FOLDER
-    looks = None if evaluation.test is None else add_look(evaluation, folder)
-    write_evaluation(evaluation, folder, looks)
-    show_evaluation(evaluation, folder, console, looks)
+    if evaluation.test is not None:
+        evaluation = evaluation._replace(looks=add_look(evaluation, folder))
+    write_evaluation(evaluation, folder)
+    if walk_forward is not None:
+        from stage1.training.walk_forward import walk_forward as walk
+
+        walked = walk(checkpoint, data_dir, walk_forward, folder, say=warn)
+        evaluation = evaluation._replace(walk=walked)
+        write_evaluation(evaluation, folder)
+    show_evaluation(evaluation, folder, console)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,15 @@ from tiny_training import all_validation, tiny_config
 
 from stage1.base.metric_table import ALL_TIMEFRAMES as ALL
 from stage1.data.batches import MarketWindows
+from stage1.data.store import write_parquet
 from stage1.evaluate import evaluate
 from stage1.model.losses import total_loss
 from stage1.pages.evaluation_page import write_evaluation
 from stage1.training.checkpoint import read_trained
 from stage1.training.encoder import trained_model
 from stage1.training.evaluation import evaluate_checkpoint
+from stage1.training.fit import fit
+from stage1.training.walk_forward import walk_forward
 
 FILES = ["metrics.parquet", "reconstructions.png", "report.html", "report.md"]
 
@@ -213,3 +216,96 @@ def test_the_test_period_is_shown_beside_the_validation_and_a_second_look_is_tol
     assert table.drop_duplicates("trial_id")["trial_id"].tolist() == ["a", "b"]
     others = write_market(tmp_path / "others", seed=1)
     assert evaluate_checkpoint(tmp_path / "a.ckpt", others, warn=print, test=True).test is None
+
+
+# Walking forward ---------------------------------------------------------------------------------
+
+VANILLA = {
+    "transfer_learning": {"use_pretrained_lm": False},
+    "data": {"test_share": 0.2},
+    "training": {"epochs": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory):
+    """A checkpoint without a language model, its bars, and three periods of its configuration."""
+    folder = tmp_path_factory.mktemp("walked")
+    write_checkpoint(folder / "last.ckpt", **VANILLA)
+    bars = write_market(folder / "bars", 12_000)
+    out = folder / "out"
+    return folder / "last.ckpt", bars, walk_forward(folder / "last.ckpt", bars, 3, out, say=print)
+
+
+def scores_by_period(walk):
+    return walk.set_index(["period", "of"])[["val_loss", "correlation", "skill"]]
+
+
+def test_each_period_lies_behind_all_that_its_model_was_trained_on(walked):
+    *_, walk = walked
+    first, quarter = market(1)["m1"].open_time[0], 3000 * 60
+
+    for period in (1, 2, 3):
+        both = walk[walk["period"] == period]
+        mine = both.iloc[0]
+
+        begin, end = (mine[name].timestamp() - first for name in ("starts_at", "ends_at"))
+        assert quarter * period <= begin < quarter * period + 15 * 60
+        assert end == quarter * (period + 1)
+        # All m1 windows that end in the first four fifths, but for those without 16 bars of m15.
+        assert mine["training_windows"] == 0.8 * 3000 * period - 16 * 15 + 1
+        assert both["of"].tolist() == ["model", "interpolation"]
+        assert both["skill"].iloc[1] == 0
+
+
+def test_what_comes_after_a_period_changes_nothing_of_it(walked, tmp_path):
+    checkpoint, _, walk = walked
+    changed = market(12_000, ("m1", "m5", "m15"))
+    (tmp_path / "bars").mkdir()
+    for name, bars in changed.items():
+        bars.prices[3 * len(bars.prices) // 4 :] *= 1.1
+        write_parquet(bars, tmp_path / "bars" / f"{name}.parquet")
+
+    other = walk_forward(checkpoint, tmp_path / "bars", 3, tmp_path, say=print)
+
+    scores = [scores_by_period(one).loc[[1, 2]] for one in (walk, other)]
+    pd.testing.assert_frame_equal(*scores)
+
+
+def test_a_walk_that_was_cut_off_goes_on_where_it_was(walked, tmp_path, monkeypatch, call_command):
+    checkpoint, bars, walk = walked
+    arguments = (checkpoint, "--data-dir", bars, "--out", tmp_path, "--walk-forward", 3)
+
+    def interrupted(*arguments, **options):
+        if len(pd.read_parquet(tmp_path / "walk_forward.parquet")) == 2:
+            raise KeyboardInterrupt
+        return fit(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        walk_forward(checkpoint, bars, 1, tmp_path, say=print)  # other periods are none of these
+        said = []
+        patch.setattr("stage1.training.walk_forward.fit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            walk_forward(checkpoint, bars, 3, tmp_path, say=said.append)
+
+    status, out, errors = call_command(evaluate, *arguments)
+
+    assert (status, errors) == (0, "")
+    assert "period 3 of 3: correlation " in out
+    again = pd.read_parquet(tmp_path / "walk_forward.parquet")
+    pd.testing.assert_frame_equal(scores_by_period(again), scores_by_period(walk))
+    report = (tmp_path / "report.md").read_text()
+    assert "| 3 | 2018-01-08 | 2018-01-10 | 6,961 | 24 |" in report
+
+
+def test_too_many_periods_are_refused_before_any_training(walked, tmp_path, call_command):
+    checkpoint, bars, _ = walked
+
+    status, _, errors = call_command(
+        evaluate, checkpoint, "--data-dir", bars, "--out", tmp_path, "--walk-forward", 40
+    )
+
+    assert status == 2
+    assert "error: --walk-forward 40: period 1 must have windows to train, to validate" in errors
+    assert errors.count("\n") == 1
+    assert not (tmp_path / "walk_forward.parquet").exists()

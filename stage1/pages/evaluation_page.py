@@ -21,6 +21,7 @@ from rich.console import Console
 from stage1.base.files import atomic_path, must_be_writable
 from stage1.base.metric_table import (
     ALL_TIMEFRAMES,
+    CORRELATION,
     INTERPOLATION,
     INTERPOLATION_MEANING,
     LOSS,
@@ -129,13 +130,18 @@ class Evaluation(NamedTuple):
     """Whether these are the bars of its training."""
     fingerprints: dict[str, str | None]
     """SHA-256 of what tells one training from another, by name."""
+    chosen_until: int | None = None
+    """Unix seconds; the end of the bars that it was trained and validated on; None of others."""
+    looks: pd.DataFrame | None = None
+    """All at the test period that are known, this one too, as `TEST_COLUMNS` has them."""
+    walk: pd.DataFrame | None = None
+    """Its configuration trained anew for periods, as `WALK_COLUMNS` has it."""
 
 
-def write_evaluation(evaluation: Evaluation, out: Path, looks: pd.DataFrame | None = None) -> None:
+def write_evaluation(evaluation: Evaluation, out: Path) -> None:
     """Write metrics.parquet, reconstructions.png, report.md and report.html into a folder.
 
-    The folder is made if need be; what else lies in it is left alone. `looks` are those at the test
-    period, as `tested_blocks` has them.
+    The folder is made if need be; what else lies in it is left alone.
 
     Raises:
         ResultsError: It cannot be written.
@@ -144,23 +150,23 @@ def write_evaluation(evaluation: Evaluation, out: Path, looks: pd.DataFrame | No
         with atomic_path(out / METRICS_FILE) as path:
             evaluation.validation.scores.to_parquet(path, index=False)
         picture = save_picture(reconstructions_figure(evaluation.excerpts), out)
-        blocks = report_blocks(evaluation, picture, looks)
-        save_page(blocks, out / REPORT_FILE, out / PAGE_FILE)
+        save_page(report_blocks(evaluation, picture), out / REPORT_FILE, out / PAGE_FILE)
 
 
-def show_evaluation(
-    evaluation: Evaluation, out: Path, console: Console, looks: pd.DataFrame | None = None
-) -> None:
-    """Print the tables, the warnings, and where the rest lies; `looks` as `tested_blocks`."""
+def show_evaluation(evaluation: Evaluation, out: Path, console: Console) -> None:
+    """Print the tables, the warnings, and where the rest lies."""
     tables = {"On the validation windows": evaluation.validation}
     warned = evaluation_cautions(evaluation)
-    if evaluation.test is not None and looks is not None:
+    if evaluation.test is not None:
         tables["On the test windows, which nothing was chosen by"] = evaluation.test
-        warned += cautions(looks_texts(looks))
+        warned += cautions(looks_texts(evaluation.looks))
     for title, scored in tables.items():
         if len(tables) > 1:
             print_plain(console, f"{title}:")
         console.print(screen_table(scores_table(scored), caption=_note(scored)))
+    if evaluation.walk is not None:
+        print_plain(console, f"{WALK}:")
+        console.print(screen_table(walk_table(evaluation.walk), caption=_walk_note(evaluation)))
     show_cautions(console, warned)
     print_plain(console, f"Report: {out / REPORT_FILE}\nAs a page: {out / PAGE_FILE}")
 
@@ -207,27 +213,24 @@ def metrics_blocks(evaluation: Evaluation) -> list[Block]:
     ]
 
 
-def tested_blocks(evaluation: Evaluation, looks: pd.DataFrame) -> list[Block]:
-    """The section of the test period; none without one.
-
-    Args:
-        evaluation: Of a checkpoint.
-        looks: All at that period that are known, this one too, as `TEST_COLUMNS` has them.
-    """
+def tested_blocks(evaluation: Evaluation) -> list[Block]:
+    """The section of the test period; none without one."""
     if evaluation.test is None:
         return []
     windows = _windows_text(evaluation.test, "test")
     return [
         Heading("On bars that nothing was chosen by"),
         paragraph(f"The {windows}, behind all bars that it was trained and validated on."),
-        *cautions(looks_texts(looks)),
+        *cautions(looks_texts(evaluation.looks)),
         scores_table(evaluation.test),
         paragraph(_note(evaluation.test), note=True),
     ]
 
 
-def looks_texts(looks: pd.DataFrame) -> list[str]:
+def looks_texts(looks: pd.DataFrame | None) -> list[str]:
     """What is to be said of a test period that more than one look was taken at; else nothing."""
+    if looks is None:
+        return []
     by_look: Any = looks.drop_duplicates("checkpoint_sha256").groupby("looked_at")["trial_id"]
     each = [f"{', '.join(names)} ({moment(when)})" for when, names in by_look]
     if len(each) < 2:
@@ -238,15 +241,56 @@ def looks_texts(looks: pd.DataFrame) -> list[str]:
     ]
 
 
+WALK = "Trained anew for one period after the other"
+
+
+def walk_blocks(evaluation: Evaluation) -> list[Block]:
+    """The section of the periods; none where nothing was trained anew."""
+    if evaluation.walk is None:
+        return []
+    return [
+        Heading(WALK),
+        walk_table(evaluation.walk),
+        paragraph(_walk_note(evaluation), note=True),
+    ]
+
+
+def walk_table(walk: pd.DataFrame) -> Table:
+    """A row per period: when, what was trained on, and the model beside interpolation."""
+    correlation, skill = evaluation_key(CORRELATION), evaluation_key(SKILL)
+    columns = ("starts_at", "ends_at", "training_windows", "windows", correlation)
+    rows: list[list[Inline]] = []
+    for (period,), both in walk.groupby(["period"]):
+        model, line = (both[both["of"] == of].iloc[0] for of in (MODEL, INTERPOLATION))
+        first, last, trained, windows, score = (model[name] for name in columns)
+        scores = (score, line[correlation], model[skill])
+        counts = (f"{trained:,}", f"{windows:,}")
+        days = (f"{day:%Y-%m-%d}" for day in (first, last))
+        rows.append([str(period), *days, *counts, *(number(one, digits=3) for one in scores)])
+    header = ["period", "from", "to", "training", "scored", "corr.", "line", "skill"]
+    return Table(header, rows, numbers_from=3)
+
+
+def _walk_note(evaluation: Evaluation) -> str:
+    note = (
+        "Each time on all bars before the period, the last of them to validate, with the seed of "
+        "the checkpoint: training and scored count windows, line is interpolation's correlation."
+    )
+    if evaluation.chosen_until is None:
+        return note
+    return (
+        f"{note} The configuration itself was chosen on bars before "
+        f"{moment_of(evaluation.chosen_until)}, which flatters the periods there."
+    )
+
+
 def _windows_text(scored: Scored, kind: str) -> str:
     between = f"from {moment_of(scored.starts_at)} to {moment_of(scored.ends_at)}"
     return f"{plural(scored.windows, f'{kind} window')}, {between}"
 
 
-def report_blocks(
-    evaluation: Evaluation, picture: Picture, looks: pd.DataFrame | None = None
-) -> list[Block]:
-    """The report; `looks` as `tested_blocks` has them."""
+def report_blocks(evaluation: Evaluation, picture: Picture) -> list[Block]:
+    """The report."""
     bars = "those of its training" if evaluation.same_bars else "others than those of its training"
     data = evaluation.config.data
     length = data.unit if evaluation.config.model.async_sampler else "bars"
@@ -256,7 +300,8 @@ def report_blocks(
         paragraph("The checkpoint ", Code(str(evaluation.path)), "."),
         Heading("Metrics"),
         *metrics_blocks(evaluation),
-        *([] if looks is None else tested_blocks(evaluation, looks)),
+        *tested_blocks(evaluation),
+        *walk_blocks(evaluation),
         Heading("Reconstructions"),
         Gallery([picture]),
         *word_list(_WORDS),

@@ -204,6 +204,10 @@ BLOCK_COLUMNS = (
 )
 """blocks.parquet, in order: sums over the scored bars of the validation windows that end in a block
 of time, of the design's trials at the early epoch and at the horizon."""
+_SCORES = (
+    Column(LOSS, NUMBER),
+    *(Column(evaluation_key(metric.name), NUMBER) for metric in METRICS if metric.heading),
+)
 TEST_COLUMNS = (
     Column("looked_at", TIME, required=True),
     Column("trial_id", TEXT, required=True),
@@ -214,10 +218,24 @@ TEST_COLUMNS = (
     Column("timeframe", TEXT, required=True),
     Column("of", TEXT, required=True),
     Column("scored_bars", INTEGER, required=True),
-    Column(LOSS, NUMBER),
     Column("huber", NUMBER),
-    *(Column(evaluation_key(metric.name), NUMBER) for metric in METRICS if metric.heading),
+    *_SCORES,
 )
 """test_period.parquet, in order: a row per checkpoint scored on the test period, timeframe and what
 decodes, the model or interpolation. Rows that share `looked_at` were added by one look; `trial_id`
 is the name of the checkpoint's file, where it is none of a study."""
+WALK_COLUMNS = (
+    Column("checkpoint_sha256", TEXT, required=True),
+    Column("bars_sha256", TEXT, required=True),
+    Column("periods", INTEGER, required=True),
+    Column("period", INTEGER, required=True),
+    Column("starts_at", TIME, required=True),
+    Column("ends_at", TIME, required=True),
+    Column("training_windows", INTEGER, required=True),
+    Column("windows", INTEGER, required=True),
+    Column("seconds", NUMBER),
+    Column("of", TEXT, required=True),
+    *_SCORES,
+)
+"""walk_forward.parquet, in order: a row per period and what decodes, the model that was trained on
+all before it, or interpolation; of a checkpoint's configuration, on bars, in so many periods."""

@@ -43,6 +43,8 @@ class RunFolder:
     """Training steps of each T5 and of the vanilla encoder, timed."""
     test_period = _Inside("test_period.parquet")
     """Checkpoints scored on the test period, every look at it; of an evaluation's folder too."""
+    walk_forward = _Inside("walk_forward.parquet")
+    """Of an evaluation's folder: its configuration trained anew for period after period."""
     journal = _Inside("optuna.journal")
     """Optuna's journal, one study per arm."""
     tensorboard = _Inside("tensorboard")

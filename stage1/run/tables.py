@@ -192,7 +192,7 @@ def read_trials(run: RunFolder) -> pd.DataFrame:
     Raises:
         ResultsError: Folder or file is missing or broken, or the table is not ours.
     """
-    return _read(run, run.trials, TRIAL_COLUMNS, unique=["trial_id"])
+    return read_table(run, run.trials, TRIAL_COLUMNS, unique=["trial_id"])
 
 
 def read_curves(run: RunFolder) -> pd.DataFrame:
@@ -200,7 +200,7 @@ def read_curves(run: RunFolder) -> pd.DataFrame:
 
     Raises as `read_trials`.
     """
-    return _read(run, run.curves, CURVE_COLUMNS, unique=["trial_id", "epoch"])
+    return read_table(run, run.curves, CURVE_COLUMNS, unique=["trial_id", "epoch"])
 
 
 def read_blocks(run: RunFolder) -> pd.DataFrame:
@@ -213,7 +213,7 @@ def read_blocks(run: RunFolder) -> pd.DataFrame:
         earlier version wrote it. Raises as `read_trials`, but for a missing file.
     """
     key = ["trial_id", "epoch", "timeframe", "channel", "block"]
-    return _read(run, run.blocks, BLOCK_COLUMNS, unique=key, optional=True)
+    return read_table(run, run.blocks, BLOCK_COLUMNS, unique=key, optional=True)
 
 
 def read_cost(run: RunFolder) -> pd.DataFrame:
@@ -223,7 +223,7 @@ def read_cost(run: RunFolder) -> pd.DataFrame:
     `read_blocks`.
     """
     key = ["arm", "size", "patch_len", "round"]
-    return _read(run, run.cost, COST_COLUMNS, unique=key, optional=True)
+    return read_table(run, run.cost, COST_COLUMNS, unique=key, optional=True)
 
 
 def read_test_period(run: RunFolder) -> pd.DataFrame:
@@ -232,7 +232,7 @@ def read_test_period(run: RunFolder) -> pd.DataFrame:
     No rows if the run has no such file: nobody has looked. Raises as `read_blocks`.
     """
     key = ["checkpoint_sha256", "timeframe", "of"]
-    return _read(run, run.test_period, TEST_COLUMNS, unique=key, optional=True)
+    return read_table(run, run.test_period, TEST_COLUMNS, unique=key, optional=True)
 
 
 def load_table(file: Path) -> pa.Table:
@@ -251,7 +251,7 @@ def load_table(file: Path) -> pa.Table:
     return with_present_names(table.replace_schema_metadata(None))
 
 
-def _read(
+def read_table(
     run: RunFolder,
     file: Path,
     columns: Sequence[Column],
@@ -442,14 +442,13 @@ def _of_trials(table: pa.Table, trial_ids: pa.ChunkedArray) -> pa.Table:
 
 
 def write_cost(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write cost.parquet whole, by names of `COST_COLUMNS`; `ValueError` where it has no place."""
-    _save(_arrow_table(rows, COST_COLUMNS), run.cost)
+    """Write cost.parquet whole, by names of `COST_COLUMNS`; raises as `write_table`."""
+    write_table(run.cost, COST_COLUMNS, rows)
 
 
-def add_test_period(run: RunFolder, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Add a look at the test period, by names of `TEST_COLUMNS`; raises as `write_cost`."""
-    before: Any = read_test_period(run).to_dict("records")
-    _save(_arrow_table([*before, *rows], TEST_COLUMNS), run.test_period)
+def write_table(file: Path, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table whole, by names of its columns; `ValueError` where a row does not fit them."""
+    _save(_arrow_table(rows, columns), file)
 
 
 def _save(table: pa.Table, file: Path) -> None:

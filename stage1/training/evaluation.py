@@ -37,7 +37,7 @@ from stage1.run.folder import RunFolder
 from stage1.run.registration import read_preregistration
 from stage1.run.resolved_space import read_space
 from stage1.run.summary import NO_CHECKPOINT, best_configuration, kept_checkpoints
-from stage1.run.tables import add_test_period, read_test_period, read_trials
+from stage1.run.tables import read_test_period, read_trials, write_table
 from stage1.training.checkpoint import Record, Trained, read_trained
 from stage1.training.encoder import bars_for, trained_model
 from stage1.training.fit import accelerator_here, lean_trainer
@@ -98,6 +98,11 @@ def evaluate_checkpoint(
         seen=int((starts < record.bars.split_at).sum()),
         same_bars=same_bars,
         fingerprints=dict(record.fingerprints),
+        chosen_until=(
+            int(windows.resident.instants(np.array([windows.split.test_from]))[0])
+            if same_bars
+            else None
+        ),
     )
 
 
@@ -193,10 +198,13 @@ def add_look(evaluation: Evaluation, folder: Path) -> pd.DataFrame:
         if evaluation.test is None or evaluation.sha256 in set(looks["checkpoint_sha256"]):
             return looks
         name, when = evaluation.path.stem, datetime.now(UTC)
-        add_test_period(
-            run, look_rows(evaluation.test, trial_id=name, sha256=evaluation.sha256, when=when)
-        )
+        _add(run, look_rows(evaluation.test, trial_id=name, sha256=evaluation.sha256, when=when))
     return read_test_period(run)
+
+
+def _add(run: RunFolder, rows: list[dict[str, Any]]) -> None:
+    before: Any = read_test_period(run).to_dict("records")
+    write_table(run.test_period, TEST_COLUMNS, [*before, *rows])
 
 
 def score_chosen(run: RunFolder, bars: dict[str, Bars], *, warn: Warn) -> None:
@@ -237,7 +245,7 @@ def score_chosen(run: RunFolder, bars: dict[str, Bars], *, warn: Warn) -> None:
             continue
         rows += look_rows(scored, trial_id=name, sha256=sha256, when=when)
     if rows:
-        add_test_period(run, rows)
+        _add(run, rows)
 
 
 def _scores(decoded: Tensor, line: Tensor, batch: Batch, record: Record) -> pd.DataFrame:

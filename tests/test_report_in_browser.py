@@ -318,7 +318,9 @@ def test_print_has_the_plots_as_they_are_on_the_screen_without_fields_and_rows(a
     all_shown.page.emulate_media(media="print")
 
     assert all_shown.part.locator("#parallel svg").is_visible()
-    assert not all_shown.part.locator("form").first.is_visible()
+    assert all_shown.part.locator("output").is_visible()
+    for hidden in (".fields", "button", "select", ".readout"):
+        assert not all_shown.part.locator(hidden).first.is_visible()
     assert not all_shown.part.locator("tbody tr").first.is_visible()
 
     all_shown.page.emulate_media(media="screen")

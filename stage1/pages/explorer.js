@@ -77,8 +77,8 @@ function brushes() {
     const filter = filters.find(({ column }) => column === axes[place]);
     if (!filter.isActive()) return [];
     const kept = trials.filter(filter.passes).map((trial) => places[trial]);
-    if (!filter.boxes) return kept.length ? [{ axis: place, low: Math.min(...kept), high: Math.max(...kept) }] : [];
-    return [...new Set(kept)].map((at) => ({ axis: place, low: at, high: at }));
+    const spans = filter.boxes ? [...new Set(kept)].map((at) => [at]) : kept.length ? [kept] : [];
+    return spans.map((span) => ({ axis: place, low: Math.min(...span), high: Math.max(...span) }));
   });
 }
 
@@ -89,12 +89,24 @@ const down = (place) => (1 - place) / (1 - foot); // share of the height, from t
 const HEIGHT = 280;
 const ACROSS = { signal: `width / ${Math.max(axes.length - 1, 1)}` };
 
+/** A name broken after `_` where a line gets long. */
+const inLines = (name) => name.match(/.{1,13}(_|$)|[^_]+_?/g);
+
 const line = (name, source, extra) => ({
   type: "path", name, from: { data: source }, interactive: name === "hit",
   encode: {
     enter: { path: { field: "path" }, stroke: { field: "color" } },
     update: { y: { field: "offset" }, scaleX: ACROSS, scaleY: { signal: "height" }, ...extra },
   },
+});
+
+const ticks = (look) => ({
+  type: "text", from: { data: "ticks" }, interactive: false,
+  encode: { update: {
+    x: { scale: "x", field: "axis", offset: 6 }, y: { signal: "datum.y * height" },
+    text: { field: "label" }, baseline: { value: "middle" }, limit: { signal: `${ACROSS.signal} - 14` },
+    ...look,
+  } },
 });
 
 const parallelSpec = {
@@ -115,11 +127,10 @@ const parallelSpec = {
     { name: "lines", values: trials.map((trial) => ({
       trial, color: color(trial), shown: true, chosen: false,
       offset: (arm.cells[trial] - (arm.options.length - 1) / 2) * APART,
-      path: axes.map(({ axis }, place) => `${place ? "L" : "M"}${place},${down(axis.places[trial])}`).join(""),
+      path: `M${axes.map(({ axis }, place) => `${place},${down(axis.places[trial])}`).join("L")}`,
     })) },
     { name: "pointed", source: "lines", transform: [{ type: "filter", expr: "datum.trial === pointed" }] },
-    { name: "axes", values: axes.map(({ name }, axis) => ({ axis, title: name.split(/(?<=_)/).reduce(
-      (lines, word) => (lines.at(-1).length + word.length > 13 ? [...lines, word] : [...lines.slice(0, -1), lines.at(-1) + word]), [""]) })) },
+    { name: "axes", values: axes.map(({ name }, axis) => ({ axis, title: inLines(name) })) },
     { name: "ticks", values: axes.flatMap(({ axis, cells }, place) => [
       ...axis.ticks.map(([at, label]) => ({ axis: place, y: down(at), label })),
       ...(cells.includes(null) ? [{ axis: place, y: 1, label: "none" }] : [])]) },
@@ -136,16 +147,14 @@ const parallelSpec = {
     line("over", "pointed", { strokeWidth: { value: 4 } }),
     line("hit", "lines", { strokeWidth: { signal: "datum.shown ? 7 : 0" } }),
     { type: "rule", from: { data: "axes" }, interactive: false, encode: { update: {
-      x: { scale: "x", field: "axis" }, y: { value: 0 }, y2: { signal: `height * ${down(0)}` }, stroke: { value: "#333" } } } },
+      x: { scale: "x", field: "axis" }, y2: { signal: `height * ${down(0)}` },
+      stroke: { value: "#333" } } } },
     { type: "text", from: { data: "axes" }, interactive: false, encode: { update: {
       x: { scale: "x", field: "axis" }, y: { signal: "-12 - 12 * (length(datum.title) - 1)" },
-      text: { field: "title" }, align: { value: "center" }, fontSize: { value: 12 }, fontWeight: { value: "bold" } } } },
-    { type: "text", from: { data: "ticks" }, interactive: false, encode: { update: {
-      x: { scale: "x", field: "axis", offset: 6 }, y: { signal: "datum.y * height" }, text: { field: "label" },
-      baseline: { value: "middle" }, limit: { signal: `${ACROSS.signal} - 14` }, stroke: { value: "#fff" }, strokeWidth: { value: 3 }, strokeOpacity: { value: 0.85 } } } },
-    { type: "text", from: { data: "ticks" }, interactive: false, encode: { update: {
-      x: { scale: "x", field: "axis", offset: 6 }, y: { signal: "datum.y * height" }, text: { field: "label" },
-      baseline: { value: "middle" }, limit: { signal: `${ACROSS.signal} - 14` }, fill: { value: "#222" } } } },
+      text: { field: "title" }, align: { value: "center" }, fontSize: { value: 12 },
+      fontWeight: { value: "bold" } } } },
+    ticks({ stroke: { value: "#fff" }, strokeWidth: { value: 3 }, strokeOpacity: { value: 0.85 } }),
+    ticks({ fill: { value: "#222" } }),
     { type: "rect", from: { data: "brushes" }, interactive: false, encode: { update: {
       x: { scale: "x", field: "axis", offset: -7 }, width: { value: 14 },
       y: { signal: "datum.top * height - 5" }, y2: { signal: "datum.bottom * height + 5" },
@@ -233,8 +242,8 @@ function view(spec, container) {
 }
 
 section.hidden = false; // what is hidden has no width to draw in
-const width = (container, least, around) => Math.max(find(container).parentElement.clientWidth - 2, least) - around;
-const parallelWidth = () => width("#parallel", 100 * axes.length, 110);
+const room = (container) => find(container).parentElement.clientWidth - 2; // without a border
+const parallelWidth = () => Math.max(room("#parallel"), 100 * axes.length) - 110;
 const parallel = view({ ...parallelSpec, width: parallelWidth() }, find("#parallel"));
 let curvesView;
 
@@ -297,7 +306,7 @@ function showChosen() {
 
 function drawCurves() {
   curvesView?.finalize();
-  const spec = { ...curvesSpec(Number(find("select").value)), width: width("#curves", 200, 0) };
+  const spec = { ...curvesSpec(Number(find("select").value)), width: room("#curves") };
   curvesView = view(spec, find("#curves"));
 }
 
@@ -306,8 +315,10 @@ function redraw() {
   const shown = (trial) => !tableRows[trial].hidden;
   const changes = vega.changeset();
   parallel.data("lines").forEach((item) => {
-    const is = { shown: shown(item.trial), chosen: chosen.has(item.trial) };
-    Object.keys(is).filter((key) => is[key] !== item[key]).forEach((key) => changes.modify(item, key, is[key]));
+    const now = { shown: shown(item.trial), chosen: chosen.has(item.trial) };
+    for (const [key, value] of Object.entries(now)) {
+      if (item[key] !== value) changes.modify(item, key, value);
+    }
   });
   const kept = brushes().map(({ axis, low, high }) => ({ axis, top: down(high), bottom: down(low) }));
   parallel.change("lines", changes).data("brushes", kept).runAsync();
@@ -337,9 +348,11 @@ function sort(header) {
   const falls = before ? before === "ascending" : column?.better === "max";
   find("[aria-sort]")?.removeAttribute("aria-sort");
   which.setAttribute("aria-sort", falls ? "descending" : "ascending");
+  const sign = falls ? -1 : 1;
+  const cells = column?.cells;
   const order = column
-    ? (a, b) => (column.cells[a] === null) - (column.cells[b] === null) || (column.cells[a] - column.cells[b]) * (falls ? -1 : 1)
-    : (a, b) => names[a].localeCompare(names[b]) * (falls ? -1 : 1);
+    ? (a, b) => (cells[a] === null) - (cells[b] === null) || sign * (cells[a] - cells[b])
+    : (a, b) => sign * names[a].localeCompare(names[b]);
   find("tbody").append(...[...trials].sort(order).map((trial) => tableRows[trial]));
 }
 

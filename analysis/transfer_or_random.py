@@ -20,14 +20,12 @@
 # %%
 # %matplotlib inline
 import os
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
-from stage1.claims.judge import evaluate
-from stage1.claims.scores import read_run
+import stage1
 from stage1.claims.verdicts import Verdict
 from stage1.pages.blocks import cautions
 from stage1.pages.claims_section import verdict_table
@@ -35,14 +33,13 @@ from stage1.pages.figures import draw_all
 from stage1.pages.markdown import escaped
 from stage1.pages.numbers import effect, effect_interval, number, significant
 from stage1.run.columns import PRETRAINED, RANDOM, RANDOM_AGAIN, SHUFFLED
-from stage1.run.folder import RunFolder
 from stage1.run.summary import count_exclusions
 
 RUN = os.environ.get("STAGE1_RUN", "sample_run")
 
 # %%
-tables = read_run(RunFolder(Path(RUN)))
-evaluation, registration = evaluate(tables), tables.registration
+run = stage1.load_run(RUN)
+tables, evaluation, registration = run.tables, run.evaluation, run.tables.registration
 print(f"{tables.space.name}: {registration.configurations} configurations x seeds", end=" ")
 print(registration.seeds)
 for look in evaluation.looks:

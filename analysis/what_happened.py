@@ -20,16 +20,13 @@
 # %%
 # %matplotlib inline
 import os
-from pathlib import Path
 
 import pandas as pd
 from IPython.display import display
 
-from stage1.claims.judge import evaluate
-from stage1.claims.scores import read_run
+import stage1
 from stage1.pages.blocks import cautions
 from stage1.pages.figures import draw_all
-from stage1.run.folder import RunFolder
 from stage1.run.summary import (
     baseline_value,
     best_configuration,
@@ -43,8 +40,9 @@ from stage1.run.summary import (
 RUN = os.environ.get("STAGE1_RUN", "sample_run")
 
 # %%
-tables = read_run(RunFolder(Path(RUN)))
-space, trials, evaluation = tables.space, tables.trials, evaluate(tables)
+run = stage1.load_run(RUN)
+tables, trials, evaluation = run.tables, run.trials, run.evaluation
+space = tables.space
 print(f"{space.name}: {len(trials)} trials have ended, horizon {space.horizon_epochs} epochs")
 for caution in cautions(evaluation.warnings, evaluation.deviations):
     print(f"{caution.kind}: {caution.text}")

@@ -20,7 +20,6 @@
 # %%
 # %matplotlib inline
 import os
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,9 +27,9 @@ from IPython.display import Markdown, display
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+import stage1
 from stage1.base.metric_table import metric_label
-from stage1.claims.judge import evaluate
-from stage1.claims.scores import means_over_seeds, read_run
+from stage1.claims.scores import means_over_seeds
 from stage1.pages.blocks import cautions
 from stage1.pages.design_section import describe_domain
 from stage1.pages.figures import draw_all
@@ -39,14 +38,13 @@ from stage1.pages.figures.importance_figures import variance_shares
 from stage1.pages.figures.tuning_figures import study_objective
 from stage1.pages.markdown import escaped
 from stage1.run.columns import RANDOM
-from stage1.run.folder import RunFolder
 from stage1.run.resolved_space import Choice, Range
 
 RUN = os.environ.get("STAGE1_RUN", "sample_run")
 
 # %%
-tables = read_run(RunFolder(Path(RUN)))
-evaluation = evaluate(tables)
+run = stage1.load_run(RUN)
+tables, evaluation = run.tables, run.evaluation
 scores, domains = evaluation.scores, tables.space.space
 objective = study_objective(tables, scores)
 print(f"{tables.space.name}: {scores.complete} configurations complete, seeds {scores.seeds}")

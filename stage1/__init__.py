@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import warnings
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -53,7 +54,11 @@ _EXPORTED = {
 def __getattr__(name: str) -> Any:
     """One of `_EXPORTED`, looked up when it is asked for: torch takes seconds to import."""
     if name in _EXPORTED:
-        return getattr(import_module(_EXPORTED[name]), name)
+        with warnings.catch_warnings():
+            # What a notebook could show with ipywidgets, which nothing here needs.
+            warnings.filterwarnings("ignore", "IProgress not found")
+            logging.getLogger("ray.widgets").setLevel(logging.ERROR)
+            return getattr(import_module(_EXPORTED[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

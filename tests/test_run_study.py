@@ -47,6 +47,7 @@ def simulated(monkeypatch, tmp_path):
         return True
 
     monkeypatch.setattr("stage1.tune.ray_cluster", no_ray)
+    monkeypatch.setattr("stage1.pages.study_page.draw_all", lambda *_: [])
     monkeypatch.setattr("stage1.workers.launch.run_study", run_study)
 
 

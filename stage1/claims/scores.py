@@ -289,6 +289,19 @@ def floored_log(values: Values) -> Values:
     return np.asarray(np.log(np.maximum(values, np.finfo(float).tiny)))
 
 
+def curve_values(tables: RunTables, scores: Scores, column: str) -> dict[str, Values]:
+    """A column of the curves by arm, (configurations, seeds, epochs), of the trials that count."""
+    key = ["arm", "config_id", "seed", "epoch"]
+    rows = tables.curves[tables.curves["stage"] == DESIGN].set_index(key).reindex(columns=[column])
+    values = {}
+    for arm, correlation in scores.correlation.items():
+        cells = [[arm], scores.configurations, scores.seeds, scores.epochs]
+        of_arm = _column(rows.reindex(pd.MultiIndex.from_product(cells)), column)
+        counts = np.isfinite(correlation)
+        values[arm] = np.where(counts, of_arm.reshape(correlation.shape), np.nan)
+    return values
+
+
 def _by_epoch(
     curves: pd.DataFrame, cells: pd.DataFrame, column: str, epochs: NDArray[np.int64]
 ) -> Values:

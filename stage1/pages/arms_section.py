@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pandas as pd
 
-from stage1.base.metric_table import CORRELATION, INTERPOLATION, LOSS
+from stage1.base.metric_table import CORRELATION, INTERPOLATION, LOSS, USER_METRIC
 from stage1.claims.catalogue import COST
 from stage1.claims.intervals import Values
 from stage1.claims.judge import Evaluation
-from stage1.claims.scores import RunTables, Scores
+from stage1.claims.scores import RunTables, Scores, curve_values
 from stage1.claims.step_cost import SizeCost
 from stage1.claims.verdicts import Verdict
 from stage1.pages.blocks import Block, Heading, Inline, Table, paragraph
@@ -108,6 +108,26 @@ def plan_blocks(trials: pd.DataFrame, space: ResolvedSpace, scores: Scores) -> l
             "Of the design's completed trials: means, and for memory the largest peak of the "
             "process. Trials run beside each other and share the machine, so these seconds do not "
             "decide the claim on cost; steps that were timed on their own do.",
+            note=True,
+        ),
+    ]
+
+
+def user_metric_blocks(tables: RunTables, scores: Scores) -> list[Block]:
+    """The section of the metrics that a user has written; nothing without any."""
+    columns = [USER_METRIC + name for name in tables.registration.metrics]
+    if not columns:
+        return []
+    return [
+        Heading("Metrics of your own"),
+        *(
+            _by_epoch(column, curve_values(tables, scores, column), tables.trials, scores)
+            for column in columns
+        ),
+        paragraph(
+            "Means over the same trials as above. They were registered by the source of their "
+            "functions before the first trial, and describe this run: no verdict, no trial and no "
+            "choice rests on them.",
             note=True,
         ),
     ]

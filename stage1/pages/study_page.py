@@ -16,7 +16,13 @@ from stage1.claims.judge import Evaluation, evaluate
 from stage1.claims.scores import RunTables, read_run
 from stage1.claims.verdicts import MEANINGS
 from stage1.pages.answer_section import answers, leaderboard_blocks, leaderboard_table
-from stage1.pages.arms_section import arm_blocks, cost_blocks, plan_blocks, progress_text
+from stage1.pages.arms_section import (
+    arm_blocks,
+    cost_blocks,
+    plan_blocks,
+    progress_text,
+    user_metric_blocks,
+)
 from stage1.pages.blocks import (
     Block,
     Gallery,
@@ -123,6 +129,7 @@ def report_blocks(
         *words_blocks(evaluation, {number: gallery(*n) for number, n in _OF_CLAIMS.items()}),
         *ladder_blocks(tables, evaluation),
         *plan_blocks(trials, space, evaluation.scores),
+        *user_metric_blocks(tables, evaluation.scores),
         *cost_blocks(evaluation, tables.registration),
         *design_blocks(tables, evaluation),
         *hyperparameter_blocks(tables, evaluation.scores),

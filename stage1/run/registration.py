@@ -310,6 +310,42 @@ def preregistration_deviations(run: RunFolder) -> list[str]:
     return deviations
 
 
+def check_metrics(run: RunFolder, then: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Refuse to go on with other metrics of a user's: rows of one table must be comparable.
+
+    Args:
+        run: Of the study.
+        then: SHA-256 of the source of each, by name, as it was registered.
+        now: The same of those that were given now.
+
+    Raises:
+        ResultsError: One is lacking, is another, or is new.
+    """
+    lacking, further = sorted(then.keys() - now.keys()), sorted(now.keys() - then.keys())
+    changed = sorted(name for name in then.keys() & now.keys() if then[name] != now[name])
+    for names, fault, advice in (
+        (
+            lacking,
+            "must be given again, got none of that name",
+            "go on from Python: stage1.run_study(SPACE, metrics={"
+            + ", ".join(f"{name!r}: FUNCTION" for name in then)
+            + "}, resume=True), with the other arguments of then",
+        ),
+        (
+            changed,
+            "must be the function that was registered, got another source",
+            "undo the change, or start a new run with another --out",
+        ),
+        (
+            further,
+            "must have been registered before the first trial, got a new one",
+            "leave it out, or start a new run with another --out",
+        ),
+    ):
+        if names:
+            raise ResultsError(f"{run.prereg}: metrics: {', '.join(names)}: {fault}; {advice}")
+
+
 def is_untouched(run: RunFolder) -> bool | None:
     """Whether prereg.yaml is as it was written; None if it has no checksum."""
     return checksum_holds(run.prereg.read_text(encoding="utf-8"), "")

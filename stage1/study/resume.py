@@ -46,6 +46,7 @@ from stage1.run.registration import (
     Preregistration,
     RandomArm,
     RegisteredClaims,
+    check_metrics,
     early_epoch,
     is_untouched,
     preregistration_text,
@@ -149,14 +150,9 @@ def begin_run(
 ) -> None:
     """Write space.yaml and prereg.yaml, before the first trial.
 
-    Args:
-        run: Not there yet.
-        study: To be run.
-        data: What `data_description` says of the bars.
-        models: All that trials may ask for.
-        claims: Those that the run will be judged by.
-        metrics: SHA-256 of the source of each of a user's own, by name.
-        earlier: What the search is told.
+    `data` is what `data_description` says of the bars, `models` all that trials may ask for,
+    `claims` those that the run will be judged by, `metrics` SHA-256 of the source of each of a
+    user's own, by name, and `earlier` what the search is told.
 
     Raises:
         ResultsError: The folder exists, or cannot be made.
@@ -356,34 +352,7 @@ def check_same_study(
     then = {f"weights of {model.name}": weights.get(model.name) for model in models}
     now = {f"weights of {model.name}": model.sha256 for model in models}
     _refuse_changes(run, run.prereg, then, now)
-    _refuse_other_metrics(run, registered.metrics, metrics or {})
-
-
-def _refuse_other_metrics(run: RunFolder, then: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """A table whose rows were measured by different functions would say nothing."""
-    lacking, further = sorted(then.keys() - now.keys()), sorted(now.keys() - then.keys())
-    changed = sorted(name for name in then.keys() & now.keys() if then[name] != now[name])
-    for names, fault, advice in (
-        (
-            lacking,
-            "must be given again, got none of that name",
-            "go on from Python: stage1.run_study(SPACE, metrics={"
-            + ", ".join(f"{name!r}: FUNCTION" for name in then)
-            + "}, resume=True), with the other arguments of then",
-        ),
-        (
-            changed,
-            "must be the function that was registered, got another source",
-            "undo the change, or start a new run with another --out",
-        ),
-        (
-            further,
-            "must have been registered before the first trial, got a new one",
-            "leave it out, or start a new run with another --out",
-        ),
-    ):
-        if names:
-            raise ResultsError(f"{run.prereg}: metrics: {', '.join(names)}: {fault}; {advice}")
+    check_metrics(run, registered.metrics, metrics or {})
 
 
 def _refuse_changes(

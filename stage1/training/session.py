@@ -72,7 +72,7 @@ def run_training(
         print_plain(console, epoch_line(row))
         _check_loss(row)
 
-    all_callbacks: list[Callback] = [RichProgressBar()] if console.is_terminal else []
+    all_callbacks: list[Callback] = [RichProgressBar()] if console.is_interactive else []
     options: dict[str, Any] = {"fast_dev_run": fast_dev_run}
     is_new = not folder.exists()
     if not fast_dev_run:
@@ -103,7 +103,7 @@ def run_training(
                 checkpoint=checkpoint,
                 warn=partial(print_plain, console),
                 accelerator=accelerator,
-                enable_progress_bar=console.is_terminal,
+                enable_progress_bar=console.is_interactive,
                 **options,
             )
     except (KeyboardInterrupt, ConfigError, ResultsError):

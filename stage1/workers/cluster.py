@@ -107,6 +107,10 @@ def ray_cluster(
     """
     if storage is not None:
         check_place(storage)
+    if ray.is_initialized():  # by a notebook, before `stage1.run_study`
+        raise TrialError(
+            "Ray must not run in this process yet, got one that does; call ray.shutdown() first"
+        )
     os.environ.update(RAY_SETTINGS)
     with ExitStack() as stack:
         with Interrupt():  # Ctrl-C may vanish in what Ray does

@@ -324,7 +324,7 @@ def _one_line(text: str, style: str = "") -> Text:
 
 def _live(console: Console, draw: Callable[[], Table]) -> Live | NotebookTable | None:
     """What shows a table that changes; None where nothing that was written can change."""
-    if console.is_jupyter:
+    if console.is_jupyter and not console.quiet:
         return NotebookTable(draw)
     if not console.is_interactive:
         return None

@@ -8,12 +8,26 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_claims import made_claim, made_cost, made_evaluation, made_scores
-from made_runs import BASELINE, synthetic_study, synthetic_trial
+from made_runs import (
+    BASELINE,
+    arm_scores,
+    scores_of,
+    study_tables,
+    synthetic_study,
+    synthetic_trial,
+)
 
 from stage1.claims.intervals import Interval
 from stage1.claims.verdicts import Verdict
-from stage1.pages.arms_section import cost_blocks, plan_blocks, plan_epochs, smaller_sizes
+from stage1.pages.arms_section import (
+    cost_blocks,
+    plan_blocks,
+    plan_epochs,
+    smaller_sizes,
+    user_metric_blocks,
+)
 from stage1.pages.blocks import Paragraph, Table
+from stage1.pages.figures.learning import user_metric_figures
 from stage1.run.registration import CostPlan
 
 SPACE = synthetic_study(arms=("pretrained", "random"), configurations=2)
@@ -163,3 +177,56 @@ def test_a_run_without_timings_says_so():
     blocks = cost_blocks(made_evaluation(claims=[]), registered(PLAN))
 
     assert "No T5 was timed" in text_of(blocks)
+
+
+# --- metrics of a user's own ---
+
+
+def with_user_metric(tables):
+    """`metric.hits` is ten times the epoch and the seed, in the random arm 100 more."""
+    by_arm = tables.curves["arm"].map({"pretrained": 0, "random": 100})
+    hits = 10 * tables.curves["epoch"] + tables.curves["seed"] + by_arm
+    registration = tables.registration.model_copy(update={"metrics": {"hits": "0" * 64}})
+    return tables._replace(
+        registration=registration,
+        curves=tables.curves.assign(**{"metric.hits": hits}),
+        trials=tables.trials.assign(**{"baseline_metric.hits": 7.0}),
+    )
+
+
+@pytest.fixture
+def made():
+    """Two arms, two configurations, two seeds, four epochs; one pair has no final score."""
+    final = np.array([[0.5, 0.6], [0.7, math.nan]])
+    return study_tables({arm: arm_scores(final) for arm in ("pretrained", "random")}, horizon=4)
+
+
+def test_a_metric_of_a_user_s_own_is_a_mean_over_what_counts_beside_interpolation(made):
+    tables = with_user_metric(made)
+
+    heading, table, _ = user_metric_blocks(tables, scores_of(tables))
+
+    assert heading.text == "Metrics of your own"
+    assert table.caption == "metric.hits after epoch"
+    seeds = (1 + 2 + 1) / 3  # of the three pairs that count
+    for row, more in zip(table.rows[:2], (0, 100), strict=True):
+        expected = [10 * epoch + seeds + more for epoch in (1, 3, 4)]
+        assert [float(cell) for cell in row[1:]] == pytest.approx(expected, abs=1e-3)
+    assert [float(cell) for cell in table.rows[2][1:]] == [7.0, 7.0, 7.0]
+
+
+def test_a_run_without_metrics_of_a_user_s_own_has_no_section_of_them(made):
+    assert user_metric_blocks(made, scores_of(made)) == []
+
+
+def test_each_metric_of_a_user_s_own_has_its_curves_or_says_why_not(made):
+    tables = with_user_metric(made)
+    registration = tables.registration.model_copy(update={"metrics": {"hits": "0", "none": "0"}})
+    evaluation = made_evaluation(scores=scores_of(tables))
+
+    drawn, missing = user_metric_figures(tables._replace(registration=registration), evaluation)
+
+    (axes,) = drawn.figure.axes
+    assert axes.get_ylabel() == "hits"
+    assert drawn.name == "user_metric_0"
+    assert "no trial of the design has a value of none" in missing.missing

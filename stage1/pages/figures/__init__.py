@@ -9,7 +9,12 @@ from stage1.claims.scores import RunTables
 from stage1.pages.figures.drawn import LOOK, DrawnFigure, save_figure
 from stage1.pages.figures.forest import forest_figure
 from stage1.pages.figures.importance_figures import sensitivity_figure, variances_figure
-from stage1.pages.figures.learning import curves_figure, signal_figure, steps_figures
+from stage1.pages.figures.learning import (
+    curves_figure,
+    signal_figure,
+    steps_figures,
+    user_metric_figures,
+)
 from stage1.pages.figures.paired import gaps_figure, profile_figure, slopes_figure
 from stage1.pages.figures.step_cost_figure import cost_figure
 from stage1.pages.figures.tuning_figures import expected_best_figure, rate_figure
@@ -20,7 +25,7 @@ __all__ = ["DrawnFigure", "draw_all", "save_figure"]
 def draw_all(tables: RunTables, evaluation: Evaluation) -> list[DrawnFigure]:
     """Draw every figure of the report in order; those without data say why.
 
-    Always the same eleven, and the relative steps where the run has measured them.
+    Always the same eleven; a user's metrics and the relative steps where the run has them.
     """
     with rc_context(LOOK):
         return [
@@ -32,6 +37,7 @@ def draw_all(tables: RunTables, evaluation: Evaluation) -> list[DrawnFigure]:
             rate_figure(tables, evaluation),
             variances_figure(tables, evaluation),
             curves_figure(tables, evaluation),
+            *user_metric_figures(tables, evaluation),
             *steps_figures(tables, evaluation),
             signal_figure(evaluation),
             sensitivity_figure(tables, evaluation),

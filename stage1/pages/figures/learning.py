@@ -12,13 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from stage1.base.metric_table import CORRELATION
+from stage1.base.metric_table import CORRELATION, USER_METRIC
 from stage1.base.text import plural
 from stage1.claims.aggregates import Band, interquartile_mean_band, no_band
 from stage1.claims.intervals import Values
 from stage1.claims.judge import Evaluation
 from stage1.claims.ranks import LEAST_CONFIGURATIONS, early_tau, selection_regret, tau_ceiling
-from stage1.claims.scores import RunTables, Scores
+from stage1.claims.scores import RunTables, Scores, curve_values
 from stage1.pages.figures.drawn import (
     DrawnFigure,
     absent,
@@ -160,6 +160,35 @@ def curves_figure(tables: RunTables, evaluation: Evaluation) -> DrawnFigure:
             "seed, which shows what the levels hide; above 0: better."
         )
     return DrawnFigure(CURVES, CURVES_TITLE, caption, figure, "")
+
+
+def user_metric_figures(tables: RunTables, evaluation: Evaluation) -> list[DrawnFigure]:
+    """Learning curves of each metric that a user has written; none without any."""
+    drawn, scores = [], evaluation.scores
+    for place, name in enumerate(tables.registration.metrics):
+        file, title = f"user_metric_{place}", f"How {shortened(name, 30)} goes"
+        column = USER_METRIC + name
+        curves = learning_curves(curve_values(tables, scores, column))
+        if not curves:
+            drawn.append(absent(file, title, f"no trial of the design has a value of {name}"))
+            continue
+        figure = new_figure(title, height=4.2)
+        axes = figure.subplots()
+        draw_learning_curves(
+            axes,
+            scores.epochs.astype(float),
+            curves,
+            arms=list(scores.correlation),
+            metric=column,
+            baseline=baseline_value(tables.trials, column),
+        )
+        legend_of(figure, axes)
+        caption = (
+            "A metric of your own: mean of the middle half of the runs per arm after each epoch; "
+            "bands: 95 %, by resampling configurations. No verdict rests on it."
+        )
+        drawn.append(DrawnFigure(file, title, caption, figure, ""))
+    return drawn
 
 
 # Steps of the weights -----------------------------------------------------------------------------

@@ -10,8 +10,7 @@ import typer
 from rich.console import Console
 
 from stage1.base.terminal import DataDir, print_plain, run_command
-
-FOLDER = "evaluation"
+from stage1.training import EVALUATION
 
 
 def evaluate(
@@ -48,7 +47,7 @@ def evaluate(
     console = Console()
     warn = partial(print_plain, console)
     evaluation = evaluate_checkpoint(checkpoint, data_dir, warn=warn, test=True)
-    folder = out or checkpoint.parent / FOLDER
+    folder = out or checkpoint.parent / EVALUATION
     if evaluation.test is not None:
         evaluation = evaluation._replace(looks=add_look(evaluation, folder))
     write_evaluation(evaluation, folder)

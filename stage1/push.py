@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from stage1.base.errors import ResultsError
 from stage1.base.terminal import DataDir, print_plain, run_command
+from stage1.training import EVALUATION
 
 
 def push(
@@ -36,15 +38,21 @@ def push(
     """
     # torch takes seconds to import: --help should not have to wait for it.
     from stage1.training.checkpoint import read_trained
-    from stage1.training.evaluation import evaluate_checkpoint
+    from stage1.training.evaluation import add_look, evaluate_checkpoint
     from stage1.training.model_folder import check_new, write_folder
 
     check_new(to)
     console = Console()
     trained = read_trained(checkpoint)
+    if checkpoint.is_dir():
+        raise ResultsError(f"{checkpoint}: must be a checkpoint, got a pushed one; copy the folder")
     evaluation = None
     if metrics:
-        evaluation = evaluate_checkpoint(checkpoint, data_dir, warn=partial(print_plain, console))
+        warn = partial(print_plain, console)
+        evaluation = evaluate_checkpoint(checkpoint, data_dir, warn=warn, test=True)
+        if evaluation.test is not None:
+            looks = add_look(evaluation, checkpoint.parent / EVALUATION)
+            evaluation = evaluation._replace(looks=looks)
     write_folder(trained, to, evaluation=evaluation, license=license)
     size = sum(file.stat().st_size for file in to.iterdir())
     print_plain(console, f"{to}: config.json, model.safetensors, README.md, {size / 1e6:,.1f} MB")

@@ -269,6 +269,28 @@ def test_a_damaged_folder_is_one_line(model, bars, tmp_path, call_command, spoil
     assert said in errors
 
 
+def test_a_folder_is_not_pushed_again(model, tmp_path, call_command):
+    status, _, errors = call_command(push, model, "--to", tmp_path / "x")
+
+    assert (status, errors.count("\n")) == (2, 1)
+    assert "got a pushed one; copy the folder" in errors
+
+
+def test_scores_of_the_test_period_are_on_the_card_and_the_look_is_noted(tmp_path, call_command):
+    bars = write_market(tmp_path / "bars")
+    write_checkpoint(tmp_path / "x.ckpt", data={"test_share": 0.2})
+    named = (tmp_path / "x.ckpt", "--data-dir", bars)
+
+    call_command(push, *named, "--to", tmp_path / "x")
+
+    card = ModelCard.load(tmp_path / "x" / "README.md")
+    splits = [result.dataset_split for result in card.data.eval_results]
+    assert splits == ["validation"] * 5 + ["test"] * 5
+    assert "## On bars that nothing was chosen by" in card.text
+    looks = pd.read_parquet(tmp_path / "evaluation" / "test_period.parquet")
+    assert set(looks["checkpoint_sha256"]) == {sha256_of_file(tmp_path / "x.ckpt")}
+
+
 def test_a_training_does_not_go_on_from_a_folder(model, bars, tmp_path, call_command):
     status, _, errors = call_command(
         train, "sample", "--data-dir", bars, "--out", tmp_path / "out", "--resume", model

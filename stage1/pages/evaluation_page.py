@@ -206,7 +206,7 @@ def metrics_blocks(evaluation: Evaluation) -> list[Block]:
     """On which windows it was measured, warnings, and the table."""
     windows = _windows_text(evaluation.validation, "validation")
     return [
-        paragraph(f"The {windows} of its configuration."),
+        paragraph(f"The {windows}."),
         *evaluation_cautions(evaluation),
         scores_table(evaluation.validation),
         paragraph(_note(evaluation.validation), note=True),

@@ -31,7 +31,14 @@ from stage1.language_models.names import (
     hub_reference,
 )
 from stage1.pages.blocks import Block, Code, Commands, Heading, Items, Line, paragraph
-from stage1.pages.evaluation_page import MODEL, Evaluation, metrics_blocks, moment_of
+from stage1.pages.evaluation_page import (
+    MODEL,
+    Evaluation,
+    Scored,
+    metrics_blocks,
+    moment_of,
+    tested_blocks,
+)
 from stage1.pages.markdown import markdown
 from stage1.training.checkpoint import MODEL_TYPE, Record, Trained
 
@@ -54,7 +61,11 @@ def check_new(folder: Path) -> None:
 
 
 def write_folder(
-    trained: Trained, folder: Path, *, evaluation: Evaluation | None, license: str
+    trained: Trained,
+    folder: Path,
+    *,
+    evaluation: Evaluation | None,
+    license: str,
 ) -> None:
     """Write config.json, model.safetensors and README.md, all or nothing.
 
@@ -95,7 +106,13 @@ def write_folder(
             "seed": str(record.config.training.seed),
             "stage1, torch": f"{__version__}, {version('torch')}",
         }
-        text = _card(folder.resolve().name, trained, evaluation, license=license, facts=facts)
+        text = _card(
+            folder.resolve().name,
+            trained,
+            evaluation,
+            license=license,
+            facts=facts,
+        )
         (path / CARD_FILE).write_text(text, encoding="utf-8")
 
 
@@ -128,26 +145,34 @@ def _card(
     facts: dict[str, str | None],
 ) -> str:
     """README.md: what Hugging Face's pages read, between two lines, and what a person does."""
-    head = _metadata(name, trained.record.config, evaluation, license=license)
+    head = _metadata(name, trained.record, evaluation, license=license)
     body = markdown(_blocks(name, trained, evaluation, facts))
     return f"---\n{head.to_yaml().strip()}\n---\n\n{body}"
 
 
 def _metadata(
-    name: str, config: Config, evaluation: Evaluation | None, *, license: str
+    name: str, record: Record, evaluation: Evaluation | None, *, license: str
 ) -> ModelCardData:
+    config, of = record.config, f"its bars {record.bars.sha256[:12]}"
+    if evaluation is not None and not evaluation.same_bars:
+        of = "other bars"
+    parts = {} if evaluation is None else {"validation": evaluation.validation}
+    if evaluation is not None and evaluation.test is not None:
+        parts["test"] = evaluation.test
     results = [
         EvalResult(
             task_type="feature-extraction",
             dataset_type=config.data.kind,
-            dataset_name=f"validation windows of the bars {str(config.data.sha256)[:12]}",
+            dataset_name=f"{part} windows of {of}",
+            dataset_split=part,
             metric_type=metric.name,
             metric_name=metric.label,
             metric_value=value,
         )
+        for part, scored in parts.items()
         for metric in METRICS
-        if evaluation is not None and not metric.is_family
-        for value in [evaluation.validation.of_all(MODEL, _column(metric.name, evaluation))]
+        if not metric.is_family
+        for value in [scored.of_all(MODEL, _column(metric.name, scored))]
         if math.isfinite(value)
     ]
     return ModelCardData(
@@ -161,8 +186,8 @@ def _metadata(
     )
 
 
-def _column(name: str, evaluation: Evaluation) -> str:
-    return name if name in evaluation.validation.scores else evaluation_key(name)
+def _column(name: str, scored: Scored) -> str:
+    return name if name in scored.scores else evaluation_key(name)
 
 
 def _base_model(config: Config) -> str | None:
@@ -178,7 +203,10 @@ def _base_model(config: Config) -> str | None:
 
 
 def _blocks(
-    name: str, trained: Trained, evaluation: Evaluation | None, facts: dict[str, str | None]
+    name: str,
+    trained: Trained,
+    evaluation: Evaluation | None,
+    facts: dict[str, str | None],
 ) -> list[Block]:
     config = trained.record.config
     data = config.data
@@ -186,7 +214,15 @@ def _blocks(
     parameters = sum(tensor.numel() for tensor in trained.weights.values())
     measured: list[Block] = [paragraph("Not measured.")]
     if evaluation is not None:
-        measured = metrics_blocks(evaluation)
+        measured = [
+            *metrics_blocks(evaluation),
+            paragraph(
+                "These windows changed no weight, but may have chosen this training among others. "
+                "They say how well hidden bars are reconstructed, not whether anything can be "
+                "predicted."
+            ),
+            *tested_blocks(evaluation),
+        ]
     return [
         Heading(name, 1),
         paragraph(
@@ -197,25 +233,22 @@ def _blocks(
             f"{plural(parameters, 'parameter')}, float32."
         ),
         Heading("Use"),
-        paragraph("In Python, with this folder beside the program; and its vectors as a file:"),
+        paragraph("With the package stage1, in the folder that this one lies in; from Python:"),
+        Commands(["import stage1", f"encoder = stage1.load_encoder({name!r})"]),
+        paragraph("or from a shell, bars to vectors as a file, and the metrics below again:"),
         Commands(
-            [
-                f"import stage1; encoder = stage1.load_encoder({name!r})",
-                shell_line("encode", name, data_dir="BARS"),
-                shell_line("evaluate", name, data_dir="BARS"),
-            ]
+            [shell_line(command, name, data_dir="BARS") for command in ("encode", "evaluate")]
         ),
         paragraph(
-            "BARS is a folder that ",
-            Code("python -m stage1.prepare"),
-            " makes. Nothing in this folder is run when it is loaded.",
+            *("BARS is a folder that ", Code("python -m stage1.prepare"), " makes, or "),
+            *(
+                Code(BUNDLED),
+                ", the bars that come with the package. Nothing in this folder is run ",
+            ),
+            "when it is loaded.",
         ),
         Heading("Metrics"),
         *measured,
-        paragraph(
-            "These windows changed no weight, but may have chosen this training among others. They "
-            "say how well hidden bars are reconstructed, not whether anything can be predicted."
-        ),
         Heading("Trained on"),
         Items(_origins(trained.record)),
         Heading("Provenance"),

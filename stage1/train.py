@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from stage1.base.errors import ConfigError, ResultsError
-from stage1.base.terminal import DataDir, run_command
+from stage1.base.terminal import DataDir, run_command, screen
 from stage1.config import Config, going_on, load_config, with_values
 from stage1.config.yaml_source import config_names
 from stage1.training import CONFIG_COPY, LAST_CHECKPOINT
@@ -48,7 +47,7 @@ def train(
 ) -> None:
     """Train one configuration to its horizon: progress bar, TensorBoard, checkpoints."""
     chosen = _loaded(config_file or config, seed=seed, max_epochs=max_epochs)
-    console = Console()
+    console = screen()
     if dry_run:
         console.print(parameter_table(chosen))
         return

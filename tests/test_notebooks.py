@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import jupytext
@@ -17,6 +18,8 @@ from stage1.run.tables import read_trials
 
 ANALYSIS = Path(__file__).parents[1] / "analysis"
 NOTEBOOKS = sorted(ANALYSIS.glob("*.ipynb"))
+FROM_PYTHON = ANALYSIS / "from_python.ipynb"
+"""Runs a study of its own."""
 SAMPLE = ANALYSIS / "sample_run"
 LOADED = "import sys; print('loaded:', sorted({'torch', 'ray', 'stage1.model'} & set(sys.modules)))"
 
@@ -85,13 +88,39 @@ def test_a_notebook_is_committed_as_one_run_from_top_to_bottom_left_it(notebook)
     assert complaints(content) == []
 
 
-@every_notebook
+@pytest.mark.parametrize(
+    "notebook", [one for one in NOTEBOOKS if one != FROM_PYTHON], ids=lambda path: path.stem
+)
 def test_a_notebook_runs_on_the_committed_run(notebook, monkeypatch):
     content = executed(notebook, monkeypatch, SAMPLE)
 
     assert "image/png" in kinds(content)
     assert complaints(content) == []
     assert "loaded: []" in shown(content)
+
+
+def test_all_of_it_from_python_takes_less_than_forty_lines():
+    cells = nbformat.read(FROM_PYTHON, as_version=4).cells
+
+    lines = [line for c in cells if c.cell_type == "code" for line in c.source.splitlines()]
+
+    assert sum(bool(line.strip()) for line in lines) < 40
+
+
+@pytest.mark.slow
+def test_all_of_it_from_python_runs(tmp_path, monkeypatch):
+    notebook = tmp_path / FROM_PYTHON.name
+    notebook.write_bytes(FROM_PYTHON.read_bytes())
+
+    content = executed(notebook, monkeypatch, SAMPLE)
+
+    text = shown(content)
+    assert "NOT EVALUABLE" in text
+    assert re.search(r"confirm-\S+: direction 0\.\d{3}", text)
+    assert "32 numbers for each of ('m1', 'm5', 'm15')" in text
+    assert "image/png" in kinds(content)
+    assert complaints(content) == []
+    assert (tmp_path / "training" / "last.ckpt").exists()
 
 
 def test_what_happened_shows_statuses_arms_curves_and_the_best_configuration(tmp_path, monkeypatch):

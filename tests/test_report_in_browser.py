@@ -297,6 +297,10 @@ def test_trials_are_chosen_and_metrics_changed_by_keyboard(all_shown):
     assert "train_loss" in all_shown.part.locator("#curves").text_content()
 
 
+def test_with_a_script_nothing_is_said_to_those_without(all_shown):
+    assert not all_shown.page.locator("#all-trials + p").is_visible()
+
+
 def test_the_plots_are_as_wide_as_the_page(all_shown):
     all_shown.page.set_viewport_size({"width": 1000, "height": 1600})
 

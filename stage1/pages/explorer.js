@@ -242,6 +242,7 @@ function view(spec, container) {
 }
 
 section.hidden = false; // what is hidden has no width to draw in
+section.previousElementSibling.hidden = true; // is for readers without this
 const room = (container) => find(container).parentElement.clientWidth - 2; // without a border
 const parallelWidth = () => Math.max(room("#parallel"), 100 * axes.length) - 110;
 const parallel = view({ ...parallelSpec, width: parallelWidth() }, find("#parallel"));

@@ -59,9 +59,9 @@ def explorer_blocks(tables: RunTables) -> list[Block]:
     return [
         Heading("All trials"),
         paragraph(
-            "In report.html, opened in a browser, trials can be filtered, sorted and compared "
-            "curve by curve here. The page does that by itself, without a network. For "
-            "other tools the same numbers are in trials.parquet and curves.parquet.",
+            "In report.html, where a browser runs its script, trials can be filtered, sorted and "
+            "compared curve by curve here, without a network. For other tools the same numbers "
+            "are in trials.parquet and curves.parquet.",
             note=True,
         ),
         Explorer(_data(tables)),

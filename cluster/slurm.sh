@@ -14,7 +14,6 @@
 #SBATCH --signal=B:TERM@180           # three minutes before that the study saves, for --resume
 #SBATCH --output=stage1-%j.log
 set -euo pipefail
-umask 077
 
 bin=${STAGE1_BIN:-$SLURM_SUBMIT_DIR/.venv/bin}
 states=${STAGE1_STATES:-$SLURM_SUBMIT_DIR/states}    # a folder that all nodes mount

@@ -314,7 +314,8 @@ def _check_start(space: Space, config: Config) -> tuple[tuple[dict[str, Any], ..
     rules: list[str] = []
     for index, point in enumerate(space.search.start):
         where = f"point {index + 1}: "
-        unknown = [
+        unknown = [] if point else [f"{where}must name a key of the space, got none"]
+        unknown += [
             f"{where}{key}: must be a key of the space"
             f"{did_you_mean(key, sorted(space.searched_keys))}"
             for key in point

@@ -330,6 +330,7 @@ LR, PATCH, FREEZE = (
         (f"{{{PATCH}: 16}}", f"{PATCH}: must be one of 4, 8, got 16"),
         (f"{{{FREEZE}: 2}}", f"{FREEZE}: must stand beside {PATCH} = 8, got {{'{FREEZE}': 2}}"),
         (f"{{{PATCH}: 8, {FREEZE}: 1.5}}", f"{FREEZE}: must be a whole number, got 1.5"),
+        ("{}", "must name a key of the space, got none"),
         ("{training.optimizer.lrr: 1}", "training.optimizer.lrr: must be a key of the space"),
         (f"{{{LR}: 3e-3}}", f"must differ from the others, got {{'{LR}': '3e-3'}} twice"),
     ],

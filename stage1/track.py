@@ -172,10 +172,9 @@ def track_run(
         wanted = list(entries(run))
         tracker = _open(to, where, project or run.tables.space.name, wanted[0])
         done = {"new": 0, "changed": 0, "unchanged": 0}
+        terminal = (console := screen()).is_terminal
         with _faults_in_one_line(to):
-            for entry in progress_of(
-                wanted, description=to.value, console=screen(), transient=True
-            ):
+            for entry in progress_of(wanted, to.value, console=console, disable=not terminal):
                 before, digest = tracker.digest(entry), entry.digest
                 if before != digest:
                     tracker.write(entry, digest)

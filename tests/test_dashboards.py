@@ -20,7 +20,7 @@ from playwright.sync_api import expect
 
 from stage1.claims.loaded_run import load_run
 from stage1.run.tables import read_curves, read_trials
-from stage1.study.resume import ended_trials
+from stage1.study.trials import ended_trials
 from stage1.workers.tensorboard import write_columns, write_trial
 
 pytestmark = [pytest.mark.slow, needs_browser]

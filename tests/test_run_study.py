@@ -14,7 +14,7 @@ from made_studies import engine_of, simulate
 
 import stage1
 from stage1.base.errors import ConfigError, ResultsError, Stage1Error
-from stage1.study.resume import ended_trials
+from stage1.study.trials import ended_trials
 from stage1.tune import in_python
 from stage1.workers.cluster import Cluster
 from stage1.workers.recorder import Recorder

@@ -16,7 +16,7 @@ from stage1.claims.judge import evaluate
 from stage1.claims.loaded_run import load_run
 from stage1.claims.scores import read_run
 from stage1.run.folder import RunFolder
-from stage1.study.resume import ended_trials
+from stage1.study.trials import ended_trials
 
 SAMPLE = ROOT / "analysis" / "sample_run"
 

@@ -18,7 +18,7 @@ from stage1.base.errors import TrialError
 from stage1.run.folder import RunFolder
 from stage1.run.resolved_space import read_space
 from stage1.run.tables import read_trials
-from stage1.study.resume import ended_trials
+from stage1.study.trials import ended_trials
 from stage1.tune import tune
 from stage1.workers.launch import Cluster
 

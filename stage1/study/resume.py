@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +16,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import pandas as pd
 import torch
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -29,7 +27,7 @@ from stage1.config import EARLIER, Config, DataConfig, config_yaml
 from stage1.config.data import BUNDLED, DATA_KEYS
 from stage1.config.yaml_source import merged
 from stage1.language_models.resolver import LanguageModel
-from stage1.run.columns import COMPLETED, DESIGN, FAILED, PARAMETER_PREFIX, RANDOM, STAGES
+from stage1.run.columns import COMPLETED, DESIGN, FAILED, RANDOM, STAGES
 from stage1.run.comparison_record import (
     CONFIG_FOLDER,
     RECORD_FILE,
@@ -52,12 +50,11 @@ from stage1.run.registration import (
     preregistration_text,
     read_preregistration,
 )
-from stage1.run.resolved_space import key_of, read_mapping, searched_values
-from stage1.run.tables import read_curves, read_trials
+from stage1.run.resolved_space import read_mapping
+from stage1.run.tables import read_trials
 from stage1.study.comparison import Comparison
 from stage1.study.inputs import StudyInputs
 from stage1.study.sampler import EarlierSearch
-from stage1.study.space import Space, typed
 from stage1.study.stages import Stages
 from stage1.study.study import (
     Study,
@@ -65,7 +62,7 @@ from stage1.study.study import (
     pretrained_language_models,
     space_yaml,
 )
-from stage1.study.trials import EndedTrial, Judge, RunnableStudy, TrialSpec
+from stage1.study.trials import Judge, RunnableStudy, TrialSpec, ended_trials
 
 _SPECS = TypeAdapter(list[TrialSpec])
 
@@ -440,59 +437,4 @@ def check_any_completed(run: RunFolder) -> None:
     raise TrialError(
         f"{run.path}: a trial must complete, got {failed} of {len(trials)} failed and the others "
         f"diverged, the first with: {''.join(first)}; {advice}"
-    )
-
-
-def ended_trials(run: RunFolder, study: RunnableStudy) -> list[EndedTrial]:
-    """The trials of the run folder, in the order of their ends.
-
-    Raises:
-        ResultsError: A table cannot be read, or is another study's.
-    """
-    metric = study.space.objective.metric
-    trials, curves = read_trials(run), read_curves(run)
-    by_trial = {trial_id: rows for trial_id, rows in curves.groupby("trial_id")}
-    planned = {spec.trial_id: spec for spec in study.design_specs()}
-    ended = []
-    for _, row in trials.iterrows():
-        try:
-            trial = _ended(row, by_trial.get(row["trial_id"]), study.space, metric)
-        except ValueError:  # none of the options
-            trial = None
-        if trial is None or not _is_of(study, trial.spec, planned):
-            raise ResultsError(
-                f"{run.trials}: must hold trials of this study, got {row['trial_id']!r} with other "
-                f"values; {RESTORE_OR_REPEAT}"
-            )
-        ended.append(trial)
-    return ended
-
-
-def _is_of(study: RunnableStudy, spec: TrialSpec, planned: Mapping[str, TrialSpec]) -> bool:
-    """Whether a study has such a trial; one of its design has the values that were drawn for it."""
-    own = planned.get(spec.trial_id, spec)
-    return spec.arm in study.space.arms and spec.values == own.values
-
-
-def _ended(row: pd.Series, curve: pd.DataFrame | None, space: Space, metric: str) -> EndedTrial:
-    cells = {key: row.get(PARAMETER_PREFIX + key) for key in space.searched_keys}
-    values = {
-        key_of(name): typed(space.space[name], value)
-        for name, value in searched_values(space.space, cells).items()
-    }
-    spec = TrialSpec(row["stage"], row["arm"], row["config_id"], int(row["seed"]), values)
-    points: dict[int, float] = {}
-    if curve is not None and metric in curve:
-        points = dict(zip(curve["epoch"].astype(int), curve[metric].astype(float), strict=True))
-    seconds = float(row["seconds"]) if not pd.isna(row["seconds"]) else 0.0
-    would_stop = row.get("would_stop_epoch")
-    return EndedTrial(
-        spec,
-        row["status"],
-        float(row.get(metric, math.nan)),
-        points,
-        seconds,
-        would_stop_epoch=None if pd.isna(would_stop) else int(would_stop),
-        error=None if pd.isna(row["error"]) else row["error"],
-        started_at=None if pd.isna(row["started_at"]) else row["started_at"].to_pydatetime(),
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from stage1.base.errors import ResultsError
@@ -30,8 +31,9 @@ from stage1.run.columns import (
     trial_name,
 )
 from stage1.run.folder import RESTORE_OR_REPEAT, RunFolder, require_file
+from stage1.run.resolved_space import key_of, searched_values
 from stage1.run.tables import read_blocks, read_curves, read_trials
-from stage1.study.space import Space, Value
+from stage1.study.space import Space, Value, typed
 
 
 class TrialSpec(NamedTuple):
@@ -318,3 +320,58 @@ def block_rows(
                 names = ("epoch", "timeframe", "channel", "block", *BLOCK_SUMS)
                 rows.append(dict(zip(names, (*identity, *others), strict=True)))
     return rows
+
+
+def ended_trials(run: RunFolder, study: RunnableStudy) -> list[EndedTrial]:
+    """The trials of the run folder, in the order of their ends.
+
+    Raises:
+        ResultsError: A table cannot be read, or is another study's.
+    """
+    metric = study.space.objective.metric
+    trials, curves = read_trials(run), read_curves(run)
+    by_trial = {trial_id: rows for trial_id, rows in curves.groupby("trial_id")}
+    planned = {spec.trial_id: spec for spec in study.design_specs()}
+    ended = []
+    for _, row in trials.iterrows():
+        try:
+            trial = _ended(row, by_trial.get(row["trial_id"]), study.space, metric)
+        except ValueError:  # none of the options
+            trial = None
+        if trial is None or not _is_of(study, trial.spec, planned):
+            raise ResultsError(
+                f"{run.trials}: must hold trials of this study, got {row['trial_id']!r} with other "
+                f"values; {RESTORE_OR_REPEAT}"
+            )
+        ended.append(trial)
+    return ended
+
+
+def _is_of(study: RunnableStudy, spec: TrialSpec, planned: Mapping[str, TrialSpec]) -> bool:
+    """Whether a study has such a trial; one of its design has the values that were drawn for it."""
+    own = planned.get(spec.trial_id, spec)
+    return spec.arm in study.space.arms and spec.values == own.values
+
+
+def _ended(row: pd.Series, curve: pd.DataFrame | None, space: Space, metric: str) -> EndedTrial:
+    cells = {key: row.get(PARAMETER_PREFIX + key) for key in space.searched_keys}
+    values = {
+        key_of(name): typed(space.space[name], value)
+        for name, value in searched_values(space.space, cells).items()
+    }
+    spec = TrialSpec(row["stage"], row["arm"], row["config_id"], int(row["seed"]), values)
+    points: dict[int, float] = {}
+    if curve is not None and metric in curve:
+        points = dict(zip(curve["epoch"].astype(int), curve[metric].astype(float), strict=True))
+    seconds = float(row["seconds"]) if not pd.isna(row["seconds"]) else 0.0
+    would_stop = row.get("would_stop_epoch")
+    return EndedTrial(
+        spec,
+        row["status"],
+        float(row.get(metric, math.nan)),
+        points,
+        seconds,
+        would_stop_epoch=None if pd.isna(would_stop) else int(would_stop),
+        error=None if pd.isna(row["error"]) else row["error"],
+        started_at=None if pd.isna(row["started_at"]) else row["started_at"].to_pydatetime(),
+    )

@@ -34,7 +34,7 @@ from stage1.run.tables import read_trials
 from stage1.study.comparison import Comparison
 from stage1.study.engine import Leaderboard, StudyEngine
 from stage1.study.inputs import StudyInputs
-from stage1.study.resume import ended_trials, read_started
+from stage1.study.resume import read_started
 from stage1.study.sampler import arm_samplers, read_warm_start
 from stage1.study.study import Study
 from stage1.study.trials import (
@@ -44,6 +44,7 @@ from stage1.study.trials import (
     RunnableStudy,
     TrialSpec,
     check_tables,
+    ended_trials,
 )
 from stage1.training.module import validation_of
 from stage1.training.user_metrics import MetricFunction, check_on_baseline

@@ -16,7 +16,8 @@ from stage1.run.comparison_record import DataRecord, MachineRecord, read_record
 from stage1.run.folder import RunFolder
 from stage1.study.comparison import load_comparison
 from stage1.study.engine import StudyEngine
-from stage1.study.resume import begin_comparison, check_same_comparison, ended_trials
+from stage1.study.resume import begin_comparison, check_same_comparison
+from stage1.study.trials import ended_trials
 
 BASE = "data: {timeframes: [m1], seq_len: 16}\nmasking: {mask_ratio: 0.25}\n"
 

@@ -25,9 +25,8 @@ from stage1.base.errors import TrialError
 from stage1.base.metric_table import BLOCKS
 from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, DIVERGED, FAILED, SEARCH, STOPPED
 from stage1.run.folder import RunFolder
-from stage1.study.resume import ended_trials
 from stage1.study.space import sobol_configurations
-from stage1.study.trials import Loss
+from stage1.study.trials import Loss, ended_trials
 
 ARMS = ["pretrained", "random"]
 

@@ -18,8 +18,8 @@ from stage1.claims.importance import partial_variances
 from stage1.run.folder import RunFolder
 from stage1.run.resolved_space import Domain, ResolvedSpace, searched_values
 from stage1.run.tables import RunWriter, read_trials
-from stage1.study.resume import ended_trials
 from stage1.study.study import load_study, model_configs
+from stage1.study.trials import ended_trials
 from stage1.workers.tensorboard import write_columns, write_trial
 
 NAME, BLOCKS = "transfer_learning.lm_name_or_path", "transfer_learning.n_pretrained_blocks"

@@ -40,12 +40,11 @@ from stage1.study.resume import (
     as_begun,
     begin_run,
     check_same_study,
-    ended_trials,
     extended,
     read_started,
 )
 from stage1.study.study import space_yaml
-from stage1.study.trials import LookResult, TrialSpec, check_tables
+from stage1.study.trials import LookResult, TrialSpec, check_tables, ended_trials
 from stage1.tune import on_bars_of_run
 
 DATA = {"data_dir": None, "fingerprint": "d" * 64}

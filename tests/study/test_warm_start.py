@@ -18,8 +18,9 @@ from stage1.config import with_values
 from stage1.run.columns import CONFIRM, SEARCH
 from stage1.run.folder import RunFolder
 from stage1.run.registration import RegisteredClaims, read_preregistration
-from stage1.study.resume import begin_run, ended_trials
+from stage1.study.resume import begin_run
 from stage1.study.sampler import read_earlier, read_warm_start
+from stage1.study.trials import ended_trials
 
 LR = "training.optimizer.lr"
 PATCH = "transfer_learning.patch_len"

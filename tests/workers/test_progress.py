@@ -26,10 +26,9 @@ from rich.console import Console
 from stage1.base.terminal import screen
 from stage1.run.columns import COMPLETED, CONFIRM, DESIGN, FAILED, SEARCH
 from stage1.run.tables import read_trials
-from stage1.study.resume import ended_trials
 from stage1.study.stages import expected_by_stage
 from stage1.study.study import load_study
-from stage1.study.trials import EndedTrial, LookResult, RunningTrial, TrialSpec
+from stage1.study.trials import EndedTrial, LookResult, RunningTrial, TrialSpec, ended_trials
 from stage1.workers.progress import WIDE, Progress, RemainingTime
 
 FULL = 18.0  # seconds that a made-up trial of 9 epochs takes

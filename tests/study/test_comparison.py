@@ -179,7 +179,7 @@ def test_what_has_ended_is_read_back_and_not_trained_again(load, run):
     run_by_engine(comparison, tables, ended=ended)
 
     assert [trial.spec for trial in ended] == comparison.design_specs()[:3]
-    assert tables.trial_ids == ["design-compare000-t5-2"]
+    assert tables.trial_ids == ["compare000-t5-seed2"]
 
 
 def test_a_record_reads_back_as_it_was_written_and_each_configuration_is_a_file_that_loads(run):

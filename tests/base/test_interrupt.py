@@ -227,3 +227,16 @@ def test_a_program_that_uses_the_package_keeps_its_ctrl_c(tmp_path):
     told = python("-m", "program", cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
 
     assert told.stdout == "True\n"
+
+
+def test_a_second_ctrl_c_in_a_process_that_is_no_command_s_raises_at_once(monkeypatch):
+    monkeypatch.setattr("stage1.base.interrupt._is_command", False)
+
+    def wait_for_the_end():
+        with Interrupt():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError("it goes on")
+
+    with pytest.raises(KeyboardInterrupt):
+        wait_for_the_end()

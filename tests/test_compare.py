@@ -174,7 +174,7 @@ def test_a_comparison_ends_with_its_tables_and_its_page_and_without_states_or_a_
 
     trials = read_trials(run)
     assert trials["trial_id"].tolist() == [
-        f"design-compare000-{name}-{seed}" for seed in (1, 2) for name in ("plain", "t5")
+        f"compare000-{name}-seed{seed}" for seed in (1, 2) for name in ("plain", "t5")
     ]
     assert set(trials["status"]) == {"completed"}
     assert len(read_curves(run)) == 4 * 9
@@ -182,7 +182,7 @@ def test_a_comparison_ends_with_its_tables_and_its_page_and_without_states_or_a_
     assert f"Report: {PAGE}" in printed
     configs = sorted(path.name for path in (run.path / "configs").iterdir())
     assert configs == ["plain.yaml", "t5.yaml"]
-    assert len(list(run.tensorboard.rglob("design-compare000-*"))) == 4
+    assert len(list(run.tensorboard.rglob("compare000-*"))) == 4
     assert {path.name for path in run.path.iterdir()} == {
         *(".lock", "blocks.parquet", "configs", "curves.parquet", "experiment.yaml", PAGE.name),
         *("figures", "tensorboard", "trials.parquet"),

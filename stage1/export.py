@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import pandas as pd
 import typer
 from pydantic import ValidationError
 
-from stage1.base.errors import ResultsError
+from stage1.base.errors import ConfigError, ResultsError
 from stage1.base.files import (
     checksum_holds,
     must_be_writable,
@@ -18,21 +20,23 @@ from stage1.base.files import (
     with_checksum,
     write_text,
 )
+from stage1.base.metric_table import BASELINE_PREFIX, LOSS
 from stage1.base.terminal import run_command
 from stage1.base.text import shown
 from stage1.claims.judge import evaluate
 from stage1.claims.scores import read_run
-from stage1.config import Config, config_yaml, with_values
+from stage1.config import ORIGIN, Config, config_yaml, with_values
 from stage1.config.yaml_source import YamlSource, load_yaml, raise_faults
 from stage1.pages.blocks import Caution, cautions
 from stage1.pages.provenance import best_paragraph
 from stage1.run.folder import RunFolder
 from stage1.run.registration import read_preregistration
-from stage1.run.resolved_space import ResolvedSpace, read_space
+from stage1.run.resolved_space import MOST_EPOCHS, ResolvedSpace, read_space
 from stage1.run.summary import (
     BestConfiguration,
     best_configuration,
     export_target,
+    full_horizon,
     noise_text,
     tie_text,
     train_command,
@@ -43,16 +47,26 @@ from stage1.run.tables import read_trials
 _LABEL = "Written by stage1.export; "
 
 
-def export_text(run: RunFolder, *, arm: str | None = None, config_id: str | None = None) -> str:
+def export_text(
+    run: RunFolder,
+    *,
+    arm: str | None = None,
+    config_id: str | None = None,
+    final: bool = False,
+    epochs: int | None = None,
+) -> str:
     """The file's content: provenance as comments, then the whole configuration.
 
     That is the study's base configuration with the arm's settings, the searched values, the
-    horizon, the first seed that it was trained on, and the bars of the study.
+    horizon, the first seed that it was trained on, and the bars of the study; and the trial on that
+    seed, as `training.origin`.
 
     Args:
         run: The run folder.
         arm: Of the configuration; None = the best of those that one would train.
         config_id: Which configuration; None = the best.
+        final: Whether it is to train as long as `final_training` has it, not as a trial did.
+        epochs: Of such a training; None = as `final_training` reckons them.
 
     Raises:
         ResultsError: The run cannot be read, or has no such complete configuration.
@@ -74,14 +88,83 @@ def export_text(run: RunFolder, *, arm: str | None = None, config_id: str | None
         "training.epochs": space.horizon_epochs,
         "training.seed": min(best.by_seed),
         **space.data.values,
+        ORIGIN: _origin(run, space, best, trials),
     }
+    lines = _provenance(run, space, best, trials=len(trials))
     try:
         config = with_values(Config.model_validate(space.config), values)
     except ValidationError as error:
         raise_faults(error, _base_source(run), Config)
-    lines = _provenance(run, space, best, trials=len(trials))
+    if final:
+        windows, metric = registration.training_windows, space.objective.metric
+        longer, reason = final_training(run, config, metric, windows=windows, epochs=epochs)
+        config = with_values(config, longer)
+        lines.append(reason)
     rest = "".join(f"# {line}\n" for line in lines) + config_yaml(config)
     return with_checksum(rest, _LABEL)
+
+
+LEAST_STRETCH = 4
+"""A final training has at least so many times the epochs of a trial."""
+PATIENCE_SHARE = 0.25
+"""Of the epochs of a final training, without a gain in which it ends."""
+
+
+def final_training(
+    run: RunFolder, config: Config, metric: str, *, windows: int | None, epochs: int | None
+) -> tuple[dict[str, Any], str]:
+    """The keys that make a final training of a trial's configuration, and why they are so.
+
+    It has the epochs in which as many windows are seen as there are, though at least
+    `LEAST_STRETCH` times the trial's, and ends early for want of a gain in the study's objective.
+    The learning rate, which rises and falls over all epochs, gains most at the end: the patience is
+    a share of them.
+
+    Args:
+        run: Of the study.
+        config: Of the trial.
+        metric: The study's objective.
+        windows: To train on, as the run says; None = it does not.
+        epochs: In place of those reckoned.
+
+    Raises:
+        ResultsError: The run does not say how many windows there are, and no epochs are given.
+    """
+    training = config.training
+    if epochs is not None:
+        reason = f"final training: {epochs} epochs, as asked for; a trial had {training.epochs}"
+    elif windows is not None:
+        in_epoch = training.steps_per_epoch * training.windows_per_step
+        epochs = max(math.ceil(windows / in_epoch), LEAST_STRETCH * training.epochs)
+        reason = (
+            f"final training: {epochs} epochs see {epochs * in_epoch:,} windows, of which there "
+            f"are {windows:,}; a trial's {training.epochs} saw {training.epochs * in_epoch:,}"
+        )
+    else:
+        raise ResultsError(
+            f"{run.prereg}: must say how many training windows the study has, which earlier "
+            "versions left out; give the final training's --epochs"
+        )
+    stop = {"metric": metric, "patience": max(math.ceil(PATIENCE_SHARE * epochs), 1)}
+    return {"training.epochs": epochs, "training.early_stop": stop}, reason
+
+
+def _origin(
+    run: RunFolder, space: ResolvedSpace, best: BestConfiguration, trials: pd.DataFrame
+) -> dict[str, Any]:
+    """The trial on the first seed of a configuration, as `training.origin` has it."""
+    seed = min(best.by_seed)
+    trial = {"arm": best.arm, "config_id": best.config_id, "seed": seed}
+    rows = full_horizon(trials, space, [best.stage])
+    row = rows[(rows[list(trial)] == pd.Series(trial)).all(axis=1)].iloc[0]
+    return {
+        "run": str(run.path),
+        **trial,
+        "epochs": space.horizon_epochs,
+        "metric": space.objective.metric,
+        "value": best.by_seed[seed],
+        "baseline_val_loss": float(row[BASELINE_PREFIX + LOSS]),
+    }
 
 
 def export(
@@ -90,6 +173,8 @@ def export(
     *,
     arm: str | None = None,
     config_id: str | None = None,
+    final: bool = False,
+    epochs: int | None = None,
     force: bool = False,
 ) -> Path:
     """Write a configuration of a run to a file: the best one, unless told which; see `export_text`.
@@ -101,8 +186,8 @@ def export(
         ResultsError: `out` is in the way, the run cannot be read or has no complete configuration.
         ConfigError: The study does not fit the configuration of this version.
     """
-    text = export_text(run, arm=arm, config_id=config_id)
-    out = out or export_target(read_space(run).name, arm=arm, config_id=config_id)
+    text = export_text(run, arm=arm, config_id=config_id, final=final, epochs=epochs)
+    out = out or export_target(read_space(run).name, arm=arm, config_id=config_id, final=final)
     with must_be_writable(out, "file"):
         if out.is_dir():
             raise ResultsError(f"{out} must be a file name, got a folder; give --out DIR/NAME.yaml")
@@ -178,6 +263,20 @@ def main(
             show_default="the best one",
         ),
     ] = None,
+    final: Annotated[
+        bool,
+        typer.Option(
+            "--final",
+            help="For the training after the study: epochs that see as many windows as there are, "
+            "4 times a trial's at least, and an early stop.",
+        ),
+    ] = False,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=MOST_EPOCHS, help="With --final: its epochs.", show_default="as said there"
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace whatever file is there.")] = False,
 ) -> None:
     """Write the best configuration of a study, with its provenance, as a file that trains alone.
@@ -186,8 +285,12 @@ def main(
     with every seed planned for them (stages design and confirm), in the arms that one would train:
     never a control such as shuffled weights, unless --arm says so.
     """
+    if epochs is not None and not final:
+        raise ConfigError("--epochs must stand beside --final; a trial's are those of the study")
     folder = RunFolder(run)
-    written = export(folder, out, arm=arm, config_id=config_id, force=force)
+    written = export(
+        folder, out, arm=arm, config_id=config_id, final=final, epochs=epochs, force=force
+    )
     space = read_space(folder)
     for caution in _run_cautions(folder):
         print(f"{caution.kind.lower()}: {caution.text}", file=sys.stderr)

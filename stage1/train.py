@@ -10,8 +10,11 @@ import typer
 from rich.table import Table
 
 from stage1.base.errors import ConfigError, ResultsError
-from stage1.base.terminal import DataDir, run_command, screen
+from stage1.base.terminal import DataDir, print_plain, run_command, screen
+from stage1.base.text import plural
 from stage1.config import Config, going_on, load_config, with_values
+from stage1.config.model import TransferConfig
+from stage1.config.training import TrainingConfig
 from stage1.config.yaml_source import config_names
 from stage1.training import CONFIG_COPY, LAST_CHECKPOINT
 
@@ -35,7 +38,7 @@ def train(
         Path | None, typer.Option(metavar="CHECKPOINT", help="Go on from a checkpoint.")
     ] = None,
     max_epochs: Annotated[
-        int | None, typer.Option(min=1, help="In place of training.epochs, the horizon.")
+        int | None, typer.Option(min=1, help="In place of training.epochs; the schedule stretches.")
     ] = None,
     devices: Annotated[int, typer.Option(min=1, max=1, help="One device per training.")] = 1,
     fast_dev_run: Annotated[
@@ -56,6 +59,8 @@ def train(
     folder = out or Path("runs") / "train" / path.stem
     if not (resume or fast_dev_run):
         _check_new(folder, chosen)
+    for line in _stretched(load_config(path).training, chosen.training, chosen.transfer_learning):
+        print_plain(console, line)
     # torch takes seconds to import: a mistake in the configuration should not have to wait for it.
     from stage1.training.evaluation import ReconstructionPicture
     from stage1.training.session import run_training
@@ -78,6 +83,19 @@ def _loaded(path: Path | None, *, seed: int | None, max_epochs: int | None) -> C
     return with_values(
         load_config(path), {key: value for key, value in overrides.items() if value is not None}
     )
+
+
+def _stretched(then: TrainingConfig, now: TrainingConfig, lm: TransferConfig) -> list[str]:
+    """What other epochs do to the schedule, which is in shares of them, and to what is not."""
+    if now.epochs == then.epochs:
+        return []
+    rise = now.warmup_share * now.epochs
+    frozen = f"; the T5 stays frozen for {plural(lm.freeze_lm_epochs, 'epoch')}, as before"
+    return [
+        f"{plural(now.epochs, 'epoch')} in place of {then.epochs}: the learning rate rises for "
+        f"{rise:.3g} of them ({now.warmup_share:.0%}) and falls until the last"
+        + (frozen if lm.use_pretrained_lm and lm.freeze_lm_epochs > 0 else "")
+    ]
 
 
 def _check_new(folder: Path, config: Config) -> None:

@@ -395,6 +395,7 @@ def _run(
             data=data,
             models=models,
             claims=REGISTERED,
+            training_windows=len(inputs.windows.split.training.ends),
             metrics=metrics,
             earlier=_earlier(console, inputs.study, asked.warm_start),
         )

@@ -8,6 +8,8 @@ from typing import Any, Self
 import yaml
 from pydantic import ValidationError, model_validator
 
+from stage1.base.metric_table import metric_names
+from stage1.base.text import did_you_mean
 from stage1.config.data import DATA_KEYS, DataConfig, EvaluationConfig, MaskingConfig
 from stage1.config.model import (
     EncoderConfig,
@@ -21,6 +23,7 @@ from stage1.config.training import LossConfig, TrainingConfig
 from stage1.config.yaml_source import YamlSource, find, load_yaml, merged, raise_faults
 
 __all__ = [
+    "ORIGIN",
     "Config",
     "DataConfig",
     "EncoderConfig",
@@ -82,6 +85,10 @@ class Config(Section):
             rule = f"must hide at least one span of {masking.mask_span_min} of {length} bars"
             faults.append(("masking.mask_ratio", f"{rule}, got {masking.mask_ratio}"))
         faults += self._timeframe_faults()
+        stop, known = self.training.early_stop, metric_names(self.data.timeframes)
+        if stop is not None and stop.metric not in known:
+            rule = f"must be a metric of the validation{did_you_mean(stop.metric, known)}"
+            faults.append(("training.early_stop.metric", f"{rule}, got {stop.metric!r}"))
         if faults:
             raise RuleError(*faults)
         return self
@@ -154,14 +161,18 @@ def with_values(config: Config, dotted: dict[str, Any]) -> Config:
     return Config.model_validate(values)
 
 
+ORIGIN = "training.origin"
+"""Where a configuration comes from, which changes nothing of a training."""
+
+
 def differing_keys(then: Config, now: Config) -> list[str]:
-    """Dotted keys in which two configurations differ; the bars are told by their fingerprint."""
+    """Dotted keys in which two trainings differ; their bars are told by the fingerprint."""
     stored, asked = (one.model_dump(mode="json") for one in (then, now))
     return [
         f"{section}.{key}"
         for section, values in asked.items()
         for key in values
-        if stored[section][key] != values[key] and f"{section}.{key}" not in DATA_KEYS
+        if stored[section][key] != values[key] and f"{section}.{key}" not in (*DATA_KEYS, ORIGIN)
     ]
 
 

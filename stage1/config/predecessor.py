@@ -146,6 +146,7 @@ _PRECISIONS: dict[Any, Any] = {
 }
 _RESIDENT = "bars lie in memory and windows are gathered by index, without worker processes"
 _ENDS = "one_cycle begins and ends as torch's OneCycleLR does by default, warmup_cosine ends at 0"
+_EARLY = "of val_loss; in a study null, where every trial runs to its horizon"
 
 ROWS = (
     Row("runtime.seed", "training.seed"),
@@ -203,10 +204,8 @@ ROWS = (
         "as a multiple of training.optimizer.lr",
         _top_rate,
     ),
-    Row(
-        "training.early_stop.*",
-        why="a training ends where its schedule does, and ASHA stops trials",
-    ),
+    Row("training.early_stop.patience", "training.early_stop.patience", _EARLY),
+    Row("training.early_stop.min_delta", "training.early_stop.min_delta", _EARLY),
     Row(
         "training.optimizer.name",
         found=_one_of("", dict.fromkeys(("AdamW", "adamw", "Adamw")), "the optimiser is AdamW"),

@@ -111,13 +111,13 @@ def _known_keys(location: tuple[int | str, ...], model: type[BaseModel]) -> list
     current: Any = model
     for part in location[:-1]:
         current = _inside(current, part)
+    current = _given(current)
     return list(current.model_fields) if _is_section(current) else []
 
 
 def _inside(annotation: Any, part: int | str) -> Any:
     """The type at one step of a location: a field, an entry of a mapping, a branch of a union."""
-    while get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
+    annotation = _given(annotation)
     if _is_section(annotation):
         known = annotation.model_fields.get(part)
         return known and known.annotation
@@ -126,6 +126,15 @@ def _inside(annotation: Any, part: int | str) -> Any:
     branches = [branch for branch in get_args(annotation) if _is_section(branch)]
     tagged = (b for b in branches if part in get_args(b.model_fields["type"].annotation))
     return next(tagged, None)
+
+
+def _given(annotation: Any) -> Any:
+    """The type of a value that may be null, or has rules of its own, where it is not null."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
+    is_optional = type(None) in get_args(annotation) and len(kinds) == 1
+    return kinds[0] if is_optional else annotation
 
 
 def _is_section(annotation: Any) -> bool:

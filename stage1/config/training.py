@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator
 
+from stage1.base.metric_table import LOSS
 from stage1.config.rules import Section
 
 
@@ -55,6 +56,38 @@ def _size_or_auto(value: Any) -> int | Literal["auto"]:
     return int(number)
 
 
+class EarlyStop(Section):
+    """When a training ends before its last epoch."""
+
+    metric: str = LOSS
+    """A metric of the validation; the state of its best epoch is what `best.ckpt` holds."""
+    patience: int = Field(5, ge=1)
+    """Epochs without a gain after which the training ends."""
+    min_delta: float = Field(0.0, ge=0)
+    """What a gain must be larger than, in the metric's unit."""
+
+
+class Origin(Section):
+    """The trial that `stage1.export` took a configuration from; a training is compared with it."""
+
+    run: str = Field(min_length=1)
+    """Folder of the study."""
+    arm: str = Field(min_length=1)
+    """Of the trial."""
+    config_id: str = Field(min_length=1)
+    """Likewise."""
+    seed: int = Field(ge=0)
+    """Likewise."""
+    epochs: int = Field(ge=1)
+    """Likewise: the horizon."""
+    metric: str
+    """The study's objective."""
+    value: float
+    """What the trial reached in it, after its last epoch."""
+    baseline_val_loss: float
+    """Of interpolation on the trial's validation windows, which tells them from others."""
+
+
 GPU_PRECISIONS = ("tf32", "16-mixed")
 """Arithmetic that a CPU does not have: in its place another would be taken, and nobody told."""
 
@@ -86,6 +119,10 @@ class TrainingConfig(Section):
     """CPU threads; another number gives other rounding."""
     seed: int = Field(0, ge=0)
     """Of everything random."""
+    early_stop: EarlyStop | None = None
+    """When a training ends early; null = at its horizon, as every trial of a study does."""
+    origin: Origin | None = None
+    """The trial that the configuration comes from; null = none. Changes nothing of a training."""
 
     def precision_fault(self, *, on_gpu: bool) -> str | None:
         """The rule that the precision breaks where a training would run, or None."""

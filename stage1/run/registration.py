@@ -135,6 +135,8 @@ class Preregistration(Part):
     """Null without a pretrained T5."""
     warm_start: WarmStart | None = None
     """Of the search; null without an earlier study."""
+    training_windows: int | None = Field(None, ge=1)
+    """Of the base configuration; null where an earlier version wrote the file."""
     language_models: dict[Word, Word]
     """SHA-256 of the weights by name."""
     versions: dict[Word, Word]

@@ -410,9 +410,12 @@ def export_command(run: RunFolder) -> str:
     return shell_line("export", run.path)
 
 
-def export_target(study: str, *, arm: str | None = None, config_id: str | None = None) -> Path:
+def export_target(
+    study: str, *, arm: str | None = None, config_id: str | None = None, final: bool = False
+) -> Path:
     """Where export writes unless told otherwise: a file of the study, and of what was asked for."""
-    return Path("configs", f"{'-'.join(filter(None, (study, arm, config_id)))}.yaml")
+    parts = (study, arm, config_id, "final" if final else None)
+    return Path("configs", f"{'-'.join(filter(None, parts))}.yaml")
 
 
 def train_command(config: Path) -> str:

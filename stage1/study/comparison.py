@@ -11,7 +11,7 @@ from typing import Any
 
 from stage1.base.errors import ConfigError
 from stage1.base.text import shown
-from stage1.config import Config, load_config, with_values
+from stage1.config import ORIGIN, Config, load_config, with_values
 from stage1.config.data import DATA_KEYS
 from stage1.run.columns import DESIGN
 from stage1.run.comparison_record import CONFIG_ID, ComparisonRecord, differing_keys, leaves
@@ -176,9 +176,10 @@ def load_comparison(
                 "again; copy one under another name"
             )
         configs[file.stem] = load_config(file)
+    changed: dict[str, Any] = {ORIGIN: None}
     if max_epochs is not None:
-        changed = {"training.epochs": max_epochs}
-        configs = {name: with_values(config, changed) for name, config in configs.items()}
+        changed["training.epochs"] = max_epochs
+    configs = {name: with_values(config, changed) for name, config in configs.items()}
     configs = _on_the_same_bars(configs)
     _check_comparable(configs)
     resources = Resources(cpus=next(iter(configs.values())).training.threads)
@@ -217,6 +218,11 @@ def _check_comparable(configs: dict[str, Config]) -> None:
     ]
     if not faults and next(iter(configs.values())).training.batch_size == "auto":
         faults = ["training.batch_size: must be a number in a comparison, got auto; choose one"]
+    faults += [
+        f"{name}: training.early_stop: must be null in a comparison, where all take the same steps"
+        for name, config in configs.items()
+        if config.training.early_stop is not None
+    ]
     if faults:
         raise ConfigError("\n".join(faults))
 

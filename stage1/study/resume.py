@@ -142,14 +142,15 @@ def begin_run(
     data: dict[str, Any],
     models: list[LanguageModel],
     claims: RegisteredClaims,
+    training_windows: int,
     metrics: Mapping[str, str] | None = None,
     earlier: EarlierSearch | None = None,
 ) -> None:
     """Write space.yaml and prereg.yaml, before the first trial.
 
     `data` is what `data_description` says of the bars, `models` all that trials may ask for,
-    `claims` those that the run will be judged by, `metrics` SHA-256 of the source of each of a
-    user's own, by name, and `earlier` what the search is told.
+    `claims` those that the run will be judged by, `training_windows` how many there are, `metrics`
+    SHA-256 of the source of each of a user's own, by name, and `earlier` what the search is told.
 
     Raises:
         ResultsError: The folder exists, or cannot be made.
@@ -177,6 +178,7 @@ def begin_run(
             random_arm=_random_arm(study),
             cost=_cost_plan(study, models),
             warm_start=earlier and earlier.write(new.warm_start),
+            training_windows=training_windows,
             language_models={model.name: model.sha256 for model in models},
             versions={package: version(package) for package in _PACKAGES},
             metrics=dict(metrics or {}),

@@ -32,9 +32,15 @@ from stage1.study.space import (
     lies_in,
 )
 
+TO_THE_HORIZON = (
+    "must be null in a study, where all trials take the same steps and only ASHA ends one early; "
+    "stage1.export --final sets it for the training after the study"
+)
 OWN_KEYS = {
     "training.epochs": "must be left to horizon_epochs",
     "training.seed": "must be left to --seed and design.seeds",
+    "training.early_stop": TO_THE_HORIZON,
+    "training.origin": "must be left to stage1.export",
     "model.async_sampler": "must be set in the base configuration, the same for all trials",
     **dict.fromkeys(
         (
@@ -70,6 +76,7 @@ def check_space(space: Space, config: Config) -> tuple[Space, list[Fault]]:
         *_objective_faults(space, config),
         *_scheduler_faults(space),
         *_batch_size_faults(space, config),
+        *_early_stop_faults(config),
         *_precision_faults(space, config),
     ]
     space = space.model_copy(update={"space": parameters})
@@ -197,6 +204,12 @@ def _batch_size_faults(space: Space, config: Config) -> list[Fault]:
     if set_in_all or config.training.batch_size != "auto":
         return []
     return [(("base",), f"must set {key} to a number, since all trials share it, got auto")]
+
+
+def _early_stop_faults(config: Config) -> list[Fault]:
+    if config.training.early_stop is None:
+        return []
+    return [(("base",), f"training.early_stop: {TO_THE_HORIZON}; base it on a file without")]
 
 
 def _precision_faults(space: Space, config: Config) -> list[Fault]:

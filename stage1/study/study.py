@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from stage1.base.errors import ConfigError
 from stage1.base.text import plural
-from stage1.config import Config, load_config, with_values
+from stage1.config import ORIGIN, Config, load_config, with_values
 from stage1.config.yaml_source import (
     existing_file,
     find,
@@ -255,7 +255,7 @@ def load_study(
     except ValidationError as error:
         raise_faults(error, source, Space)
     base = load_config(existing_file(space.base, key="base", source=source))
-    config = with_values(base, {"training.epochs": space.horizon_epochs})
+    config = with_values(base, {"training.epochs": space.horizon_epochs, ORIGIN: None})
     space, faults = check_space(space, config)
     seed = seed if seed is not None else space.seed or 0
     last = space.design.size.configurations

@@ -53,6 +53,7 @@ _UNWANTED_WARNINGS = (
     ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`.*",
     ".*GPU available but not used.*",
     ".*Checkpoint directory .* exists and is not empty.*",
+    "The dirpath has changed.*",  # a training goes on in another folder
 )
 """Warnings of Lightning that no user of stage1 can act on."""
 

@@ -16,13 +16,17 @@ from rich.console import Console
 
 from stage1.base.errors import ConfigError, ResultsError, TrialError
 from stage1.base.files import must_be_writable, remove_leftovers, write_text
+from stage1.base.metric_table import metric_row
 from stage1.base.terminal import print_plain
+from stage1.base.text import plural
 from stage1.config import Config, config_yaml, going_on, with_values
+from stage1.config.training import Origin, TrainingConfig
 from stage1.data.batches import MarketWindows
 from stage1.data.load import load_data
 from stage1.language_models.resolver import LanguageModel, resolve
-from stage1.training import CONFIG_COPY, LAST_CHECKPOINT
+from stage1.training import BEST_CHECKPOINT, CONFIG_COPY, LAST_CHECKPOINT
 from stage1.training.batch_size import find_batch_size
+from stage1.training.best_epoch import BestEpoch
 from stage1.training.checkpoint import Trained, read_trained
 from stage1.training.fit import EpochRow, accelerator_here, check_precision, fit
 
@@ -75,9 +79,11 @@ def run_training(
     all_callbacks: list[Callback] = [RichProgressBar()] if console.is_interactive else []
     options: dict[str, Any] = {"fast_dev_run": fast_dev_run}
     is_new = not folder.exists()
+    best = BestEpoch(config.training, folder / LAST_CHECKPOINT, checkpoint)
     if not fast_dev_run:
         with must_be_writable(folder):
-            remove_leftovers(folder / LAST_CHECKPOINT)  # of a process that was killed
+            for name in (LAST_CHECKPOINT, BEST_CHECKPOINT):  # of a process that was killed
+                remove_leftovers(folder / name)
             write_text(folder / CONFIG_COPY, config_yaml(config))
         checkpoints = ModelCheckpoint(
             folder,
@@ -86,7 +92,7 @@ def run_training(
             save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
-        all_callbacks += [checkpoints, *callbacks]
+        all_callbacks += [checkpoints, best, *callbacks]
         options |= {
             "enable_checkpointing": True,
             "logger": TensorBoardLogger(str(folder), name="tensorboard", version=""),
@@ -113,8 +119,50 @@ def run_training(
         raise
     if not fast_dev_run:
         print_plain(console, f"Checkpoint: {folder / LAST_CHECKPOINT}")
+        for line in closing_lines(config.training, best):
+            print_plain(console, line)
         print_plain(console, f"Curves: tensorboard --logdir {folder}")
     return rows
+
+
+def closing_lines(training: TrainingConfig, best: BestEpoch) -> list[str]:
+    """What a training came to: its best epoch, whether it ended early, and what its trial reached.
+
+    Args:
+        training: Its configuration.
+        best: Of the training.
+    """
+    row, stop, origin = best.row, training.early_stop, training.origin
+    if row is None or not best.best.exists():  # of a version that did not keep it
+        return []
+    epochs = f"epoch {row['epoch']} of {training.epochs}"
+    lines = [f"Best: {best.best}, {epochs}, with {best.metric} {row[best.metric]:.4f}"]
+    if stop is not None and best.is_over and best.rows[-1]["epoch"] < training.epochs:
+        gain = f" of more than {stop.min_delta:g}" if stop.min_delta else ""
+        lines.append(
+            f"Ended after epoch {best.rows[-1]['epoch']}: no gain{gain} in {best.metric} for "
+            f"{plural(stop.patience, 'epoch')}, which is training.early_stop.patience"
+        )
+    return lines if origin is None else [*lines, origin_line(origin, row)]
+
+
+def origin_line(origin: Origin, row: EpochRow) -> str:
+    """How the best epoch of a training compares with the trial that its configuration is of."""
+    trial = (
+        f"the trial that it comes from ({origin.config_id} of arm {origin.arm}, seed "
+        f"{origin.seed}, {plural(origin.epochs, 'epoch')}, in {origin.run})"
+    )
+    if not math.isclose(row["baseline_val_loss"], origin.baseline_val_loss, rel_tol=1e-4):
+        return f"Not compared with {trial}: that was scored on other validation windows"
+    gain, metric = row[origin.metric] - origin.value, metric_row(origin.metric)
+    gain = -gain if metric is not None and metric.better == "min" else gain
+    verdict = (
+        "equal" if abs(gain) < 5e-5 else f"{abs(gain):.4f} {'better' if gain > 0 else 'worse'}"
+    )
+    return (
+        f"Compared: {origin.metric} {row[origin.metric]:.4f} at the best epoch, "
+        f"{origin.value:.4f} at the end of {trial}: {verdict}"
+    )
 
 
 def _config_and_windows(

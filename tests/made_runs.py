@@ -196,6 +196,7 @@ def registered(space: ResolvedSpace, /, **changes: Any) -> Preregistration:
             RandomArm(initializer_factor=1.0, input_scale=None) if RANDOM in arms else None
         ),
         "cost": CostPlan(size=SIZE, patch_len=8) if PRETRAINED in arms else None,
+        "training_windows": 1000,
         "language_models": {SIZE: "b" * 64},
         "versions": {"torch": "2.13.0"},
     }

@@ -146,8 +146,6 @@ _PRECISIONS: dict[Any, Any] = {
 }
 _RESIDENT = "bars lie in memory and windows are gathered by index, without worker processes"
 _ENDS = "one_cycle begins and ends as torch's OneCycleLR does by default, warmup_cosine ends at 0"
-_EARLY = "of val_loss; in a study null, where every trial runs to its horizon"
-
 ROWS = (
     Row("runtime.seed", "training.seed"),
     Row("runtime.experiment_name", why="a study is called by the NAME of its folder"),
@@ -204,8 +202,14 @@ ROWS = (
         "as a multiple of training.optimizer.lr",
         _top_rate,
     ),
-    Row("training.early_stop.patience", "training.early_stop.patience", _EARLY),
-    Row("training.early_stop.min_delta", "training.early_stop.min_delta", _EARLY),
+    Row(
+        "training.early_stop.*",
+        why="every trial of a study runs to its horizon; a training by stage1.train may have "
+        "training.early_stop",
+    ),
+    Row(
+        "training.origin.*", why="says which trial a configuration is of, and a study's is of none"
+    ),
     Row(
         "training.optimizer.name",
         found=_one_of("", dict.fromkeys(("AdamW", "adamw", "Adamw")), "the optimiser is AdamW"),

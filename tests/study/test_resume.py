@@ -51,7 +51,7 @@ DATA = {"data_dir": None, "fingerprint": "d" * 64}
 NANO = SimpleNamespace(name="english-t5-nano", sha256="a" * 64, weights={"w": torch.zeros(3, 5)})
 MICRO = SimpleNamespace(name="english-t5-micro", sha256="b" * 64, weights={"w": torch.zeros(4, 4)})
 CLAIMS = RegisteredClaims({"sensitivity": 0.2}, 0.05 / 6)
-BEGIN = {"data": DATA, "models": [NANO], "claims": CLAIMS}
+BEGIN = {"data": DATA, "models": [NANO], "claims": CLAIMS, "training_windows": 1000}
 CHECKSUM = "prereg.yaml: must fit its checksum"
 EDITED = "an edited study is a new run"
 LM = "transfer_learning.lm_name_or_path"

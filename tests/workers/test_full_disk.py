@@ -89,7 +89,7 @@ def session(run, cluster):
         check_same_study(run, study, data=data, models=models)
         study = as_begun(run, study)
     else:
-        begin_run(run, study, data=data, models=models, claims=REGISTERED)
+        begin_run(run, study, data=data, models=models, claims=REGISTERED, training_windows=1)
     return launch.run_study(replace(inputs, study=study), run, cluster=cluster, console=Console())
 
 
@@ -97,7 +97,7 @@ moments, ends = random.Random(7), []
 with ray_cluster(inputs.study.space.resources, workers=1, address=None, storage=None) as cluster:
     session(RunFolder(undisturbed), cluster)
     run = RunFolder(disk / "full")
-    begin_run(run, inputs.study, data=data, models=models, claims=REGISTERED)
+    begin_run(run, inputs.study, data=data, models=models, claims=REGISTERED, training_windows=1)
     while len(ends) < 10:
         filler = Filler(run.path, moments)
         filler.start()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import yaml
@@ -19,10 +21,12 @@ from stage1.base.errors import ConfigError, ResultsError
 from stage1.base.files import sha256_of_file
 from stage1.claims.judge import evaluate
 from stage1.claims.scores import read_run
-from stage1.config import Config, load_config
+from stage1.config import Config, load_config, with_values
+from stage1.config.training import EarlyStop
 from stage1.export import export, main
 from stage1.report import main as report
 from stage1.run.folder import RunFolder
+from stage1.run.registration import preregistration_text, read_preregistration
 from stage1.run.resolved_space import read_space
 from stage1.run.tables import RunWriter
 
@@ -64,9 +68,52 @@ def test_the_export_is_the_base_with_arm_values_horizon_and_first_seed(run, out)
             "epochs": 4,
             "seed": 1,
             "optimizer": base["training"]["optimizer"] | {"lr": 0.001},
+            "origin": {
+                **{"run": str(run.path), "arm": "pretrained", "config_id": "design000"},
+                **{"seed": 1, "epochs": 4, "metric": "val_correlation", "value": 0.914},
+                "baseline_val_loss": 0.12,
+            },
         },
     }
     assert config.model_dump() == expected
+
+
+def run_of_windows(folder, windows):
+    run = write_synthetic_run(folder)
+    changed = {"training_windows": windows}
+    registered = read_preregistration(run).model_copy(update=changed)
+    run.prereg.write_text(preregistration_text(registered))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("windows", "epochs"),
+    [(1_000, 16), (128_000, 20), (128_001, 21)],  # an epoch sees 6,400, a trial has 4 of them
+)
+def test_a_final_training_sees_as_many_windows_as_there_are_and_ends_early(
+    tmp_path, out, windows, epochs
+):
+    run = run_of_windows(tmp_path / "run", windows)
+
+    trial, final = (load_config(export(run, out, final=longer, force=True)) for longer in (0, 1))
+
+    stop = EarlyStop(metric="val_correlation", patience=math.ceil(epochs / 4))
+    changed = {"training.epochs": epochs, "training.early_stop": stop.model_dump()}
+    assert final == with_values(trial, changed)
+
+
+def test_the_epochs_of_a_final_training_are_asked_for_where_a_run_does_not_know_its_windows(
+    tmp_path, out, call_command
+):
+    run = run_of_windows(tmp_path / "run", None)  # of an earlier version
+
+    status, _, errors = call_command(main, run.path, "--final", "--out", out)
+    told = call_command(main, run.path, "--final", "--epochs", 9, "--out", out)
+
+    assert status == 2
+    assert "give the final training's --epochs" in " ".join(errors.split())
+    assert (told[0], load_config(out).training.epochs) == (0, 9)
+    assert load_config(out).training.early_stop == EarlyStop(metric="val_correlation", patience=3)
 
 
 def test_searched_numbers_survive_the_file_bit_for_bit(tmp_path, out):

@@ -55,6 +55,8 @@ def places(tmp_path_factory, finished_study):
     study, best = finished_study.folder, folder / "best.yaml"
     return {
         "stage1.export runs/transfer": f"stage1.export {study} --out {best}",
+        "configs/transfer-final.yaml": best,
+        "runs/train/transfer-final/best.ckpt": next((study / "checkpoints").glob("*.ckpt")),
         "loads.csv": folder / "loads.csv",
         "data/loads": folder / "loads",
         "eeg.csv": folder / "eeg.csv",

@@ -262,8 +262,65 @@ def test_a_state_takes_the_place_of_the_one_before_once_it_is_whole(
     one, other = (state_in(path)["state_dict"] for path in (finished.checkpoint, last))
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert sorted(path.name for path in last.parent.iterdir()) == [
-        *("config.yaml", "last.ckpt", "tensorboard")
+        *("best.ckpt", "config.yaml", "last.ckpt", "tensorboard")
     ]
+
+
+STOPPING = "epochs: 5, early_stop: {patience: 2, min_delta: 10.0},"
+"""No gain is as large: after the first epoch there is none."""
+
+
+def test_a_training_that_no_longer_gains_ends_early_and_keeps_its_best_state(run, small, tmp_path):
+    config = small()
+    text = config.read_text()
+    config.write_text(text.replace("epochs: 2,", "epochs: 5,"))
+    last, best = (tmp_path / "out" / name for name in ("last.ckpt", "best.ckpt"))
+
+    whole = run(config, "--out", tmp_path / "whole")
+    config.write_text(text.replace("epochs: 2,", STOPPING))
+    status, printed, _ = run(config, "--out", last.parent)
+    again = run(config, "--resume", last, "--out", last.parent)
+
+    assert (status, again[0]) == (0, 0)
+    assert epochs_in(printed) == epochs_in(whole[1])[:4]  # 0 to 3
+    assert "Ended after epoch 3: no gain of more than 10 in val_loss for 2 epochs" in printed
+    assert epochs_in(again[1]) == []
+    losses = [float(line.split("val_loss")[1].split()[0]) for line in epochs_in(printed)]
+    assert state_in(best)["epoch"] == losses[1:].index(min(losses[1:]))
+    assert state_in(last)["epoch"] == 2
+
+
+def test_a_training_cut_off_before_its_early_stop_ends_where_an_undisturbed_one_does(
+    run, small, tmp_path, monkeypatch
+):
+    config = small()
+    config.write_text(config.read_text().replace("epochs: 2,", STOPPING))
+    step, seen = Stage1Module.training_step, []
+
+    def interrupted(self, batch, batch_index):
+        seen.append(batch_index)
+        if len(seen) == 4:  # in epoch 2
+            raise KeyboardInterrupt
+        return step(self, batch, batch_index)
+
+    run(config, "--out", tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(Stage1Module, "training_step", interrupted)
+        _, printed, _ = run(config, "--out", tmp_path / "out")
+    advice = next(line for line in printed.splitlines() if line.startswith("Stopped"))
+    run(*advice.partition("stage1.train ")[2].split())
+
+    for name in ("last.ckpt", "best.ckpt"):
+        one, other = (state_in(tmp_path / where / name) for where in ("whole", "out"))
+        assert one["epoch"] == other["epoch"]
+        assert all(torch.equal(one["state_dict"][k], v) for k, v in other["state_dict"].items())
+
+
+def test_other_epochs_stretch_the_schedule_and_say_so(run, small, tmp_path):
+    status, printed, _ = run(small(), "--max-epochs", 4, "--out", tmp_path / "out")
+
+    assert status == 0
+    assert "4 epochs in place of 2: the learning rate rises for 0.6 of them (15%)" in printed
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left")])

@@ -18,7 +18,7 @@ from stage1.base.errors import ModelError, ResultsError
 from stage1.base.files import atomic_path, must_be_writable, sha256_of_file
 from stage1.base.metric_table import METRICS, evaluation_key
 from stage1.base.text import plural, shell_line
-from stage1.config import Config, with_values
+from stage1.config import ORIGIN, Config, with_values
 from stage1.config.data import BUNDLED
 from stage1.language_models.hub import cached_folder
 from stage1.language_models.inventory import licence_of
@@ -124,6 +124,8 @@ def _published(config: Config) -> Config:
     name = config.language_model_name
     if name is not None and _is_path(name):
         values["transfer_learning.lm_name_or_path"] = Path(name).name or "a local folder"
+    if (origin := config.training.origin) is not None:
+        values[ORIGIN] = origin.model_dump() | {"run": Path(origin.run).name}
     return with_values(config, values)
 
 

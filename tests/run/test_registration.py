@@ -21,7 +21,7 @@ KEYS = [
     *("space_sha256", "written_at", "arms", "roles", "configurations", "seeds", "replicated"),
     *("control", "distinct", "confirm_seeds", "horizon_epoch", "early_epoch", "looks"),
     *("spending", "claims", "level", "random_arm", "cost", "warm_start"),
-    *("language_models", "versions", "metrics"),
+    *("training_windows", "language_models", "versions", "metrics"),
 ]
 
 

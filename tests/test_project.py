@@ -28,7 +28,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 LOCK_ALL = (ROOT / "requirements-all.lock").read_text(encoding="utf-8")
 
-MOST_MODULES = 184
+MOST_MODULES = 185
 LONGEST_MODULE, LONGEST_FUNCTION = 500, 60
 """In lines."""
 SAME_THING_IN_TWO_ROOMS = {"__init__", "__main__", "training"}

@@ -85,14 +85,7 @@ def run_training(
             for name in (LAST_CHECKPOINT, BEST_CHECKPOINT):  # of a process that was killed
                 remove_leftovers(folder / name)
             write_text(folder / CONFIG_COPY, config_yaml(config))
-        checkpoints = ModelCheckpoint(
-            folder,
-            LAST_CHECKPOINT.removesuffix(ModelCheckpoint.FILE_EXTENSION),
-            every_n_epochs=1,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        )
-        all_callbacks += [checkpoints, best, *callbacks]
+        all_callbacks += [_last_state(folder), best, *callbacks]
         options |= {
             "enable_checkpointing": True,
             "logger": TensorBoardLogger(str(folder), name="tensorboard", version=""),
@@ -123,6 +116,17 @@ def run_training(
             print_plain(console, line)
         print_plain(console, f"Curves: tensorboard --logdir {folder}")
     return rows
+
+
+def _last_state(folder: Path) -> ModelCheckpoint:
+    """Writes the state after every epoch over the one before."""
+    return ModelCheckpoint(
+        folder,
+        LAST_CHECKPOINT.removesuffix(ModelCheckpoint.FILE_EXTENSION),
+        every_n_epochs=1,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
 
 
 def closing_lines(training: TrainingConfig, best: BestEpoch) -> list[str]:

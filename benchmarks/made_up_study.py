@@ -172,7 +172,7 @@ def begin(run: RunFolder, study: Study) -> None:
     """Write what comes before the first trial, of data and models that do not exist."""
     weights = {"w": SimpleNamespace(numel=lambda: 1)}
     model = SimpleNamespace(name="english-t5-nano", sha256="a" * 64, weights=weights)
-    begin_run(run, study, data=DATA, models=[model], claims=REGISTERED)
+    begin_run(run, study, data=DATA, models=[model], claims=REGISTERED, training_windows=1)
 
 
 def run_made_up(

@@ -298,6 +298,21 @@ def test_a_walk_that_was_cut_off_goes_on_where_it_was(walked, tmp_path, monkeypa
     assert "| 3 | 2018-01-08 | 2018-01-10 | 6,961 | 24 |" in report
 
 
+def test_a_period_ends_early_where_the_configuration_does(walked, tmp_path, monkeypatch):
+    stop = {"patience": 1, "min_delta": 10.0}  # no gain is as large
+    changed = VANILLA["training"] | {"epochs": 4, "early_stop": stop}
+    write_checkpoint(tmp_path / "last.ckpt", **VANILLA | {"training": changed})
+    epochs = []
+
+    def counted(*arguments, report, **options):
+        return fit(*arguments, report=lambda row: epochs.append(row["epoch"]), **options)
+
+    monkeypatch.setattr("stage1.training.walk_forward.fit", counted)
+    walk_forward(tmp_path / "last.ckpt", walked[1], 1, tmp_path, say=print)
+
+    assert epochs == [0, 1, 2]
+
+
 def test_too_many_periods_are_refused_before_any_training(walked, tmp_path, call_command):
     checkpoint, bars, _ = walked
 

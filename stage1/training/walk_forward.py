@@ -23,6 +23,7 @@ from stage1.run.columns import WALK_COLUMNS
 from stage1.run.folder import RunFolder
 from stage1.run.tables import read_table, write_table
 from stage1.training import LAST_CHECKPOINT
+from stage1.training.best_epoch import BestEpoch
 from stage1.training.checkpoint import read_trained
 from stage1.training.encoder import bars_for
 from stage1.training.evaluation import score_test_period
@@ -124,10 +125,13 @@ def _trained_and_scored(
     model: LanguageModel | None,
     say: Callable[[str], None],
 ) -> Scored:
+    """A training with an early stop is worth what its best epoch is, any other its last."""
     with scratch_folder() as scratch:
+        last = scratch / LAST_CHECKPOINT
         name = LAST_CHECKPOINT.removesuffix(ModelCheckpoint.FILE_EXTENSION)
         keep = ModelCheckpoint(scratch, name, save_on_train_epoch_end=True)
-        options: dict[str, Any] = {"enable_checkpointing": True, "callbacks": [keep]}
+        best = BestEpoch(config.training, last, checkpoint=None)
+        options: dict[str, Any] = {"enable_checkpointing": True, "callbacks": [keep, best]}
         fit(
             config,
             windows,
@@ -137,7 +141,8 @@ def _trained_and_scored(
             accelerator=accelerator_here(),
             **options,
         )
-        return score_test_period(read_trained(scratch / LAST_CHECKPOINT), windows, warn=say)
+        state = last if config.training.early_stop is None else best.best
+        return score_test_period(read_trained(state), windows, warn=say)
 
 
 def _rows(

@@ -58,7 +58,7 @@ def run_engine(job: Job, run: RunFolder) -> float:
         study.space.resources, workers=job.workers, address=None, storage=None
     ) as cluster:
         stood = time.time()
-        begin_run(run, study, data=data, models=models, claims=REGISTERED)
+        begin_run(run, study, data=data, models=models, claims=REGISTERED, training_windows=1)
         run_study(inputs, run, cluster=cluster, console=Console())
     return stood
 

@@ -29,7 +29,7 @@ DATA = {"data_dir": None, "fingerprint": "d" * 64}
 BARS = {"data.data_dir": "sample", "data.sha256": DATA["fingerprint"]}
 CLAIMS = RegisteredClaims({"sensitivity": 0.2}, 0.05 / 6)
 NANO = SimpleNamespace(name="english-t5-nano", sha256="a" * 64, weights={"w": torch.zeros(3, 5)})
-BEGIN = {"data": DATA, "models": [NANO], "claims": CLAIMS}
+BEGIN = {"data": DATA, "models": [NANO], "claims": CLAIMS, "training_windows": 9}
 
 
 def study_in(folder, name, *, bars=BARS, **replaced):

@@ -11,6 +11,8 @@
 #SBATCH --cpus-per-task=4             # CHANGE: of each node, a multiple of `resources` of the space
 #SBATCH --gpus-per-node=1             # CHANGE: leave out without GPUs
 #SBATCH --time=12:00:00               # CHANGE
+#SBATCH --no-kill                     # a node that dies is not the end of the job
+#SBATCH --no-requeue                  # --resume goes on, the same line again would not
 #SBATCH --signal=B:TERM@180           # three minutes before that the study saves, for --resume
 #SBATCH --output=stage1-%j.log
 set -euo pipefail
@@ -31,7 +33,7 @@ export RAY_USAGE_STATS_ENABLED=0 RAY_worker_niceness=0 MALLOC_ARENA_MAX=1
 node="umask 077; mkdir -p $room/r; exec $bin/ray start --block --num-cpus=$SLURM_CPUS_PER_TASK"
 node+=" --num-gpus=${SLURM_GPUS_ON_NODE:-0} ${RAY_START_OPTIONS:-}"
 on_others=(srun "--nodes=$others" "--ntasks=$others" "--exclude=$SLURMD_NODENAME" --export=ALL
-    "--cpus-per-task=$SLURM_CPUS_PER_TASK")
+    "--cpus-per-task=$SLURM_CPUS_PER_TASK" --no-kill --kill-on-bad-exit=0)
 started=() study=
 
 finish() {
@@ -50,9 +52,14 @@ ray.init(address=sys.argv[1], logging_level="ERROR", log_to_driver=False)
 print(sum(node["Alive"] for node in ray.nodes()))' "$head:$port" 2> /dev/null || echo 0
 }
 
+all_run() {    # one kill of several ids is content with one that lives
+    local id
+    for id in "${started[@]}"; do kill -0 "$id" 2> /dev/null || return 1; done
+}
+
 wait_for() {
     until [ "$(nodes)" -ge "$1" ]; do
-        if [ "$SECONDS" -gt 600 ] || ! kill -0 "${started[@]}" 2> /dev/null; then
+        if [ "$SECONDS" -gt 600 ] || ! all_run; then
             echo "error: Ray must start on $1 nodes within ten minutes, got $(nodes); see $log" >&2
             exit 2
         fi

@@ -218,6 +218,34 @@ wait
 """
 
 
+def test_a_job_whose_other_nodes_end_at_once_does_not_wait_for_them(tmp_path):
+    bodies = {"ray": "exec sleep 60", "python": "echo 1", "srun": "exit 1"}
+    for name, body in bodies.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o700)
+    job = {
+        "SLURM_JOB_ID": str(os.getpid()),
+        "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_CPUS_PER_TASK": "1",
+        "SLURM_SUBMIT_DIR": str(tmp_path),
+        "SLURMD_NODENAME": "here",
+        "STAGE1_BIN": str(tmp_path),
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+    }
+
+    ended = subprocess.run(
+        ["bash", CLUSTER / "slurm.sh", "smoke"],
+        env=os.environ | job,
+        capture_output=True,
+        text=True,
+        timeout=HANG,
+        check=False,
+    )
+
+    assert ended.returncode == 2
+    assert "Ray must start on 2 nodes within ten minutes, got 1" in ended.stderr
+
+
 @pytest.mark.slow
 def test_a_job_runs_a_study_on_two_nodes_and_leaves_nothing_behind(tmp_path):
     (tmp_path / "bin").mkdir()

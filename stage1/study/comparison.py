@@ -180,6 +180,9 @@ def load_comparison(
     if max_epochs is not None:
         changed["training.epochs"] = max_epochs
     configs = {name: with_values(config, changed) for name, config in configs.items()}
+    early = "training.early_stop: must be null in a comparison, where all take the same steps"
+    if faults := [f"{n}: {early}" for n, c in configs.items() if c.training.early_stop is not None]:
+        raise ConfigError("\n".join(faults))  # with it they do not even have the same keys
     configs = _on_the_same_bars(configs)
     _check_comparable(configs)
     resources = Resources(cpus=next(iter(configs.values())).training.threads)
@@ -218,11 +221,6 @@ def _check_comparable(configs: dict[str, Config]) -> None:
     ]
     if not faults and next(iter(configs.values())).training.batch_size == "auto":
         faults = ["training.batch_size: must be a number in a comparison, got auto; choose one"]
-    faults += [
-        f"{name}: training.early_stop: must be null in a comparison, where all take the same steps"
-        for name, config in configs.items()
-        if config.training.early_stop is not None
-    ]
     if faults:
         raise ConfigError("\n".join(faults))
 

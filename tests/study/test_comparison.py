@@ -122,6 +122,14 @@ def test_a_batch_size_that_is_still_to_be_found_is_refused(load):
         load(one=auto, two=auto)
 
 
+@pytest.mark.parametrize("place", ["one", "two"])
+def test_a_training_that_may_end_early_is_refused(load, place):
+    texts = {"one": BASE, "two": BASE, place: BASE + "training: {early_stop: {patience: 3}}\n"}
+
+    with pytest.raises(ConfigError, match=f"^{place}: training.early_stop: must be null"):
+        load(**texts)
+
+
 def test_one_configuration_is_no_comparison(load):
     with pytest.raises(ConfigError, match="at least two configurations, got 1"):
         load(one=BASE)

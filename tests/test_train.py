@@ -405,6 +405,7 @@ def test_what_a_training_writes_names_its_bars_and_they_are_used_without_being_s
     assert (data.data_dir, data.sha256) == (str(bars), trained.bars.sha256)
     assert load_config(Path("one/config.yaml")) == trained.config
     assert again[0] == 0
+    assert "nobody chose by: python -m stage1.evaluate two/best.ckpt" in again[1]
     assert read_trained(Path("two/last.ckpt")).record.bars.sha256 == data.sha256
     (bars / "m1.parquet").unlink()
     assert run("one/config.yaml", "--out", "three")[0] == 2

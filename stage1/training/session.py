@@ -18,7 +18,7 @@ from stage1.base.errors import ConfigError, ResultsError, TrialError
 from stage1.base.files import must_be_writable, remove_leftovers, write_text
 from stage1.base.metric_table import metric_row
 from stage1.base.terminal import print_plain
-from stage1.base.text import plural
+from stage1.base.text import plural, shell_line
 from stage1.config import Config, config_yaml, going_on, with_values
 from stage1.config.training import Origin, TrainingConfig
 from stage1.data.batches import MarketWindows
@@ -114,6 +114,9 @@ def run_training(
         print_plain(console, f"Checkpoint: {folder / LAST_CHECKPOINT}")
         for line in closing_lines(config.training, best):
             print_plain(console, line)
+        if len(windows.split.test.ends):
+            scored = shell_line("evaluate", best.best)
+            print_plain(console, f"On its test period, which nobody chose by: {scored}")
         print_plain(console, f"Curves: tensorboard --logdir {folder}")
     return rows
 

@@ -164,8 +164,8 @@ def test_the_report_has_the_best_configuration_exclusions_and_commands(finished)
     assert "**0.9160** = mean of 0.9140 (seed 1), 0.9180 (seed 2)" in text
     assert "| `training.optimizer.lr` | `0.001` |" in text
     assert "| shuffled | diverged | val_loss is not finite at epoch 1 | 1 |" in text
-    assert f"python -m stage1.export {finished.path}\n" in text
-    assert "python -m stage1.train configs/synthetic.yaml\n" in text
+    assert f"python -m stage1.export {finished.path} --final\n" in text
+    assert "python -m stage1.train configs/synthetic-final.yaml\n" in text
     assert f"python -m stage1.report {finished.path}" in text
     assert "python -m stage1.tune SPACE.yaml --seed 0 --trials 3 --out again" in text
     assert "| random | 8 | 8 | 0 | 0 | 0 | 8 | 0.0% |" in text

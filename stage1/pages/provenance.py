@@ -63,10 +63,15 @@ def activation() -> list[str]:
 
 
 def final_training(tables: RunTables) -> list[str]:
-    """Export and train the best configuration; none without a complete one."""
+    """Export and train the best configuration; none without a complete one.
+
+    The final training where its length can be reckoned, else the trial once more.
+    """
     if leaderboard(tables.trials, tables.space, tables.registration).empty:
         return []
-    return [export_command(tables.run), train_command(export_target(tables.space.name))]
+    final = tables.registration.training_windows is not None
+    target = export_target(tables.space.name, final=final)
+    return [export_command(tables.run, final=final), train_command(target)]
 
 
 def dashboards(run: RunFolder) -> list[str]:
@@ -100,9 +105,8 @@ def best_blocks(tables: RunTables) -> list[Block]:
         paragraph("Write the best configuration to a file, then train it:"),
         Commands(final_training(tables)),
         paragraph(
-            "The objective of a configuration chosen among many is flattering, and its training "
-            "repeats one that it was chosen by: what it is worth is told by bars that no trial has "
-            "seen, with ",
+            "The objective of a configuration chosen among many is flattering: what it is worth is "
+            "told by bars that no trial has seen, with ",
             *_evaluate(tables),
         ),
     ]

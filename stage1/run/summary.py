@@ -405,9 +405,9 @@ def count_exclusions(trials: pd.DataFrame) -> pd.DataFrame:
     return counts.sort_values(ascending=False, kind="stable").reset_index()
 
 
-def export_command(run: RunFolder) -> str:
+def export_command(run: RunFolder, *, final: bool = False) -> str:
     """The command that exports the best configuration of a run."""
-    return shell_line("export", run.path)
+    return shell_line("export", run.path, *(["--final"] if final else []))
 
 
 def export_target(

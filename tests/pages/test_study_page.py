@@ -95,7 +95,16 @@ def test_the_end_says_verdicts_warnings_paths_and_commands(tables, printed):
     assert "Warning: Beware [of] this." in joined
     assert "Deviation: space.yaml was edited." in joined
     assert f"Report: {run.report_html} (as text: report.md)\n" in shown
-    assert f"\n  python -m stage1.export {run.path}\n" in shown
+    assert f"\n  python -m stage1.export {run.path} --final\n" in shown
+    assert "\n  python -m stage1.train configs/synthetic-final.yaml\n" in shown
+
+
+def test_a_study_that_does_not_say_how_many_windows_it_has_goes_on_without_final(tables, printed):
+    old = tables.registration.model_copy(update={"training_windows": None})
+
+    shown = printed(Report(tables._replace(registration=old), evaluate(tables)).show)
+
+    assert f"\n  python -m stage1.export {tables.run.path}\n" in shown
     assert "\n  python -m stage1.train configs/synthetic.yaml\n" in shown
 
 
@@ -116,7 +125,7 @@ def test_what_the_run_has_can_be_opened_by_commands_that_are_whole(tables, print
     shown = printed(Report(tables, made_evaluation()).show)
 
     assert shown.endswith(
-        "  python -m stage1.train configs/synthetic.yaml\n"
+        "  python -m stage1.train configs/synthetic-final.yaml\n"
         f"  optuna-dashboard {run.path}/optuna.journal\n"
         f"  tensorboard --logdir {run.path}/tensorboard\n"
     )

@@ -138,11 +138,12 @@ def evaluate(tables: RunTables, look: int | None = None) -> Evaluation:
     costs = size_costs(tables.cost, margin=margin, error_rate=level) if registration.cost else []
     checks = pairing_checks(comparison.tables)
     baseline = baseline_warning(tables, roles[PRETRAINED]) if PRETRAINED in roles else ""
+    few = cautions(tables.trials, tables.space, tables.registration)
     warnings = (
-        baseline,
+        "" if few else baseline,  # which says less
         *divergence_warnings(scores),
         *pairing_warnings(checks),
-        *cautions(tables.trials, tables.space, tables.registration),
+        *few,
         repeated_configurations(scores),
     )
     lines = [

@@ -8,6 +8,7 @@ from typing import Any, Self
 import yaml
 from pydantic import ValidationError, model_validator
 
+from stage1.base.errors import ConfigError
 from stage1.base.metric_table import metric_names
 from stage1.base.text import did_you_mean
 from stage1.config.data import DATA_KEYS, DataConfig, EvaluationConfig, MaskingConfig
@@ -124,7 +125,13 @@ def load_config(path: Path) -> Config:
     Raises:
         ConfigError: All faults of the file, one line each: file, line, key, rule, value.
     """
-    return check_config(load_yaml(find(path, "configs")))
+    source = load_yaml(find(path, "configs"))
+    if {"arms", "space"} <= source.values.keys():
+        raise ConfigError(
+            f"{source.path}: must be a configuration, got a search space, which stage1.tune runs "
+            "and stage1.export makes one of"
+        )
+    return check_config(source)
 
 
 def check_config(source: YamlSource) -> Config:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -276,6 +277,11 @@ def _written_keys(fault: Any, source: YamlSource) -> KeyPath:
 
 Kind = Literal["configs", "search_spaces"]
 _IN_WORDS: dict[Kind, str] = {"configs": "configuration", "search_spaces": "search space"}
+_OF_A_RUN: dict[Kind, str] = {
+    "configs": "python -m stage1.export {} writes its best configuration",
+    "search_spaces": "--resume with the space it began with goes on; python -m stage1.new NAME "
+    "--from {} begins one like it",
+}
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -303,14 +309,19 @@ def find(name: Path, kind: Kind) -> Path:
     """The file that a user means: a file that is there, else one of the package's by its name.
 
     Raises:
-        ConfigError: Nothing is there and the package has none of that name; lists those it has.
+        ConfigError: Nothing is there and the package has none of that name, and lists those it
+            has; or a folder is there.
     """
     if os.path.isfile(name):
         return name
     named = shipped(kind)
     if str(name) in named:
         return named[str(name)]
-    if os.path.lexists(name):  # a folder, a pipe, a broken link: whoever opens it says what it is
+    if os.path.isdir(name):
+        of_a_run = _OF_A_RUN[kind].format(shlex.quote(str(name)))
+        advice = f"; {of_a_run}" if (name / "space.yaml").is_file() else "; name a file"
+        raise ConfigError(f"{brief(str(name))}: must be a {_IN_WORDS[kind]}, got a folder{advice}")
+    if os.path.lexists(name):  # a pipe, a broken link: whoever opens it says what it is
         return name
     hint = f"; did you mean {name.stem}?" if name.stem in named else ""
     raise ConfigError(

@@ -81,7 +81,7 @@ def look_text(evaluation: Evaluation) -> str:
     *earlier, last = evaluation.looks
     here = {claim.id for claim in evaluation.claims if not is_absent(claim)}
     said = "".join(f"; at {look.configurations}: {_verdicts(look, here)}" for look in earlier)
-    return f"Look at {last.configurations} configurations{said}."
+    return f"Judged after {last.configurations} configurations{said}."
 
 
 def _verdicts(look: Look, claims: Collection[str]) -> str:

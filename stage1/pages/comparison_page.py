@@ -377,7 +377,7 @@ class Page(NamedTuple):
         show_cautions(console, cautions(failings(self.summary)))
         logs = self.run.tensorboard
         page = self.path.with_name(PAGE_FILE)
-        print_plain(console, f"Report: {self.path}\nAs a page: {page}")
+        print_plain(console, f"Report: {page} (as text: {self.path.name})")
         print_plain(console, f"Curves: tensorboard --logdir {logs}")
 
 

@@ -168,7 +168,7 @@ def show_evaluation(evaluation: Evaluation, out: Path, console: Console) -> None
         print_plain(console, f"{WALK}:")
         console.print(screen_table(walk_table(evaluation.walk), caption=_walk_note(evaluation)))
     show_cautions(console, warned)
-    print_plain(console, f"Report: {out / REPORT_FILE}\nAs a page: {out / PAGE_FILE}")
+    print_plain(console, f"Report: {out / PAGE_FILE} (as text: {REPORT_FILE})")
 
 
 def scores_table(scored: Scored) -> Table:

@@ -334,4 +334,4 @@ def show(compared: RunsCompared, out: Path, console: Console) -> None:
     together = f"Not pooled: {compared.obstacle}." if compared.obstacle else pooled_text(compared)
     print_plain(console, together)
     print_plain(console, pretraining_text(compared))
-    print_plain(console, f"Report: {out / REPORT_FILE}\nAs a page: {out / PAGE_FILE}")
+    print_plain(console, f"Report: {out / PAGE_FILE} (as text: {REPORT_FILE})")

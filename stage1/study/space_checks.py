@@ -135,7 +135,7 @@ def design_cautions(space: Space, seed: int, points: list[dict[str, Value]]) -> 
     if not size.grows and size.configurations < FIRST_LOOK:
         reasons.append(f"it needs {FIRST_LOOK} configurations, got {size.configurations}")
     if pairs:
-        reasons.append(f"{size.configurations} cannot tell {_pairs_text(pairs)}")
+        reasons.append(f"{size.configurations} configurations cannot tell {_pairs_text(pairs)}")
     if reasons:
         sentences.append(
             f"claim 1 will be NOT EVALUABLE: {'; '.join(reasons)}; design: {{looks: "

@@ -250,6 +250,11 @@ def load_study(
             f"{source.path}: must be a search space, got that of a study that has run; begin one "
             f"like it: python -m stage1.new NAME --from {shlex.quote(str(source.path.parent))}"
         )
+    if {"data", "training"} <= source.values.keys():
+        raise ConfigError(
+            f"{source.path}: must be a search space, got a configuration; train it: "
+            f"python -m stage1.train {shlex.quote(str(source.path))}"
+        )
     try:
         space = Space.model_validate(source.values)
     except ValidationError as error:

@@ -211,10 +211,11 @@ def read_trained(path: Path) -> Trained:
 
 def _read_folder(folder: Path) -> Trained:
     if not (folder / CONFIG_FILE).is_file():
-        advice = f"; name a file in it, such as {folder / LAST_CHECKPOINT}"
+        found = [folder / LAST_CHECKPOINT, *sorted(folder.glob("checkpoints/*.ckpt"))]
+        advice = [f"; name a file in it, such as {file}" for file in found if file.is_file()]
         raise ResultsError(
             f"{folder}: must be a checkpoint, or a folder of stage1.push, got one without "
-            f"{CONFIG_FILE}{advice if (folder / LAST_CHECKPOINT).is_file() else ''}"
+            f"{CONFIG_FILE}{''.join(advice[:1])}"
         )
     stored = read_json(folder / CONFIG_FILE)
     if not isinstance(stored, dict) or stored.get("model_type") != MODEL_TYPE:

@@ -41,12 +41,11 @@ def test_a_file_that_is_there_comes_before_a_name():
     assert load_yaml(find(Path("transfer"), "search_spaces")).values == {"a": 1}
 
 
-def test_a_folder_that_is_there_hides_no_name_and_is_else_left_to_whoever_opens_it():
+def test_a_folder_that_is_there_hides_no_name():
     Path("sample").mkdir()
     Path("mine").mkdir()
 
     assert find(Path("sample"), "configs") == ROOT / "configs" / "sample.yaml"
-    assert find(Path("mine"), "search_spaces") == Path("mine")
 
 
 @pytest.mark.parametrize(
@@ -87,3 +86,23 @@ def test_in_a_wheel_the_folders_lie_inside_the_package(tmp_path, monkeypatch):
 
     assert config_names() == ["one"]
     assert find(Path("one"), "configs") == inside
+
+
+def test_a_run_folder_is_refused_with_the_commands_that_take_one(tmp_path):
+    run = tmp_path / "runs" / "mine"
+    run.mkdir(parents=True)
+
+    with pytest.raises(ConfigError, match="must be a search space, got a folder; name a file$"):
+        load_study(run)
+    (run / "space.yaml").touch()
+    with pytest.raises(ConfigError, match=f"stage1.new NAME --from {run} begins one like it$"):
+        load_study(run)
+    with pytest.raises(ConfigError, match=f"got a folder; python -m stage1.export {run} writes"):
+        load_config(run)
+
+
+def test_a_search_space_and_a_configuration_are_told_apart_in_one_line():
+    with pytest.raises(ConfigError, match="must be a configuration, got a search space[^\n]*$"):
+        load_config(ROOT / "search_spaces" / "smoke.yaml")
+    with pytest.raises(ConfigError, match="got a configuration; train it: [^\n]*sample.yaml$"):
+        load_study(ROOT / "configs" / "sample.yaml")

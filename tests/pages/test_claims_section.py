@@ -117,7 +117,7 @@ def test_what_the_earlier_looks_said_stands_beside_the_verdict():
 
     assert table.header[-2:] == ["look", "earlier looks"]
     assert table.rows[0][-2:] == ["32", "16: INCONCLUSIVE +10.0% [−20.0%, +40.0%]"]
-    assert look_text(evaluation) == "Look at 32 configurations; at 16: 1 2 INCONCLUSIVE."
+    assert look_text(evaluation) == "Judged after 32 configurations; at 16: 1 2 INCONCLUSIVE."
     assert "at 99.70% confidence" in paragraphs(verdict_blocks(evaluation, level=LEVEL))[-1]
 
 

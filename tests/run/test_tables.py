@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -338,6 +339,14 @@ def test_a_table_that_is_not_ours_is_one_line_with_its_fault(run, change, messag
 def test_a_missing_folder_is_named_by_every_reader(run, read):
     with pytest.raises(ResultsError, match="study must be a run folder, got no such folder"):
         read(run)
+
+
+def test_the_name_of_a_study_is_answered_with_its_folder(run, monkeypatch):
+    monkeypatch.chdir(run.path.parent.parent)
+    Path("runs/mine").mkdir(parents=True)
+
+    with pytest.raises(ResultsError, match="no such folder; did you mean runs/mine[?]$"):
+        read_trials(RunFolder(Path("mine")))
 
 
 @pytest.mark.parametrize("read", [read_trials, read_curves, read_space])

@@ -192,7 +192,7 @@ def _looks_in_words(evaluation: Evaluation) -> str:
         return ""
     *earlier, last = [look.configurations for look in evaluation.looks]
     faint = f"; faint: at {', '.join(map(str, earlier))}" if earlier else ""
-    return f" Look at {last} configurations{faint}."
+    return f" Judged after {last} configurations{faint}."
 
 
 def forest_figure(evaluation: Evaluation) -> DrawnFigure:

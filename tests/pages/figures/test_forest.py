@@ -124,7 +124,7 @@ def test_earlier_looks_are_drawn_faintly_and_told_in_the_caption():
         pytest.approx([-10, 20]),
         [pytest.approx(5)],
     ]
-    assert figure.caption.endswith("Look at 32 configurations; faint: at 16.")
+    assert figure.caption.endswith("Judged after 32 configurations; faint: at 16.")
 
 
 def test_a_claim_that_is_not_in_the_design_has_no_row():

@@ -92,7 +92,7 @@ def test_a_run_folder_is_refused_with_the_commands_that_take_one(tmp_path):
     run = tmp_path / "runs" / "mine"
     run.mkdir(parents=True)
 
-    with pytest.raises(ConfigError, match="must be a search space, got a folder; name a file$"):
+    with pytest.raises(ConfigError, match=r"must be a search space, got a folder; name a file$"):
         load_study(run)
     (run / "space.yaml").touch()
     with pytest.raises(ConfigError, match=f"stage1.new NAME --from {run} begins one like it$"):
@@ -102,7 +102,7 @@ def test_a_run_folder_is_refused_with_the_commands_that_take_one(tmp_path):
 
 
 def test_a_search_space_and_a_configuration_are_told_apart_in_one_line():
-    with pytest.raises(ConfigError, match="must be a configuration, got a search space[^\n]*$"):
+    with pytest.raises(ConfigError, match=r"must be a configuration, got a search space[^\n]*$"):
         load_config(ROOT / "search_spaces" / "smoke.yaml")
-    with pytest.raises(ConfigError, match="got a configuration; train it: [^\n]*sample.yaml$"):
+    with pytest.raises(ConfigError, match=r"got a configuration; train it: [^\n]*sample.yaml$"):
         load_study(ROOT / "configs" / "sample.yaml")

@@ -345,7 +345,7 @@ def test_the_name_of_a_study_is_answered_with_its_folder(run, monkeypatch):
     monkeypatch.chdir(run.path.parent.parent)
     Path("runs/mine").mkdir(parents=True)
 
-    with pytest.raises(ResultsError, match="no such folder; did you mean runs/mine[?]$"):
+    with pytest.raises(ResultsError, match=r"no such folder; did you mean runs/mine[?]$"):
         read_trials(RunFolder(Path("mine")))
 
 

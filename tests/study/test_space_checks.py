@@ -510,7 +510,8 @@ def test_eight_configurations_of_the_default_settings_run_with_a_warning(tmp_pat
 
     assert text == (
         "claim 1 will be NOT EVALUABLE: it needs 16 configurations, got 8; 8 configurations "
-        "cannot tell lr from lm_name_or_path, freeze_lm_epochs from patch_len; design: {looks: [16, 32]} would do"
+        "cannot tell lr from lm_name_or_path, freeze_lm_epochs from patch_len; design: {looks: "
+        "[16, 32]} would do"
     )
 
 

@@ -45,6 +45,7 @@ from stage1.run.summary import cautions as summary_cautions
 from stage1.run.tables import read_trials
 
 _LABEL = "Written by stage1.export; "
+_LENGTH = "final training: "
 
 
 def export_text(
@@ -132,12 +133,12 @@ def final_training(
     """
     training = config.training
     if epochs is not None:
-        reason = f"final training: {epochs} epochs, as asked for; a trial had {training.epochs}"
+        reason = f"{_LENGTH}{epochs} epochs, as asked for; a trial had {training.epochs}"
     elif windows is not None:
         in_epoch = training.steps_per_epoch * training.windows_per_step
         epochs = max(math.ceil(windows / in_epoch), LEAST_STRETCH * training.epochs)
         reason = (
-            f"final training: {epochs} epochs see {epochs * in_epoch:,} windows, of which there "
+            f"{_LENGTH}{epochs} epochs see {epochs * in_epoch:,} windows, of which there "
             f"are {windows:,}; a trial's {training.epochs} saw {training.epochs * in_epoch:,}"
         )
     else:
@@ -299,6 +300,9 @@ def main(
     )
     told = best_paragraph(best, space.objective.metric).parts
     print("".join(part if isinstance(part, str) else part.text for part in told))
+    if final:
+        head = written.read_text(encoding="utf-8").splitlines()
+        print(*(line.removeprefix("# ") for line in head if line.startswith(f"# {_LENGTH}")))
     print(f"wrote {written}; train it with:\n    {train_command(written)}")
 
 

@@ -113,6 +113,7 @@ def test_the_epochs_of_a_final_training_are_asked_for_where_a_run_does_not_know_
     assert status == 2
     assert "give the final training's --epochs" in " ".join(errors.split())
     assert (told[0], load_config(out).training.epochs) == (0, 9)
+    assert "\nfinal training: 9 epochs, as asked for; a trial had 4\nwrote " in told[1]
     assert load_config(out).training.early_stop == EarlyStop(metric="val_correlation", patience=3)
 
 

@@ -115,8 +115,8 @@ def tune(
 
         study = _resumed(study, RunFolder(out / study.space.name), asked)
         inputs = load_inputs(study, data_dir)
-        print_plain(console, f"{space}: sound. {inputs.summary()}")
         _earlier(console, inputs.study, warm_start)
+        print_plain(console, f"{space}: sound. {inputs.summary()}")
         _show_cautions(console, study)
         return
     _run_whole(console, study, out, asked)

@@ -91,6 +91,7 @@ def test_check_of_a_sound_space_is_a_line_and_what_it_leaves_open_and_leaves_not
         pytest.param([*SMALL, "--trials", "-1"], "--trials", id="less than no trials"),
         pytest.param([*SMALL, "--workers", "0"], "--workers", id="no workers"),
         pytest.param([*SMALL, "--seed", "-1"], "--seed", id="a negative seed"),
+        pytest.param([*SMALL, "--warm-start", "nope"], "nope must be", id="no earlier run"),
         pytest.param([*SMALL, "--resum"], "--resum", id="an unknown option"),
     ],
 )

@@ -63,4 +63,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_EXPORTED])
+    """What is offered, for who presses Tab, and not what this file imports."""
+    return sorted([*(name for name in globals() if name.startswith("__")), *_EXPORTED])

@@ -8,12 +8,13 @@ from __future__ import annotations
 import re
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from importlib import import_module
+from numbers import Integral
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any
@@ -182,6 +183,9 @@ def run_study(
             "run_study must be called in the main thread, where Ctrl-C arrives, got "
             f"{threading.current_thread().name}; call it there, or start a process"
         )
+    for name, number, least in (("workers", workers, 1), ("trials", trials, 0), ("seed", seed, 0)):
+        if number is not None and not (isinstance(number, Integral) and number >= least):
+            raise ConfigError(f"{name} must be a whole number >= {least}, got {shown(number)}")
     console, called = Console(quiet=True) if quiet else screen(), UserCallbacks(callbacks)
     try:
         budget = parse_duration(time_budget) if isinstance(time_budget, str) else time_budget
@@ -219,6 +223,8 @@ class UserCallbacks:
     EVENTS = ("on_trial_end", "on_look")
 
     def __init__(self, callbacks: Sequence[object] = ()) -> None:
+        if not isinstance(callbacks, Iterable):
+            raise ConfigError(f"callbacks must be a list, got {shown(callbacks)}; put it in one")
         for place, callback in enumerate(callbacks):
             if not any(callable(getattr(callback, event, None)) for event in self.EVENTS):
                 raise ConfigError(

@@ -103,6 +103,9 @@ def test_what_a_callback_raises_is_raised_with_its_name_and_the_study_goes_on_la
         pytest.param(SPACE, {"time_budget": "soon"}, "a duration must", id="a budget"),
         pytest.param(SPACE, {"resume": True}, "runs/tiny: must be a run folder", id="no run"),
         pytest.param(SPACE, {"callbacks": [print]}, "callbacks[0]: must have", id="no callback"),
+        pytest.param(SPACE, {"callbacks": Noted()}, "callbacks must be a list", id="no list"),
+        pytest.param(SPACE, {"workers": 0}, "workers must be a whole number >= 1", id="workers"),
+        pytest.param(SPACE, {"trials": 2.5}, "trials must be a whole number >= 0", id="trials"),
         pytest.param(SPACE, {"metrics": {"m": 1}}, "metrics['m']: must be a func", id="no metric"),
         pytest.param(
             SPACE, {"metrics": {"m": lambda d, t: d.x}}, "metric m must give", id="a bad metric"

@@ -55,7 +55,7 @@ def verdicts_of(evaluation: Evaluation) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A run as it was when it was loaded; `load_run` makes it.
 
@@ -64,6 +64,11 @@ class Run:
 
     tables: RunTables
     """Everything that was read, for who wants more than the frames."""
+
+    def __repr__(self) -> str:
+        ended = self.trials["status"].value_counts().items()
+        states = ", ".join(f"{number} {status}" for status, number in ended)
+        return f"<Run {self.path}: {len(self.trials)} trials ({states or 'none has ended'})>"
 
     @property
     def path(self) -> Path:
@@ -104,7 +109,7 @@ class Run:
             config_id: Only this configuration.
 
         Raises:
-            ResultsError: None is complete.
+            ResultsError: The study has no such arm, or none is complete.
         """
         space, registration = self.tables.space, self.tables.registration
         best = best_configuration(self.trials, space, registration, arm=arm, config_id=config_id)

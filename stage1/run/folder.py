@@ -106,9 +106,9 @@ def require_file(run: RunFolder, file: Path) -> None:
         ResultsError: There is no such folder, or no such file in it.
     """
     if not run.path.is_dir():
-        meant = Path("runs", run.path)
+        meant, got = Path("runs", run.path), "a file" if run.path.exists() else "no such folder"
         advice = f"did you mean {meant}?" if meant.is_dir() else "check the path"
-        raise ResultsError(f"{run.path} must be a run folder, got no such folder; {advice}")
+        raise ResultsError(f"{run.path} must be a run folder, got {got}; {advice}")
     if not file.is_file():
         is_run = run.space.is_file()
         advice = RESTORE_OR_REPEAT if is_run else "name the folder that stage1.tune made, OUT/NAME"

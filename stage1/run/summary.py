@@ -22,7 +22,7 @@ from stage1.base.metric_table import (
     evaluation_key,
     metric_row,
 )
-from stage1.base.text import shell_line
+from stage1.base.text import shell_line, shown
 from stage1.run.columns import (
     COMPLETED,
     CONFIRM,
@@ -292,6 +292,8 @@ def best_configuration(
     Raises:
         ResultsError: There is no such configuration.
     """
+    if arm is not None and arm not in registration.arms:
+        raise ResultsError(f"arm must be one of {', '.join(registration.arms)}, got {shown(arm)}")
     board = leaderboard(trials, space, registration)
     means = board
     if arm is not None:

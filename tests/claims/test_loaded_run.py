@@ -23,7 +23,8 @@ def test_frames_are_the_tables_on_disk(run):
         on_disk = pd.read_parquet(run.path / f"{name}.parquet")
 
         assert len(frame) == len(on_disk)
-        assert frame["trial_id"].tolist() == on_disk["trial_id"].tolist()
+        names = ["stage", "arm", "config_id", "seed"]  # trial_id is the present one, made of them
+        assert frame[names].values.tolist() == on_disk[names].values.tolist()
         assert frame["val_loss"].tolist() == pytest.approx(on_disk["val_loss"].tolist())
 
 
@@ -65,11 +66,28 @@ def test_a_path_may_be_a_string_and_neither_torch_nor_ray_is_imported(run):
 
 
 def test_what_stage1_offers_is_listed():
-    assert {"load_encoder", "load_run"} <= set(dir(stage1))
+    offered = [name for name in dir(stage1) if not name.startswith("_")]
+    assert offered == ["load_encoder", "load_run", "run_study"]
     with pytest.raises(AttributeError, match="no attribute 'load_runs'"):
         _ = stage1.load_runs
 
 
+def test_a_run_shown_in_a_notebook_is_one_line(run):
+    shown = repr(run)
+
+    assert shown == f"<Run {run.path}: 82 trials (82 completed)>"
+
+
+def test_an_arm_that_the_study_does_not_have_is_told_from_one_that_is_not_complete(run):
+    with pytest.raises(ResultsError, match="must be one of pretrained, random, shuffled, got 'no'"):
+        run.best(arm="no")
+    with pytest.raises(ResultsError, match="arm shuffled completed to epoch 15"):
+        run.best(arm="shuffled")
+
+
 def test_a_folder_that_is_none_of_a_study_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ResultsError, match="got a file"):
+        load_run(tmp_path / "file")
     with pytest.raises(ResultsError, match=r"trials\.parquet"):
         load_run(str(tmp_path))

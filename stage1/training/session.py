@@ -114,7 +114,7 @@ def run_training(
         print_plain(console, f"Checkpoint: {folder / LAST_CHECKPOINT}")
         for line in closing_lines(config.training, best):
             print_plain(console, line)
-        if len(windows.split.test.ends):
+        if len(windows.split.test.ends) and best.best.exists():
             scored = shell_line("evaluate", best.best)
             print_plain(console, f"On its test period, which nobody chose by: {scored}")
         print_plain(console, f"Curves: tensorboard --logdir {folder}")

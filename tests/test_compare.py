@@ -185,7 +185,7 @@ def test_a_comparison_ends_with_its_tables_and_its_page_and_without_states_or_a_
     assert len(list(run.tensorboard.rglob("compare000-*"))) == 4
     assert {path.name for path in run.path.iterdir()} == {
         *(".lock", "blocks.parquet", "configs", "curves.parquet", "experiment.yaml", PAGE.name),
-        *("figures", "tensorboard", "trials.parquet"),
+        *("figures", "tensorboard", "trials.parquet", PAGE.with_suffix(".html").name),
     }
     assert len(read_blocks(run)) == 0
 

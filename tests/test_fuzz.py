@@ -10,6 +10,7 @@ import gzip
 import io
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,18 @@ from stage1.pages.markdown import markdown
 from stage1.pages.page import html
 from stage1.pages.study_page import Report, facts, report_blocks
 from stage1.prepare import prepare
+from stage1.run.columns import INTEGER, NUMBER, TEST_COLUMNS, TEXT, TIME
 from stage1.run.folder import RunFolder
 from stage1.run.registration import preregistration_deviations, read_preregistration
 from stage1.run.resolved_space import read_space
-from stage1.run.tables import read_blocks, read_cost, read_curves, read_test_period, read_trials
+from stage1.run.tables import (
+    read_blocks,
+    read_cost,
+    read_curves,
+    read_test_period,
+    read_trials,
+    write_table,
+)
 from stage1.study.study import load_study
 
 ROOT = Path(__file__).parents[1]
@@ -222,7 +231,11 @@ READERS: dict[str, Callable[[RunFolder], object]] = {
 def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A small sound run; whoever damages it mends it again."""
     path = tmp_path_factory.mktemp("runs") / "run"
-    return write_synthetic_run(path, arms=("pretrained", "random"), configurations=2, seeds=1)
+    run = write_synthetic_run(path, arms=("pretrained", "random"), configurations=2, seeds=1)
+    kinds = {TIME: datetime(2026, 1, 1, tzinfo=UTC), TEXT: "model", INTEGER: 3, NUMBER: 0.5}
+    row = {column.name: kinds[column.type] for column in TEST_COLUMNS}
+    write_table(run.test_period, TEST_COLUMNS, [row, row | {"of": "interpolation"}])
+    return run
 
 
 def contents(run: RunFolder) -> dict[str, bytes]:

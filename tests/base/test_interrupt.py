@@ -153,7 +153,9 @@ def test_who_has_taken_sigterm_over_does_not_choose_the_status():
 
 DEAF = """
 import time
-from stage1.base.interrupt import Interrupt
+from stage1.base.interrupt import Interrupt, leave_on_ctrl_c
+
+leave_on_ctrl_c()  # as a command does
 
 with Interrupt():
     print("begun", flush=True)

@@ -55,7 +55,7 @@ def test_a_space_without_looks_keeps_the_design_it_had_before_there_were_any():
         "design003": (0.005648625650542506, 0.20658003953557172, 1, 8),
     }
     assert [spec.trial_id for spec in specs] == [
-        f"design-{config_id}-{arm}-{seed}"
+        f"{config_id}-{arm}-seed{seed}"
         for config_id, seed, arm in product(earlier, [1, 2], ["pretrained", "random"])
     ]
     for spec in specs:

@@ -179,7 +179,7 @@ def test_a_comparison_ends_with_its_tables_and_its_page_and_without_states_or_a_
     assert set(trials["status"]) == {"completed"}
     assert len(read_curves(run)) == 4 * 9
     assert printed.count("completed at epoch 8") == 4
-    assert f"Report: {PAGE}" in printed
+    assert f"Report: {PAGE.with_suffix('.html')} (as text: {PAGE.name})" in printed
     configs = sorted(path.name for path in (run.path / "configs").iterdir())
     assert configs == ["plain.yaml", "t5.yaml"]
     assert len(list(run.tensorboard.rglob("compare000-*"))) == 4

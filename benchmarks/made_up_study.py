@@ -71,7 +71,7 @@ def made_up_epoch(config: dict, epoch: int) -> dict:
     }
 
 
-def train_trial(tune_config, *, shared, states, gpus, warm_up):
+def train_trial(tune_config, *, shared, states, gpus, warm_up, metrics):
     """Take the place of `stage1.workers.trainable.train_trial`."""
     trial_id, config = tune_config["trial_id"], tune_config["config"].model_dump(mode="json")
     work = Path(shared["work"]) / trial_id

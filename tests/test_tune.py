@@ -125,7 +125,7 @@ def test_several_faults_of_the_space_have_a_line_each(call, folder):
 
     assert faults.splitlines() == [
         "space.yaml:8: design.seeds: must be >= 1, got 0",
-        "space.yaml:9: search.x: unknown key; known: trials, sampler, scheduler",
+        "space.yaml:9: search.x: unknown key; known: trials, sampler, scheduler, start",
     ]
 
 

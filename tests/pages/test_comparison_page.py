@@ -239,7 +239,8 @@ def test_the_terminal_shows_the_main_table_in_80_columns_and_where_the_rest_is(p
         *("0.8500", "±", "0.0173", "0.300", "×1.17"),
     ]
     assert any(line.strip().startswith("Warning: late does not beat") for line in lines)
-    assert f"Report: {page.path}" in lines
+    html = page.path.with_suffix(".html")
+    assert f"Report: {html} (as text: {page.path.name})" in lines
     assert f"Curves: tensorboard --logdir {page.run.tensorboard}" in lines
     assert (
         max(len(line) for line in lines if "/" not in line and not line.startswith("Warning")) <= 80

@@ -75,7 +75,7 @@ def test_only_trials_of_the_design_are_to_add_up_their_blocks(study):
 def test_while_the_stage_must_end_first_the_searcher_waits(study):
     searcher = EngineSearcher(simulate(engine_of(study), trials=15), None)
 
-    assert searcher.suggest("a")["trial_id"].startswith("design-")
+    assert searcher.suggest("a")["trial_id"].startswith("design")
     assert searcher.suggest("b") is None
 
 

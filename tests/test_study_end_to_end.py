@@ -254,6 +254,7 @@ search: {{trials: 2}}
 """
 
 
+@pytest.mark.slow  # three studies; tests/workers/test_kills.py does it with made-up trainings
 def test_ctrl_c_and_a_time_budget_keep_what_has_ended_and_resume_runs_the_rest_once(tmp_path):
     space = tmp_path / "tiny.yaml"
     space.write_text(TINY.format(base=ROOT / "configs" / "sample.yaml"))

@@ -264,16 +264,15 @@ def test_a_job_runs_a_study_on_two_nodes_and_leaves_nothing_behind(tmp_path):
         "PATH": f"{srun.parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
     }
-    words = ["bash", CLUSTER / "slurm.sh", "smoke", "--trials", "0", "--time-budget", "1s"]
+    words = ["bash", CLUSTER / "slurm.sh", "smoke", "--trials", "0"]
 
     ended = subprocess.run(
         words, env=os.environ | job, capture_output=True, text=True, timeout=HANG, check=False
     )
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "Not finished" in ended.stdout
     trials = pd.read_parquet(tmp_path / "runs" / "smoke" / "trials.parquet")
-    assert set(trials["status"]) == {"completed"}
+    assert trials["status"].tolist() == ["completed"] * 16
     assert not list(Path("/tmp").glob(f"stage1-{os.getpid()}"))
 
 

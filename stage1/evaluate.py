@@ -23,7 +23,9 @@ def evaluate(
     data_dir: DataDir = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the report; default evaluation/ next to the checkpoint."),
+        typer.Option(
+            help="Folder for the report.", show_default="evaluation/ beside the checkpoint"
+        ),
     ] = None,
     walk_forward: Annotated[
         int | None,
@@ -47,7 +49,9 @@ def evaluate(
     console = Console()
     warn = partial(print_plain, console)
     evaluation = evaluate_checkpoint(checkpoint, data_dir, warn=warn, test=True)
-    folder = out or checkpoint.parent / EVALUATION
+    # Beside a pushed folder others may lie, and nothing is added to what may be uploaded.
+    of_folder = f"{checkpoint.resolve().name}-{EVALUATION}"
+    folder = out or checkpoint.parent / (of_folder if checkpoint.is_dir() else EVALUATION)
     if evaluation.test is not None:
         evaluation = evaluation._replace(looks=add_look(evaluation, folder))
     write_evaluation(evaluation, folder)

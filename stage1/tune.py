@@ -183,6 +183,8 @@ def run_study(
             "run_study must be called in the main thread, where Ctrl-C arrives, got "
             f"{threading.current_thread().name}; call it there, or start a process"
         )
+    if not isinstance(space, str | Path | Mapping):
+        raise ConfigError(f"space must be a name, a path or a dictionary, got {shown(space)}")
     for name, number, least in (("workers", workers, 1), ("trials", trials, 0), ("seed", seed, 0)):
         if number is not None and not (isinstance(number, Integral) and number >= least):
             raise ConfigError(f"{name} must be a whole number >= {least}, got {shown(number)}")

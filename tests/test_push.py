@@ -64,6 +64,13 @@ def test_the_encoder_of_a_folder_is_that_of_its_checkpoint(checkpoint, model):
         assert torch.equal(first(batch.features), second(batch.features))
 
 
+def test_each_folder_has_an_evaluation_of_its_own_and_gets_no_file_of_it(model, bars, call_command):
+    assert call_command(evaluate, model, "--data-dir", bars)[0] == 0
+
+    assert (model.with_name(f"{model.name}-evaluation") / "report.html").is_file()
+    assert sorted(path.name for path in model.iterdir()) == FILES
+
+
 def test_encode_and_evaluate_take_a_folder_for_a_checkpoint(
     checkpoint, model, bars, tmp_path, call_command
 ):

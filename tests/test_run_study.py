@@ -96,6 +96,7 @@ def test_what_a_callback_raises_is_raised_with_its_name_and_the_study_goes_on_la
 @pytest.mark.parametrize(
     ("space", "options", "fault"),
     [
+        pytest.param(None, {}, "space must be a name, a path", id="nothing"),
         pytest.param("nope", {}, "nope: must be an existing file or the name", id="no space"),
         pytest.param(SPACE | {"arm": {}}, {}, "space: arm: unknown key", id="a key of a dict"),
         pytest.param({"x": object()}, {}, "space: must hold mappings", id="no YAML"),

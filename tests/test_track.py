@@ -17,6 +17,7 @@ import pytest
 from filelock import FileLock
 from made_runs import LR, PATCH, write_synthetic_run
 
+from stage1.base.errors import ResultsError
 from stage1.claims.loaded_run import load_run
 from stage1.pages import trackers
 from stage1.pages.trackers import Destination
@@ -71,6 +72,19 @@ def test_ids_and_digests_depend_on_nothing_but_the_run(run, tmp_path):
     assert first == [(one.id, one.digest) for one in entries(load_run(copy))]
     assert len(set(first)) == len(first) == TRIALS + 1
     assert not {one[0] for one in first} & {one.id for one in entries(load_run(other.path))}
+
+
+@pytest.mark.parametrize("project", ["../elsewhere", "a/b", ".."])
+def test_the_files_of_a_project_lie_in_a_folder_beside_the_database(project):
+    class Client:
+        def get_experiment_by_name(self, name):
+            return None
+
+    tracker = trackers._MlflowTracker.__new__(trackers._MlflowTracker)
+    tracker._client, tracker._uri, tracker._project = Client(), "sqlite:///mlflow.db", project
+
+    with pytest.raises(ResultsError, match="--project must be a name"):
+        tracker._experiment_id()
 
 
 def test_a_trial_that_failed_before_its_first_epoch_is_an_entry_too(run):

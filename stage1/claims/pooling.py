@@ -56,6 +56,8 @@ def settings(run: Run) -> dict[str, Any]:
         "claims": registration.claims,
         "design": space.design.model_dump(exclude_none=True),
         "search.trials": space.search.trials,
+        "search.start": [dict(point) for point in space.search.start],
+        "warm_start": registration.warm_start and registration.warm_start.prereg_sha256,
         "seed": space.seed,
         "bars": space.data.fingerprint,
         "checkpoints": dict(sorted(registration.language_models.items())),
@@ -73,11 +75,12 @@ def _leaves(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 _LARGEST_LOG = 700.0
 """Of a number that can be written."""
 _FREE = {
-    *("design", "search.trials", "seed", "bars", "checkpoints"),
+    *("design", "search.trials", "search.start", "warm_start", "seed", "bars", "checkpoints"),
     *(f"config.data.{key}" for key in ("data_dir", "sha256")),
     *(f"{part}.{LANGUAGE_MODEL}" for part in ("config", "space")),
 }
-"""Settings that runs which are pooled may differ in: how much was run, and what is pooled over."""
+"""Settings that runs which are pooled may differ in: how much was run, what their
+searches, which no claim rests on, began with, and what is pooled over."""
 
 
 def differing_settings(runs: Sequence[Run]) -> dict[str, list[Any]]:

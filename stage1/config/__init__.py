@@ -88,8 +88,9 @@ class Config(Section):
         faults += self._timeframe_faults()
         stop, known = self.training.early_stop, metric_names(self.data.timeframes)
         if stop is not None and stop.metric not in known:
-            rule = f"must be a metric of the validation{did_you_mean(stop.metric, known)}"
-            faults.append(("training.early_stop.metric", f"{rule}, got {stop.metric!r}"))
+            rule = f"must be a metric of the validation, got {stop.metric!r}"
+            hint = did_you_mean(stop.metric, known)
+            faults.append(("training.early_stop.metric", rule + hint))
         if faults:
             raise RuleError(*faults)
         return self

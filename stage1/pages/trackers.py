@@ -20,6 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from stage1.base.errors import ResultsError
 from stage1.base.files import must_be_writable, sha256_of_file, write_text
 from stage1.run.columns import COMPLETED, DIVERGED, FAILED, STOPPED
 from stage1.run.summary import Value
@@ -138,6 +139,11 @@ class _MlflowTracker:
             return str(known.experiment_id)
         place, folder = self._uri.removeprefix("sqlite:///"), None
         if place != self._uri:  # else artefacts would lie in the folder where this is called
+            if self._project == ".." or Path(self._project).name != self._project:
+                raise ResultsError(
+                    "--project must be a name, which a folder of artefacts gets too, got "
+                    f"{self._project!r}; give one without / and .."
+                )
             folder = (Path(place).absolute().parent / "mlartifacts" / self._project).as_uri()
         return str(self._client.create_experiment(self._project, artifact_location=folder))
 

@@ -10,6 +10,7 @@ from stage1.claims.loaded_run import Run
 from stage1.claims.pooling import (
     _off_line,
     agreeing_checkpoints,
+    differing_settings,
     on_line,
     pooled_claim,
     pooled_over,
@@ -39,6 +40,15 @@ def made_run(
     tables.trials["lm_sha256"] = checkpoint[:4] + tables.trials["lm_sha256"]
     space = changed_study(tables.space, seed=seed, data={"fingerprint": bars}, **changes)
     return Run(tables._replace(run=RunFolder(path), space=space))
+
+
+def test_what_searches_begin_with_is_named_and_keeps_no_runs_apart(tmp_path):
+    one, other = (made_run(tmp_path / str(seed), seed=seed) for seed in (1, 2))
+    search = other.tables.space.search.model_copy(update={"start": [{LR: 1e-3}]})
+    other = Run(other.tables._replace(space=changed_study(other.tables.space, search=search)))
+
+    assert differing_settings([one, other])["search.start"] == [[], [{LR: 1e-3}]]
+    assert pooled_over([one, other]) == ("seeds of the study", "")
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -42,6 +40,7 @@ from stage1.run.resolved_space import read_space, require_timeframes
 from stage1.study.study import Study, load_study
 from stage1.study.trials import LookResult
 from stage1.workers.cluster import Cluster, ray_cluster
+from stage1.workers.user_callbacks import UserCallbacks
 
 if TYPE_CHECKING:  # they take seconds to load
     from stage1.claims.loaded_run import Run
@@ -102,7 +101,7 @@ def tune(
     study = load_study(space, seed=seed, trials=trials)
     asked = _Asked(
         data_dir=data_dir,
-        resume=resume or extend or retry_failed,
+        resume=resume,
         extend=extend,
         retry_failed=retry_failed,
         budget=budget,
@@ -196,7 +195,7 @@ def run_study(
         )
         asked = _Asked(
             data_dir=None if data_dir is None else str(data_dir),
-            resume=resume or extend or retry_failed,
+            resume=resume,
             extend=extend,
             retry_failed=retry_failed,
             budget=budget,
@@ -213,57 +212,6 @@ def run_study(
         if error is called.error:
             raise
         raise type(error)(in_python(str(error))) from None
-
-
-class UserCallbacks:
-    """A user's callbacks, called between Ray's events: Ray would wrap what they raise.
-
-    Raises:
-        ConfigError: One has none of the two methods.
-    """
-
-    EVENTS = ("on_trial_end", "on_look")
-
-    def __init__(self, callbacks: Sequence[object] = ()) -> None:
-        if not isinstance(callbacks, Iterable):
-            raise ConfigError(f"callbacks must be a list, got {shown(callbacks)}; put it in one")
-        for place, callback in enumerate(callbacks):
-            if not any(callable(getattr(callback, event, None)) for event in self.EVENTS):
-                raise ConfigError(
-                    f"callbacks[{place}]: must have on_trial_end(row) or on_look(verdicts), got "
-                    f"{shown(callback)}, which has neither"
-                )
-        self._callbacks = list(callbacks)
-        self._waiting = deque[tuple[str, Any]]()
-        self.error: Exception | None = None
-        """What one has raised."""
-
-    def trial_ended(self, row: dict[str, Any]) -> None:
-        """Have them told of a trial, at the next `check`."""
-        self._waiting.append(("on_trial_end", row))
-
-    def look_taken(self, verdicts: Any) -> None:
-        """Have them told of a look, at the next `check`."""
-        self._waiting.append(("on_look", verdicts))
-
-    def check(self) -> None:
-        """Tell them what waits; raises what one of them raises, with a note of who it was."""
-        while self._waiting:
-            event, content = self._waiting.popleft()
-            for callback in self._callbacks:
-                tell: Callable[[Any], object] | None = getattr(callback, event, None)
-                if tell is None:
-                    continue
-                try:
-                    tell(copy(content))
-                except Exception as error:
-                    error.add_note(
-                        f"raised by {type(callback).__qualname__}.{event} of callbacks; the study "
-                        "has ended early, nothing of it is lost: mend the callback and go on with "
-                        "resume=True"
-                    )
-                    self.error = error
-                    raise
 
 
 @dataclass(frozen=True)
@@ -283,6 +231,11 @@ class _Asked:
     callbacks: UserCallbacks = field(default_factory=UserCallbacks)
     in_python: bool = False
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether with a study that has begun."""
+        return self.resume or self.extend or self.retry_failed
+
 
 _OPTION = re.compile(
     r"--(resume|extend|retry-failed)\b|--(data-dir|out|address|storage|workers|seed|warm-start)\b"
@@ -301,7 +254,7 @@ def in_python(message: str) -> str:
 
 def _resumed(study: Study, run: RunFolder, asked: _Asked) -> Study:
     """The study, on the bars of the run that it goes on with, unless others are named."""
-    if asked.resume and run.space.exists():
+    if asked.goes_on and run.space.exists():
         return on_bars_of_run(study, run)
     return study
 
@@ -309,7 +262,7 @@ def _resumed(study: Study, run: RunFolder, asked: _Asked) -> Study:
 def _run_whole(console: Console, study: Study, out: Path, asked: _Asked) -> RunFolder:
     """Run the study as far as it goes, write and show its report; gives its folder."""
     run = RunFolder(out / study.space.name)
-    (check_begun if asked.resume else check_new)(run)
+    (check_begun if asked.goes_on else check_new)(run)
     study = _resumed(study, run, asked)
     metrics = _hashes(asked.metrics)
     # To load what computes takes seconds, and so does the start of Ray: both at once. Only what
@@ -388,7 +341,7 @@ def _run(
 
     inputs = load_inputs(study, asked.data_dir)
     data, models = data_description(inputs.study.config.data), inputs.language_models
-    if asked.resume:
+    if asked.goes_on:
         check_same_study(run, inputs.study, data=data, models=models, metrics=metrics)
         _check_told(run, asked.warm_start)
         inputs = replace(inputs, study=as_begun(run, inputs.study))

@@ -1,1 +1,1 @@
-"""Where trials run: Ray, the states of trainings, the recorder of what has ended, progress."""
+"""Where trials run: Ray, states of trainings, recorder of what has ended, progress, callbacks."""

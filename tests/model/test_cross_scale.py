@@ -2,7 +2,7 @@
 
 import torch
 
-from stage1.model.cross_scale import CrossScaleAttention
+from stage1.model.encoders import CrossScaleAttention
 from stage1.model.patching import present_tokens
 
 

@@ -115,8 +115,8 @@ def best_blocks(tables: RunTables) -> list[Block]:
 def _evaluate(tables: RunTables) -> list[Inline]:
     """How a final training is scored on bars that nothing was chosen by."""
     if tables.space.test_share:
-        return [Code("stage1.evaluate CHECKPOINT"), ", which scores the test period too."]
-    return [Code("stage1.evaluate CHECKPOINT --data-dir THEM"), "."]
+        return [Code("python -m stage1.evaluate CHECKPOINT"), ", which scores the test period too."]
+    return [Code("python -m stage1.evaluate CHECKPOINT --data-dir THEM"), "."]
 
 
 def _test_period(tables: RunTables, best: BestConfiguration) -> list[Block]:
